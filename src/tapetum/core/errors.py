@@ -1,0 +1,65 @@
+"""Errors that say what was given, what is needed and how to mend it, and the exit codes they lead to."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+OK, USAGE, DATA, PARTLY, ENVIRONMENT, INTERRUPTED = 0, 2, 3, 4, 5, 130
+
+
+class TapetumError(Exception):
+    """Base of every error that Tapetum raises on purpose.
+
+    Args:
+        what: what was found, with the name of the file, row or key.
+        need: what must hold instead.
+        fix: what the user can do about it.
+    """
+
+    exit_code = USAGE
+
+    def __init__(self, what: str, *, need: str | None = None, fix: str | None = None) -> None:
+        self.what, self.need, self.fix = what, need, fix
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        parts = [self.what if self.need is None else f"{self.what}; needed: {self.need}"]
+        if self.fix:
+            parts.append(self.fix)
+        return ". ".join(part.rstrip(".") for part in parts)
+
+
+class UserError(TapetumError):
+    """A wrong call: a flag, a recipe key, a combination that cannot work (exit code 2)."""
+
+
+class DataError(TapetumError):
+    """Data that cannot be used as it is: the file, row or column is named (exit code 3)."""
+
+    exit_code = DATA
+
+
+class EnvironmentFault(TapetumError):
+    """Something is missing on this machine: weights, a device, an extra, disk space, a lock (exit code 5)."""
+
+    exit_code = ENVIRONMENT
+
+
+class Interrupted(TapetumError):
+    """Work was stopped from outside and saved; the same command goes on (exit code 130)."""
+
+    exit_code = INTERRUPTED
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the name most like ``name``, or an empty string."""
+    close = difflib.get_close_matches(name, [str(n) for n in names], n=1, cutoff=0.6)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def listed(names: Iterable[object], most: int = 8) -> str:
+    """Return the first few names, comma-separated, and how many more there are."""
+    names = [str(n) for n in names]
+    more = f", … ({len(names) - most} more)" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,0 +1,239 @@
+"""The only module that writes: every file is whole or absent.
+
+A file is written aside, flushed to disk and renamed over its name, so a reader (or the next start after a kill) sees the old
+file or the new one, never half of one. A folder is made whole in the same way and carries its marker last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import polars as pl
+
+from tapetum.core.errors import DataError, EnvironmentFault
+
+META_KEY = "tapetum"
+
+
+@contextlib.contextmanager
+def whole(path: Path | str) -> Iterator[Path]:
+    """Yield a path aside of ``path``; when the block ends well, what was written there becomes ``path``.
+
+    The path aside keeps the suffix of ``path``, for writers that look at it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=f".aside{path.suffix}", dir=path.parent)
+    os.close(handle)
+    aside = Path(name)
+    try:
+        yield aside
+        _flush(aside)
+        aside.chmod(0o666 & ~_umask())
+        os.replace(aside, path)
+        _flush(path.parent)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path | str) -> Iterator[Path]:
+    """Yield a fresh folder aside of ``path``; when the block ends well, it replaces ``path``."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}-", suffix=".aside", dir=path.parent))
+    try:
+        yield aside
+        aside.chmod(0o777 & ~_umask())
+        for file in aside.rglob("*"):
+            _flush(file)
+        if path.exists():
+            old = aside.with_suffix(".old")
+            os.replace(path, old)
+            os.replace(aside, path)
+            shutil.rmtree(old)
+        else:
+            os.replace(aside, path)
+        _flush(path.parent)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def write_bytes(path: Path | str, content: bytes) -> Path:
+    """Write ``content`` whole."""
+    with whole(path) as aside:
+        aside.write_bytes(content)
+    return Path(path)
+
+
+def write_text(path: Path | str, content: str) -> Path:
+    """Write ``content`` whole, as UTF-8 with unchanged line ends."""
+    return write_bytes(path, content.encode())
+
+
+def write_json(path: Path | str, value: Any) -> Path:
+    """Write ``value`` as indented JSON; numpy numbers and arrays and paths are accepted, NaN is refused."""
+    return write_text(path, to_json(value, indent=1) + "\n")
+
+
+def write_parquet(path: Path | str, frame: pl.DataFrame, meta: Mapping[str, Any] | None = None) -> Path:
+    """Write a table as Parquet (zstd) with ``meta`` as JSON in the file's metadata."""
+    with whole(path) as aside:
+        frame.write_parquet(aside, compression="zstd", metadata={META_KEY: to_json(dict(meta or {}))})
+    return Path(path)
+
+
+def write_csv(path: Path | str, frame: pl.DataFrame, *, header: bool = True) -> Path:
+    """Write a table as comma-separated UTF-8."""
+    with whole(path) as aside:
+        frame.write_csv(aside, include_header=header)
+    return Path(path)
+
+
+def write_array(path: Path | str, array: np.ndarray) -> Path:
+    """Write one array as ``.npy`` (no pickle)."""
+    with whole(path) as aside, aside.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+    return Path(path)
+
+
+def append_line(path: Path | str, value: Any) -> Path:
+    """Append ``value`` as one line of JSON; the whole file is rewritten, so a kill cannot leave half a line."""
+    path = Path(path)
+    before = path.read_text() if path.exists() else ""
+    return write_text(path, before + to_json(value) + "\n")
+
+
+def copy(source: Path | str, path: Path | str) -> Path:
+    """Copy one file whole."""
+    with whole(path) as aside:
+        shutil.copyfile(source, aside)
+    return Path(path)
+
+
+def remove(path: Path | str) -> None:
+    """Remove a file or a folder if it is there."""
+    path = Path(path)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def make_folder(path: Path | str) -> Path:
+    """Make a folder and its parents; say clearly when a file is in the way."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise DataError(f"{path} is a file", need="a folder", fix="choose another place with -o") from None
+    return Path(path)
+
+
+def read_json(path: Path | str) -> Any:
+    """Read JSON; an absent or broken file is named."""
+    path = Path(path)
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist", fix="check the path") from None
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON ({error})", fix="remove it and run the command again") from None
+
+
+def read_parquet(path: Path | str) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """Read a table and the JSON that :func:`write_parquet` put beside it."""
+    path = Path(path)
+    try:
+        meta = pl.read_parquet_metadata(path)
+        frame = pl.read_parquet(path, glob=False)
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist", fix="check the path") from None
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{path} is not a Parquet file ({str(error).splitlines()[0]})", fix="check the path") from None
+    return frame, json.loads(meta.get(META_KEY, "{}"))
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """Return JSON with sorted nothing, numpy and paths understood, NaN refused."""
+    return json.dumps(value, indent=indent, default=_plain, allow_nan=False, ensure_ascii=False)
+
+
+def sha256(path: Path | str) -> str:
+    """Return the hex SHA-256 of a file's bytes."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(value: Any, length: int = 16) -> str:
+    """Return a short hex hash of a JSON-able value; the order of keys does not matter."""
+    text = json.dumps(value, sort_keys=True, default=_plain, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+@contextlib.contextmanager
+def lock(folder: Path | str) -> Iterator[int]:
+    """Hold ``folder`` for this process; yield the generation number, which counts the holders so far.
+
+    Raises:
+        EnvironmentFault: another live process holds the folder.
+    """
+    folder = make_folder(folder)
+    holder = folder / ".holder.json"
+    held = filelock.FileLock(folder / ".lock", timeout=0)
+    try:
+        held.acquire()
+    except filelock.Timeout:
+        who = read_json(holder) if holder.exists() else {"process": "unknown", "host": "this machine"}
+        raise EnvironmentFault(
+            f"{folder} is in use by process {who['process']} on {who['host']}",
+            fix="wait for it to end, or choose another run with -o",
+        ) from None
+    try:
+        generation = 1 + (read_json(holder)["generation"] if holder.exists() else 0)
+        write_json(holder, {"process": os.getpid(), "host": socket.gethostname(), "generation": generation})
+        yield generation
+    finally:
+        held.release()
+
+
+def _flush(path: Path) -> None:
+    """Ask the system to put a file or a folder's entries on the disk (folders: where the system can)."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except (PermissionError, IsADirectoryError):  # Windows opens no folders
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass
+    finally:
+        os.close(handle)
+
+
+def _umask() -> int:
+    value = os.umask(0)
+    os.umask(value)
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, Path):
+        return value.as_posix()
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")

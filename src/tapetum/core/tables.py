@@ -1,0 +1,445 @@
+"""The two tables that everything passes on: Manifest (what is to be learned from) and Predictions (what was answered).
+
+Both are polars frames with checked columns. On disk they are Parquet with the targets in the file's metadata; in memory the work is
+done on dense matrices (:class:`Dense`), one per target and member, and rows are matched by ``row_id`` alone, never by place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+
+from tapetum.core import files
+from tapetum.core.errors import DataError, UserError, listed, nearest
+from tapetum.core.targets import Target, compose, encode
+
+SPLITS = ("train", "test", "extra")
+ROLES = ("oof", "test")
+STATUSES = ("ok", "missing", "uncovered")
+SOURCES = ("head", "product", "decoded", "blend")
+KEY = ("row_id", "target", "member", "source", "checkpoint", "draw", "fold")
+FINAL = "final"
+REDUCED = -1  # in `draw`: views already reduced to one answer; in `fold`: mean of folds or refit
+
+_OPTIONAL = {"group": pl.String, "sequence": pl.String, "position": pl.Float64, "split": pl.String, "weight": pl.Float64, "fold": pl.Int16}
+RESERVED = frozenset({"row_id", "path", "sha256", *_OPTIONAL})
+
+PREDICTIONS_SCHEMA = {
+    "row_id": pl.String,
+    "target": pl.String,
+    "member": pl.String,
+    "source": pl.String,
+    "checkpoint": pl.String,
+    "draw": pl.Int16,
+    "fold": pl.Int16,
+    "p": pl.List(pl.Float32),
+    "y": pl.List(pl.Float32),
+    "role": pl.String,
+    "status": pl.String,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """One row a picture (or a sample of several pictures).
+
+    Args:
+        frame: ``row_id`` (unique), ``path`` (list of strings, relative to ``root``), ``sha256`` (null until hashed), a column for each
+            target that is not derived, optional ``group sequence position split weight fold`` and side numbers.
+        targets: every target, derived ones last, classes known.
+        root: the folder that paths start from.
+        side: names of the side-number columns.
+    """
+
+    frame: pl.DataFrame
+    targets: tuple[Target, ...]
+    root: Path
+    side: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        frame = self.frame
+        if "sha256" not in frame.columns:
+            frame = frame.with_columns(pl.lit(None, pl.String).alias("sha256"))
+        for name, dtype in _OPTIONAL.items():
+            if name in frame.columns:
+                frame = frame.with_columns(_cast(frame, name, dtype))
+        object.__setattr__(self, "frame", frame)
+        object.__setattr__(self, "root", Path(self.root))
+        check_ids(frame)
+        for target in self.targets:
+            if target.name in RESERVED:
+                raise UserError(f"a target is called {target.name!r}, a name with a meaning of its own", fix="rename the column")
+            if target.expression is None and target.name not in frame.columns:
+                raise DataError(
+                    f"the manifest has no column {target.name!r} (it has: {listed(frame.columns)}).{nearest(target.name, frame.columns)}"
+                )
+        if "split" in frame.columns:
+            odd = frame.filter(pl.col("split").is_not_null() & ~pl.col("split").is_in(SPLITS))
+            if len(odd):
+                raise DataError(f"row {odd['row_id'][0]!r} has split = {odd['split'][0]!r}", need=f"one of {listed(SPLITS)}")
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @property
+    def row_ids(self) -> list[str]:
+        """The ids in row order."""
+        return self.frame["row_id"].to_list()
+
+    @property
+    def split(self) -> np.ndarray:
+        """``train``, ``test`` or ``extra`` for each row; rows without a split are ``train``."""
+        if "split" not in self.frame.columns:
+            return np.full(len(self), "train", dtype=object)
+        return self.frame["split"].fill_null("train").to_numpy().astype(object)
+
+    @property
+    def fold(self) -> np.ndarray:
+        """Which fold holds each row out (N,) int16; −1 for test and extra rows, and where folds are not yet drawn."""
+        if "fold" not in self.frame.columns:
+            return np.full(len(self), -1, dtype=np.int16)
+        return self.frame["fold"].fill_null(-1).to_numpy().astype(np.int16)
+
+    @property
+    def groups(self) -> np.ndarray:
+        """The group of each row (N,) of strings: ``group``, else ``sequence``, else the row itself."""
+        out = self.frame["row_id"]
+        for name in ("sequence", "group"):
+            if name in self.frame.columns:
+                own = self.frame[name]
+                out = pl.select(pl.coalesce(pl.lit(own), pl.lit(out))).to_series()
+        return out.to_numpy().astype(object)
+
+    @property
+    def weight(self) -> np.ndarray:
+        """The weight of each row (N,) float32; 1 where none is given."""
+        if "weight" not in self.frame.columns:
+            return np.ones(len(self), dtype=np.float32)
+        return self.frame["weight"].fill_null(1.0).to_numpy().astype(np.float32)
+
+    def target(self, name: str) -> Target:
+        """Return a target by name; a typo is answered with the nearest one."""
+        for target in self.targets:
+            if target.name == name:
+                return target
+        names = [t.name for t in self.targets]
+        raise UserError(f"there is no target {name!r} (there are: {listed(names)}).{nearest(name, names)}")
+
+    def truth(self, name: str) -> np.ndarray:
+        """Return the truth matrix (N, K) float32 of a target; NaN rows where unknown. Derived targets are composed."""
+        target = self.target(name)
+        if target.expression is None or target.name in self.frame.columns:
+            return encode(target, self.frame[name].to_list(), self.row_ids)
+        parts = {t.name: t for t in self.targets if t.expression is None and t.kind in ("single", "ordinal")}
+        return compose(target, parts, {n: self.truth(n) for n in parts})
+
+    def paths(self, row: int) -> list[Path]:
+        """Return the files of a row, as they can be opened (zip members keep ``a.zip!/x.png``)."""
+        return [self.root / p for p in self.frame["path"][row]]
+
+    def where(self, rows: np.ndarray) -> Manifest:
+        """Return the manifest of some rows: a boolean mask or row numbers."""
+        rows = np.asarray(rows)
+        picked = np.flatnonzero(rows) if rows.dtype == bool else rows
+        return dataclasses.replace(self, frame=self.frame[picked.tolist()])
+
+    def with_column(self, name: str, values: Iterable[Any]) -> Manifest:
+        """Return the manifest with a column added or replaced."""
+        return dataclasses.replace(self, frame=self.frame.with_columns(pl.Series(name, values)))
+
+    def content_hash(self) -> str:
+        """Return a short hash of rows, targets and picture contents; the folder that holds them does not matter."""
+        columns = [c for c in self.frame.columns if c != "fold"]
+        return files.fingerprint([self.frame.select(columns).to_dict(as_series=False), [t.to_dict() for t in self.targets]])
+
+    def write(self, path: Path | str) -> Path:
+        """Write as Parquet with targets, root and side columns in the metadata."""
+        meta = {"targets": [t.to_dict() for t in self.targets], "root": self.root, "side": list(self.side)}
+        return files.write_parquet(path, self.frame, meta)
+
+    @classmethod
+    def read(cls, path: Path | str, root: Path | str | None = None) -> Manifest:
+        """Read what :meth:`write` wrote; ``root`` says where the pictures are now, if they moved."""
+        frame, meta = files.read_parquet(path)
+        if "targets" not in meta:
+            raise DataError(f"{path} is a table, but not a manifest", fix="read it with layout 'table'")
+        return cls(frame, tuple(Target.from_dict(t) for t in meta["targets"]), Path(root or meta["root"]), tuple(meta["side"]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Dense:
+    """One target of one member as matrices, rows in a known order.
+
+    Args:
+        target: kind and classes.
+        row_ids: (N,) of strings.
+        p: (N, K) float32; NaN rows where status is not ok.
+        y: (N, K) float32; NaN rows where the truth is unknown.
+        fold: (N,) int16, the fold whose model predicted the row.
+        status: (N,) of strings.
+    """
+
+    target: Target
+    row_ids: np.ndarray
+    p: np.ndarray
+    y: np.ndarray
+    fold: np.ndarray
+    status: np.ndarray
+
+    @property
+    def ok(self) -> np.ndarray:
+        """Rows with an answer (N,) bool."""
+        return self.status == "ok"
+
+    @property
+    def scorable(self) -> np.ndarray:
+        """Rows with an answer and a known truth (N,) bool."""
+        return self.ok & ~np.isnan(self.y).any(axis=1)
+
+    def where(self, rows: np.ndarray) -> Dense:
+        """Return some rows: a boolean mask or row numbers."""
+        return dataclasses.replace(
+            self, row_ids=self.row_ids[rows], p=self.p[rows], y=self.y[rows], fold=self.fold[rows], status=self.status[rows]
+        )
+
+    def with_p(self, p: np.ndarray) -> Dense:
+        """Return the same rows with other probabilities; rows that are now all NaN and were ok become uncovered."""
+        p = np.asarray(p, dtype=np.float32)
+        lost = np.isnan(p).any(axis=1) & self.ok
+        return dataclasses.replace(self, p=p, status=np.where(lost, "uncovered", self.status))
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """Probabilities, ours or any other framework's: one row per (row_id, target, member, source, checkpoint, draw, fold).
+
+    Args:
+        frame: columns of ``PREDICTIONS_SCHEMA``; no nulls in the key; p null unless status is ok; y null where unknown.
+        targets: kind and classes of each target named in the frame.
+        manifest_hash, recipe_hash: what they were made from; empty when unknown.
+    """
+
+    frame: pl.DataFrame
+    targets: tuple[Target, ...]
+    manifest_hash: str = ""
+    recipe_hash: str = ""
+
+    def __post_init__(self) -> None:
+        missing = [name for name in PREDICTIONS_SCHEMA if name not in self.frame.columns]
+        if missing:
+            raise DataError(f"a predictions table lacks the columns {listed(missing)}", need=listed(PREDICTIONS_SCHEMA, 20))
+        frame = self.frame.select(pl.col(name).cast(dtype) for name, dtype in PREDICTIONS_SCHEMA.items())
+        object.__setattr__(self, "frame", frame)
+        check_predictions(frame, self.targets)
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @property
+    def members(self) -> list[str]:
+        """Member names in order of first appearance."""
+        return self.frame["member"].unique(maintain_order=True).to_list()
+
+    def target(self, name: str) -> Target:
+        """Return a target by name."""
+        for target in self.targets:
+            if target.name == name:
+                return target
+        names = [t.name for t in self.targets]
+        raise UserError(f"there is no target {name!r} in these predictions (there are: {listed(names)}).{nearest(name, names)}")
+
+    def select(self, **values: Any) -> Predictions:
+        """Return the rows whose columns equal ``values`` (a list or tuple: any of them)."""
+        frame = self.frame
+        for name, value in values.items():
+            frame = frame.filter(pl.col(name).is_in(value) if isinstance(value, (list, tuple)) else pl.col(name) == value)
+        return dataclasses.replace(self, frame=frame)
+
+    def dense(self, target: str, member: str = FINAL, row_ids: Sequence[str] | None = None, **values: Any) -> Dense:
+        """Return one target of one member as matrices.
+
+        Args:
+            target: its name.
+            member: its name.
+            row_ids: the order wanted; rows not predicted come back ``uncovered``. None keeps the table's order.
+            values: further columns to select by (``checkpoint="epoch-003"``, ``source="head"``).
+
+        Raises:
+            DataError: more than one row left for an id.
+        """
+        kind = self.target(target)
+        frame = self.select(target=target, member=member, **values).frame
+        doubled = frame.filter(pl.col("row_id").is_duplicated())
+        if len(doubled):
+            raise DataError(
+                f"row {doubled['row_id'][0]!r} has {len(doubled.filter(pl.col('row_id') == doubled['row_id'][0]))} predictions of "
+                f"{target!r} by {member!r}",
+                need="one",
+                fix="select a checkpoint, draw, source or fold, or reduce them first",
+            )
+        if row_ids is not None:
+            order = pl.DataFrame({"row_id": pl.Series(list(row_ids), dtype=pl.String)})
+            frame = order.join(frame, on="row_id", how="left", maintain_order="left").with_columns(
+                pl.col("status").fill_null("uncovered"), pl.col("fold").fill_null(REDUCED)
+            )
+        return Dense(
+            kind,
+            frame["row_id"].to_numpy().astype(object),
+            _matrix(frame["p"], kind.width),
+            _matrix(frame["y"], kind.width),
+            frame["fold"].to_numpy().astype(np.int16),
+            frame["status"].to_numpy().astype(object),
+        )
+
+    def write(self, path: Path | str) -> Path:
+        """Write as Parquet with targets and hashes in the metadata."""
+        meta = {"targets": [t.to_dict() for t in self.targets], "manifest": self.manifest_hash, "recipe": self.recipe_hash}
+        return files.write_parquet(path, self.frame, meta)
+
+    @classmethod
+    def read(cls, path: Path | str) -> Predictions:
+        """Read what :meth:`write` wrote."""
+        frame, meta = files.read_parquet(path)
+        if "targets" not in meta:
+            raise DataError(f"{path} is a table, but not predictions", fix="read it with tapetum.decide.elsewhere (CSV, .npy) first")
+        return cls(frame, tuple(Target.from_dict(t) for t in meta["targets"]), meta["manifest"], meta["recipe"])
+
+    @classmethod
+    def from_dense(
+        cls,
+        dense: Dense | Sequence[Dense],
+        *,
+        member: str = FINAL,
+        source: str = "head",
+        checkpoint: str = FINAL,
+        draw: int = 0,
+        role: Literal["oof", "test"] = "oof",
+        manifest_hash: str = "",
+        recipe_hash: str = "",
+    ) -> Predictions:
+        """Return the table of one or more targets of one member."""
+        parts = [dense] if isinstance(dense, Dense) else list(dense)
+        frames = []
+        for part in parts:
+            shown = part.ok
+            key = {"target": part.target.name, "member": member, "source": source, "checkpoint": checkpoint, "draw": draw, "role": role}
+            frames.append(
+                pl.DataFrame(
+                    {
+                        "row_id": pl.Series(part.row_ids.tolist(), dtype=pl.String),
+                        "fold": pl.Series(part.fold, dtype=pl.Int16),
+                        "p": _lists(part.p, shown),
+                        "y": _lists(part.y, ~np.isnan(part.y).any(axis=1)),
+                        "status": pl.Series(part.status.tolist(), dtype=pl.String),
+                    }
+                ).with_columns(pl.lit(value).alias(name) for name, value in key.items())
+            )
+        frame = pl.concat([f.select(pl.col(n).cast(t) for n, t in PREDICTIONS_SCHEMA.items()) for f in frames])
+        return cls(frame, tuple(p.target for p in parts), manifest_hash, recipe_hash)
+
+    @classmethod
+    def concat(cls, tables: Sequence[Predictions]) -> Predictions:
+        """Join tables; a target must mean the same in all of them.
+
+        Raises:
+            DataError: other classes or another class order under the same target name, or a doubled key.
+        """
+        targets: dict[str, Target] = {}
+        for table in tables:
+            for target in table.targets:
+                known = targets.setdefault(target.name, target)
+                if (known.kind, known.classes) != (target.kind, target.classes):
+                    raise DataError(
+                        f"target {target.name!r} has classes {listed(known.classes)} in one table and {listed(target.classes)} in another",
+                        need="the same classes in the same order",
+                        fix="read the other table again with its class order stated",
+                    )
+        first = tables[0]
+        return cls(pl.concat([t.frame for t in tables]), tuple(targets.values()), first.manifest_hash, first.recipe_hash)
+
+
+def check_ids(frame: pl.DataFrame) -> None:
+    """Refuse a table whose ``row_id`` is absent, null or doubled; the first such id is named."""
+    if "row_id" not in frame.columns or frame["row_id"].null_count():
+        raise DataError("a manifest needs a row_id in every row", fix="name the id column with --id")
+    doubled = frame.filter(pl.col("row_id").is_duplicated())
+    if len(doubled):
+        names = doubled["row_id"].unique(maintain_order=True).to_list()
+        raise DataError(f"{len(names)} ids stand in more than one row: {listed(names)}", need="each id once", fix="remove the doubled rows")
+
+
+def check_predictions(frame: pl.DataFrame, targets: Sequence[Target]) -> None:
+    """Refuse a table that breaks the format: nulls or doubles in the key, wrong widths, NaN, sums off, p against status.
+
+    Raises:
+        DataError: names the first row that is wrong.
+    """
+    nulls = [name for name in (*KEY, "role", "status") if frame[name].null_count()]
+    if nulls:
+        raise DataError(f"predictions have nulls in {listed(nulls)}", need="a value in every row")
+    doubled = frame.select(KEY).is_duplicated()
+    if doubled.any():
+        row = frame.filter(doubled).row(0, named=True)
+        raise DataError(f"row {row['row_id']!r} of target {row['target']!r}, member {row['member']!r} stands twice", need="each key once")
+    for name, allowed in (("role", ROLES), ("status", STATUSES), ("source", SOURCES)):
+        odd = frame.filter(~pl.col(name).is_in(allowed))
+        if len(odd):
+            raise DataError(f"row {odd['row_id'][0]!r} has {name} = {odd[name][0]!r}", need=f"one of {listed(allowed)}")
+    wrong = frame.filter((pl.col("status") == "ok") == pl.col("p").is_null())
+    if len(wrong):
+        raise DataError(f"row {wrong['row_id'][0]!r} has status {wrong['status'][0]!r} and p {'null' if wrong['p'][0] is None else 'set'}", need="p exactly where status is ok")
+    known = {t.name: t for t in targets}
+    for name in frame["target"].unique().to_list():
+        if name not in known:
+            raise DataError(f"predictions name target {name!r}, whose classes are not stated (stated: {listed(known)})")
+        _check_values(frame.filter(pl.col("target") == name), known[name])
+
+
+def _check_values(frame: pl.DataFrame, target: Target) -> None:
+    for column in ("p", "y"):
+        part = frame.filter(pl.col(column).is_not_null())
+        bad = part.filter(pl.col(column).list.len() != target.width)
+        if len(bad):
+            raise DataError(
+                f"row {bad['row_id'][0]!r} has {len(bad[column][0])} values in {column} for target {target.name!r}", need=f"{target.width}"
+            )
+        values = _matrix(part[column], target.width)
+        wrong = ~np.isfinite(values).all(axis=1)
+        need = "finite numbers"
+        if target.kind != "regression" and not wrong.any():
+            wrong, need = ((values < -1e-6) | (values > 1 + 1e-6)).any(axis=1), "numbers from 0 to 1"
+        if target.is_distribution and not wrong.any():
+            wrong, need = np.abs(values.sum(axis=1, dtype=np.float64) - 1) > 1e-3, "numbers that sum to 1"
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            raise DataError(f"row {part['row_id'][row]!r} of target {target.name!r} has {column} = {values[row].tolist()}", need=need)
+
+
+def _cast(frame: pl.DataFrame, name: str, dtype: Any) -> pl.Series:
+    try:
+        return frame[name].cast(dtype)
+    except pl.exceptions.PolarsError:
+        raise DataError(f"column {name!r} holds values that are not {dtype}", fix="mend the column or rename it") from None
+
+
+def _matrix(lists: pl.Series, width: int) -> np.ndarray:
+    """Return (N, width) float32 of a list column; NaN rows for nulls."""
+    out = np.full((len(lists), width), np.nan, dtype=np.float32)
+    known = lists.is_not_null().to_numpy()
+    if known.any():
+        out[known] = lists.drop_nulls().explode().to_numpy().reshape(-1, width)
+    return out
+
+
+def _lists(matrix: np.ndarray, shown: np.ndarray) -> pl.Series:
+    """Return a list column of a matrix; null where ``shown`` is False."""
+    width = matrix.shape[1]
+    column = pl.Series(np.ascontiguousarray(matrix, dtype=np.float32).reshape(-1)).reshape((len(matrix), width)).arr.to_list()
+    return pl.select(pl.when(pl.Series(np.asarray(shown, dtype=bool))).then(column)).to_series()
+
+

@@ -1,0 +1,303 @@
+"""What is to be learned: kinds of target, class order, coding and decoding, and answers composed of others.
+
+One coding serves everything after it. A target's truth and its probabilities are float matrices (N, K) over its classes in order
+(regression: (N, 1), the value); a row of NaN is an unknown truth.
+
+| kind | a cell of the manifest | truth (N, K) | probabilities (N, K) |
+|---|---|---|---|
+| single | class name | one-hot | sum to 1 |
+| multi | list of class names | 0 or 1 each | each in [0, 1] |
+| ordinal | class name, classes in their order | one-hot | sum to 1 |
+| regression | number | the number | the number |
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from tapetum.core.errors import DataError, UserError, listed, nearest
+
+Kind = Literal["single", "multi", "ordinal", "regression"]
+KINDS: tuple[str, ...] = get_args(Kind)
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """One thing to be answered about each picture.
+
+    Args:
+        name: the column in the manifest.
+        kind: single, multi, ordinal or regression.
+        classes: names in order; empty for a plain regression, or until they are read from the data.
+        borders: regression only: ascending values that cut the number into ``len(borders) + 1`` classes.
+        expression: a derived target's arithmetic over the class numbers of other targets.
+        scored: false trains and writes vectors, but no probabilities (identities for retrieval).
+        separator: multi only: what stands between labels in one cell of a table.
+    """
+
+    name: str
+    kind: Kind = "single"
+    classes: tuple[str, ...] = ()
+    borders: tuple[float, ...] = ()
+    expression: str | None = None
+    scored: bool = True
+    separator: str = " "
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise UserError(
+                f"target {self.name!r} has kind {self.kind!r}", need=f"one of {listed(KINDS)}.{nearest(self.kind, KINDS)}"
+            )
+        doubled = sorted({c for c in self.classes if self.classes.count(c) > 1})
+        if doubled:
+            raise UserError(f"target {self.name!r} names a class twice: {listed(doubled)}", need="each class once, in order")
+        if list(self.borders) != sorted(set(self.borders)):
+            raise UserError(f"target {self.name!r} has borders {list(self.borders)}", need="ascending numbers")
+        if self.kind == "ordinal" and len(self.classes) == 1:
+            raise UserError(f"target {self.name!r} has one class in its order", need="two or more, as low<middle<high")
+
+    @property
+    def width(self) -> int:
+        """Columns of the truth and of the probabilities: classes, or 1 for a number."""
+        return 1 if self.kind == "regression" else len(self.classes)
+
+    @property
+    def is_distribution(self) -> bool:
+        """True where a row of probabilities sums to 1."""
+        return self.kind in ("single", "ordinal")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Target:
+        """Rebuild from :meth:`to_dict`."""
+        return cls(**{**value, "classes": tuple(value["classes"]), "borders": tuple(value["borders"])})
+
+
+def parse_target(text: str) -> Target:
+    """Read ``NAME``, ``NAME:KIND`` or ``NAME:KIND=DETAILS``.
+
+    Details are the ordered classes of an ordinal target (``age:ordinal=0-2<3-9<10-19``), the borders of a regression
+    (``age:regression=30,60``) or the classes of a single or multi target in the order wanted (``stage:single=Wake,N1,N2``).
+    """
+    name, _, rest = text.partition(":")
+    kind, _, details = rest.partition("=")
+    kind = kind or "single"
+    if not name:
+        raise UserError(f"target {text!r} has no name", need="NAME, NAME:KIND or NAME:ordinal=low<middle<high")
+    if not details:
+        return Target(name, kind)  # type: ignore[arg-type]
+    if kind == "regression":
+        try:
+            return Target(name, kind, borders=tuple(float(part) for part in details.split(",")))
+        except ValueError:
+            raise UserError(f"target {text!r} has borders that are not numbers", need="NAME:regression=30,60") from None
+    separator = "<" if kind == "ordinal" else ","
+    return Target(name, kind, classes=tuple(part.strip() for part in details.split(separator)))  # type: ignore[arg-type]
+
+
+def with_classes(target: Target, cells: Iterable[Any]) -> Target:
+    """Return ``target`` with its classes read from the data where they were not declared (sorted by name).
+
+    Raises:
+        UserError: an ordinal target without an order.
+        DataError: fewer than two classes, or a numeric target with cells that are no numbers.
+    """
+    if target.kind == "regression" or target.classes:
+        return target
+    if target.kind == "ordinal":
+        raise UserError(
+            f"target {target.name!r} is ordinal without an order", fix=f"give it: --target '{target.name}:ordinal=low<middle<high'"
+        )
+    found: set[str] = set()
+    for cell in cells:
+        if cell is not None:
+            found.update(cell if target.kind == "multi" else [cell])
+    if len(found) < 2 and not (target.kind == "multi" and found):
+        have = f"only class {found.pop()!r}" if found else "no labels at all"
+        raise DataError(f"target {target.name!r} has {have}", need="two classes or more", fix="check the label column")
+    return dataclasses.replace(target, classes=tuple(sorted(found, key=_natural)))
+
+
+def encode(target: Target, cells: Sequence[Any], row_ids: Sequence[str] | None = None) -> np.ndarray:
+    """Return the truth matrix (N, K) float32 of a column of the manifest; NaN rows where a cell is null.
+
+    Args:
+        target: with its classes known.
+        cells: names, lists of names or numbers, as the table in this module's docstring says.
+        row_ids: for errors.
+
+    Raises:
+        DataError: a label that is not among the classes; the row is named.
+    """
+    truth = np.full((len(cells), target.width), np.nan, dtype=np.float32)
+    place = {name: i for i, name in enumerate(target.classes)}
+    for row, cell in enumerate(cells):
+        if cell is None:
+            continue
+        if target.kind == "regression":
+            truth[row, 0] = cell
+            continue
+        names = list(cell) if target.kind == "multi" else [cell]
+        truth[row] = 0.0
+        for name in names:
+            if name not in place:
+                where = f"row {row_ids[row]!r}" if row_ids is not None else f"row {row}"
+                raise DataError(
+                    f"{where} has {target.name} = {name!r}, which is not among its {len(place)} classes "
+                    f"({listed(target.classes)}).{nearest(name, place)}"
+                )
+            truth[row, place[name]] = 1.0
+    return truth
+
+
+def decode(target: Target, p: np.ndarray, threshold: float | np.ndarray = 0.5) -> list[Any]:
+    """Return labels (or numbers) for probabilities (N, K); None for a row of NaN.
+
+    Args:
+        target: with its classes known.
+        p: (N, K); for multi, ``threshold`` (scalar or (K,)) decides, and an empty answer stays empty.
+    """
+    answers: list[Any] = []
+    for row in np.asarray(p):
+        if np.isnan(row).any():
+            answers.append(None)
+        elif target.kind == "regression":
+            answers.append(float(row[0]))
+        elif target.kind == "multi":
+            answers.append([target.classes[i] for i in np.flatnonzero(row >= threshold)])
+        else:
+            answers.append(target.classes[int(row.argmax())])
+    return answers
+
+
+def border_classes(target: Target) -> Target:
+    """Return the ordinal target into which a bordered regression decodes; class names as ``<30``, ``30–60``, ``≥60``."""
+    names = [f"<{target.borders[0]:g}"]
+    names += [f"{low:g}-{high:g}" for low, high in itertools.pairwise(target.borders)]
+    names += [f">={target.borders[-1]:g}"]
+    classes = target.classes or tuple(names)
+    if len(classes) != len(target.borders) + 1:
+        raise UserError(f"target {target.name!r} has {len(target.borders)} borders and {len(classes)} classes", need="one class more than borders")
+    return Target(f"{target.name}", "ordinal", classes)
+
+
+def cut_by_borders(target: Target, value: np.ndarray, deviation: float | None = None) -> np.ndarray:
+    """Decode numbers (N, 1) into class probabilities (N, K) by the target's borders.
+
+    Args:
+        target: a regression with borders.
+        value: (N, 1); NaN stays NaN.
+        deviation: standard deviation of the residual; None gives one-hot rows, else each class has its normal mass.
+    """
+    from scipy.special import ndtr
+
+    value = np.asarray(value, dtype=np.float64).reshape(-1, 1)
+    borders = np.asarray(target.borders, dtype=np.float64)[None, :]
+    below = (value < borders).astype(np.float64) if not deviation else ndtr((borders - value) / deviation)
+    edges = np.concatenate([np.zeros_like(value), below, np.ones_like(value)], axis=1)
+    p = np.diff(edges, axis=1)
+    p[np.isnan(value[:, 0])] = np.nan
+    return p.astype(np.float32)
+
+
+# ---------------------------------------------------------------------------------------------------- derived answers
+
+_OPERATIONS: dict[type, Any] = {
+    ast.Add: lambda a, b: a + b,
+    ast.Sub: lambda a, b: a - b,
+    ast.Mult: lambda a, b: a * b,
+    ast.FloorDiv: lambda a, b: a // b,
+    ast.Mod: lambda a, b: a % b,
+}
+
+
+def expression_names(expression: str) -> tuple[str, ...]:
+    """Return the target names that an expression uses, in order of first use.
+
+    Raises:
+        UserError: anything but names, whole numbers, + - * // % and brackets.
+    """
+    names: list[str] = []
+    for node in ast.walk(_parse(expression)):
+        if isinstance(node, ast.Name) and node.id not in names:
+            names.append(node.id)
+    if not names:
+        raise UserError(f"derived expression {expression!r} uses no target", need="arithmetic over target names")
+    return tuple(names)
+
+
+def derive_target(name: str, expression: str, parts: Mapping[str, Target], classes: tuple[str, ...] = ()) -> Target:
+    """Return the derived target: its classes are the answers that the parts' combinations can give, in ascending order."""
+    names = expression_names(expression)
+    for part in names:
+        if part not in parts:
+            raise UserError(f"derived target {name!r} uses {part!r}, which is no target (there are: {listed(parts)}).{nearest(part, parts)}")
+        if parts[part].kind not in ("single", "ordinal"):
+            raise UserError(f"derived target {name!r} uses {part!r}, a {parts[part].kind} target", need="single or ordinal ones")
+    answers = sorted({answer for _, answer in _combinations(expression, [parts[n] for n in names])})
+    return Target(name, "single", classes or tuple(str(a) for a in answers), expression=expression)
+
+
+def compose(target: Target, parts: Mapping[str, Target], p: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return a derived target's probabilities (N, K): the product of the parts', summed where combinations agree.
+
+    Args:
+        target: from :func:`derive_target`.
+        parts: the targets it uses.
+        p: each part's probabilities or truth (N, K_part); a NaN row in any part gives a NaN row.
+    """
+    names = expression_names(str(target.expression))
+    answers = sorted({a for _, a in _combinations(str(target.expression), [parts[n] for n in names])})
+    place = {answer: i for i, answer in enumerate(answers)}
+    rows = len(p[names[0]])
+    out = np.zeros((rows, len(answers)), dtype=np.float64)
+    for codes, answer in _combinations(str(target.expression), [parts[n] for n in names]):
+        mass = np.ones(rows)
+        for name, code in zip(names, codes, strict=True):
+            mass = mass * p[name][:, code]
+        out[:, place[answer]] += mass
+    return out.astype(np.float32)
+
+
+def _combinations(expression: str, parts: Sequence[Target]) -> list[tuple[tuple[int, ...], int]]:
+    names, tree = expression_names(expression), _parse(expression)
+    every = itertools.product(*(range(len(part.classes)) for part in parts))
+    return [(codes, _value(tree.body, dict(zip(names, codes, strict=True)))) for codes in every]
+
+
+def _parse(expression: str) -> ast.Expression:
+    try:
+        tree = ast.parse(expression, mode="eval")
+    except SyntaxError:
+        raise UserError(f"derived expression {expression!r} cannot be read", need="arithmetic such as mask*6 + gender*3 + age") from None
+    for node in ast.walk(tree):
+        known = isinstance(node, (ast.Expression, ast.BinOp, ast.Name, ast.Load, *_OPERATIONS))
+        if not known and not (isinstance(node, ast.Constant) and type(node.value) is int):
+            raise UserError(f"derived expression {expression!r} holds {type(node).__name__}", need="names, whole numbers, + - * // % and brackets")
+    return tree
+
+
+def _value(node: ast.expr, codes: Mapping[str, int]) -> int:
+    if isinstance(node, ast.Name):
+        return codes[node.id]
+    if isinstance(node, ast.Constant):
+        return int(node.value)  # type: ignore[arg-type]
+    assert isinstance(node, ast.BinOp)  # _parse let nothing else through
+    left, right = _value(node.left, codes), _value(node.right, codes)
+    if right == 0 and isinstance(node.op, (ast.FloorDiv, ast.Mod)):
+        raise UserError("a derived expression divides by zero for some classes", need="a divisor that is never 0")
+    return int(_OPERATIONS[type(node.op)](left, right))
+
+
+def _natural(name: str) -> tuple[int, float, str]:
+    """Sort key: whole numbers by value before names by letter, so that class 10 follows 9."""
+    return (0, int(name), name) if name.lstrip("-").isdigit() else (1, 0.0, name)
