@@ -239,7 +239,7 @@ class Recipe(Section):
     data: Data = Data()
     split: Split = Split()
     input: Input = Input()
-    augment: tuple[Spec, ...] = ("hflip", {"name": "resized_crop", "scale": (0.6, 1.0)})
+    augment: tuple[Spec, ...] = ("hflip", {"name": "resized_crop", "scale": [0.6, 1.0]})
     mix: tuple[Spec, ...] = ()
     sample: Spec = "shuffle"
     model: Model = Model()
@@ -371,7 +371,7 @@ def check_choices(recipe: Recipe, choices: Mapping[str, Mapping[str, Choice]]) -
         specs = value if isinstance(value, tuple) else list(value.values()) if isinstance(value, dict) else [value]
         for spec in specs:
             if isinstance(spec, Section):
-                spec = {"name": getattr(spec, "name"), **getattr(spec, "options", {})}
+                spec = {"name": spec.name, **getattr(spec, "options", {})}
             if spec is not None:
                 pick(spec, table, key)
 
@@ -488,7 +488,9 @@ def _validated(values: Mapping[str, Any]) -> Recipe:
 
 def _first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
-    where = ".".join(str(part) for part in problem["loc"] if not (isinstance(part, str) and ("[" in part or part in ("int", "str", "float"))))
+    where = ".".join(
+        str(part) for part in problem["loc"] if not (isinstance(part, str) and ("[" in part or part in ("int", "str", "float")))
+    )
     if problem["type"] == "extra_forbidden":
         known = [key for key, _ in flatten(Recipe().model_dump())] + list(Recipe.model_fields)
         siblings = [k for k in known if k.rpartition(".")[0] == where.rpartition(".")[0]]

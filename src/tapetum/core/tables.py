@@ -7,7 +7,7 @@ done on dense matrices (:class:`Dense`), one per target and member, and rows are
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -182,6 +182,7 @@ class Dense:
         y: (N, K) float32; NaN rows where the truth is unknown.
         fold: (N,) int16, the fold whose model predicted the row.
         status: (N,) of strings.
+        answer: (N, K) of 0 and 1, decisions that thresholds or context made; None: the largest p, or p ≥ ½ for multi, decides.
     """
 
     target: Target
@@ -190,6 +191,7 @@ class Dense:
     y: np.ndarray
     fold: np.ndarray
     status: np.ndarray
+    answer: np.ndarray | None = None
 
     @property
     def ok(self) -> np.ndarray:
@@ -203,15 +205,15 @@ class Dense:
 
     def where(self, rows: np.ndarray) -> Dense:
         """Return some rows: a boolean mask or row numbers."""
-        return dataclasses.replace(
-            self, row_ids=self.row_ids[rows], p=self.p[rows], y=self.y[rows], fold=self.fold[rows], status=self.status[rows]
-        )
+        answer = None if self.answer is None else self.answer[rows]
+        part = {name: getattr(self, name)[rows] for name in ("row_ids", "p", "y", "fold", "status")}
+        return dataclasses.replace(self, **part, answer=answer)
 
     def with_p(self, p: np.ndarray) -> Dense:
-        """Return the same rows with other probabilities; rows that are now all NaN and were ok become uncovered."""
+        """Return the same rows with other probabilities and no decisions yet; rows that are now NaN and were ok become uncovered."""
         p = np.asarray(p, dtype=np.float32)
         lost = np.isnan(p).any(axis=1) & self.ok
-        return dataclasses.replace(self, p=p, status=np.where(lost, "uncovered", self.status))
+        return dataclasses.replace(self, p=p, status=np.where(lost, "uncovered", self.status), answer=None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -392,7 +394,10 @@ def check_predictions(frame: pl.DataFrame, targets: Sequence[Target]) -> None:
             raise DataError(f"row {odd['row_id'][0]!r} has {name} = {odd[name][0]!r}", need=f"one of {listed(allowed)}")
     wrong = frame.filter((pl.col("status") == "ok") == pl.col("p").is_null())
     if len(wrong):
-        raise DataError(f"row {wrong['row_id'][0]!r} has status {wrong['status'][0]!r} and p {'null' if wrong['p'][0] is None else 'set'}", need="p exactly where status is ok")
+        raise DataError(
+            f"row {wrong['row_id'][0]!r} has status {wrong['status'][0]!r} and p {'null' if wrong['p'][0] is None else 'set'}",
+            need="p exactly where status is ok",
+        )
     known = {t.name: t for t in targets}
     for name in frame["target"].unique().to_list():
         if name not in known:
@@ -441,5 +446,3 @@ def _lists(matrix: np.ndarray, shown: np.ndarray) -> pl.Series:
     width = matrix.shape[1]
     column = pl.Series(np.ascontiguousarray(matrix, dtype=np.float32).reshape(-1)).reshape((len(matrix), width)).arr.to_list()
     return pl.select(pl.when(pl.Series(np.asarray(shown, dtype=bool))).then(column)).to_series()
-
-

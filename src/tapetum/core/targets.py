@@ -51,9 +51,7 @@ class Target:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise UserError(
-                f"target {self.name!r} has kind {self.kind!r}", need=f"one of {listed(KINDS)}.{nearest(self.kind, KINDS)}"
-            )
+            raise UserError(f"target {self.name!r} has kind {self.kind!r}", need=f"one of {listed(KINDS)}.{nearest(self.kind, KINDS)}")
         doubled = sorted({c for c in self.classes if self.classes.count(c) > 1})
         if doubled:
             raise UserError(f"target {self.name!r} names a class twice: {listed(doubled)}", need="each class once, in order")
@@ -186,7 +184,9 @@ def border_classes(target: Target) -> Target:
     names += [f">={target.borders[-1]:g}"]
     classes = target.classes or tuple(names)
     if len(classes) != len(target.borders) + 1:
-        raise UserError(f"target {target.name!r} has {len(target.borders)} borders and {len(classes)} classes", need="one class more than borders")
+        raise UserError(
+            f"target {target.name!r} has {len(target.borders)} borders and {len(classes)} classes", need="one class more than borders"
+        )
     return Target(f"{target.name}", "ordinal", classes)
 
 
@@ -240,7 +240,9 @@ def derive_target(name: str, expression: str, parts: Mapping[str, Target], class
     names = expression_names(expression)
     for part in names:
         if part not in parts:
-            raise UserError(f"derived target {name!r} uses {part!r}, which is no target (there are: {listed(parts)}).{nearest(part, parts)}")
+            raise UserError(
+                f"derived target {name!r} uses {part!r}, which is no target (there are: {listed(parts)}).{nearest(part, parts)}"
+            )
         if parts[part].kind not in ("single", "ordinal"):
             raise UserError(f"derived target {name!r} uses {part!r}, a {parts[part].kind} target", need="single or ordinal ones")
     answers = sorted({answer for _, answer in _combinations(expression, [parts[n] for n in names])})
@@ -282,7 +284,9 @@ def _parse(expression: str) -> ast.Expression:
     for node in ast.walk(tree):
         known = isinstance(node, (ast.Expression, ast.BinOp, ast.Name, ast.Load, *_OPERATIONS))
         if not known and not (isinstance(node, ast.Constant) and type(node.value) is int):
-            raise UserError(f"derived expression {expression!r} holds {type(node).__name__}", need="names, whole numbers, + - * // % and brackets")
+            raise UserError(
+                f"derived expression {expression!r} holds {type(node).__name__}", need="names, whole numbers, + - * // % and brackets"
+            )
     return tree
 
 
