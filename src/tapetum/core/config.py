@@ -98,7 +98,7 @@ class Model(Section):
     options: dict[str, Any] = {}  # handed to timm.create_model
 
 
-class Sequence_(Section):
+class Neighbours(Section):
     """A model over neighbouring pictures of one sequence; length 1 is no sequence model."""
 
     length: int = Field(1, ge=1)
@@ -243,7 +243,7 @@ class Recipe(Section):
     mix: tuple[Spec, ...] = ()
     sample: Spec = "shuffle"
     model: Model = Model()
-    sequence: Sequence_ = Sequence_()
+    sequence: Neighbours = Neighbours()
     loss: Loss = Loss(smoothing=0.1)
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
@@ -371,8 +371,9 @@ def check_choices(recipe: Recipe, choices: Mapping[str, Mapping[str, Choice]]) -
         specs = value if isinstance(value, tuple) else list(value.values()) if isinstance(value, dict) else [value]
         for spec in specs:
             if isinstance(spec, Section):
-                spec = {"name": spec.name, **getattr(spec, "options", {})}
-            if spec is not None:
+                values = spec.model_dump()
+                pick({"name": values["name"], **values.get("options", {})}, table, key)
+            elif spec is not None:
                 pick(spec, table, key)
 
 

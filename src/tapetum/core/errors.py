@@ -60,6 +60,6 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 def listed(names: Iterable[object], most: int = 8) -> str:
     """Return the first few names, comma-separated, and how many more there are."""
-    names = [str(n) for n in names]
-    more = f", … ({len(names) - most} more)" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    texts = [str(n) for n in names]
+    more = f", … ({len(texts) - most} more)" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more

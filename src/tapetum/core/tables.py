@@ -29,7 +29,7 @@ REDUCED = -1  # in `draw`: views already reduced to one answer; in `fold`: mean 
 _OPTIONAL = {"group": pl.String, "sequence": pl.String, "position": pl.Float64, "split": pl.String, "weight": pl.Float64, "fold": pl.Int16}
 RESERVED = frozenset({"row_id", "path", "sha256", *_OPTIONAL})
 
-PREDICTIONS_SCHEMA = {
+PREDICTIONS_SCHEMA: dict[str, Any] = {
     "row_id": pl.String,
     "target": pl.String,
     "member": pl.String,

@@ -17,7 +17,7 @@ import ast
 import dataclasses
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
@@ -87,19 +87,19 @@ def parse_target(text: str) -> Target:
     (``age:regression=30,60``) or the classes of a single or multi target in the order wanted (``stage:single=Wake,N1,N2``).
     """
     name, _, rest = text.partition(":")
-    kind, _, details = rest.partition("=")
-    kind = kind or "single"
+    word, _, details = rest.partition("=")
+    kind = cast(Kind, word or "single")  # Target refuses anything else
     if not name:
         raise UserError(f"target {text!r} has no name", need="NAME, NAME:KIND or NAME:ordinal=low<middle<high")
     if not details:
-        return Target(name, kind)  # type: ignore[arg-type]
+        return Target(name, kind)
     if kind == "regression":
         try:
             return Target(name, kind, borders=tuple(float(part) for part in details.split(",")))
         except ValueError:
             raise UserError(f"target {text!r} has borders that are not numbers", need="NAME:regression=30,60") from None
     separator = "<" if kind == "ordinal" else ","
-    return Target(name, kind, classes=tuple(part.strip() for part in details.split(separator)))  # type: ignore[arg-type]
+    return Target(name, kind, classes=tuple(part.strip() for part in details.split(separator)))
 
 
 def with_classes(target: Target, cells: Iterable[Any]) -> Target:
@@ -162,7 +162,8 @@ def decode(target: Target, p: np.ndarray, threshold: float | np.ndarray = 0.5) -
 
     Args:
         target: with its classes known.
-        p: (N, K); for multi, ``threshold`` (scalar or (K,)) decides, and an empty answer stays empty.
+        p: (N, K).
+        threshold: multi only, a number or one for each class (K,); an empty answer stays empty.
     """
     answers: list[Any] = []
     for row in np.asarray(p):
