@@ -1,0 +1,199 @@
+"""A run: the folder that holds everything one `fit` decided and found; where each file of it stands, and its jobs.
+
+A run can be moved and goes on where it stopped: what is done is told by files that are whole, never by memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tapetum.core import files
+from tapetum.core.config import Loaded, Recipe
+from tapetum.core.errors import DataError, UserError
+from tapetum.core.tables import Manifest
+
+Say = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Paths of a run folder and the few files that every stage reads.
+
+    Args:
+        root: the folder.
+    """
+
+    root: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", Path(self.root))
+
+    @property
+    def recipe_file(self) -> Path:
+        """The recipe with every value written out."""
+        return self.root / "recipe.toml"
+
+    @property
+    def plan_file(self) -> Path:
+        """What was measured to decide: precision, engine, the budget's epochs and folds."""
+        return self.root / "plan.json"
+
+    @property
+    def manifest_file(self) -> Path:
+        """The manifest with its folds."""
+        return self.root / "manifest.parquet"
+
+    @property
+    def features(self) -> Path:
+        """Feature vectors, a folder for each set of weights and preprocessing."""
+        return self.root / "features"
+
+    @property
+    def pipeline(self) -> Path:
+        """The frozen pipeline."""
+        return self.root / "pipeline"
+
+    def file(self, name: str) -> Path:
+        """Return a file at the run's root."""
+        return self.root / name
+
+    def member(self, member: str, fold: int) -> Path:
+        """Return the folder of one member's fold; refit on all rows is fold −1."""
+        return self.root / "members" / member / ("refit" if fold < 0 else f"fold-{fold}")
+
+    def folds_of(self, member: str, file: str) -> dict[int, Path]:
+        """Return fold → file for the folds of a member in which that file stands."""
+        found = {}
+        for folder in sorted((self.root / "members" / member).glob("fold-*")):
+            if (folder / file).exists():
+                found[int(folder.name.removeprefix("fold-"))] = folder / file
+        return dict(sorted(found.items()))
+
+    def manifest(self, root: Path | str | None = None) -> Manifest:
+        """Read the run's manifest; ``root`` says where the pictures are now, if they moved."""
+        return Manifest.read(self.manifest_file, root)
+
+    def recipe(self) -> Recipe:
+        """Read the run's recipe."""
+        from tapetum.core.config import load
+
+        return load(self.recipe_file).recipe
+
+    def plan(self) -> dict[str, Any]:
+        """Read plan.json; empty where nothing is planned yet."""
+        return files.read_json(self.plan_file) if self.plan_file.exists() else {}
+
+    def keep_plan(self, **values: Any) -> dict[str, Any]:
+        """Add values to plan.json; what stands there already wins, since a plan is only read on resume."""
+        plan = {**values, **self.plan()}
+        files.write_json(self.plan_file, plan)
+        return plan
+
+    @classmethod
+    def existing(cls, root: Path | str) -> Run:
+        """Return a run that is there.
+
+        Raises:
+            UserError: the folder holds no run.
+        """
+        run = cls(Path(root))
+        if not run.recipe_file.exists():
+            raise UserError(f"{root} is not a run (it has no recipe.toml)", fix="make one with: tapetum fit DATA -o RUN")
+        return run
+
+    @classmethod
+    def start(cls, root: Path | str, loaded: Loaded, identity: Mapping[str, Any]) -> Run:
+        """Open a run folder for this recipe and data: fresh, or the one that an earlier start of the same command left.
+
+        Args:
+            root: the folder.
+            loaded: the recipe with its origins.
+            identity: what else must be the same to go on (the source of the data).
+
+        Raises:
+            DataError: the folder holds the run of another recipe or other data, or files that are no run.
+        """
+        run = cls(Path(root))
+        files.make_folder(run.root)
+        mine = {"recipe": loaded.recipe.hash(), **identity}
+        marker = run.file("run-id.json")
+        if marker.exists():
+            theirs = files.read_json(marker)
+            changed = sorted(key for key in {*mine, *theirs} if mine.get(key) != theirs.get(key))
+            if changed:
+                what = run._differences(loaded.recipe) if "recipe" in changed else "; ".join(f"{k}: {theirs.get(k)}" for k in changed)
+                raise DataError(f"{root} is the run of another {' and '.join(changed)} ({what})", fix="choose another folder with -o, or remove it")
+            return run
+        if any(p for p in run.root.iterdir() if not p.name.startswith(".")):
+            raise DataError(f"{root} holds files, but no run", fix="choose an empty or new folder with -o")
+        files.write_text(run.recipe_file, loaded.recipe.to_toml())
+        origin = [{"key": key, "value": value, "origin": source} for key, value, source in loaded.explain()]
+        files.write_json(run.file("origin.json"), origin)
+        files.write_json(run.file("environment.json"), environment())
+        files.write_json(marker, mine)
+        return run
+
+    def _differences(self, recipe: Recipe) -> str:
+        from tapetum.core.config import flatten
+
+        theirs = dict(flatten(self.recipe().model_dump(mode="json")))
+        mine = dict(flatten(recipe.model_dump(mode="json")))
+        keys = [k for k in {**theirs, **mine} if theirs.get(k) != mine.get(k) and not k.startswith("profile")]
+        return "; ".join(f"{k} was {theirs.get(k)!r}, now {mine.get(k)!r}" for k in keys[:3]) or "recipe"
+
+
+class Record:
+    """What a run says: to the user at once, and kept with the time of each stage in ``run.json``.
+
+    Args:
+        say: where messages go; None keeps them only.
+    """
+
+    def __init__(self, say: Say | None = None) -> None:
+        self._say = say
+        self.said: list[str] = []
+        self.stages: dict[str, float] = {}
+        self.started = time.time()
+
+    def __call__(self, message: str) -> None:
+        """Say something once; a message already said is not repeated."""
+        if message in self.said:
+            return
+        self.said.append(message)
+        if self._say is not None:
+            self._say(message)
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Measure the wall seconds of a stage."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.stages[name] = round(self.stages.get(name, 0.0) + time.perf_counter() - began, 3)
+
+    def write(self, run: Run, command: str) -> None:
+        """Keep what was said; earlier starts of the same run stay in front."""
+        path = run.file("run.json")
+        before = files.read_json(path) if path.exists() else {"starts": [], "said": []}
+        starts = [*before["starts"], {"command": command, "started": self.started, "seconds": self.stages}]
+        said = [*before["said"], *(m for m in self.said if m not in before["said"])]
+        files.write_json(path, {"command": command, "started": self.started, "seconds": self.stages, "starts": starts, "said": said})
+
+
+def environment() -> dict[str, Any]:
+    """Return versions and machine, as they are kept in ``environment.json``."""
+    names = ("tapetum", "torch", "torchvision", "timm", "numpy", "polars", "scikit-learn", "pillow", "lightning-fabric")
+    versions = {}
+    for name in names:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return {"python": sys.version.split()[0], "system": platform.system(), "machine": platform.machine(), "versions": versions}

@@ -1,0 +1,167 @@
+"""Which epoch, and whether fine-tuning earned its place: picked for each fold on the other folds, so that the figure stays honest."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tapetum.core import draws, intervals, metrics
+from tapetum.core.monitor import monitor
+from tapetum.core.tables import Dense, Predictions
+from tapetum.core.targets import Target
+
+Z95 = 1.959964
+
+
+@dataclasses.dataclass(frozen=True)
+class EpochChoice:
+    """The checkpoint of each fold, and the one that the frozen pipeline takes.
+
+    Args:
+        per_fold: fold → checkpoint, best on the other folds.
+        final: best on all folds.
+        curve: checkpoint → monitored figure over all folds, in order.
+        how: ``cross-fitted``, ``recipe`` (named there), ``last`` (one fold: nothing to choose on) in words.
+    """
+
+    per_fold: dict[int, str]
+    final: str
+    curve: dict[str, float]
+    how: str
+
+
+def pick_epochs(held: Mapping[int, Predictions], watch: str = "auto", fixed: str | None = None) -> EpochChoice:
+    """Pick each fold's checkpoint by the monitored figure on the other folds; a fold that stopped earlier stands at its last.
+
+    Args:
+        held: fold → its held-out predictions at every checkpoint, in order of training.
+        watch: ``train.monitor``.
+        fixed: a checkpoint named by the recipe; then nothing is chosen.
+    """
+    order: list[str] = []
+    for table in held.values():
+        order += [c for c in checkpoints(table) if c not in order]
+    order.sort(key=_place)
+    answers = {fold: _answers(table) for fold, table in held.items()}
+
+    def at(fold: int, checkpoint: str) -> str:
+        own = sorted(answers[fold], key=_place)
+        return checkpoint if checkpoint in answers[fold] else own[-1]
+
+    def figure(folds: Sequence[int], checkpoint: str) -> float:
+        parts = [answers[fold][at(fold, checkpoint)] for fold in folds]
+        targets = {d.target.name: d.target for d in parts[0].values()}
+        joined = {n: (np.concatenate([p[n].p for p in parts]), np.concatenate([p[n].y for p in parts])) for n in targets}
+        return monitor(watch, targets, joined)
+
+    folds = list(held)
+    curve = {c: figure(folds, c) for c in order}
+    if fixed is not None:
+        return EpochChoice({f: at(f, fixed) for f in folds}, fixed, curve, "recipe")
+    if len(folds) == 1:
+        last = at(folds[0], order[-1])
+        return EpochChoice({folds[0]: last}, last, curve, "last")
+    per_fold = {}
+    for fold in folds:
+        others = [f for f in folds if f != fold]
+        per_fold[fold] = at(fold, max(order, key=lambda c, others=others: figure(others, c)))
+    return EpochChoice(per_fold, max(order, key=lambda c: curve[c]), curve, "cross-fitted")
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """Which candidate answers for each fold, and which one ships.
+
+    Args:
+        per_fold: fold → candidate, picked on the other folds.
+        final: picked on all rows.
+        figures: candidate → monitored figure on the common rows.
+        reason: one sentence for the report.
+    """
+
+    per_fold: dict[int, str]
+    final: str
+    figures: dict[str, float]
+    reason: str
+
+
+def pick_candidate(candidates: Mapping[str, Mapping[str, Dense]], groups: np.ndarray, watch: str = "auto", seed: int = 0) -> Choice:
+    """Pick among candidates (the simplest first) for each fold on the other folds, by the monitored figure.
+
+    A more complicated candidate must beat the simplest one by more than one clustered standard error of the paired difference.
+
+    Args:
+        candidates: name → target → held-out answers; rows are the same and in the same order everywhere.
+        groups: group of each row (N,).
+        watch: ``train.monitor``.
+        seed: of the resampling.
+    """
+    first = next(iter(next(iter(candidates.values())).values()))
+    common = np.ones(len(first.row_ids), dtype=bool)
+    for tables in candidates.values():
+        for dense in tables.values():
+            common &= dense.ok
+    folds = sorted({int(f) for f in first.fold[common]})
+    per_fold = {fold: _simplest(candidates, groups, common & (first.fold != fold), watch, seed)[0] for fold in folds} if len(folds) > 1 else {}
+    final, figures, tie = _simplest(candidates, groups, common, watch, seed)
+    best = max(figures, key=lambda name: figures[name])
+    if tie:
+        reason = f"{final} is within one standard error of {best} and simpler"
+    else:
+        reason = f"{final} has the best figure ({figures[final]:.4f}; " + ", ".join(f"{n} {v:.4f}" for n, v in figures.items() if n != final) + ")"
+    return Choice({f: per_fold.get(f, final) for f in folds}, final, figures, reason)
+
+
+def _simplest(
+    candidates: Mapping[str, Mapping[str, Dense]], groups: np.ndarray, rows: np.ndarray, watch: str, seed: int
+) -> tuple[str, dict[str, float], bool]:
+    parts = {name: {t: d.where(rows) for t, d in tables.items()} for name, tables in candidates.items()}
+    figures = {name: _figure(tables, watch) for name, tables in parts.items()}
+    best = max(figures, key=lambda name: figures[name])
+    for name in candidates:
+        if name == best:
+            return name, figures, False
+        if figures[best] - figures[name] <= _standard_error(parts[best], parts[name], groups[rows], watch, seed):
+            return name, figures, True
+    return best, figures, False
+
+
+def _figure(tables: Mapping[str, Dense], watch: str, weight: np.ndarray | None = None) -> float:
+    targets = {name: dense.target for name, dense in tables.items()}
+    return monitor(watch, targets, {name: (dense.p, dense.y) for name, dense in tables.items()}, weight)
+
+
+def _standard_error(a: Mapping[str, Dense], b: Mapping[str, Dense], groups: np.ndarray, watch: str, seed: int) -> float:
+    """Return the standard error of the paired difference of the monitored figure, clustered by group."""
+    targets: list[Target] = [d.target for d in a.values()]
+    if len(targets) == 1 or watch != "auto":
+        target, metric = metrics.parse(watch, targets) if watch != "auto" else (targets[0], metrics.default_metric(targets[0]))
+        pair = (a[target.name].p, b[target.name].p)
+        found = intervals.difference(metric, target, *pair, a[target.name].y, groups, resamples=1000, seed=seed)
+        return (found.high - found.low) / (2 * Z95)
+    _, place = np.unique(groups.astype(str), return_inverse=True)
+    rng = draws.generator("choose", seed)
+    values = []
+    for _ in range(100):  # several targets make one figure: re-scored with group weights
+        weight = rng.multinomial(place.max() + 1, np.full(place.max() + 1, 1 / (place.max() + 1)))[place].astype(np.float64)
+        values.append(_figure(a, watch, weight) - _figure(b, watch, weight))
+    return float(np.std(values))
+
+
+def checkpoints(table: Predictions) -> list[str]:
+    """Return the checkpoints of a table in order of training."""
+    return sorted(table.frame["checkpoint"].unique().to_list(), key=_place)
+
+
+def _answers(table: Predictions) -> dict[str, dict[str, Dense]]:
+    member = table.members[0]
+    return {c: {t.name: table.dense(t.name, member, checkpoint=c) for t in table.targets} for c in checkpoints(table)}
+
+
+def _place(checkpoint: str) -> tuple[int, int, str]:
+    """Sort key: epochs by number, their averages after them, what has no number (swa, soup, final) last."""
+    head, _, tail = checkpoint.partition("/")
+    number = head.rpartition("-")[2]
+    return (0, int(number), tail) if number.isdigit() and head.startswith("epoch") else (1, 0, checkpoint)
