@@ -1,0 +1,38 @@
+"""Names that ``[decide]`` may use, what stands behind them, and what may be set of each.
+
+``calibrate`` names one of CALIBRATORS, ``blend`` one of BLENDS, ``steps`` any of STEPS, in order.
+"""
+
+from __future__ import annotations
+
+from tapetum.core.choices import Choice
+
+_CLASSES = ("single", "ordinal", "multi")
+_DISTRIBUTION = ("single", "ordinal")
+
+CALIBRATORS: dict[str, Choice] = {
+    "none": Choice("tapetum.decide.calibrate:Nothing"),
+    "temperature": Choice("tapetum.decide.calibrate:Temperature", kinds=_CLASSES, low=0.05, high=20.0),
+    "vector": Choice("tapetum.decide.calibrate:Vector", kinds=_CLASSES, shrink=1.0),
+    "platt": Choice("tapetum.decide.calibrate:Platt", kinds=_CLASSES),
+    "isotonic": Choice("tapetum.decide.calibrate:Isotonic", kinds=_CLASSES),
+}
+
+BLENDS: dict[str, Choice] = {
+    "mean": Choice("tapetum.decide.ensemble:mean"),
+    "weighted": Choice("tapetum.decide.ensemble:weighted", weights="fit", metric="auto"),
+    "power": Choice("tapetum.decide.ensemble:Power", r=0.5, weights="equal", metric="auto"),
+    "rank": Choice("tapetum.decide.ensemble:RankMean", kinds=_CLASSES, weights="equal", points=201),
+    "vote": Choice("tapetum.decide.ensemble:Vote", kinds=_CLASSES, weights="equal"),
+    "greedy": Choice("tapetum.decide.ensemble:Greedy", rounds=30, metric="auto"),
+    "stack": Choice("tapetum.decide.ensemble:Stack", kinds=_CLASSES, strength=1.0, rows=50_000),
+}
+
+STEPS: dict[str, Choice] = {
+    **CALIBRATORS,
+    "thresholds": Choice("tapetum.decide.thresholds:BestF1", kinds=("multi",), rare=20, at_least_one=True),
+    "class_rates": Choice("tapetum.decide.thresholds:MatchRates", kinds=("multi",), prior="train", on="fit", at_least_one=True),
+    "fixed": Choice("tapetum.decide.thresholds:Fixed", kinds=("multi",), value=0.5, at_least_one=False),
+    "prior": Choice("tapetum.decide.priors:PriorShift", kinds=_CLASSES, source="balanced", target="truth"),
+    "logit_adjust": Choice("tapetum.decide.priors:LogitAdjust", kinds=_CLASSES, tau=1.0, metric="auto"),
+}

@@ -1,0 +1,253 @@
+"""What a step of deciding is, and how it is judged: fitted on some folds, applied to the others.
+
+A step is a small frozen dataclass of its parameters. ``fit`` looks at predictions and truth and returns plain JSON values; ``apply``
+uses those on any rows, new pictures too. :func:`crossfit` gives the *nested* figure's table (each fold under values from the other
+folds) beside the *optimistic* one (all rows under values from all rows).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from tapetum.core import draws
+from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.tables import Dense, Manifest
+
+FIT_ROWS = 200_000  # smooth, low-dimensional fits see at most this many rows; their error is then far below the sampling error
+FEW_FOLDS = 5  # folds drawn where the rows covered hold fewer than two
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """What is known of the rows of a Dense besides probabilities and truth; aligned with it.
+
+    Args:
+        groups: (N,) of strings; rows of one group never stand on both sides of a fit.
+        fold: (N,) int, the fold that holds each row out; −1 for rows that are never fitted on (test, extra, new pictures).
+        sequence: (N,) of strings or None; rows of one sequence are ordered by ``position``.
+        position: (N,) float or None.
+        weight: (N,) float or None.
+        allow_leak: the recipe's reason for folds that cut groups; None refuses such folds.
+    """
+
+    groups: np.ndarray
+    fold: np.ndarray
+    sequence: np.ndarray | None = None
+    position: np.ndarray | None = None
+    weight: np.ndarray | None = None
+    allow_leak: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("fold", "sequence", "position", "weight"):
+            value = getattr(self, name)
+            if value is not None and len(value) != len(self.groups):
+                raise UserError(f"{len(value)} values of {name} for {len(self.groups)} rows", need="one for each row")
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def where(self, rows: np.ndarray) -> Rows:
+        """Return some rows: a boolean mask or row numbers."""
+        part = {n: getattr(self, n)[rows] for n in ("groups", "fold", "sequence", "position", "weight") if getattr(self, n) is not None}
+        return dataclasses.replace(self, **part)
+
+    @classmethod
+    def of(cls, manifest: Manifest, row_ids: Sequence[str] | None = None, *, allow_leak: str | None = None) -> Rows:
+        """Return the rows of a manifest, in the order of ``row_ids`` (default: the manifest's own).
+
+        Raises:
+            DataError: an id that the manifest does not hold.
+        """
+        if row_ids is None:
+            picked = np.arange(len(manifest))
+        else:
+            place = {name: i for i, name in enumerate(manifest.row_ids)}
+            unknown = [name for name in row_ids if name not in place]
+            if unknown:
+                raise DataError(f"{len(unknown)} rows are not in the manifest: {listed(unknown)}", need="ids of the manifest")
+            picked = np.array([place[name] for name in row_ids], dtype=np.int64)
+        frame = manifest.frame
+        held = {n: frame[n].to_numpy() for n in ("sequence", "position") if n in frame.columns}
+        held["sequence"] = held["sequence"].astype(object) if "sequence" in held else None
+        weight = manifest.weight if "weight" in frame.columns else None
+        fold = np.where(manifest.split == "train", manifest.fold, -1).astype(np.int16)
+        return cls(manifest.groups, fold, held["sequence"], held.get("position"), weight, allow_leak).where(picked)
+
+    @classmethod
+    def new(cls, row_ids: np.ndarray) -> Rows:
+        """Return rows of which nothing is known: pictures never seen, each a group of its own."""
+        return cls(np.asarray(row_ids, dtype=object), np.full(len(row_ids), -1, dtype=np.int16))
+
+
+class Step(Protocol):
+    """One decision step. ``apply`` may change ``p`` and may set ``answer``; it never reads the truth."""
+
+    def fit(self, dense: Dense, rows: Rows) -> dict[str, Any]:
+        """Return what was learned, as JSON values; rows without truth or answer take no part."""
+        ...
+
+    def apply(self, dense: Dense, rows: Rows, fitted: dict[str, Any]) -> Dense:
+        """Return the same rows, in the same order, decided."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class CrossFitted:
+    """What cross-fitting gives.
+
+    Args:
+        nested: each fold under values fitted on the other folds; rows of fold −1 under the final values.
+        optimistic: all rows under the final values.
+        by_fold: fold → values fitted without it.
+        final: values fitted on all rows that have a fold; what new pictures get.
+        fold: (N,) the folds used, −1 where a row was in none.
+        drawn: True where the folds were drawn here, so that they are not those of the models.
+    """
+
+    nested: Dense
+    optimistic: Dense
+    by_fold: dict[int, dict[str, Any]]
+    final: dict[str, Any]
+    fold: np.ndarray
+    drawn: bool = False
+
+
+def crossfit(step: Step, dense: Dense, rows: Rows) -> CrossFitted:
+    """Fit a step on each fold's complement and on everything.
+
+    Args:
+        step: what to fit.
+        dense: predictions with truth, out-of-fold.
+        rows: their groups and folds; fewer than two folds among rows that can be scored: five group folds are drawn on those.
+
+    Raises:
+        DataError: folds that cut groups (without a stated reason), nothing to fit on, or one group only.
+    """
+    return crossfit_parts(
+        lambda part: step.fit(dense.where(part), rows.where(part)),
+        lambda part, fitted: step.apply(dense.where(part), rows.where(part), fitted),
+        dense,
+        rows,
+    )
+
+
+def crossfit_parts(
+    fit: Callable[[np.ndarray], dict[str, Any]],
+    apply: Callable[[np.ndarray, dict[str, Any]], Dense],
+    dense: Dense,
+    rows: Rows,
+) -> CrossFitted:
+    """Cross-fit anything that can be fitted on and applied to row numbers; see :func:`crossfit`.
+
+    Args:
+        fit: row numbers → fitted values.
+        apply: row numbers, fitted values → those rows decided.
+        dense: tells which rows can be scored.
+        rows: groups and folds.
+    """
+    if len(dense.row_ids) != len(rows):
+        raise UserError(f"{len(dense.row_ids)} predictions and {len(rows)} rows", need="the same rows in the same order")
+    fold, drawn = folds_of(dense, rows)
+    held = np.flatnonzero(fold >= 0)
+    final = fit(held)
+    optimistic = apply(np.arange(len(rows)), final)
+    by_fold: dict[int, dict[str, Any]] = {}
+    parts: list[tuple[np.ndarray, Dense]] = []
+    for k in np.unique(fold[held]).tolist():
+        by_fold[k] = fit(held[fold[held] != k])
+        inside = np.flatnonzero(fold == k)
+        parts.append((inside, apply(inside, by_fold[k])))
+    outside = np.flatnonzero(fold < 0)
+    if len(outside):
+        parts.append((outside, optimistic.where(outside)))
+    return CrossFitted(assemble(parts), optimistic, by_fold, final, fold, drawn)
+
+
+def folds_of(dense: Dense, rows: Rows, seed: int = 0) -> tuple[np.ndarray, bool]:
+    """Return the fold of each row (N,) for cross-fitting, and whether it was drawn here.
+
+    Rows keep the fold that holds them out. Where the rows that can be scored have fewer than two, five group folds (fewer where there are
+    fewer groups) are drawn on the covered rows.
+
+    Raises:
+        DataError: see :func:`crossfit`.
+    """
+    known = rows.fold >= 0
+    if not known.any():
+        known = np.ones(len(rows), dtype=bool)  # predictions that came without folds: draw on everything that has truth
+    scorable = dense.scorable & known
+    if not scorable.any():
+        raise DataError(f"no row of {dense.target.name!r} has both an answer and a truth", need="labelled rows to fit decisions on")
+    if len(np.unique(rows.fold[scorable])) >= 2:
+        check_folds(rows)
+        return np.where(known, rows.fold, -1).astype(np.int16), False
+    covered = np.flatnonzero(dense.ok & known)
+    groups = rows.groups[covered]
+    many = len(np.unique(groups.astype(str)))
+    if many < 2:
+        raise DataError(f"all rows of {dense.target.name!r} belong to one group", need="two groups, to fit on one and judge on the other")
+    from tapetum.core import folds
+
+    fold = np.full(len(rows), -1, dtype=np.int16)
+    truth = {dense.target.name: dense.y[covered]}
+    fold[covered] = folds.assign(truth, [dense.target], groups, min(FEW_FOLDS, many), seed)
+    return fold, True
+
+
+def check_folds(rows: Rows) -> None:
+    """Refuse folds that cut a group, unless the recipe gave its reason; the groups are named."""
+    if rows.allow_leak is not None:
+        return
+    held = rows.fold >= 0
+    names, code = np.unique(rows.groups[held].astype(str), return_inverse=True)
+    low = np.full(len(names), np.iinfo(np.int16).max, dtype=np.int16)
+    high = np.full(len(names), -1, dtype=np.int16)
+    np.minimum.at(low, code, rows.fold[held].astype(np.int16))
+    np.maximum.at(high, code, rows.fold[held].astype(np.int16))
+    torn = names[low != high]
+    if len(torn):
+        raise DataError(
+            f"{len(torn)} groups stand in more than one fold: {listed(torn)}",
+            need="each group in one fold, else the figures leak",
+            fix="split again by group, or state the reason in split.allow_leak",
+        )
+
+
+def assemble(parts: Sequence[tuple[np.ndarray, Dense]]) -> Dense:
+    """Put parts back in order.
+
+    Args:
+        parts: row numbers and the Dense of those rows; together each row once. Decisions set in one part only are 0 elsewhere.
+    """
+    back = np.argsort(np.concatenate([where for where, _ in parts]), kind="stable")
+    tables = [table for _, table in parts]
+    joined = {name: np.concatenate([getattr(table, name) for table in tables])[back] for name in ("row_ids", "p", "y", "fold", "status")}
+    answer = None
+    if any(table.answer is not None for table in tables):
+        answer = np.concatenate([np.zeros_like(t.p) if t.answer is None else t.answer for t in tables])[back]
+    return dataclasses.replace(tables[0], **joined, answer=answer)
+
+
+def fitting(dense: Dense, rows: Rows, most: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray, Rows]:
+    """Return what a fit sees: p (n, K) and y (n, K) of the rows with both, their weights (n,) and their Rows.
+
+    Args:
+        dense: predictions with truth.
+        rows: aligned with it.
+        most: draw this many rows at most (the draw depends on the number of rows alone); None takes all.
+
+    Raises:
+        DataError: no such row.
+    """
+    take = np.flatnonzero(dense.scorable)
+    if not len(take):
+        raise DataError(f"no row of {dense.target.name!r} has both an answer and a truth", need="labelled rows to fit decisions on")
+    if most is not None and len(take) > most:
+        take = np.sort(draws.generator("fitting", len(take)).choice(take, most, replace=False))
+    inside = rows.where(take)
+    weight = np.ones(len(take)) if inside.weight is None else inside.weight.astype(np.float64)
+    return dense.p[take], dense.y[take], weight, inside
