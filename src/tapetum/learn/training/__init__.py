@@ -1,1 +1,1 @@
-"""TODO."""
+"""Pictures and truths in the order of a plan go in; trained weights come out."""

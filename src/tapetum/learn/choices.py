@@ -1,0 +1,62 @@
+"""What a recipe may name in the room of learning, and where it lives; imports nothing heavy."""
+
+from __future__ import annotations
+
+from tapetum.core.choices import Choice
+
+LOSSES = {  # a recipe sets options under loss.options.NAME, and sums them as '0.5*focal+0.5*lovasz'
+    "cross_entropy": Choice("tapetum.learn.training.losses:cross_entropy", kinds=("single", "ordinal")),
+    "focal_softmax": Choice("tapetum.learn.training.losses:focal_softmax", kinds=("single", "ordinal"), gamma=2.0),
+    "arcface": Choice("tapetum.learn.training.losses:arcface", kinds=("single",), scale=30.0, margin=0.5),
+    "bce": Choice("tapetum.learn.training.losses:bce", kinds=("multi",), over="mean"),
+    "focal": Choice("tapetum.learn.training.losses:focal", kinds=("multi",), gamma=2.0, alpha=0.25, over="mean"),
+    "asymmetric": Choice(
+        "tapetum.learn.training.losses:asymmetric", kinds=("multi",), gamma_neg=4.0, gamma_pos=1.0, clip=0.05, over="mean"
+    ),
+    "lovasz": Choice("tapetum.learn.training.losses:lovasz", kinds=("multi",), hinge="relu"),
+    "soft_f1": Choice("tapetum.learn.training.losses:soft_f1", kinds=("single", "multi")),
+    "hard_bce": Choice("tapetum.learn.training.losses:hard_bce", kinds=("multi",), share=0.3),
+    "coral": Choice("tapetum.learn.training.losses:coral", kinds=("ordinal",)),
+    "mse": Choice("tapetum.learn.training.losses:mse", kinds=("regression",), unit=1.0),
+    "huber": Choice("tapetum.learn.training.losses:huber", kinds=("regression",), delta=1.0, unit=1.0),
+}
+
+OPTIMIZERS = {  # any other of timm's goes by 'timm:NAME', with its own options
+    "sgd": Choice("tapetum.learn.training.optimizers:sgd", momentum=0.9, nesterov=False),
+    "adam": Choice("torch.optim:Adam", betas=(0.9, 0.999), eps=1e-8),
+    "adamw": Choice("torch.optim:AdamW", betas=(0.9, 0.999), eps=1e-8),
+    "radam": Choice("torch.optim:RAdam", betas=(0.9, 0.999), eps=1e-8, decoupled_weight_decay=False),
+    "ranger": Choice("tapetum.learn.training.optimizers:ranger", betas=(0.95, 0.999), eps=1e-5, k=6, alpha=0.5),
+    "adamp": Choice("timm.optim:AdamP", betas=(0.9, 0.999), eps=1e-8, delta=0.1, wd_ratio=0.1, nesterov=False),
+    "nadamw": Choice("timm.optim:NAdamW", betas=(0.9, 0.999), eps=1e-8),
+    "lamb": Choice("timm.optim:Lamb", betas=(0.9, 0.999), eps=1e-6),
+    "lion": Choice("timm.optim:Lion", betas=(0.9, 0.99)),
+    "adabelief": Choice("timm.optim:AdaBelief", betas=(0.9, 0.999), eps=1e-16),
+    "madgrad": Choice("timm.optim:MADGRAD", momentum=0.9, eps=1e-6),
+}
+
+SCHEDULES = {
+    "constant": Choice("tapetum.learn.training.schedules:constant"),
+    "cosine": Choice("tapetum.learn.training.schedules:cosine", floor=0.0),
+    "cosine_restarts": Choice("tapetum.learn.training.schedules:cosine_restarts", t0=10.0, t_mult=1.0, decay=1.0, floor=0.0),
+    "cyclic": Choice("tapetum.learn.training.schedules:cyclic", cycle=2.0, low=0.1, decay=1.0, rise=0.5),
+    "phases": Choice("tapetum.learn.training.schedules:phases", phases=(), cycle=None, rise=0.5),
+    "one_cycle": Choice("tapetum.learn.training.schedules:one_cycle", div=25.0, final_div=1e4),
+    "flat_cosine": Choice("tapetum.learn.training.schedules:flat_cosine", flat=0.75, floor=0.0),
+    "plateau": Choice(
+        "tapetum.learn.training.schedules:plateau",
+        factor=0.1,
+        patience=2,
+        threshold=1e-4,
+        cooldown=0,
+        greater=False,
+        floor=0.0,
+    ),
+}
+
+AVERAGES = {  # set in the section [average]
+    "none": Choice("tapetum.learn.training.averaging:Nothing"),
+    "ema": Choice("tapetum.learn.training.averaging:Ema"),
+    "swa": Choice("tapetum.learn.training.averaging:Swa"),
+    "soup": Choice("tapetum.learn.training.averaging:Nothing"),
+}
