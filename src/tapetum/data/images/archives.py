@@ -1,0 +1,85 @@
+"""The bytes of a picture, from a file or in place from a zip archive (``a.zip!/folder/x.png``)."""
+
+from __future__ import annotations
+
+import os
+import threading
+import zipfile
+import zlib
+from pathlib import Path
+
+from tapetum.core.errors import DataError, nearest
+
+MARK = ".zip!/"
+
+_open: dict[tuple[int, str], zipfile.ZipFile] = {}
+_lock = threading.Lock()
+
+
+class DecodeError(DataError):
+    """A picture that cannot be read.
+
+    Args:
+        path: the file, or the zip member.
+        reason: why, as it goes into tables: ``"truncated after 3,000 bytes"``.
+    """
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        self.path, self.reason = _text(path), reason
+        super().__init__(f"{self.path} cannot be read ({reason})", fix="mend or remove it, or go on without it: --on-bad skip")
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """Return the bytes of a file or of a zip member.
+
+    Raises:
+        DecodeError: there is no such file or member, or it cannot be read.
+    """
+    archive, member = split(path)
+    if member is not None:
+        return _read_member(path, archive, member)
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise DecodeError(path, "no such file") from None
+    except IsADirectoryError:
+        raise DecodeError(path, "a folder") from None
+    except OSError as error:
+        raise DecodeError(path, error.strerror or str(error)) from None
+
+
+def split(path: Path | str) -> tuple[str, str | None]:
+    """Return (archive, member) of ``a.zip!/x.png``; the member is None for a plain file."""
+    text = _text(path)
+    at = text.lower().find(MARK)
+    if at < 0:
+        return text, None
+    return text[: at + 4], text[at + len(MARK) :]
+
+
+def _read_member(path: Path | str, archive: str, member: str) -> bytes:
+    try:
+        opened = _archive(archive)
+    except FileNotFoundError:
+        raise DecodeError(path, f"there is no archive {archive}") from None
+    except (zipfile.BadZipFile, OSError) as error:
+        raise DecodeError(path, f"{archive} is not a zip archive that can be read: {error}") from None
+    try:
+        return opened.read(member)
+    except KeyError:
+        raise DecodeError(path, f"no such member in the archive.{nearest(member, opened.namelist())}") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+        raise DecodeError(path, f"damaged or locked zip member: {error}") from None
+
+
+def _archive(archive: str) -> zipfile.ZipFile:
+    """Return the open archive; a forked process opens its own, because a shared handle shares its place in the file."""
+    key = (os.getpid(), archive)
+    with _lock:
+        if key not in _open:
+            _open[key] = zipfile.ZipFile(archive)
+        return _open[key]
+
+
+def _text(path: Path | str) -> str:
+    return path.as_posix() if isinstance(path, Path) else str(path)

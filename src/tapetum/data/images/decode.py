@@ -1,0 +1,266 @@
+"""The files of a row become one numpy picture (H, W, C), or several where the row has views.
+
+What happens stands in this order: each file is decoded, turned as its EXIF data says, laid on its ground where it has alpha, brought
+to the colour asked for, cropped; the files of a row are joined or stacked; row bands are taken. Everything after that is transforms.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import re
+import struct
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from tapetum.core.config import Input
+from tapetum.core.errors import UserError
+from tapetum.data.images import colour as colours
+from tapetum.data.images.archives import DecodeError, read_bytes
+from tapetum.data.images.tiff import MAGIC as TIFF_MAGIC
+from tapetum.data.images.tiff import read_tiff
+
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM")  # Pillow would also start other programs, for EPS
+_SIGNATURES = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"RIFF": "WebP", b"BM": "BMP", b"GIF8": "GIF"}
+_ORIENTATION = 0x0112
+_PLAIN_MODE = {
+    "1": "L",
+    "P": "RGB",
+    "PA": "RGBA",
+    "La": "LA",
+    "RGBa": "RGBA",
+    "RGBX": "RGB",
+    "CMYK": "RGB",
+    "YCbCr": "RGB",
+    "LAB": "RGB",
+    "HSV": "RGB",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Composition:
+    """How the files of a row become a picture; see :class:`tapetum.core.config.Input`, whose words these are.
+
+    Args:
+        colour: ``auto`` (as each file says; palettes, CMYK and YCbCr become RGB), ``rgb`` or ``gray``.
+        alpha: what becomes of transparency: ``drop``, ``white``, ``black`` or ``keep``.
+        paths: several files are ``channels`` of one picture or ``views`` of one row.
+        crop: (top, left, height, width) of each file, in pixels.
+        bands: row bands (start, end), taken in this order from the joined picture.
+        bands_as: bands set under one another (``rows``), stacked as ``channels``, or as ``views``.
+        join: several files set side by side (``x``) or under one another (``y``) instead of stacked.
+    """
+
+    colour: str = "auto"
+    alpha: str = "white"
+    paths: str = "channels"
+    crop: tuple[int, int, int, int] | None = None
+    bands: tuple[tuple[int, int], ...] = ()
+    bands_as: str = "rows"
+    join: str = "none"
+
+    def __post_init__(self) -> None:
+        if self.join != "none" and self.paths == "views":
+            raise UserError("input.join and input.paths = 'views' exclude each other", fix="leave one of them at its default")
+        for start, end in self.bands:
+            if not 0 <= start < end:
+                raise UserError(f"input.bands has {start}:{end}", need="0 ≤ start < end")
+        heights = [end - start for start, end in self.bands]
+        if self.bands_as == "channels" and len(set(heights)) > 1:
+            raise UserError(f"bands as channels have heights {heights}", need="one height for all of input.bands")
+
+    @classmethod
+    def from_input(cls, settings: Input) -> Composition:
+        """Return the part of the recipe's ``[input]`` that composes pictures."""
+        return cls(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(cls)})
+
+    def views(self, files: int) -> int:
+        """Return how many views a row of so many files has."""
+        return (files if self.paths == "views" else 1) * (len(self.bands) if self.bands and self.bands_as == "views" else 1)
+
+
+def compose(paths: Sequence[Path | str], how: Composition) -> list[np.ndarray]:
+    """Return the picture of a row, one entry a view, each (H, W, C) uint8, uint16 or float32 in [0, 1].
+
+    Raises:
+        DecodeError: a file is missing, damaged or does not fit the others; it is named, with the reason.
+    """
+    return compose_bytes([(str(path), read_bytes(path)) for path in paths], how)
+
+
+def compose_bytes(contents: Sequence[tuple[str, bytes]], how: Composition) -> list[np.ndarray]:
+    """Return what :func:`compose` returns, of files already read: (name, bytes) each."""
+    if not contents:
+        raise DecodeError("a row", "it names no file")
+    names = [name for name, _ in contents]
+    pictures = [_cropped(decode(data, name, how), how.crop, name) for name, data in contents]
+    if how.paths == "views":
+        views = list(zip(names, pictures, strict=True))
+    elif how.join != "none":
+        views = [(names[0], _joined(names, pictures, how.join))]
+    else:
+        views = [(names[0], _stacked(names, pictures))]
+    return [np.ascontiguousarray(part) for name, picture in views for part in _banded(picture, how, name)]
+
+
+def decode(data: bytes, name: str = "a picture", how: Composition | None = None) -> np.ndarray:
+    """Return one file's picture (H, W, C) after orientation, alpha and colour.
+
+    Args:
+        data: the bytes of the file.
+        name: what errors call it.
+        how: the policies; None for the defaults.
+
+    Raises:
+        DecodeError: with the reason.
+    """
+    how = how or Composition()
+    if not data:
+        raise DecodeError(name, "an empty file")
+    try:
+        picture, alpha = _read(data)
+        picture = colours.with_depth(picture)
+        if alpha:
+            picture, alpha = colours.without_alpha(picture, how.alpha), how.alpha == "keep"
+        return colours.in_colour(picture, how.colour, alpha)
+    except Exception as error:  # decoders raise whatever they stumble over: struct.error, SyntaxError, IndexError, …
+        raise DecodeError(name, _reason(error, data)) from None
+
+
+def content_hash(contents: Sequence[bytes]) -> str:
+    """Return the SHA-256 of a row: of its one file's bytes, or of its files' digests in order."""
+    digests = [hashlib.sha256(data).hexdigest() for data in contents]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _read(data: bytes) -> tuple[np.ndarray, bool]:
+    """Return (H, W, C) as stored, turned upright, and whether the last channel is alpha."""
+    if data[:4] in TIFF_MAGIC and (read := read_tiff(data)) is not None:
+        picture, alpha, orientation = read
+        return colours.oriented(picture, orientation), alpha
+    wide = False
+    if data[:4] == b"\x89PNG":
+        _check_png(data)
+        wide = data[24] == 16 and data[25] in (2, 6)
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        image.load()
+        orientation = image.getexif().get(_ORIENTATION, 1)  # after load: PNG keeps it behind the picture; TIFF is turned by now
+        picture, alpha = _wide_png(data) if wide else _plain(image)
+    if picture.ndim == 2:
+        picture = picture[..., None]
+    return colours.oriented(picture, orientation), alpha
+
+
+def _plain(image: Image.Image) -> tuple[np.ndarray, bool]:
+    """Return the samples of a loaded image, palettes and print colours as RGB, and whether the last channel is alpha."""
+    mode = _PLAIN_MODE.get(image.mode, image.mode)
+    if "transparency" in image.info and image.mode in ("1", "L", "P", "RGB"):
+        mode = "LA" if mode == "L" else "RGBA"
+    if mode != image.mode:
+        image = image.convert(mode)
+    picture = np.array(image)
+    if mode == "I":  # 16-bit PGM
+        if picture.min() < 0 or picture.max() > 65535:
+            raise ValueError("values beyond 16 bits")
+        picture = picture.astype(np.uint16)
+    return picture, mode in ("LA", "RGBA")
+
+
+def _wide_png(data: bytes) -> tuple[np.ndarray, bool]:
+    """Return 16-bit RGB(A), which Pillow cuts to 8: read once as stored and once as if the bytes were swapped, for the low halves."""
+    halves = []
+    for order in ("B", "L"):
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            image.tile = [tile._replace(args=f"{image.mode};16{order}") for tile in image.tile]
+            halves.append(np.array(image).astype(np.uint16))
+    return (halves[0] << 8) | halves[1], data[25] == 6
+
+
+def _check_png(data: bytes) -> None:
+    """Check the sums of the chunks that make the picture; Pillow skips those of the pixels."""
+    at = 8
+    while True:
+        if at + 12 > len(data):
+            raise ValueError(f"truncated after {len(data):,} bytes")
+        length, kind = struct.unpack_from(">I4s", data, at)
+        end = at + 12 + length
+        if end > len(data):
+            raise ValueError(f"truncated after {len(data):,} bytes")
+        if kind in (b"IHDR", b"PLTE", b"IDAT") and zlib.crc32(data[at + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
+            raise ValueError(f"damaged: the checksum of {kind.decode()} at byte {at:,} is wrong")
+        if kind == b"IEND":
+            return
+        at = end
+
+
+def _reason(error: Exception, data: bytes) -> str:
+    """Return why a decoder failed, in the words of the audit table."""
+    text = str(error).strip() or type(error).__name__
+    if text.startswith(("truncated after", "damaged")):
+        return text
+    if re.search(r"truncat|end of file|\bEOF\b|not enough|failed to read|unexpected end", text, re.IGNORECASE):
+        return f"truncated after {len(data):,} bytes"
+    if "imagecodecs" in text:
+        return f"{text}: pip install imagecodecs"
+    if isinstance(error, Image.UnidentifiedImageError):
+        kind = next((name for start, name in _SIGNATURES.items() if data.startswith(start)), None)
+        return f"a {kind} file with a damaged header" if kind else "not a picture of a known format"
+    if isinstance(error, MemoryError):
+        return "larger than the memory"
+    return text if isinstance(error, ValueError) else f"damaged: {text}"
+
+
+def _cropped(picture: np.ndarray, box: tuple[int, int, int, int] | None, name: str) -> np.ndarray:
+    if box is None:
+        return picture
+    top, left, height, width = box
+    if top < 0 or left < 0 or top + height > picture.shape[0] or left + width > picture.shape[1]:
+        raise DecodeError(name, f"input.crop {list(box)} (top, left, height, width) leaves the picture, which is {_size(picture)}")
+    return picture[top : top + height, left : left + width]
+
+
+def _stacked(names: Sequence[str], pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the files' channels in the order of the files."""
+    if len(pictures) == 1:
+        return pictures[0]
+    _same(names, pictures, lambda p: _size(p), "channel files of one row must have one size")
+    _same(names, pictures, lambda p: p.dtype.name, "channel files of one row must have one depth")
+    return np.concatenate(pictures, axis=-1)
+
+
+def _joined(names: Sequence[str], pictures: Sequence[np.ndarray], axis: str) -> np.ndarray:
+    """Return the files side by side along x or y."""
+    side, word = (0, "height") if axis == "x" else (1, "width")
+    _same(names, pictures, lambda p: p.shape[side], f"pictures joined along {axis} must have one {word}")
+    _same(names, pictures, lambda p: f"{p.shape[2]} channels of {p.dtype.name}", "joined pictures must have the same channels and depth")
+    return np.concatenate(pictures, axis=1 - side)
+
+
+def _same(names: Sequence[str], pictures: Sequence[np.ndarray], of: Any, rule: str) -> None:
+    """Refuse a file that differs from the first; both are named."""
+    for name, picture in zip(names, pictures, strict=True):
+        if of(picture) != of(pictures[0]):
+            raise DecodeError(name, f"{of(picture)}, and {Path(names[0]).name} is {of(pictures[0])}; {rule}")
+
+
+def _banded(picture: np.ndarray, how: Composition, name: str) -> list[np.ndarray]:
+    """Return the row bands of a picture as the composition wants them; the picture itself without bands."""
+    if not how.bands:
+        return [picture]
+    for start, end in how.bands:
+        if end > picture.shape[0]:
+            raise DecodeError(name, f"row band {start}:{end} leaves the picture, which is {_size(picture)}")
+    parts = [picture[start:end] for start, end in how.bands]
+    if how.bands_as == "views":
+        return parts
+    return [np.concatenate(parts, axis=0 if how.bands_as == "rows" else -1)]
+
+
+def _size(picture: np.ndarray) -> str:
+    return f"{picture.shape[1]}x{picture.shape[0]}"
