@@ -1,0 +1,63 @@
+"""Scores of an order: average precision and the area under the ROC curve, of one class against the rest, for many weightings at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from tapetum.core.counts import Kept, ratio
+
+Ranked = Callable[[np.ndarray], np.ndarray]  # weights (…, N) → value (…), NaN where undefined
+
+
+def ranker(name: str, p: np.ndarray, truth: np.ndarray) -> Ranked:
+    """Sort one class once and return the score as a function of row weights.
+
+    Rows with the same p share a threshold, as in scikit-learn.
+
+    Args:
+        name: ``average_precision`` or ``roc_auc``.
+        p: (N,).
+        truth: (N,) bool.
+    """
+    order = np.argsort(-p, kind="stable")
+    positive = truth[order]
+    ends = np.append(np.flatnonzero(np.diff(p[order])), len(p) - 1) if len(p) else np.zeros(0, dtype=np.int64)
+
+    def value(weight: np.ndarray) -> np.ndarray:
+        if not len(p):
+            return np.full(weight.shape[:-1], np.nan)
+        ordered = weight[..., order]
+        right = np.cumsum(ordered * positive, axis=-1)[..., ends]
+        wrong = np.cumsum(ordered * ~positive, axis=-1)[..., ends]
+        return _average_precision(right, wrong) if name == "average_precision" else _roc_auc(right, wrong)
+
+    return value
+
+
+def rankers(name: str, kept: Kept) -> list[Ranked]:
+    """Return a :func:`ranker` for each class; classes of one answer a row are taken one against the rest."""
+    truth = kept.truth if kept.target.kind == "multi" else kept.truth[:, None] == np.arange(kept.target.width)
+    return [ranker(name, kept.p[:, c], truth[:, c]) for c in range(kept.target.width)]
+
+
+def macro(values: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the mean over the classes where the score is defined; NaN where there is none."""
+    stacked = np.stack(list(values))
+    defined = ~np.isnan(stacked)
+    return ratio(np.where(defined, stacked, 0.0).sum(axis=0), defined.sum(axis=0))
+
+
+def _average_precision(right: np.ndarray, wrong: np.ndarray) -> np.ndarray:
+    """Return the mean precision over steps of recall; ``right`` and ``wrong`` are weights above each threshold (…, T)."""
+    precision = np.nan_to_num(ratio(right, right + wrong))
+    steps = np.diff(right, axis=-1, prepend=0.0)
+    return ratio((precision * steps).sum(axis=-1), right[..., -1])
+
+
+def _roc_auc(right: np.ndarray, wrong: np.ndarray) -> np.ndarray:
+    """Return the trapezoid area under right against wrong (…, T), undefined where either is absent."""
+    height = right - np.diff(right, axis=-1, prepend=0.0) / 2
+    area = (height * np.diff(wrong, axis=-1, prepend=0.0)).sum(axis=-1)
+    return ratio(area, right[..., -1] * wrong[..., -1])
