@@ -16,9 +16,9 @@ import polars as pl
 
 from tapetum.core import files
 from tapetum.core.errors import DataError, UserError, listed, nearest
-from tapetum.core.targets import Target, compose, encode
+from tapetum.core.targets import Target, compose, encode, expression_names
 
-SPLITS = ("train", "test", "extra")
+SPLITS = ("train", "test", "extra", "spare")  # spare: left out by data.limit, neither trains nor scores
 ROLES = ("oof", "test")
 STATUSES = ("ok", "missing", "uncovered")
 SOURCES = ("head", "product", "decoded", "blend")
@@ -135,7 +135,7 @@ class Manifest:
         target = self.target(name)
         if target.expression is None or target.name in self.frame.columns:
             return encode(target, self.frame[name].to_list(), self.row_ids)
-        parts = {t.name: t for t in self.targets if t.expression is None and t.kind in ("single", "ordinal")}
+        parts = {t.name: t for t in self.targets if t.name in expression_names(target.expression)}
         return compose(target, parts, {n: self.truth(n) for n in parts})
 
     def paths(self, row: int) -> list[Path]:

@@ -55,6 +55,10 @@ class Target:
         doubled = sorted({c for c in self.classes if self.classes.count(c) > 1})
         if doubled:
             raise UserError(f"target {self.name!r} names a class twice: {listed(doubled)}", need="each class once, in order")
+        if self.kind == "regression" and self.classes and len(self.classes) != len(self.borders) + 1:
+            raise UserError(
+                f"target {self.name!r} has {len(self.borders)} borders and {len(self.classes)} classes", need="one class more than borders"
+            )
         if list(self.borders) != sorted(set(self.borders)):
             raise UserError(f"target {self.name!r} has borders {list(self.borders)}", need="ascending numbers")
         if self.kind == "ordinal" and len(self.classes) == 1:
@@ -178,17 +182,14 @@ def decode(target: Target, p: np.ndarray, threshold: float | np.ndarray = 0.5) -
     return answers
 
 
-def border_classes(target: Target) -> Target:
-    """Return the ordinal target into which a bordered regression decodes; class names as ``<30``, ``30–60``, ``≥60``."""
-    names = [f"<{target.borders[0]:g}"]
-    names += [f"{low:g}-{high:g}" for low, high in itertools.pairwise(target.borders)]
-    names += [f">={target.borders[-1]:g}"]
-    classes = target.classes or tuple(names)
-    if len(classes) != len(target.borders) + 1:
-        raise UserError(
-            f"target {target.name!r} has {len(target.borders)} borders and {len(classes)} classes", need="one class more than borders"
-        )
-    return Target(f"{target.name}", "ordinal", classes)
+def answer_classes(target: Target) -> tuple[str, ...]:
+    """Return the classes that a target's answers fall into: its own, or those between a regression's borders (``<30 30-60 >=60``)."""
+    if target.kind != "regression" or target.classes:
+        return target.classes
+    if not target.borders:
+        return ()
+    between = [f"{low:g}-{high:g}" for low, high in itertools.pairwise(target.borders)]
+    return (f"<{target.borders[0]:g}", *between, f">={target.borders[-1]:g}")
 
 
 def cut_by_borders(target: Target, value: np.ndarray, deviation: float | None = None) -> np.ndarray:
@@ -237,43 +238,55 @@ def expression_names(expression: str) -> tuple[str, ...]:
 
 
 def derive_target(name: str, expression: str, parts: Mapping[str, Target], classes: tuple[str, ...] = ()) -> Target:
-    """Return the derived target: its classes are the answers that the parts' combinations can give, in ascending order."""
+    """Return the derived target: its classes are the answers that the parts' combinations can give, in ascending order.
+
+    The bare name of an ordinal target or of a regression with borders gives an ordinal target over the same classes.
+    """
     names = expression_names(expression)
     for part in names:
         if part not in parts:
             raise UserError(
                 f"derived target {name!r} uses {part!r}, which is no target (there are: {listed(parts)}).{nearest(part, parts)}"
             )
-        if parts[part].kind not in ("single", "ordinal"):
-            raise UserError(f"derived target {name!r} uses {part!r}, a {parts[part].kind} target", need="single or ordinal ones")
+        if parts[part].kind == "multi" or not answer_classes(parts[part]):
+            raise UserError(f"derived target {name!r} uses {part!r}, a {parts[part].kind} target", need="single, ordinal or bordered ones")
+    if names == (expression.strip(),) and parts[names[0]].kind != "single":
+        return Target(name, "ordinal", answer_classes(parts[names[0]]), expression=expression)
     answers = sorted({answer for _, answer in _combinations(expression, [parts[n] for n in names])})
     return Target(name, "single", classes or tuple(str(a) for a in answers), expression=expression)
 
 
-def compose(target: Target, parts: Mapping[str, Target], p: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return a derived target's probabilities (N, K): the product of the parts', summed where combinations agree.
+def compose(
+    target: Target, parts: Mapping[str, Target], p: Mapping[str, np.ndarray], deviations: Mapping[str, float] | None = None
+) -> np.ndarray:
+    """Return a derived target's probabilities: the product of the parts', summed where combinations agree.
 
     Args:
         target: from :func:`derive_target`.
         parts: the targets it uses.
-        p: each part's probabilities or truth (N, K_part); a NaN row in any part gives a NaN row.
+        p: each part's probabilities or truth (N, K_part); a NaN row in any part gives a NaN row. The numbers (N, 1) of a regression
+            are first cut by its borders.
+        deviations: regression → standard deviation of its residual, see :func:`cut_by_borders`.
+
+    Returns:
+        (N, K) float32.
     """
     names = expression_names(str(target.expression))
-    answers = sorted({a for _, a in _combinations(str(target.expression), [parts[n] for n in names])})
-    place = {answer: i for i, answer in enumerate(answers)}
-    rows = len(p[names[0]])
-    out = np.zeros((rows, len(answers)), dtype=np.float64)
-    for codes, answer in _combinations(str(target.expression), [parts[n] for n in names]):
-        mass = np.ones(rows)
+    known = {n: cut_by_borders(parts[n], p[n], (deviations or {}).get(n)) if parts[n].kind == "regression" else p[n] for n in names}
+    every = _combinations(str(target.expression), [parts[n] for n in names])
+    place = {answer: i for i, answer in enumerate(sorted({answer for _, answer in every}))}
+    out = np.zeros((len(known[names[0]]), len(place)), dtype=np.float64)
+    for codes, answer in every:
+        mass = np.ones(len(out))
         for name, code in zip(names, codes, strict=True):
-            mass = mass * p[name][:, code]
+            mass = mass * known[name][:, code]
         out[:, place[answer]] += mass
     return out.astype(np.float32)
 
 
 def _combinations(expression: str, parts: Sequence[Target]) -> list[tuple[tuple[int, ...], int]]:
     names, tree = expression_names(expression), _parse(expression)
-    every = itertools.product(*(range(len(part.classes)) for part in parts))
+    every = itertools.product(*(range(len(answer_classes(part))) for part in parts))
     return [(codes, _value(tree.body, dict(zip(names, codes, strict=True)))) for codes in every]
 
 
