@@ -138,6 +138,27 @@ def confusion(truth: np.ndarray, answer: np.ndarray, k: int, weight: np.ndarray 
     return np.bincount(cells, weight, k * k).astype(np.float64).reshape(k, k)
 
 
+def alike(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Find equal rows of a matrix (N, C).
+
+    They are sorted by a hash of their bits, which is much faster than by the rows themselves; that no two different rows share a hash
+    is checked.
+
+    Returns:
+        The first row of each type (T,), the type of each row (N,), and how many rows each type has (T,); types in an order that
+        depends on the rows' values alone.
+    """
+    bits = np.ascontiguousarray(rows, dtype=np.float64).view(np.uint64)
+    odd: np.ndarray = np.random.default_rng(0).integers(1 << 62, size=bits.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+    mixed = np.zeros(len(bits), dtype=np.uint64)
+    for c in range(bits.shape[1]):
+        mixed += (bits[:, c] ^ (bits[:, c] >> np.uint64(32))) * odd[c]
+    _, first, place, times = np.unique(mixed, return_index=True, return_inverse=True, return_counts=True)
+    if any((column != column[first][place]).any() for column in rows.T):
+        _, first, place, times = np.unique(rows, axis=0, return_index=True, return_inverse=True, return_counts=True)
+    return first, place.reshape(-1), times
+
+
 # -------------------------------------------------------------------------- scores of summed counts, NaN where undefined
 
 

@@ -257,17 +257,9 @@ def _cells(parts: list[Kept]) -> tuple[np.ndarray, list[Kept], np.ndarray]:
 
 
 def _types(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Collapse groups with equal sums: (T, S) and how many groups there are of each; left as they are where few are alike.
-
-    Rows are compared by a hash of their bits; that no two different rows share one is checked.
-    """
-    bits = np.ascontiguousarray(sums, dtype=np.float64).view(np.uint64)
-    odd = np.random.default_rng(0).integers(1 << 62, size=bits.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-    mixed = np.zeros(len(bits), dtype=np.uint64)
-    for c in range(bits.shape[1]):
-        mixed += (bits[:, c] ^ (bits[:, c] >> np.uint64(32))) * odd[c]
-    _, first, place, times = np.unique(mixed, return_index=True, return_inverse=True, return_counts=True)
-    if len(first) * 2 > len(sums) or any((own != own[first][place]).any() for own in sums.T):
+    """Collapse groups with equal sums: (T, S) and how many groups there are of each; left as they are where few are alike."""
+    first, _, times = counts.alike(sums)
+    if len(first) * 2 > len(sums):
         return sums, np.ones(len(sums))
     return sums[first], times.astype(np.float64)
 

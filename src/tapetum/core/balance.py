@@ -1,0 +1,144 @@
+"""Splits things that carry several counts into parts, so that every part gets its share of every count."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tapetum.core.counts import alike
+
+MOVES, SWAPS, SAMPLE = 2000, 400, 160
+
+
+def split(table: np.ndarray, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the part of each thing (G,) int64; no part stays empty where there are things enough.
+
+    What is made small is the chi-square distance between the parts' counts and their shares, so that rare columns weigh as much as
+    common ones.
+
+    Args:
+        table: counts (G, C), the first column of which is positive everywhere (the thing's size).
+        shares: of the parts (F,), sum 1.
+        rng: decides among equals.
+    """
+    first, place, times = alike(table)
+    parcel = _Parcel(table[first].astype(np.float64), times, shares)
+    parcel.deal()
+    parcel.place_rarest_first(rng)
+    parcel.improve(rng)
+    return _hand_out(parcel.held, place, rng)
+
+
+class _Parcel:
+    """Types of things, and how many of each type every part holds.
+
+    Args:
+        counts: of one thing of each type (T, C).
+        times: how many things of each type there are (T,).
+        shares: of the parts (F,).
+    """
+
+    def __init__(self, counts: np.ndarray, times: np.ndarray, shares: np.ndarray) -> None:
+        self.counts, self.times, self.shares = counts, times, shares
+        total = times @ counts
+        weight = 1 / np.maximum(total, 1)
+        weight[0] *= max(1.0, np.sqrt(counts.shape[1]))  # sizes count for more than one label among many
+        self.weighted = counts * weight
+        self.square = (self.weighted * counts).sum(axis=1)
+        self.inverse = 1 / shares
+        self.held = np.zeros((len(counts), len(shares)), dtype=np.int64)
+        self.excess = -np.outer(shares, total)  # of each part over its share (F, C)
+
+    def add(self, kind: int, part: int, many: int = 1) -> None:
+        """Put things of a type into a part (or take them out)."""
+        self.held[kind, part] += many
+        self.excess[part] += many * self.counts[kind]
+
+    def deal(self) -> None:
+        """Give every part its whole share of each type; what is left is fewer things than parts."""
+        whole = np.floor(self.times[:, None] * self.shares + 1e-9).astype(np.int64)
+        self.held += whole
+        self.excess += whole.T @ self.counts
+
+    def place_rarest_first(self, rng: np.random.Generator) -> None:
+        """Place the things left: those with the rarest column first, large ones first, each where it is lacked most."""
+        left = self.times - self.held.sum(axis=1)
+        remaining = left @ self.counts
+        tie = rng.random(len(left))
+        while left.any():
+            rarest = int(np.where(remaining > 0, remaining, np.inf).argmin())
+            having = np.flatnonzero((left > 0) & (self.counts[:, rarest] > 0))
+            order = having[np.lexsort((tie[having], -self.counts[having, 0], -self.counts[having, rarest]))]
+            for kind in order:
+                for _ in range(left[kind]):
+                    lacking = self.inverse * (2 * self.excess @ self.weighted[kind] + self.square[kind])
+                    best = np.flatnonzero(lacking <= lacking.min() + 1e-12)
+                    self.add(kind, int(best[rng.integers(len(best))] if len(best) > 1 else best[0]))
+            remaining = remaining - left[having] @ self.counts[having]
+            remaining[rarest] = 0
+            left[having] = 0
+
+    def improve(self, rng: np.random.Generator) -> None:
+        """Move and swap single things while that brings the parts nearer to their shares."""
+        for _ in range(3):
+            moved = self._move()
+            swapped = self._swap(rng)
+            if not moved and not swapped:
+                return
+
+    def _pull(self) -> np.ndarray:
+        return self.inverse * (self.weighted @ self.excess.T)  # (T, F)
+
+    def _move(self) -> int:
+        for step in range(MOVES):
+            pull, own = 2 * self._pull(), np.outer(self.square, self.inverse)
+            single = self.held.sum(axis=0) <= 1
+            into = pull + own
+            out = np.where((self.held > 0) & ~single, pull - own, -np.inf)
+            gain = out.max(axis=1) - into.min(axis=1)
+            kind = int(gain.argmax())
+            if gain[kind] <= 1e-9:
+                return step
+            self.add(kind, int(out[kind].argmax()), -1)
+            self.add(kind, int(into[kind].argmin()))
+        return MOVES
+
+    def _swap(self, rng: np.random.Generator) -> int:
+        done = 0
+        pairs = [(a, b) for a in range(len(self.shares)) for b in range(a)]
+        for _ in range(max(1, SWAPS // len(pairs))):
+            before = done
+            for a, b in pairs:
+                done += self._swap_between(a, b, rng)
+            if done == before:
+                break
+        return done
+
+    def _swap_between(self, a: int, b: int, rng: np.random.Generator) -> int:
+        """Swap the best pair among some things of two parts, if that helps."""
+        of_a, of_b = (_some(np.flatnonzero(self.held[:, part]), rng) for part in (a, b))
+        pull_a, pull_b = (self.inverse[part] * (self.weighted @ self.excess[part]) for part in (a, b))
+        lean = pull_a - pull_b
+        cross = self.weighted[of_a] @ self.counts[of_b].T
+        apart = self.square[of_a][:, None] + self.square[of_b][None, :] - 2 * cross
+        change = 2 * (lean[of_b][None, :] - lean[of_a][:, None]) + (self.inverse[a] + self.inverse[b]) * apart
+        i, j = np.unravel_index(int(change.argmin()), change.shape)
+        if change[i, j] >= -1e-9:
+            return 0
+        for kind, source, goal in ((of_a[i], a, b), (of_b[j], b, a)):
+            self.add(kind, source, -1)
+            self.add(kind, goal)
+        return 1
+
+
+def _some(kinds: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return kinds if len(kinds) <= SAMPLE else np.sort(rng.choice(kinds, SAMPLE, replace=False))
+
+
+def _hand_out(held: np.ndarray, place: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the part of each thing, those of one type being handed out at random."""
+    shuffled = rng.permutation(len(place))
+    order = shuffled[np.argsort(place[shuffled], kind="stable")]
+    parts = np.tile(np.arange(held.shape[1]), len(held))
+    out = np.empty(len(place), dtype=np.int64)
+    out[order] = np.repeat(parts, held.reshape(-1))
+    return out
