@@ -8,7 +8,6 @@ from __future__ import annotations
 from tapetum.core.choices import Choice
 
 _CLASSES = ("single", "ordinal", "multi")
-_DISTRIBUTION = ("single", "ordinal")
 
 CALIBRATORS: dict[str, Choice] = {
     "none": Choice("tapetum.decide.calibrate:Nothing"),
@@ -25,7 +24,7 @@ BLENDS: dict[str, Choice] = {
     "rank": Choice("tapetum.decide.ensemble:RankMean", kinds=_CLASSES, weights="equal", points=201),
     "vote": Choice("tapetum.decide.ensemble:Vote", kinds=_CLASSES, weights="equal"),
     "greedy": Choice("tapetum.decide.ensemble:Greedy", rounds=30, metric="auto"),
-    "stack": Choice("tapetum.decide.ensemble:Stack", kinds=_CLASSES, strength=1.0, rows=50_000),
+    "stack": Choice("tapetum.decide.stack:Stack", kinds=_CLASSES, strength=1.0, rows=50_000),
 }
 
 STEPS: dict[str, Choice] = {

@@ -71,7 +71,7 @@ class Rows:
                 raise DataError(f"{len(unknown)} rows are not in the manifest: {listed(unknown)}", need="ids of the manifest")
             picked = np.array([place[name] for name in row_ids], dtype=np.int64)
         frame = manifest.frame
-        held = {n: frame[n].to_numpy() for n in ("sequence", "position") if n in frame.columns}
+        held: dict[str, Any] = {n: frame[n].to_numpy() for n in ("sequence", "position") if n in frame.columns}
         held["sequence"] = held["sequence"].astype(object) if "sequence" in held else None
         weight = manifest.weight if "weight" in frame.columns else None
         fold = np.where(manifest.split == "train", manifest.fold, -1).astype(np.int16)
@@ -221,15 +221,30 @@ def assemble(parts: Sequence[tuple[np.ndarray, Dense]]) -> Dense:
     """Put parts back in order.
 
     Args:
-        parts: row numbers and the Dense of those rows; together each row once. Decisions set in one part only are 0 elsewhere.
+        parts: row numbers and the Dense of those rows; together each row once.
     """
     back = np.argsort(np.concatenate([where for where, _ in parts]), kind="stable")
     tables = [table for _, table in parts]
-    joined = {name: np.concatenate([getattr(table, name) for table in tables])[back] for name in ("row_ids", "p", "y", "fold", "status")}
+    joined: dict[str, Any] = {
+        name: np.concatenate([getattr(table, name) for table in tables])[back] for name in ("row_ids", "p", "y", "fold", "status")
+    }
     answer = None
     if any(table.answer is not None for table in tables):
-        answer = np.concatenate([np.zeros_like(t.p) if t.answer is None else t.answer for t in tables])[back]
+        answer = np.concatenate([decided(table) for table in tables])[back]
     return dataclasses.replace(tables[0], **joined, answer=answer)
+
+
+def decided(dense: Dense) -> np.ndarray:
+    """Return the decisions (N, K) of 0 and 1: those set, else the largest p (multi: p ≥ ½); NaN rows where there is no answer."""
+    if dense.answer is not None:
+        return np.asarray(dense.answer, dtype=np.float32)
+    if dense.target.kind == "multi":
+        out = (dense.p >= 0.5).astype(np.float32)
+    else:
+        out = np.zeros_like(dense.p, dtype=np.float32)
+        out[np.arange(len(out)), np.nan_to_num(dense.p, nan=0.0).argmax(axis=1)] = 1
+    out[~dense.ok] = np.nan
+    return out
 
 
 def fitting(dense: Dense, rows: Rows, most: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray, Rows]:

@@ -1,0 +1,222 @@
+"""Calibration: probabilities that mean what they say, by one number, two per class, or a curve per class.
+
+All work on what a network or anybody else gave as probabilities: log p stands for the logits (they differ by a constant a row, which a
+soft-max forgets), and log p/(1−p) for the logit of one label. After mixing and label smoothing a temperature below 1 is common.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from scipy.optimize import brentq, minimize
+from scipy.special import expit, log_softmax, softmax
+
+from tapetum.core.errors import UserError
+from tapetum.core.tables import Dense
+from tapetum.core.targets import Target
+from tapetum.decide.steps import FIT_ROWS, Rows, fitting
+
+TINY = 1e-7  # probabilities are kept this far from 0 and 1 before a logarithm
+CHUNK = 65_536  # rows worked on at a time
+
+
+@dataclasses.dataclass(frozen=True)
+class Nothing:
+    """Leave probabilities as they are."""
+
+    def fit(self, dense: Dense, rows: Rows) -> dict[str, Any]:
+        """Learn nothing."""
+        return {}
+
+    def apply(self, dense: Dense, rows: Rows, fitted: dict[str, Any]) -> Dense:
+        """Return ``dense``."""
+        return dense
+
+
+@dataclasses.dataclass(frozen=True)
+class Temperature:
+    """Divide all log-probabilities by one number T, the one with the least log-loss.
+
+    The log-loss is convex in 1/T, so T is the root of its derivative, to machine precision.
+
+    Args:
+        low: smallest T.
+        high: largest T.
+
+    Source: Guo et al. 2017, arXiv 1706.04599.
+    """
+
+    low: float = 0.05
+    high: float = 20.0
+
+    def fit(self, dense: Dense, rows: Rows) -> dict[str, Any]:
+        """Return ``{"temperature": T, "n": rows}``."""
+        needs_classes(dense.target, "temperature")
+        p, y, weight, _ = fitting(dense, rows, FIT_ROWS)
+        z = scores(dense.target, p)
+
+        def slope(log_t: float) -> float:
+            return float((weight[:, None] * (_likely(dense.target, z * np.exp(-log_t)) - y) * z).sum(dtype=np.float64))
+
+        low, high = np.log(self.low), np.log(self.high)
+        if slope(low) <= 0:  # the derivative by 1/T falls as T grows: already too soft at the lowest T
+            root = low
+        elif slope(high) >= 0:
+            root = high
+        else:
+            root = brentq(slope, low, high, xtol=1e-10)
+        return {"temperature": float(np.exp(root)), "n": len(p)}
+
+    def apply(self, dense: Dense, rows: Rows, fitted: dict[str, Any]) -> Dense:
+        """Return probabilities at the temperature; decisions by the largest are unchanged."""
+        return _mapped(dense, lambda p: _likely(dense.target, scores(dense.target, p) / fitted["temperature"]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Vector:
+    """A factor and an offset for the log-probability of each class, fitted together on the log-loss.
+
+    Args:
+        shrink: pull towards factor 1 and offset 0, in pseudo-rows per class, so that rare classes move little.
+
+    Source: Guo et al. 2017, arXiv 1706.04599.
+    """
+
+    shrink: float = 1.0
+
+    def fit(self, dense: Dense, rows: Rows) -> dict[str, Any]:
+        """Return ``{"scale": (K,), "bias": (K,), "n": rows}``."""
+        target = needs_classes(dense.target, "vector scaling")
+        p, y, weight, _ = fitting(dense, rows, FIT_ROWS)
+        z, k, total = scores(target, p), target.width, weight.sum()
+        start = np.concatenate([np.ones(k), np.zeros(k)])
+
+        def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
+            moved = z * x[:k] + x[k:]
+            residual = weight[:, None] * (_likely(target, moved) - y)
+            slope = np.concatenate([(residual * z).sum(axis=0), residual.sum(axis=0)]) + self.shrink * (x - start)
+            value = (weight * _log_loss(target, moved, y)).sum() + 0.5 * self.shrink * ((x - start) ** 2).sum()
+            return value / total, slope / total
+
+        found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 200}).x
+        return {"scale": found[:k].tolist(), "bias": found[k:].tolist(), "n": len(p)}
+
+    def apply(self, dense: Dense, rows: Rows, fitted: dict[str, Any]) -> Dense:
+        """Return the scaled probabilities."""
+        scale, bias = np.asarray(fitted["scale"]), np.asarray(fitted["bias"])
+        return _mapped(dense, lambda p: _likely(dense.target, scores(dense.target, p) * scale + bias))
+
+
+@dataclasses.dataclass(frozen=True)
+class Platt:
+    """A sigmoid of each class's logit, one class against the rest; single-label rows are brought back to sum 1.
+
+    Source: Platt 1999, with his smoothed targets (n₊+1)/(n₊+2) and 1/(n₋+2).
+    """
+
+    def fit(self, dense: Dense, rows: Rows) -> dict[str, Any]:
+        """Return ``{"slope": (K,), "offset": (K,), "n": rows}``."""
+        needs_classes(dense.target, "Platt scaling")
+        p, y, weight, _ = fitting(dense, rows, FIT_ROWS)
+        pairs = [_sigmoid_fit(logit(p[:, c]), y[:, c], weight) for c in range(dense.target.width)]
+        return {"slope": [a for a, _ in pairs], "offset": [b for _, b in pairs], "n": len(p)}
+
+    def apply(self, dense: Dense, rows: Rows, fitted: dict[str, Any]) -> Dense:
+        """Return the sigmoids."""
+        slope, offset = np.asarray(fitted["slope"]), np.asarray(fitted["offset"])
+        return _mapped(dense, lambda p: renormalised(dense.target, expit(logit(p) * slope + offset)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Isotonic:
+    """A rising step curve per class, one class against the rest; it needs many rows (hundreds a class).
+
+    Values stay 1/(n+2) away from 0 and 1, so that one wrong row cannot cost an infinite log-loss.
+
+    Source: Zadrozny and Elkan 2002.
+    """
+
+    def fit(self, dense: Dense, rows: Rows) -> dict[str, Any]:
+        """Return ``{"from": K lists, "to": K lists, "n": rows}``: the corners of the curves."""
+        from sklearn.isotonic import IsotonicRegression
+
+        needs_classes(dense.target, "isotonic calibration")
+        p, y, weight, _ = fitting(dense, rows, FIT_ROWS)
+        edge = 1.0 / (len(p) + 2)
+        curves = [
+            IsotonicRegression(y_min=edge, y_max=1 - edge, out_of_bounds="clip").fit(p[:, c].astype(np.float64), y[:, c], weight)
+            for c in range(dense.target.width)
+        ]
+        return {"from": [c.X_thresholds_.tolist() for c in curves], "to": [c.y_thresholds_.tolist() for c in curves], "n": len(p)}
+
+    def apply(self, dense: Dense, rows: Rows, fitted: dict[str, Any]) -> Dense:
+        """Return the curves' values."""
+
+        def curves(p: np.ndarray) -> np.ndarray:
+            pairs = zip(fitted["from"], fitted["to"], strict=True)
+            return renormalised(dense.target, np.stack([np.interp(p[:, c], x, to) for c, (x, to) in enumerate(pairs)], axis=1))
+
+        return _mapped(dense, curves)
+
+
+def needs_classes(target: Target, what: str) -> Target:
+    """Return the target, or refuse a number."""
+    if target.kind == "regression":
+        raise UserError(f"{what} was asked for {target.name!r}, a regression", need="a single, ordinal or multi target")
+    return target
+
+
+def scores(target: Target, p: np.ndarray) -> np.ndarray:
+    """Return log-probabilities (single, ordinal) or logits (multi) (N, K)."""
+    return np.log(np.clip(p, TINY, None)) if target.is_distribution else logit(p)
+
+
+def logit(p: np.ndarray) -> np.ndarray:
+    """Return log p/(1−p), with p kept off 0 and 1; computed in float64, since 1−1e-7 is lost in float32."""
+    p = np.clip(np.asarray(p, dtype=np.float64), TINY, 1 - TINY)
+    return np.log(p) - np.log1p(-p)
+
+
+def renormalised(target: Target, p: np.ndarray) -> np.ndarray:
+    """Bring rows of a distribution to sum 1 (a row of zeros becomes uniform); other kinds are left alone."""
+    if not target.is_distribution:
+        return p
+    total = p.sum(axis=1, keepdims=True)
+    return np.where(total > 0, p / np.where(total > 0, total, 1), 1 / target.width)
+
+
+def _likely(target: Target, z: np.ndarray) -> np.ndarray:
+    return softmax(z, axis=1) if target.is_distribution else expit(z)
+
+
+def _log_loss(target: Target, z: np.ndarray, y: np.ndarray) -> np.ndarray:
+    if target.is_distribution:
+        return -(y * log_softmax(z, axis=1)).sum(axis=1)
+    return (np.logaddexp(0, z) - y * z).sum(axis=1)
+
+
+def _mapped(dense: Dense, change: Any) -> Dense:
+    """Apply ``change`` to the rows with an answer, in chunks, so that float64 work never doubles the table."""
+    out = np.array(dense.p, dtype=np.float32)
+    ok = np.flatnonzero(dense.ok)
+    for start in range(0, len(ok), CHUNK):
+        part = ok[start : start + CHUNK]
+        out[part] = change(dense.p[part])
+    return dense.with_p(out)
+
+
+def _sigmoid_fit(z: np.ndarray, y: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
+    positive = float((weight * y).sum())
+    negative = float(weight.sum()) - positive
+    goal = np.where(y > 0.5, (positive + 1) / (positive + 2), 1 / (negative + 2))
+
+    def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
+        moved = z * x[0] + x[1]
+        residual = weight * (expit(moved) - goal)
+        value = (weight * (np.logaddexp(0, moved) - goal * moved)).sum()
+        return value / weight.sum(), np.array([(residual * z).sum(), residual.sum()]) / weight.sum()
+
+    a, b = minimize(loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B", options={"maxiter": 200, "ftol": 1e-14, "gtol": 1e-9}).x
+    return float(a), float(b)

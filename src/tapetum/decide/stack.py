@@ -1,0 +1,93 @@
+"""Stacking: a small regression on the members' log-probabilities."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import expit, log_softmax, softmax
+
+from tapetum.core.tables import Dense
+from tapetum.core.targets import Target
+from tapetum.decide.align import common
+from tapetum.decide.calibrate import logit, needs_classes, scores
+from tapetum.decide.ensemble import Prepare, blend_rows, check_count
+from tapetum.decide.steps import Rows
+
+
+@dataclasses.dataclass(frozen=True)
+class Stack:
+    """Multinomial logistic regression on the members' log-probabilities (multi: one logistic regression a label, on their logits).
+
+    The penalty pulls towards the geometric mean of the members rather than towards nothing, so few rows give a plain blend.
+
+    Args:
+        strength: inverse of the penalty, as scikit-learn's C.
+        rows: fitted on at most this many.
+    """
+
+    strength: float = 1.0
+    rows: int = 50_000
+
+    def fit(self, members: Sequence[Dense], rows: Rows) -> dict[str, Any]:
+        """Return ``{"weights": (M·K, K) or (M, K), "bias": (K,), "n": rows}``."""
+        target = needs_classes(members[0].target, "stacking")
+        stack, y, weight, _ = common(members, rows, self.rows)
+        if target.is_distribution:
+            start = np.tile(np.eye(target.width), (len(members), 1)) / len(members)
+        else:
+            start = np.full((len(members), target.width), 1 / len(members))
+        coefficients, bias = fit_stack(target, _features(target, stack), y, weight, start=start, strength=self.strength)
+        return {"weights": coefficients.tolist(), "bias": bias.tolist(), "n": len(y)}
+
+    def apply(self, members: Sequence[Dense], rows: Rows, fitted: dict[str, Any], prepare: Prepare | None = None) -> Dense:
+        """Return the regression's probabilities."""
+        target, w, bias = members[0].target, np.asarray(fitted["weights"]), np.asarray(fitted["bias"])
+        check_count(w if target.kind == "multi" else np.zeros(len(w) // target.width), members)
+        return blend_rows(members, lambda part: _stacked(target, _features(target, part), w, bias), prepare)
+
+
+def fit_stack(
+    target: Target, x: np.ndarray, y: np.ndarray, weight: np.ndarray, *, start: np.ndarray, strength: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Minimise log-loss + ‖W − start‖²/(2·strength·n) over W and an unpenalised bias by L-BFGS.
+
+    Args:
+        target: single or ordinal (softmax of x·W + bias) or multi (sigmoid of Σ_m x_m·W_m + bias, a label at a time).
+        x: features (n, M·K), multi (n, M, K).
+        y: truth (n, K).
+        weight: (n,).
+        start: the penalty's centre, W's shape.
+        strength: as scikit-learn's C; infinity for none.
+    """
+    total = weight.sum()
+
+    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        w, bias = flat[: start.size].reshape(start.shape), flat[start.size :]
+        if target.is_distribution:
+            z = x @ w + bias
+            residual = weight[:, None] * (softmax(z, axis=1) * y.sum(axis=1, keepdims=True) - y)
+            value, slope = -(weight[:, None] * y * log_softmax(z, axis=1)).sum(), x.T @ residual
+        else:
+            z = (x * w).sum(axis=1) + bias
+            residual = weight[:, None] * (expit(z) - y)
+            value, slope = (weight[:, None] * (np.logaddexp(0, z) - y * z)).sum(), np.einsum("nmk,nk->mk", x, residual)
+        apart = (w - start) / strength
+        value += 0.5 * (apart * (w - start)).sum()
+        return value / total, np.concatenate([(slope + apart).ravel(), residual.sum(axis=0)]) / total
+
+    first = np.concatenate([start.ravel(), np.zeros(y.shape[1])])
+    found = minimize(loss, first, jac=True, method="L-BFGS-B", options={"maxiter": 300, "ftol": 1e-10, "gtol": 1e-6}).x
+    return found[: start.size].reshape(start.shape), found[start.size :]
+
+
+def _features(target: Target, stack: np.ndarray) -> np.ndarray:
+    z = np.moveaxis(scores(target, stack) if target.is_distribution else logit(stack), 0, 1).astype(np.float64)
+    return z.reshape(len(z), -1) if target.is_distribution else z
+
+
+def _stacked(target: Target, x: np.ndarray, w: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    return softmax(x @ w + bias, axis=1) if target.is_distribution else expit((x * w).sum(axis=1) + bias)
