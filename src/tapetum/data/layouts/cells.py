@@ -1,0 +1,163 @@
+"""From cells to truth: text, numbers and lists become the manifest's target columns; blanks are counted, classes are read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tapetum.core.config import Data
+from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.targets import Target, compose, decode, derive_target, encode, with_classes
+from tapetum.data.layouts.sheet import Say
+
+DTYPES: dict[str, Any] = {"single": pl.String, "ordinal": pl.String, "multi": pl.List(pl.String), "regression": pl.Float64}
+
+
+def parse_column(target: Target, column: pl.Series, row_ids: Sequence[str], name: str) -> pl.Series:
+    """Return a column of the manifest: class names, lists of class names or numbers; null where blank.
+
+    Args:
+        target: its kind and, for multi, its separator.
+        column: text, numbers, booleans or lists.
+        row_ids: for errors.
+        name: the table, for errors.
+
+    Raises:
+        DataError: a cell that is no number under a regression, a list under a target of one answer, a label doubled in one cell.
+    """
+    cells = [_parse(target, cell, row_id, name) for cell, row_id in zip(column.to_list(), row_ids, strict=True)]
+    return pl.Series(target.name, cells, dtype=DTYPES[target.kind])
+
+
+def as_text(cell: Any) -> str | None:
+    """Return a cell as a class name: whole numbers without a decimal point, blank text as None."""
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return None
+    if isinstance(cell, float) and cell.is_integer():  # pandas turns whole numbers with blanks into floats
+        return str(int(cell))
+    return str(cell).strip() or None
+
+
+def settle_targets(targets: Sequence[Target], frame: pl.DataFrame, derive: Mapping[str, str]) -> tuple[Target, ...]:
+    """Return the targets with their classes, read from training rows alone, and the derived ones behind them.
+
+    Args:
+        targets: as declared.
+        frame: the manifest's columns, targets parsed.
+        derive: new target → arithmetic over class numbers.
+
+    Raises:
+        DataError: one class only, or a label that is not among the classes: its row is named.
+        UserError: a derived expression that uses an unknown target, or a name used twice.
+    """
+    trains = _training(frame)
+    settled: list[Target] = []
+    for declared in targets:
+        cells = frame[declared.name].filter(trains).to_list()
+        target = with_classes(declared, cells)
+        encode(target, frame[target.name].to_list(), frame["row_id"].to_list())  # a label outside the classes is named here
+        if target.kind in ("single", "ordinal"):
+            seen = {cell for cell in cells if cell is not None}
+            if len(seen) < 2:
+                have = f"only class {seen.pop()!r}" if seen else "no labels at all"
+                raise DataError(
+                    f"target {target.name!r} has {have} among the training rows", need="two classes or more", fix="check the label column"
+                )
+        settled.append(target)
+    doubled = sorted({t.name for t in settled if [u.name for u in settled].count(t.name) > 1} | {t.name for t in settled} & set(derive))
+    if doubled:
+        raise UserError(f"two targets are called {listed(doubled)}", need="a name of its own for each")
+    parts = {t.name: t for t in settled}
+    return (*settled, *(derive_target(name, expression, parts) for name, expression in derive.items()))
+
+
+def settle_derived(targets: Sequence[Target], frame: pl.DataFrame) -> pl.DataFrame:
+    """Fill a derived target's own column, where the table has one, from its parts; drop it where it says nothing more.
+
+    Raises:
+        DataError: a row whose own answer differs from what its parts give.
+    """
+    parts = {t.name: t for t in targets if t.expression is None and t.kind in ("single", "ordinal")}
+    for target in targets:
+        if target.expression is None or target.name not in frame.columns:
+            continue
+        truths = {name: encode(part, frame[name].to_list()) for name, part in parts.items()}
+        composed = decode(target, compose(target, parts, truths))
+        own = [as_text(cell) for cell in frame[target.name].to_list()]
+        for row_id, said, given in zip(frame["row_id"].to_list(), own, composed, strict=True):
+            if said is not None and given is not None and said != given:
+                raise DataError(f"row {row_id!r} has {target.name} = {said!r}, but its parts give {given!r}", fix="mend one of them")
+        filled = [given if given is not None else said for said, given in zip(own, composed, strict=True)]
+        frame = frame.with_columns(pl.Series(target.name, filled, dtype=pl.String))
+        encode(target, filled, frame["row_id"].to_list())
+    return frame
+
+
+def count_blanks(targets: Sequence[Target], frame: pl.DataFrame, data: Data, say: Say) -> None:
+    """Say how many cells of each target are blank, and refuse training rows without any target unless they are kept as context.
+
+    Raises:
+        DataError: names the first rows that have no target at all.
+    """
+    trains = _training(frame)
+    total = int(trains.sum())
+    own = [t for t in targets if t.name in frame.columns]
+    if not total:
+        raise DataError("the data have no training rows", need="rows whose split is train, or no split", fix="check the split column")
+    for target in own:
+        blank = int(frame[target.name].filter(trains).null_count())
+        if blank:
+            say(f"target {target.name!r} is blank in {blank} of {total} training rows: they neither train nor score it")
+    empty = trains & frame.select(pl.all_horizontal(pl.col(t.name).is_null() for t in own)).to_series()
+    bare = frame["row_id"].filter(empty).to_list()
+    if bare and data.blank == "refuse":
+        raise DataError(
+            f"{len(bare)} of {total} training rows have no label: {listed(bare)}",
+            fix="fill them in, or keep them as context of their sequences: --set data.blank=context",
+        )
+    if bare:
+        say(f"{len(bare)} of {total} training rows have no label at all and are kept as context")
+
+
+def _parse(target: Target, cell: Any, row_id: str, name: str) -> Any:
+    if target.kind == "multi":
+        return _parse_labels(target, cell, row_id, name)
+    if isinstance(cell, (list, np.ndarray)):
+        raise DataError(
+            f"{name} row {row_id!r} has a list in {target.name!r}", need="one answer a row", fix=f"declare it --target {target.name}:multi"
+        )
+    text = as_text(cell)
+    if target.kind != "regression" or text is None:
+        return text
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise DataError(f"{name} row {row_id!r} has {target.name} = {text!r}", need="a finite number", fix="mend it or leave it blank")
+    return number
+
+
+def _parse_labels(target: Target, cell: Any, row_id: str, name: str) -> list[str] | None:
+    if cell is None:
+        return None
+    if isinstance(cell, (list, np.ndarray)):
+        labels = [text for text in map(as_text, cell) if text is not None]
+    else:
+        text = as_text(cell)
+        if text is None:
+            return None
+        labels = [part for part in (p.strip() for p in text.split(target.separator)) if part]
+    if len(set(labels)) != len(labels):
+        raise DataError(f"{name} row {row_id!r} names a label twice in {target.name} = {cell!r}", need="each label once")
+    return labels
+
+
+def _training(frame: pl.DataFrame) -> pl.Series:
+    if "split" not in frame.columns:
+        return pl.Series([True] * len(frame), dtype=pl.Boolean)
+    return frame["split"].fill_null("train") == "train"

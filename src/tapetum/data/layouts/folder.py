@@ -1,0 +1,170 @@
+"""Layout ``folder``: a folder (or a zip archive) of class folders; ``train/`` and ``test/`` above them where so declared.
+
+What it holds: one single-label target, splits, and pictures below their class at any depth. Row ids are paths below the folder.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tapetum.core import files
+from tapetum.core.config import Data
+from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.tables import Manifest
+from tapetum.data.layouts.roles import read_target
+from tapetum.data.layouts.sheet import ARCHIVE_MARK, Say, Sheet, is_hidden, is_picture, list_files
+from tapetum.data.layouts.splits import SPLIT_WORDS
+
+DECLARED = "folder"  # data.split = "folder": the first folders are splits
+
+
+def recognise(source: Any) -> str | None:
+    """Say why ``source`` is of this layout, or None."""
+    if isinstance(source, Path) and source.is_dir():
+        return "it is a folder"
+    return "it is a zip archive" if isinstance(source, Path) and source.suffix.lower() == ".zip" else None
+
+
+def read(source: Path, data: Data, say: Say) -> Sheet:
+    """Read a folder of class folders.
+
+    Args:
+        source: the folder or the zip archive.
+        data: ``targets`` may name the one target (else ``label``); ``split = "folder"`` declares the first folders to be splits.
+        say: told what is left out and what is taken for a split.
+
+    Raises:
+        DataError: no pictures, or a class folder without any: it is named.
+    """
+    names, folders = keep_pictures(source, say)
+    by_split = _splits_above(source, names, folders, data, say)
+    labels = [_label(name, by_split) for name in names]
+    _refuse_empty(source, folders, names, by_split)
+    prefix = f"{source.name}{ARCHIVE_MARK}" if source.is_file() else ""
+    target = read_target(data.targets[0]).name if len(data.targets) == 1 else "label"
+    columns: dict[str, Any] = {"row_id": names, "path": [prefix + name for name in names], target: labels}
+    roles = {"id": "row_id", "path": "path"}
+    if by_split:
+        columns["split"] = [name.split("/", 1)[0] for name in names]
+        roles["split"] = "split"
+    frame = pl.DataFrame({name: pl.Series(values, dtype=pl.String) for name, values in columns.items()})
+    deep = sum(name.count("/") > 1 + by_split for name in names)
+    if deep:
+        say(f"{deep} pictures lie deeper than their class folder and count as its own")
+    return Sheet(frame, source.parent if source.is_file() else source, source.name, roles, (target,), found=True)
+
+
+def write(manifest: Manifest, place: Path, say: Say) -> Path:
+    """Copy every picture into ``place/[split/]class/``.
+
+    Raises:
+        UserError: what the layout cannot hold: another number of targets than one, groups, weights, several pictures a row, blanks.
+    """
+    refuse_columns(manifest, {"split"}, "a folder of class folders")
+    targets = [t for t in manifest.targets if t.expression is None]
+    if len(targets) != 1 or targets[0].kind not in ("single", "ordinal"):
+        raise UserError(
+            f"targets {listed(f'{t.name} ({t.kind})' for t in targets)} cannot be held by a folder of class folders",
+            need="one target with one answer a picture",
+            fix="write a table",
+        )
+    labels = manifest.frame[targets[0].name].to_list()
+    by_split = "split" in manifest.frame.columns
+    for row, label in enumerate(labels):
+        paths = manifest.frame["path"][row].to_list()
+        if label is None or len(paths) != 1 or "/" in label or is_hidden(label):
+            raise UserError(
+                f"row {manifest.row_ids[row]!r} ({targets[0].name} = {label!r}, {len(paths)} files) cannot be held by a class folder",
+                fix="write a table",
+            )
+    seen: Counter[str] = Counter()
+    with files.whole_folder(place) as aside:
+        for row, label in enumerate(labels):
+            above = f"{manifest.split[row]}/{label}" if by_split else label
+            name = manifest.frame["path"][row][0].rpartition("/")[2]
+            seen[f"{above}/{name}"] += 1
+            if seen[f"{above}/{name}"] > 1:
+                raise UserError(f"two pictures of class {label!r} are called {name!r}", fix="write a table")
+            files.copy(manifest.paths(row)[0], aside / above / name)
+    say(f"{len(labels)} pictures copied to {place}")
+    return place
+
+
+def keep_pictures(source: Path, say: Say) -> tuple[list[str], list[str]]:
+    """Return the pictures below ``source`` and its folders, hidden files and non-pictures left out and counted.
+
+    Raises:
+        DataError: no pictures at all.
+    """
+    every = list_files(source)
+    seen = [name for name in every if not is_hidden(name)]
+    names = [name for name in seen if is_picture(name)]
+    other = Counter(Path(name).suffix.lower() or "no ending" for name in seen if not is_picture(name))
+    if len(every) > len(seen):
+        say(f"{source.name}: {len(every) - len(seen)} hidden files left out")
+    if other:
+        kinds = listed(f"{count} {ending}" for ending, count in other.most_common())
+        say(f"{source.name}: {sum(other.values())} files that are no pictures left out ({kinds})")
+    if not names:
+        raise DataError(f"{source} holds no pictures", need="JPEG, PNG, TIFF, WebP or BMP files", fix="check the path")
+    if source.is_file():
+        folders = sorted({name.rpartition("/")[0] for name in seen if "/" in name})
+    else:
+        folders = sorted(p.relative_to(source).as_posix() for depth in ("*", "*/*") for p in source.glob(depth) if p.is_dir())
+    return names, [folder for folder in folders if not is_hidden(folder)]
+
+
+def refuse_columns(manifest: Manifest, held: set[str], what: str) -> None:
+    """Refuse to write what a layout cannot hold: the columns are named.
+
+    Args:
+        manifest: the table.
+        held: columns that the layout holds beside ``row_id``, ``path`` and the targets.
+        what: the layout, for the error.
+    """
+    known = {"row_id", "path", "sha256", *held, *(t.name for t in manifest.targets)}
+    extra = [c for c in manifest.frame.columns if c not in known and manifest.frame[c].null_count() < len(manifest)]
+    if extra:
+        raise UserError(f"columns {listed(extra)} cannot be held by {what}", fix="drop them, or write Parquet")
+
+
+def _splits_above(source: Path, names: list[str], folders: list[str], data: Data, say: Say) -> bool:
+    tops = sorted({folder.split("/", 1)[0] for folder in folders})
+    alike = [top for top in tops if top.lower() in SPLIT_WORDS]
+    if data.split == DECLARED:
+        odd = [top for top in tops if top not in alike]
+        if odd or not tops:
+            raise DataError(f"{source} has folders that are no splits: {listed(odd)}", need=f"folders called {listed(SPLIT_WORDS, 20)}")
+        return True
+    if data.split not in (None, "none"):
+        raise UserError(f"data.split is {data.split!r} for a folder", need="'folder' (its first folders are splits) or 'none'")
+    if data.split == "none" or len(alike) < 2:
+        return False
+    inner = {top: {f.split("/")[1] for f in folders if f.startswith(f"{top}/")} for top in alike}
+    same = len({frozenset(classes) for classes in inner.values()}) == 1 and all(inner.values())
+    if same and len(alike) == len(tops):
+        say(f"{source.name}: folders {listed(alike)} hold the same {len(inner[alike[0]])} class folders and are taken for splits")
+        return True
+    raise DataError(
+        f"{source} has folders called {listed(alike)} that do not hold the same class folders",
+        fix="say what they are: --set data.split=folder (splits) or --set data.split=none (classes)",
+    )
+
+
+def _label(name: str, by_split: bool) -> str | None:
+    parts = name.split("/")
+    place = int(by_split)
+    return parts[place] if len(parts) > place + 1 else None
+
+
+def _refuse_empty(source: Path, folders: list[str], names: list[str], by_split: bool) -> None:
+    depth = 1 + by_split
+    classes = {"/".join(folder.split("/")[:depth]) for folder in folders if folder.count("/") >= depth - 1}
+    filled = {"/".join(name.split("/")[:depth]) for name in names}
+    empty = sorted(classes - filled)
+    if empty:
+        raise DataError(f"{source} has {len(empty)} class folders without pictures: {listed(empty)}", fix="fill or remove them")

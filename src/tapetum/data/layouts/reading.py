@@ -1,0 +1,237 @@
+"""The door of the layouts: a source goes in, a checked manifest comes out, and everything inferred or left out is said."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tapetum.core.choices import pick
+from tapetum.core.config import Data
+from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.tables import Manifest, check_ids
+from tapetum.core.targets import Target
+from tapetum.data.choices import LAYOUTS
+from tapetum.data.layouts import additions
+from tapetum.data.layouts.cells import count_blanks, parse_column, settle_derived, settle_targets
+from tapetum.data.layouts.paths import row_paths
+from tapetum.data.layouts.roles import Roles, find_roles
+from tapetum.data.layouts.sheet import Say, Sheet, missing_files, refuse_missing, relative_to
+from tapetum.data.layouts.splits import read_splits
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".tab", ".parquet")
+
+
+def read(source: Any, data: Data, say: Say, *, labelled: bool = True) -> Manifest:
+    """Read labelled pictures.
+
+    Args:
+        source: a folder, a table, an archive, a manifest written before, or a polars or pandas frame.
+        data: what the user declares; ``layout = "auto"`` goes by what the source is, and says so.
+        say: told the schema and whatever is inferred, joined or left out.
+        labelled: false where truth may be absent (pictures to predict); blanks are then fine and classes are not settled.
+
+    Returns:
+        The manifest: targets with classes from training rows, derived ones last; folds only where the data bring them.
+
+    Raises:
+        UserError: an unknown layout, column or target; the nearest name is offered.
+        DataError: the data as they are cannot be used: the file, row or class is named.
+    """
+    written = _written_before(source, data)
+    if written is not None:
+        say(f"{Path(source).name} is a manifest: {len(written)} rows, targets {listed(t.name for t in written.targets)}")
+        return written
+    sheet = additions.join_tables(open_sheet(source, data, say), data, say)
+    roles = find_roles(sheet, data, labelled=labelled)
+    say("\n".join([f"{sheet.name}: columns read as", *roles.lines()]))
+    frame = to_rows(sheet, roles, data, say)
+    for places, split in ((data.test, "test"), (data.extra, "extra")):
+        for place in places:
+            frame = _append(frame, sheet.root, Path(place), split, data=data, say=say)
+    frame = additions.leave_out(frame, data, say)
+    if "split" in frame.columns:
+        frame = read_splits(frame, sheet.name, say)
+    derive = {**sheet.derive, **data.derive}
+    if not labelled:
+        targets: tuple[Target, ...] = ()
+        frame = frame.drop([t.name for t in roles.targets if t.name in frame.columns])
+    else:
+        frame = additions.add_pseudo_labels(frame, roles.targets, data, say)
+        count_blanks(roles.targets, frame, data, say)
+        targets = settle_targets(roles.targets, frame, derive)
+        frame = settle_derived(targets, frame)
+        frame = additions.draw_limit(frame, targets, data, say)
+        for target in targets:
+            _say_classes(target, say)
+    return Manifest(frame, targets, sheet.root, roles.side)
+
+
+def write(manifest: Manifest, place: Path | str, layout: str, say: Say) -> Path:
+    """Write a manifest in a layout; what the layout cannot hold is refused by name.
+
+    Args:
+        manifest: the table.
+        place: the file or folder to write.
+        layout: a name of ``data.choices.LAYOUTS``.
+        say: told what was written.
+    """
+    return _module(layout).write(manifest, Path(place), say)
+
+
+def loose(sources: Sequence[Path | str], data: Data, say: Say) -> Manifest:
+    """Read pictures without truth, as ``predict`` takes them: files, folders at any depth, zip archives, and tables.
+
+    Row ids are the id column of a table, else the path below the folder or archive, else the file's name as given.
+
+    Raises:
+        UserError: a source that does not exist.
+        DataError: the same id from two sources, or no pictures.
+    """
+    from tapetum.data.layouts.folder import keep_pictures
+
+    frames, root = [], Path.cwd()
+    for source in map(Path, sources):
+        if not source.exists():
+            raise UserError(f"{source} does not exist", fix="check the path")
+        if source.suffix.lower() in TABLE_SUFFIXES or data.layout not in ("auto", "folder"):
+            part = read(source, data, say, labelled=False)
+            frames.append(_moved(part.frame, part.root, root))
+            continue
+        if source.is_dir() or source.suffix.lower() == ".zip":
+            names = keep_pictures(source, say)[0]
+            above = f"{source.as_posix()}!/" if source.is_file() else f"{source.as_posix()}/"
+            ids, paths = names, [above + name for name in names]
+        else:
+            ids, paths = [source.as_posix()], [source.as_posix()]
+        frames.append(pl.DataFrame({"row_id": ids, "path": [[path] for path in paths]}))
+    if not frames:
+        raise UserError("no pictures are named", need="files, folders or a table")
+    frame = pl.concat(frames, how="diagonal_relaxed")
+    check_ids(frame)
+    return Manifest(frame, (), root)
+
+
+def open_sheet(source: Any, data: Data, say: Say) -> Sheet:
+    """Return a source's rows by its layout; ``auto`` asks each layout in turn and says which one answered."""
+    source = Path(source) if isinstance(source, str) else source
+    if isinstance(source, Path) and not source.exists():
+        raise UserError(f"{source} does not exist", fix="check the path")
+    name = data.layout
+    if name == "auto":
+        name, why = recognised(source)
+        say(f"{source.name if isinstance(source, Path) else 'the table'} is read as layout {name!r}: {why}")
+    choice, options = pick(name, LAYOUTS, "layout")
+    sheet = choice.load()(source, data, say, **options)
+    if not len(sheet.frame):
+        raise DataError(f"{sheet.name} has no rows", need="one line a picture")
+    return sheet
+
+
+def recognised(source: Any) -> tuple[str, str]:
+    """Return the first layout that knows ``source``, and why."""
+    for name in LAYOUTS:
+        why = _module(name).recognise(source)
+        if why is not None:
+            return name, why
+    what = f"{source}" if isinstance(source, Path) else f"a {type(source).__name__}"
+    raise UserError(
+        f"no layout reads {what}", need="a folder, a table (CSV, Parquet, polars, pandas) or an archive", fix="name it: --layout"
+    )
+
+
+def to_rows(sheet: Sheet, roles: Roles, data: Data, say: Say, split: str = "train") -> pl.DataFrame:
+    """Return the manifest's columns of one sheet: row_id, path, plain roles, parsed targets and side numbers.
+
+    Raises:
+        DataError: a picture file that is not there, a doubled id, or a cell that does not fit its target.
+    """
+    paths = row_paths(sheet.frame, roles.path, sheet.name, split)
+    source = sheet.frame
+    ids = source[roles.plain["id"]].cast(pl.String) if "id" in roles.plain else pl.Series([_below(row[0], sheet.root) for row in paths])
+    frame = pl.DataFrame({"row_id": ids, "path": pl.Series(paths, dtype=pl.List(pl.String))})
+    check_ids(frame)
+    if not sheet.found:
+        _check_files(frame, sheet, data, say)
+    for role, column in roles.plain.items():
+        if role != "id":
+            frame = frame.with_columns(source[column].alias(role))
+    row_ids = frame["row_id"].to_list()
+    for target in roles.targets:
+        if target.name in source.columns:
+            frame = frame.with_columns(parse_column(target, source[target.name], row_ids, sheet.name))
+    for name in {**sheet.derive, **data.derive}:
+        if name in source.columns:
+            frame = frame.with_columns(source[name].cast(pl.String))
+    for column in roles.side:
+        frame = frame.with_columns(_numbers(source[column], row_ids, sheet.name))
+    return frame
+
+
+def _append(frame: pl.DataFrame, root: Path, place: Path, split: str, *, data: Data, say: Say) -> pl.DataFrame:
+    """Add the rows of another table as test or extra rows; its paths are seen from the main table's folder."""
+    sheet = additions.join_tables(open_sheet(place, data, say), data, say)
+    roles = find_roles(sheet, data, labelled=False)
+    say("\n".join([f"{sheet.name}: columns read as", *roles.lines(), f"  every row is split {split!r}"]))
+    more = to_rows(sheet, roles, data, say, split).with_columns(pl.lit(split).alias("split"))
+    if "split" not in frame.columns:
+        frame = frame.with_columns(pl.lit("train").alias("split"))
+    both = pl.concat([frame, _moved(more, sheet.root, root)], how="diagonal_relaxed")
+    check_ids(both)
+    return both
+
+
+def _moved(frame: pl.DataFrame, root: Path, new_root: Path) -> pl.DataFrame:
+    paths = [[relative_to(path, root, new_root) for path in row] for row in frame["path"].to_list()]
+    return frame.with_columns(pl.Series("path", paths, dtype=pl.List(pl.String)))
+
+
+def _below(path: str, root: Path) -> str:
+    return Path(path).relative_to(root).as_posix() if Path(path).is_absolute() and Path(path).is_relative_to(root) else path
+
+
+def _check_files(frame: pl.DataFrame, sheet: Sheet, data: Data, say: Say) -> None:
+    every = frame["path"].explode().to_list()
+    missing = missing_files(every, sheet.root)
+    if missing and data.on_bad == "refuse":
+        raise refuse_missing(missing, len(every), sheet.name)
+    if missing:
+        gone = f"{len(missing)} of {len(every)} picture files that do not exist"
+        say(f"{sheet.name} names {gone}; their rows stay as missing: {listed(missing)}")
+
+
+def _numbers(column: pl.Series, row_ids: Sequence[str], name: str) -> pl.Series:
+    numbers = column.cast(pl.Float64, strict=False)
+    bad = column.is_not_null() & (numbers.is_null() | ~numbers.is_finite().fill_null(False))
+    if bad.any():
+        row = int(bad.arg_true()[0])
+        raise DataError(f"{name} row {row_ids[row]!r} has {column.name} = {column[row]!r}", need="a finite number, or a blank")
+    return numbers
+
+
+def _written_before(source: Any, data: Data) -> Manifest | None:
+    """Return a Parquet manifest as it was written, unless targets are named anew."""
+    if not isinstance(source, (str, Path)) or Path(source).suffix.lower() != ".parquet" or data.targets or not Path(source).exists():
+        return None
+    try:
+        manifest = Manifest.read(source)
+    except DataError:
+        return None  # a plain table
+    return manifest if manifest.root.is_dir() else dataclasses.replace(manifest, root=Path(source).parent)
+
+
+def _say_classes(target: Target, say: Say) -> None:
+    if target.kind == "regression":
+        say(f"target {target.name!r}: a number")
+    else:
+        joint = f", from {target.expression}" if target.expression else ""
+        say(f"target {target.name!r}: {len(target.classes)} classes in this order{joint}: {listed(target.classes, 12)}")
+
+
+def _module(layout: str) -> Any:
+    choice, _ = pick(layout, LAYOUTS, "layout")
+    return importlib.import_module(choice.where.partition(":")[0])

@@ -1,0 +1,200 @@
+"""Which column means what: declared, or inferred by a stated rule and printed; never guessed silently."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from tapetum.core.config import Data
+from tapetum.core.errors import DataError, UserError, listed, nearest
+from tapetum.core.tables import RESERVED
+from tapetum.core.targets import Target, parse_target
+from tapetum.data.layouts.paths import is_template, template_columns, unknown_column
+from tapetum.data.layouts.sheet import PICTURE_SUFFIXES, Sheet
+
+ID_NAMES = ("row_id", "id", "image_id", "imageid")  # read as the id column, in any case of letters
+PLAIN_ROLES = ("group", "sequence", "position", "split", "fold", "weight", "sha256")  # inferred by exactly this name
+_FLAGS = {"id": "--id", "group": "--group"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Roles:
+    """The columns of one sheet by meaning.
+
+    Args:
+        path: a column, template, or several.
+        plain: role → column, for id, group, sequence, position, split, fold, weight and sha256.
+        targets: the targets in order, classes not yet read from the data.
+        side: columns of side numbers.
+        why: (role, column, reason) for the printed schema.
+        unused: columns without a role.
+    """
+
+    path: str | tuple[str, ...]
+    plain: dict[str, str]
+    targets: tuple[Target, ...]
+    side: tuple[str, ...]
+    why: tuple[tuple[str, str, str], ...]
+    unused: tuple[str, ...]
+
+    def lines(self) -> Iterator[str]:
+        """Yield the schema, a line a role."""
+        roles = [role for role, _, _ in self.why]
+        columns = [column for _, column, _ in self.why]
+        wide, wider = max(map(len, roles)), max(map(len, columns))
+        for role, column, reason in self.why:
+            yield f"  {role:<{wide}}  {column:<{wider}}  {reason}"
+        if self.unused:
+            yield f"  not used: {listed(self.unused, 20)}"
+
+
+def find_roles(sheet: Sheet, data: Data, *, labelled: bool = True) -> Roles:
+    """Give every column of a sheet its meaning.
+
+    Args:
+        sheet: the rows.
+        data: what the user declares.
+        labelled: false where targets may be absent (test tables, pictures to predict).
+
+    Raises:
+        UserError: a declared column that does not exist, or no target named: the candidates are listed.
+        DataError: no column, or more than one, that can hold the paths.
+    """
+    frame, why = sheet.frame, []
+    path, reason = _path_role(sheet, data)
+    why.append(("path", path if isinstance(path, str) else ", ".join(path), reason))
+    plain: dict[str, str] = {}
+    for role in ("id", *PLAIN_ROLES):
+        found = _plain_role(role, sheet, data, required=labelled)
+        if found is not None:
+            plain[role] = found[0]
+            why.append(("row_id" if role == "id" else role, *found))
+    if "id" not in plain:
+        why.insert(1, ("row_id", why[0][1], "no id column: the path, relative to the table"))
+    specs, origin = (data.targets, "declared") if data.targets else (sheet.targets, "of this layout")
+    targets = tuple(read_target(spec) for spec in specs)
+    side = tuple(data.side)
+    used = {*plain.values(), *side, *(t.name for t in targets), *_path_columns(path, frame.columns)}
+    if not targets and labelled:
+        raise _no_target(sheet, [c for c in frame.columns if c not in used])
+    for target in targets:
+        if target.name not in frame.columns:
+            if labelled:
+                raise unknown_column(target.name, frame.columns, sheet.name, "--target", _rest(target, specs))
+            why.append(("target", target.name, "absent: truth unknown"))
+        else:
+            why.append(("target", target.name, f"{_kind_text(target)}, {origin}"))
+    for column in side:
+        if column not in frame.columns:
+            raise unknown_column(column, frame.columns, sheet.name, "--set data.side=")
+        why.append(("side number", column, "declared"))
+    unused = tuple(c for c in frame.columns if c not in used)
+    return Roles(path, plain, targets, side, tuple(why), unused)
+
+
+def read_target(spec: str | Mapping[str, Any]) -> Target:
+    """Return the target of ``NAME:KIND=DETAILS`` or of a table ``{name, kind, classes, borders, separator, scored}``.
+
+    Raises:
+        UserError: an unknown key in the table.
+    """
+    if isinstance(spec, str):
+        return parse_target(spec)
+    fields = [field.name for field in dataclasses.fields(Target) if field.name != "expression"]
+    for key in spec:
+        if key not in fields:
+            raise UserError(f"target {dict(spec)} has an unknown key {key!r} (known: {listed(fields)}).{nearest(key, fields)}")
+    if "name" not in spec:
+        raise UserError(f"target {dict(spec)} has no name", need="name = 'a column'")
+    tuples = {key: tuple(spec[key]) for key in ("classes", "borders") if key in spec}
+    return Target(**{**spec, **tuples})
+
+
+def _path_role(sheet: Sheet, data: Data) -> tuple[str | tuple[str, ...], str]:
+    columns = sheet.frame.columns
+    if data.path is not None:
+        for item in [data.path] if isinstance(data.path, str) else data.path:
+            if item not in columns and not is_template(item, columns):
+                raise unknown_column(item, columns, sheet.name, "--path")
+        return data.path, "declared"
+    if "path" in sheet.roles:
+        return sheet.roles["path"], "of this layout"
+    candidates = [name for name in columns if _holds_pictures(sheet.frame[name])]
+    if len(candidates) == 1:
+        return candidates[0], "inferred: the only column whose every cell ends like a picture file"
+    if "path" in candidates:
+        return "path", "inferred: it is called so, and its cells end like picture files"
+    if candidates:
+        raise DataError(
+            f"{sheet.name} has {len(candidates)} columns of picture files: {listed(candidates)}",
+            need="the one to read, or all of them as channels or views",
+            fix=f"name it: --path {candidates[0]}, or several: {' '.join(f'--path {c}' for c in candidates)}",
+        )
+    raise DataError(
+        f"{sheet.name} has no column whose every cell ends like a picture file (it has: {listed(columns, 20)})",
+        fix="name it: --path COLUMN, or a template: --path 'images/{ID_COLUMN}.png'",
+    )
+
+
+def _holds_pictures(column: pl.Series) -> bool:
+    if column.dtype == pl.List(pl.String):
+        column = column.explode()
+    if column.dtype != pl.String or column.null_count() or not len(column):
+        return False
+    ending = "(?i)(" + "|".join(suffix.replace(".", r"\.") for suffix in PICTURE_SUFFIXES) + ")$"
+    return bool(column.str.contains(ending).all())
+
+
+def _plain_role(role: str, sheet: Sheet, data: Data, required: bool) -> tuple[str, str] | None:
+    columns = sheet.frame.columns
+    declared = getattr(data, role, None)
+    if declared == "none" and "none" not in columns:  # do not infer it
+        return None
+    if declared is not None:
+        if declared in columns:
+            return declared, "declared"
+        if role in sheet.roles:  # a layout's own way of saying it (folders called train and test)
+            return sheet.roles[role], "of this layout"
+        if required:
+            raise unknown_column(declared, columns, sheet.name, _FLAGS.get(role, f"--set data.{role}="))
+        return None
+    if role in sheet.roles:
+        return sheet.roles[role], "of this layout"
+    named = _targets_named(data)
+    for name in columns:
+        if name not in named and (name.lower() in ID_NAMES if role == "id" else name == role):
+            return name, "inferred: it is called so"
+    return None
+
+
+def _targets_named(data: Data) -> set[str]:
+    return {read_target(spec).name for spec in data.targets} - RESERVED | set(data.side)
+
+
+def _path_columns(path: str | Sequence[str], columns: Sequence[str]) -> set[str]:
+    out: set[str] = set()
+    for item in [path] if isinstance(path, str) else path:
+        out.update([item] if item in columns else template_columns(item))
+    return out
+
+
+def _no_target(sheet: Sheet, rest: Sequence[str]) -> UserError:
+    candidates = [c for c in rest if sheet.frame[c].drop_nulls().n_unique() > 1]
+    if not candidates:
+        return UserError(f"{sheet.name} has no column left that could be a target", need="a column of labels", fix="name it: --target NAME")
+    return UserError(
+        f"no target is named; {sheet.name} has these columns that could be one: {listed(candidates, 20)}",
+        fix=f"name it: --target {candidates[0]} (single label), --target {candidates[0]}:multi, :ordinal=low<high or :regression",
+    )
+
+
+def _rest(target: Target, specs: Sequence[Any]) -> str:
+    text = next((s for s in specs if isinstance(s, str) and s.partition(":")[0] == target.name), target.name)
+    return text.removeprefix(target.name)
+
+
+def _kind_text(target: Target) -> str:
+    return {"single": "single label", "multi": "several labels", "ordinal": "ordered classes", "regression": "a number"}[target.kind]

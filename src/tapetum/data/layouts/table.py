@@ -1,0 +1,95 @@
+"""Layout ``table``: a CSV (comma, semicolon or tab; UTF-8) or Parquet file, one line a picture.
+
+What it holds: ids, paths, every kind of target, groups, sequences, splits, folds, weights, side numbers and content hashes. A CSV holds
+no class order, so ordinal targets are declared again on reading, and an empty set of labels cannot be told from a blank.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tapetum.core import files
+from tapetum.core.config import Data
+from tapetum.core.errors import UserError, listed
+from tapetum.core.tables import Manifest
+from tapetum.data.layouts.delimited import DELIMITERS, read_delimited, to_delimited
+from tapetum.data.layouts.folder import refuse_columns
+from tapetum.data.layouts.roles import PLAIN_ROLES
+from tapetum.data.layouts.sheet import Say, Sheet, relative_to
+
+SUFFIXES = (".csv", ".tsv", ".txt", ".tab")
+
+
+def recognise(source: Any) -> str | None:
+    """Say why ``source`` is of this layout, or None."""
+    if isinstance(source, Path) and source.suffix.lower() in SUFFIXES:
+        return "it ends like a text table"
+    return "it is a Parquet file" if isinstance(source, Path) and source.suffix.lower() == ".parquet" else None
+
+
+def read(source: Path, data: Data, say: Say) -> Sheet:
+    """Read a CSV or Parquet table; paths start from its folder."""
+    if source.suffix.lower() == ".parquet":
+        frame, how = files.read_parquet(source)[0], "Parquet"
+    else:
+        frame, delimiter = read_delimited(source)
+        how = f"separated by {DELIMITERS[delimiter]}"
+    say(f"{source.name}: {len(frame)} rows, {len(frame.columns)} columns, {how}")
+    return Sheet(frame, source.parent, source.name)
+
+
+def write(manifest: Manifest, place: Path, say: Say) -> Path:
+    """Write a table; the ending of ``place`` says which: ``.csv``, ``.tsv`` or ``.parquet``.
+
+    Raises:
+        UserError: what the format cannot hold, by name.
+    """
+    refuse_columns(manifest, {*PLAIN_ROLES, *manifest.side}, "a table")
+    frame = flat_paths(manifest, place.parent)
+    if place.suffix.lower() == ".parquet":
+        return files.write_parquet(place, frame)
+    delimiter = "\t" if place.suffix.lower() in (".tsv", ".tab") else ","
+    for target in manifest.targets:
+        if target.kind == "multi" and target.name in frame.columns:
+            frame = frame.with_columns(joined_labels(frame, target.name, target.separator))
+    return files.write_text(place, to_delimited(frame, delimiter))
+
+
+def flat_paths(manifest: Manifest, root: Path) -> pl.DataFrame:
+    """Return the manifest's columns with paths as seen from ``root``: ``path``, or ``path_1``, ``path_2``, … where rows have several.
+
+    Raises:
+        UserError: rows with different numbers of pictures.
+    """
+    frame = manifest.frame
+    counts = frame["path"].list.len().unique().to_list()
+    if len(counts) > 1:
+        raise UserError(
+            f"rows have {listed(sorted(counts))} pictures each", need="the same number in every row", fix="keep the Parquet manifest"
+        )
+    paths = [[relative_to(p, manifest.root, root) for p in row] for row in frame["path"].to_list()]
+    names = ["path"] if counts in ([1], []) else [f"path_{i + 1}" for i in range(counts[0])]
+    columns = [pl.Series(name, [row[i] for row in paths], dtype=pl.String) for i, name in enumerate(names)]
+    rest = [c for c in frame.columns if c not in ("row_id", "path") and not (c == "sha256" and frame[c].null_count() == len(frame))]
+    return frame.select("row_id").with_columns(columns).with_columns(frame.select(rest))
+
+
+def joined_labels(frame: pl.DataFrame, name: str, separator: str) -> pl.Series:
+    """Return a column of label lists as text.
+
+    Raises:
+        UserError: an empty set, or a label that holds the separator: neither can be read back.
+    """
+    for row_id, labels in zip(frame["row_id"].to_list(), frame[name].to_list(), strict=True):
+        odd = [label for label in labels or () if separator in label]
+        if odd or labels == []:
+            what = (
+                f"label {odd[0]!r} holds the separator {separator!r}"
+                if odd
+                else "it has no labels, which a text cell cannot tell from unknown"
+            )
+            raise UserError(f"row {row_id!r} cannot be written as text: {name}: {what}", fix="write Parquet, or choose another separator")
+    return pl.Series(name, [None if labels is None else separator.join(labels) for labels in frame[name].to_list()], dtype=pl.String)

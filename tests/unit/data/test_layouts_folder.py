@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from pictures import plant
+from tapetum.core.config import Data
+from tapetum.core.errors import DataError, UserError
+from tapetum.data import layouts
+
+
+def quiet(_: str) -> None:
+    pass
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    plant(tmp_path / "drawn", each=3)
+    return tmp_path / "drawn" / "images"
+
+
+def test_class_folders_give_the_label_and_hidden_files_are_counted(pictures):
+    (pictures / "ant" / "._ant_000.png").write_bytes(b"shadow")
+    (pictures / ".cache").mkdir()
+    (pictures / ".cache" / "a.png").write_bytes(b"")
+    (pictures / "bee" / "notes.txt").write_text("x")
+    (pictures / "bee" / "deeper").mkdir()
+    shutil.move(pictures / "bee" / "bee_001.png", pictures / "bee" / "deeper" / "bee_001.png")
+    said: list[str] = []
+    manifest = layouts.read(pictures, Data(), said.append)
+    assert len(manifest) == 9
+    assert manifest.targets[0].name == "label"
+    assert dict(zip(manifest.row_ids, manifest.frame["label"], strict=True))["bee/deeper/bee_001.png"] == "bee"
+    text = "\n".join(said)
+    assert "2 hidden files left out" in text
+    assert "1 files that are no pictures left out (1 .txt)" in text
+    assert "1 pictures lie deeper" in text
+    assert layouts.read(pictures, Data(targets=("breed",)), quiet).targets[0].name == "breed"
+
+
+def test_an_empty_class_and_a_single_class_are_refused_by_name(pictures):
+    (pictures / "zebra").mkdir()
+    with pytest.raises(DataError, match="1 class folders without pictures: zebra"):
+        layouts.read(pictures, Data(), quiet)
+    for name in ("zebra", "bee", "cat"):
+        shutil.rmtree(pictures / name)
+    with pytest.raises(DataError, match="only class 'ant'"):
+        layouts.read(pictures, Data(), quiet)
+    shutil.rmtree(pictures / "ant")
+    with pytest.raises(DataError, match="holds no pictures"):
+        layouts.read(pictures, Data(), quiet)
+
+
+def test_a_picture_beside_the_class_folders_has_no_label(pictures):
+    shutil.move(pictures / "ant" / "ant_000.png", pictures / "ant_000.png")
+    with pytest.raises(DataError, match=r"1 of 9 training rows have no label: ant_000\.png"):
+        layouts.read(pictures, Data(), quiet)
+
+
+def split_folders(pictures: Path, root: Path) -> Path:
+    for part, number in (("train", 0), ("val", 1), ("test", 2)):
+        for name in ("ant", "bee", "cat"):
+            (root / part / name).mkdir(parents=True)
+            shutil.copy(pictures / name / f"{name}_00{number}.png", root / part / name)
+    return root
+
+
+def test_folders_called_train_and_test_are_splits_where_they_hold_the_same_classes(pictures, tmp_path):
+    said: list[str] = []
+    root = split_folders(pictures, tmp_path / "parts")
+    manifest = layouts.read(root, Data(), said.append)
+    assert any("taken for splits" in text for text in said)
+    assert manifest.targets[0].classes == ("ant", "bee", "cat")
+    by_id = dict(zip(manifest.row_ids, zip(manifest.split, manifest.fold, strict=True), strict=True))
+    assert by_id["train/ant/ant_000.png"] == ("train", -1)
+    assert by_id["val/ant/ant_001.png"] == ("train", 0)
+    assert by_id["test/cat/cat_002.png"] == ("test", -1)
+    assert layouts.read(root, Data(split="none"), quiet).targets[0].classes == ("test", "train", "val")
+
+
+def test_other_classes_below_train_and_test_must_be_declared(pictures, tmp_path):
+    root = split_folders(pictures, tmp_path / "parts")
+    shutil.rmtree(root / "test" / "cat")
+    with pytest.raises(DataError, match="do not hold the same class folders"):
+        layouts.read(root, Data(), quiet)
+    declared = layouts.read(root, Data(split="folder"), quiet)
+    assert sorted(set(declared.split)) == ["test", "train"]
+    for file in (root / "test").rglob("*.png"):
+        shutil.move(file, root / "test" / file.name)
+    for folder in ("ant", "bee"):
+        (root / "test" / folder).rmdir()
+    loose = layouts.read(root, Data(split="folder"), quiet)
+    assert loose.frame.filter(loose.frame["split"] == "test")["label"].to_list() == [None, None]
+
+
+def test_a_zip_archive_reads_as_the_folder_in_it(pictures, tmp_path):
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
+        for file in sorted(pictures.rglob("*.png")):
+            archive.write(file, file.relative_to(pictures))
+        archive.writestr("__MACOSX/ant/._ant_000.png", b"")
+    folder, zipped = layouts.read(pictures, Data(), quiet), layouts.read(tmp_path / "p.zip", Data(), quiet)
+    assert zipped.row_ids == folder.row_ids
+    assert zipped.frame["label"].equals(folder.frame["label"])
+    assert zipped.frame["path"][0].to_list() == ["p.zip!/ant/ant_000.png"]
+    (tmp_path / "t.csv").write_text("file,t\np.zip!/ant/ant_000.png,x\np.zip!/bee/bee_009.png,y\n")
+    with pytest.raises(DataError, match=r"1 of 2 picture files that do not exist: p\.zip!/bee/bee_009\.png"):
+        layouts.read(tmp_path / "t.csv", Data(targets=("t",)), quiet)
+
+
+def test_a_damaged_archive_is_named(tmp_path):
+    (tmp_path / "p.zip").write_bytes(b"PK no")
+    with pytest.raises(DataError, match=r"p\.zip cannot be read"):
+        layouts.read(tmp_path / "p.zip", Data(), quiet)
+
+
+def test_what_is_written_is_read_as_the_same_table(pictures, tmp_path):
+    root = split_folders(pictures, tmp_path / "parts")
+    for source in (pictures, root):
+        one = layouts.read(source, Data(), quiet)
+        if "fold" in one.frame.columns:  # folds of a folder come from val/, which is written as train/
+            with pytest.raises(UserError, match="columns fold cannot be held by a folder"):
+                layouts.write(one, tmp_path / "x", "folder", quiet)
+            assert not (tmp_path / "x").exists()
+            continue
+        two = layouts.read(layouts.write(one, tmp_path / "again", "folder", quiet), Data(), quiet)
+        assert two.frame.equals(one.frame)
+        assert (tmp_path / "again" / "ant" / "ant_000.png").read_bytes() == (pictures / "ant" / "ant_000.png").read_bytes()
+
+
+def test_a_folder_refuses_what_it_cannot_hold(tmp_path):
+    planted = plant(tmp_path, each=2)
+    one = layouts.read(planted.table, Data(targets=("label",)), quiet)
+    with pytest.raises(UserError, match="columns group cannot be held"):
+        layouts.write(one, tmp_path / "x", "folder", quiet)
+    many = layouts.read(planted.table, Data(targets=("label:multi",), group="none"), quiet)
+    with pytest.raises(UserError, match=r"targets label \(multi\) cannot be held"):
+        layouts.write(many, tmp_path / "x", "folder", quiet)
+
+
+def test_loose_pictures_need_no_labels(pictures, tmp_path, monkeypatch):
+    planted = plant(tmp_path / "other", each=1)
+    monkeypatch.chdir(tmp_path)
+    manifest = layouts.loose([pictures, planted.table, Path("drawn/images/ant/ant_000.png")], Data(), quiet)
+    assert len(manifest) == 9 + 3 + 1
+    assert all(manifest.paths(row)[0].is_file() for row in range(len(manifest)))
+    assert manifest.row_ids[0] == "ant/ant_000.png"
+    assert manifest.targets == ()
+    with pytest.raises(DataError, match="stand in more than one row"):
+        layouts.loose([pictures, pictures], Data(), quiet)
+    with pytest.raises(UserError, match="does not exist"):
+        layouts.loose(["nowhere"], Data(), quiet)
