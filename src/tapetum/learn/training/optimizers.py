@@ -59,7 +59,7 @@ def groups_of(network: nn.Module, optimizer: config.Optimizer) -> list[dict[str,
     """
     depth = depths(network)
     backbone: Any = network.backbone
-    excluded = getattr(backbone, "no_weight_decay", set)()
+    excluded: set[str] = getattr(backbone, "no_weight_decay", set)()
     inside = {id(p): name for name, p in backbone.named_parameters()}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
@@ -97,9 +97,7 @@ def ranger(
 
     Source: Liu et al. 2019, arXiv 1908.03265; Zhang et al. 2019, arXiv 1907.08610; defaults of lessw2020's Ranger.
     """
-    base = torch.optim.RAdam(
-        groups, lr=lr, betas=(betas[0], betas[1]), eps=eps, weight_decay=weight_decay, decoupled_weight_decay=True
-    )
+    base = torch.optim.RAdam(groups, lr=lr, betas=(betas[0], betas[1]), eps=eps, weight_decay=weight_decay, decoupled_weight_decay=True)
     return Lookahead(base, k=k, alpha=alpha)
 
 
@@ -182,7 +180,7 @@ def _maker(optimizer: config.Optimizer) -> tuple[Any, dict[str, Any]]:
     from timm.optim import get_optimizer_class, get_optimizer_info, list_optimizers
 
     name = optimizer.name.removeprefix("timm:")
-    known = list_optimizers()
+    known = [str(n) for n in list_optimizers()]
     if name not in known:
         raise UserError(f"timm has no optimizer {name!r} (it has: {listed(known, 100)}).{nearest(name, known)}")
     info = get_optimizer_info(name)

@@ -69,9 +69,7 @@ def check(schedule: Schedule, epochs: int) -> None:
     if epochs == 0:
         return
     if schedule.warmup >= max(1, epochs):
-        raise UserError(
-            f"schedule.warmup is {schedule.warmup:g} epochs and training has {epochs}", need="a warm-up shorter than training"
-        )
+        raise UserError(f"schedule.warmup is {schedule.warmup:g} epochs and training has {epochs}", need="a warm-up shorter than training")
     if schedule.name == "cosine_restarts":
         if options["t0"] > epochs:
             raise UserError(
@@ -100,7 +98,9 @@ def remarks(schedule: Schedule, epochs: int) -> list[str]:
     last = max([end for end in ends if end <= epochs + 1e-9], default=0.0)
     if math.isclose(last, epochs):
         return []
-    return [f"training ends {epochs - last:g} epochs into a cycle of {schedule.name}, at a high rate; the last cycle ended at epoch {last:g}"]
+    return [
+        f"training ends {epochs - last:g} epochs into a cycle of {schedule.name}, at a high rate; the last cycle ended at epoch {last:g}"
+    ]
 
 
 def restarts(t0: float, t_mult: float, epochs: float) -> list[float]:

@@ -59,7 +59,7 @@ def freeze(network: nn.Module, trains: str) -> dict[str, bool]:
     most = max(depth.values())
     if layers is not None and layers > most:
         raise UserError(f"stages.trains is {trains!r} and the backbone has {most} layers", need=f"top-{most} at most, or 'all'")
-    owned = {id(p) for p in network.backbone.parameters()}  # type: ignore[operator, union-attr]
+    owned = {id(p) for p in network.backbone.parameters()}  # type: ignore[union-attr]
     chosen: dict[str, bool] = {}
     for name, parameter in network.named_parameters():
         in_backbone = id(parameter) in owned
@@ -114,7 +114,7 @@ def _places(backbone: nn.Module) -> dict[str, int]:
         from timm.models._manipulate import group_with_matcher  # group_parameters, its public door, takes no further names
 
         objects = [*backbone.named_parameters(), (_HEAD, None)]
-        found: dict[str, int] = group_with_matcher(iter(objects), matcher(coarse=False), reverse=True)  # type: ignore[assignment]
+        found: dict[str, int] = group_with_matcher(iter(objects), matcher(coarse=False), reverse=True)
         return {name: found[name] for name in [*names, _HEAD]}
     owners = list(dict.fromkeys(name.rpartition(".")[0] for name in names))
     return {**{name: owners.index(name.rpartition(".")[0]) for name in names}, _HEAD: len(owners)}

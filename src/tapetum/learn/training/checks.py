@@ -1,0 +1,170 @@
+"""Refusals that need no picture and no torch: they are made when the recipe is read, each with its reason."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tapetum.core import config
+from tapetum.core.choices import Choice, pick
+from tapetum.core.errors import UserError, listed, nearest
+from tapetum.core.targets import Target
+from tapetum.learn.choices import LOSSES
+from tapetum.learn.training import schedules
+
+DEFAULT_LOSSES = {"single": "cross_entropy", "multi": "bce", "ordinal": "coral", "regression": "mse"}
+ONE_CLASS_ONLY = ("arcface",)  # losses that cannot take soft truths
+
+
+def parse_loss(expression: str) -> list[tuple[float, str]]:
+    """Return [(weight, loss name)] of ``focal``, ``0.5*focal+0.5*lovasz`` or ``package.module:function``.
+
+    Raises:
+        UserError: anything but names, numbers, * and +.
+    """
+    if ":" in expression:
+        return [(1.0, expression.strip())]
+    try:
+        tree = ast.parse(expression.strip(), mode="eval").body
+    except SyntaxError:
+        tree = None
+    terms = _terms(tree)
+    if terms is None:
+        raise UserError(f"loss {expression!r} cannot be read", need="a sum such as '0.5*focal+0.5*lovasz'")
+    return terms
+
+
+def loss_of(loss: config.Loss, target: Target, default: str | None = None) -> str:
+    """Return the expression that a target is trained with; ``default`` stands for the one that fits its kind."""
+    return loss.targets.get(target.name) or loss.name or (DEFAULT_LOSSES[target.kind] if default is None else default)
+
+
+def check_loss(loss: config.Loss, targets: Sequence[Target]) -> list[str]:
+    """Refuse losses, options and weights that cannot serve the targets.
+
+    Args:
+        loss: the recipe's section.
+        targets: those that have a head.
+
+    Returns:
+        Remarks: what the recipe sets that does not touch some target.
+
+    Raises:
+        UserError: with the reason, and what would fit.
+    """
+    names = [t.name for t in targets]
+    for given, where in ((loss.targets, "loss.targets"), (loss.weights if isinstance(loss.weights, dict) else {}, "loss.weights")):
+        for name in given:
+            if name not in names:
+                raise UserError(f"{where} names {name!r}, which is no target (there are: {listed(names)}).{nearest(name, names)}")
+    used: set[str] = set()
+    for target in targets:
+        for _, name in parse_loss(loss_of(loss, target)):
+            used.add(name)
+            choice, _ = pick({"name": name, **loss.options.get(name, {})}, LOSSES, "loss")
+            if choice.kinds and target.kind not in choice.kinds:
+                fitting = [n for n, c in LOSSES.items() if target.kind in c.kinds]
+                raise UserError(
+                    f"loss {name!r} is for {' and '.join(choice.kinds)} targets, and {target.name!r} is {target.kind}",
+                    need=f"one of {listed(fitting, 20)}",
+                    fix=f"set loss.targets.{target.name}" if len(targets) > 1 else "set loss.name",
+                )
+    for name in loss.options:
+        if name not in used:
+            raise UserError(f"loss.options sets {name!r}, which no target uses (in use: {listed(sorted(used))}).{nearest(name, used)}")
+    return [*_check_class_weights(loss, targets), *_check_adjustment(loss, targets), *_smoothing_remarks(loss, targets)]
+
+
+def check_mixing(mixes: Iterable[config.Spec], choices: Mapping[str, Choice], loss: config.Loss, targets: Sequence[Target]) -> None:
+    """Refuse mixing that the targets or their losses cannot take.
+
+    Args:
+        mixes: the recipe's list.
+        choices: ``data.choices.MIXES``.
+        loss: the recipe's section.
+        targets: those that have a head.
+
+    Raises:
+        UserError: a number among the targets and no stated meaning; a loss that needs one class a row.
+    """
+    for spec in mixes:
+        _, options = pick(spec, choices, "mix")
+        name = spec if isinstance(spec, str) else spec["name"]
+        if not options.get("mixes_truth", name != "line_out"):
+            continue
+        for target in targets:
+            if target.kind == "regression" and options.get("numbers", "refuse") != "linear":
+                raise UserError(
+                    f"mix {name!r} with the number {target.name!r}: what a mixture of two pictures' numbers means is not stated",
+                    fix=f'say it: mix = [{{name = "{name}", numbers = "linear"}}] takes their weighted mean, or leave {name!r} out',
+                )
+            for _, term in parse_loss(loss_of(loss, target)):
+                if term in ONE_CLASS_ONLY:
+                    raise UserError(
+                        f"mix {name!r} with loss {term!r}: its margin belongs to one class, and a mixture has two",
+                        fix=f"leave {name!r} out, or use another loss for {target.name!r}",
+                    )
+
+
+def check_training(recipe: config.Recipe, targets: Sequence[Target], mixes: Mapping[str, Choice]) -> list[str]:
+    """Make every check of this module on a member's recipe and return the remarks.
+
+    Args:
+        recipe: of one member.
+        targets: those that have a head.
+        mixes: ``data.choices.MIXES``.
+    """
+    said = check_loss(recipe.loss, targets)
+    check_mixing(recipe.mix, mixes, recipe.loss, targets)
+    parts = [(stage.schedule or recipe.schedule, stage.epochs) for stage in recipe.stages] or [(recipe.schedule, recipe.train.epochs)]
+    for schedule, epochs in parts:
+        schedules.check(schedule, epochs)
+        said += schedules.remarks(schedule, epochs)
+    return said
+
+
+def _check_class_weights(loss: config.Loss, targets: Sequence[Target]) -> list[str]:
+    if loss.class_weights == "none":
+        return []
+    without = [t.name for t in targets if t.kind == "regression" and not t.borders]
+    if len(without) == len(targets):
+        raise UserError(f"loss.class_weights with {listed(without)}: numbers without borders have no classes", fix="leave it out")
+    if not isinstance(loss.class_weights, str):
+        for target in targets:
+            width = len(target.borders) + 1 if target.kind == "regression" else target.width
+            if target.name not in without and width != len(loss.class_weights):
+                raise UserError(
+                    f"loss.class_weights has {len(loss.class_weights)} numbers and target {target.name!r} has {width} classes",
+                    need="one for each class in order",
+                )
+    return [f"class weights do not touch the number {name!r}" for name in without]
+
+
+def _check_adjustment(loss: config.Loss, targets: Sequence[Target]) -> list[str]:
+    if loss.logit_adjust == 0:
+        return []
+    without = [t.name for t in targets if t.kind != "single"]
+    if len(without) == len(targets):
+        raise UserError(
+            f"loss.logit_adjust with {listed(without)}: the adjustment is of a softmax over classes", need="a single-label target"
+        )
+    return [f"logit adjustment does not touch {name!r}, which is not single-label" for name in without]
+
+
+def _smoothing_remarks(loss: config.Loss, targets: Sequence[Target]) -> list[str]:
+    return [f"label smoothing does not touch the number {t.name!r}" for t in targets if loss.smoothing and t.kind == "regression"]
+
+
+def _terms(node: Any) -> list[tuple[float, str]] | None:
+    if isinstance(node, ast.Name):
+        return [(1.0, node.id)]
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        left, right = _terms(node.left), _terms(node.right)
+        return None if left is None or right is None else left + right
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+        pair = [node.left, node.right]
+        number = next((n.value for n in pair if isinstance(n, ast.Constant) and type(n.value) in (int, float)), None)
+        name = next((n.id for n in pair if isinstance(n, ast.Name)), None)
+        return None if number is None or name is None else [(float(number), name)]  # type: ignore[arg-type]
+    return None

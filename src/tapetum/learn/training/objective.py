@@ -1,0 +1,186 @@
+"""What training minimises: each target's loss over the rows whose truth is known, summed over targets."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tapetum.core import config
+from tapetum.core.choices import pick
+from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.targets import Target
+from tapetum.learn.choices import LOSSES
+from tapetum.learn.training import losses
+from tapetum.learn.training.checks import check_loss, loss_of, parse_loss
+
+_Term = tuple[float, Callable[..., Tensor], frozenset[str]]
+
+
+class Objective(nn.Module):
+    """Callable ``(logits, y, weight) -> scalar``; owns the learned weights between targets, if there are any.
+
+    Args:
+        loss: the recipe's section.
+        targets: those that have a head.
+        counts: target → training rows of each class (K,), for balanced weights and logit adjustment (a bordered number: of each of its
+            classes); only needed for those.
+
+    Raises:
+        UserError: a loss that cannot serve a target's kind, and whatever else :func:`checks.check_loss` refuses.
+    """
+
+    def __init__(self, loss: config.Loss, targets: Sequence[Target], counts: Mapping[str, np.ndarray] | None = None) -> None:
+        super().__init__()
+        self.remarks = check_loss(loss, targets)
+        self.loss, self.targets = loss, {t.name: t for t in targets}
+        self.terms = {t.name: [_loaded(share, name, loss, t) for share, name in parse_loss(loss_of(loss, t))] for t in targets}
+        self.shares = {t.name: loss.weights.get(t.name, 1.0) if isinstance(loss.weights, dict) else 1.0 for t in targets}
+        learned = loss.weights == "learned"
+        self.log_variance = nn.ParameterList([nn.Parameter(torch.zeros(())) for _ in targets] if learned else [])
+        self.tables = nn.ModuleList([_Tables(loss, t, counts or {}) for t in targets])
+
+    def forward(self, logits: Mapping[str, Tensor], y: Mapping[str, Tensor], weight: Tensor | None = None) -> Tensor:
+        """Return the scalar to minimise.
+
+        Args:
+            logits: target → (B, K'), K' = K − 1 for CORAL.
+            y: target → (B, K) truths, a row with NaN is unknown and left out of its target's mean.
+            weight: of the rows (B,); None: all alike.
+
+        Returns:
+            Σ_t share_t · L_t; with learned weights Σ_t c·exp(−s_t)·L_t + s_t/2, c = ½ for numbers (Kendall et al. 2018, arXiv
+            1705.07115). A target without a known row gives 0.
+        """
+        parts = self.by_target(logits, y, weight)
+        total = torch.zeros((), device=next(iter(logits.values())).device)
+        for i, (name, part) in enumerate(parts.items()):
+            if len(self.log_variance):
+                s = self.log_variance[i]
+                half = 0.5 if self.targets[name].kind == "regression" else 1.0
+                total = total + half * torch.exp(-s) * part + s / 2
+            else:
+                total = total + self.shares[name] * part
+        return total
+
+    def by_target(self, logits: Mapping[str, Tensor], y: Mapping[str, Tensor], weight: Tensor | None = None) -> dict[str, Tensor]:
+        """Return each target's own loss, before the weights between targets; arguments as in :meth:`forward`."""
+        tables = zip(self.targets.values(), self.tables, strict=True)
+        return {target.name: self._one(target, table, logits[target.name], y[target.name], weight) for target, table in tables}
+
+    def plain(self) -> Objective:
+        """Return the objective of validation: the kinds' default losses, without smoothing, weights of classes, adjustment or margin."""
+        fixed = self.loss.weights if isinstance(self.loss.weights, dict) else "equal"
+        return Objective(config.Loss(weights=fixed), list(self.targets.values()))
+
+    def _one(self, target: Target, tables: Any, x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
+        _check_truth(target, x, y)
+        known = ~torch.isnan(y).any(1)
+        if weight is not None:
+            known = known & (weight > 0)
+        if not bool(known.any()):
+            return x.sum() * 0.0  # keeps the graph, so that every rank has the same gradients to exchange
+        x, y = x[known], y[known]
+        rows = torch.ones(len(y), device=x.device) if weight is None else weight[known].float()
+        if target.kind == "regression" and tables.classes is not None:
+            rows = rows * tables.classes[torch.bucketize(y[:, 0].contiguous(), tables.borders, right=True)]
+        y = losses.smooth(y, self.loss.smoothing, target.kind, self.loss.smoothing_over)
+        if tables.adjustment is not None:
+            x = x + tables.adjustment
+        total = x.new_zeros((), dtype=torch.float32)
+        has = {"classes": tables.classes, "rows": rows, "kind": target.kind}
+        for share, function, takes in self._terms(target, x):
+            value = function(x, y, **{key: has[key] for key in takes})
+            total = total + share * (value if value.ndim == 0 else (rows * value).sum() / rows.sum())
+        return total
+
+    def _terms(self, target: Target, x: Tensor) -> list[_Term]:
+        """Return the target's terms; an ordinal one that names no loss takes what fits its head: softmax (K) or borders (K − 1)."""
+        if target.kind == "ordinal" and x.shape[1] == target.width and loss_of(self.loss, target, default="") == "":
+            return [(1.0, losses.cross_entropy, frozenset({"classes"}))]
+        return self.terms[target.name]
+
+
+class _Tables(nn.Module):
+    """Numbers of one target that must move with the device: class weights, borders, logit adjustment."""
+
+    classes: Tensor | None
+    borders: Tensor | None
+    adjustment: Tensor | None
+
+    def __init__(self, loss: config.Loss, target: Target, counts: Mapping[str, np.ndarray]) -> None:
+        super().__init__()
+        plain_number = target.kind == "regression" and not target.borders
+        classes: np.ndarray | None = None
+        if loss.class_weights == "balanced" and not plain_number:
+            classes = balanced(_counts(target, counts, "loss.class_weights = 'balanced'"))
+        elif not isinstance(loss.class_weights, str) and not plain_number:
+            classes = np.asarray(loss.class_weights)
+        adjustment: np.ndarray | None = None
+        if loss.logit_adjust and target.kind == "single":
+            n = _counts(target, counts, "loss.logit_adjust")
+            adjustment = loss.logit_adjust * np.log(np.maximum(n, 0.5) / n.sum())
+        borders = np.asarray(target.borders) if target.kind == "regression" else None
+        for name, value in (("classes", classes), ("borders", borders), ("adjustment", adjustment)):
+            self.register_buffer(name, None if value is None else torch.tensor(value, dtype=torch.float32), persistent=False)
+
+
+def balanced(counts: np.ndarray) -> np.ndarray:
+    """Return N / (K · n_k): every class weighs the same in sum and a row weighs 1 in the mean; an absent class gets 0."""
+    counts = np.asarray(counts, dtype=np.float64)
+    return np.divide(counts.sum(), (counts > 0).sum() * counts, out=np.zeros_like(counts), where=counts > 0)
+
+
+def counts_of(targets: Sequence[Target], truths: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return target → training rows of each class (K,), as :class:`Objective` takes them.
+
+    Args:
+        targets: with their classes known.
+        truths: target → (N, K) of the training fold; rows of NaN are left out.
+    """
+    found: dict[str, np.ndarray] = {}
+    for target in targets:
+        y = truths[target.name]
+        y = y[~np.isnan(y).any(axis=1)]
+        if target.kind != "regression":
+            found[target.name] = y.sum(axis=0)
+        elif target.borders:
+            found[target.name] = np.bincount(np.digitize(y[:, 0], target.borders), minlength=len(target.borders) + 1)
+    return found
+
+
+def _counts(target: Target, counts: Mapping[str, np.ndarray], what: str) -> np.ndarray:
+    if target.name not in counts:
+        raise DataError(f"{what} needs the class counts of {target.name!r}", need="counts of the training fold")
+    n = np.asarray(counts[target.name], dtype=np.float64)
+    if n.sum() == 0:
+        raise DataError(f"{what}: no training row has a known {target.name!r}")
+    return n
+
+
+def _loaded(share: float, name: str, loss: config.Loss, target: Target) -> _Term:
+    """Return a term: its share, the loss with its options bound, and what else of ``classes``, ``rows`` and ``kind`` it takes."""
+    choice, options = pick({"name": name, **loss.options.get(name, {})}, LOSSES, "loss")
+    function = choice.load()
+    takes = frozenset(inspect.signature(function).parameters) & {"classes", "rows", "kind"}
+    if loss.class_weights != "none" and target.kind != "regression" and "classes" not in takes:
+        raise UserError(f"loss {name!r} cannot take class weights", fix="set loss.class_weights = 'none', or another loss")
+    return share, functools.partial(function, **options), takes
+
+
+def _check_truth(target: Target, x: Tensor, y: Tensor) -> None:
+    if not y.is_floating_point() or y.ndim != 2:
+        raise UserError(
+            f"target {target.name!r} was given class numbers ({y.dtype}, shape {tuple(y.shape)})", need=f"soft truths (B, {target.width})"
+        )
+    right = {target.width, target.width - 1} if target.kind == "ordinal" else {target.width}
+    if y.shape[1] != target.width or x.shape[1] not in right:
+        raise UserError(
+            f"target {target.name!r}: the head gives {x.shape[1]} values and the truth has {y.shape[1]}",
+            need=f"{listed(sorted(right))} and {target.width}",
+        )
