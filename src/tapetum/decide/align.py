@@ -46,23 +46,25 @@ class Coverage:
         return dataclasses.asdict(self)
 
 
-def align(members: Mapping[str, Dense], *, strict: bool = False) -> tuple[dict[str, Dense], Coverage]:
-    """Bring members onto the union of their rows, in the order of the first member.
+def align(members: Mapping[str, Dense], *, row_ids: np.ndarray | None = None, strict: bool = False) -> tuple[dict[str, Dense], Coverage]:
+    """Bring members onto the same rows.
 
     Args:
         members: name → one target of that member.
+        row_ids: the rows wanted, in order; None: the union of the members' rows, those of the first member first.
         strict: refuse where a member lacks a row that another answers.
 
     Returns:
         The members with the same row_ids, truth and fold; what one lacks is ``uncovered`` there. And the coverage.
 
     Raises:
-        DataError: other classes, another truth or another fold for the same row; with ``strict``, rows that a member lacks.
+        DataError: other classes, another truth or another fold for the same row; with ``strict``, rows that a member lacks;
+            rows that are not among ``row_ids``.
     """
     if not members:
         raise DataError("there are no members to blend", need="one or more")
     check_targets(members)
-    tables = _on_union(list(members.values()))
+    tables = _on_union(list(members.values()), row_ids)
     y, fold = _agreed(list(members), tables)
     out = {
         name: dataclasses.replace(table, y=y, fold=np.where(fold >= 0, fold, table.fold).astype(np.int16))
@@ -119,14 +121,17 @@ def common(members: Sequence[Dense], rows: Rows, most: int | None = None) -> tup
     return np.stack([m.p[take] for m in members]), members[0].y[take], weight, inside
 
 
-def _on_union(tables: list[Dense]) -> list[Dense]:
-    first = tables[0].row_ids
-    if all(len(t.row_ids) == len(first) and bool((t.row_ids == first).all()) for t in tables[1:]):
+def _on_union(tables: list[Dense], wanted: np.ndarray | None) -> list[Dense]:
+    first = tables[0].row_ids if wanted is None else np.asarray(wanted, dtype=object)
+    if all(len(t.row_ids) == len(first) and bool((t.row_ids == first).all()) for t in tables):
         return tables
-    union: dict[str, int] = {}
+    union: dict[str, int] = {row_id: i for i, row_id in enumerate(first.tolist())}
     for table in tables:
         for row_id in table.row_ids.tolist():
             union.setdefault(row_id, len(union))
+    if wanted is not None and len(union) > len(first):
+        others = list(union)[len(first) :]
+        raise DataError(f"{len(others)} predicted rows are not among the {len(first)} known: {listed(others)}", need="the same rows")
     return [_spread(table, union) for table in tables]
 
 

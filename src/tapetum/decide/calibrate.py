@@ -26,6 +26,11 @@ CHUNK = 65_536  # rows worked on at a time
 class Nothing:
     """Leave probabilities as they are."""
 
+    @property
+    def learns(self) -> bool:
+        """Whether the truth is looked at."""
+        return False
+
     def fit(self, dense: Dense, rows: Rows) -> dict[str, Any]:
         """Learn nothing."""
         return {}

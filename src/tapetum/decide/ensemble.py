@@ -36,7 +36,6 @@ __all__ = [
 ]
 
 Weights = str | Sequence[float]  # "equal", "fit" or a number a member
-Prepare = Callable[[int, np.ndarray], np.ndarray]  # member number, p (n, K) → p: calibration on the way, so that no copy is kept
 
 
 class Blend(Protocol):
@@ -84,6 +83,11 @@ class Power:
     weights: Weights = "equal"
     metric: str = "auto"
 
+    @property
+    def learns(self) -> bool:
+        """Whether the truth is looked at."""
+        return self.weights == "fit"
+
     def fit(self, members: Sequence[Dense], rows: Rows) -> dict[str, Any]:
         """Return ``{"weights": (M,), …}``."""
         target = members[0].target
@@ -103,11 +107,11 @@ class Power:
         found, value, tried = direct(goal, blended, y, weight, members=len(members), smooth=smooth)
         return {"weights": found.tolist(), "metric": goal.metric, "value": value, "n": len(y), "tried": tried}
 
-    def apply(self, members: Sequence[Dense], rows: Rows, fitted: dict[str, Any], prepare: Prepare | None = None) -> Dense:
+    def apply(self, members: Sequence[Dense], rows: Rows, fitted: dict[str, Any]) -> Dense:
         """Return the power mean."""
         w, target = np.asarray(fitted["weights"]), members[0].target
         check_count(w, members)
-        return blend_rows(members, lambda part: renormalised(target, power_mean(part, w, self.r)), prepare)
+        return blend_rows(members, lambda part: renormalised(target, power_mean(part, w, self.r)))
 
 
 def mean() -> Power:
@@ -142,7 +146,7 @@ class RankMean:
         grid = np.quantile(stack, np.linspace(0, 1, self.points), axis=1)
         return {"weights": stated_weights(self.weights, len(members)).tolist(), "grid": np.moveaxis(grid, 0, -1).tolist()}
 
-    def apply(self, members: Sequence[Dense], rows: Rows, fitted: dict[str, Any], prepare: Prepare | None = None) -> Dense:
+    def apply(self, members: Sequence[Dense], rows: Rows, fitted: dict[str, Any]) -> Dense:
         """Return the mean share; values equal to several grid points take the middle of them."""
         w, grid, target = np.asarray(fitted["weights"]), np.asarray(fitted["grid"], dtype=np.float32), members[0].target
         check_count(w, members)
@@ -153,7 +157,7 @@ class RankMean:
                 out[:, c] += w[m] * _share(part[m, :, c], grid[m, c])
             return renormalised(target, out)
 
-        return blend_rows(members, ranked, prepare)
+        return blend_rows(members, ranked)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,17 +172,22 @@ class Vote:
 
     weights: Weights = "equal"
 
+    @property
+    def learns(self) -> bool:
+        """Whether the truth is looked at."""
+        return False
+
     def fit(self, members: Sequence[Dense], rows: Rows) -> dict[str, Any]:
         """Return ``{"weights": (M,)}``."""
         needs_classes(members[0].target, "a vote")
         return {"weights": stated_weights(self.weights, len(members)).tolist()}
 
-    def apply(self, members: Sequence[Dense], rows: Rows, fitted: dict[str, Any], prepare: Prepare | None = None) -> Dense:
+    def apply(self, members: Sequence[Dense], rows: Rows, fitted: dict[str, Any]) -> Dense:
         """Return vote shares, with the decision in ``answer``."""
         w, target = np.asarray(fitted["weights"]), members[0].target
         check_count(w, members)
-        votes = blend_rows(members, lambda part: np.tensordot(w, _votes(target, part), axes=1), prepare)
-        average = blend_rows(members, lambda part: np.tensordot(w, part.astype(np.float64), axes=1), prepare)
+        votes = blend_rows(members, lambda part: np.tensordot(w, _votes(target, part), axes=1))
+        average = blend_rows(members, lambda part: np.tensordot(w, part.astype(np.float64), axes=1))
         ok = votes.ok
         answer = np.zeros_like(votes.p)
         shares = votes.p[ok].astype(np.float64).round(6)  # so that 0.2+0.2+0.2 ties with 0.6
@@ -212,9 +221,9 @@ class Greedy:
         share = np.bincount(picked, minlength=len(members)) / len(picked)
         return {"weights": share.tolist(), "picked": picked, "metric": goal.metric, "value": value, "n": len(y)}
 
-    def apply(self, members: Sequence[Dense], rows: Rows, fitted: dict[str, Any], prepare: Prepare | None = None) -> Dense:
+    def apply(self, members: Sequence[Dense], rows: Rows, fitted: dict[str, Any]) -> Dense:
         """Return the mean of the selection."""
-        return Power(r=1.0).apply(members, rows, fitted, prepare)
+        return Power(r=1.0).apply(members, rows, fitted)
 
 
 def crossfit_blend(blend: Blend, members: Sequence[Dense], rows: Rows) -> CrossFitted:
@@ -235,7 +244,7 @@ def crossfit_blend(blend: Blend, members: Sequence[Dense], rows: Rows) -> CrossF
     )
 
 
-def blend_rows(members: Sequence[Dense], combine: Callable[[np.ndarray], np.ndarray], prepare: Prepare | None = None) -> Dense:
+def blend_rows(members: Sequence[Dense], combine: Callable[[np.ndarray], np.ndarray]) -> Dense:
     """Return ``combine`` of the members' probabilities (M, n, K) → (n, K), in chunks, on the rows that all hold."""
     first = members[0]
     ok = np.logical_and.reduce([m.ok for m in members])
@@ -243,7 +252,7 @@ def blend_rows(members: Sequence[Dense], combine: Callable[[np.ndarray], np.ndar
     held = np.flatnonzero(ok)
     for start in range(0, len(held), CHUNK):
         part = held[start : start + CHUNK]
-        stack = np.stack([m.p[part] if prepare is None else prepare(i, m.p[part]) for i, m in enumerate(members)])
+        stack = np.stack([m.p[part] for m in members])
         p[part] = combine(stack)
     missing = np.logical_or.reduce([m.status == "missing" for m in members])
     status = np.where(ok, "ok", np.where(missing, "missing", "uncovered")).astype(object)

@@ -14,7 +14,7 @@ from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
 from tapetum.decide.align import common
 from tapetum.decide.calibrate import logit, needs_classes, scores
-from tapetum.decide.ensemble import Prepare, blend_rows, check_count
+from tapetum.decide.ensemble import blend_rows, check_count
 from tapetum.decide.steps import Rows
 
 
@@ -43,11 +43,11 @@ class Stack:
         coefficients, bias = fit_stack(target, _features(target, stack), y, weight, start=start, strength=self.strength)
         return {"weights": coefficients.tolist(), "bias": bias.tolist(), "n": len(y)}
 
-    def apply(self, members: Sequence[Dense], rows: Rows, fitted: dict[str, Any], prepare: Prepare | None = None) -> Dense:
+    def apply(self, members: Sequence[Dense], rows: Rows, fitted: dict[str, Any]) -> Dense:
         """Return the regression's probabilities."""
         target, w, bias = members[0].target, np.asarray(fitted["weights"]), np.asarray(fitted["bias"])
         check_count(w if target.kind == "multi" else np.zeros(len(w) // target.width), members)
-        return blend_rows(members, lambda part: _stacked(target, _features(target, part), w, bias), prepare)
+        return blend_rows(members, lambda part: _stacked(target, _features(target, part), w, bias))
 
 
 def fit_stack(

@@ -13,11 +13,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tapetum.core import draws
+from tapetum.core import draws, folds
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.tables import Dense, Manifest
 
 FIT_ROWS = 200_000  # smooth, low-dimensional fits see at most this many rows; their error is then far below the sampling error
+_BY_ROW = ("fold", "sequence", "position", "weight", "row_ids")
 FEW_FOLDS = 5  # folds drawn where the rows covered hold fewer than two
 
 
@@ -32,6 +33,7 @@ class Rows:
         position: (N,) float or None.
         weight: (N,) float or None.
         allow_leak: the recipe's reason for folds that cut groups; None refuses such folds.
+        row_ids: (N,) of strings, where they are known; members are then brought onto these rows.
     """
 
     groups: np.ndarray
@@ -40,9 +42,10 @@ class Rows:
     position: np.ndarray | None = None
     weight: np.ndarray | None = None
     allow_leak: str | None = None
+    row_ids: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        for name in ("fold", "sequence", "position", "weight"):
+        for name in _BY_ROW:
             value = getattr(self, name)
             if value is not None and len(value) != len(self.groups):
                 raise UserError(f"{len(value)} values of {name} for {len(self.groups)} rows", need="one for each row")
@@ -52,7 +55,7 @@ class Rows:
 
     def where(self, rows: np.ndarray) -> Rows:
         """Return some rows: a boolean mask or row numbers."""
-        part = {n: getattr(self, n)[rows] for n in ("groups", "fold", "sequence", "position", "weight") if getattr(self, n) is not None}
+        part = {n: getattr(self, n)[rows] for n in ("groups", *_BY_ROW) if getattr(self, n) is not None}
         return dataclasses.replace(self, **part)
 
     @classmethod
@@ -75,16 +78,22 @@ class Rows:
         held["sequence"] = held["sequence"].astype(object) if "sequence" in held else None
         weight = manifest.weight if "weight" in frame.columns else None
         fold = np.where(manifest.split == "train", manifest.fold, -1).astype(np.int16)
-        return cls(manifest.groups, fold, held["sequence"], held.get("position"), weight, allow_leak).where(picked)
+        return cls(
+            manifest.groups, fold, held["sequence"], held.get("position"), weight, allow_leak, np.array(manifest.row_ids, dtype=object)
+        ).where(picked)
 
     @classmethod
     def new(cls, row_ids: np.ndarray) -> Rows:
         """Return rows of which nothing is known: pictures never seen, each a group of its own."""
-        return cls(np.asarray(row_ids, dtype=object), np.full(len(row_ids), -1, dtype=np.int16))
+        ids = np.asarray(row_ids, dtype=object)
+        return cls(ids, np.full(len(ids), -1, dtype=np.int16), row_ids=ids)
 
 
 class Step(Protocol):
-    """One decision step. ``apply`` may change ``p`` and may set ``answer``; it never reads the truth."""
+    """One decision step. ``apply`` may change ``p`` and may set ``answer``; it never reads the truth.
+
+    A step that looks at no data has an attribute ``learns = False``; it needs no folds.
+    """
 
     def fit(self, dense: Dense, rows: Rows) -> dict[str, Any]:
         """Return what was learned, as JSON values; rows without truth or answer take no part."""
@@ -190,8 +199,6 @@ def folds_of(dense: Dense, rows: Rows, seed: int = 0) -> tuple[np.ndarray, bool]
     many = len(np.unique(groups.astype(str)))
     if many < 2:
         raise DataError(f"all rows of {dense.target.name!r} belong to one group", need="two groups, to fit on one and judge on the other")
-    from tapetum.core import folds
-
     fold = np.full(len(rows), -1, dtype=np.int16)
     truth = {dense.target.name: dense.y[covered]}
     fold[covered] = folds.assign(truth, [dense.target], groups, min(FEW_FOLDS, many), seed)

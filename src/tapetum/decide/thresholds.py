@@ -109,6 +109,11 @@ class Fixed:
     value: float | Sequence[float] = 0.5
     at_least_one: bool = False
 
+    @property
+    def learns(self) -> bool:
+        """Whether the truth is looked at."""
+        return False
+
     def fit(self, dense: Dense, rows: Rows) -> dict[str, Any]:
         """Return ``{"thresholds": (K,)}``."""
         target = needs_multi(dense.target)

@@ -1,0 +1,281 @@
+"""Sets of classes that hold the truth at a stated rate, abstention at a stated risk, and the rows most worth a look.
+
+The guarantee of conformal sets rests on exchangeable items: rows of one group are not, so ``one_per_group`` takes one row of each.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+from scipy.stats import beta
+
+from tapetum.core import draws
+from tapetum.core.errors import DataError, UserError, listed, nearest
+from tapetum.core.intervals import Interval, wilson
+from tapetum.core.tables import Dense
+from tapetum.core.targets import Target, decode
+from tapetum.decide.steps import Rows, folds_of
+
+ALL = 2.0  # a bound that every class passes
+REVIEWS = ("entropy", "margin", "disagreement")
+
+
+@dataclasses.dataclass(frozen=True)
+class Conformal:
+    """Conformal sets of a single or ordinal target.
+
+    Args:
+        method: ``"lac"`` (classes with p ≥ 1 − q: smallest sets) or ``"aps"`` (the most likely classes up to a cumulated q: sets that
+            grow with difficulty; never empty).
+        alpha: the share of truths that may lie outside.
+        by_class: a bound for each class, so that rare classes are covered as often as the others (class-conditional).
+        one_per_group: fit on one row of each group, drawn by its id.
+
+    Source: LAC: Sadinle, Lei and Wasserman 2019; APS: Romano, Sesia and Candès 2020 (without randomisation: conservative).
+    """
+
+    method: Literal["lac", "aps"] = "lac"
+    alpha: float = 0.1
+    by_class: bool = False
+    one_per_group: bool = False
+
+    def __post_init__(self) -> None:
+        if self.method not in ("lac", "aps"):
+            raise UserError(f"there is no conformal method {self.method!r}", need="'lac' or 'aps'")
+        if not 0 < self.alpha < 1:
+            raise UserError(f"conformal sets were asked for with alpha = {self.alpha}", need="a share between 0 and 1, as 0.1")
+
+    def fit(self, dense: Dense, rows: Rows) -> dict[str, Any]:
+        """Return ``{"bounds": (K,), "n": (K,) or all}``: the ⌈(n+1)(1−α)⌉-th smallest score; 2 where n is too small."""
+        _needs_distribution(dense.target)
+        take = np.flatnonzero(dense.scorable)
+        if self.one_per_group:
+            take = one_of_each(take, dense.row_ids, rows.groups)
+        if not len(take):
+            raise DataError(f"no row of {dense.target.name!r} has both an answer and a truth", need="labelled rows")
+        truth = dense.y[take].argmax(axis=1)
+        own = self._scores(dense.p[take])[np.arange(len(take)), truth]
+        k = dense.target.width
+        parts = [own[truth == c] for c in range(k)] if self.by_class else [own] * k
+        return {"bounds": [conformal_quantile(part, self.alpha) for part in parts], "n": [len(part) for part in parts]}
+
+    def sets(self, dense: Dense, fitted: dict[str, Any]) -> np.ndarray:
+        """Return which classes are in the set of each row (N, K) bool; all False where there is no answer."""
+        bounds = np.asarray(fitted["bounds"])
+        out = self._scores(dense.p) <= bounds + 1e-9
+        out[~dense.ok] = False
+        return out
+
+    def _scores(self, p: np.ndarray) -> np.ndarray:
+        if self.method == "lac":
+            return 1 - p.astype(np.float64)
+        order = np.argsort(-p, axis=1, kind="stable")
+        ranked = np.cumsum(np.take_along_axis(p, order, axis=1), axis=1, dtype=np.float64)
+        out = np.empty_like(ranked)
+        np.put_along_axis(out, order, ranked, axis=1)
+        return out
+
+
+@dataclasses.dataclass(frozen=True)
+class Sets:
+    """Cross-fitted sets.
+
+    Args:
+        nested: (N, K) bool, each fold under bounds from the other folds.
+        by_fold: fold → fitted.
+        final: fitted on all rows, for new pictures.
+        report: coverage (with its interval), mean size, share of empty and of single sets, coverage and size by class.
+    """
+
+    nested: np.ndarray
+    by_fold: dict[int, dict[str, Any]]
+    final: dict[str, Any]
+    report: dict[str, Any]
+
+
+def crossfit_sets(how: Conformal, dense: Dense, rows: Rows) -> Sets:
+    """Fit conformal sets on each fold's complement and report on the fold; fewer than two folds: five group folds are drawn.
+
+    Args:
+        how: the method.
+        dense: out-of-fold predictions with truth.
+        rows: their groups and folds.
+    """
+    fold, _ = folds_of(dense, rows)
+    held = np.flatnonzero(fold >= 0)
+    final = how.fit(dense.where(held), rows.where(held))
+    nested = how.sets(dense, final)
+    by_fold = {}
+    for k in np.unique(fold[held]).tolist():
+        others, inside = held[fold[held] != k], np.flatnonzero(fold == k)
+        by_fold[k] = how.fit(dense.where(others), rows.where(others))
+        nested[inside] = how.sets(dense.where(inside), by_fold[k])
+    return Sets(nested, by_fold, final, report_sets(dense.where(held), nested[held], rows.where(held)))
+
+
+def report_sets(dense: Dense, sets: np.ndarray, rows: Rows, *, resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
+    """Return coverage with its interval (bootstrap clustered by group; Wilson where every row is a group) and sizes of sets.
+
+    Args:
+        dense: with the truth.
+        sets: (N, K) bool.
+        rows: groups.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+    """
+    take = np.flatnonzero(dense.scorable)
+    truth, inside = dense.y[take].argmax(axis=1), sets[take]
+    hit, size = inside[np.arange(len(take)), truth], inside.sum(axis=1)
+    names = dense.target.classes
+    return {
+        "coverage": _share(hit, rows.groups[take], resamples, seed).to_dict(),
+        "size": float(size.mean()),
+        "empty": float((size == 0).mean()),
+        "single": float((size == 1).mean()),
+        "classes": {
+            name: {"n": int(own.sum()), "coverage": float(hit[own].mean()), "size": float(size[own].mean())}
+            for c, name in enumerate(names)
+            if (own := truth == c).any()
+        },
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Abstain:
+    """Answer only where the largest probability is at least a bound, chosen so that the error among answers stays below ``risk``.
+
+    Args:
+        risk: the share of wrong answers that is allowed among those given.
+        confidence: with which the bound on the true risk holds.
+        one_per_group: fit on one row of each group, drawn by its id; without it rows count as independent.
+
+    Source: Geifman and El-Yaniv 2017, arXiv 1705.08500 (selection with guaranteed risk).
+    """
+
+    risk: float = 0.05
+    confidence: float = 0.95
+    one_per_group: bool = True
+
+    def fit(self, dense: Dense, rows: Rows) -> dict[str, Any]:
+        """Return ``{"threshold", "risk", "bound", "coverage", "n"}``; threshold 2 (never answer) where the risk cannot be kept."""
+        _needs_distribution(dense.target)
+        take = np.flatnonzero(dense.scorable)
+        if self.one_per_group:
+            take = one_of_each(take, dense.row_ids, rows.groups)
+        if not len(take):
+            raise DataError(f"no row of {dense.target.name!r} has both an answer and a truth", need="labelled rows")
+        top = dense.p[take].max(axis=1).astype(np.float64)
+        wrong = dense.p[take].argmax(axis=1) != dense.y[take].argmax(axis=1)
+        order = np.argsort(-top, kind="stable")
+        top, errors = top[order], np.cumsum(wrong[order])
+        rounds = max(1, int(np.ceil(np.log2(len(top)))))
+        low, high, kept = 0, len(top) - 1, None
+        for _ in range(rounds):  # bisection over how many are answered; each look spends its share of the confidence
+            middle = (low + high + 1) // 2
+            last = int(np.searchsorted(-top, -top[middle], side="right")) - 1  # equal probabilities are answered together
+            bound = (
+                float(beta.ppf(1 - (1 - self.confidence) / rounds, errors[last] + 1, last + 1 - errors[last]))
+                if last >= errors[last]
+                else 1.0
+            )
+            if errors[last] <= last and bound <= self.risk:
+                kept = {"threshold": float(top[last]), "risk": float(errors[last] / (last + 1)), "bound": bound}
+                kept["coverage"] = (last + 1) / len(top)
+                low = middle
+            else:
+                high = max(low, middle - 1)
+        return {**(kept or {"threshold": ALL, "risk": None, "bound": None, "coverage": 0.0}), "n": len(top)}
+
+    def answers(self, dense: Dense, fitted: dict[str, Any]) -> np.ndarray:
+        """Return which rows are answered (N,) bool."""
+        return dense.ok & (np.nan_to_num(dense.p, nan=-1.0).max(axis=1) >= fitted["threshold"])
+
+
+def review_list(dense: Dense, members: Mapping[str, Dense] | None = None, *, by: str = "entropy", most: int = 100) -> pl.DataFrame:
+    """Return the rows most worth a human look, the most doubtful first.
+
+    Args:
+        dense: the predictions.
+        members: aligned members, for ``"disagreement"``.
+        by: ``"entropy"`` (of p; multi: the sum over labels), ``"margin"`` (1 − (first − second); multi: nearness of the nearest label to ½)
+            or ``"disagreement"`` (entropy of the members' mean less the mean of their entropies: what they do not know alike).
+        most: rows.
+
+    Returns:
+        Columns rank, row_id, doubt, answer (names joined by a blank for multi), p (of the answer; the largest for multi), known (truth is).
+    """
+    target = dense.target
+    if by not in REVIEWS:
+        raise UserError(f"there is no review by {by!r} (there are: {listed(REVIEWS)}).{nearest(by, REVIEWS)}")
+    if target.kind == "regression":
+        raise UserError(f"a review list was asked for {target.name!r}, a regression", need="a single, ordinal or multi target")
+    if by == "disagreement":
+        if not members or len(members) < 2:
+            raise UserError("a review by disagreement has fewer than two members", need="two or more", fix="use by = 'entropy'")
+        stack = np.stack([m.p for m in members.values()])
+        doubt = entropy(target, stack.mean(axis=0)) - np.mean([entropy(target, p) for p in stack], axis=0)
+    elif by == "entropy":
+        doubt = entropy(target, dense.p)
+    elif target.kind == "multi":
+        doubt = 1 - 2 * np.abs(dense.p - 0.5).min(axis=1)
+    else:
+        two = np.partition(dense.p, -2, axis=1)[:, -2:]
+        doubt = 1 - (two[:, 1] - two[:, 0])
+    rows = np.flatnonzero(dense.ok & np.isfinite(doubt))
+    rows = rows[np.argsort(-doubt[rows], kind="stable")][:most]
+    answers = decode(target, dense.p[rows])
+    return pl.DataFrame(
+        {
+            "rank": np.arange(1, len(rows) + 1),
+            "row_id": pl.Series(dense.row_ids[rows].tolist(), dtype=pl.String),
+            "doubt": doubt[rows].astype(np.float64),
+            "answer": pl.Series([" ".join(a) if isinstance(a, list) else a for a in answers], dtype=pl.String),
+            "p": dense.p[rows].max(axis=1) if len(rows) else np.zeros(0, dtype=np.float32),
+            "known": dense.scorable[rows],
+        }
+    )
+
+
+def entropy(target: Target, p: np.ndarray) -> np.ndarray:
+    """Return the entropy of each row in nats (N,); multi: the sum over labels."""
+    p = np.clip(p.astype(np.float64), 1e-12, 1)
+    if target.kind == "multi":
+        q = np.clip(1 - p, 1e-12, 1)
+        return -(p * np.log(p) + q * np.log(q)).sum(axis=1)
+    return -(p * np.log(p)).sum(axis=1)
+
+
+def conformal_quantile(scores: np.ndarray, alpha: float) -> float:
+    """Return the ⌈(n+1)(1−α)⌉-th smallest score, or 2 where there is none (n too small)."""
+    place = int(np.ceil((len(scores) + 1) * (1 - alpha) - 1e-9))
+    return ALL if place > len(scores) else float(np.sort(scores)[max(place, 1) - 1])
+
+
+def one_of_each(take: np.ndarray, row_ids: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Return one of the rows ``take`` for each group, drawn by the rows' ids, so that order and neighbours do not matter."""
+    luck = np.array([draws.key("one-of-each", row_id) for row_id in row_ids[take]], dtype=np.int64)
+    order = take[np.argsort(luck, kind="stable")]
+    _, first = np.unique(groups[order].astype(str), return_index=True)
+    return np.sort(order[first])
+
+
+def _share(hit: np.ndarray, groups: np.ndarray, resamples: int, seed: int) -> Interval:
+    names, code = np.unique(groups.astype(str), return_inverse=True)
+    n, value = len(hit), float(hit.mean())
+    if len(names) == n:
+        low, high = wilson(int(hit.sum()), n)
+        return Interval(value, low, high, n, n, "Wilson")
+    hits, sizes = np.bincount(code, hit), np.bincount(code)
+    rng = draws.generator(seed, "coverage", len(names))
+    picked = rng.integers(0, len(names), (resamples, len(names)))
+    low, high = np.quantile(hits[picked].sum(axis=1) / sizes[picked].sum(axis=1), [0.025, 0.975])
+    return Interval(value, float(low), float(high), n, len(names), "bootstrap clustered by group")
+
+
+def _needs_distribution(target: Target) -> None:
+    if not target.is_distribution:
+        raise UserError(f"conformal answers were asked for {target.name!r}, a {target.kind} target", need="a single or ordinal target")

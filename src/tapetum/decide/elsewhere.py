@@ -1,0 +1,271 @@
+"""Predictions from elsewhere: probabilities of any framework, read from CSV or ``.npy`` and written as such.
+
+Rows are matched by id with the manifest and columns by class name; what does not match is named and refused, never guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from tapetum.core import files
+from tapetum.core.errors import DataError, UserError, listed, nearest
+from tapetum.core.tables import FINAL, REDUCED, Dense, Manifest, Predictions
+from tapetum.core.targets import Target
+from tapetum.decide.steps import Rows, check_folds
+
+IDS = ("row_id", "id")
+SUM_TOLERANCE = 1e-3
+
+
+def read_csv(
+    path: Path | str,
+    manifest: Manifest,
+    target: str,
+    *,
+    member: str = FINAL,
+    id: str | None = None,
+    classes: Sequence[str] | None = None,
+    prefix: str = "p_",
+    partial: bool = False,
+) -> Predictions:
+    """Read ``id, p_<class>…`` as the predictions of one target.
+
+    Args:
+        path: a CSV file. Columns other than the id, ``fold`` and those with the prefix are left alone.
+        manifest: what the ids refer to; truth and folds come from it.
+        target: its name. A regression has one column ``p_<target>`` or ``p``.
+        member: what to call the predictions.
+        id: the id column; by default ``row_id``, ``id`` or the first column.
+        classes: the class order of the columns where their names are not class names (``p_0, p_1, …``).
+        prefix: of the columns of probabilities.
+        partial: take predictions that lack rows of a split; those are ``uncovered``.
+
+    Raises:
+        DataError: ids doubled, absent or unknown to the manifest; classes absent, unknown or doubled; values that are no
+            probabilities; a fold column that is not the manifest's. The row or column is named.
+    """
+    kind = manifest.target(target)
+    try:
+        table = pl.read_csv(path, infer_schema=False)
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist", fix="check the path") from None
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{path} is not a CSV table ({str(error).splitlines()[0]})", fix="check the file") from None
+    column = id or next((name for name in IDS if name in table.columns), table.columns[0])
+    if column not in table.columns:
+        raise DataError(f"{path} has no column {column!r} (it has: {listed(table.columns)}).{nearest(column, table.columns)}")
+    found = [name for name in table.columns if name.startswith(prefix) and name != column]
+    if kind.kind == "regression" and not found and "p" in table.columns:
+        found = ["p"]
+    ordered = _columns_in_order(str(path), kind, found, prefix, classes)
+    p = _numbers(str(path), table, ordered, column)
+    fold = _numbers(str(path), table, ["fold"], column)[:, 0] if "fold" in table.columns else None
+    return _predictions(str(path), manifest, kind, table[column].to_list(), p, member=member, fold=fold, partial=partial)
+
+
+def read_array(
+    path: Path | str,
+    ids: Path | str | Sequence[str],
+    manifest: Manifest,
+    target: str,
+    *,
+    classes: Sequence[str] | None = None,
+    member: str = FINAL,
+    partial: bool = False,
+) -> Predictions:
+    """Read a ``.npy`` matrix (N, K) with the ids of its rows.
+
+    Args:
+        path: the array.
+        ids: a text file with one id a line, a CSV whose first column they are, or the ids themselves.
+        manifest: see :func:`read_csv`.
+        target: its name.
+        classes: the order of the columns. An array says nothing about it, so it must be stated (not for a regression).
+        member: what to call the predictions.
+        partial: see :func:`read_csv`.
+
+    Raises:
+        UserError: no class order was stated.
+        DataError: see :func:`read_csv`; another shape than ids and classes.
+    """
+    kind = manifest.target(target)
+    try:
+        p = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist", fix="check the path") from None
+    except ValueError as error:
+        raise DataError(f"{path} is not a plain .npy array ({error})", need="numbers written by numpy.save") from None
+    p = p[:, None] if p.ndim == 1 and kind.width == 1 else p
+    row_ids = _read_ids(ids) if isinstance(ids, (str, Path)) else [str(name) for name in ids]
+    if classes is None and kind.kind != "regression":
+        raise UserError(f"{path} does not say the order of its columns", need="the class order", fix=f"--classes {','.join(kind.classes)}")
+    if p.ndim != 2 or p.shape != (len(row_ids), kind.width):
+        raise DataError(f"{path} has shape {p.shape}", need=f"({len(row_ids)}, {kind.width}): ids × classes of {target!r}")
+    if classes is not None and kind.kind != "regression":
+        order = _columns_in_order(str(path), kind, list(classes), "", None)
+        p = p[:, [list(classes).index(name) for name in order]]
+    return _predictions(str(path), manifest, kind, row_ids, p, member=member, fold=None, partial=partial)
+
+
+def write_csv(path: Path | str, dense: Dense, *, id: str = "row_id", prefix: str = "p_") -> Path:
+    """Write ``id, p_<class>…`` of the rows with an answer; the header carries the class order."""
+    ok = np.flatnonzero(dense.ok)
+    names = dense.target.classes or (dense.target.name,)
+    columns = {id: pl.Series(dense.row_ids[ok].tolist(), dtype=pl.String)}
+    columns |= {f"{prefix}{name}": pl.Series(dense.p[ok, c]) for c, name in enumerate(names)}
+    return files.write_csv(path, pl.DataFrame(columns))
+
+
+def write_array(path: Path | str, ids: Path | str, dense: Dense) -> tuple[Path, Path]:
+    """Write the rows with an answer as ``.npy`` and their ids as text, one a line; the class order is the target's."""
+    ok = np.flatnonzero(dense.ok)
+    broken = [name for name in dense.row_ids[ok] if "\n" in name or name != name.strip()]
+    if broken:
+        raise DataError(
+            f"ids hold line ends or outer blanks: {listed(broken)}", need="ids that stand in one line", fix="write a CSV instead"
+        )
+    array = files.write_array(path, dense.p[ok])
+    return array, files.write_text(ids, "".join(f"{name}\n" for name in dense.row_ids[ok]))
+
+
+def _predictions(
+    path: str,
+    manifest: Manifest,
+    target: Target,
+    row_ids: list[str],
+    p: np.ndarray,
+    *,
+    member: str,
+    fold: np.ndarray | None,
+    partial: bool,
+) -> Predictions:
+    """Match rows with the manifest and return the table: out-of-fold rows with the manifest's fold, test rows apart."""
+    _check_ids(path, row_ids)
+    check_values(path, target, p, row_ids)
+    place = {name: i for i, name in enumerate(manifest.row_ids)}
+    unknown = [name for name in row_ids if name not in place]
+    if unknown:
+        raise DataError(
+            f"{path}: {len(unknown)} rows are not in the manifest: {listed(unknown)}.{nearest(unknown[0], place)}",
+            need="ids of the manifest",
+            fix="name the id column with --id, or remove these rows",
+        )
+    where = np.array([place[name] for name in row_ids], dtype=np.int64)
+    split = manifest.split
+    here = np.isin(split, np.unique(split[where]))
+    lacking = np.setdiff1d(np.flatnonzero(here), where)
+    if len(lacking) and not partial:
+        names = [manifest.row_ids[i] for i in lacking]
+        raise DataError(
+            f"{path} lacks {len(lacking)} of {int(here.sum())} rows: {listed(names)}",
+            need="every row of a split that it predicts",
+            fix="predict them, or go on with those as uncovered: --partial",
+        )
+    own_fold = np.where(split == "train", manifest.fold, REDUCED).astype(np.int16)
+    if fold is not None:
+        _check_fold(path, row_ids, np.asarray(fold), own_fold[where])
+        if (own_fold[split == "train"] < 0).all():  # not split yet: the file's folds are the ones that held rows out
+            own_fold[where] = np.where(split[where] == "train", np.nan_to_num(fold, nan=-1), REDUCED).astype(np.int16)
+            check_folds(Rows(manifest.groups, own_fold))
+    every = np.concatenate([where, lacking])
+    values = np.full((len(manifest), target.width), np.nan, dtype=np.float32)
+    values[where] = p
+    status = np.full(len(manifest), "uncovered", dtype=object)
+    status[where] = "ok"
+    table = Dense(target, np.array(manifest.row_ids, dtype=object), values, manifest.truth(target.name), own_fold, status)
+    parts = []
+    for role, rows in (("oof", split[every] != "test"), ("test", split[every] == "test")):
+        if rows.any():
+            part = table.where(np.sort(every[rows]))
+            parts.append(Predictions.from_dense(part, member=member, role=role, manifest_hash=manifest.content_hash()))  # type: ignore[arg-type]
+    return Predictions.concat(parts)
+
+
+def check_values(path: str, target: Target, p: np.ndarray, row_ids: Sequence[str]) -> None:
+    """Refuse NaN, numbers outside 0 to 1 and sums off 1; the first such row is named.
+
+    Raises:
+        DataError: with what to do about logits.
+    """
+    values = np.asarray(p, dtype=np.float64)
+    wrong, need, fix = ~np.isfinite(values).all(axis=1), "finite numbers", "leave rows without an answer out"
+    if target.kind != "regression" and not wrong.any():
+        wrong, need = ((values < -1e-6) | (values > 1 + 1e-6)).any(axis=1), "probabilities from 0 to 1"
+        fix = f"these look like logits: write their {'soft-max' if target.is_distribution else 'sigmoid'}"
+    if target.is_distribution and not wrong.any():
+        wrong, need = np.abs(values.sum(axis=1) - 1) > SUM_TOLERANCE, "probabilities that sum to 1"
+        fix = "divide each row by its sum, if that is what they mean; or declare the target multi"
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        shown = listed([f"{v:.4g}" for v in values[row]])
+        raise DataError(f"{path}: row {row_ids[row]!r} (and {int(wrong.sum()) - 1} more) has p = {shown}", need=need, fix=fix)
+
+
+def _columns_in_order(path: str, target: Target, found: list[str], prefix: str, classes: Sequence[str] | None) -> list[str]:
+    """Return the columns in the target's class order."""
+    if target.kind == "regression":
+        if len(found) != 1:
+            raise DataError(f"{path} has {len(found)} columns {prefix}…: {listed(found)}", need=f"one, {prefix}{target.name}")
+        return found
+    named = [str(c) for c in classes] if classes is not None else [name.removeprefix(prefix) for name in found]
+    if len(named) != len(found):
+        raise DataError(f"{path} has {len(found)} columns {prefix}… and {len(named)} classes were stated", need="one name for each column")
+    doubled = sorted({name for name in named if named.count(name) > 1})
+    unknown = [name for name in named if name not in target.classes]
+    absent = [name for name in target.classes if name not in named]
+    if doubled or unknown or absent:
+        problems = [f"{what} {listed(names)}" for what, names in (("twice", doubled), ("unknown", unknown), ("absent", absent)) if names]
+        raise DataError(
+            f"{path} does not have the classes of {target.name!r}: {'; '.join(problems)}",
+            need=f"{prefix}<class> for each of {listed(target.classes, 40)}",
+            fix="name the columns after the classes, or state their order with --classes",
+        )
+    return [found[named.index(name)] for name in target.classes]
+
+
+def _numbers(path: str, table: pl.DataFrame, columns: list[str], id: str) -> np.ndarray:
+    parts = []
+    for name in columns:
+        try:
+            parts.append(table[name].str.strip_chars().cast(pl.Float64).fill_null(float("nan")).to_numpy())
+        except pl.exceptions.PolarsError:
+            odd = table.filter(pl.col(name).str.strip_chars().cast(pl.Float64, strict=False).is_null() & pl.col(name).is_not_null())
+            raise DataError(f"{path}: row {odd[id][0]!r} has {name} = {odd[name][0]!r}", need="a number") from None
+    return np.stack(parts, axis=1)
+
+
+def _check_ids(path: str, row_ids: list[str]) -> None:
+    if not row_ids:
+        raise DataError(f"{path} has no rows", need="one for each picture predicted")
+    if any(name is None or name == "" for name in row_ids):
+        raise DataError(f"{path} has rows without an id", need="an id in every row")
+    if len(set(row_ids)) < len(row_ids):
+        seen: set[str] = set()
+        doubled = [name for name in row_ids if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
+        raise DataError(f"{path} names {len(doubled)} rows twice: {listed(doubled)}", need="each id once")
+
+
+def _check_fold(path: str, row_ids: list[str], given: np.ndarray, own: np.ndarray) -> None:
+    """Refuse predictions made under other folds: a model may then have seen rows that decisions hold out."""
+    apart = np.flatnonzero((own >= 0) & (given != own))
+    if len(apart):
+        names = [row_ids[i] for i in apart]
+        raise DataError(
+            f"{path}: {len(apart)} rows have another fold than in the manifest: {listed(names)}",
+            need="predictions made under the manifest's folds, else weights and thresholds leak",
+            fix="hand the folds to the split (--fold fold), or predict again under these",
+        )
+
+
+def _read_ids(path: Path | str) -> list[str]:
+    try:
+        if str(path).endswith(".csv"):
+            return pl.read_csv(path, infer_schema=False).to_series(0).to_list()
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist", fix="check the path") from None
+    return [line.strip() for line in text.splitlines() if line.strip()]
