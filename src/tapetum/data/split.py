@@ -1,0 +1,189 @@
+"""Which fold holds each row of a manifest out, and the printed table of what stands where.
+
+Folds that the data bring win, after a check that no group crosses them. Else duplicates join groups, and groups are dealt out
+balanced over the classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import polars as pl
+
+from tapetum.core import folds
+from tapetum.core.config import Split
+from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.tables import Manifest
+from tapetum.core.targets import Target
+from tapetum.data.layouts.sheet import Say
+
+DUPLICATE = "duplicate"  # optional column: rows with the same value show the same picture
+ALWAYS = -1  # fold of a training row that is never held out
+MOST_CLASSES = 40  # printed of one target
+
+
+def assign_folds(manifest: Manifest, split: Split, seed: int, say: Say, *, duplicates: Mapping[str, str] | None = None) -> Manifest:
+    """Return the manifest with ``fold``: which fold holds each training row out.
+
+    Training rows that always train (a holdout's larger part) have −1, as test rows have. An extra row whose group is held out by a
+    fold carries that fold, so that whoever trains on ``fold != k`` never sees the group; it is not scored.
+
+    Args:
+        manifest: rows with their groups; a ``fold`` column is taken over.
+        split: number of folds or a holdout, and the scheme.
+        seed: of the draws among equals.
+        say: told what was taken over, joined, or too rare.
+        duplicates: row id → name of its set of duplicates, as the audit finds them; a column ``duplicate`` serves too.
+
+    Raises:
+        DataError: a group that stands in two given folds, or in the training and the test part; too few groups.
+        UserError: the scheme ``image`` without the reason why it may leak, or an unknown target to balance.
+    """
+    manifest = join_duplicates(manifest, duplicates or {}, say)
+    by_image = split.scheme == "image"
+    if by_image and not split.allow_leak:
+        raise UserError(
+            "split.scheme is 'image', which lets groups cross folds", need="split.allow_leak = '<reason>'", fix="or use scheme 'auto'"
+        )
+    if by_image:
+        say(f"folds go by picture; groups may cross them ({split.allow_leak}): every figure from them is marked")
+    groups = np.asarray(manifest.row_ids, dtype=object) if by_image else manifest.groups
+    trains = manifest.split == "train"
+    parts = np.array([part if part in ("train", "test") else None for part in manifest.split], dtype=object)
+    folds.check_groups(parts, groups, "split")
+    if (manifest.fold[trains] >= 0).any():
+        fold = _given(manifest.fold, groups, trains, say)
+    else:
+        fold = np.full(len(manifest), ALWAYS, dtype=np.int16)
+        fold[trains] = _drawn(manifest.where(trains), groups[trains], split, seed)
+    fold = _follow(fold, groups, manifest.split)
+    manifest = manifest.with_column("fold", pl.Series(fold, dtype=pl.Int16))
+    rare = folds.rare_classes(_truths(manifest.where(trains)), manifest.targets, groups[trains], fold[trains])
+    if rare:
+        say(f"{len(rare)} classes are too rare to stand in each fold: {listed(rare)}")
+    return manifest
+
+
+def join_duplicates(manifest: Manifest, duplicates: Mapping[str, str], say: Say) -> Manifest:
+    """Return the manifest with groups joined where their rows show the same picture; a joined group has its first group's name.
+
+    Duplicates between training and test rows are counted and said, and join nothing: they cannot be kept apart any more.
+
+    Args:
+        manifest: the rows.
+        duplicates: row id → name of its set; ids that the manifest lacks are passed over.
+        say: told how many groups were joined.
+    """
+    sets: list[str | None] = [duplicates.get(row_id) for row_id in manifest.row_ids]
+    if DUPLICATE in manifest.frame.columns:
+        column = manifest.frame[DUPLICATE].cast(pl.String).to_list()
+        sets = [mine if mine is not None else theirs for mine, theirs in zip(sets, column, strict=True)]
+    groups, inside = manifest.groups.tolist(), np.isin(manifest.split, ["train", "extra"])
+    leaks = {s for s, is_in in zip(sets, inside, strict=True) if s and is_in} & {
+        s for s, part in zip(sets, manifest.split, strict=True) if s and part == "test"
+    }
+    if leaks:
+        say(f"{len(leaks)} pictures stand in the training and in the test part: figures of the test part are too good by them")
+    leader: dict[str, str] = {}
+
+    def lead(group: str) -> str:
+        while leader.setdefault(group, group) != group:
+            leader[group] = leader[leader[group]]
+            group = leader[group]
+        return group
+
+    first: dict[str, str] = {}
+    for group, name, is_in in zip(groups, sets, inside, strict=True):
+        if name and is_in:
+            leader[lead(group)] = lead(first.setdefault(name, group))
+    joined = sum(group != head for group, head in leader.items())
+    if not joined:
+        return manifest
+    say(f"{joined} groups hold duplicates of others and were joined to them")
+    names = [lead(group) if is_in else group for group, is_in in zip(groups, inside, strict=True)]
+    return manifest.with_column("group", pl.Series(names, dtype=pl.String))
+
+
+def fold_table(manifest: Manifest) -> pl.DataFrame:
+    """Return how many training rows and groups of each class stand in each fold.
+
+    Returns:
+        Columns ``target`` (``all`` for the rows as such), ``class``, ``fold``, ``rows``, ``groups``, one row for each class and fold;
+        fold −1 are the rows that always train.
+    """
+    part = manifest.where(manifest.split == "train")
+    base = pl.DataFrame({"fold": pl.Series(part.fold, dtype=pl.Int16), "group": pl.Series(part.groups.tolist(), dtype=pl.String)})
+    used = base["fold"].unique().sort().to_list()
+    out: list[dict[str, object]] = []
+
+    def count(target: str, name: str, rows: np.ndarray) -> None:
+        held = base.filter(pl.Series(rows)).group_by("fold").agg(pl.len().alias("rows"), pl.col("group").n_unique().alias("groups"))
+        found = {fold: (n, g) for fold, n, g in held.iter_rows()}
+        for fold in used:
+            n, g = found.get(fold, (0, 0))
+            out.append({"target": target, "class": name, "fold": fold, "rows": n, "groups": g})
+
+    count("all", "", np.ones(len(part), dtype=bool))
+    truths = _truths(part)
+    for target in part.targets:
+        truth = truths[target.name]
+        if target.kind == "regression":
+            count(target.name, "known", ~np.isnan(truth[:, 0]))
+        for k, name in enumerate(target.classes if target.kind != "regression" else ()):
+            count(target.name, name, np.nan_to_num(truth[:, k]) > 0.5)
+    schema = {"target": pl.String, "class": pl.String, "fold": pl.Int16, "rows": pl.Int64, "groups": pl.Int64}
+    return pl.DataFrame(out, schema=schema)
+
+
+def fold_text(manifest: Manifest) -> str:
+    """Return :func:`fold_table` as text: a line a class, a column a fold; ``12/3`` is 12 rows in 3 groups."""
+    table = fold_table(manifest)
+    used = table["fold"].unique().sort().to_list()
+    lines = [["", *("always trains" if fold == ALWAYS else f"fold {fold}" for fold in used)]]
+    for target in table["target"].unique(maintain_order=True).to_list():
+        part = table.filter(pl.col("target") == target)
+        classes = part["class"].unique(maintain_order=True).to_list()
+        for name in classes[:MOST_CLASSES]:
+            cells = part.filter(pl.col("class") == name).sort("fold")
+            label = "rows/groups" if target == "all" else f"{target} = {name}" if name != "known" else target
+            lines.append([label, *(f"{n}/{g}" for n, g in cells.select("rows", "groups").iter_rows())])
+        if len(classes) > MOST_CLASSES:
+            lines.append([f"… {len(classes) - MOST_CLASSES} more classes of {target}", *("" for _ in used)])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    texts = ["  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]) for line in lines]
+    return "\n".join(text.rstrip() for text in texts)
+
+
+def _given(fold: np.ndarray, groups: np.ndarray, trains: np.ndarray, say: Say) -> np.ndarray:
+    """Take over the data's own folds, once no group crosses them."""
+    names = ["always trains" if f == ALWAYS else str(f) for f in fold]
+    named = np.array([name if t else None for name, t in zip(names, trains, strict=True)], dtype=object)
+    folds.check_groups(named, groups, "fold")
+    used = np.unique(fold[trains & (fold >= 0)])
+    if len(used) == 1 and (fold[trains] >= 0).all():
+        what = f"the fold column holds every training row out in fold {used[0]}"
+        raise DataError(what, need="two folds, or rows without one to train on")
+    always = int((fold[trains] == ALWAYS).sum())
+    say(f"folds {listed(used)} are those of the data" + (f"; {always} training rows are in none and always train" if always else ""))
+    return np.where(trains, fold, ALWAYS).astype(np.int16)
+
+
+def _drawn(part: Manifest, groups: np.ndarray, split: Split, seed: int) -> np.ndarray:
+    targets = [part.target(name) for name in split.stratify] or [t for t in part.targets if t.scored]
+    truths = _truths(part, targets)
+    if split.holdout is not None:
+        held = folds.holdout(truths, targets, groups, split.holdout, seed)
+        return np.where(held, 0, ALWAYS).astype(np.int16)
+    return folds.assign(truths, targets, groups, split.folds, seed)
+
+
+def _follow(fold: np.ndarray, groups: np.ndarray, splits: np.ndarray) -> np.ndarray:
+    """Give extra rows the fold that holds their group out."""
+    held = {group: f for group, f, part in zip(groups, fold, splits, strict=True) if part == "train" and f >= 0}
+    follows = [held.get(group, ALWAYS) if part == "extra" else f for group, f, part in zip(groups, fold, splits, strict=True)]
+    return np.array(follows, dtype=np.int16)
+
+
+def _truths(manifest: Manifest, targets: list[Target] | None = None) -> dict[str, np.ndarray]:
+    return {t.name: manifest.truth(t.name) for t in (manifest.targets if targets is None else targets)}
