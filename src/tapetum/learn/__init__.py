@@ -1,1 +1,1 @@
-"""TODO."""
+"""Pictures and truths in, networks and probabilities out: runtime, models, features, training, inference."""

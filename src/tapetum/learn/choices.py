@@ -60,3 +60,17 @@ AVERAGES = {  # set in the section [average]
     "swa": Choice("tapetum.learn.training.averaging:Swa"),
     "soup": Choice("tapetum.learn.training.averaging:Nothing"),
 }
+
+HEADS = {  # from the picture's vector to logits, one a target
+    "linear": Choice("tapetum.learn.models.heads:Linear", normalise=True),
+    "mlp": Choice("tapetum.learn.models.heads:MLP", hidden=512, dropout=0.5),
+    "coral": Choice("tapetum.learn.models.heads:Coral", kinds=("ordinal",), normalise=True),
+    "sigmoid": Choice("tapetum.learn.models.heads:Sigmoid", kinds=("regression",), scale=60.0),
+    "cosine": Choice("tapetum.learn.models.heads:Cosine", kinds=("single",), width=0, scale=30.0),
+}
+
+SHARINGS = {  # what several targets share of the trunk
+    "hard": Choice("tapetum.learn.models.sharing:Hard"),
+    "cross-stitch": Choice("tapetum.learn.models.sharing:CrossStitch", layers=2, hidden=128, keep=0.9),
+    "attention": Choice("tapetum.learn.models.sharing:Attention", hidden=64),
+}
