@@ -7,13 +7,16 @@ import numpy as np
 from tapetum.core.counts import alike
 
 MOVES, SWAPS, SAMPLE = 2000, 400, 160
+POINTS = 0.02  # of a column's share in a part: nearer than this needs no more work
+ROUNDS, PATIENCE = 12, 3
 
 
 def split(table: np.ndarray, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return the part of each thing (G,) int64; no part stays empty where there are things enough.
 
     What is made small is the chi-square distance between the parts' counts and their shares, so that rare columns weigh as much as
-    common ones.
+    common ones. Where a column's share in a part is still off by more than two points and by more than the largest thing's share of
+    all, such columns are given more weight, as long as that helps.
 
     Args:
         table: counts (G, C), the first column of which is positive everywhere (the thing's size).
@@ -24,7 +27,9 @@ def split(table: np.ndarray, shares: np.ndarray, rng: np.random.Generator) -> np
     parcel = _Parcel(table[first].astype(np.float64), times, shares)
     parcel.deal()
     parcel.place_rarest_first(rng)
+    parcel.compare_shares()
     parcel.improve(rng)
+    parcel.even_out(rng)
     return _hand_out(parcel.held, place, rng)
 
 
@@ -39,14 +44,18 @@ class _Parcel:
 
     def __init__(self, counts: np.ndarray, times: np.ndarray, shares: np.ndarray) -> None:
         self.counts, self.times, self.shares = counts, times, shares
-        total = times @ counts
-        weight = 1 / np.maximum(total, 1)
+        self.total = times @ counts
+        weight = 1 / np.maximum(self.total, 1)
         weight[0] *= max(1.0, np.sqrt(counts.shape[1]))  # sizes count for more than one label among many
-        self.weighted = counts * weight
-        self.square = (self.weighted * counts).sum(axis=1)
         self.inverse = 1 / shares
         self.held = np.zeros((len(counts), len(shares)), dtype=np.int64)
-        self.excess = -np.outer(shares, total)  # of each part over its share (F, C)
+        self.excess = -np.outer(shares, self.total)  # of each part over its share (F, C)
+        self.weigh(weight)
+
+    def weigh(self, weight: np.ndarray) -> None:
+        """Set what a column's distance counts (C,)."""
+        self.weight, self.weighted = weight, self.counts * weight
+        self.square = (self.weighted * self.counts).sum(axis=1)
 
     def add(self, kind: int, part: int, many: int = 1) -> None:
         """Put things of a type into a part (or take them out)."""
@@ -77,6 +86,14 @@ class _Parcel:
             remaining[rarest] = 0
             left[having] = 0
 
+    def compare_shares(self) -> None:
+        """From now on measure how far a column is from its share of the part's own size, not of the size the part should have."""
+        share = self.total / self.total[0]
+        share[0] = 0
+        self.counts = self.counts - np.outer(self.counts[:, 0], share)
+        self.excess = self.excess - np.outer(self.excess[:, 0], share)
+        self.weigh(self.weight)
+
     def improve(self, rng: np.random.Generator) -> None:
         """Move and swap single things while that brings the parts nearer to their shares."""
         for _ in range(3):
@@ -84,6 +101,28 @@ class _Parcel:
             swapped = self._swap(rng)
             if not moved and not swapped:
                 return
+
+    def even_out(self, rng: np.random.Generator) -> None:
+        """Give more weight to columns whose share is off somewhere; keep the best parts seen."""
+        bound = max(POINTS, self.counts[:, 0].max() / self.total[0])
+        off = self._off()
+        best, worst, left = (self.held.copy(), self.excess.copy()), off.max(), PATIENCE
+        for _ in range(ROUNDS):
+            if worst <= bound or not left:
+                break
+            self.weigh(self.weight * np.where(off > max(bound, 0.9 * off.max()), 2.0, 1.0))
+            self.improve(rng)
+            off, left = self._off(), left - 1
+            if off.max() < worst - 1e-9:
+                best, worst, left = (self.held.copy(), self.excess.copy()), off.max(), PATIENCE
+        self.held, self.excess = best
+
+    def _off(self) -> np.ndarray:
+        """Return by how much each column's share in a part differs from its share in all, where it does most (C,)."""
+        size = self.excess[:, 0] + self.shares * self.total[0]
+        off = np.abs(self.excess / size[:, None]).max(axis=0)
+        off[0] = 0
+        return off
 
     def _pull(self) -> np.ndarray:
         return self.inverse * (self.weighted @ self.excess.T)  # (T, F)

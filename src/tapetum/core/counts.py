@@ -149,7 +149,7 @@ def alike(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         depends on the rows' values alone.
     """
     bits = np.ascontiguousarray(rows, dtype=np.float64).view(np.uint64)
-    odd: np.ndarray = np.random.default_rng(0).integers(1 << 62, size=bits.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+    odd = np.asarray(np.random.default_rng(0).integers(1 << 63, size=bits.shape[1], dtype=np.uint64)) | np.uint64(1)
     mixed = np.zeros(len(bits), dtype=np.uint64)
     for c in range(bits.shape[1]):
         mixed += (bits[:, c] ^ (bits[:, c] >> np.uint64(32))) * odd[c]
