@@ -25,7 +25,7 @@ def with_depth(picture: np.ndarray) -> np.ndarray:
         ValueError: another type, or float values that are not in [0, 1]; the text is the reason.
     """
     kind = picture.dtype
-    if kind == bool:
+    if kind.kind == "b":
         return picture.astype(np.uint8) * 255
     if kind in (np.uint8, np.uint16):
         return picture.astype(kind.newbyteorder("="), copy=False)

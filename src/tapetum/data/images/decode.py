@@ -94,6 +94,29 @@ def compose(paths: Sequence[Path | str], how: Composition) -> list[np.ndarray]:
     return compose_bytes([(str(path), read_bytes(path)) for path in paths], how)
 
 
+def read_row(paths: Sequence[Path | str], how: Composition, expected: str | None = None) -> tuple[str, list[np.ndarray]]:
+    """Return the content hash of a row and its picture, as :func:`compose` gives it.
+
+    Args:
+        paths: the row's files.
+        how: how they become a picture.
+        expected: the hash that the content must have; None accepts any.
+
+    Raises:
+        DecodeError: its reason names the file where the row has several.
+    """
+    try:
+        contents = [read_bytes(path) for path in paths]
+        digest = content_hash(contents) if contents else ""
+        if expected is not None and digest != expected:
+            raise DecodeError(paths[0], "changed since it was listed: its content has another SHA-256")
+        return digest, compose_bytes([(str(path), data) for path, data in zip(paths, contents, strict=True)], how)
+    except DecodeError as error:
+        if len(paths) == 1:
+            raise
+        raise DecodeError(error.path, f"{error.path.rpartition('/')[2]}: {error.reason}") from None
+
+
 def compose_bytes(contents: Sequence[tuple[str, bytes]], how: Composition) -> list[np.ndarray]:
     """Return what :func:`compose` returns, of files already read: (name, bytes) each."""
     if not contents:
@@ -229,7 +252,7 @@ def _stacked(names: Sequence[str], pictures: Sequence[np.ndarray]) -> np.ndarray
     """Return the files' channels in the order of the files."""
     if len(pictures) == 1:
         return pictures[0]
-    _same(names, pictures, lambda p: _size(p), "channel files of one row must have one size")
+    _same(names, pictures, _size, "channel files of one row must have one size")
     _same(names, pictures, lambda p: p.dtype.name, "channel files of one row must have one depth")
     return np.concatenate(pictures, axis=-1)
 

@@ -33,7 +33,7 @@ def read_tiff(data: bytes) -> tuple[np.ndarray, bool, int] | None:
             raise ValueError(f"pages of different sizes: {', '.join('x'.join(map(str, s.shape)) for s in whole)}")
         series = whole[0]
         picture = _channels_last(series.asarray(), series.axes)
-        if first.photometric.name == "MINISWHITE" and picture.dtype.kind == "u":
+        if _photometric(first) == "MINISWHITE" and picture.dtype.kind == "u":
             picture = np.iinfo(picture.dtype).max - picture
         tag = first.tags.get("Orientation")
         return picture, _has_alpha(first) and picture.shape[-1] == 4, int(tag.value) if tag is not None else 1
@@ -50,12 +50,12 @@ def _check_whole(pages: list, size: int) -> None:
 def _is_ordinary(page: tifffile.TiffPage) -> bool:
     if page.dtype is None or page.dtype.name not in ("uint8", "bool"):
         return False
-    samples = _PILLOW_SAMPLES.get(page.photometric.name)
+    samples = _PILLOW_SAMPLES.get(_photometric(page))
     return page.samplesperpixel == samples or (page.samplesperpixel == 4 and _has_alpha(page))
 
 
 def _has_alpha(page: tifffile.TiffPage) -> bool:
-    return page.photometric.name == "RGB" and page.samplesperpixel == 4 and any(int(e) in _ALPHA for e in page.extrasamples)
+    return _photometric(page) == "RGB" and page.samplesperpixel == 4 and any(int(e) in _ALPHA for e in page.extrasamples)
 
 
 def _channels_last(array: np.ndarray, axes: str) -> np.ndarray:
@@ -64,3 +64,7 @@ def _channels_last(array: np.ndarray, axes: str) -> np.ndarray:
     others = [i for i in range(array.ndim) if i not in (y, x)]
     moved = array.transpose(y, x, *others)
     return moved.reshape(*moved.shape[:2], -1)
+
+
+def _photometric(page: tifffile.TiffPage) -> str:
+    return tifffile.PHOTOMETRIC(page.photometric).name

@@ -1,0 +1,83 @@
+"""The first look at the pictures: is every file there, whole, and what is in it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import polars as pl
+
+from tapetum.core.errors import listed
+from tapetum.core.tables import Manifest
+from tapetum.data.images.archives import DecodeError
+from tapetum.data.images.decode import Composition, read_row
+
+FILES_SCHEMA: dict[str, Any] = {
+    "row_id": pl.String,
+    "sha256": pl.String,
+    "status": pl.String,
+    "reason": pl.String,
+    "height": pl.Int32,
+    "width": pl.Int32,
+    "channels": pl.Int16,
+    "dtype": pl.String,
+}
+_PAUSE = 5.0  # seconds between two lines of progress
+
+
+def check_files(manifest: Manifest, how: Composition, say: Callable[[str], None], workers: int | None = None) -> pl.DataFrame:
+    """Read, hash and decode every picture.
+
+    Decoding finds most damage and not all: a third of damaged pictures decode without an error. The hash finds the rest from the second
+    time on: a row whose content is not what its ``sha256`` says is ``missing`` too.
+
+    Args:
+        manifest: the rows.
+        how: how the files of a row become a picture.
+        say: is told of progress and of what was found.
+        workers: threads; None for as many as there are processors.
+
+    Returns:
+        One row a manifest row, in its order: row_id, status (``ok`` or ``missing``), reason (null where ok), and, null where
+        missing: sha256, height, width, channels and dtype (``uint8``, ``uint16``, ``float32``) of the first view.
+    """
+    expected = manifest.frame["sha256"].to_list()
+    ids = manifest.row_ids
+
+    def check(row: int) -> dict[str, Any]:
+        return {"row_id": ids[row], **_check(manifest, row, how, expected[row])}
+
+    workers = workers if workers is not None else os.cpu_count() or 1
+    found, told = [], time.monotonic()
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        for result in pool.map(check, range(len(ids))):
+            found.append(result)
+            if time.monotonic() - told > _PAUSE:
+                told = time.monotonic()
+                say(f"checked {len(found):,} of {len(ids):,} pictures")
+    table = pl.DataFrame(found, schema=FILES_SCHEMA)
+    say(summary(table))
+    return table
+
+
+def summary(found: pl.DataFrame) -> str:
+    """Return one sentence on a table of :func:`check_files`: how many, and which cannot be read and why."""
+    bad = found.filter(pl.col("status") != "ok")
+    if not len(bad):
+        return f"checked {len(found):,} pictures: all can be read"
+    examples = [f"{row['row_id']} ({row['reason']})" for row in bad.head(8).iter_rows(named=True)]
+    more = f", … ({len(bad) - 8:,} more)" if len(bad) > 8 else ""
+    return f"{len(bad):,} of {len(found):,} pictures cannot be read: {listed(examples)}{more}"
+
+
+def _check(manifest: Manifest, row: int, how: Composition, expected: str | None) -> dict[str, Any]:
+    try:
+        digest, pictures = read_row(manifest.paths(row), how, expected)
+    except DecodeError as error:
+        return {"status": "missing", "reason": error.reason}
+    first = pictures[0]
+    height, width, channels = first.shape
+    return {"sha256": digest, "status": "ok", "height": height, "width": width, "channels": channels, "dtype": first.dtype.name}

@@ -1,0 +1,242 @@
+"""Rows of a manifest as batches of tensors. A row that cannot be read keeps its slot, so that no other row changes."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from tapetum.core.config import Input
+from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.tables import Manifest
+from tapetum.data.images.archives import DecodeError
+from tapetum.data.images.decode import Composition, read_row
+from tapetum.data.images.form import Form
+
+GIB = 1 << 30
+
+
+class Transform(Protocol):
+    """What :class:`Evaluate` and :class:`Augment` have in common."""
+
+    def __call__(self, pictures: Sequence[np.ndarray], key: int) -> Tensor:
+        """Return (C, H, W) or (V, C, H, W)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Some rows on their way to the network.
+
+    Args:
+        rows: row numbers of the manifest (B,) int64.
+        x: (B, C, H, W) or (B, V, C, H, W), uint8 or float32 in [0, 1]; zeros where a row could not be read.
+        ok: (B,) bool.
+        reasons: row number → why it could not be read.
+    """
+
+    rows: Tensor
+    x: Tensor
+    ok: Tensor
+    reasons: dict[int, str]
+
+
+class Kept:
+    """Decoded pictures held in memory up to a bound; what does not fit is not held.
+
+    Nothing is dropped to make room: epochs visit all rows in turn, so whatever was used longest ago is needed next.
+
+    Args:
+        room: most bytes held.
+    """
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self._pictures: dict[int, list[np.ndarray]] = {}
+        self._lock = threading.Lock()
+
+    def get(self, row: int) -> list[np.ndarray] | None:
+        """Return the pictures of a row, if they are held."""
+        return self._pictures.get(row)
+
+    def put(self, row: int, pictures: list[np.ndarray]) -> None:
+        """Hold the pictures of a row, if there is room."""
+        size = sum(picture.nbytes for picture in pictures)
+        with self._lock:
+            if size <= self.room and row not in self._pictures:
+                self._pictures[row] = pictures
+                self.room -= size
+
+
+class Pictures:
+    """The pictures of a manifest, decoded once where memory allows.
+
+    Args:
+        manifest: its paths are read; where ``sha256`` is set, files that have changed since count as unreadable.
+        settings: the recipe's ``[input]``.
+        transform: :class:`Evaluate` or :class:`Augment`.
+        form: what the pictures have in common; None looks at up to 64 rows spread over the manifest.
+        cache_bytes: most bytes of decoded pictures held with ``input.cache = "memory"``; what does not fit is decoded anew each time.
+    """
+
+    def __init__(
+        self, manifest: Manifest, settings: Input, transform: Transform, *, form: Form | None = None, cache_bytes: int = 2 * GIB
+    ) -> None:
+        self.manifest, self.settings, self.transform = manifest, settings, transform
+        self.how = Composition.from_input(settings)
+        self.kept = Kept(cache_bytes if settings.cache == "memory" else 0)
+        self._hashes = manifest.frame["sha256"].to_list()
+        self.form = form or self._look()
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    def with_transform(self, transform: Transform) -> Pictures:
+        """Return the same pictures, with the same memory of them, seen through another transform."""
+        other = copy.copy(self)
+        other.transform = transform
+        return other
+
+    def read(self, row: int) -> list[np.ndarray]:
+        """Return the decoded picture of a row, one (H, W, C) a view, in the common form.
+
+        Raises:
+            DecodeError: a file is missing, damaged, changed, or does not fit.
+        """
+        if (kept := self.kept.get(row)) is not None:
+            return kept
+        name = str(self.manifest.frame["row_id"][row])
+        pictures = [self.form.fit(picture, name) for picture in self._decode(row)]
+        self.kept.put(row, pictures)
+        return pictures
+
+    def tensor(self, row: int, key: int = 0) -> Tensor | str:
+        """Return the transformed picture of a row, or why it cannot be read."""
+        try:
+            pictures = self.read(row)
+        except DecodeError as error:
+            return error.reason
+        return self.transform(pictures, key)
+
+    def empty(self, row: int, shape: torch.Size | None) -> Tensor:
+        """Return zeros for a row that cannot be read; ``shape`` is that of a readable row of its batch."""
+        if shape is None:
+            size = self.settings.size
+            height, width = self.form.size if size == "native" else (size, size) if isinstance(size, int) else size
+            views = self.how.views(len(self.manifest.frame["path"][row]))
+            shape = torch.Size([*([views] if views > 1 else []), self.form.channels, height, width])
+        return torch.zeros(shape, dtype=getattr(torch, self.form.dtype))
+
+    def _decode(self, row: int) -> list[np.ndarray]:
+        return read_row(self.manifest.paths(row), self.how, self._hashes[row])[1]
+
+    def _look(self) -> Form:
+        """Return the form of up to 64 rows spread over the manifest."""
+        found = []
+        for row in np.unique(np.linspace(0, len(self) - 1, 64).round().astype(int)) if len(self) else []:
+            try:
+                first = self._decode(int(row))[0]
+            except DecodeError:
+                continue
+            height, width, channels = first.shape
+            found.append((self.manifest.frame["row_id"][int(row)], channels, first.dtype.name, height, width))
+        return Form.of(pl.DataFrame(found, schema=["row_id", "channels", "dtype", "height", "width"], orient="row"))
+
+
+def batches(
+    pictures: Pictures,
+    rows: Sequence[int] | np.ndarray,
+    batch_size: int,
+    key_of: Callable[[str, int], int] | None = None,
+    workers: int = 0,
+) -> Iterator[Batch]:
+    """Yield rows in the order given; the last batch may be smaller.
+
+    Args:
+        pictures: where they come from.
+        rows: row numbers of the manifest; one may stand there several times.
+        batch_size: rows a batch.
+        key_of: (row_id, occurrence of the row so far, from 0) → the key of its draws; None: 0 for all.
+        workers: threads that decode ahead (decoding leaves Python's lock); 0 works in this one. Their number changes no value.
+    """
+    if batch_size < 1:
+        raise UserError(f"a batch of {batch_size} rows", need="at least one")
+    wanted = [int(row) for row in rows]
+    ids = pictures.manifest.frame["row_id"]
+    seen: Counter[int] = Counter()
+    keys = []
+    for row in wanted:
+        keys.append(0 if key_of is None else key_of(ids[row], seen[row]))
+        seen[row] += 1
+    starts = range(0, len(wanted), batch_size)
+    if workers < 1:
+        for start in starts:
+            part = slice(start, start + batch_size)
+            yield _collate(pictures, wanted[part], [pictures.tensor(row, key) for row, key in zip(wanted[part], keys[part], strict=True)])
+        return
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="pictures")
+    ahead: deque[tuple[list[int], list[Future[Tensor | str]]]] = deque()
+    try:
+        for start in starts:
+            part = slice(start, start + batch_size)
+            jobs = [pool.submit(pictures.tensor, row, key) for row, key in zip(wanted[part], keys[part], strict=True)]
+            ahead.append((wanted[part], jobs))
+            if len(ahead) > 2:  # two batches are under way while one is used
+                yield _collect(pictures, *ahead.popleft())
+        while ahead:
+            yield _collect(pictures, *ahead.popleft())
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _collect(pictures: Pictures, rows: list[int], jobs: list[Future[Tensor | str]]) -> Batch:
+    return _collate(pictures, rows, [job.result() for job in jobs])
+
+
+def _collate(pictures: Pictures, rows: list[int], items: list[Tensor | str]) -> Batch:
+    """Return the batch of rows whose items are tensors, or reasons."""
+    readable = {row: item for row, item in zip(rows, items, strict=True) if isinstance(item, Tensor)}
+    shapes = {tuple(x.shape): row for row, x in readable.items()}
+    if len(shapes) > 1:
+        ids = pictures.manifest.frame["row_id"]
+        examples = [f"{ids[row]} is {'x'.join(map(str, shape))}" for shape, row in shapes.items()]
+        raise DataError(
+            f"pictures of one batch have different shapes: {listed(examples, 3)}", need="one shape", fix="set input.size to a number"
+        )
+    shape = next((x.shape for x in readable.values()), None)
+    x = torch.stack([item if isinstance(item, Tensor) else pictures.empty(row, shape) for row, item in zip(rows, items, strict=True)])
+    reasons = {row: item for row, item in zip(rows, items, strict=True) if isinstance(item, str)}
+    return Batch(torch.tensor(rows, dtype=torch.int64), x, torch.tensor([isinstance(item, Tensor) for item in items]), reasons)
+
+
+def channel_statistics(pictures: Pictures, rows: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of each channel over all pixels of some rows, in [0, 1], as (C,) float64.
+
+    Pictures are taken one at a time as ``pictures.transform`` shows them; use :class:`Evaluate` and the rows of a training fold.
+    Rows that cannot be read are left out.
+
+    Raises:
+        DataError: none can be read.
+    """
+    count, total, squares = 0, np.zeros(pictures.form.channels), np.zeros(pictures.form.channels)
+    for row in rows:
+        x = pictures.tensor(int(row))
+        if isinstance(x, str):
+            continue
+        values = x.double() if x.is_floating_point() else x.double() / 255
+        values = values.transpose(-3, 0).reshape(pictures.form.channels, -1)  # views count as more pixels
+        count += values.shape[1]
+        total += values.sum(1).numpy()
+        squares += values.square().sum(1).numpy()
+    if not count:
+        raise DataError("the channels cannot be measured: not one of the rows can be read", fix="see the reasons in audit.parquet")
+    mean = total / count
+    return mean, np.sqrt(np.maximum(squares / count - mean**2, 0))
