@@ -1,5 +1,6 @@
 import hashlib
 import io
+import zipfile
 
 import numpy as np
 import polars as pl
@@ -72,3 +73,13 @@ def test_several_files_are_named_and_hashed_in_order(tmp_path):
     assert found["reason"][2] == "9.jpg: no such file"
     assert Form.of(found) == Form(6, "uint8", (48, 64))
     assert summary(found[:2]) == "checked 2 pictures: all can be read"
+
+
+def test_threads_read_one_archive_side_by_side(tmp_path):
+    names = [f"{i}.jpg" for i in range(40)]
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for i, name in enumerate(names):
+            archive.writestr(name, jpeg(i, (16, 16)))
+    manifest = Manifest(pl.DataFrame({"row_id": names, "path": [[f"a.zip!/{n}"] for n in names]}), (), tmp_path)
+    found = check_files(manifest, Composition(), lambda _: None, workers=8)
+    assert found["sha256"].to_list() == [hashlib.sha256(jpeg(i, (16, 16))).hexdigest() for i in range(40)]

@@ -39,12 +39,14 @@ def randaugment(
         interpolation: of the moving operations, ``nearest`` or ``bilinear``.
 
     Raises:
-        UserError: a magnitude beyond the scale.
+        UserError: a magnitude beyond the scale, or another interpolation.
 
     Source: Cubuk et al. 2019, arXiv 1909.13719; magnitudes as torchvision's ``RandAugment``.
     """
     if not 0 <= magnitude < BINS:
         raise UserError(f"randaugment has magnitude {magnitude}", need="0 to 30, as torchvision counts (paper and timm: times 3)")
+    if interpolation not in ("nearest", "bilinear"):
+        raise UserError(f"randaugment has interpolation {interpolation!r}", need="'nearest' or 'bilinear'")
     names = [name for name in OPERATIONS if x.shape[0] == 3 or name != "Color"]
     for _ in range(n):
         name = names[int(rng.integers(len(names)))]
