@@ -165,7 +165,7 @@ def test_packing_keeps_types_and_refuses_what_is_no_value():
     assert back[3][0].shape == ()
     assert back[3][1] is True
     assert (back["inf"], back["d"], back["n"], back["$odd"]) == (float("inf"), torch.float16, {"x": {}}, 1)
-    with pytest.raises(UserError, match="state.f"):
+    with pytest.raises(UserError, match=r"state\.f"):
         state.pack({"f": print})
 
 

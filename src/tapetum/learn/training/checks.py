@@ -15,6 +15,7 @@ from tapetum.learn.training import schedules
 
 DEFAULT_LOSSES = {"single": "cross_entropy", "multi": "bce", "ordinal": "coral", "regression": "mse"}
 ONE_CLASS_ONLY = ("arcface",)  # losses that cannot take soft truths
+TRUTH_STAYS = ("line_out",)  # mixing that leaves the truth alone
 
 
 def parse_loss(expression: str) -> list[tuple[float, str]]:
@@ -91,7 +92,7 @@ def check_mixing(mixes: Iterable[config.Spec], choices: Mapping[str, Choice], lo
     for spec in mixes:
         _, options = pick(spec, choices, "mix")
         name = spec if isinstance(spec, str) else spec["name"]
-        if not options.get("mixes_truth", name != "line_out"):
+        if name in TRUTH_STAYS:
             continue
         for target in targets:
             if target.kind == "regression" and options.get("numbers", "refuse") != "linear":
