@@ -6,6 +6,10 @@ from tapetum.core.choices import Choice
 
 LAYOUTS = {  # each module has recognise, read and write; `auto` asks them in this order
     "frame": Choice("tapetum.data.layouts.frame:read"),
+    "sleep": Choice("tapetum.data.layouts.sleep:read"),
+    "masks": Choice("tapetum.data.layouts.masks:read"),
+    "hpa": Choice("tapetum.data.layouts.hpa:read"),
+    "stanford_dogs": Choice("tapetum.data.layouts.stanford_dogs:read"),
     "folder": Choice("tapetum.data.layouts.folder:read"),
     "table": Choice("tapetum.data.layouts.table:read"),
 }

@@ -16,7 +16,7 @@ from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.tables import Manifest
 from tapetum.data.layouts.roles import read_target
-from tapetum.data.layouts.sheet import ARCHIVE_MARK, Say, Sheet, is_hidden, is_picture, list_files
+from tapetum.data.layouts.sheet import ARCHIVE_MARK, Say, Sheet, copy_picture, is_hidden, is_picture, list_files
 from tapetum.data.layouts.splits import SPLIT_WORDS
 
 DECLARED = "folder"  # data.split = "folder": the first folders are splits
@@ -89,7 +89,7 @@ def write(manifest: Manifest, place: Path, say: Say) -> Path:
             seen[f"{above}/{name}"] += 1
             if seen[f"{above}/{name}"] > 1:
                 raise UserError(f"two pictures of class {label!r} are called {name!r}", fix="write a table")
-            files.copy(manifest.paths(row)[0], aside / above / name)
+            copy_picture(manifest.paths(row)[0], aside / above / name)
     say(f"{len(labels)} pictures copied to {place}")
     return place
 

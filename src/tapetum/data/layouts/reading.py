@@ -14,7 +14,7 @@ from tapetum.core.choices import pick
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.tables import Manifest, check_ids
-from tapetum.core.targets import Target
+from tapetum.core.targets import Target, expression_names
 from tapetum.data.choices import LAYOUTS
 from tapetum.data.layouts import additions
 from tapetum.data.layouts.cells import count_blanks, parse_column, settle_derived, settle_targets
@@ -56,10 +56,12 @@ def read(source: Any, data: Data, say: Say, *, labelled: bool = True) -> Manifes
     frame = additions.leave_out(frame, data, say)
     if "split" in frame.columns:
         frame = read_splits(frame, sheet.name, say)
-    derive = {**sheet.derive, **data.derive}
+    derive = _derived(sheet, roles, data, say)
+    own = {t.name for t in roles.targets}
+    frame = frame.drop([name for name in sheet.derive if name not in derive and name not in own], strict=False)
     if not labelled:
         targets: tuple[Target, ...] = ()
-        frame = frame.drop([t.name for t in roles.targets if t.name in frame.columns])
+        frame = frame.drop([name for name in (*(t.name for t in roles.targets), *sheet.derive, *data.derive) if name in frame.columns])
     else:
         frame = additions.add_pseudo_labels(frame, roles.targets, data, say)
         count_blanks(roles.targets, frame, data, say)
@@ -165,7 +167,7 @@ def to_rows(sheet: Sheet, roles: Roles, data: Data, say: Say, split: str = "trai
         if target.name in source.columns:
             frame = frame.with_columns(parse_column(target, source[target.name], row_ids, sheet.name))
     for name in {**sheet.derive, **data.derive}:
-        if name in source.columns:
+        if name in source.columns and name not in frame.columns:
             frame = frame.with_columns(source[name].cast(pl.String))
     for column in roles.side:
         frame = frame.with_columns(_numbers(source[column], row_ids, sheet.name))
@@ -183,6 +185,16 @@ def _append(frame: pl.DataFrame, root: Path, place: Path, split: str, *, data: D
     both = pl.concat([frame, _moved(more, sheet.root, root)], how="diagonal_relaxed")
     check_ids(both)
     return both
+
+
+def _derived(sheet: Sheet, roles: Roles, data: Data, say: Say) -> dict[str, str]:
+    """Return the derived targets: the user's, and the layout's where the targets named allow them."""
+    have = {t.name for t in roles.targets if t.kind in ("single", "ordinal")}
+    brought = {name: text for name, text in sheet.derive.items() if name not in have and name not in data.derive}
+    fit = {name: text for name, text in brought.items() if have >= set(expression_names(text))}
+    for name in brought.keys() - fit.keys():
+        say(f"derived target {name!r} is left out: its parts {listed(expression_names(brought[name]))} are not all targets")
+    return {**fit, **data.derive}
 
 
 def _moved(frame: pl.DataFrame, root: Path, new_root: Path) -> pl.DataFrame:

@@ -12,7 +12,9 @@ from typing import Any
 
 import polars as pl
 
+from tapetum.core import files
 from tapetum.core.errors import DataError, UserError, listed
+from tapetum.data.images.archives import read_bytes
 
 Say = Callable[[str], None]
 
@@ -128,6 +130,11 @@ def refuse_missing(missing: Iterable[str], total: int, name: str) -> DataError:
         f"{name} names {len(gone)} of {total} picture files that do not exist: {listed(gone)}",
         fix="mend the paths, or go on without them: --on-bad skip",
     )
+
+
+def copy_picture(source: Path, place: Path) -> Path:
+    """Copy a picture, byte for byte, also out of an archive."""
+    return files.write_bytes(place, read_bytes(source))
 
 
 def relative_to(path: str, root: Path, new_root: Path) -> str:

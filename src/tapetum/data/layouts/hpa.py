@@ -1,0 +1,118 @@
+"""Layout ``hpa``: the Human Protein Atlas challenge, four one-channel pictures and several of 28 labels a sample.
+
+``train.csv`` (Id, Target: class ids with blanks between), ``sample_submission.csv`` (Id, Predicted), pictures
+``train/{Id}_{red,green,blue,yellow}.png`` and ``test/…``, as folders or as zip archives read in place.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tapetum.core import files
+from tapetum.core.config import Data
+from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.tables import Manifest
+from tapetum.data.layouts.delimited import read_delimited, to_delimited
+from tapetum.data.layouts.folder import refuse_columns
+from tapetum.data.layouts.sheet import ARCHIVE_MARK, Say, Sheet, archive_names, copy_picture
+from tapetum.data.layouts.table import joined_labels
+
+CHANNELS = ("red", "green", "blue", "yellow")  # microtubules, protein, nucleus, endoplasmic reticulum
+CLASSES = tuple(str(i) for i in range(28))
+TRUTH, ANSWER = ["Id", "Target"], ["Id", "Predicted"]
+TABLE, TEMPLATE = "train.csv", "sample_submission.csv"
+
+
+def recognise(source: Any) -> str | None:
+    """Say why ``source`` is of this layout, or None."""
+    if not isinstance(source, Path):
+        return None
+    table = source / TABLE if source.is_dir() else source
+    if table.name == TABLE and first_line(table) == "Id,Target" and _pictures(table.parent, "train") is not None:
+        return f"{TABLE} begins with Id,Target and pictures train/…_green.png stand beside it"
+    return None
+
+
+def read(source: Path, data: Data, say: Say) -> Sheet:
+    """Read the folder (or its ``train.csv``); test rows come from ``sample_submission.csv``, where their pictures are at hand."""
+    root = source if source.is_dir() else source.parent
+    frames = [_part(root, "train", TABLE, TRUTH, say)]
+    if (root / TEMPLATE).is_file():
+        if _pictures(root, "test") is None:
+            say(f"{TEMPLATE} is passed over: there are no pictures in {root.name}/test or test.zip")
+        else:
+            frames.append(_part(root, "test", TEMPLATE, ANSWER, say).with_columns(pl.lit(None, pl.String).alias("Target")))
+    frame = pl.concat(frames)
+    targets = ({"name": "Target", "kind": "multi", "classes": list(CLASSES)},)
+    return Sheet(frame, root, root.name, {"id": "Id", "path": "path", "split": "split"}, targets)
+
+
+def write(manifest: Manifest, place: Path, say: Say) -> Path:
+    """Write the folder: tables, and a copy of every picture.
+
+    Raises:
+        UserError: what the layout cannot hold, by name.
+    """
+    refuse_columns(manifest, {"split"}, "the HPA layout")
+    if [(t.name, t.kind) for t in manifest.targets] != [("Target", "multi")]:
+        raise UserError(
+            f"targets {listed(f'{t.name} ({t.kind})' for t in manifest.targets)} cannot be held by the HPA layout", need="Target (multi)"
+        )
+    splits, frame = manifest.split, manifest.frame
+    for row, row_id in enumerate(manifest.row_ids):
+        labels = frame["Target"][row]
+        odd = "/" in row_id or len(frame["path"][row]) != len(CHANNELS) or splits[row] not in ("train", "test")
+        if odd or (splits[row] == "test") != (labels is None):
+            raise UserError(
+                f"row {row_id!r} cannot be held by the HPA layout",
+                need="an id without '/', four pictures, split train or test, labels in training rows alone",
+            )
+    texts = frame.with_columns(joined_labels(frame, "Target", " ")).select(pl.col("row_id").alias("Id"), "Target")
+    with files.whole_folder(place) as aside:
+        for row, row_id in enumerate(manifest.row_ids):
+            for channel, path in zip(CHANNELS, manifest.paths(row), strict=True):
+                copy_picture(path, aside / splits[row] / f"{row_id}_{channel}.png")
+        files.write_text(aside / TABLE, to_delimited(texts.filter(pl.Series(splits == "train"))))
+        if (splits == "test").any():
+            empty = texts.filter(pl.Series(splits == "test")).select("Id", pl.lit("0").alias("Predicted"))
+            files.write_text(aside / TEMPLATE, to_delimited(empty))
+    say(f"{len(manifest)} samples written to {place}")
+    return place
+
+
+def first_line(table: Path) -> str:
+    """Return a text file's first line without its byte-order mark; empty where it cannot be read."""
+    try:
+        with table.open(encoding="utf-8-sig") as file:
+            return file.readline().strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _pictures(root: Path, part: str) -> str | None:
+    """Return what stands before ``{Id}_green.png``: a folder, or an archive and its inner folder; None without pictures."""
+    if (root / part).is_dir():
+        return f"{part}/" if any((root / part).glob(f"*_{CHANNELS[1]}.png")) else None
+    archive = root / f"{part}.zip"
+    if not archive.is_file():
+        return None
+    member = next((name for name in archive_names(archive) if name.endswith(f"_{CHANNELS[1]}.png")), None)
+    return None if member is None else f"{archive.name}{ARCHIVE_MARK}{member[: member.rfind('/') + 1]}"
+
+
+def _part(root: Path, part: str, table: str, columns: list[str], say: Say) -> pl.DataFrame:
+    frame, _ = read_delimited(root / table)
+    if frame.columns != columns:
+        raise DataError(f"{table} has the columns {listed(frame.columns)}", need=listed(columns), fix="or read it with --layout table")
+    before = _pictures(root, part)
+    if before is None:
+        raise DataError(f"{root} has no pictures {part}/…_{CHANNELS[1]}.png", need=f"a folder {part} or an archive {part}.zip")
+    if frame["Id"].null_count():
+        raise DataError(f"{table} has rows without an Id", fix="fill it in or remove the rows")
+    say(f"{table}: {len(frame)} samples, pictures {before}…_{{{','.join(CHANNELS)}}}.png")
+    paths = [[f"{before}{row_id}_{channel}.png" for channel in CHANNELS] for row_id in frame["Id"].to_list()]
+    found = frame.with_columns(pl.Series("path", paths, dtype=pl.List(pl.String)), pl.lit(part).alias("split"))
+    return found.select("Id", "path", "split", *(["Target"] if "Target" in columns else []))

@@ -1,0 +1,145 @@
+"""Layout ``masks``: the 18-class mask set, a folder of seven photos a person: mask state × gender × age.
+
+``train/train.csv`` (id, gender, race, age, path), ``train/images/{id}_{gender}_{race}_{age}/{mask1…mask5,incorrect_mask,normal}.*``,
+``eval/info.csv`` (ImageID, ans) and ``eval/images/``. People are groups; the answer is mask*6 + gender*3 + age.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tapetum.core import files
+from tapetum.core.config import Data
+from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.tables import Manifest
+from tapetum.data.layouts.delimited import read_delimited, to_delimited
+from tapetum.data.layouts.folder import refuse_columns
+from tapetum.data.layouts.sheet import Say, Sheet, copy_picture, is_hidden, is_picture
+
+MASKS, GENDERS, AGES = ("worn", "incorrect", "none"), ("male", "female"), ("0-29", "30-59", "60+")
+STATES = {**{f"mask{i}": "worn" for i in range(1, 6)}, "incorrect_mask": "incorrect", "normal": "none"}
+COLUMNS = ["id", "gender", "race", "age", "path"]
+DERIVED = "mask*6 + gender*3 + age"
+TARGETS: tuple[dict[str, Any], ...] = (
+    {"name": "mask", "classes": list(MASKS)},
+    {"name": "gender", "classes": list(GENDERS)},
+    {"name": "age", "kind": "ordinal", "classes": list(AGES)},
+)
+
+
+def recognise(source: Any) -> str | None:
+    """Say why ``source`` is of this layout, or None."""
+    if isinstance(source, Path) and source.is_dir() and (table := source / "train" / "train.csv").is_file():
+        with table.open(encoding="utf-8-sig", errors="replace") as file:
+            if file.readline().strip().split(",") == COLUMNS:
+                return "train/train.csv has the columns " + ", ".join(COLUMNS)
+    return None
+
+
+def read(source: Path, data: Data, say: Say) -> Sheet:
+    """Read the folder; columns ``mask``, ``gender``, ``age`` (three classes), ``years`` (the number), ``race``, ``ans`` (test rows)."""
+    rows = _people(source, say)
+    if (source / "eval" / "info.csv").is_file():
+        rows += _unknown(source, say)
+    columns = ("row_id", "path", "person", "mask", "gender", "age", "years", "race", "split", "ans")
+    frame = pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String), orient="row")
+    if frame["ans"].null_count() == len(frame):
+        frame = frame.drop("ans")
+    roles = {"id": "row_id", "path": "path", "group": "person", "split": "split"}
+    return Sheet(frame, source, source.name, roles, TARGETS, {"ans": DERIVED})
+
+
+def age_class(years: float) -> str:
+    """Return the class of an age in years."""
+    return AGES[0] if years < 30 else AGES[1] if years < 60 else AGES[2]
+
+
+def write(manifest: Manifest, place: Path, say: Say) -> Path:
+    """Write training people and test pictures; needs the targets mask, gender, age and ``years`` (a number), and people as groups.
+
+    Raises:
+        UserError: what the layout cannot hold, by name.
+    """
+    refuse_columns(manifest, {"group", "split"}, "the mask layout")
+    own = {t.name: t.kind for t in manifest.targets if t.expression is None}
+    if not {"mask", "gender", "age", "years"} >= set(own) >= {"mask", "gender", "years"} or own["years"] != "regression":
+        raise UserError(
+            f"targets {listed(own)} cannot be held by the mask layout",
+            need="mask, gender and years:regression (age follows from it), and no others",
+        )
+    frame, splits = manifest.frame, manifest.split
+    test = splits == "test"
+    people: dict[str, dict[str, Any]] = {}
+    for cells in frame.filter(pl.Series(splits == "train")).iter_rows(named=True):
+        state, years = Path(cells["path"][0]).stem, cells["years"]
+        group = cells.get("group")
+        person = {"id": group, "gender": cells["gender"], "race": "Asian", "age": years}
+        if STATES.get(state) != cells["mask"] or years is None or group is None or people.setdefault(group, person) != person:
+            raise UserError(
+                f"row {cells['row_id']!r} cannot be held by the mask layout",
+                need="the seven pictures of a person (group), with one gender and age, called as their state of mask",
+            )
+    if set(splits) - {"train", "test"} or len(people) * len(STATES) != int((~test).sum()):
+        raise UserError("the mask layout holds training people with seven pictures each, and test rows", fix="write a table")
+    with files.whole_folder(place) as aside:
+        for person in people.values():
+            person["path"] = f"{person['id']}_{person['gender']}_{person['race']}_{person['age']:g}"
+        for row, name in enumerate(frame["row_id"].to_list()):
+            path = manifest.paths(row)[0]
+            inner = f"eval/images/{name}" if test[row] else f"train/images/{people[frame['group'][row]]['path']}/{path.name}"
+            copy_picture(path, aside / inner)
+        table = [[p["id"], p["gender"], p["race"], f"{p['age']:g}", p["path"]] for p in people.values()]
+        files.write_text(aside / "train" / "train.csv", to_delimited(pl.DataFrame(table, schema=COLUMNS, orient="row")))
+        if test.any():
+            answers = frame["ans"].fill_null("0") if "ans" in frame.columns else pl.Series(["0"] * len(frame))
+            info = pl.DataFrame({"ImageID": frame["row_id"], "ans": answers}).filter(pl.Series(test))
+            files.write_text(aside / "eval" / "info.csv", to_delimited(info))
+    say(f"{len(people)} people and {int(test.sum())} test pictures written to {place}")
+    return place
+
+
+def _people(root: Path, say: Say) -> list[tuple[str | None, ...]]:
+    table, _ = read_delimited(root / "train" / "train.csv")
+    rows: list[tuple[str | None, ...]] = []
+    hidden = 0
+    for line, (person, gender, race, years, folder) in enumerate(table.select(COLUMNS).iter_rows(), start=2):
+        if gender not in GENDERS or years is None or not years.isdigit() or person is None or folder is None:
+            raise DataError(
+                f"train.csv line {line} has gender {gender!r} and age {years!r}", need=f"one of {listed(GENDERS)} and whole years"
+            )
+        place = root / "train" / "images" / folder
+        if not place.is_dir():
+            raise DataError(f"train.csv line {line} names the folder {folder!r}, which is not in train/images", fix="mend the table")
+        names = sorted(path.name for path in place.iterdir())
+        hidden += sum(map(is_hidden, names))
+        found = {Path(name).stem: name for name in names if is_picture(name) and not is_hidden(name)}
+        if set(found) != set(STATES):
+            odd = sorted(set(STATES) - set(found)) or sorted(set(found) - set(STATES))
+            raise DataError(f"train/images/{folder} holds {listed(sorted(found))}; unlike the others: {listed(odd)}", need=listed(STATES))
+        for state, mask in STATES.items():
+            name = f"train/images/{folder}/{found[state]}"
+            rows.append((name, name, person, mask, gender, age_class(int(years)), years, race, "train", None))
+    say(f"train.csv: {len(table)} people, {len(rows)} pictures" + (f"; {hidden} hidden files left out" if hidden else ""))
+    return rows
+
+
+def _unknown(root: Path, say: Say) -> list[tuple[str | None, ...]]:
+    """Return the evaluation rows; answers that are all the same are a template, not truth."""
+    table, _ = read_delimited(root / "eval" / "info.csv")
+    answers = table["ans"].to_list() if "ans" in table.columns else [None] * len(table)
+    known = len(set(answers)) > 1
+    what = "with answers" if known else f"without truth (every ans is {answers[0]!r}: a template)" if answers else "none"
+    say(f"eval/info.csv: {len(table)} pictures, {what}")
+    rows: list[tuple[str | None, ...]] = []
+    for name, answer in zip(table["ImageID"].to_list(), answers, strict=True):
+        truth: tuple[str | None, ...] = (None, None, None, None, None)
+        if known and answer is not None:
+            if not answer.isdigit() or int(answer) > 17:
+                raise DataError(f"eval/info.csv has ans = {answer!r} for {name!r}", need="0 to 17")
+            code = int(answer)
+            truth = (MASKS[code // 6], GENDERS[code // 3 % 2], AGES[code % 3], None, None)
+        rows.append((name, f"eval/images/{name}", None, *truth, "test", answer if known else None))
+    return rows

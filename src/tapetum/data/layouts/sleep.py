@@ -1,0 +1,139 @@
+"""Layout ``sleep``: the SNUH sleep challenge, one picture a 30-second epoch, exams in folders, tables without a header.
+
+``trainset-for_user.csv`` (exam, image, label), ``testset-for_user.csv`` (exam, image), pictures ``<exam>/<exam>_NNNN.png``, beside the
+tables or below ``trainset`` and ``testset``. NNNN is the order in time.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tapetum.core import files
+from tapetum.core.config import Data
+from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.tables import Manifest
+from tapetum.data.layouts.delimited import read_delimited, to_delimited
+from tapetum.data.layouts.folder import refuse_columns
+from tapetum.data.layouts.sheet import Say, Sheet, copy_picture, is_hidden, is_picture
+
+STAGES = ("Wake", "N1", "N2", "N3", "REM")
+TRAIN, TEST = "trainset-for_user.csv", "testset-for_user.csv"
+PLACES = {"train": ("", "trainset", "train", "images"), "test": ("", "testset", "test", "images")}
+_EPOCH = re.compile(r"_(\d+)\.[A-Za-z]+$")
+
+
+def recognise(source: Any) -> str | None:
+    """Say why ``source`` is of this layout, or None."""
+    if not isinstance(source, Path):
+        return None
+    if source.name in (TRAIN, TEST):
+        return f"a table called {source.name}"
+    return f"{TRAIN} stands in it" if source.is_dir() and (source / TRAIN).is_file() else None
+
+
+def read(source: Path, data: Data, say: Say) -> Sheet:
+    """Read the folder or one of its tables.
+
+    Columns beside id, path, sequence and position: ``stage``, and for use as side numbers ``progress`` (place in the night, 0 to 1)
+    and ``epochs`` (length of the exam). Pictures of an exam that stand in no table are context where ``data.blank = "context"``.
+    """
+    root = source if source.is_dir() else source.parent
+    tables = [TRAIN, TEST] if source.is_dir() else [source.name]
+    frames = [_part(root, table, data, say) for table in tables if (root / table).is_file()]
+    frame = pl.concat(frames)
+    exams = pl.col("position").over("exam")
+    frame = frame.with_columns(
+        (pl.col("position") / pl.max_horizontal(pl.lit(1), exams.max())).alias("progress"), pl.len().over("exam").alias("epochs")
+    )
+    roles = {"id": "image", "path": "path", "sequence": "exam", "position": "position", "split": "split"}
+    targets = ({"name": "stage", "classes": list(STAGES)},)
+    return Sheet(frame, root, root.name, roles, targets)
+
+
+def write(manifest: Manifest, place: Path, say: Say) -> Path:
+    """Write the tables, and a copy of every picture into its exam's folder.
+
+    Raises:
+        UserError: what the layout cannot hold, by name.
+    """
+    refuse_columns(manifest, {"sequence", "position", "split"}, "the sleep layout")
+    frame, splits = manifest.frame, manifest.split
+    if [t.name for t in manifest.targets] != ["stage"] or not {"sequence", "position"} <= set(frame.columns):
+        raise UserError("the sleep layout holds exams of stages", need="the target 'stage', and a sequence and position for every row")
+    for row, (row_id, exam, position) in enumerate(frame.select("row_id", "sequence", "position").iter_rows()):
+        epoch = _EPOCH.search(row_id)
+        named = exam is not None and row_id.startswith(f"{exam}_") and epoch is not None and int(epoch[1]) == position
+        hidden_truth = splits[row] == "test" and frame["stage"][row] is not None
+        if not named or hidden_truth or len(frame["path"][row]) != 1 or splits[row] not in ("train", "test"):
+            raise UserError(
+                f"row {row_id!r} (exam {exam!r}, position {position!r}) cannot be held by the sleep layout",
+                need="ids such as EXAM_0007.png, one picture each, split train or test, no stage in test rows",
+            )
+    columns = frame.select("sequence", "row_id", "stage")
+    with files.whole_folder(place) as aside:
+        for row, (exam, row_id, _) in enumerate(columns.iter_rows()):
+            copy_picture(manifest.paths(row)[0], aside / exam / row_id)
+        files.write_text(aside / TRAIN, to_delimited(columns.filter(pl.Series(splits == "train")), header=False))
+        if (splits == "test").any():
+            hidden = columns.filter(pl.Series(splits == "test")).drop("stage")
+            files.write_text(aside / TEST, to_delimited(hidden, header=False))
+    say(f"{len(manifest)} epochs written to {place}")
+    return place
+
+
+def _part(root: Path, table: str, data: Data, say: Say) -> pl.DataFrame:
+    split = "test" if table == TEST else "train"
+    header = ["exam", "image"] if split == "test" else ["exam", "image", "stage"]
+    frame, _ = read_delimited(root / table, header)
+    if split == "test":
+        frame = frame.with_columns(pl.lit(None, pl.String).alias("stage"))
+    if frame.select("exam", "image").null_count().sum_horizontal()[0]:
+        raise DataError(f"{table} has rows without an exam or an image", fix="fill them in or remove the rows")
+    exams = frame["exam"].unique(maintain_order=True).to_list()
+    folders = {exam: _folder(root, exam, split, table) for exam in exams}
+    frame = _with_context(frame, root, folders, data, say)
+    positions = [_position(image, table) for image in frame["image"].to_list()]
+    paths = [f"{folders[exam]}/{image}" for exam, image in frame.select("exam", "image").iter_rows()]
+    say(f"{table}: {len(frame)} epochs of {len(exams)} exams")
+    return frame.with_columns(
+        pl.Series("position", positions, dtype=pl.Float64), pl.Series("path", paths, dtype=pl.String), pl.lit(split).alias("split")
+    )
+
+
+def _with_context(frame: pl.DataFrame, root: Path, folders: dict[str, str], data: Data, say: Say) -> pl.DataFrame:
+    """Add pictures of the exams that stand in no table, or count them."""
+    known = set(frame["image"].to_list())
+    unnamed = [
+        (exam, path.name, None)
+        for exam, folder in folders.items()
+        for path in sorted((root / folder).iterdir())
+        if is_picture(path.name) and not is_hidden(path.name) and path.name not in known
+    ]
+    if not unnamed:
+        return frame
+    what = f"{len(unnamed)} pictures stand in no table ({listed(name for _, name, _ in unnamed)})"
+    if data.blank != "context":
+        say(f"{what} and are left out; --set data.blank=context keeps them")
+        return frame
+    say(f"{what} and are kept as context")
+    more = pl.DataFrame(unnamed, schema=frame.schema, orient="row")
+    return pl.concat([frame, more]).sort("exam", "image", maintain_order=True)
+
+
+def _folder(root: Path, exam: str, split: str, table: str) -> str:
+    for place in PLACES[split]:
+        if (root / place / exam).is_dir():
+            return f"{place}/{exam}" if place else exam
+    tried = listed(f"{place}/{exam}" if place else exam for place in PLACES[split])
+    raise DataError(f"{table} names the exam {exam!r}, which has no folder", need=f"one of {tried}", fix="unpack it beside the table")
+
+
+def _position(image: str, table: str) -> int:
+    found = _EPOCH.search(image)
+    if not found:
+        raise DataError(f"{table} names the picture {image!r}", need="names such as EXAM_0007.png, whose number is the order in time")
+    return int(found[1])

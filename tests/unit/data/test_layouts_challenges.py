@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pictures import save, write_table
+from tapetum.core.config import Data
+from tapetum.core.errors import DataError, UserError
+from tapetum.core.tables import Manifest
+from tapetum.data import layouts
+
+
+def quiet(_: str) -> None:
+    pass
+
+
+def gray(value: int = 0) -> np.ndarray:
+    return np.full((4, 5), value, np.uint8)
+
+
+def same(one: Manifest, two: Manifest) -> None:
+    """Two manifests agree in rows, targets and the bytes of their pictures."""
+    columns = [c for c in one.frame.columns if c != "path"]
+    assert two.frame.select(columns).equals(one.frame.select(columns))
+    assert two.targets == one.targets
+    for row in range(len(one)):
+        assert [p.read_bytes() for p in two.paths(row)] == [p.read_bytes() for p in one.paths(row)]
+
+
+def agree(source: Path, place: Path, layout: str, data: Data) -> Manifest:
+    one = layouts.read(source, data, quiet)
+    two = layouts.read(layouts.write(one, place, layout, quiet), data, quiet)
+    same(one, two)
+    return one
+
+
+# --------------------------------------------------------------------------------------------------------------- hpa
+
+
+@pytest.fixture
+def hpa(tmp_path: Path) -> Path:
+    root = tmp_path / "hpa"
+    for part, ids in (("train", "ab"), ("test", "cd")):
+        for i, row_id in enumerate(ids):
+            for c, colour in enumerate(("red", "green", "blue", "yellow")):
+                save(root / part / f"{row_id}_{colour}.png", gray(10 * i + c))
+    write_table(root / "train.csv", ["Id", "Target"], [["a", "16 0"], ["b", "25"]])
+    write_table(root / "sample_submission.csv", ["Id", "Predicted"], [["c", "0"], ["d", "0"]])
+    return root
+
+
+def test_hpa_reads_four_channels_in_order_and_28_labels(hpa, tmp_path):
+    said: list[str] = []
+    manifest = layouts.read(hpa, Data(), said.append)
+    assert "layout 'hpa'" in said[0]
+    assert manifest.row_ids == ["a", "b", "c", "d"]
+    assert manifest.split.tolist() == ["train", "train", "test", "test"]
+    assert [p.name for p in manifest.paths(0)] == ["a_red.png", "a_green.png", "a_blue.png", "a_yellow.png"]
+    truth = manifest.truth("Target")
+    assert truth.shape == (4, 28)
+    assert np.flatnonzero(truth[0]).tolist() == [0, 16]
+    assert np.isnan(truth[2:]).all()
+    agree(hpa, tmp_path / "again", "hpa", Data())
+
+
+def test_hpa_in_zip_archives_reads_the_same(hpa, tmp_path):
+    folder = layouts.read(hpa, Data(), quiet)
+    for part, inner in (("train", ""), ("test", "test/")):
+        with zipfile.ZipFile(hpa / f"{part}.zip", "w") as archive:
+            for file in sorted((hpa / part).iterdir()):
+                archive.write(file, inner + file.name)
+        shutil.rmtree(hpa / part)
+    zipped = layouts.read(hpa, Data(), quiet)
+    assert zipped.frame.drop("path").equals(folder.frame.drop("path"))
+    assert zipped.frame["path"][0][0] == "train.zip!/a_red.png"
+    assert zipped.frame["path"][2][0] == "test.zip!/test/c_red.png"
+    copied = layouts.read(layouts.write(zipped, tmp_path / "again", "hpa", quiet), Data(), quiet)
+    assert copied.frame.drop("path").equals(folder.frame.drop("path"))
+    assert copied.paths(3)[3].read_bytes() != copied.paths(3)[2].read_bytes()
+
+
+def test_hpa_names_a_missing_channel_and_joins_antibodies_as_groups(hpa, tmp_path):
+    write_table(tmp_path / "antibodies.csv", ["Id", "group"], [["a", "AB1"], ["b", "AB1"]])
+    manifest = layouts.read(hpa, Data(join=(str(tmp_path / "antibodies.csv"),)), quiet)
+    assert manifest.groups.tolist() == ["AB1", "AB1", "c", "d"]
+    with pytest.raises(UserError, match="columns group cannot be held by the HPA layout"):
+        layouts.write(manifest, tmp_path / "x", "hpa", quiet)
+    (hpa / "train" / "b_blue.png").unlink()
+    with pytest.raises(DataError, match=r"1 of 16 picture files that do not exist: train/b_blue\.png"):
+        layouts.read(hpa, Data(), quiet)
+
+
+def test_hpa_refuses_other_targets_by_name(hpa, tmp_path):
+    single = layouts.read(hpa, Data(targets=("Target",)), quiet)
+    with pytest.raises(UserError, match=r"targets Target \(single\) cannot be held"):
+        layouts.write(single, tmp_path / "x", "hpa", quiet)
+
+
+# ------------------------------------------------------------------------------------------------------------- sleep
+
+
+@pytest.fixture
+def sleep(tmp_path: Path) -> Path:
+    root, train, test = tmp_path / "sleep", [], []
+    for exam, count, table in (("A2019-NX-01-0001", 4, train), ("A2019-NX-01-0002", 3, train), ("A2019-NX-01-0003", 2, test)):
+        for i in range(1, count + 1):
+            image = f"{exam}_{i:04d}.png"
+            save(root / exam / image, gray(i))
+            table.append([exam, image, ["Wake", "N1", "N2", "REM"][i - 1]])
+    train[0][2] = ""
+    write_table(root / "trainset-for_user.csv", None, train)
+    write_table(root / "testset-for_user.csv", None, [row[:2] for row in test])
+    table = root / "testset-for_user.csv"
+    table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes())
+    return root
+
+
+def test_sleep_reads_exams_as_sequences_in_time(sleep, tmp_path):
+    with pytest.raises(DataError, match=r"1 of 7 training rows have no label: A2019-NX-01-0001_0001\.png"):
+        layouts.read(sleep, Data(), quiet)
+    data = Data(blank="context", side=("progress", "epochs"))
+    manifest = layouts.read(sleep, data, quiet)
+    assert len(manifest) == 9
+    assert manifest.target("stage").classes == ("Wake", "N1", "N2", "N3", "REM")
+    assert manifest.groups[:4].tolist() == ["A2019-NX-01-0001"] * 4
+    assert manifest.frame["position"].to_list() == [1, 2, 3, 4, 1, 2, 3, 1, 2]
+    assert manifest.frame["progress"].to_list()[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert manifest.frame["epochs"].to_list() == [4] * 4 + [3] * 3 + [2] * 2
+    assert manifest.split.tolist() == ["train"] * 7 + ["test"] * 2
+    assert np.isnan(manifest.truth("stage")[[0, 7, 8]]).all()
+    agree(sleep, tmp_path / "again", "sleep", Data(blank="context"))
+
+
+def test_sleep_pictures_in_no_table_are_counted_or_kept_as_context(sleep):
+    table = sleep / "trainset-for_user.csv"
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[1:]))
+    said: list[str] = []
+    assert len(layouts.read(sleep, Data(), said.append)) == 8
+    assert any("1 pictures stand in no table (A2019-NX-01-0001_0001.png) and are left out" in text for text in said)
+    kept = layouts.read(sleep, Data(blank="context"), quiet)
+    assert kept.row_ids[0] == "A2019-NX-01-0001_0001.png"
+    assert kept.frame["stage"].to_list()[:2] == [None, "N1"]
+
+
+def test_sleep_refuses_a_stage_and_an_exam_it_does_not_know(sleep, tmp_path):
+    table = sleep / "trainset-for_user.csv"
+    whole = table.read_text()
+    table.write_text(whole.replace("N2", "N22"))
+    with pytest.raises(DataError, match="stage = 'N22', which is not among its 5 classes"):
+        layouts.read(sleep, Data(blank="context"), quiet)
+    table.write_text(whole)
+    shutil.move(sleep / "A2019-NX-01-0002", sleep / "elsewhere")
+    with pytest.raises(DataError, match="names the exam 'A2019-NX-01-0002', which has no folder"):
+        layouts.read(sleep, Data(blank="context"), quiet)
+    (sleep / "trainset").mkdir()
+    shutil.move(sleep / "elsewhere", sleep / "trainset" / "A2019-NX-01-0002")
+    assert len(layouts.read(sleep, Data(blank="context"), quiet)) == 9
+
+
+# ------------------------------------------------------------------------------------------------------------- masks
+
+
+@pytest.fixture
+def masks(tmp_path: Path) -> Path:
+    root, people = tmp_path / "masks", [("000001", "female", 45), ("000002", "male", 60), ("000003", "male", 29)]
+    states = ["mask1", "mask2", "mask3", "mask4", "mask5", "incorrect_mask", "normal"]
+    for person, gender, age in people:
+        for s, state in enumerate(states):
+            suffix = [".jpg", ".jpeg", ".png"][s % 3]
+            folder = root / "train" / "images" / f"{person}_{gender}_Asian_{age}"
+            save(folder / f"{state}{suffix}", np.full((6, 4, 3), 20 * s, np.uint8))
+            (folder / f"._{state}{suffix}").write_bytes(b"Mac OS X shadow")
+    rows = [[p, g, "Asian", str(a), f"{p}_{g}_Asian_{a}"] for p, g, a in people]
+    write_table(root / "train" / "train.csv", ["id", "gender", "race", "age", "path"], rows)
+    for name in ("cbc5c6e1.jpg", "0e72482b.jpg"):
+        save(root / "eval" / "images" / name, np.zeros((6, 4, 3), np.uint8))
+    write_table(root / "eval" / "info.csv", ["ImageID", "ans"], [["cbc5c6e1.jpg", "0"], ["0e72482b.jpg", "0"]])
+    return root
+
+
+def test_masks_read_seven_pictures_a_person_and_compose_the_answer(masks):
+    said: list[str] = []
+    manifest = layouts.read(masks, Data(), said.append)
+    assert len(manifest) == 3 * 7 + 2
+    assert "21 hidden files left out" in "\n".join(said)
+    by_id = dict(zip(manifest.row_ids, manifest.truth("ans").argmax(axis=1), strict=True))
+    assert by_id["train/images/000001_female_Asian_45/mask1.jpg"] == 0 * 6 + 1 * 3 + 1
+    assert by_id["train/images/000002_male_Asian_60/incorrect_mask.png"] == 1 * 6 + 0 * 3 + 2
+    assert by_id["train/images/000003_male_Asian_29/normal.jpg"] == 2 * 6 + 0 * 3 + 0
+    assert [t.name for t in manifest.targets] == ["mask", "gender", "age", "ans"]
+    assert len(set(manifest.groups[:7])) == 1
+    assert np.isnan(manifest.truth("ans")[-2:]).all()
+    assert manifest.target("ans").classes == tuple(str(i) for i in range(18))
+
+
+def test_masks_take_evaluation_answers_only_where_they_differ(masks):
+    write_table(masks / "eval" / "info.csv", ["ImageID", "ans"], [["cbc5c6e1.jpg", "11"], ["0e72482b.jpg", "6"]])
+    manifest = layouts.read(masks, Data(), quiet)
+    assert manifest.frame.select("mask", "gender", "age").rows()[-2:] == [("incorrect", "female", "60+"), ("incorrect", "male", "0-29")]
+    assert manifest.truth("ans")[-2:].argmax(axis=1).tolist() == [11, 6]
+    said: list[str] = []
+    alone = layouts.read(masks, Data(targets=("mask",)), said.append)
+    assert [t.name for t in alone.targets] == ["mask"]
+    assert "ans" not in alone.frame.columns
+    assert any("'ans' is left out" in text for text in said)
+
+
+def test_masks_round_trip_needs_the_years(masks, tmp_path):
+    targets = ("mask:single=worn,incorrect,none", "gender:single=male,female", "age:ordinal=0-29<30-59<60+", "years:regression")
+    agree(masks, tmp_path / "again", "masks", Data(targets=targets))
+    with pytest.raises(UserError, match="targets mask, gender, age cannot be held by the mask layout"):
+        layouts.write(layouts.read(masks, Data(), quiet), tmp_path / "x", "masks", quiet)
+
+
+def test_masks_name_a_person_without_all_pictures(masks):
+    (masks / "train" / "images" / "000002_male_Asian_60" / "mask3.png").unlink()
+    with pytest.raises(DataError, match=r"000002_male_Asian_60 .*unlike the others: mask3"):
+        layouts.read(masks, Data(), quiet)
+
+
+# -------------------------------------------------------------------------------------------------------------- dogs
+
+
+@pytest.fixture
+def dogs(tmp_path: Path) -> Path:
+    for folder in ("n02085620-Chihuahua", "n02110958-pug"):
+        for i in range(3):
+            save(tmp_path / "dogs" / "Images" / folder / f"{folder[:9]}_{i}.jpg", np.full((8, 8, 3), 40 * i, np.uint8))
+    return tmp_path / "dogs"
+
+
+def test_stanford_dogs_drop_the_wordnet_number_from_the_class(dogs, tmp_path):
+    said: list[str] = []
+    manifest = layouts.read(dogs, Data(), said.append)
+    assert "layout 'stanford_dogs'" in said[0]
+    assert manifest.target("breed").classes == ("Chihuahua", "pug")
+    assert manifest.row_ids[0] == "n02085620-Chihuahua/n02085620_0.jpg"
+    agree(dogs, tmp_path / "again", "stanford_dogs", Data())
+
+
+def test_stanford_dogs_take_over_the_official_lists(dogs, tmp_path):
+    manifest = layouts.read(dogs, Data(), quiet).with_column("split", ["train", "train", "test"] * 2)
+    place = layouts.write(manifest, tmp_path / "again", "stanford_dogs", quiet)
+    again = layouts.read(place, Data(), quiet)
+    same(manifest.with_column("split", manifest.split.tolist()), again)
+    assert again.split.tolist() == ["train", "train", "test"] * 2
+    save(place / "Images" / "n02110958-pug" / "n02110958_9.jpg", np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(DataError, match=r"1 pictures stand in neither of the official lists: n02110958-pug/n02110958_9\.jpg"):
+        layouts.read(place, Data(), quiet)
+    other = manifest.with_column("breed", ["pug"] * 5 + ["Chihuahua"])
+    with pytest.raises(UserError, match="cannot be held by this layout"):
+        layouts.write(other, tmp_path / "x", "stanford_dogs", quiet)
