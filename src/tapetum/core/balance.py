@@ -27,6 +27,7 @@ def split(table: np.ndarray, shares: np.ndarray, rng: np.random.Generator) -> np
     parcel = _Parcel(table[first].astype(np.float64), times, shares)
     parcel.deal()
     parcel.place_rarest_first(rng)
+    parcel.fill_empty()
     parcel.compare_shares()
     parcel.improve(rng)
     parcel.even_out(rng)
@@ -85,6 +86,14 @@ class _Parcel:
             remaining = remaining - left[having] @ self.counts[having]
             remaining[rarest] = 0
             left[having] = 0
+
+    def fill_empty(self) -> None:
+        """Give a part that got nothing the smallest thing of the part that holds most things."""
+        for part in np.flatnonzero(self.held.sum(axis=0) == 0):
+            giver = int(self.held.sum(axis=0).argmax())
+            kind = int(np.where(self.held[:, giver] > 0, self.counts[:, 0], np.inf).argmin())
+            self.add(kind, giver, -1)
+            self.add(kind, int(part))
 
     def compare_shares(self) -> None:
         """From now on measure how far a column is from its share of the part's own size, not of the size the part should have."""
