@@ -47,3 +47,22 @@ VIEWS = {  # test-time views; the first draw is 0 where it is the plain picture,
     "random": Choice("tapetum.data.images.views:random", n=10, scale=(1.0, 1.25)),
     "scales": Choice("tapetum.data.images.views:scales", factors=(1.0, 0.875, 1.125), multiple=32),
 }
+
+MIXES = {  # numbers = "linear" says that a mixture of two pictures has the weighted mean of their numbers
+    "mixup": Choice("tapetum.data.images.mixing:mixup", alpha=0.4, probability=1.0, until=0.9, numbers="refuse"),
+    "cutmix": Choice("tapetum.data.images.mixing:cutmix", alpha=1.0, probability=1.0, until=0.9, numbers="refuse"),
+    "fmix": Choice("tapetum.data.images.mixing:fmix", alpha=1.0, decay=3.0, soft=0.0, probability=0.5, until=0.9, numbers="refuse"),
+    "half_cutmix": Choice(
+        "tapetum.data.images.mixing:half_cutmix", target=None, classes=(), rarest=1, probability=1.0, until=0.9, numbers="refuse"
+    ),
+    "line_out": Choice("tapetum.data.images.mixing:lines", bands=(), of=0, count=1, fill=0.0, probability=0.5, until=1.0),
+    "line_mix": Choice("tapetum.data.images.mixing:lines", bands=(), of=0, count=1, probability=0.5, until=0.9, numbers="refuse"),
+}
+
+SAMPLERS = {  # target = None: the only one
+    "shuffle": Choice("tapetum.data.images.sampling:shuffle"),
+    "balanced": Choice("tapetum.data.images.sampling:balanced", target=None, length=1.0),
+    "weights": Choice("tapetum.data.images.sampling:weights", length=1.0),
+    "oversample": Choice("tapetum.data.images.sampling:oversample", target=None, factors=None),
+    "subset": Choice("tapetum.data.images.sampling:subset", target=None, cut=None, repeat=None, part=0, whole=False),
+}
