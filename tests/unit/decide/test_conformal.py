@@ -1,0 +1,138 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import entropy as scipy_entropy
+
+from simulated_predictions import dense_of, multi, names, rows_of, single
+from tapetum.core import files
+from tapetum.core.errors import UserError
+from tapetum.core.targets import Target
+from tapetum.decide.conformal import ALL, Abstain, Conformal, conformal_quantile, crossfit_sets, entropy, one_of_each, review_list
+
+
+@pytest.mark.parametrize("method", ["lac", "aps"])
+@pytest.mark.parametrize("alpha", [0.05, 0.2])
+def test_sets_hold_the_truth_as_often_as_stated(method, alpha):
+    """Of miscalibrated predictions too: that is what they are for."""
+    dense, rows = single(n=8000, temperature=2.5)
+    rows = dataclasses.replace(rows, groups=dense.row_ids)
+    found = crossfit_sets(Conformal(method, alpha), dense, rows)
+    coverage = found.report["coverage"]
+    assert coverage["value"] == pytest.approx(1 - alpha, abs=0.015)
+    assert coverage["low"] < 1 - alpha < coverage["high"] or method == "aps"
+    assert coverage["method"] == "Wilson"
+    assert 1 <= found.report["size"] <= 4
+    assert files.to_json([found.final, found.report])
+
+
+def test_lac_sets_are_smaller_and_aps_sets_never_empty():
+    dense, rows = single(n=6000, temperature=0.5, spread=3)
+    lac, aps = (crossfit_sets(Conformal(m, 0.1), dense, rows).report for m in ("lac", "aps"))
+    assert lac["size"] <= aps["size"]
+    assert aps["empty"] == 0
+
+
+def test_class_conditional_sets_cover_the_rare_class_too():
+    dense, rows = single(n=20_000, spread=1.0, shift=(0, 0, 0, -2.5))
+    dense = dense.with_p(dense.p**0.6 * [1, 1, 1, 0.3] / (dense.p**0.6 * [1, 1, 1, 0.3]).sum(1, keepdims=True))
+    rare = dense.target.classes[3]
+    marginal = crossfit_sets(Conformal("lac", 0.1), dense, rows).report["classes"][rare]["coverage"]
+    own = crossfit_sets(Conformal("lac", 0.1, by_class=True), dense, rows).report["classes"][rare]["coverage"]
+    assert marginal < 0.8
+    assert own == pytest.approx(0.9, abs=0.04)
+
+
+@given(n=st.integers(1, 60), alpha=st.floats(0.02, 0.6))
+@settings(max_examples=100, deadline=None)
+def test_the_quantile_is_that_of_the_paper(n, alpha):
+    scores = np.random.default_rng(n).random(n)
+    found, place = conformal_quantile(scores, alpha), int(np.ceil((n + 1) * (1 - alpha) - 1e-9))
+    assert found == (ALL if place > n else np.sort(scores)[place - 1])
+
+
+def test_too_few_rows_give_every_class():
+    dense, rows = single(n=5)
+    how = Conformal("lac", 0.1)
+    assert how.sets(dense, how.fit(dense, rows)).all()
+
+
+def test_aps_by_hand():
+    target = Target("k", "single", names(3))
+    dense = dense_of(target, [[0.5, 0.3, 0.2]], np.eye(3)[[0]])
+    assert Conformal("aps").sets(dense, {"bounds": [0.79] * 3}).tolist() == [[True, False, False]]
+    assert Conformal("aps").sets(dense, {"bounds": [0.8] * 3}).tolist() == [[True, True, False]]
+    assert Conformal("lac").sets(dense, {"bounds": [0.75] * 3}).tolist() == [[True, True, False]]
+    gone = dataclasses.replace(dense, status=np.array(["missing"], dtype=object))
+    assert not Conformal("aps").sets(gone, {"bounds": [2.0] * 3}).any()
+
+
+def test_one_row_of_each_group_whatever_their_order():
+    dense, rows = single(n=40)
+    rows = rows_of(40, 7)
+    picked = one_of_each(np.arange(40), dense.row_ids, rows.groups)
+    assert sorted(rows.groups[picked]) == sorted(set(rows.groups))
+    order = np.random.default_rng(0).permutation(40)
+    again = one_of_each(np.arange(40), dense.row_ids[order], rows.groups[order])
+    assert set(dense.row_ids[order][again]) == set(dense.row_ids[picked])
+    assert Conformal(one_per_group=True).fit(dense, rows)["n"] == [7] * 4
+
+
+def test_abstention_keeps_the_risk_on_fresh_rows():
+    step, kept = Abstain(risk=0.1), []
+    for seed in range(20):
+        dense, rows = single(n=600, temperature=1.5, seed=seed)
+        rows = dataclasses.replace(rows, groups=dense.row_ids)
+        fitted = step.fit(dense, rows)
+        fresh, _ = single(n=5000, temperature=1.5, seed=1000 + seed)
+        given = step.answers(fresh, fitted)
+        assert fitted["risk"] <= fitted["bound"] <= 0.1
+        kept.append((fresh.p[given].argmax(1) != fresh.y[given].argmax(1)).mean() <= 0.1)
+        assert given.mean() > 0.1
+    assert np.mean(kept) >= 0.9  # stated confidence 0.95
+
+
+def test_a_risk_that_cannot_be_kept_gives_no_answer():
+    dense, rows = single(n=100)
+    wrong = dense.with_p(np.roll(dense.y, 1, axis=1))
+    step = Abstain(0.05)
+    fitted = step.fit(wrong, rows)
+    assert fitted["threshold"] == ALL
+    assert not step.answers(wrong, fitted).any()
+
+
+def test_doubtful_rows_come_first():
+    dense, _ = single(n=200)
+    table = review_list(dense, most=10)
+    assert table["row_id"].to_list() == dense.row_ids[np.argsort(-scipy_entropy(dense.p.astype(float), axis=1))[:10]].tolist()
+    assert table["rank"].to_list() == list(range(1, 11))
+    ranked = np.sort(dense.p, axis=1)
+    by_margin = review_list(dense, by="margin", most=5)["row_id"].to_list()
+    assert by_margin == dense.row_ids[np.argsort(ranked[:, -1] - ranked[:, -2])[:5]].tolist()
+
+
+def test_disagreement_is_what_members_do_not_know_alike():
+    target = Target("k", "single", names(2))
+    y = np.eye(2)[[0, 0, 0]]
+    a = dense_of(target, [[0.5, 0.5], [0.99, 0.01], [0.9, 0.1]], y)
+    b = dense_of(target, [[0.5, 0.5], [0.01, 0.99], [0.9, 0.1]], y)
+    table = review_list(a, {"a": a, "b": b}, by="disagreement")
+    assert table["row_id"][0] == "r1"
+    assert table["doubt"][1] == pytest.approx(0, abs=1e-6)
+    with pytest.raises(UserError, match="two or more"):
+        review_list(a, by="disagreement")
+
+
+def test_labels_can_be_reviewed_but_not_put_in_sets():
+    dense, rows = multi(n=50)
+    assert len(review_list(dense, by="margin", most=7)) == 7
+    bits = -(dense.p * np.log(dense.p) + (1 - dense.p) * np.log(1 - dense.p)).sum(1)
+    assert entropy(dense.target, dense.p) == pytest.approx(bits, rel=1e-3)
+    with pytest.raises(UserError, match="single or ordinal"):
+        Conformal().fit(dense, rows)
+    with pytest.raises(UserError, match="Did you mean 'entropy'"):
+        review_list(dense, by="entropi")
+    with pytest.raises(UserError, match="between 0 and 1"):
+        Conformal(alpha=5)
