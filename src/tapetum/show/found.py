@@ -1,0 +1,157 @@
+"""What a run folder holds, read once: every file may be absent, and a report then leaves out what would need it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tapetum.core import files
+from tapetum.core.config import Input
+from tapetum.core.errors import DataError
+from tapetum.core.runs import Run
+from tapetum.core.tables import FINAL, Dense, Manifest, Predictions
+from tapetum.core.targets import Target
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """The files of a run in memory; None or empty where a file is absent.
+
+    Args:
+        run: the folder.
+        manifest: rows, targets, groups and folds.
+        final: ``oof.parquet``: the final answer on held-out rows.
+        answers: ``answers.parquet``: decisions that thresholds or context made, one 0/1 list a (row_id, target).
+        members: member → fold → its own held-out predictions.
+        history: member → fold → a row an epoch.
+        schedule: member → fold → planned rate by step.
+        metrics, decisions, plan, environment, record: the JSON files (record is ``run.json``).
+        audit: a row a picture file, with its status.
+        origin: recipe key, value and where it came from.
+        saliency: the list of ``saliency/saliency.json``.
+    """
+
+    run: Run
+    manifest: Manifest | None
+    final: Predictions | None
+    answers: pl.DataFrame | None
+    members: dict[str, dict[int, Predictions]]
+    history: dict[str, dict[int, pl.DataFrame]]
+    schedule: dict[str, dict[int, pl.DataFrame]]
+    metrics: dict[str, Any]
+    decisions: dict[str, Any]
+    plan: dict[str, Any]
+    environment: dict[str, Any]
+    record: dict[str, Any]
+    audit: pl.DataFrame | None
+    origin: list[dict[str, Any]]
+    saliency: list[dict[str, Any]]
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """The scored targets that the final answer covers (without it: the manifest's)."""
+        if self.final is not None:
+            seen = set(self.final.frame["target"].unique().to_list())
+            return tuple(t for t in self.final.targets if t.name in seen)
+        return tuple(t for t in self.manifest.targets if t.scored) if self.manifest is not None else ()
+
+    def groups(self, row_ids: np.ndarray) -> np.ndarray:
+        """Return the group of each row (N,) of strings; the row itself where the manifest does not tell."""
+        if self.manifest is None:
+            return row_ids.astype(str)
+        known = dict(zip(self.manifest.row_ids, self.manifest.groups, strict=True))
+        return np.array([str(known.get(row, row)) for row in row_ids], dtype=object)
+
+    def held_out(self, target: Target) -> Dense | None:
+        """Return the final answer to a target with its decisions, rows in the table's order; None where there is none."""
+        if self.final is None:
+            return None
+        dense = self.final.dense(target.name)
+        if self.answers is None or target.kind == "regression":
+            return dense
+        own = self.answers.filter(pl.col("target") == target.name).select("row_id", "answer")
+        rows = pl.DataFrame({"row_id": pl.Series(dense.row_ids.tolist(), dtype=pl.String)})
+        cells = rows.join(own, on="row_id", how="left", maintain_order="left")["answer"].to_list()
+        if not any(cell is not None for cell in cells):
+            return dense
+        answer = np.array([np.full(target.width, np.nan) if cell is None else cell for cell in cells], dtype=np.float32)
+        return dataclasses.replace(dense, answer=answer)
+
+    def of_member(self, member: str, fold: int, target: str) -> Dense | None:
+        """Return one fold's own held-out answers of a member: views reduced where they are, the last checkpoint."""
+        table = self.members.get(member, {}).get(fold)
+        if table is None or target not in table.frame["target"].to_list():
+            return None
+        draws = table.frame["draw"].unique().to_list()
+        checkpoints = table.frame["checkpoint"].unique(maintain_order=True).to_list()
+        table = table.select(draw=-1 if -1 in draws else 0, checkpoint=FINAL if FINAL in checkpoints else checkpoints[-1])
+        try:
+            return table.dense(target, table.members[0])
+        except DataError:  # several sources of one answer: none is the plain one
+            return None
+
+    def input(self) -> Input:
+        """Return how the files of a row become one picture; the defaults where the run has no recipe."""
+        return self.run.recipe().input if self.run.recipe_file.exists() else Input()
+
+
+def look(folder: Path | str, data: Path | str | None = None) -> Found:
+    """Read a run folder.
+
+    Args:
+        folder: the run.
+        data: where the pictures are now, if they moved.
+
+    Raises:
+        DataError: the folder holds neither a manifest nor predictions, or a file in it is broken.
+    """
+    run = Run(Path(folder))
+    if not (run.manifest_file.exists() or run.file("oof.parquet").exists()):
+        raise DataError(
+            f"{folder} is not a run (it has neither manifest.parquet nor oof.parquet)", fix="make one with: tapetum fit DATA -o RUN"
+        )
+    members = sorted(p.name for p in (run.root / "members").glob("*") if p.is_dir())
+
+    def by_fold(file: str, read: Any) -> dict[str, dict[int, Any]]:
+        found = {m: {fold: read(path) for fold, path in run.folds_of(m, file).items()} for m in members}
+        return {m: folds for m, folds in found.items() if folds}
+
+    return Found(
+        run,
+        run.manifest(data) if run.manifest_file.exists() else None,
+        _if_there(run.file("oof.parquet"), Predictions.read),
+        _if_there(run.file("answers.parquet"), _table),
+        by_fold("oof.parquet", Predictions.read),
+        by_fold("history.csv", _csv),
+        by_fold("schedule.csv", _csv),
+        _if_there(run.file("metrics.json"), files.read_json) or {},
+        _if_there(run.file("decisions.json"), files.read_json) or {},
+        run.plan(),
+        _if_there(run.file("environment.json"), files.read_json) or {},
+        _if_there(run.file("run.json"), files.read_json) or {},
+        _if_there(run.file("audit.parquet"), _table),
+        _if_there(run.file("origin.json"), files.read_json) or [],
+        _if_there(run.root / "saliency" / "saliency.json", files.read_json) or [],
+    )
+
+
+def _if_there(path: Path, read: Any) -> Any:
+    return read(path) if path.exists() else None
+
+
+def _table(path: Path) -> pl.DataFrame:
+    return files.read_parquet(path)[0]
+
+
+def _csv(path: Path) -> pl.DataFrame:
+    """Read a table whose columns may begin with whole numbers and go on with fractions; an empty file is an empty table."""
+    try:
+        return pl.read_csv(path, infer_schema_length=None)
+    except pl.exceptions.NoDataError:
+        return pl.DataFrame()
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{path} is not a table ({str(error).splitlines()[0]})", fix="remove it and run the command again") from None

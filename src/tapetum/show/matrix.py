@@ -1,0 +1,86 @@
+"""Confusion matrices: a table with numbers, a map without, and the order that sets alike classes side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from markupsafe import Markup
+
+from tapetum.show.figures import rounded
+
+
+def confusion_table(counts: np.ndarray, names: Sequence[str], order: Sequence[int] | None = None) -> Markup:
+    """Draw a confusion matrix as a table: rows are the truth, columns the answer, colour the share of the row.
+
+    Args:
+        counts: (K, K), true class by answered class.
+        names: K class names.
+        order: how classes are arranged; None as they come.
+    """
+    order = list(range(len(names))) if order is None else list(order)
+    totals = counts.sum(axis=1)
+    heads = Markup("").join(Markup('<th scope="col"><span>{}</span></th>').format(names[j]) for j in order)
+    body = []
+    for i in order:
+        cells = Markup("").join(_count_cell(counts[i, j], totals[i], i == j, names[i], names[j]) for j in order)
+        body.append(
+            Markup('<tr><th scope="row" title="{0}">{0}</th>{1}<td class="sum">{2}</td></tr>').format(names[i], cells, _amount(totals[i]))
+        )
+    sums = Markup("").join(Markup('<td class="sum">{}</td>').format(_amount(counts[:, j].sum())) for j in order)
+    size = "roomy" if len(order) <= 8 else "tight" if len(order) > 16 else "normal"
+    return Markup(
+        '<div class="scroll"><table class="confusion {}"><thead><tr><th class="corner"><span>truth ↓ &nbsp; answer →</span></th>{}'
+        '<th scope="col" class="sum"><span>all</span></th></tr></thead><tbody>{}<tr class="sum"><th scope="row">all</th>{}'
+        '<td class="sum">{}</td></tr></tbody></table></div>'
+    ).format(size, heads, Markup("").join(body), sums, _amount(counts.sum()))
+
+
+def confusion_map(counts: np.ndarray, names: Sequence[str], order: Sequence[int]) -> Markup:
+    """Draw a confusion matrix too large for words: one square a cell that is not empty; names show on pointing."""
+    k = len(names)
+    totals = np.maximum(counts.sum(axis=1), 1e-12)
+    squares = []
+    for row, i in enumerate(order):
+        for column, j in enumerate(order):
+            if counts[i, j] > 0:
+                kind = "right" if i == j else "wrong"
+                shade = max(round(float(counts[i, j] / totals[i]), 2), 0.15)
+                squares.append(
+                    Markup('<rect x="{}" y="{}" width="1" height="1" class="{}" opacity="{}"><title>{}</title></rect>').format(
+                        column, row, kind, shade, f"{names[i]} answered {names[j]}: {_amount(counts[i, j])}"
+                    )
+                )
+    return Markup('<svg class="map" viewBox="0 0 {0} {0}" role="img" aria-label="confusion matrix">{1}</svg>').format(
+        k, Markup("").join(squares)
+    )
+
+
+def similar_order(counts: np.ndarray) -> list[int]:
+    """Return an order of classes in which those that are taken for one another stand side by side (optimal leaf order)."""
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import squareform
+
+    k = len(counts)
+    if k < 4:
+        return list(range(k))
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1e-12)
+    alike = (shares + shares.T) / 2
+    apart = 1.0 / (1.0 + 20.0 * alike)
+    np.fill_diagonal(apart, 0.0)
+    order = [int(i) for i in leaves_list(linkage(squareform(apart, checks=False), "average", optimal_ordering=True))]
+    return order if order[0] <= order[-1] else order[::-1]
+
+
+def _count_cell(value: float, total: float, right: bool, truth: str, answer: str) -> Markup:
+    if value <= 0:
+        return Markup('<td class="d"></td>') if right else Markup("<td></td>")
+    share = value / total
+    words = f"{truth} answered {answer}: {_amount(value)} of {_amount(total)}"
+    return Markup('<td class="{}{}" style="--a:{}" title="{}">{}</td>').format(
+        "d" if right else "e", " k" if share > 0.45 else "", rounded(max(share, 0.12)), words, _amount(value)
+    )
+
+
+def _amount(value: float) -> str:
+    return f"{int(value):,}" if float(value).is_integer() else f"{value:.1f}"

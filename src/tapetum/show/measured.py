@@ -1,0 +1,110 @@
+"""What was measured: the figure that a report is about, its dots, the paired differences, and the table of all figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tapetum.core import intervals, metrics
+from tapetum.show import figures, words
+from tapetum.show.figures import Dot
+from tapetum.show.found import Found
+
+CHANCE = ("chance", "prior")
+
+
+def headline(found: Found) -> dict[str, Any] | None:
+    """Return the figure that the page is about, and its dots: final, members, probe, chance."""
+    all_of = found.metrics.get("figures") or _own_figures(found)
+    if not all_of:
+        return None
+    top = found.metrics.get("headline") or {"target": all_of[0]["target"], "metric": all_of[0]["metric"]}
+    same = [f for f in all_of if f["target"] == top["target"] and f["metric"] == top["metric"]]
+    main = next((f for f in same if f["name"] == "final" and f.get("how") == "nested"), next(iter(same), None))
+    if main is None:
+        return None
+    dots = [_dot(f, strong=f is main) for f in sorted(same, key=lambda f: _rank(f, main))]
+    better = "more is better" if words.greater_is_better(top["metric"]) else "less is better"
+    label = f"{words.metric_name(top['metric'])}, {better}; bars: 95 % intervals"
+    seen = {f.get("how", "nested") for f in same}
+    return {
+        **main,
+        "how": main.get("how", "nested"),
+        "several": len(found.targets) > 1,
+        "figure": figures.whiskers(dots, label=label),
+        "key": [(how, text) for how, text in words.HOW.items() if how in seen],
+        "sentences": [words.verdict(d) for d in _differences(found) if d["target"] == top["target"] and d["metric"] == top["metric"]],
+        "better": better,
+    }
+
+
+def differences(found: Found) -> list[dict[str, Any]]:
+    """Return the paired differences, a figure for each target and metric."""
+    out: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for entry in _differences(found):
+        out.setdefault((entry["target"], entry["metric"]), []).append(entry)
+    made = []
+    for (target, metric), every in out.items():
+        # chance is far away: on its scale, nothing else could be told apart
+        entries = [e for e in every if e["b"] not in CHANCE] or every
+        name = words.metric_name(metric)
+        dots = [Dot(f"{e['a']} − {e['b']}", e.get("value"), e.get("low"), e.get("high"), how="nested") for e in entries]
+        side = "right of 0: the first is better" if words.greater_is_better(metric) else "left of 0: the first is better"
+        figure = figures.whiskers(dots, zero=True, shares=False, signed=True, label=f"difference in {name}; {side}")
+        made.append({"target": target, "metric": name, "figure": figure})
+    return made
+
+
+def all_figures(found: Found) -> list[dict[str, Any]]:
+    """Return a table for each target: metrics down, what was measured across."""
+    out = []
+    entries = found.metrics.get("figures") or []
+    for target in dict.fromkeys(f["target"] for f in entries):
+        own = sorted((f for f in entries if f["target"] == target), key=lambda f: _rank(f, None))
+        columns = list(dict.fromkeys((f["name"], f.get("how", "nested")) for f in own))
+        metrics_seen = list(dict.fromkeys(f["metric"] for f in entries if f["target"] == target))
+        place = {(f["metric"], f["name"], f.get("how", "nested")): f for f in own}
+        lines = [{"metric": words.metric_name(m), "cells": [place.get((m, *column)) for column in columns]} for m in metrics_seen]
+        heads = [_title(name) + (", optimistic" if how == "optimistic" else "") for name, how in columns]
+        notes = list(dict.fromkeys(f"{_title(f['name'])}: {f['note']}" for f in own if f.get("note")))
+        out.append({"target": target, "columns": heads, "lines": lines, "notes": notes})
+    return out
+
+
+def _own_figures(found: Found) -> list[dict[str, Any]]:
+    """Return the default figure of each target, for a run without ``metrics.json``."""
+    out = []
+    for target in found.targets:
+        dense = found.held_out(target)
+        if dense is None or not dense.scorable.any():
+            continue
+        rows, groups = dense.where(dense.scorable), found.groups(dense.row_ids)[dense.scorable]
+        metric = metrics.default_metric(target)
+        got = intervals.interval(metric, target, rows.p, rows.y, groups, answer=rows.answer)
+        note = {"how": "given", "note": "computed from oof.parquet"}
+        out.append({"target": target.name, "name": "final", "metric": metric, **got.to_dict(), **note})
+    return out
+
+
+def _differences(found: Found) -> list[dict[str, Any]]:
+    return list(found.metrics.get("differences") or [])
+
+
+def _dot(figure: Mapping[str, Any], strong: bool) -> Dot:
+    how = str(figure.get("how", "nested"))
+    note = str(figure.get("note") or "")
+    n = f"n {words.count(figure['n'])}" if figure.get("n") is not None else ""
+    parts = [how if how in ("nested", "optimistic") else "", n, note]
+    small = " · ".join(p for p in parts if p)
+    return Dot(_title(figure["name"]), figure.get("value"), figure.get("low"), figure.get("high"), how, small, strong)
+
+
+def _title(name: str) -> str:
+    return {"final": "Final answer", "probe": "Probe", "chance": "Chance", "main": "Fine-tuned (main)"}.get(name, name)
+
+
+def _rank(figure: Mapping[str, Any], main: Mapping[str, Any] | None) -> tuple[int, int]:
+    """Sort key: the main figure, final in other ways, members, the probe, chance."""
+    name = str(figure["name"])
+    place = 0 if name == "final" else 3 if name in CHANCE else 2 if name == "probe" else 1
+    return (place, 0 if figure is main or figure.get("how") == "nested" else 1)

@@ -1,0 +1,184 @@
+"""The sections about one target: what was taken for what, each class, whether probabilities hold, and the worst errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tapetum.core import intervals, metrics
+from tapetum.core.tables import Dense
+from tapetum.core.targets import Target, decode
+from tapetum.show import figures, matrix, words
+from tapetum.show.pictures import Thumbnails
+
+MOST_CELLS = 40  # classes up to which a confusion matrix is a table with numbers
+WORST = 18
+PAIRS = 10
+BINS = 10
+PER_CLASS = ("precision", "recall", "f1", "average_precision", "roc_auc")
+
+
+def confusion(dense: Dense) -> dict[str, Any] | None:
+    """Return the confusion matrix of a single or ordinal target, and the pairs most often taken for one another."""
+    target = dense.target
+    rows = dense.where(dense.scorable)
+    if target.kind not in ("single", "ordinal") or not len(rows.row_ids):
+        return None
+    counts = metrics.confusion(rows.y.argmax(1), answered(rows).argmax(1), len(target.classes))
+    k = len(target.classes)
+    similar = target.kind == "single" and k > 8
+    order = matrix.similar_order(counts) if similar else list(range(k))
+    draw = matrix.confusion_table if k <= MOST_CELLS else matrix.confusion_map
+    wrong = [(counts[i, j], i, j) for i in range(k) for j in range(k) if i != j and counts[i, j] > 0]
+    pairs = [
+        {"truth": target.classes[i], "answer": target.classes[j], "count": int(n), "of": int(counts[i].sum())}
+        for n, i, j in sorted(wrong, key=lambda item: (-item[0], item[1], item[2]))[:PAIRS]
+    ]
+    return {"figure": draw(counts, target.classes, order), "similar": similar, "pairs": pairs if k > 3 else [], "large": k > MOST_CELLS}
+
+
+def outcomes(dense: Dense) -> list[dict[str, Any]]:
+    """Return found, missed and wrongly given labels of each class of a multi target, as one bar each."""
+    rows = dense.where(dense.scorable)
+    if dense.target.kind != "multi" or not len(rows.row_ids):
+        return []
+    truth, answer = rows.y > 0.5, answered(rows) > 0.5
+    parts = [np.sum(truth & answer, 0), np.sum(truth & ~answer, 0), np.sum(~truth & answer, 0)]
+    most = float(np.max(sum(parts), initial=1))
+    out = []
+    for k, name in enumerate(dense.target.classes):
+        found, missed, added = (int(part[k]) for part in parts)
+        bar = figures.stacked([("found", found), ("missed", missed), ("added", added)], most)
+        out.append({"class": name, "found": found, "missed": missed, "added": added, "bar": bar})
+    return out
+
+
+def reliability(dense: Dense, groups: np.ndarray) -> dict[str, Any] | None:
+    """Return the reliability figure: stated probability against what came true, in bins of equal width.
+
+    Single and ordinal targets count the answered class, multi targets every class; Wilson intervals stand only where every row is
+    its own group. ``error`` is the expected calibration error over these bins.
+    """
+    keep = dense.scorable
+    rows = dense.where(keep)
+    if dense.target.kind == "regression" or not len(rows.row_ids):
+        return None
+    if dense.target.kind == "multi":
+        stated, true = rows.p.ravel().astype(np.float64), rows.y.ravel() > 0.5
+    else:
+        top = rows.p.argmax(1)
+        stated, true = rows.p.max(1).astype(np.float64), rows.y.argmax(1) == top
+    place = np.minimum((stated * BINS).astype(int), BINS - 1)
+    n = np.bincount(place, minlength=BINS)
+    full = n > 0
+    mean = np.bincount(place, stated, minlength=BINS)[full] / n[full]
+    seen = np.bincount(place, true.astype(np.float64), minlength=BINS)[full] / n[full]
+    alone = len(np.unique(groups[keep].astype(str))) == len(rows.row_ids) and dense.target.kind != "multi"
+    ends = np.array([intervals.wilson(round(s * m), int(m)) for s, m in zip(seen, n[full], strict=True)]) if alone else None
+    figure = figures.reliability(mean, seen, n[full], *([ends[:, 0], ends[:, 1]] if ends is not None else []))
+    error = float(np.sum(n[full] * np.abs(mean - seen)) / n.sum())
+    lean = float(np.sum(n[full] * (mean - seen)) / n.sum())
+    return {"figure": figure, "error": error, "lean": lean, "alone": alone, "stated": float(stated.mean()), "true": float(true.mean())}
+
+
+def numbers(dense: Dense) -> dict[str, Any] | None:
+    """Return answers against truths of a regression, with the residuals' mean and deviation."""
+    rows = dense.where(dense.scorable)
+    if dense.target.kind != "regression" or not len(rows.row_ids):
+        return None
+    truth, answer = rows.y[:, 0].astype(np.float64), rows.p[:, 0].astype(np.float64)
+    return {"figure": figures.scatter(truth, answer), "lean": float((answer - truth).mean()), "spread": float((answer - truth).std())}
+
+
+def worst(dense: Dense, thumbnails: Thumbnails, most: int = WORST) -> dict[str, Any] | None:
+    """Return the wrong answers that were given most surely, with their pictures.
+
+    Single and ordinal: the largest gap between the answered class and the true one. Multi: the largest sum of |p − y| over classes
+    among rows with a wrong label. Regression: the largest error.
+    """
+    rows = dense.where(dense.scorable)
+    if not len(rows.row_ids):
+        return None
+    target = dense.target
+    answer = answered(rows)
+    if target.kind == "regression":
+        badness, wrong = np.abs(rows.p[:, 0] - rows.y[:, 0]), np.ones(len(rows.row_ids), dtype=bool)
+    elif target.kind == "multi":
+        badness, wrong = np.abs(rows.p - rows.y).sum(1), ((answer > 0.5) != (rows.y > 0.5)).any(1)
+    else:
+        true, given = rows.y.argmax(1), answer.argmax(1)
+        place = np.arange(len(true))
+        badness, wrong = rows.p[place, given] - rows.p[place, true], given != true
+    order = np.argsort(-np.where(wrong, badness, -np.inf), kind="stable")[: min(most, int(wrong.sum()))]
+    cards = [_card(rows, int(i), answer, thumbnails) for i in order]
+    return {"cards": cards, "wrong": int(wrong.sum()), "of": len(rows.row_ids), "numbers": target.kind == "regression"}
+
+
+def classes(dense: Dense, groups: np.ndarray) -> dict[str, Any] | None:
+    """Return each class's rows, answers and scores with their intervals; None for a regression.
+
+    Intervals are clustered by group; where every row is its own group, recall and precision are plain shares and get Wilson's, which
+    stays honest for a class without an error.
+    """
+    keep = dense.scorable
+    rows = dense.where(keep)
+    alone = len(np.unique(groups[keep].astype(str))) == len(rows.row_ids)
+    found = intervals.per_class_intervals(dense.target, rows.p, rows.y, groups[keep], answer=rows.answer)
+    if not found or not len(rows.row_ids):
+        return None
+    names = [name for name in PER_CLASS if name in found[0]]
+    lines = []
+    for line in found:
+        if alone:
+            line.update(_wilson(line, "recall", line["n"]) | _wilson(line, "precision", line["predicted"]))
+        drawn = [{"value": line[name], "figure": _cell(line, name)} for name in names]
+        lines.append({"class": line["class"], "n": line["n"], "answered": line["predicted"], "cells": drawn})
+    return {"names": names, "lines": lines, "alone": alone}
+
+
+def answered(dense: Dense) -> np.ndarray:
+    """Return the decisions (N, K) of 0 and 1: those that were made, else the largest p, or p ≥ ½ for multi."""
+    if dense.answer is not None and not np.isnan(dense.answer).any():
+        return dense.answer
+    if dense.target.kind == "multi":
+        return (dense.p >= 0.5).astype(np.float32)
+    if dense.target.kind == "regression":
+        return dense.p
+    return np.eye(dense.target.width, dtype=np.float32)[dense.p.argmax(1)]
+
+
+def _cell(line: dict[str, Any], name: str) -> Any:
+    """Return a track with whiskers for a score that has an interval, else the number alone."""
+    if f"{name}_low" not in line:
+        return words.number(line[name], 2)
+    return figures.whisker_cell(line[name], line[f"{name}_low"], line[f"{name}_high"])
+
+
+def _wilson(line: dict[str, Any], name: str, n: int) -> dict[str, float | None]:
+    low, high = intervals.wilson(round(line[name] * n), n) if n and line[name] is not None else (None, None)
+    return {f"{name}_low": low, f"{name}_high": high}
+
+
+def _card(rows: Dense, i: int, answer: np.ndarray, thumbnails: Thumbnails) -> dict[str, Any]:
+    target = rows.target
+    picture, reason = thumbnails(str(rows.row_ids[i]))
+    card = {"row_id": str(rows.row_ids[i]), "fold": int(rows.fold[i]), "picture": picture, "reason": reason}
+    if target.kind == "regression":
+        return card | {"truth": words.number(rows.y[i, 0]), "answer": words.number(rows.p[i, 0]), "stated": "", "true": ""}
+    if target.kind == "multi":
+        return card | _labels(target, rows, i, answer)
+    true, given = int(rows.y[i].argmax()), int(answer[i].argmax())
+    return card | {
+        "truth": target.classes[true],
+        "answer": target.classes[given],
+        "stated": words.percent(float(rows.p[i, given])),
+        "true": words.percent(float(rows.p[i, true])),
+    }
+
+
+def _labels(target: Target, rows: Dense, i: int, answer: np.ndarray) -> dict[str, str]:
+    def said(row: np.ndarray) -> str:
+        return ", ".join(decode(target, row[None])[0]) or "none"
+
+    return {"truth": said(rows.y[i]), "answer": said(answer[i]), "stated": "", "true": ""}

@@ -1,0 +1,154 @@
+"""Numbers and findings in words: how a figure, an interval, a difference or a span of time is written in a report."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from markupsafe import Markup, escape
+
+from tapetum.core.errors import listed
+
+METRIC_NAMES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "micro_f1": "micro F1",
+    "weighted_f1": "weighted F1",
+    "kappa": "Cohen’s kappa",
+    "quadratic_kappa": "quadratic kappa",
+    "log_loss": "log loss",
+    "brier": "Brier score",
+    "ordinal_mae": "mean absolute error in classes",
+    "mae": "mean absolute error",
+    "rmse": "root mean square error",
+    "r2": "R²",
+    "average_precision": "average precision",
+    "roc_auc": "area under ROC",
+    "exact_match": "exact match",
+    "f1": "F1",
+}
+HOW = {
+    "nested": "on rows whose choices were made without them",
+    "optimistic": "choices were made on these same rows",
+    "baseline": "what simple means reach",
+    "given": "taken as given",
+}
+LESS_IS_BETTER = frozenset({"log_loss", "brier", "ordinal_mae", "mae", "rmse"})
+MINUS = "−"
+
+
+def metric_name(metric: str) -> str:
+    """Return a metric as readers name it."""
+    return METRIC_NAMES.get(metric, metric.replace("_", " "))
+
+
+def greater_is_better(metric: str) -> bool:
+    """Return the direction of a metric; ``core.metrics`` is asked for one that this page does not know."""
+    if metric in METRIC_NAMES:
+        return metric not in LESS_IS_BETTER
+    from tapetum.core.metrics import METRICS
+
+    return METRICS[metric].greater_is_better if metric in METRICS else True
+
+
+def number(value: Any, digits: int = 3, *, sign: bool = False) -> str:
+    """Return a number for reading: ``digits`` decimals below 10, fewer above, a true minus; an en dash for no value."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "–"
+    value = float(value)
+    digits = digits if abs(value) < 10 else max(digits - 1 - int(math.log10(abs(value))), 0)
+    text = f"{value:+,.{digits}f}" if sign else f"{value:,.{digits}f}"
+    text = text.lstrip("-+") if float(text.replace(",", "")) == 0 else text
+    return text.replace("-", MINUS)
+
+
+def count(value: Any) -> str:
+    """Return a whole number with thousands set apart."""
+    return "–" if value is None else f"{int(value):,}"
+
+
+def interval(low: Any, high: Any, digits: int = 3, *, sign: bool = False) -> str:
+    """Return ``0.871 to 0.944``, or nothing where an end is unknown."""
+    if low is None or high is None:
+        return ""
+    return f"{number(low, digits, sign=sign)} to {number(high, digits, sign=sign)}"
+
+
+def percent(share: float | None) -> str:
+    """Return a share as a percentage; ``<1 %`` and ``>99 %`` instead of a rounded 0 or 100."""
+    if share is None or not math.isfinite(share):
+        return "–"
+    if 0 < share < 0.01:
+        return "<1 %"
+    if 0.99 < share < 1:
+        return ">99 %"
+    return f"{100 * share:.0f} %"
+
+
+def plural(n: int, one: str, many: str | None = None) -> str:
+    """Return ``1 picture`` or ``2,624 pictures``."""
+    return f"{count(n)} {one if n == 1 else many or one + 's'}"
+
+
+def duration(seconds: Any) -> str:
+    """Return a span of time in the two units that matter."""
+    if seconds is None:
+        return "–"
+    seconds = float(seconds)
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def breakable(text: Any) -> Markup:
+    """Return a name, escaped, that may break over lines after ``_ - / .``."""
+    return Markup(re.sub(r"([_/.-])(?=\w)", r"\1<wbr>", str(escape(text))))
+
+
+def verdict(difference: Mapping[str, Any]) -> str:
+    """Say in one sentence which of two is better, and whether the interval leaves a doubt.
+
+    Args:
+        difference: an entry of ``metrics.json``'s differences: a, b, metric, value, low, high (a minus b).
+    """
+    a, b = _subject(str(difference["a"])), _subject(str(difference["b"]))
+    value, low, high = (difference.get(key) for key in ("value", "low", "high"))
+    name = metric_name(str(difference["metric"]))
+    if value is None:
+        return f"{_start(a)} and {b} could not be compared on {name}."
+    better = (float(value) > 0) == greater_is_better(str(difference["metric"]))
+    size = f"{number(abs(float(value)))} in {name}"
+    span = f" (95 % interval of the paired difference {interval(low, high, sign=True)})" if low is not None and high is not None else ""
+    if low is not None and high is not None and float(low) <= 0 <= float(high):
+        return f"{_start(a)} cannot be told apart from {b}: they differ by {size}{span}."
+    return f"{_start(a)} is {'better' if better else 'worse'} than {b} by {size}{span}."
+
+
+def plain(value: Any) -> str:
+    """Return any JSON value on one line, for a table's cell."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}".replace("-", MINUS)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} = {plain(v)}" for key, v in value.items()) or "–"
+    if isinstance(value, (list, tuple)):
+        return listed([plain(v) for v in value], 30) or "–"
+    return str(value)
+
+
+def _start(text: str) -> str:
+    """Return ``text`` as a sentence begins; a member's name keeps its letters."""
+    return text[:1].upper() + text[1:] if text.startswith(("the ", "chance")) else text
+
+
+def _subject(name: str) -> str:
+    return {"final": "the final answer", "probe": "the probe", "chance": "chance"}.get(name, name)
