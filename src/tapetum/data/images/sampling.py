@@ -17,7 +17,7 @@ from tapetum.core import draws
 from tapetum.core.choices import pick
 from tapetum.core.config import Spec
 from tapetum.core.errors import DataError, UserError, listed, nearest
-from tapetum.core.targets import Target, border_classes
+from tapetum.core.targets import Target, answer_classes
 from tapetum.data.choices import SAMPLERS
 
 
@@ -139,7 +139,7 @@ def balanced(
     known = classes >= 0
     size = np.bincount(classes[known], minlength=1)
     expected = np.zeros(training.rows)
-    expected[known] = length * known.sum() / (size > 0).sum() / size[classes[known]]
+    expected[known] = length * known.sum() / max((size > 0).sum(), 1) / size[classes[known]]
     return systematic(expected, rng, classes)
 
 
@@ -154,7 +154,8 @@ def weights(training: Training, rng: np.random.Generator, fixed: np.random.Gener
     """
     if training.weight is None:
         raise UserError("sample 'weights' without weights", need="a weight for each row", fix="name the column: data.weight")
-    return systematic(length * training.rows * training.weight / training.weight.sum(), rng)
+    expected = length * training.rows * training.weight / training.weight.sum()
+    return systematic(expected, rng, np.unique(training.weight, return_inverse=True)[1])
 
 
 def oversample(
@@ -176,7 +177,7 @@ def oversample(
     """
     chosen = training.target(target, "sample 'oversample'")
     classes = _classes(chosen, training)
-    by_class = np.ones(len(_names(chosen)) + 2)  # and without labels, and unknown
+    by_class = np.ones(len(answer_classes(chosen)) + 2)  # and without labels, and unknown
     for name, factor in (factors or {}).items():
         by_class[_place(chosen, name, "sample 'oversample'")] = factor
     return systematic(by_class[classes], rng, classes)
@@ -310,12 +311,8 @@ def _cut(value: Any) -> tuple[int, int]:
     return int(n), int(k)
 
 
-def _names(target: Target) -> tuple[str, ...]:
-    return border_classes(target).classes if target.kind == "regression" and target.borders else target.classes
-
-
 def _place(target: Target, name: str, what: str) -> int:
-    names = _names(target)
+    names = answer_classes(target)
     if name not in names:
         raise UserError(f"{what} names class {name!r} of {target.name!r} (it has: {listed(names, 40)}).{nearest(name, names)}")
     return names.index(name)
