@@ -18,7 +18,8 @@ from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
 from tapetum.decide.steps import FIT_ROWS, Rows, fitting
 
-TINY = 1e-7  # probabilities are kept this far from 0 and 1 before a logarithm
+TINY = 1e-7  # probabilities are kept this far from 0 and 1 before a logit: float32 knows nothing nearer to 1
+LEAST = 1e-12  # and this far from 0 before a logarithm: less would let one certain mistake decide everything
 CHUNK = 65_536  # rows worked on at a time
 
 
@@ -175,7 +176,7 @@ def needs_classes(target: Target, what: str) -> Target:
 
 def scores(target: Target, p: np.ndarray) -> np.ndarray:
     """Return log-probabilities (single, ordinal) or logits (multi) (N, K)."""
-    return np.log(np.clip(p, TINY, None)) if target.is_distribution else logit(p)
+    return np.log(np.clip(p, LEAST, None)) if target.is_distribution else logit(p)
 
 
 def logit(p: np.ndarray) -> np.ndarray:

@@ -34,14 +34,16 @@ class Conformal:
         alpha: the share of truths that may lie outside.
         by_class: a bound for each class, so that rare classes are covered as often as the others (class-conditional).
         one_per_group: fit on one row of each group, drawn by its id.
+        randomise: aps only: take off a share of the class's own p, drawn by the row's id; without it sets are larger than they need be.
 
-    Source: LAC: Sadinle, Lei and Wasserman 2019; APS: Romano, Sesia and Candès 2020 (without randomisation: conservative).
+    Source: LAC: Sadinle, Lei and Wasserman 2019; APS: Romano, Sesia and Candès 2020 (here the most likely class is always in).
     """
 
     method: Literal["lac", "aps"] = "lac"
     alpha: float = 0.1
     by_class: bool = False
     one_per_group: bool = False
+    randomise: bool = True
 
     def __post_init__(self) -> None:
         if self.method not in ("lac", "aps"):
@@ -58,7 +60,7 @@ class Conformal:
         if not len(take):
             raise DataError(f"no row of {dense.target.name!r} has both an answer and a truth", need="labelled rows")
         truth = dense.y[take].argmax(axis=1)
-        own = self._scores(dense.p[take])[np.arange(len(take)), truth]
+        own = self._scores(dense.p[take], dense.row_ids[take])[np.arange(len(take)), truth]
         k = dense.target.width
         parts = [own[truth == c] for c in range(k)] if self.by_class else [own] * k
         return {"bounds": [conformal_quantile(part, self.alpha) for part in parts], "n": [len(part) for part in parts]}
@@ -66,18 +68,20 @@ class Conformal:
     def sets(self, dense: Dense, fitted: dict[str, Any]) -> np.ndarray:
         """Return which classes are in the set of each row (N, K) bool; all False where there is no answer."""
         bounds = np.asarray(fitted["bounds"])
-        out = self._scores(dense.p) <= bounds + 1e-9
+        out = self._scores(dense.p, dense.row_ids) <= bounds + 1e-6  # p are float32, and the truth's own score must pass
+        if self.method == "aps":
+            out[np.arange(len(out)), dense.p.argmax(axis=1)] = True
         out[~dense.ok] = False
         return out
 
-    def _scores(self, p: np.ndarray) -> np.ndarray:
+    def _scores(self, p: np.ndarray, row_ids: np.ndarray) -> np.ndarray:
         if self.method == "lac":
             return 1 - p.astype(np.float64)
         order = np.argsort(-p, axis=1, kind="stable")
         ranked = np.cumsum(np.take_along_axis(p, order, axis=1), axis=1, dtype=np.float64)
         out = np.empty_like(ranked)
         np.put_along_axis(out, order, ranked, axis=1)
-        return out
+        return out - luck(row_ids)[:, None] * p if self.randomise else out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,10 +259,14 @@ def conformal_quantile(scores: np.ndarray, alpha: float) -> float:
     return ALL if place > len(scores) else float(np.sort(scores)[max(place, 1) - 1])
 
 
+def luck(row_ids: np.ndarray) -> np.ndarray:
+    """Return a number from 0 to 1 for each row (N,) that depends on its id alone."""
+    return np.array([draws.key("luck", row_id) for row_id in row_ids], dtype=np.float64) / 2.0**63
+
+
 def one_of_each(take: np.ndarray, row_ids: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Return one of the rows ``take`` for each group, drawn by the rows' ids, so that order and neighbours do not matter."""
-    luck = np.array([draws.key("one-of-each", row_id) for row_id in row_ids[take]], dtype=np.int64)
-    order = take[np.argsort(luck, kind="stable")]
+    order = take[np.argsort(luck(row_ids[take]), kind="stable")]
     _, first = np.unique(groups[order].astype(str), return_index=True)
     return np.sort(order[first])
 

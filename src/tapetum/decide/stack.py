@@ -13,7 +13,7 @@ from scipy.special import expit, log_softmax, softmax
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
 from tapetum.decide.align import common
-from tapetum.decide.calibrate import logit, needs_classes, scores
+from tapetum.decide.calibrate import TINY, needs_classes, scores
 from tapetum.decide.ensemble import blend_rows, check_count
 from tapetum.decide.steps import Rows
 
@@ -90,7 +90,7 @@ def fit_stack(
 
 
 def _features(target: Target, stack: np.ndarray) -> np.ndarray:
-    z = np.moveaxis(scores(target, stack) if target.is_distribution else logit(stack), 0, 1).astype(np.float64)
+    z = np.moveaxis(scores(target, np.clip(stack, TINY, 1)), 0, 1).astype(np.float64)
     return z.reshape(len(z), -1) if target.is_distribution else z
 
 

@@ -22,7 +22,7 @@ def test_sets_hold_the_truth_as_often_as_stated(method, alpha):
     found = crossfit_sets(Conformal(method, alpha), dense, rows)
     coverage = found.report["coverage"]
     assert coverage["value"] == pytest.approx(1 - alpha, abs=0.015)
-    assert coverage["low"] < 1 - alpha < coverage["high"] or method == "aps"
+    assert coverage["low"] < 1 - alpha < coverage["high"]
     assert coverage["method"] == "Wilson"
     assert 1 <= found.report["size"] <= 4
     assert files.to_json([found.final, found.report])
@@ -62,8 +62,8 @@ def test_too_few_rows_give_every_class():
 def test_aps_by_hand():
     target = Target("k", "single", names(3))
     dense = dense_of(target, [[0.5, 0.3, 0.2]], np.eye(3)[[0]])
-    assert Conformal("aps").sets(dense, {"bounds": [0.79] * 3}).tolist() == [[True, False, False]]
-    assert Conformal("aps").sets(dense, {"bounds": [0.8] * 3}).tolist() == [[True, True, False]]
+    assert Conformal("aps", randomise=False).sets(dense, {"bounds": [0.79] * 3}).tolist() == [[True, False, False]]
+    assert Conformal("aps", randomise=False).sets(dense, {"bounds": [0.8] * 3}).tolist() == [[True, True, False]]
     assert Conformal("lac").sets(dense, {"bounds": [0.75] * 3}).tolist() == [[True, True, False]]
     gone = dataclasses.replace(dense, status=np.array(["missing"], dtype=object))
     assert not Conformal("aps").sets(gone, {"bounds": [2.0] * 3}).any()
@@ -83,10 +83,10 @@ def test_one_row_of_each_group_whatever_their_order():
 def test_abstention_keeps_the_risk_on_fresh_rows():
     step, kept = Abstain(risk=0.1), []
     for seed in range(20):
-        dense, rows = single(n=600, temperature=1.5, seed=seed)
+        dense, rows = single(n=600, temperature=1.2, spread=4, seed=seed)
         rows = dataclasses.replace(rows, groups=dense.row_ids)
         fitted = step.fit(dense, rows)
-        fresh, _ = single(n=5000, temperature=1.5, seed=1000 + seed)
+        fresh, _ = single(n=5000, temperature=1.2, spread=4, seed=1000 + seed)
         given = step.answers(fresh, fitted)
         assert fitted["risk"] <= fitted["bound"] <= 0.1
         kept.append((fresh.p[given].argmax(1) != fresh.y[given].argmax(1)).mean() <= 0.1)
