@@ -10,6 +10,8 @@ LAYOUTS = {  # each module has recognise, read and write; `auto` asks them in th
     "masks": Choice("tapetum.data.layouts.masks:read"),
     "hpa": Choice("tapetum.data.layouts.hpa:read"),
     "stanford_dogs": Choice("tapetum.data.layouts.stanford_dogs:read"),
+    "croissant": Choice("tapetum.data.layouts.croissant:read"),
+    "webdataset": Choice("tapetum.data.layouts.webdataset:read"),
     "folder": Choice("tapetum.data.layouts.folder:read"),
     "table": Choice("tapetum.data.layouts.table:read"),
 }

@@ -1,8 +1,10 @@
-"""The bytes of a picture, from a file or in place from a zip archive (``a.zip!/folder/x.png``)."""
+"""The bytes of a picture, from a file or in place from a zip or plain tar archive (``a.zip!/folder/x.png``)."""
 
 from __future__ import annotations
 
+import functools
 import os
+import tarfile
 import threading
 import zipfile
 import zlib
@@ -10,7 +12,7 @@ from pathlib import Path
 
 from tapetum.core.errors import DataError, nearest
 
-MARK = ".zip!/"
+MARKS = (".zip!/", ".tar!/")
 
 _open: dict[tuple[int, str], zipfile.ZipFile] = {}
 _lock = threading.Lock()
@@ -30,14 +32,14 @@ class DecodeError(DataError):
 
 
 def read_bytes(path: Path | str) -> bytes:
-    """Return the bytes of a file or of a zip member.
+    """Return the bytes of a file or of an archive's member.
 
     Raises:
         DecodeError: there is no such file or member, or it cannot be read.
     """
     archive, member = split(path)
     if member is not None:
-        return _read_member(path, archive, member)
+        return _read_tarred(path, archive, member) if archive.lower().endswith(".tar") else _read_member(path, archive, member)
     try:
         return Path(path).read_bytes()
     except FileNotFoundError:
@@ -49,12 +51,12 @@ def read_bytes(path: Path | str) -> bytes:
 
 
 def split(path: Path | str) -> tuple[str, str | None]:
-    """Return (archive, member) of ``a.zip!/x.png``; the member is None for a plain file."""
+    """Return (archive, member) of ``a.zip!/x.png`` or ``a.tar!/x.png``; the member is None for a plain file."""
     text = _text(path)
-    at = text.lower().find(MARK)
-    if at < 0:
+    found = [at for at in (text.lower().find(mark) for mark in MARKS) if at >= 0]
+    if not found:
         return text, None
-    return text[: at + 4], text[at + len(MARK) :]
+    return text[: min(found) + 4], text[min(found) + len(MARKS[0]) :]
 
 
 def _read_member(path: Path | str, archive: str, member: str) -> bytes:
@@ -70,6 +72,31 @@ def _read_member(path: Path | str, archive: str, member: str) -> bytes:
         raise DecodeError(path, f"no such member in the archive.{nearest(member, opened.namelist())}") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
         raise DecodeError(path, f"damaged or locked zip member: {error}") from None
+
+
+def _read_tarred(path: Path | str, archive: str, member: str) -> bytes:
+    try:
+        places = _tar_index(archive)
+        if member not in places:
+            raise DecodeError(path, f"no such member in the archive.{nearest(member, places)}")
+        start, size = places[member]
+        with open(archive, "rb") as file:
+            file.seek(start)
+            data = file.read(size)
+    except FileNotFoundError:
+        raise DecodeError(path, f"there is no archive {archive}") from None
+    except (tarfile.TarError, OSError) as error:
+        raise DecodeError(path, f"{archive} is not a plain tar archive that can be read: {error}") from None
+    if len(data) < size:
+        raise DecodeError(path, f"truncated after {len(data):,} bytes")
+    return data
+
+
+@functools.lru_cache(maxsize=64)
+def _tar_index(archive: str) -> dict[str, tuple[int, int]]:
+    """Return where each member's bytes stand in a plain tar archive: name → (start, size)."""
+    with tarfile.open(archive, "r:") as tar:
+        return {info.name.removeprefix("./"): (info.offset_data, info.size) for info in tar if info.isfile()}
 
 
 def _archive(archive: str) -> zipfile.ZipFile:

@@ -89,9 +89,8 @@ def submit(
     _same_ids(ids, dense.row_ids.tolist(), Path(template).name)
     names = {**{c: c for c in dense.target.classes}, **(written or {})}
     if len(form.answers) == 1:
-        cells = [
-            [text] for text in _answer_cells(dense, ids, fill=fill, prior=prior, threshold=threshold, names=names, separator=separator)
-        ]
+        texts = _answer_cells(dense, ids, fill=fill, prior=prior, threshold=threshold, names=names, separator=separator)
+        cells = [[text] for text in texts]
     else:
         cells = _probability_cells(dense, ids, fill, prior)
     filled = form.frame.with_columns(
