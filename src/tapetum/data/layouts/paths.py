@@ -66,6 +66,15 @@ def row_paths(frame: pl.DataFrame, how: str | Sequence[str], name: str, split: s
     return out
 
 
+def list_column(name: str, rows: Sequence[Sequence[str]]) -> pl.Series:
+    """Return a column of lists of text; built flat where every row has as many."""
+    counts = {len(row) for row in rows}
+    if len(counts) != 1 or counts == {0}:
+        return pl.Series(name, rows, dtype=pl.List(pl.String))
+    flat = pl.Series(name, list(itertools.chain.from_iterable(rows)), dtype=pl.String)
+    return flat.reshape((len(rows), counts.pop())).arr.to_list()
+
+
 def unknown_column(column: str, columns: Sequence[str], name: str, flag: str, rest: str = "") -> UserError:
     """Return the error for a column that a table does not have, with what it has and the nearest name.
 

@@ -18,7 +18,7 @@ from tapetum.core.targets import Target, expression_names
 from tapetum.data.choices import LAYOUTS
 from tapetum.data.layouts import additions
 from tapetum.data.layouts.cells import count_blanks, parse_column, settle_derived, settle_targets
-from tapetum.data.layouts.paths import row_paths
+from tapetum.data.layouts.paths import list_column, row_paths
 from tapetum.data.layouts.roles import Roles, find_roles
 from tapetum.data.layouts.sheet import Say, Sheet, missing_files, refuse_missing, relative_to
 from tapetum.data.layouts.splits import read_splits
@@ -155,7 +155,7 @@ def to_rows(sheet: Sheet, roles: Roles, data: Data, say: Say, split: str = "trai
     paths = row_paths(sheet.frame, roles.path, sheet.name, split)
     source = sheet.frame
     ids = source[roles.plain["id"]].cast(pl.String) if "id" in roles.plain else pl.Series([_below(row[0], sheet.root) for row in paths])
-    frame = pl.DataFrame({"row_id": ids, "path": pl.Series(paths, dtype=pl.List(pl.String))})
+    frame = pl.DataFrame({"row_id": ids, "path": list_column("path", paths)})
     check_ids(frame)
     if not sheet.found:
         _check_files(frame, sheet, data, say)
@@ -199,11 +199,13 @@ def _derived(sheet: Sheet, roles: Roles, data: Data, say: Say) -> dict[str, str]
 
 def _moved(frame: pl.DataFrame, root: Path, new_root: Path) -> pl.DataFrame:
     paths = [[relative_to(path, root, new_root) for path in row] for row in frame["path"].to_list()]
-    return frame.with_columns(pl.Series("path", paths, dtype=pl.List(pl.String)))
+    return frame.with_columns(list_column("path", paths))
 
 
 def _below(path: str, root: Path) -> str:
-    return Path(path).relative_to(root).as_posix() if Path(path).is_absolute() and Path(path).is_relative_to(root) else path
+    if not path.startswith("/") and path[1:2] != ":":
+        return path
+    return Path(path).relative_to(root).as_posix() if Path(path).is_relative_to(root) else path
 
 
 def _check_files(frame: pl.DataFrame, sheet: Sheet, data: Data, say: Say) -> None:
