@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
 
@@ -185,3 +186,11 @@ def test_the_plan_scales_with_the_rate_and_is_finite(name, per_epoch):
     assert np.isfinite(one).all()
     assert one.max() <= 1.0 + 1e-12
     assert math.isclose(len(one), 12 * per_epoch)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_the_tables_defaults_are_the_functions(name):
+    parameters = inspect.signature(SCHEDULES[name].load()).parameters
+    assert set(SCHEDULES[name].parameters) <= set(parameters)
+    for key, value in SCHEDULES[name].parameters.items():
+        assert parameters[key].default == value

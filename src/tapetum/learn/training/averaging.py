@@ -1,0 +1,213 @@
+"""Averages of weights along training: exponential, stochastic (equal), and soups of checkpoints; statistics refreshed afterwards.
+
+An averager is updated after every optimizer step, gives the averaged state dict, and comes back from tensors and numbers bit for bit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from tapetum.core.config import Average
+from tapetum.core.errors import DataError, UserError
+from tapetum.learn.training.schedules import swa_start
+
+Weights = dict[str, Tensor]
+
+
+class Nothing:
+    """No average while training runs (a soup is made of checkpoints at its end, see :func:`soup`)."""
+
+    count = 0
+    remarks: tuple[str, ...] = ()
+
+    def update(self, network: nn.Module) -> None:
+        """Do nothing."""
+
+    def weights(self) -> Weights | None:
+        """Return None: the network's own weights are to be taken."""
+        return None
+
+    def state(self) -> tuple[Weights, dict[str, Any]]:
+        """Return what a restart needs: tensors and JSON values."""
+        return {}, {}
+
+    def load(self, tensors: Mapping[str, Tensor], rest: Mapping[str, Any]) -> None:
+        """Take back what :meth:`state` gave."""
+
+
+class _Averager(Nothing):
+    def __init__(self, network: nn.Module) -> None:
+        self.average: Weights = {name: value.detach().clone() for name, value in network.state_dict().items()}
+        self.step, self.count = 0, 0
+
+    def weights(self) -> Weights | None:
+        """Return the averaged state dict, or None before the first average."""
+        return self.average if self.count else None
+
+    def state(self) -> tuple[Weights, dict[str, Any]]:
+        """Return the average and the counts."""
+        return {k: v.detach().cpu().clone() for k, v in self.average.items()}, {"step": self.step, "count": self.count}
+
+    def load(self, tensors: Mapping[str, Tensor], rest: Mapping[str, Any]) -> None:
+        """Take back what :meth:`state` gave.
+
+        Raises:
+            DataError: it is of another network.
+        """
+        if set(tensors) != set(self.average):
+            odd = sorted(set(tensors) ^ set(self.average))
+            raise DataError(f"the saved average is of another network: {odd[0]!r} is on one side only", need="the same recipe")
+        for name, value in tensors.items():
+            self.average[name].copy_(value)
+        self.step, self.count = int(rest["step"]), int(rest["count"])
+
+
+class Ema(_Averager):
+    """θ' ← d·θ' + (1 − d)·θ after every step, of weights and of floating-point buffers.
+
+    Args:
+        network: its weights are the first average.
+        decay: d, at most.
+        steps: all optimizer steps. The horizon 1 / (1 − d) is kept within a tenth of them, else the average would still be the initial
+            weights; and d rises from 0.1 as (1 + t) / (10 + t).
+    """
+
+    def __init__(self, network: nn.Module, decay: float, steps: int) -> None:
+        super().__init__(network)
+        self.decay = max(0.0, min(decay, 1 - 10 / max(steps, 1)))
+        if self.decay < decay:
+            self.remarks = (f"EMA decay {decay:g} is lowered to {self.decay:.4g}: its horizon would exceed a tenth of the {steps} steps",)
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Average the network in."""
+        decay = min(self.decay, (1 + self.step) / (10 + self.step))
+        self.step, self.count = self.step + 1, self.count + 1
+        for name, value in network.state_dict().items():
+            if value.is_floating_point():
+                self.average[name].lerp_(value.detach(), 1 - decay)
+            else:
+                self.average[name].copy_(value)
+
+
+class Swa(_Averager):
+    """Equal average of late weights, one taken at each epoch's end (or at each step); buffers are the network's last.
+
+    Args:
+        network: gives the shapes.
+        first: optimizer step after which weights are taken.
+        every: steps from one to the next.
+
+    Source: Izmailov et al. 2018, arXiv 1803.05407; ``torch.optim.swa_utils``.
+    """
+
+    def __init__(self, network: nn.Module, first: int, every: int) -> None:
+        super().__init__(network)
+        self.first, self.every = first, every
+        self.parameters = {name for name, _ in network.named_parameters()}
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Average the network in, where it is time to."""
+        self.step += 1
+        if self.step <= self.first or (self.step - self.first) % self.every:
+            return
+        for name, value in network.state_dict().items():
+            if name in self.parameters and self.count:
+                self.average[name].add_((value - self.average[name]) / (self.count + 1))
+            else:
+                self.average[name].copy_(value)
+        self.count += 1
+
+
+def build(average: Average, network: nn.Module, *, steps_per_epoch: int, epochs: int) -> Nothing:
+    """Return the recipe's averager.
+
+    Args:
+        average: the recipe's section.
+        network: as it stands now; build again when a stage unfreezes more of it.
+        steps_per_epoch: optimizer steps.
+        epochs: of the schedule, without SWA's further ones.
+    """
+    if average.name == "ema":
+        return Ema(network, average.decay, steps_per_epoch * epochs)
+    if average.name == "swa":
+        every = 1 if average.full_batch else steps_per_epoch
+        return Swa(network, swa_start(average, epochs) * steps_per_epoch, every)
+    return Nothing()
+
+
+@contextlib.contextmanager
+def averaged(network: nn.Module, weights: Mapping[str, Tensor] | None) -> Iterator[None]:
+    """Put averaged weights into the network while the block runs; its own come back bit for bit. None leaves it alone."""
+    if weights is None:
+        yield
+        return
+    own = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    try:
+        network.load_state_dict(weights)
+        yield
+    finally:
+        network.load_state_dict(own)
+
+
+def soup(states: Sequence[Mapping[str, Tensor]]) -> Weights:
+    """Return the equal average of checkpoints; whole-number buffers are the first one's.
+
+    Args:
+        states: state dicts of one network, the best first.
+
+    Source: Wortsman et al. 2022, arXiv 2203.05482 (uniform soup).
+    """
+    if not states:
+        raise UserError("a soup of no checkpoints", need="average.best of 1 or more")
+    mixed = {}
+    for name, first in states[0].items():
+        if first.is_floating_point():
+            mixed[name] = (sum(s[name].double() for s in states) / len(states)).to(first.dtype)  # type: ignore[union-attr]
+        else:
+            mixed[name] = first.clone()
+    return mixed
+
+
+def best(scores: Sequence[float | None], k: int, *, greater_is_better: bool) -> list[int]:
+    """Return the places of the k best scores, best first, the earlier of equals first; None and NaN never count."""
+    known = [(value, i) for i, value in enumerate(scores) if value is not None and not math.isnan(value)]
+    return [i for _, i in sorted(known, key=lambda pair: (-pair[0] if greater_is_better else pair[0], pair[1]))][:k]
+
+
+@torch.no_grad()
+def refresh_norm(network: nn.Module, batches: Iterable[Any], forward: Callable[[Any], Any] | None = None) -> int:
+    """Take BatchNorm statistics anew from un-mixed training pictures, as averaged weights need; return how many layers had it.
+
+    Everything but the BatchNorms stays in eval mode (no dropout), so that the statistics are those of inference.
+
+    Args:
+        network: with the averaged weights in it; its mode comes back afterwards.
+        batches: what ``forward`` takes, one after the other; 2 pictures or more each.
+        forward: runs one batch; None calls the network.
+    """
+    norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    if not norms:
+        return 0
+    modes = {module: module.training for module in network.modules()}
+    momenta = [norm.momentum for norm in norms]
+    network.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the equal average over batches
+        norm.train()
+    for batch in batches:
+        (forward or network)(batch)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    for module, mode in modes.items():
+        module.training = mode
+    return len(norms)
