@@ -1,0 +1,248 @@
+"""How context decoding learns from labelled sequences: every figure it chooses by comes from groups that took no part in the fit."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from tapetum.core import folds, intervals, metrics
+from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.tables import Dense
+from tapetum.decide import hmm
+from tapetum.decide.bias import fit_bias, log_p, one_hot
+from tapetum.decide.decoder import Decoder, estimate_drift, posteriors_each, shares
+from tapetum.decide.neighbours import apply_neighbours, around, fit_neighbours
+from tapetum.decide.sequences import Sequences, arrange, in_sequence
+from tapetum.decide.steps import FEW_FOLDS, FIT_ROWS, Rows
+
+EMISSIONS, EXPONENTS = (0.5, 0.7, 1.0, 1.4), (0.25, 0.5, 0.75, 1.0)
+GROUPS_TO_TUNE, GROUPS_TO_CHOOSE = 2, 8
+METHODS = ("forward-backward", "none", "bias", "stack", "log-mean")  # the first is the default
+Z95 = 1.959964
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """What is learned from.
+
+    Args:
+        dense, rows: aligned; out-of-fold.
+        sequences: all rows in order.
+        log_p: (N, K), NaN where there is no answer.
+        truth: (N,) class numbers, −1 unknown; known also where there is no answer, which is enough for transitions.
+        fold: (N,) inner folds by group, −1 outside of sequences.
+        groups: how many groups have rows with both.
+        metric: what is chosen by.
+        longest: oldest age with a probability of its own; 0: geometric durations.
+        position: weight of the drift.
+        reach, strength: of the regression over neighbours.
+    """
+
+    dense: Dense
+    rows: Rows
+    sequences: Sequences
+    log_p: np.ndarray
+    truth: np.ndarray
+    fold: np.ndarray
+    groups: int
+    metric: str
+    longest: int
+    position: float
+    reach: int
+    strength: float
+
+    @property
+    def classes(self) -> int:
+        """K."""
+        return self.dense.target.width
+
+    def where(self, keep: np.ndarray) -> Sequences:
+        """Return some of the rows in order."""
+        return arrange(self.rows, keep, self.sequences.step)
+
+    def score(self, p: np.ndarray, answer: np.ndarray | None) -> float:
+        """Return the metric, larger is better; None counts as the worst."""
+        found = metrics.score(self.metric, self.dense.target, p, self.dense.y, self.rows.weight, answer=answer)
+        sign = 1.0 if metrics.METRICS[self.metric].greater_is_better else -1.0
+        return -np.inf if found is None else sign * found
+
+    def standard_error(self, a: Candidate, b: Candidate) -> float:
+        """Return the standard error of the difference of two candidates, clustered by group."""
+        target, y, groups = self.dense.target, self.dense.y, self.rows.groups
+        found = intervals.difference(
+            self.metric, target, a.p, b.p, y, groups, weight=self.rows.weight, answer_a=a.answer, answer_b=b.answer, resamples=500
+        )
+        width = (found.high - found.low) / (2 * Z95)
+        return width if np.isfinite(width) else 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """Answers for every row, each from groups that do not hold it."""
+
+    p: np.ndarray
+    answer: np.ndarray | None = None
+
+
+def study(dense: Dense, rows: Rows, *, metric: str, longest: int, position: float, reach: int, strength: float) -> Study:
+    """Lay out what can be learned from, and draw inner folds by group.
+
+    Raises:
+        UserError: a target that has no one class a row.
+        DataError: as :func:`tapetum.decide.sequences.arrange`.
+    """
+    if not dense.target.is_distribution:
+        raise UserError(
+            f"context decoding was asked for {dense.target.name!r}, a {dense.target.kind} target", need="a single or ordinal one"
+        )
+    sequences = arrange(rows)
+    p = np.where(dense.ok[:, None], dense.p, np.nan)
+    known = ~np.isnan(dense.y).any(axis=1)
+    truth = np.where(known, np.nan_to_num(dense.y).argmax(axis=1), -1)
+    inside = in_sequence(rows)
+    both = inside & dense.scorable
+    many = len(np.unique(rows.groups[both].astype(str)))
+    fold = np.full(len(rows), -1, dtype=np.int16)
+    if many >= GROUPS_TO_TUNE:
+        part = np.flatnonzero(inside & known)
+        fold[inside] = 0  # unlabelled groups are in no figure; any fold will do
+        drawn = folds.assign({dense.target.name: dense.y[part]}, [dense.target], rows.groups[part], min(FEW_FOLDS, many), 0)
+        of_group = dict(zip(rows.groups[part].tolist(), drawn.tolist(), strict=True))
+        fold[inside] = [of_group.get(g, 0) for g in rows.groups[inside].tolist()]
+    chosen = metrics.default_metric(dense.target) if metric == "auto" else metrics.named(metric, dense.target).name
+    return Study(dense, rows, sequences, log_p(p), truth, fold, many, chosen, longest, position, reach, strength)
+
+
+def learn_decoder(s: Study, keep: np.ndarray, emission: float, exponent: float) -> Decoder:
+    """Estimate chain, prior and drift from the truth of some rows."""
+    sequences = s.where(keep)
+    labels = [block.take(s.truth, -1) for block in sequences]
+    chain = hmm.estimate(labels, s.classes, longest=s.longest)
+    drift = estimate_drift(s.truth, sequences, s.classes) if s.position and sequences.blocks else None
+    return Decoder(chain, shares(s.truth[keep & s.dense.ok], s.classes), emission, exponent, drift, s.position)
+
+
+def tune(s: Study, emission: float, exponent: float) -> tuple[float, float, dict[str, float | None], Candidate]:
+    """Choose emission weight and prior exponent on inner folds by group.
+
+    The values given stand unless others are better by more than one clustered standard error.
+
+    Returns:
+        emission, exponent, the figure of each pair, and the answers under the chosen ones.
+    """
+    grid = [(emission, exponent), *((w, a) for w in EMISSIONS for a in EXPONENTS if (w, a) != (emission, exponent))]
+    found = [np.array(s.dense.p, dtype=np.float64) for _ in grid]
+    for k in np.unique(s.fold[s.fold >= 0]).tolist():
+        learned = learn_decoder(s, s.fold != k, emission, exponent)
+        held = s.fold == k
+        decoders = [dataclasses.replace(learned, emission=w, prior_exponent=a) for w, a in grid]
+        for whole, part in zip(found, posteriors_each(decoders, s.log_p, s.where(held)), strict=True):
+            whole[held] = part[held]
+    candidates = [Candidate(np.where(s.dense.ok[:, None], p, np.nan)) for p in found]
+    figures = {f"{w:g}/{a:g}": s.score(c.p, None) for (w, a), c in zip(grid, candidates, strict=True)}
+    values = list(figures.values())
+    pick = int(np.argmax(values))
+    gain = values[pick] - values[0]
+    if pick and gain <= s.standard_error(candidates[pick], candidates[0]):
+        pick = 0
+    return *grid[pick], _finite(figures), candidates[pick]
+
+
+def learn_neighbours(s: Study, keep: np.ndarray) -> np.ndarray:
+    """Fit the regression over neighbours on the rows of ``keep`` that have both answer and truth (at most ``FIT_ROWS`` numbers a class)."""
+    fill = np.log(shares(s.truth[keep & s.dense.ok], s.classes))
+    take = np.flatnonzero(keep & s.dense.scorable)
+    most = max(10_000, FIT_ROWS * 50 // ((2 * s.reach + 1) * s.classes))
+    take = take[:: max(1, -(-len(take) // most))]
+    x = around(s.log_p, s.sequences, s.reach, fill)[take]
+    return fit_neighbours(x, s.truth[take], s.classes, s.strength, None if s.rows.weight is None else s.rows.weight[take])
+
+
+def held_out_stack(s: Study) -> Candidate:
+    """Return the regression's answers, each fold under weights from the others."""
+    out = np.full(s.dense.p.shape, np.nan)
+    for k in np.unique(s.fold[s.fold >= 0]).tolist():
+        keep, held = s.fold != k, s.fold == k
+        fill = np.log(shares(s.truth[keep & s.dense.ok], s.classes))
+        out[held] = np.exp(apply_neighbours(around(s.log_p, s.sequences, s.reach, fill)[held], learn_neighbours(s, keep)))
+    return Candidate(np.where(s.dense.ok[:, None], out, np.nan))
+
+
+def held_out_bias(s: Study, p: np.ndarray) -> Candidate:
+    """Return answers under class biases, each fold under those from the others."""
+    logs = log_p(p)
+    labels = np.nan_to_num(logs, nan=-np.inf).argmax(axis=1)
+    for k in np.unique(s.fold[s.fold >= 0]).tolist():
+        held = s.fold == k
+        labels[held] = (np.nan_to_num(logs[held], nan=-np.inf) + learn_bias(s, logs, s.fold != k)).argmax(axis=1)
+    return Candidate(p, one_hot(labels, s.dense))
+
+
+def learn_bias(s: Study, logs: np.ndarray, keep: np.ndarray) -> np.ndarray:
+    """Fit class biases (K,) of log-probabilities (N, K) on some rows."""
+    take = keep & s.dense.scorable & ~np.isnan(logs).any(axis=1)
+    return fit_bias(s.dense.target, logs[take], s.truth[take], None if s.rows.weight is None else s.rows.weight[take].astype(np.float64))
+
+
+def log_mean(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the normalised geometric mean of two probability matrices (N, K)."""
+    mixed = np.exp(0.5 * (log_p(a) + log_p(b)))
+    return np.asarray(mixed / mixed.sum(axis=1, keepdims=True))
+
+
+def choose(s: Study, method: str, decoded: Candidate) -> dict[str, Any]:
+    """Choose the method by inner folds (``auto``), or take the one named, and learn what it needs from all rows.
+
+    Args:
+        s: with ``GROUPS_TO_CHOOSE`` groups or more.
+        method: ``auto`` or one of METHODS.
+        decoded: held-out answers of forward–backward.
+
+    Returns:
+        ``method``, ``figures`` of all candidates, and ``neighbours`` and ``bias`` where the method has them.
+    """
+    plain = Candidate(np.where(s.dense.ok[:, None], s.dense.p, np.nan))
+    makers: dict[str, Callable[[], Candidate]] = {
+        "forward-backward": lambda: decoded,
+        "none": lambda: plain,
+        "bias": lambda: held_out_bias(s, plain.p),
+    }
+    base = {"stack": plain.p}
+    if method in ("auto", "stack", "log-mean"):
+        base = {"stack": (stacked := held_out_stack(s)).p, "log-mean": log_mean(stacked.p, decoded.p)}
+        makers |= {name: partial(held_out_bias, s, p) for name, p in base.items()}
+    made = {name: make() for name, make in makers.items() if method in ("auto", name)}
+    figures = {name: s.score(c.p, c.answer) for name, c in made.items()}
+    best = max(figures, key=lambda name: figures[name])
+    default = METHODS[0]
+    if best != default and default in figures:
+        gain = figures[best] - figures[default]
+        best = default if gain <= s.standard_error(made[best], made[default]) else best
+    out: dict[str, Any] = {"method": best, "figures": _finite(figures)}
+    everything = np.ones(len(s.rows), dtype=bool)
+    if best in ("stack", "log-mean"):
+        out["neighbours"] = learn_neighbours(s, everything).tolist()
+    if best in ("bias", "stack", "log-mean"):
+        out["bias"] = learn_bias(s, log_p(plain.p if best == "bias" else base[best]), everything).tolist()
+    return out
+
+
+def _finite(figures: dict[str, float]) -> dict[str, float | None]:
+    return {name: value if np.isfinite(value) else None for name, value in figures.items()}
+
+
+def check_method(method: str, groups: int) -> None:
+    """Refuse an unknown method, and one that needs more groups than there are."""
+    known = ("auto", "viterbi", *METHODS)
+    if method not in known:
+        raise UserError(f"there is no context method {method!r}", need=f"one of {listed(known)}")
+    if method in ("stack", "log-mean") and groups < GROUPS_TO_CHOOSE:
+        raise DataError(
+            f"context method {method!r} was asked for with {groups} labelled groups",
+            need=f"{GROUPS_TO_CHOOSE} or more: its weights would follow single groups",
+            fix="use 'forward-backward'",
+        )
