@@ -138,17 +138,3 @@ def test_a_folder_refuses_what_it_cannot_hold(tmp_path):
     many = layouts.read(planted.table, Data(targets=("label:multi",), group="none"), quiet)
     with pytest.raises(UserError, match=r"targets label \(multi\) cannot be held"):
         layouts.write(many, tmp_path / "x", "folder", quiet)
-
-
-def test_loose_pictures_need_no_labels(pictures, tmp_path, monkeypatch):
-    planted = plant(tmp_path / "other", each=1)
-    monkeypatch.chdir(tmp_path)
-    manifest = layouts.loose([pictures, planted.table, Path("drawn/images/ant/ant_000.png")], Data(), quiet)
-    assert len(manifest) == 9 + 3 + 1
-    assert all(manifest.paths(row)[0].is_file() for row in range(len(manifest)))
-    assert manifest.row_ids[0] == "ant/ant_000.png"
-    assert manifest.targets == ()
-    with pytest.raises(DataError, match="stand in more than one row"):
-        layouts.loose([pictures, pictures], Data(), quiet)
-    with pytest.raises(UserError, match="does not exist"):
-        layouts.loose(["nowhere"], Data(), quiet)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tapetum.data.layouts.reading import loose, read, write
+    from tapetum.data.layouts.reading import read, write
+    from tapetum.data.layouts.unlabelled import loose
 
 __all__ = ["loose", "read", "write"]
 
+_PLACES = {"read": "reading", "write": "reading", "loose": "unlabelled"}
+
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        from tapetum.data.layouts import reading
-
-        return getattr(reading, name)
-    raise AttributeError(f"module 'tapetum.data.layouts' has no attribute {name!r}")
+    if name in _PLACES:
+        return getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -85,39 +85,6 @@ def write(manifest: Manifest, place: Path | str, layout: str, say: Say) -> Path:
     return _module(layout).write(manifest, Path(place), say)
 
 
-def loose(sources: Sequence[Path | str], data: Data, say: Say) -> Manifest:
-    """Read pictures without truth, as ``predict`` takes them: files, folders at any depth, zip archives, and tables.
-
-    Row ids are the id column of a table, else the path below the folder or archive, else the file's name as given.
-
-    Raises:
-        UserError: a source that does not exist.
-        DataError: the same id from two sources, or no pictures.
-    """
-    from tapetum.data.layouts.folder import keep_pictures
-
-    frames, root = [], Path.cwd()
-    for source in map(Path, sources):
-        if not source.exists():
-            raise UserError(f"{source} does not exist", fix="check the path")
-        if source.suffix.lower() in TABLE_SUFFIXES or data.layout not in ("auto", "folder"):
-            part = read(source, data, say, labelled=False)
-            frames.append(_moved(part.frame, part.root, root))
-            continue
-        if source.is_dir() or source.suffix.lower() == ".zip":
-            names = keep_pictures(source, say)[0]
-            above = f"{source.as_posix()}!/" if source.is_file() else f"{source.as_posix()}/"
-            ids, paths = names, [above + name for name in names]
-        else:
-            ids, paths = [source.as_posix()], [source.as_posix()]
-        frames.append(pl.DataFrame({"row_id": ids, "path": [[path] for path in paths]}))
-    if not frames:
-        raise UserError("no pictures are named", need="files, folders or a table")
-    frame = pl.concat(frames, how="diagonal_relaxed")
-    check_ids(frame)
-    return Manifest(frame, (), root)
-
-
 def open_sheet(source: Any, data: Data, say: Say) -> Sheet:
     """Return a source's rows by its layout; ``auto`` asks each layout in turn and says which one answered."""
     source = Path(source) if isinstance(source, str) else source
