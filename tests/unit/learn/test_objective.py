@@ -219,6 +219,30 @@ def test_mixing_with_numbers_or_a_margin_is_refused_until_its_meaning_is_said():
     checks.check_mixing(["line_out"], MIXES, config.Loss(name="arcface"), [STAGE])
 
 
+def test_margins_need_cosines_and_borders_need_their_head_and_the_other_way_round():
+    def check(head, loss, target=STAGE):
+        checks.check_heads(config.Model(heads={target.name: head}), config.Loss(name=loss), [target])
+
+    with pytest.raises(UserError, match="head 'cosine'"):
+        check("linear", "arcface")
+    with pytest.raises(UserError, match="needed: loss 'arcface'"):
+        check({"name": "cosine", "width": 8}, "cross_entropy")
+    with pytest.raises(UserError, match="needed: loss 'coral'"):
+        check("coral", "cross_entropy", AGE)
+    with pytest.raises(UserError, match="head 'coral'"):
+        check("linear", "coral", AGE)
+    for head, loss, target in [("cosine", "arcface", STAGE), ("coral", "coral", AGE), ("coral", None, AGE), ("linear", None, AGE)]:
+        check(head, loss, target)
+
+
+def test_validation_of_a_margin_is_the_cross_entropy_of_the_scaled_cosines():
+    cosines, (_, y) = torch.rand(8, 3) * 1.8 - 0.9, batch()
+    objective = Objective(config.Loss(name="arcface", options={"arcface": {"scale": 20.0}}), [STAGE])
+    expected = F.cross_entropy(20 * cosines, y["stage"])
+    torch.testing.assert_close(objective.plain()({"stage": cosines}, y), expected, rtol=1e-4, atol=1e-4)
+    assert objective({"stage": cosines}, y) > expected
+
+
 def test_a_recipe_is_checked_part_by_part():
     stages = (config.Stage(epochs=2), config.Stage(epochs=3, schedule=config.Schedule(name="cosine_restarts", options={"t0": 4})))
     with pytest.raises(UserError, match="T0"):

@@ -10,11 +10,12 @@ from tapetum.core import config
 from tapetum.core.choices import Choice, pick
 from tapetum.core.errors import UserError, listed, nearest
 from tapetum.core.targets import Target
-from tapetum.learn.choices import LOSSES
+from tapetum.learn.choices import HEADS, LOSSES
 from tapetum.learn.training import schedules
 
 DEFAULT_LOSSES = {"single": "cross_entropy", "multi": "bce", "ordinal": "coral", "regression": "mse"}
 ONE_CLASS_ONLY = ("arcface",)  # losses that cannot take soft truths
+HEAD_OF = {"arcface": "cosine", "coral": "coral"}  # losses of logits that are no logits of classes
 TRUTH_STAYS = ("line_out",)  # mixing that leaves the truth alone
 
 
@@ -41,6 +42,11 @@ def loss_of(loss: config.Loss, target: Target, default: str | None = None) -> st
     return loss.targets.get(target.name) or loss.name or (DEFAULT_LOSSES[target.kind] if default is None else default)
 
 
+def losses_of(loss: config.Loss, target: Target) -> list[str]:
+    """Return the names of the losses in a target's expression."""
+    return [name for _, name in parse_loss(loss_of(loss, target))]
+
+
 def check_loss(loss: config.Loss, targets: Sequence[Target]) -> list[str]:
     """Refuse losses, options and weights that cannot serve the targets.
 
@@ -61,7 +67,7 @@ def check_loss(loss: config.Loss, targets: Sequence[Target]) -> list[str]:
                 raise UserError(f"{where} names {name!r}, which is no target (there are: {listed(names)}).{nearest(name, names)}")
     used: set[str] = set()
     for target in targets:
-        for _, name in parse_loss(loss_of(loss, target)):
+        for name in losses_of(loss, target):
             used.add(name)
             choice, _ = pick({"name": name, **loss.options.get(name, {})}, LOSSES, "loss")
             if choice.kinds and target.kind not in choice.kinds:
@@ -100,12 +106,36 @@ def check_mixing(mixes: Iterable[config.Spec], choices: Mapping[str, Choice], lo
                     f"mix {name!r} with the number {target.name!r}: what a mixture of two pictures' numbers means is not stated",
                     fix=f'say it: mix = [{{name = "{name}", numbers = "linear"}}] takes their weighted mean, or leave {name!r} out',
                 )
-            for _, term in parse_loss(loss_of(loss, target)):
+            for term in losses_of(loss, target):
                 if term in ONE_CLASS_ONLY:
                     raise UserError(
                         f"mix {name!r} with loss {term!r}: its margin belongs to one class, and a mixture has two",
                         fix=f"leave {name!r} out, or use another loss for {target.name!r}",
                     )
+
+
+def check_heads(model: config.Model, loss: config.Loss, targets: Sequence[Target]) -> None:
+    """Refuse a loss on logits that it does not mean: margins need cosines, CORAL needs borders, and the other way round.
+
+    Raises:
+        UserError: with the head that fits.
+    """
+    for target in targets:
+        spec = model.heads.get(target.name, model.head) or "linear"
+        head = spec if isinstance(spec, str) else str(spec["name"])
+        for name in losses_of(loss, target):
+            needed = HEAD_OF.get(name)
+            if name == "coral" and loss_of(loss, target, default="") == "":
+                continue  # a default that follows the head
+            if needed is not None and head in HEADS and head != needed:
+                raise UserError(
+                    f"loss {name!r} of {target.name!r} on a {head!r} head", need=f"head {needed!r}", fix=f"set model.heads.{target.name}"
+                )
+            if head in HEAD_OF.values() and needed is None:
+                fitting = next(n for n, h in HEAD_OF.items() if h == head)
+                raise UserError(
+                    f"head {head!r} of {target.name!r} with loss {name!r}", need=f"loss {fitting!r}", fix=f"set loss.targets.{target.name}"
+                )
 
 
 def check_training(recipe: config.Recipe, targets: Sequence[Target], mixes: Mapping[str, Choice]) -> list[str]:
@@ -117,6 +147,7 @@ def check_training(recipe: config.Recipe, targets: Sequence[Target], mixes: Mapp
         mixes: ``data.choices.MIXES``.
     """
     said = check_loss(recipe.loss, targets)
+    check_heads(recipe.model, recipe.loss, targets)
     check_mixing(recipe.mix, mixes, recipe.loss, targets)
     parts = [(stage.schedule or recipe.schedule, stage.epochs) for stage in recipe.stages] or [(recipe.schedule, recipe.train.epochs)]
     for schedule, epochs in parts:

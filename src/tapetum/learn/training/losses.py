@@ -55,14 +55,14 @@ def arcface(logits: Tensor, y: Tensor, *, scale: float = 30.0, margin: float = 0
     """Cross-entropy after an angle is added to the true class (B,).
 
     Args:
-        logits: ``scale`` × cosine between vector and class centre (B, K), as the cosine head gives them.
+        logits: cosines between vector and class centre (B, K), as the cosine head gives them.
         y: one class a row; mixing is refused for this loss. Smoothed truths keep their class.
-        scale: s, the head's.
+        scale: s, by which cosines are multiplied.
         margin: m in radians.
 
     Source: Deng et al. 2019, arXiv 1801.07698; past π − m the margin goes on as a straight line, as in the authors' code.
     """
-    cosine = (logits.float() / scale).clamp(-1 + 1e-6, 1 - 1e-6)
+    cosine = logits.float().clamp(-1 + 1e-6, 1 - 1e-6)
     true = y.argmax(1, keepdim=True)
     c = cosine.gather(1, true)
     moved = c * math.cos(margin) - (1 - c * c).sqrt() * math.sin(margin)

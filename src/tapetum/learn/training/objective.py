@@ -17,7 +17,7 @@ from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.targets import Target
 from tapetum.learn.choices import LOSSES
 from tapetum.learn.training import losses
-from tapetum.learn.training.checks import check_loss, loss_of, parse_loss
+from tapetum.learn.training.checks import check_loss, loss_of, losses_of, parse_loss
 
 _Term = tuple[float, Callable[..., Tensor], frozenset[str]]
 
@@ -74,9 +74,14 @@ class Objective(nn.Module):
         return {target.name: self._one(target, table, logits[target.name], y[target.name], weight) for target, table in tables}
 
     def plain(self) -> Objective:
-        """Return the objective of validation: the kinds' default losses, without smoothing, weights of classes, adjustment or margin."""
+        """Return the objective of validation: the kinds' default losses, without smoothing, weights of classes, adjustment or margin.
+
+        Where the margin loss trains, its cosines are scaled as there.
+        """
         fixed = self.loss.weights if isinstance(self.loss.weights, dict) else "equal"
-        return Objective(config.Loss(weights=fixed), list(self.targets.values()))
+        cosines = {name: "arcface" for name, target in self.targets.items() if "arcface" in losses_of(self.loss, target)}
+        options = {"arcface": {**self.loss.options.get("arcface", {}), "margin": 0.0}} if cosines else {}
+        return Objective(config.Loss(weights=fixed, targets=cosines, options=options), list(self.targets.values()))
 
     def _one(self, target: Target, tables: Any, x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
         _check_truth(target, x, y)
