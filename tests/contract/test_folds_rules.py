@@ -49,8 +49,10 @@ def test_class_shares_stay_within_two_points_or_the_largest_groups_share(rows):
     target, truth, groups, many = rows
     fold = folds.assign({"t": truth}, [target], groups, many, 0)
     largest = np.unique(groups, return_counts=True)[1].max()
-    bound = max(0.02, largest / (len(groups) / many))
+    due = len(groups) / many
+    bound = max(0.02, largest / due)
     for k in range(many):
+        assert abs((fold == k).sum() - due) <= largest + max(1, 0.02 * due)
         assert np.abs(truth[fold == k].mean(axis=0) - truth.mean(axis=0)).max() <= bound + 1e-6
 
 
@@ -63,4 +65,4 @@ def test_a_holdout_cuts_no_group_and_leaves_rows_on_both_sides(rows, share):
     assert not held.all()
     folds.check_groups(held.astype(np.int64), groups)
     largest = np.unique(groups, return_counts=True)[1].max()
-    assert abs(held.sum() - share * len(groups)) <= max(1, 0.02 * len(groups)) + largest
+    assert abs(held.sum() - share * len(groups)) <= largest + max(1, 0.02 * len(groups))

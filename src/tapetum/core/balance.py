@@ -7,6 +7,7 @@ import numpy as np
 from tapetum.core.counts import alike
 
 MOVES, SWAPS, SAMPLE = 2000, 400, 160
+SIZES_FIRST = 16
 POINTS = 0.02  # of a column's share in a part: nearer than this needs no more work
 ROUNDS, PATIENCE = 12, 3
 
@@ -57,11 +58,20 @@ class _Parcel:
         """Set what a column's distance counts (C,)."""
         self.weight, self.weighted = weight, self.counts * weight
         self.square = (self.weighted * self.counts).sum(axis=1)
+        self.pull = self.inverse * (self.weighted @ self.excess.T)
 
     def add(self, kind: int, part: int, many: int = 1) -> None:
         """Put things of a type into a part (or take them out)."""
         self.held[kind, part] += many
         self.excess[part] += many * self.counts[kind]
+
+    def shift(self, kind: int, source: int, goal: int) -> None:
+        """Move one thing from part to part, keeping up what :meth:`weigh` prepared."""
+        self.add(kind, source, -1)
+        self.add(kind, goal)
+        toll = self.weighted @ self.counts[kind]
+        self.pull[:, source] -= self.inverse[source] * toll
+        self.pull[:, goal] += self.inverse[goal] * toll
 
     def deal(self) -> None:
         """Give every part its whole share of each type; what is left is fewer things than parts."""
@@ -99,6 +109,7 @@ class _Parcel:
         """From now on measure how far a column is from its share of the part's own size, not of the size the part should have."""
         share = self.total / self.total[0]
         share[0] = 0
+        self.weight[0] *= SIZES_FIRST  # a small part is near every share
         self.counts = self.counts - np.outer(self.counts[:, 0], share)
         self.excess = self.excess - np.outer(self.excess[:, 0], share)
         self.weigh(self.weight)
@@ -115,7 +126,7 @@ class _Parcel:
         """Give more weight to columns whose share is off somewhere; keep the best parts seen."""
         bound = max(POINTS, self.counts[:, 0].max() / self.total[0])
         off = self._off()
-        best, worst, left = (self.held.copy(), self.excess.copy()), off.max(), PATIENCE
+        best, worst, left = self.held.copy(), off.max(), PATIENCE
         for _ in range(ROUNDS):
             if worst <= bound or not left:
                 break
@@ -123,22 +134,23 @@ class _Parcel:
             self.improve(rng)
             off, left = self._off(), left - 1
             if off.max() < worst - 1e-9:
-                best, worst, left = (self.held.copy(), self.excess.copy()), off.max(), PATIENCE
-        self.held, self.excess = best
+                best, worst, left = self.held.copy(), off.max(), PATIENCE
+        self.held = best
 
     def _off(self) -> np.ndarray:
-        """Return by how much each column's share in a part differs from its share in all, where it does most (C,)."""
-        size = self.excess[:, 0] + self.shares * self.total[0]
-        off = np.abs(self.excess / size[:, None]).max(axis=0)
-        off[0] = 0
-        return off
+        """Return by how much each column's share in a part differs from its share in all, where it does most (C,).
 
-    def _pull(self) -> np.ndarray:
-        return self.inverse * (self.weighted @ self.excess.T)  # (T, F)
+        The first is the part's size: how far it is off by more than the largest thing, against the size that it should have; it counts
+        a hundredfold, since shares are bought too dearly with parts of very different sizes.
+        """
+        due = self.shares * self.total[0]
+        off = np.abs(self.excess / (self.excess[:, :1] + due[:, None])).max(axis=0)
+        off[0] = 100 * ((np.abs(self.excess[:, 0]) - self.counts[:, 0].max()) / due).max()
+        return off
 
     def _move(self) -> int:
         for step in range(MOVES):
-            pull, own = 2 * self._pull(), np.outer(self.square, self.inverse)
+            pull, own = 2 * self.pull, np.outer(self.square, self.inverse)
             single = self.held.sum(axis=0) <= 1
             into = pull + own
             out = np.where((self.held > 0) & ~single, pull - own, -np.inf)
@@ -146,8 +158,7 @@ class _Parcel:
             kind = int(gain.argmax())
             if gain[kind] <= 1e-9:
                 return step
-            self.add(kind, int(out[kind].argmax()), -1)
-            self.add(kind, int(into[kind].argmin()))
+            self.shift(kind, int(out[kind].argmax()), int(into[kind].argmin()))
         return MOVES
 
     def _swap(self, rng: np.random.Generator) -> int:
@@ -164,17 +175,15 @@ class _Parcel:
     def _swap_between(self, a: int, b: int, rng: np.random.Generator) -> int:
         """Swap the best pair among some things of two parts, if that helps."""
         of_a, of_b = (_some(np.flatnonzero(self.held[:, part]), rng) for part in (a, b))
-        pull_a, pull_b = (self.inverse[part] * (self.weighted @ self.excess[part]) for part in (a, b))
-        lean = pull_a - pull_b
+        lean = self.pull[:, a] - self.pull[:, b]
         cross = self.weighted[of_a] @ self.counts[of_b].T
         apart = self.square[of_a][:, None] + self.square[of_b][None, :] - 2 * cross
         change = 2 * (lean[of_b][None, :] - lean[of_a][:, None]) + (self.inverse[a] + self.inverse[b]) * apart
         i, j = np.unravel_index(int(change.argmin()), change.shape)
         if change[i, j] >= -1e-9:
             return 0
-        for kind, source, goal in ((of_a[i], a, b), (of_b[j], b, a)):
-            self.add(kind, source, -1)
-            self.add(kind, goal)
+        self.shift(int(of_a[i]), a, b)
+        self.shift(int(of_b[j]), b, a)
         return 1
 
 

@@ -171,7 +171,7 @@ class Train(Section):
     monitor: str = "auto"
     patience: int | None = None
     patience_on: str = "loss"
-    epoch: int | Literal["best"] = "best"  # the epoch whose weights are taken; best: cross-fitted
+    epoch: int | str = "best"  # whose weights are taken: a number, last, swa, soup; best: cross-fitted
     restart_on_nan: bool = True
 
 
@@ -208,8 +208,8 @@ class Predict(Section):
     """How answers are taken."""
 
     batch: int = 64
-    views: Spec = "plain"  # plain | flips | dihedral | crops | random | scales
-    reduce: Literal["mean", "max"] = "mean"
+    views: Spec | tuple[Spec, ...] = "plain"  # plain | flips | dihedral | crops | random | scales; several are joined
+    reduce: Literal["mean", "max", "logits"] = "mean"  # of the views: probabilities, or logits before them (as the probe does)
     keep_draws: bool = False
 
 
@@ -440,7 +440,7 @@ def dump_toml(table: Mapping[str, Any]) -> str:
     lines = [f"{_toml_key(k)} = {_toml_value(v)}" for k, v in table.items() if v is not None and not _is_table(v)]
     for key, value in table.items():
         if _is_table(value):
-            lines += ["", f"[{key}]", *_toml_table(value, _toml_key(key))]
+            lines += ["", f"[{_toml_key(key)}]", *_toml_table(value, _toml_key(key))]
     return "\n".join(lines).strip() + "\n"
 
 
@@ -458,7 +458,11 @@ def _is_table(value: Any) -> bool:
 
 
 def _toml_key(key: str) -> str:
-    return key if key and all(c.isalnum() or c in "-_" for c in key) and key.isascii() else files.to_json(key)
+    return key if key and all(c.isalnum() or c in "-_" for c in key) and key.isascii() else _toml_text(key)
+
+
+def _toml_text(value: Any) -> str:
+    return files.to_json(value).replace("\x7f", "\\u007f")  # the one character that JSON may hold bare and TOML may not
 
 
 def _toml_value(value: Any) -> str:
@@ -466,7 +470,7 @@ def _toml_value(value: Any) -> str:
         return "{" + ", ".join(f"{_toml_key(k)} = {_toml_value(v)}" for k, v in value.items() if v is not None) + "}"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_toml_value(v) for v in value) + "]"
-    return files.to_json(value)
+    return _toml_text(value)
 
 
 def _assignment(text: str) -> dict[str, Any]:

@@ -1,0 +1,174 @@
+"""Files are whole or absent, also when writing fails in the middle or two processes want one folder."""
+
+import multiprocessing
+import os
+import signal
+import stat
+import time
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tapetum.core import files
+from tapetum.core.errors import DataError, EnvironmentFault
+
+
+def nothing_aside(folder):
+    return sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path):
+    path = files.write_text(tmp_path / "a.txt", "old")
+
+    def fails():
+        with files.whole(path) as aside:
+            aside.write_text("half")
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        fails()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_path_aside_is_in_the_same_folder_with_the_same_suffix(tmp_path):
+    with files.whole(tmp_path / "deep" / "a.parquet") as aside:
+        assert aside.parent == tmp_path / "deep"
+        assert aside.suffix == ".parquet"
+        assert not (tmp_path / "deep" / "a.parquet").exists()
+    assert (tmp_path / "deep" / "a.parquet").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+def test_others_may_read_what_the_umask_lets_them(tmp_path):
+    path = files.write_text(tmp_path / "a.txt", "x")
+    plain = tmp_path / "plain.txt"
+    plain.touch()
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
+    folder = tmp_path / "pipeline"
+    with files.whole_folder(folder) as aside:
+        (aside / "one").write_text("1")
+
+    def fails():
+        with files.whole_folder(folder) as aside:
+            (aside / "two").write_text("2")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fails()
+    assert nothing_aside(folder) == ["one"]
+    with files.whole_folder(folder) as aside:
+        (aside / "two").write_text("2")
+    assert nothing_aside(folder) == ["two"]
+    assert [p.name for p in tmp_path.iterdir()] == ["pipeline"]
+
+
+def _writes_for_ever(path):
+    number = 0
+    while True:
+        files.write_json(path, [number] * 20_000)
+        number += 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+def test_a_writer_killed_at_any_moment_leaves_a_whole_file(tmp_path):
+    path = tmp_path / "state.json"
+    for wait in (0.02, 0.05, 0.09):
+        process = multiprocessing.get_context("fork").Process(target=_writes_for_ever, args=(path,))
+        process.start()
+        while not path.exists():
+            time.sleep(0.001)
+        time.sleep(wait)
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        values = files.read_json(path)
+        assert len(values) == 20_000
+        assert len(set(values)) == 1
+
+
+def test_json_takes_numpy_and_paths_and_refuses_nan(tmp_path):
+    value = {"a": np.float32(0.5), "b": np.arange(3), "c": tmp_path / "x", "d": {2, 1}, "e": np.int64(4), "ü": None}
+    read = files.read_json(files.write_json(tmp_path / "a.json", value))
+    assert read == {"a": 0.5, "b": [0, 1, 2], "c": (tmp_path / "x").as_posix(), "d": [1, 2], "e": 4, "ü": None}
+    with pytest.raises(ValueError, match="JSON compliant"):
+        files.write_json(tmp_path / "b.json", float("nan"))
+    with pytest.raises(TypeError, match="object cannot be written"):
+        files.write_json(tmp_path / "b.json", object())
+    assert not (tmp_path / "b.json").exists()
+
+
+def test_tables_and_arrays_read_back(tmp_path):
+    frame = pl.DataFrame({"a": [1, None], "p": [[0.5], None]})
+    read, meta = files.read_parquet(files.write_parquet(tmp_path / "t.parquet", frame, {"k": [1, "zwei"]}))
+    assert read.equals(frame)
+    assert meta == {"k": [1, "zwei"]}
+    array = np.arange(6, dtype=np.float16).reshape(2, 3)
+    np.testing.assert_array_equal(np.load(files.write_array(tmp_path / "a.npy", array), allow_pickle=False), array)
+    files.write_csv(tmp_path / "t.csv", pl.DataFrame({"id": ["a,b", 'q"']}))
+    assert pl.read_csv(tmp_path / "t.csv")["id"].to_list() == ["a,b", 'q"']
+    with pytest.raises(ValueError, match="pickle"):
+        files.write_array(tmp_path / "o.npy", np.array([object()]))
+    assert not (tmp_path / "o.npy").exists()
+
+
+def test_lines_are_appended(tmp_path):
+    for value in ({"n": 1}, {"n": 2}):
+        files.append_line(tmp_path / "ledger.jsonl", value)
+    assert (tmp_path / "ledger.jsonl").read_text() == '{"n": 1}\n{"n": 2}\n'
+
+
+def test_files_that_are_absent_or_broken_are_named(tmp_path):
+    (tmp_path / "broken").write_text("{")
+    with pytest.raises(DataError, match=r"none.json does not exist"):
+        files.read_json(tmp_path / "none.json")
+    with pytest.raises(DataError, match="broken is not JSON"):
+        files.read_json(tmp_path / "broken")
+    with pytest.raises(DataError, match=r"none.parquet does not exist"):
+        files.read_parquet(tmp_path / "none.parquet")
+    with pytest.raises(DataError, match="broken is not a Parquet file"):
+        files.read_parquet(tmp_path / "broken")
+    with pytest.raises(DataError, match="broken is a file; needed: a folder"):
+        files.make_folder(tmp_path / "broken")
+
+
+def test_hashes_are_those_of_the_bytes_and_of_the_values(tmp_path):
+    empty = files.write_bytes(tmp_path / "empty", b"")
+    assert files.sha256(empty) == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert files.fingerprint({"a": 1, "b": 2}) == files.fingerprint({"b": 2, "a": 1}) != files.fingerprint({"a": 2, "b": 1})
+
+
+def _holds(folder, ready, done):
+    with files.lock(folder):
+        ready.set()
+        done.wait(20)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="fork")
+def test_a_folder_has_one_holder_at_a_time_and_counts_them(tmp_path):
+    with files.lock(tmp_path / "run") as first:
+        pass
+    context = multiprocessing.get_context("fork")
+    ready, done = context.Event(), context.Event()
+    other = context.Process(target=_holds, args=(tmp_path / "run", ready, done))
+    other.start()
+    try:
+        assert ready.wait(20)
+        with pytest.raises(EnvironmentFault, match=f"in use by process {other.pid}"), files.lock(tmp_path / "run"):
+            pass
+    finally:
+        done.set()
+        other.join()
+    with files.lock(tmp_path / "run") as third:
+        assert (first, third) == (1, 3)
+
+
+def test_a_copy_is_whole_and_removal_is_quiet(tmp_path):
+    source = files.write_bytes(tmp_path / "a", b"\0\1")
+    assert files.copy(source, tmp_path / "deep" / "b").read_bytes() == b"\0\1"
+    for path in (source, tmp_path / "deep", tmp_path / "never"):
+        files.remove(path)
+    assert list(tmp_path.iterdir()) == []
