@@ -1,0 +1,284 @@
+"""Is A better than B? The paired difference of any metric with its interval, McNemar's exact test, Holm's correction over many pairs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tapetum.core import intervals, metrics
+from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.intervals import Interval
+from tapetum.core.tables import FINAL, Dense, Predictions
+from tapetum.decide.align import check_targets
+from tapetum.decide.steps import decided
+
+_Z95 = 1.959964
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """What a comparison of A and B found.
+
+    Args:
+        target, metric: what was compared.
+        a, b: the score of each on the common rows; None where undefined.
+        difference: a − b, with an interval clustered by group.
+        better: ``a``, ``b``, or ``neither`` where the interval holds 0 or there is none.
+        p: two-sided, that the difference is 0: normal, with the bootstrap's standard error.
+        only_a, only_b: rows that only one of them has right; None for a regression.
+        mcnemar: exact two-sided p of those; it takes rows as independent, so with several rows a group read it beside ``p``.
+        n, groups: common rows and groups among them.
+        left_out: rows that only one of them answers, and rows without truth.
+    """
+
+    target: str
+    metric: str
+    a: float | None
+    b: float | None
+    difference: Interval
+    better: str
+    p: float | None
+    only_a: int | None
+    only_b: int | None
+    mcnemar: float | None
+    n: int
+    groups: int
+    left_out: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {**dataclasses.asdict(self), "difference": self.difference.to_dict()}
+
+
+def compare(
+    a: Dense | Predictions,
+    b: Dense | Predictions,
+    *,
+    metric: str = "auto",
+    target: str | None = None,
+    groups: Mapping[str, str] | None = None,
+    weight: Mapping[str, float] | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two answers to the same question on the rows that both answer and whose truth is known.
+
+    Args:
+        a: answers; of a table its member ``final`` is taken, or its only one.
+        b: the same, matched by row_id.
+        metric: any that suits the target; ``auto``: its default.
+        target: which one, where tables hold several.
+        groups: row_id → group (a manifest's); None: every row is a group of its own.
+        weight: row_id → weight.
+        resamples: bootstrap draws.
+        seed: of the draws.
+
+    Raises:
+        DataError: other classes or another truth for the same row, no common row, or a row without a group.
+        UserError: several targets and none named; an unknown metric.
+    """
+    one, two = as_dense(a, target), as_dense(b, target)
+    left, right = on_common_rows([one, two])
+    rows = left.row_ids.tolist()
+    chosen = metrics.default_metric(left.target) if metric == "auto" else metrics.named(metric, left.target).name
+    of_row = _looked_up(groups, rows, "group") if groups is not None else np.array(rows, dtype=object)
+    weights = _looked_up(weight, rows, "weight").astype(np.float64) if weight is not None else None
+    found = intervals.difference(
+        chosen,
+        left.target,
+        left.p,
+        right.p,
+        left.y,
+        of_row,
+        weight=weights,
+        answer_a=left.answer,
+        answer_b=right.answer,
+        resamples=resamples,
+        seed=seed,
+    )
+    only_a, only_b, exact = _mcnemar_of(left, right)
+    return Comparison(
+        left.target.name,
+        chosen,
+        metrics.score(chosen, left.target, left.p, left.y, weights, answer=left.answer),
+        metrics.score(chosen, left.target, right.p, right.y, weights, answer=right.answer),
+        found,
+        _better(found, metrics.METRICS[chosen].greater_is_better),
+        p_value(found),
+        only_a,
+        only_b,
+        exact,
+        len(rows),
+        found.groups,
+        len(set(one.row_ids.tolist()) | set(two.row_ids.tolist())) - len(rows),
+    )
+
+
+def compare_many(named: Mapping[str, Dense | Predictions], reference: str | None = None, **how: Any) -> pl.DataFrame:
+    """Compare each with a reference, or every pair, and correct the p-values by Holm.
+
+    Args:
+        named: name → answers.
+        reference: its name; None: every pair.
+        how: as for :func:`compare`.
+
+    Returns:
+        One row a pair: ``a b metric value_a value_b difference low high p holm only_a only_b mcnemar holm_mcnemar n groups left_out``.
+    """
+    names = list(named)
+    if reference is not None and reference not in named:
+        raise UserError(f"there is no {reference!r} to compare with (there are: {listed(names)})")
+    pairs = (
+        [(n, reference) for n in names if n != reference] if reference else [(n, m) for i, n in enumerate(names) for m in names[i + 1 :]]
+    )
+    if not pairs:
+        raise UserError(f"there is nothing to compare {listed(names)} with", need="two or more")
+    found = [compare(named[n], named[m], **how) for n, m in pairs]
+    frame = pl.DataFrame(
+        [
+            {
+                "a": n,
+                "b": m,
+                "metric": c.metric,
+                "value_a": c.a,
+                "value_b": c.b,
+                "difference": c.difference.value,
+                "low": c.difference.low,
+                "high": c.difference.high,
+                "p": c.p,
+                "only_a": c.only_a,
+                "only_b": c.only_b,
+                "mcnemar": c.mcnemar,
+                "n": c.n,
+                "groups": c.groups,
+                "left_out": c.left_out,
+            }
+            for (n, m), c in zip(pairs, found, strict=True)
+        ]
+    )
+    corrected = [
+        pl.Series(name, holm(frame[column].to_list()), dtype=pl.Float64) for name, column in (("holm", "p"), ("holm_mcnemar", "mcnemar"))
+    ]
+    order = [
+        "a",
+        "b",
+        "metric",
+        "value_a",
+        "value_b",
+        "difference",
+        "low",
+        "high",
+        "p",
+        "holm",
+        "only_a",
+        "only_b",
+        "mcnemar",
+        "holm_mcnemar",
+    ]
+    return frame.with_columns(corrected).select(*order, "n", "groups", "left_out")
+
+
+def mcnemar(only_a: int, only_b: int) -> float:
+    """Return McNemar's exact two-sided p-value: are the rows that one alone has right split evenly?
+
+    Source: McNemar 1947 (doi 10.1007/BF02295996), with the binomial in place of chi-square.
+    """
+    from scipy.special import bdtr
+
+    if not only_a + only_b:
+        return 1.0
+    return float(min(1.0, 2 * bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
+
+
+def holm(p: Sequence[float | None]) -> list[float | None]:
+    """Return p-values corrected for their number, step down; None stays None and does not count.
+
+    Source: Holm 1979, Scand. J. Stat. 6, 65.
+    """
+    known = [i for i, value in enumerate(p) if value is not None]
+    out: list[float | None] = [None] * len(p)
+    worst = 0.0
+    for rank, i in enumerate(sorted(known, key=lambda i: p[i])):  # type: ignore[arg-type, return-value]
+        worst = max(worst, min(1.0, (len(known) - rank) * float(p[i])))  # type: ignore[arg-type]
+        out[i] = worst
+    return out
+
+
+def p_value(difference: Interval) -> float | None:
+    """Return the two-sided p-value of a difference from its 95 % interval, as of a normal law; None without an interval."""
+    if math.isnan(difference.low) or math.isnan(difference.value):
+        return None
+    error = (difference.high - difference.low) / (2 * _Z95)
+    if not error:
+        return 1.0 if not difference.value else 0.0
+    return math.erfc(abs(difference.value) / error / math.sqrt(2))
+
+
+def as_dense(answers: Dense | Predictions, target: str | None = None) -> Dense:
+    """Return one target of a table: of its member ``final``, or of its only member."""
+    if isinstance(answers, Dense):
+        if target is not None and answers.target.name != target:
+            raise UserError(f"answers are for target {answers.target.name!r}, not {target!r}")
+        return answers
+    names = [t.name for t in answers.targets]
+    if target is None and len(names) != 1:
+        raise UserError(f"the predictions hold {len(names)} targets: {listed(names)}", need="one of them named", fix="--target NAME")
+    members = answers.members
+    if FINAL not in members and len(members) != 1:
+        raise UserError(f"the predictions hold {len(members)} members: {listed(members)}", need="one of them named", fix="--member NAME")
+    return answers.dense(target or names[0], FINAL if FINAL in members else members[0])
+
+
+def on_common_rows(tables: Sequence[Dense]) -> list[Dense]:
+    """Return the tables on the rows that all of them answer and whose truth is known, in the order of the first.
+
+    Raises:
+        DataError: different questions, another truth for the same row, or no common row.
+    """
+    check_targets({f"{i + 1}": t for i, t in enumerate(tables)})
+    frames = [pl.DataFrame({"row_id": t.row_ids.tolist()}).with_row_index(f"at{i}").filter(t.ok) for i, t in enumerate(tables)]
+    common = frames[0]
+    for frame in frames[1:]:
+        common = common.join(frame, on="row_id", how="inner", maintain_order="left")
+    out = [t.where(common[f"at{i}"].to_numpy()) for i, t in enumerate(tables)]
+    y = out[0].y
+    for other in out[1:]:
+        both = ~np.isnan(y).any(axis=1) & ~np.isnan(other.y).any(axis=1)
+        apart = np.flatnonzero(both & (y != other.y).any(axis=1))
+        if len(apart):
+            raise DataError(f"{len(apart)} rows have two truths: {listed(out[0].row_ids[apart])}", need="the same labels in both")
+        y = np.where(np.isnan(y), other.y, y)
+    known = np.flatnonzero(~np.isnan(y).any(axis=1))
+    if not len(known):
+        raise DataError("no row with a known truth is answered by all", need="common row ids, with labels", fix="check that the ids agree")
+    return [dataclasses.replace(t, y=y).where(known) for t in out]
+
+
+def _mcnemar_of(a: Dense, b: Dense) -> tuple[int | None, int | None, float | None]:
+    if a.target.kind == "regression":
+        return None, None, None
+    right_a, right_b = ((decided(t) == (t.y >= 0.5)).all(axis=1) for t in (a, b))
+    only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+    return only_a, only_b, mcnemar(only_a, only_b)
+
+
+def _better(found: Interval, greater: bool) -> str:
+    if math.isnan(found.low) or found.low <= 0 <= found.high:
+        return "neither"
+    return "a" if (found.low > 0) == greater else "b"
+
+
+def _looked_up(table: Mapping[str, Any], rows: Sequence[str], what: str) -> np.ndarray:
+    lacking = [row for row in rows if row not in table]
+    if lacking:
+        raise DataError(
+            f"{len(lacking)} rows have no {what}: {listed(lacking)}",
+            need=f"a {what} for each",
+            fix="compare with the manifest that they were made from",
+        )
+    return np.array([table[row] for row in rows], dtype=object)

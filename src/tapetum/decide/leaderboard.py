@@ -1,0 +1,117 @@
+"""Members, ensembles and decision steps side by side, on the same rows, with what separates each from the best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import polars as pl
+
+from tapetum.core import intervals, metrics
+from tapetum.core.errors import UserError, listed
+from tapetum.core.intervals import Interval
+from tapetum.core.tables import Dense
+from tapetum.decide.compare import holm, on_common_rows, p_value
+from tapetum.decide.steps import Rows
+
+
+def leaderboard(
+    entries: Sequence[tuple[str, Dense]],
+    rows: Rows,
+    metric: str = "auto",
+    *,
+    optimistic: Collection[str] = (),
+    resamples: int = 2000,
+    seed: int = 0,
+) -> pl.DataFrame:
+    """Score entries on the rows that all of them answer.
+
+    The best entry is the best nested one: a figure that was chosen on the rows it is scored on leads nothing.
+
+    Args:
+        entries: (name, answers) of one target.
+        rows: aligned with the first entry; its groups cluster the intervals.
+        metric: its name; ``auto``: the target's default.
+        optimistic: names whose figures are not nested.
+        resamples: bootstrap draws.
+        seed: of the draws.
+
+    Returns:
+        Best first: ``rank name metric value low high difference difference_low difference_high p holm tied nested n groups answered``.
+        ``difference`` is to the best entry (its own row: 0); ``tied``: the interval of the difference holds 0; ``answered``: rows that the
+        entry answers, common or not.
+
+    Raises:
+        UserError: no entries, or doubled names.
+        DataError: as :func:`tapetum.decide.compare.on_common_rows`.
+    """
+    names = [name for name, _ in entries]
+    doubled = sorted({n for n in names if names.count(n) > 1})
+    if not names or doubled:
+        raise UserError(
+            f"the leaderboard has {len(names)} entries{', doubled: ' + listed(doubled) if doubled else ''}", need="each name once"
+        )
+    if len(rows) != len(entries[0][1].row_ids):
+        raise UserError(
+            f"{len(rows)} rows for {len(entries[0][1].row_ids)} answers of {names[0]!r}", need="rows aligned with the first entry"
+        )
+    tables = on_common_rows([dense for _, dense in entries])
+    target, y = tables[0].target, tables[0].y
+    place = {row: i for i, row in enumerate(entries[0][1].row_ids.tolist())}
+    inside = rows.where(np.array([place[row] for row in tables[0].row_ids.tolist()], dtype=np.int64))
+    chosen = metrics.default_metric(target) if metric == "auto" else metrics.named(metric, target).name
+    sign = 1.0 if metrics.METRICS[chosen].greater_is_better else -1.0
+    shared = {"weight": inside.weight, "resamples": resamples, "seed": seed}
+    own = [intervals.interval(chosen, target, t.p, y, inside.groups, answer=t.answer, **shared) for t in tables]  # type: ignore[arg-type]
+    nested = [name not in set(optimistic) for name in names]
+
+    def standing(i: int) -> tuple[bool, float]:
+        value = own[i].value
+        return not nested[i], -sign * value if not math.isnan(value) else math.inf
+
+    best = min(range(len(names)), key=standing)
+    apart = [_from_best(chosen, tables[i], tables[best], inside.groups, shared) for i in range(len(names))]
+    p = [None if i == best else p_value(d) for i, d in enumerate(apart)]
+    corrected = holm(p)
+    order = sorted(range(len(names)), key=lambda i: standing(i)[1])
+    board = [
+        {
+            "rank": rank,
+            "name": names[i],
+            "metric": chosen,
+            "value": _plain(own[i].value),
+            "low": _plain(own[i].low),
+            "high": _plain(own[i].high),
+            "difference": _plain(apart[i].value),
+            "difference_low": _plain(apart[i].low),
+            "difference_high": _plain(apart[i].high),
+            "p": p[i],
+            "holm": corrected[i],
+            "tied": i == best or not (apart[i].low > 0 or apart[i].high < 0),
+            "nested": nested[i],
+            "n": own[i].n,
+            "groups": own[i].groups,
+            "answered": int(entries[i][1].ok.sum()),
+        }
+        for rank, i in enumerate(order, start=1)
+    ]
+    return pl.DataFrame(board, infer_schema_length=None)
+
+
+def _from_best(metric: str, table: Dense, best: Dense, groups: np.ndarray, shared: dict[str, object]) -> Interval:
+    return intervals.difference(
+        metric,
+        table.target,
+        table.p,
+        best.p,
+        best.y,
+        groups,
+        answer_a=table.answer,
+        answer_b=best.answer,
+        **shared,  # type: ignore[arg-type]
+    )
+
+
+def _plain(value: float) -> float | None:
+    return None if math.isnan(value) else value
