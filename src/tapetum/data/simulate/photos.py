@@ -1,0 +1,239 @@
+"""A photo of a simulated dog, drawn from its traits: head, ears, muzzle and chest before a ground, under some light, by some camera.
+
+Nothing but the traits depends on the breed, so a perfect classifier knows no more than they say.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from tapetum.data.simulate.textures import Bank, bank
+
+ASPECTS = (1.0, 4 / 3, 3 / 4, 3 / 2, 2 / 3)  # width over height
+SIZES = 0.18  # deviation of the logarithm of the side
+WHITE = np.array([0.93, 0.91, 0.87], dtype=np.float32)[:, None, None]
+BLACK = np.array([0.06, 0.05, 0.05], dtype=np.float32)[:, None, None]
+WARP = 0.04  # how far coordinates wander, so that no two heads have one outline
+BLURRED, HIDDEN = 0.12, 0.2  # shares of photos out of focus, and with something before the dog
+
+
+def draw_photo(traits: np.ndarray, rng: np.random.Generator, px: int) -> Image.Image:
+    """Return one photo.
+
+    Args:
+        traits: (T,) as ``breeds.TRAITS``.
+        rng: pose, ground, light and camera are drawn from it.
+        px: the typical side; sides vary around it.
+    """
+    textures = bank(px)
+    shape = _shape(rng, px)
+    scene = _pose(shape, rng, textures)
+    _draw_ground(scene.canvas, rng, textures)
+    _draw_dog(scene, 1 / (1 + np.exp(-traits / 2)), rng, textures)
+    if rng.random() < HIDDEN:
+        _hide(scene.canvas, rng)
+    return _develop(scene.canvas, rng, textures)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Scene:
+    """A canvas and where the dog stands on it.
+
+    Args:
+        canvas: (3, H, W) float32, painted over.
+        x: right and left (H, W) in which the head has radius 1.
+        y: down (H, W), likewise.
+        corner: place of the head's middle in pixels: (row, column).
+        pixels: (2, 2), from (y, x) of the dog to rows and columns.
+    """
+
+    canvas: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    corner: np.ndarray
+    pixels: np.ndarray
+
+    @property
+    def sharp(self) -> float:
+        """Pixels in the head's radius."""
+        return float(np.sqrt(abs(np.linalg.det(self.pixels))))
+
+    def around(self, left: float, top: float, radius: float) -> tuple[slice, slice]:
+        """Return rows and columns that hold a circle, with room for the warp of the coordinates."""
+        middle = self.corner + self.pixels @ (top, left)
+        reach = (radius + 5 * WARP) * np.linalg.norm(self.pixels, axis=1)
+        low, high = np.floor(middle - reach).astype(int), np.ceil(middle + reach).astype(int) + 1
+        return slice(max(low[0], 0), max(high[0], 0)), slice(max(low[1], 0), max(high[1], 0))
+
+    def paint(self, colour: np.ndarray, cover: np.ndarray, box: tuple[slice, slice] = (slice(None), slice(None))) -> None:
+        """Lay a colour over the canvas where ``cover`` is 1; both are of the box's size."""
+        part = self.canvas[:, *box]
+        change = colour - part
+        change *= cover
+        part += change
+
+    def oval(self, at: tuple[float, float], radii: tuple[float, float], *, turn: float = 0.0, fray: np.ndarray | float = 0.0) -> np.ndarray:
+        """Return how far each pixel (H, W) lies in an ellipse, 0…1; ``fray`` makes its edge hairy."""
+        return _oval(self.x, self.y, at, radii, self.sharp, turn, fray)
+
+    def dot(self, colour: np.ndarray, at: tuple[float, float], radii: tuple[float, float]) -> None:
+        """Paint a small ellipse, at the cost of its own pixels."""
+        box = self.around(*at, max(radii) + 0.05)
+        self.paint(colour, _oval(self.x[box], self.y[box], at, radii, self.sharp, 0.0, 0.0), box)
+
+
+def _shape(rng: np.random.Generator, px: int) -> tuple[int, int]:
+    side = px * np.clip(np.exp(rng.normal(0, SIZES)), 0.6, 1.4)
+    aspect = ASPECTS[rng.integers(len(ASPECTS))]
+    height, width = side / np.sqrt(aspect), side * np.sqrt(aspect)
+    return int(min(round(height), 1.45 * px)), int(min(round(width), 1.45 * px))
+
+
+def _pose(shape: tuple[int, int], rng: np.random.Generator, textures: Bank) -> _Scene:
+    """Return an empty scene: the dog somewhere near the middle, turned, sheared and mirrored."""
+    half = min(shape) / 2
+    turn, size = rng.normal(0, 0.18), half * rng.uniform(0.42, 0.68)
+    mirror, shear, look = rng.choice([-1, 1]), rng.normal(0, 0.12), rng.normal(0, 0.1)
+    middle = np.array(shape) / 2 + half * np.array([-rng.uniform(-0.1, 0.3), rng.normal(0, 0.14)])
+    c, s = np.cos(turn) / size, np.sin(turn) / size
+    to_dog = np.array([[c, -s], [mirror * (s + shear / size) + look * c, mirror * c - look * s]])  # (y, x) of rows and columns
+    rows = (np.arange(shape[0]) - middle[0]).astype(np.float32)[:, None]
+    columns = (np.arange(shape[1]) - middle[1]).astype(np.float32)[None]
+    y, x = (np.float32(to_rows) * rows + np.float32(to_columns) * columns for to_rows, to_columns in to_dog)
+    x += np.float32(WARP) * textures.cut("large", shape, rng)
+    y += np.float32(WARP) * textures.cut("large", shape, rng)
+    return _Scene(np.empty((3, *shape), np.float32), x, y, middle, np.linalg.inv(to_dog))
+
+
+def _draw_ground(canvas: np.ndarray, rng: np.random.Generator, textures: Bank) -> None:
+    """Paint what is behind the dog: two colours in patches, grained, lighter above or below."""
+    shape = canvas.shape[1:]
+    first, second = (rng.uniform(0.15, 0.85, (2, 1, 1, 1)) + rng.normal(0, 0.13, (2, 3, 1, 1))).astype(np.float32)
+    mix = textures.cut(("broad", "large", "medium")[rng.integers(3)], shape, rng) * np.float32(rng.uniform(0.3, 2)) + np.float32(0.5)
+    np.multiply(second - first, np.clip(mix, 0, 1, out=mix), out=canvas)
+    light = np.float32(rng.normal(0, 0.25)) * np.linspace(-1, 1, shape[0], dtype=np.float32)[:, None]
+    light = light + np.float32(rng.uniform(0, 0.1)) * textures.cut(("fine", "grain")[rng.integers(2)], shape, rng)
+    canvas += light
+    canvas += first
+
+
+def _draw_dog(scene: _Scene, traits: np.ndarray, rng: np.random.Generator, textures: Bank) -> None:
+    """Paint the dog; ``traits`` lie in 0…1, in the order of ``breeds.TRAITS``."""
+    hue, light, second, mask, blaze, up, length, muzzle, breadth, fur, spots, eyes = (float(v) for v in traits)
+    shape = scene.x.shape
+    coat, other = _coat(hue, light), _coat(0.7 * hue + 0.1, second)
+    hair = textures.cut("grain" if fur < 0.5 else "fine", shape, rng)
+    fray = np.float32(0.03 + 0.22 * fur) * hair
+    wide = 0.72 + 0.4 * breadth
+    patches = (textures.cut("medium", shape, rng) - np.float32(2.2 - 2.4 * spots)) * np.float32(3)
+    furs = (other - coat) * np.clip(patches, 0, 1, out=patches)
+    furs += coat
+    furs *= 1 + np.float32(0.06 + 0.16 * fur) * hair
+
+    chest = scene.oval((0, 2.0), (wide * (1.05 + 0.3 * fur), 1.35), fray=fray)
+    scene.paint(furs * np.float32(0.88), chest)
+    if blaze > 0.4:
+        scene.paint(WHITE, chest * scene.oval((0, 1.7), (0.9 * (blaze - 0.25), 0.9), fray=fray))
+    hang, reach = 1 - up, 0.35 + 0.75 * length
+    for side in (-1, 1):
+        tilt = side * (0.25 + 2.3 * hang)  # 0 stands, π hangs
+        left = side * wide * (0.62 + 0.25 * hang) + np.sin(tilt) * reach * 0.75
+        top = -0.62 + 0.3 * hang - np.cos(tilt) * reach * 0.75
+        scene.paint(furs * np.float32(0.72), scene.oval((left, top), (0.19 + 0.2 * hang + 0.08 * breadth, reach), turn=tilt, fray=fray))
+    head = scene.oval((0, 0), (wide, 1), fray=fray)
+    scene.paint(furs, head)
+    if blaze > 0.3:
+        scene.paint(WHITE, head * scene.oval((0, -0.35), (0.5 * (blaze - 0.2), 0.95), fray=fray))
+    _draw_face(scene, furs, other, head, fray, mask=mask, muzzle=muzzle, gap=wide * (0.3 + 0.14 * eyes), eye=0.06 + 0.09 * eyes)
+
+
+def _draw_face(
+    scene: _Scene,
+    furs: np.ndarray,
+    other: np.ndarray,
+    head: np.ndarray,
+    fray: np.ndarray,
+    *,
+    mask: float,
+    muzzle: float,
+    gap: float,
+    eye: float,
+) -> None:
+    """Paint mask, snout, nose, mouth and eyes."""
+    top, size, dark = 0.38 + 0.22 * muzzle, 0.2 + 0.34 * muzzle, mask > 0.5
+    around = 0.3 + 1.1 * abs(mask - 0.5)
+    scene.paint(other * np.float32(0.45 if dark else 1.1), head * scene.oval((0, top), (around, around), fray=fray))
+    snout = scene.oval((0, top), (0.16 + 0.6 * size, size), fray=fray)
+    snout *= np.float32(0.85)
+    scene.paint(furs * np.float32(0.55 if dark else 1.12), snout)
+    scene.dot(BLACK, (0, top - 0.55 * size), (0.09 + 0.12 * size, 0.07 + 0.08 * size))
+    scene.dot(BLACK, (0, top + 0.4 * size), (0.1 + 0.35 * size, 0.04))
+    for side in (-1, 1):
+        scene.dot(BLACK, (side * gap, -0.14), (eye * 1.15, eye))
+        scene.dot(WHITE, (side * gap - 0.03, -0.18), (eye / 3, eye / 3))
+
+
+def _coat(hue: float, light: float) -> np.ndarray:
+    """Return a coat's colour (3, 1, 1): black or brown to gold or white, the more red the higher the hue."""
+    value = 0.1 + 0.85 * light
+    tint = (0.15 + 0.75 * hue) * 4 * light * (1.15 - light)
+    return value * np.array([1, 1 - 0.38 * tint, 1 - 0.7 * tint], dtype=np.float32)[:, None, None]
+
+
+def _oval(
+    x: np.ndarray,
+    y: np.ndarray,
+    at: tuple[float, float],
+    radii: tuple[float, float],
+    sharp: float,
+    turn: float,
+    fray: np.ndarray | float,
+) -> np.ndarray:
+    u, v = x - np.float32(at[0]), y - np.float32(at[1])
+    if turn:
+        c, s = np.float32(np.cos(turn)), np.float32(np.sin(turn))
+        u, v = c * u + s * v, c * v - s * u
+    u *= np.float32(1 / radii[0])
+    v *= np.float32(1 / radii[1])
+    u *= u
+    v *= v
+    u += v
+    u += fray
+    u *= -np.float32(edge := max(sharp * min(radii) / 2, 1.0))
+    u += np.float32(edge + 0.5)
+    return np.clip(u, 0, 1, out=u)
+
+
+def _hide(canvas: np.ndarray, rng: np.random.Generator) -> None:
+    """Lay a bar (a fence, a lead, a hand) over a part of the picture."""
+    _, height, width = canvas.shape
+    thick = int(min(height, width) * rng.uniform(0.05, 0.16))
+    colour = rng.uniform(0.05, 0.95, (3, 1, 1)).astype(np.float32)
+    if rng.random() < 0.5:
+        start = rng.integers(height - thick)
+        canvas[:, start : start + thick] = colour
+    else:
+        start = rng.integers(width - thick)
+        canvas[:, :, start : start + thick] = colour
+
+
+def _develop(canvas: np.ndarray, rng: np.random.Generator, textures: Bank) -> Image.Image:
+    """Return the photo: light from one side, a camera's noise, exposure, contrast and cast."""
+    _, height, width = canvas.shape
+    slope = np.linspace(-1, 1, width, dtype=np.float32)[None] * np.float32(rng.normal(0, 0.22))
+    slope = slope + np.linspace(-1, 1, height, dtype=np.float32)[:, None] * np.float32(rng.normal(0, 0.15))
+    canvas *= 1 + slope
+    canvas += np.float32(rng.uniform(0.005, 0.04)) * textures.cut("grain", (height, width), rng)
+    canvas *= 255
+    pixels = np.clip(canvas, 0, 255, out=canvas).astype(np.uint8)
+    levels = np.arange(256) / 255
+    gamma, gain, contrast = np.exp(rng.normal(0, 0.25)), np.exp(rng.normal(0, 0.12)), np.exp(rng.normal(0, 0.18))
+    cast = np.exp(rng.normal(0, 0.07, 3))
+    curves = [np.clip(255 * (0.5 + contrast * (gain * c * levels**gamma - 0.5)), 0, 255).astype(np.uint8) for c in cast]
+    photo = Image.fromarray(np.stack([curve[plane] for curve, plane in zip(curves, pixels, strict=True)], axis=-1))
+    if rng.random() < BLURRED:
+        photo = photo.filter(ImageFilter.GaussianBlur(rng.uniform(0.6, 1.6) * textures.px / 128))
+    return photo

@@ -1,0 +1,85 @@
+"""Where a simulation goes: the layout in ``data``, and outside of it what only the simulator knows."""
+
+from __future__ import annotations
+
+import contextlib
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tapetum.core import files
+from tapetum.core.errors import UserError
+
+LAYOUT, TRUTH, SUMMARY, EXCLUDED = "data", "truth.csv", "simulation.json", "exclude.txt"
+_THEN = (2020, 1, 1, 0, 0, 0)  # the time in archives, so that the same seed gives the same bytes
+EVERY = 500  # pictures between two lines of progress
+
+
+@contextlib.contextmanager
+def layout(out: Path) -> Iterator[Path]:
+    """Yield a fresh folder that becomes ``out/data`` when the block ends well.
+
+    Raises:
+        UserError: ``out`` holds something that is no simulation; it is left alone.
+    """
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / SUMMARY).is_file()):
+        raise UserError(
+            f"{out} is there already and is no simulation", need="a new folder, or one that simulate made", fix="choose another"
+        )
+    files.make_folder(out)
+    with files.whole_folder(out / LAYOUT) as aside:
+        yield aside
+
+
+def finish(out: Path, truth: pl.DataFrame, summary: dict[str, Any]) -> dict[str, Any]:
+    """Write the truth and the summary beside the layout; return the summary with the paths."""
+    files.write_csv(out / TRUTH, truth)
+    paths = {"data": out / LAYOUT, "truth": out / TRUTH}
+    summary = {**summary, "paths": {name: path.as_posix() for name, path in paths.items()}}
+    files.write_json(out / SUMMARY, {**summary, "paths": {name: path.relative_to(out) for name, path in paths.items()}})
+    return summary
+
+
+def pack(folder: Path, *, stem: bool = True) -> None:
+    """Turn a folder into ``folder.zip`` beside it; the same files give the same bytes.
+
+    Args:
+        folder: removed afterwards.
+        stem: whether members stand below the folder's name.
+    """
+    members = sorted(p for p in folder.rglob("*") if p.is_file())
+    start = folder.parent if stem else folder
+    with files.whole(folder.with_name(f"{folder.name}.zip")) as aside, zipfile.ZipFile(aside, "w", zipfile.ZIP_STORED) as archive:
+        for member in members:  # stored: pictures are packed already
+            info = zipfile.ZipInfo(member.relative_to(start).as_posix(), _THEN)
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, member.read_bytes())
+    files.remove(folder)
+
+
+def how_many(size: str | int, sizes: dict[str, int], least: int) -> int:
+    """Return the number of pictures that ``size`` names.
+
+    Raises:
+        UserError: another word, or fewer than ``least``.
+    """
+    if isinstance(size, str) and size.isdigit():
+        size = int(size)
+    count = sizes.get(size) if isinstance(size, str) else size
+    if count is None:
+        raise UserError(f"size is {size!r}", need=f"{' or '.join(map(repr, sizes))} or a number of pictures")
+    if count < least:
+        raise UserError(f"size is {count} pictures", need=f"at least {least}, so that each class stands in both parts")
+    return count
+
+
+def shares(total: int, weights: Sequence[float]) -> list[int]:
+    """Split ``total`` in proportion to ``weights``, rounded by largest remainder."""
+    exact = [total * w / sum(weights) for w in weights]
+    out = [int(e) for e in exact]
+    for i in sorted(range(len(exact)), key=lambda i: out[i] - exact[i])[: total - sum(out)]:
+        out[i] += 1
+    return out

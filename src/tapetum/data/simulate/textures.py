@@ -1,0 +1,45 @@
+"""Random textures drawn once a size and cut anew for each picture: what makes fur, ground and cells look unlike each other."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from tapetum.core import draws
+
+WAVES = {"broad": 2.0, "large": 4.5, "medium": 9.0, "fine": 18.0, "grain": 40.0}  # periods over a picture's typical side
+TILE = 3.0  # side of a texture over the typical side; a picture is at most half of it
+
+
+class Bank:
+    """Gaussian random fields of several wavelengths, mean 0 and variance 1, so that a bound on them is a share of the area.
+
+    Args:
+        px: typical side of the pictures; wavelengths go with it, so that a larger picture shows the same scene.
+    """
+
+    def __init__(self, px: int) -> None:
+        self.px = px
+        self.side = 2 * round(TILE * px / 2)
+        rng = draws.generator("simulate", "textures", px)
+        frequency = np.hypot(np.fft.fftfreq(self.side)[:, None], np.fft.rfftfreq(self.side)[None]) * px
+        spectra = np.fft.rfft2(rng.standard_normal((len(WAVES), self.side, self.side)))
+        self.fields: dict[str, np.ndarray] = {}
+        for (name, wave), spectrum in zip(WAVES.items(), spectra, strict=True):
+            band = np.exp(-0.5 * ((frequency - wave) / (0.35 * wave)) ** 2)
+            field = np.fft.irfft2(spectrum * band, s=(self.side, self.side))
+            self.fields[name] = (field / field.std()).astype(np.float32)
+
+    def cut(self, name: str, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+        """Return a random window (H, W) float32 of a field, turned over at random; a view, not to be written to."""
+        height, width = shape
+        top, left, turn = rng.integers(self.side - height), rng.integers(self.side - width), rng.integers(4)
+        window = self.fields[name][top : top + height, left : left + width]
+        return window[:: 1 if turn & 1 else -1, :: 1 if turn & 2 else -1]
+
+
+@functools.lru_cache(maxsize=2)
+def bank(px: int) -> Bank:
+    """Return the textures for pictures of a typical side; kept for the next picture."""
+    return Bank(px)
