@@ -43,8 +43,10 @@ class Thumbnails:
 
         try:
             views = compose(self._manifest.paths(self._row[row_id]), Composition.from_input(self._how))
-        except (TapetumError, OSError) as error:
-            return None, str(error)
+        except TapetumError as error:
+            return None, error.what.replace(f"{self._manifest.root}/", "")
+        except OSError as error:
+            return None, str(error.strerror)
         return data_uri(views[0]), ""
 
 

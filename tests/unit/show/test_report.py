@@ -144,7 +144,7 @@ def test_pictures_that_moved_are_found_and_missing_ones_named(whole, tmp_path):
     lost = write_report(run, tmp_path / "lost.html").read_text()
     there = write_report(run, tmp_path / "there.html", data=moved).read_text()
     assert 'class="absent"' in lost
-    assert re.search(r'class="absent"><span>r\d+</span><small>[^<]*\.png', lost)
+    assert re.search(r'class="absent"><span>r\d+</span><small>\d+\.png', lost)
     assert lost.count("data:image/jpeg") == 1  # the saliency sheet, which lies in the run
     assert 'class="absent"' not in there
 
@@ -210,9 +210,9 @@ def test_ticks_lie_inside_and_are_evenly_spaced(low, span, about):
         assert np.allclose(steps, steps[0], rtol=1e-4, atol=1e-9)
 
 
-@given(st.lists(st.floats(-1e3, 1e3), min_size=300, max_size=900))
-def test_a_thinned_curve_keeps_its_ends_and_extremes(values):
-    y = np.array(values)
+@given(seed=st.integers(0, 10**6), n=st.integers(241, 900))
+def test_a_thinned_curve_keeps_its_ends_and_extremes(seed, n):
+    y = np.random.default_rng(seed).normal(size=n).round(1)
     x, kept = figures.thin(np.arange(len(y)), y)
     assert len(x) <= 245
     assert (x[0], x[-1]) == (0, len(y) - 1)
