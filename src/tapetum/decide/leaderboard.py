@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -62,8 +63,8 @@ def leaderboard(
     inside = rows.where(np.array([place[row] for row in tables[0].row_ids.tolist()], dtype=np.int64))
     chosen = metrics.default_metric(target) if metric == "auto" else metrics.named(metric, target).name
     sign = 1.0 if metrics.METRICS[chosen].greater_is_better else -1.0
-    shared = {"weight": inside.weight, "resamples": resamples, "seed": seed}
-    own = [intervals.interval(chosen, target, t.p, y, inside.groups, answer=t.answer, **shared) for t in tables]  # type: ignore[arg-type]
+    shared: dict[str, Any] = {"weight": inside.weight, "resamples": resamples, "seed": seed}
+    own = [intervals.interval(chosen, target, t.p, y, inside.groups, answer=t.answer, **shared) for t in tables]
     nested = [name not in set(optimistic) for name in names]
 
     def standing(i: int) -> tuple[bool, float]:
@@ -99,7 +100,7 @@ def leaderboard(
     return pl.DataFrame(board, infer_schema_length=None)
 
 
-def _from_best(metric: str, table: Dense, best: Dense, groups: np.ndarray, shared: dict[str, object]) -> Interval:
+def _from_best(metric: str, table: Dense, best: Dense, groups: np.ndarray, shared: dict[str, Any]) -> Interval:
     return intervals.difference(
         metric,
         table.target,
@@ -109,7 +110,7 @@ def _from_best(metric: str, table: Dense, best: Dense, groups: np.ndarray, share
         groups,
         answer_a=table.answer,
         answer_b=best.answer,
-        **shared,  # type: ignore[arg-type]
+        **shared,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax
 
 from tapetum.decide.sequences import Sequences
 
@@ -61,19 +61,21 @@ def fit_neighbours(x: np.ndarray, truth: np.ndarray, classes: int, strength: flo
     own = (inputs // classes // 2) * classes
     start[own : own + classes] = np.eye(classes)
     hot = np.zeros((n, classes), dtype=np.float32)
-    hot[np.arange(n), truth] = 1
+    rows = np.arange(n)
+    hot[rows, truth] = 1
     total = float(weight.sum())
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
         w = flat.reshape(start.shape)
         z = x @ w[:-1].astype(np.float32) + w[-1].astype(np.float32)
-        value = -(weight * log_softmax(z, axis=1)[np.arange(n), truth]).sum(dtype=np.float64)
-        residual = weight[:, None] * (softmax(z, axis=1) - hot)
+        logs = log_softmax(z, axis=1)
+        value = -(weight * logs[rows, truth]).sum(dtype=np.float64)
+        residual = weight[:, None] * (np.exp(logs) - hot)
         apart = (w[:-1] - start[:-1]) / strength
         slope = np.concatenate([x.T @ residual + apart, residual.sum(axis=0, dtype=np.float64)[None]])
         return (value + 0.5 * (apart * (w[:-1] - start[:-1])).sum()) / total, slope.ravel() / total
 
-    found = minimize(loss, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": _ROUNDS, "gtol": 1e-5})
+    found = minimize(loss, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": _ROUNDS, "gtol": 1e-5, "ftol": 1e-5})
     w = found.x.reshape(start.shape)
     w[-1] -= centre @ w[:-1]
     return np.asarray(w)
