@@ -94,7 +94,7 @@ def interval(
     return Interval(whole, *_percentiles(replicates, level), len(kept), many, BOOTSTRAP)
 
 
-def difference(  # noqa: PLR0917 - a, b and what they share
+def difference(
     metric: str,
     target: Target,
     p_a: np.ndarray,
