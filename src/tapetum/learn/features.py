@@ -1,0 +1,232 @@
+"""Pictures → vectors, once: stored by row with what they are, so that probe, audit and sequence heads share them.
+
+A store is a folder named by a hash of weights, preprocessing and engine. Rows are worked through in fixed chunks, each kept as soon as
+it is done; a chunk is used again where its rows and the contents of their pictures are the same, so a kill loses at most one chunk.
+Rows whose contents are not known are computed anew each time, but for those that could not be read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from timm.models._input import get_model_args
+from torch import nn
+
+from tapetum.core import draws, files
+from tapetum.core.config import Input, Spec
+from tapetum.core.errors import DataError
+from tapetum.core.tables import Manifest
+from tapetum.data.images import dataset, transforms
+from tapetum.data.images import views as seen
+from tapetum.learn.models.backbone import state_hash
+from tapetum.learn.runtime import Runtime
+
+CHUNK = 512  # rows worked through between two writes
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """Vectors of the rows of a manifest.
+
+    Args:
+        row_ids: (N,) of strings.
+        vectors: (N, V, D) float32, one vector a view as the backbone gave it; NaN where the picture could not be read.
+        status: (N,) ok or missing.
+        reasons: row_id → why its picture could not be read.
+        views: names of the views.
+        key: the hash that names the store.
+    """
+
+    row_ids: np.ndarray
+    vectors: np.ndarray
+    status: np.ndarray
+    reasons: dict[str, str]
+    views: tuple[str, ...]
+    key: str
+
+    def of(self, row_ids: Sequence[str] | np.ndarray) -> np.ndarray:
+        """Return the vectors of some rows (M, V, D), in the order given; rows that are not here are NaN."""
+        place = {row_id: i for i, row_id in enumerate(self.row_ids)}
+        out = np.full((len(row_ids), *self.vectors.shape[1:]), np.nan, dtype=np.float32)
+        for i, row_id in enumerate(row_ids):
+            if row_id in place:
+                out[i] = self.vectors[place[row_id]]
+        return out
+
+
+def extract(
+    network: nn.Module,
+    manifest: Manifest,
+    settings: Input,
+    *,
+    views: Sequence[Spec] = ("plain",),
+    store: Path | str | None = None,
+    runtime: Runtime | None = None,
+    pictures: dataset.Pictures | None = None,
+    batch: int = 32,
+    workers: int = 0,
+    say: Callable[[str], None] | None = None,
+    after_batch: Callable[[int, int], None] | None = None,
+) -> Features:
+    """Return the vectors of all rows of a manifest, from the store where they are there.
+
+    Args:
+        network: with ``features(x)``; normalises by itself.
+        manifest: rows, in the order of the result.
+        settings: the recipe's ``[input]``.
+        views: names of ``data.choices.VIEWS``; those that show several pictures count as several views.
+        store: the run's ``features`` folder; None keeps nothing.
+        runtime: device, precision, layout.
+        pictures: the manifest's pictures where they are in memory already; None reads them.
+        batch: rows at once.
+        workers: threads that decode ahead.
+        say: told what is computed and where it came from.
+        after_batch: told (rows done, rows in all).
+    """
+    runtime = runtime or Runtime()
+    what = describe(network, settings, views, runtime)
+    key = files.fingerprint(what)
+    folder = None if store is None else Path(store) / key
+    contents = manifest.frame["sha256"].to_list()
+    if folder is not None and (kept := _stored(folder, manifest.row_ids, contents)) is not None:
+        if say is not None:
+            say(f"features: {len(manifest)} rows from {folder}")
+        return kept
+    if pictures is None:
+        pictures = dataset.Pictures(manifest, settings, transforms.Evaluate(settings))
+    work = _Work(runtime.to_device(network).eval(), pictures, tuple(views), runtime, batch, workers)
+    parts: list[np.ndarray] = []
+    reasons: dict[str, str] = {}
+    chunk = max(batch, CHUNK // batch * batch)
+    for start in range(0, len(manifest), chunk):
+        rows = np.arange(start, min(start + chunk, len(manifest)))
+        part, why = _chunk(work, rows, folder, contents)
+        parts.append(part)
+        reasons.update(why)
+        if after_batch is not None:
+            after_batch(int(rows[-1]) + 1, len(manifest))
+    vectors = _together(parts)
+    status = np.array(["missing" if row_id in reasons else "ok" for row_id in manifest.row_ids], dtype=object)
+    broken = np.flatnonzero(~np.isfinite(vectors).all(axis=(1, 2)) & (status == "ok"))
+    if len(broken):
+        raise DataError(
+            f"the network gives numbers that are not finite for {len(broken)} pictures, first {manifest.row_ids[broken[0]]!r}",
+            fix="set train.precision = '32', or check the weights",
+        )
+    found = Features(np.array(manifest.row_ids, dtype=object), vectors, status, reasons, _names(views, vectors.shape[1]), key)
+    if folder is not None:
+        _keep(folder, found, contents, what)
+    if say is not None:
+        say(f"features: {len(manifest)} rows × {vectors.shape[1]} views × {vectors.shape[2]} numbers ({runtime.engine.name})")
+    return found
+
+
+def describe(network: nn.Module, settings: Input, views: Sequence[Spec], runtime: Runtime) -> dict[str, Any]:
+    """Return what the vectors depend on besides the pictures: weights, preprocessing, engine."""
+    backbone = getattr(network, "backbone", network)
+    numbers = {name: getattr(network, name).flatten().tolist() for name in ("mean", "std") if hasattr(network, name)}
+    arguments = get_model_args(backbone) if hasattr(backbone, "_model_args") else {}
+    preprocessing = settings.model_dump(mode="json", exclude={"cache", "normalise"})
+    return {
+        "weights": state_hash(backbone),
+        "backbone": getattr(backbone, "pretrained_cfg", {}).get("architecture", type(backbone).__name__),
+        "arguments": {name: str(value) for name, value in sorted(arguments.items())},
+        "preprocessing": {**preprocessing, **numbers},
+        "views": list(views),
+        "engine": {**runtime.engine.to_dict(), "torch": torch.__version__},
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """What every chunk needs."""
+
+    network: Any
+    pictures: dataset.Pictures
+    views: tuple[Spec, ...]
+    runtime: Runtime
+    batch: int
+    workers: int
+
+
+def _chunk(work: _Work, rows: np.ndarray, folder: Path | None, contents: list[str | None]) -> tuple[np.ndarray, dict[str, str]]:
+    """Return the vectors of some rows, from the part that an earlier start left, or computed and then left as one.
+
+    Parts are named by the rows and contents that they hold, so nothing is taken for something else.
+    """
+    if folder is None:
+        return _computed(work, rows)
+    ids = work.pictures.manifest.frame["row_id"]
+    name = files.fingerprint([[ids[int(r)], contents[r]] for r in rows])
+    part, why = folder / "parts" / f"{name}.npy", folder / "parts" / f"{name}.json"
+    if part.exists() and why.exists():
+        reasons: dict[str, str] = files.read_json(why)
+        if all(contents[r] is not None or ids[int(r)] in reasons for r in rows):
+            return np.load(part, allow_pickle=False), reasons
+    vectors, reasons = _computed(work, rows)
+    files.write_json(why, reasons)
+    files.write_array(part, vectors)
+    return vectors, reasons
+
+
+@torch.inference_mode()
+def _computed(work: _Work, rows: np.ndarray) -> tuple[np.ndarray, dict[str, str]]:
+    ids = work.pictures.manifest.frame["row_id"]
+    out: list[np.ndarray] = []
+    reasons: dict[str, str] = {}
+    for batch in dataset.batches(work.pictures, rows, work.batch, workers=work.workers):
+        keys = [draws.key("features", ids[int(row)]) for row in batch.rows]
+        found = []
+        for spec in work.views:
+            for x in seen.expand(batch.x, spec, keys):
+                with work.runtime.autocast():
+                    found.append(work.network.features(work.runtime.to_device(x)).float().cpu().numpy())
+        vectors = np.stack(found, axis=1)
+        vectors[~batch.ok.numpy()] = np.nan
+        out.append(vectors)
+        reasons.update({ids[row]: why for row, why in batch.reasons.items()})
+    return np.concatenate(out), reasons
+
+
+def _together(parts: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate(parts) if parts else np.zeros((0, 1, 0), dtype=np.float32)
+
+
+def _names(views: Sequence[Spec], count: int) -> tuple[str, ...]:
+    names = [spec if isinstance(spec, str) else str(spec["name"]) for spec in views]
+    return tuple(names) if len(names) == count else tuple(f"view-{i}" for i in range(count))
+
+
+def _keep(folder: Path, found: Features, contents: list[str | None], what: dict[str, Any]) -> None:
+    """Write vectors first, then the index that says what they are; parts are no longer needed."""
+    files.write_array(folder / "vectors.npy", found.vectors)
+    index = {"row_id": found.row_ids.tolist(), "sha256": contents, "status": found.status.tolist(), "reasons": found.reasons}
+    files.write_json(folder / "index.json", {"what": what, "views": list(found.views), **index})
+    files.remove(folder / "parts")
+
+
+def _stored(folder: Path, row_ids: list[str], contents: list[str | None]) -> Features | None:
+    """Return the rows from a finished store, if it has all of them with the same picture contents."""
+    if not (folder / "index.json").exists():
+        return None
+    index = files.read_json(folder / "index.json")
+    place = {
+        (row_id, content): i
+        for i, (row_id, content) in enumerate(zip(index["row_id"], index["sha256"], strict=True))
+        if content is not None or row_id in index["reasons"]
+    }
+    wanted = list(zip(row_ids, contents, strict=True))
+    if any(pair not in place for pair in wanted):
+        return None
+    at = np.array([place[pair] for pair in wanted], dtype=np.int64)
+    vectors = np.load(folder / "vectors.npy", allow_pickle=False)
+    if len(vectors) != len(index["row_id"]):
+        return None
+    status = np.array(index["status"], dtype=object)[at]
+    reasons = {k: v for k, v in index["reasons"].items() if k in set(row_ids)}
+    return Features(np.array(row_ids, dtype=object), vectors[at], status, reasons, tuple(index["views"]), folder.name)

@@ -1,0 +1,333 @@
+"""Where and how numbers are computed: device, precision, memory layout, threads; backward, clip and step in the right order.
+
+Lightning Fabric carries devices, mixed precision and several processes; it is imported only when something trains. What can be measured
+instead of guessed (32-bit or bf16, channels last or not) is measured once, by :func:`measure`, written to ``plan.json`` by the caller and
+read from there ever after.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import functools
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from tapetum.core.config import Train
+from tapetum.core.errors import EnvironmentFault, UserError, listed
+
+Precision = Literal["32", "bf16", "fp16"]
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+DEVICES = ("auto", "cpu", "cuda", "mps")
+_FABRIC = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+WORTH = 0.95  # another engine is taken only where it needs less than this share of the first one's time
+
+
+@dataclasses.dataclass(frozen=True)
+class Engine:
+    """How numbers are computed; part of what a feature store and a plan are keyed by.
+
+    Args:
+        device: cpu, cuda or mps.
+        precision: 32, bf16 or fp16 (the two mixed: weights stay 32-bit).
+        channels_last: layout of pictures and convolutions in memory.
+    """
+
+    device: str = "cpu"
+    precision: Precision = "32"
+    channels_last: bool = False
+
+    @property
+    def name(self) -> str:
+        """A short word: ``cpu-bf16-channels_last``."""
+        return "-".join([self.device, self.precision, *(["channels_last"] if self.channels_last else [])])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Engine:
+        """Rebuild from :meth:`to_dict`."""
+        return cls(**value)
+
+
+class Runtime:
+    """One process's way to compute.
+
+    Args:
+        engine: device, precision and layout.
+        threads: of this process; None leaves torch's number.
+        deterministic: ask torch for kernels that give the same bits each time, and warn where it has none.
+        say: where messages go; None keeps silent.
+
+    Attributes:
+        memory_is_short: whether memory may run out in a way that can be caught (GPUs), so that gradients are worth a copy.
+    """
+
+    def __init__(
+        self,
+        engine: Engine | None = None,
+        *,
+        threads: int | None = None,
+        deterministic: bool = True,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
+        self.engine = engine or Engine(find_device())
+        self.device = torch.device(self.engine.device)
+        self._say = say
+        self.memory_is_short = self.device.type != "cpu"
+        _check(self.engine)
+        if threads is not None:
+            torch.set_num_threads(threads)
+        if deterministic:
+            torch.backends.cudnn.benchmark = False
+            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+            torch.use_deterministic_algorithms(True, warn_only=True)
+
+    @classmethod
+    def from_train(cls, train: Train, engine: Engine, say: Callable[[str], None] | None = None) -> Runtime:
+        """Return the runtime of a recipe's ``train`` section on an engine from :func:`decide_engine`."""
+        return cls(engine, threads=train.threads, say=say)
+
+    @property
+    def precision(self) -> Precision:
+        """32, bf16 or fp16."""
+        return self.engine.precision
+
+    def said(self, text: str) -> None:
+        """Pass a message on."""
+        if self._say is not None:
+            self._say(text)
+
+    @functools.cached_property
+    def fabric(self) -> Any:
+        """Lightning Fabric on this device: one process, or one of several where a launcher (torchrun, SLURM) started them."""
+        import lightning_fabric
+
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+        fabric = lightning_fabric.Fabric(
+            accelerator=self.device.type,
+            devices="auto" if _launched() else 1,
+            precision=_FABRIC[self.precision],  # type: ignore[arg-type]
+        )
+        if _launched():
+            fabric.launch()
+            self.device = fabric.device
+        return fabric
+
+    def to_device(self, value: Any) -> Any:
+        """Return a tensor or a module on the device; pictures (B, C, H, W) and modules in the engine's layout."""
+        if isinstance(value, nn.Module):
+            value = value.to(self.device)
+            return value.to(memory_format=torch.channels_last) if self.engine.channels_last else value
+        if isinstance(value, Tensor) and value.ndim == 4 and self.engine.channels_last:
+            return value.to(self.device, memory_format=torch.channels_last)
+        return value.to(self.device)
+
+    def setup(self, network: nn.Module) -> nn.Module:
+        """Return the network on the device, wrapped for several processes where there are several."""
+        network = self.to_device(network)
+        return self.fabric.setup_module(network) if _launched() else network
+
+    @contextlib.contextmanager
+    def autocast(self) -> Iterator[None]:
+        """Compute with the engine's precision inside the block; heads and losses that need 32 bits leave it themselves."""
+        if self.precision == "32":
+            yield
+            return
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
+        with torch.autocast(self.device.type, dtype=dtype):
+            yield
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of a loss, scaled against underflow where the precision asks for it."""
+        self.fabric.backward(loss)
+
+    def step(self, network: nn.Module, optimizer: torch.optim.Optimizer, rate: float, clip: float | None = None) -> Tensor | None:
+        """Set the rate, unscale, clip, step, and clear the gradients, in this order.
+
+        Args:
+            network: whose gradients are clipped.
+            optimizer: each of its groups moves at ``rate`` times its ``scale``.
+            rate: of this step.
+            clip: largest global norm of the gradients; None clips nothing.
+
+        Returns:
+            The norm before clipping, or None.
+        """
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group.get("scale", 1.0)
+        norm = self.fabric.clip_gradients(network, optimizer, max_norm=clip, error_if_nonfinite=False) if clip else None
+        self.fabric.strategy.optimizer_step(optimizer)
+        optimizer.zero_grad(set_to_none=True)
+        return norm
+
+    def state(self) -> dict[str, Any]:
+        """Return what a restart needs: the loss scale of fp16, else nothing."""
+        return dict(self.fabric.strategy.precision.state_dict())
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take back what :meth:`state` gave."""
+        if state:
+            self.fabric.strategy.precision.load_state_dict(dict(state))
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Tell whether an error says that memory ran out; cached GPU memory is then given back."""
+        words = ("out of memory", "can't allocate memory", "cannot allocate memory", "alloc failed")
+        short = isinstance(error, torch.OutOfMemoryError | MemoryError) or any(w in str(error).lower() for w in words)
+        if short and self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return short
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """The engine that was taken, and the seconds per picture of each that was tried."""
+
+    engine: Engine
+    seconds: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values for ``plan.json``."""
+        return {"engine": self.engine.to_dict(), "seconds_per_picture": self.seconds}
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Measured:
+        """Rebuild from :meth:`to_dict`."""
+        return cls(Engine.from_dict(value["engine"]), dict(value["seconds_per_picture"]))
+
+    def said(self) -> str:
+        """Return one line for the log."""
+        tried = ", ".join(f"{name} {1000 * s:.0f} ms" for name, s in self.seconds.items())
+        return f"computing with {self.engine.name}" + (f" (a picture: {tried})" if tried else "")
+
+
+def decide_engine(
+    train: Train,
+    network: nn.Module,
+    shape: Sequence[int],
+    *,
+    training: bool,
+    device: str = "auto",
+    dtype: torch.dtype = torch.uint8,
+) -> Measured:
+    """Return the engine of a recipe; ``precision = "auto"`` is measured, anything else is taken as it stands.
+
+    Args:
+        train: the recipe's section.
+        network: what will run; a copy of it is used.
+        shape: of one row's picture, (C, H, W) or (V, C, H, W).
+        training: measure forward and backward; False measures answering, where the layout is free too.
+        device: auto, cpu, cuda or mps.
+        dtype: of the pictures.
+    """
+    place = find_device(device)
+    layouts = (train.channels_last,) if training or train.precision != "auto" else (False, True)
+    names = candidates(place) if train.precision == "auto" else (train.precision,)
+    engines = [
+        Engine(place, name, layout) for name in names for layout in layouts if not (name == "bf16" and not layout and len(layouts) > 1)
+    ]
+    return measure(network, shape, engines, training=training, dtype=dtype)
+
+
+def measure(
+    network: nn.Module,
+    shape: Sequence[int],
+    engines: Sequence[Engine],
+    *,
+    training: bool,
+    rows: int = 8,
+    repeats: int = 3,
+    dtype: torch.dtype = torch.uint8,
+) -> Measured:
+    """Time a few steps on each engine; the first one stays unless another needs clearly less time.
+
+    Args:
+        network: takes pictures; a copy of it is used, so neither weights nor statistics change.
+        shape: of one row's picture.
+        engines: to try; with only one there is nothing to measure.
+        training: forward and backward, else forward alone.
+        rows: in a batch.
+        repeats: of each step; the fastest counts.
+        dtype: of the pictures.
+    """
+    if len(engines) == 1:
+        _check(engines[0])
+        return Measured(engines[0], {})
+    x = torch.zeros((rows, *shape), dtype=dtype)
+    steps = {engine.name: _step(copy.deepcopy(network), x, engine, training) for engine in engines}
+    seconds = dict.fromkeys(steps, float("inf"))
+    for turn in range(repeats + 1):  # in turns, so that another load on the machine meets all alike
+        for name, step in steps.items():
+            began = time.perf_counter()
+            step()
+            if turn:  # the first one warms up
+                seconds[name] = min(seconds[name], (time.perf_counter() - began) / rows)
+    best = min(engines, key=lambda e: seconds[e.name])
+    taken = best if seconds[best.name] < WORTH * seconds[engines[0].name] else engines[0]
+    return Measured(taken, {name: round(value, 6) for name, value in seconds.items()})
+
+
+def _step(network: nn.Module, x: Tensor, engine: Engine, training: bool) -> Callable[[], None]:
+    """Return what one step on an engine does."""
+    runtime = Runtime(engine, deterministic=False)
+    network = runtime.to_device(network.train(training))
+    answer: Any = network if training else getattr(network, "features", network)
+
+    def step() -> None:
+        with torch.set_grad_enabled(training), runtime.autocast():
+            out = answer(runtime.to_device(x))
+        if training:
+            parts = list(out.values()) if isinstance(out, dict) else [out]
+            torch.stack([part.float().square().mean() for part in parts]).sum().backward()
+        if runtime.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return step
+
+
+def find_device(wanted: str = "auto") -> str:
+    """Return cpu, cuda or mps.
+
+    Raises:
+        UserError: another word.
+        EnvironmentFault: a device that this machine has not.
+    """
+    if wanted not in DEVICES:
+        raise UserError(f"device is {wanted!r}", need=f"one of {listed(DEVICES)}")
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        return next(name for name, is_there in there.items() if is_there)
+    if not there[wanted]:
+        raise EnvironmentFault(
+            f"there is no {wanted} device here (there is: {listed(n for n, t in there.items() if t)})", fix="use --device auto"
+        )
+    return wanted
+
+
+def candidates(device: str) -> tuple[Precision, ...]:
+    """Return the precisions worth measuring on a device, the exact one first."""
+    if device == "cuda":
+        return ("32", "bf16") if torch.cuda.is_bf16_supported() else ("32", "fp16")
+    return ("32", "bf16") if device == "cpu" else ("32",)
+
+
+def _check(engine: Engine) -> None:
+    if engine.precision not in PRECISIONS:
+        raise UserError(f"precision is {engine.precision!r}", need=f"one of {listed(PRECISIONS)}, or auto")
+    if engine.precision == "fp16" and engine.device == "cpu":
+        raise UserError("fp16 does not train on a CPU", need="a GPU", fix="set train.precision = 'bf16' or '32'")
+
+
+def _launched() -> bool:
+    """Tell whether a launcher started several processes."""
+    import os
+
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
