@@ -161,7 +161,7 @@ class Train(Section):
     epochs: int = Field(8, ge=0)
     batch: int | Literal["auto"] = 32
     accumulate: int = Field(1, ge=1)
-    clip: float | None = 1.0
+    clip: float = Field(1.0, ge=0)  # global norm of the gradients; 0 clips nothing
     precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
     channels_last: bool = True
     threads: int | None = None

@@ -130,7 +130,9 @@ class Run:
             changed = sorted(key for key in {*mine, *theirs} if mine.get(key) != theirs.get(key))
             if changed:
                 what = run._differences(loaded.recipe) if "recipe" in changed else "; ".join(f"{k}: {theirs.get(k)}" for k in changed)
-                raise DataError(f"{root} is the run of another {' and '.join(changed)} ({what})", fix="choose another folder with -o, or remove it")
+                raise DataError(
+                    f"{root} is the run of another {' and '.join(changed)} ({what})", fix="choose another folder with -o, or remove it"
+                )
             return run
         if any(p for p in run.root.iterdir() if not p.name.startswith(".")):
             raise DataError(f"{root} holds files, but no run", fix="choose an empty or new folder with -o")

@@ -66,7 +66,7 @@ def pick_epochs(held: Mapping[int, Predictions], watch: str = "auto", fixed: str
     per_fold = {}
     for fold in folds:
         others = [f for f in folds if f != fold]
-        per_fold[fold] = at(fold, max(order, key=lambda c, others=others: figure(others, c)))
+        per_fold[fold] = at(fold, max((figure(others, c), -i, c) for i, c in enumerate(order))[2])
     return EpochChoice(per_fold, max(order, key=lambda c: curve[c]), curve, "cross-fitted")
 
 
@@ -104,13 +104,19 @@ def pick_candidate(candidates: Mapping[str, Mapping[str, Dense]], groups: np.nda
         for dense in tables.values():
             common &= dense.ok
     folds = sorted({int(f) for f in first.fold[common]})
-    per_fold = {fold: _simplest(candidates, groups, common & (first.fold != fold), watch, seed)[0] for fold in folds} if len(folds) > 1 else {}
+    per_fold = (
+        {fold: _simplest(candidates, groups, common & (first.fold != fold), watch, seed)[0] for fold in folds} if len(folds) > 1 else {}
+    )
     final, figures, tie = _simplest(candidates, groups, common, watch, seed)
     best = max(figures, key=lambda name: figures[name])
     if tie:
         reason = f"{final} is within one standard error of {best} and simpler"
     else:
-        reason = f"{final} has the best figure ({figures[final]:.4f}; " + ", ".join(f"{n} {v:.4f}" for n, v in figures.items() if n != final) + ")"
+        reason = (
+            f"{final} has the best figure ({figures[final]:.4f}; "
+            + ", ".join(f"{n} {v:.4f}" for n, v in figures.items() if n != final)
+            + ")"
+        )
     return Choice({f: per_fold.get(f, final) for f in folds}, final, figures, reason)
 
 

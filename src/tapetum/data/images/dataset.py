@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -154,7 +155,7 @@ class Pictures:
 def batches(
     pictures: Pictures,
     rows: Sequence[int] | np.ndarray,
-    batch_size: int,
+    batch_size: int | Sequence[int],
     key_of: Callable[[str, int], int] | None = None,
     workers: int = 0,
 ) -> Iterator[Batch]:
@@ -163,30 +164,30 @@ def batches(
     Args:
         pictures: where they come from.
         rows: row numbers of the manifest; one may stand there several times.
-        batch_size: rows a batch.
+        batch_size: rows a batch, or of each batch in turn.
         key_of: (row_id, occurrence of the row so far, from 0) → the key of its draws; None: 0 for all.
         workers: threads that decode ahead (decoding leaves Python's lock); 0 works in this one. Their number changes no value.
     """
-    if batch_size < 1:
-        raise UserError(f"a batch of {batch_size} rows", need="at least one")
     wanted = [int(row) for row in rows]
+    sizes = [batch_size] * math.ceil(len(wanted) / max(batch_size, 1)) if isinstance(batch_size, int) else list(batch_size)
+    if (isinstance(batch_size, int) and batch_size < 1) or any(size < 1 for size in sizes):
+        raise UserError(f"a batch of {batch_size} rows", need="at least one")
     ids = pictures.manifest.frame["row_id"]
     seen: Counter[int] = Counter()
     keys = []
     for row in wanted:
         keys.append(0 if key_of is None else key_of(ids[row], seen[row]))
         seen[row] += 1
-    starts = range(0, len(wanted), batch_size)
+    ends = np.cumsum(sizes).tolist()
+    parts = [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
     if workers < 1:
-        for start in starts:
-            part = slice(start, start + batch_size)
+        for part in parts:
             yield _collate(pictures, wanted[part], [pictures.tensor(row, key) for row, key in zip(wanted[part], keys[part], strict=True)])
         return
     pool = ThreadPoolExecutor(workers, thread_name_prefix="pictures")
     ahead: deque[tuple[list[int], list[Future[Tensor | str]]]] = deque()
     try:
-        for start in starts:
-            part = slice(start, start + batch_size)
+        for part in parts:
             jobs = [pool.submit(pictures.tensor, row, key) for row, key in zip(wanted[part], keys[part], strict=True)]
             ahead.append((wanted[part], jobs))
             if len(ahead) > 2:  # two batches are under way while one is used

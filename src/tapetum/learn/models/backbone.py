@@ -112,7 +112,7 @@ def save(backbone: nn.Module, folder: Path | str, mean: tuple[float, ...] | None
 
     data = {"mean": list(mean), "std": list(std)} if mean is not None and std is not None else None
     with files.whole_folder(folder) as aside:
-        (aside / "model.safetensors").write_bytes(tensors_to_bytes(backbone.state_dict()))
+        files.write_bytes(aside / "model.safetensors", tensors_to_bytes(backbone.state_dict()))
         save_config_for_hf(backbone, str(aside / "config.json"), data_config=data)
     return Path(folder)
 

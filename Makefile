@@ -1,0 +1,35 @@
+# Each target makes the virtual environment that it needs and reuses one that fits.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+WORKERS ?= 2
+
+.PHONY: demo test lint format clean bench
+.DEFAULT_GOAL := test
+
+$(VENV)/.ready: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev,demo,explain,tune]'
+	touch $@
+
+demo: $(VENV)/.ready  ## train on real pictures with real pretrained weights, predict, submit, report
+	$(BIN)/python demo/solar_cells.py
+
+test: lint  ## lint, types, every test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff format --check src tests bench demo
+	$(BIN)/ruff check src tests bench demo
+	$(BIN)/mypy
+
+format: $(VENV)/.ready
+	$(BIN)/ruff format src tests bench demo
+	$(BIN)/ruff check --fix src tests bench demo
+
+bench: $(VENV)/.ready  ## the measured figures of docs/benchmarks.md
+	$(BIN)/python -m bench.decide
+	$(BIN)/python -m bench.context
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis .bench runs dist

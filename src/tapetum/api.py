@@ -1,0 +1,159 @@
+"""The door for Python: a function for each command; what is heavy is imported inside the one that needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tapetum.core import config, files
+from tapetum.core.config import Loaded
+from tapetum.core.errors import UserError
+from tapetum.core.runs import Record, Run, Say
+
+
+def load_recipe(
+    recipe: str | Path | None = None,
+    *,
+    over: Sequence[str | Path] = (),
+    profile: str | None = None,
+    flags: Mapping[str, Any] | None = None,
+    sets: Sequence[str] = (),
+) -> Loaded:
+    """Return a checked recipe with the origin of each value; see :func:`tapetum.core.config.load`."""
+    from tapetum.workflow.choices import ALL
+
+    return config.load(recipe, over=over, profile=profile, flags=flags, sets=sets, choices=ALL)
+
+
+def fit(
+    data: Any,
+    out: Path | str,
+    *,
+    recipe: Loaded | str | Path | None = None,
+    budget: str | None = None,
+    plan: Path | str | None = None,
+    say: Say | None = None,
+    command: str = "tapetum.api.fit(…)",
+    **sets: Any,
+) -> dict[str, Any]:
+    """Labelled pictures in, a run out: check → split → features → probe → training → decisions → pipeline → report.
+
+    Args:
+        data: a folder of class folders, a table, a layout's folder, or a polars or pandas frame.
+        out: the run's folder; the same call goes on where it stopped.
+        recipe: from :func:`load_recipe`, a name, a file; None for the defaults.
+        budget: wall time for all of it, as ``10m``.
+        plan: plan.json of another run, repeated here.
+        say: told what happens.
+        command: shown in the report.
+        sets: recipe keys with ``__`` for dots, as ``data__targets=["breed"]``.
+
+    Returns:
+        ``{"run", "report", "pipeline", "table", "figures", "choice"}``.
+    """
+    from tapetum.workflow.fit import fit as chain
+
+    if not isinstance(recipe, Loaded):
+        recipe = load_recipe(recipe, flags={key.replace("__", "."): value for key, value in sets.items()})
+    elif sets:
+        raise UserError("fit was given a loaded recipe and single keys", fix="set the keys when loading the recipe")
+    return chain(data, out, recipe, budget=budget, plan=plan, say=say, command=command)
+
+
+def split(data: Any, *, recipe: Loaded, out: Path | None = None, say: Say | None = None) -> str:
+    """Draw folds and return their table as text; write the manifest with its folds where ``out`` says."""
+    from tapetum.data import layouts
+    from tapetum.data import split as splitting
+
+    record = Record(say)
+    manifest = layouts.read(data, recipe.recipe.data, record)
+    manifest = splitting.assign_folds(manifest, recipe.recipe.split, recipe.recipe.seed, record)
+    if out is not None:
+        manifest.write(out)
+    return splitting.fold_text(manifest)
+
+
+def predict(pipeline: Path | str, pictures: Sequence[Path | str], out: Path | str, *, say: Say | None = None) -> dict[str, Any]:
+    """Predict pictures with a frozen pipeline and write a Predictions table (``.parquet``) or labels and probabilities (``.csv``).
+
+    Args:
+        pipeline: its folder, or a run.
+        pictures: files, folders, or one table.
+        out: the file to write.
+        say: told which pictures cannot be read.
+
+    Returns:
+        ``{"out", "rows", "missing"}``.
+    """
+    from tapetum.pipeline import Pipeline, flat_table, table_of
+
+    out = Path(out)
+    if out.suffix not in (".parquet", ".csv"):
+        raise UserError(f"predictions cannot be written as {out.suffix or 'a file without suffix'}", need=".parquet or .csv")
+    record = Record(say)
+    loaded = Pipeline.load(pipeline)
+    manifest = loaded.read(pictures, record)
+    answered = loaded.answer(manifest, record)
+    if out.suffix == ".csv":
+        files.write_csv(out, flat_table(answered))
+    else:
+        table_of(answered, loaded.spec).write(out)
+    first = next(iter(answered.values()))
+    return {"out": str(out), "rows": len(first.row_ids), "missing": int((~first.ok).sum())}
+
+
+def submit(
+    source: Path | str, template: Path | str, out: Path | str, *, target: str | None = None, fill: str = "none", say: Say | None = None
+) -> dict[str, Any]:
+    """Write a submission with exactly a template's ids, order and columns.
+
+    Args:
+        source: a run (its test rows, else its out-of-fold rows) or a Predictions file.
+        template: the sample submission.
+        out: the file to write.
+        target: which one, where there are several.
+        fill: none (refuse), prior, or a class, for ids without a prediction.
+        say: told what was filled.
+    """
+    from tapetum.workflow.submitting import submit as write
+
+    return write(source, template, out, target=target, fill=fill, say=Record(say))
+
+
+def report(run: Path | str, out: Path | str | None = None) -> str:
+    """Write a run's report again; return its path."""
+    from tapetum.show.report import write_report
+
+    return str(write_report(Run.existing(run).root, None if out is None else Path(out)))
+
+
+def recipes() -> dict[str, str]:
+    """Return the built-in recipes and the first line of each."""
+    found = config.builtin_recipes()
+    return {name: path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ") for name, path in found.items()}
+
+
+def explain(
+    recipe: str | Path | None = None, *, over: Sequence[str | Path] = (), profile: str | None = None, sets: Sequence[str] = ()
+) -> Iterator[tuple[str, Any, str]]:
+    """Yield (key, value, origin) of every value of a recipe, or of a run's."""
+    if recipe is not None and Path(recipe).is_dir():
+        for row in files.read_json(Run.existing(recipe).file("origin.json")):
+            yield row["key"], row["value"], row["origin"]
+        return
+    yield from load_recipe(recipe, over=over, profile=profile, sets=sets).explain()
+
+
+def doctor() -> dict[str, Any]:
+    """Return devices, precisions, versions and which weights are at hand."""
+    from tapetum.learn.doctor import doctor as look
+
+    return look()
+
+
+def job(spec: Path | str, *, say: Say | None = None) -> dict[str, Any]:
+    """Run one job from its spec.json; return its final state."""
+    from tapetum.learn.training.job import run
+
+    return run(spec, say=say)

@@ -1,0 +1,274 @@
+"""The door for the shell: one command each, all work behind :mod:`tapetum.api`; nothing heavy is imported until it is needed.
+
+Results go to stdout (``--json`` for machines), progress and errors to stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tapetum.core import errors
+
+app = typer.Typer(
+    name="tapetum",
+    help="Labelled pictures in, a classifier that one can trust out, with the evidence.",
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+Data = Annotated[Path, typer.Argument(help="a folder of class folders, a table (CSV, Parquet) or a layout's folder")]
+Out = Annotated[Path, typer.Option("-o", "--out", help="where to write")]
+RunFolder = Annotated[Path, typer.Argument(help="a run folder")]
+Targets = Annotated[list[str] | None, typer.Option("--target", help="NAME, NAME:multi, NAME:ordinal=low<high, NAME:regression=30,60")]
+RecipeName = Annotated[str | None, typer.Option("--recipe", help="a built-in recipe or a TOML file")]
+Over = Annotated[list[Path] | None, typer.Option("-c", "--config", help="a TOML file laid over the recipe")]
+Profile = Annotated[str | None, typer.Option(help="a profile of the recipe, as cpu; full is the recipe itself")]
+Sets = Annotated[list[str] | None, typer.Option("--set", help="key=value, as train.epochs=3")]
+Json = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
+Layout = Annotated[str | None, typer.Option(help="how the data are laid out; auto looks")]
+IdColumn = Annotated[str | None, typer.Option("--id", help="the id column")]
+PathColumn = Annotated[str | None, typer.Option("--path", help="the path column, or a template as 'train/{Id}_{red,green}.png'")]
+Group = Annotated[str | None, typer.Option(help="the column of groups, which never cross folds")]
+SequenceColumn = Annotated[str | None, typer.Option("--sequence", help="the column of sequences (exams, nights)")]
+Position = Annotated[str | None, typer.Option(help="the column of the place in the sequence")]
+OnBad = Annotated[str | None, typer.Option("--on-bad", help="refuse or skip pictures that cannot be read")]
+Folds = Annotated[int | None, typer.Option(help="number of folds (default 5)")]
+Holdout = Annotated[float | None, typer.Option(help="one quick split: the share held out, as 0.2")]
+Seed = Annotated[int | None, typer.Option(help="where chance starts from")]
+
+
+def main() -> None:
+    """Run the command line; every known error ends with its own exit code and one sentence."""
+    # Telemetry of dependencies is off before any of them is imported.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_OFFLINE", "0" if "--online" in sys.argv else "1")
+    try:
+        app()
+    except errors.TapetumError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        print("interrupted; what was finished is saved, and the same command goes on", file=sys.stderr)
+        raise SystemExit(errors.INTERRUPTED) from None
+
+
+def loaded(recipe: str | None, over: list[Path] | None, profile: str | None, sets: list[str] | None, **flags: Any) -> Any:
+    """Return the checked recipe of a command's flags; a flag's key stands in :data:`FLAGS`."""
+    from tapetum import api
+
+    values = {FLAGS[name]: value for name, value in flags.items() if value not in (None, [], ())}
+    if values.get("split.folds") == 1:
+        raise errors.UserError("one fold holds nothing out", fix="use --holdout 0.2 for one quick split, or --folds 2 or more")
+    return api.load_recipe(recipe, over=over or (), profile=profile, flags=values, sets=sets or ())
+
+
+FLAGS = {
+    "layout": "data.layout",
+    "target": "data.targets",
+    "id": "data.id",
+    "path": "data.path",
+    "group": "data.group",
+    "sequence": "data.sequence",
+    "position": "data.position",
+    "on_bad": "data.on_bad",
+    "test": "data.test",
+    "extra": "data.extra",
+    "join": "data.join",
+    "side": "data.side",
+    "pseudo": "data.pseudo",
+    "folds": "split.folds",
+    "holdout": "split.holdout",
+    "seed": "seed",
+    "backbone": "model.backbone",
+    "weights": "model.weights",
+    "batch": "train.batch",
+    "epochs": "train.epochs",
+    "size": "input.size",
+}
+
+
+@app.command()
+def fit(
+    data: Data,
+    out: Out = Path("runs/run"),
+    target: Targets = None,
+    recipe: RecipeName = None,
+    config: Over = None,
+    profile: Profile = None,
+    folds: Folds = None,
+    holdout: Holdout = None,
+    budget: Annotated[str | None, typer.Option(help="wall time for all of it, as 90s, 10m, 2h")] = None,
+    plan: Annotated[Path | None, typer.Option(help="repeat the plan.json of another run")] = None,
+    group: Group = None,
+    id: IdColumn = None,
+    path: PathColumn = None,
+    sequence: SequenceColumn = None,
+    position: Position = None,
+    layout: Layout = None,
+    test: Annotated[list[str] | None, typer.Option(help="a table of test rows")] = None,
+    extra: Annotated[list[str] | None, typer.Option(help="a table of rows that train and never score")] = None,
+    join: Annotated[list[str] | None, typer.Option(help="a table whose columns are joined by id")] = None,
+    side: Annotated[list[str] | None, typer.Option(help="a column of side numbers")] = None,
+    pseudo: Annotated[str | None, typer.Option(help="a Predictions file whose confident rows train")] = None,
+    on_bad: OnBad = None,
+    backbone: Annotated[str | None, typer.Option(help="any timm model")] = None,
+    weights: Annotated[str | None, typer.Option(help="auto, none, or a folder (local-dir:PATH)")] = None,
+    online: Annotated[bool, typer.Option("--online", help="allow weights from the hub")] = False,
+    size: Annotated[int | None, typer.Option(help="side of the picture in pixels")] = None,
+    epochs: Annotated[int | None, typer.Option(help="epochs of fine-tuning; 0 for the probe alone")] = None,
+    batch: Annotated[str | None, typer.Option(help="pictures in a batch, or auto")] = None,
+    seed: Seed = None,
+    set: Sets = None,
+    json: Json = False,
+) -> None:
+    """Files in, a run out: check → split → features → probe → training → decisions → pipeline → report."""
+    from tapetum import api
+
+    recipe_ = loaded(
+        recipe, config, profile, set, target=target, folds=folds, holdout=holdout, group=group, id=id, path=path,
+        sequence=sequence, position=position, layout=layout, test=test, extra=extra, join=join, side=side, pseudo=pseudo,
+        on_bad=on_bad, backbone=backbone, weights=_weights(weights, online), size=size, epochs=epochs,
+        batch=int(batch) if batch and batch.isdigit() else batch, seed=seed,
+    )  # fmt: skip
+    result = api.fit(data, out, recipe=recipe_, budget=budget, plan=plan, say=progress, command=" ".join(["tapetum", *sys.argv[1:]]))
+    show(result, json)
+
+
+@app.command()
+def split(
+    data: Data,
+    target: Targets = None,
+    group: Group = None,
+    folds: Folds = None,
+    holdout: Holdout = None,
+    id: IdColumn = None,
+    path: PathColumn = None,
+    sequence: SequenceColumn = None,
+    layout: Layout = None,
+    seed: Seed = None,
+    set: Sets = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="write the manifest with its folds here (Parquet)")] = None,
+) -> None:
+    """Draw folds and print, for each fold and class, how many rows and groups it holds."""
+    from tapetum import api
+
+    recipe = loaded(
+        None, None, None, set, target=target, group=group, folds=folds, holdout=holdout, id=id, path=path, sequence=sequence,
+        layout=layout, seed=seed,
+    )  # fmt: skip
+    print(api.split(data, recipe=recipe, out=out, say=progress))
+
+
+@app.command()
+def predict(
+    pipeline: Annotated[Path, typer.Argument(help="a pipeline folder, or a run that holds one")],
+    pictures: Annotated[list[Path], typer.Argument(help="pictures, folders of pictures, or one table")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="a .parquet or .csv file")],
+    json: Json = False,
+) -> None:
+    """Predict pictures with a frozen pipeline; one that cannot be read is named and keeps its row (exit code 4)."""
+    from tapetum import api
+
+    result = api.predict(pipeline, pictures, out, say=progress)
+    show(result, json)
+    if result["missing"]:
+        raise SystemExit(errors.PARTLY)
+
+
+@app.command()
+def submit(
+    source: Annotated[Path, typer.Argument(help="a run or a Predictions file")],
+    template: Annotated[Path, typer.Option("--template", help="the sample submission: ids, order and columns are taken from it")],
+    out: Out,
+    target: Annotated[str | None, typer.Option(help="the target to write, where there are several")] = None,
+    fill: Annotated[str, typer.Option(help="none, prior or a class, for ids without a prediction")] = "none",
+) -> None:
+    """Write a submission with exactly the template's ids, order and columns; any difference is refused."""
+    from tapetum import api
+
+    show(api.submit(source, template, out, target=target, fill=fill, say=progress), False)
+
+
+@app.command()
+def report(run: RunFolder, out: Annotated[Path | None, typer.Option("-o", "--out", help="where to write it")] = None) -> None:
+    """Write the run's report again, as one HTML file."""
+    from tapetum import api
+
+    print(api.report(run, out))
+
+
+@app.command()
+def recipes() -> None:
+    """List the built-in recipes with their first line."""
+    from tapetum import api
+
+    for name, line in api.recipes().items():
+        print(f"{name:20} {line}")
+
+
+@app.command()
+def explain(
+    recipe: Annotated[str | None, typer.Argument(help="a recipe's name, a TOML file or a run folder")] = None,
+    config: Over = None,
+    profile: Profile = None,
+    set: Sets = None,
+) -> None:
+    """Print every value of a recipe and where it comes from."""
+    from tapetum import api
+
+    for key, value, origin in api.explain(recipe, over=config or (), profile=profile, sets=set or ()):
+        print(f"{key:32} {value!s:44} {origin}")
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """List devices, precisions, versions and which weights are at hand."""
+    from tapetum import api
+
+    show(api.doctor(), json)
+
+
+@app.command()
+def job(spec: Annotated[Path, typer.Argument(help="a spec.json that fit wrote")]) -> None:
+    """Run one job (a member's fold) from its spec alone; the exit code says whether a retry makes sense."""
+    from tapetum import api
+
+    show(api.job(spec, say=progress), False)
+
+
+def show(result: dict[str, Any], as_json: bool) -> None:
+    """Print a result: JSON for machines, the text under ``table`` and one ``key  value`` a line for people."""
+    from tapetum.core.files import to_json
+
+    if as_json:
+        print(to_json(result, indent=1))
+        return
+    if result.get("table"):
+        print(result["table"])
+    for key, value in result.items():
+        if key not in ("table", "figures", "differences"):
+            print(f"{key:12} {value if not isinstance(value, (dict, list)) else to_json(value)}")
+
+
+def progress(message: str) -> None:
+    """Say something on stderr at once."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def _weights(weights: str | None, online: bool) -> str | None:
+    if online and weights is None:
+        return "hub"
+    if weights is not None and weights not in ("auto", "none", "hub") and ":" not in weights:
+        return f"local-dir:{weights}"
+    return weights
+
+
+if __name__ == "__main__":
+    main()

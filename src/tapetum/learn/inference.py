@@ -1,0 +1,149 @@
+"""Pictures → probabilities: one answer a row, test-time views reduced as probabilities, a picture that cannot be read keeps its row."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from tapetum.core import draws
+from tapetum.core.config import Predict, Spec
+from tapetum.core.tables import Dense
+from tapetum.core.targets import Target
+from tapetum.data.images import dataset, views
+from tapetum.learn.models.network import Network
+from tapetum.learn.runtime import Runtime
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """What a network said about some rows.
+
+    Args:
+        rows: (N,) row numbers in the manifest.
+        p: target → (N, K) float32, NaN where the picture could not be read.
+        draws: target → (V, N, K), each view before it was reduced; empty unless asked for.
+        ok: (N,) bool.
+        reasons: row number → why its picture could not be read.
+    """
+
+    rows: np.ndarray
+    p: dict[str, np.ndarray]
+    draws: dict[str, np.ndarray]
+    ok: np.ndarray
+    reasons: dict[int, str]
+
+    def dense(self, targets: Mapping[str, Target], row_ids: Sequence[str], truth: Mapping[str, np.ndarray], fold: int) -> dict[str, Dense]:
+        """Return the answers as one :class:`Dense` a target; ``row_ids`` and ``truth`` are of the whole manifest."""
+        ids = np.asarray(row_ids, dtype=object)[self.rows]
+        status = np.where(self.ok, "ok", "missing").astype(object)
+        folds = np.full(len(self.rows), fold, dtype=np.int16)
+        return {name: Dense(targets[name], ids, p, truth[name][self.rows], folds, status) for name, p in self.p.items()}
+
+
+def answer(network: Network, pictures: dataset.Pictures, rows: np.ndarray, predict: Predict, runtime: Runtime, **more: Any) -> Answers:
+    """Answer for some rows with one network; see :func:`answer_folds`."""
+    return answer_folds({0: network}, pictures, rows, predict, runtime, **more)[0]
+
+
+@torch.inference_mode()
+def answer_folds(
+    networks: Mapping[int, Network],
+    pictures: dataset.Pictures,
+    rows: np.ndarray,
+    predict: Predict,
+    runtime: Runtime,
+    *,
+    side: torch.Tensor | None = None,
+    key: tuple[Any, ...] = (),
+    keep_draws: bool = False,
+    after_batch: Callable[[int], None] | None = None,
+) -> dict[int, Answers]:
+    """Answer for some rows of a manifest, in the order given, with each of several networks.
+
+    Args:
+        networks: fold → network; several of them must share one backbone, which then runs once.
+        pictures: decoded and resized by their own transform.
+        rows: (N,) row numbers.
+        predict: batch size, views and how they are reduced.
+        runtime: device and precision.
+        side: (all rows, S) scaled side numbers.
+        key: front of the keys of random views.
+        keep_draws: keep each view's probabilities.
+        after_batch: told how many rows are done.
+
+    Returns:
+        fold → answers.
+    """
+    rows = np.asarray(rows, dtype=np.int64)
+    ids = pictures.manifest.row_ids
+    gathered = {fold: _Gathered(network, len(rows), predict.reduce, keep_draws) for fold, network in networks.items()}
+    ok = np.zeros(len(rows), dtype=bool)
+    reasons: dict[int, str] = {}
+    for network in networks.values():
+        network.eval()
+    done = 0
+    for batch in dataset.batches(pictures, rows, predict.batch):
+        at = slice(done, done + len(batch.rows))
+        own_side = None if side is None else side[batch.rows]
+        seen: dict[int, list[dict[str, torch.Tensor]]] = {fold: [] for fold in networks}  # logits of each view
+        for x in _views(batch.x, predict.views, [draws.key(*key, ids[int(r)], "view") for r in batch.rows]):
+            with runtime.autocast():
+                logits = _logits(networks, runtime.to_device(x), own_side)
+            for fold in networks:
+                seen[fold].append(logits[fold])
+        ok[at] = batch.ok.numpy()
+        for fold in networks:
+            gathered[fold].take(at, seen[fold], ok[at])
+        reasons.update(batch.reasons)
+        done += len(batch.rows)
+        if after_batch is not None:
+            after_batch(done)
+    return {fold: Answers(rows, g.p, {n: np.stack(v) for n, v in g.draws.items()}, ok, reasons) for fold, g in gathered.items()}
+
+
+def _views(x: torch.Tensor, wanted: Spec | tuple[Spec, ...], keys: list[int]) -> Iterator[torch.Tensor]:
+    for spec in wanted if isinstance(wanted, tuple) else (wanted,):
+        yield from views.expand(x, spec, keys)
+
+
+def _logits(networks: Mapping[int, Network], x: torch.Tensor, side: torch.Tensor | None) -> dict[int, dict[str, torch.Tensor]]:
+    if len(networks) == 1:
+        return {fold: network(x, side) for fold, network in networks.items()}
+    f = next(iter(networks.values())).features(x)
+    return {fold: network.from_features(f, side) for fold, network in networks.items()}
+
+
+class _Gathered:
+    """The probabilities of one network as batches come in; rows that could not be read stay NaN."""
+
+    def __init__(self, network: Network, rows: int, reduce: str, keep_draws: bool) -> None:
+        self.network, self.rows, self.reduce, self.keep_draws = network, rows, reduce, keep_draws
+        self.p: dict[str, np.ndarray] = {}
+        self.draws: dict[str, list[np.ndarray]] = {}
+
+    def take(self, at: slice, seen: list[dict[str, torch.Tensor]], ok: np.ndarray) -> None:
+        """Turn a batch's logits (one dict a view) into probabilities, reduce the views, and keep them at their rows."""
+        if self.reduce == "logits":
+            seen = [{name: torch.stack([one[name].float() for one in seen]).mean(0) for name in seen[0]}]
+        views_ = [self.network.probabilities(one) for one in seen]
+        for name in views_[0]:
+            stack = np.stack([one[name].float().cpu().numpy() for one in views_])
+            stack[:, ~ok] = np.nan
+            out = self.p.setdefault(name, np.full((self.rows, stack.shape[2]), np.nan, dtype=np.float32))
+            out[at] = reduced(stack, self.reduce, self.network.targets[name])
+            if self.keep_draws:
+                kept = self.draws.setdefault(name, [np.full_like(out, np.nan) for _ in views_])
+                for view, one in zip(kept, stack, strict=True):
+                    view[at] = one
+
+
+def reduced(stack: np.ndarray, how: str, target: Target) -> np.ndarray:
+    """Reduce the views' probabilities (V, B, K) to (B, K): their mean, or their maximum, again a distribution where there is one."""
+    if how != "max":
+        return stack.mean(axis=0, dtype=np.float64).astype(np.float32)
+    most = stack.max(axis=0)
+    return most / most.sum(axis=1, keepdims=True) if target.is_distribution else most

@@ -1,0 +1,121 @@
+"""A job: one fold of one member, from a spec file and read-only inputs alone; the same bytes wherever it runs.
+
+``spec.json`` stands in the fold's folder and names its inputs relative to itself, so a run can be moved, and a process pool, Ray or a
+Slurm array can run ``tapetum job members/main/fold-0/spec.json``. A folder is held by one process at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tapetum.core import files
+from tapetum.core.config import Recipe
+from tapetum.core.errors import DataError
+from tapetum.core.tables import Manifest
+from tapetum.data.images import dataset
+from tapetum.data.images.form import Form
+from tapetum.data.images.transforms import Evaluate
+from tapetum.learn import models, probe
+from tapetum.learn.runtime import Engine, Runtime
+from tapetum.learn.side import Scaling
+from tapetum.learn.training.fold import Fold, MayGoOn, Training
+from tapetum.learn.training.keep import Keeper
+from tapetum.learn.training.objective import Objective, counts_of
+
+Say = Callable[[str], None]
+
+
+def write_spec(folder: Path, manifest_file: Path, **values: Any) -> Path:
+    """Write a fold's spec.
+
+    Args:
+        folder: the fold's folder.
+        manifest_file: the run's manifest.
+        values: member, fold, recipe (a member's, resolved), manifest_hash, data_root, train and held (row numbers), form, probe (the probe's heads of the fold, relative to the run, or None), engine.
+    """
+    place = Path(*[".."] * len(folder.relative_to(manifest_file.parent).parts)) / manifest_file.name
+    return files.write_json(folder / "spec.json", {"format": 1, "manifest": place.as_posix(), **values})
+
+
+def run(spec_file: Path | str, *, may_go_on: MayGoOn | None = None, say: Say | None = None) -> dict[str, Any]:
+    """Run a job, or go on with it; return its final state. A job that is done is not run again.
+
+    Args:
+        spec_file: see :func:`write_spec`.
+        may_go_on: asked at every epoch's end; False cuts there.
+        say: where messages go.
+
+    Raises:
+        EnvironmentFault: another process holds the folder.
+        DataError: the manifest is not the one of the spec.
+    """
+    spec_file = Path(spec_file)
+    folder = spec_file.parent
+    keeper = Keeper(folder)
+    if keeper.state().get("status") == "done":
+        return keeper.state()
+    with files.lock(folder):
+        spec = files.read_json(spec_file)
+        manifest = Manifest.read(folder / spec["manifest"], spec["data_root"])
+        if manifest.content_hash() != spec["manifest_hash"]:
+            raise DataError(f"{spec_file} was written for another manifest", fix="run tapetum fit again in a new folder")
+        return Training(build(spec, manifest, keeper, say or (lambda _: None))).run(may_go_on)
+
+
+def build(spec: dict[str, Any], manifest: Manifest, keeper: Keeper, say: Say) -> Fold:
+    """Return what a spec describes, ready to train: network (from the probe or at random), objective, runtime, rows."""
+    recipe = Recipe.model_validate(spec["recipe"])
+    runtime = Runtime.from_train(recipe.train, Engine.from_dict(spec["engine"]), say)
+    train, held = np.array(spec["train"], dtype=np.int64), np.array(spec["held"], dtype=np.int64)
+    heads = keeper.folder / spec["probe"] if spec["probe"] else None
+    network = network_for(spec, recipe, manifest, train, heads, say)
+    network = runtime.to_device(network)
+    truths = {name: manifest.truth(name)[train] for name in network.targets}
+    objective = Objective(recipe.loss, list(network.targets.values()), counts_of(list(network.targets.values()), truths))
+    objective = runtime.to_device(objective)
+    scaling = Scaling.measure(manifest, train)
+    files.write_json(keeper.folder / "scaling.json", None if scaling is None else scaling.to_dict())
+    for remark in objective.remarks:
+        say(remark)
+    return Fold(
+        manifest=manifest,
+        recipe=recipe,
+        member=spec["member"],
+        number=spec["fold"],
+        train=train,
+        held=held,
+        network=network,
+        objective=objective,
+        runtime=runtime,
+        keeper=keeper,
+        scaling=scaling,
+        say=say,
+        until=spec["until"],
+    )
+
+
+def network_for(
+    spec: dict[str, Any], recipe: Recipe, manifest: Manifest, train: np.ndarray, heads: Path | None, say: Say
+) -> models.Network:
+    """Return the network at step 0: pretrained or random, its heads those of the probe where they fit."""
+    form = Form(**spec["form"])
+    seed = recipe.seed + spec["fold"]
+    network = models.build(recipe.model, manifest.targets, form.channels, recipe.input, side=len(manifest.side), seed=seed, say=say)
+    if recipe.input.normalise == "data":
+        pictures = dataset.Pictures(manifest, recipe.input, Evaluate(recipe.input), form=form)
+        mean, std = dataset.channel_statistics(pictures, train)
+        network.set_normalisation(mean.tolist(), std.tolist())
+        say(f"measured on the training fold: mean {np.round(mean, 4).tolist()}, deviation {np.round(std, 4).tolist()}")
+    if recipe.train.start == "probe" and heads is not None:
+        for name in network.targets:
+            file = heads / f"{name}.safetensors"
+            head = network.head(name)
+            if file.exists() and hasattr(head, "start_from"):
+                found = probe.ProbeHead.from_bytes(file.read_bytes())
+                head.start_from(torch.as_tensor(found.weight), torch.as_tensor(found.bias))
+    return network

@@ -1,0 +1,114 @@
+"""What a fold leaves on disk while it trains, in an order that a kill cannot break: weights, predictions, history, and the marker last.
+
+``state.json`` names the one resume file that counts and how many rows of history and which checkpoints belong to it; whatever a killed
+epoch left beyond that is dropped at the next start.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from torch import Tensor
+
+from tapetum.core import files
+from tapetum.core.tables import Predictions
+from tapetum.learn.models.backbone import tensors_from_bytes, tensors_to_bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Keeper:
+    """The files of one fold's folder.
+
+    Args:
+        folder: ``members/<member>/fold-<k>``.
+    """
+
+    folder: Path
+
+    @property
+    def state_file(self) -> Path:
+        """The marker, written last."""
+        return self.folder / "state.json"
+
+    def state(self) -> dict[str, Any]:
+        """Return the marker; empty before the first epoch ended."""
+        return files.read_json(self.state_file) if self.state_file.exists() else {}
+
+    def tensors(self, state: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Return the tensors that a state resumes from."""
+        return tensors_from_bytes((self.folder / state["last"]).read_bytes())
+
+    def checkpoint_file(self, checkpoint: str) -> Path:
+        """Return the file of a checkpoint's weights (``epoch-003/ema`` stands in ``epoch-003+ema.safetensors``)."""
+        return self.folder / "checkpoints" / f"{checkpoint.replace('/', '+')}.safetensors"
+
+    def checkpoint(self, name: str) -> dict[str, Tensor]:
+        """Return the weights of a checkpoint."""
+        return tensors_from_bytes(self.checkpoint_file(name).read_bytes())
+
+    def keep(
+        self,
+        tensors: Mapping[str, Tensor],
+        checkpoints: Mapping[str, Mapping[str, Tensor]],
+        held: Predictions | None,
+        history: list[dict[str, Any]],
+        state: dict[str, Any],
+    ) -> None:
+        """Write all that an epoch leaves; the marker comes last.
+
+        Args:
+            tensors: what a resume needs (network, optimizer, average).
+            checkpoints: this epoch's weights by checkpoint name.
+            held: held-out predictions of every checkpoint so far; None for a refit, which holds nothing out.
+            history: one row an epoch.
+            state: the rest of the marker.
+        """
+        for name, weights in checkpoints.items():
+            files.write_bytes(self.checkpoint_file(name), tensors_to_bytes(weights))
+        if held is not None:
+            held.write(self.folder / "epochs.parquet")
+        files.write_csv(self.folder / "history.csv", pl.DataFrame(history, infer_schema_length=None))
+        last = f"last/step-{state['progress']['step']:07d}-{state['progress']['epoch']:03d}.safetensors"
+        files.write_bytes(self.folder / last, tensors_to_bytes(tensors))
+        files.write_json(self.state_file, {**state, "last": last})
+        for old in (self.folder / "last").glob("*.safetensors"):
+            if old.name != Path(last).name:
+                files.remove(old)
+
+    def add(self, checkpoint: str, weights: Mapping[str, Tensor], held: Predictions | None) -> None:
+        """Keep a checkpoint that stands beside the epochs; until :meth:`finish` names it, a restart makes it again."""
+        files.write_bytes(self.checkpoint_file(checkpoint), tensors_to_bytes(weights))
+        if held is not None:
+            held.write(self.folder / "epochs.parquet")
+
+    def finish(self, state: dict[str, Any]) -> dict[str, Any]:
+        """Mark the fold as done; the resume file goes."""
+        done = {k: v for k, v in state.items() if k not in ("last", "rest")} | {"status": "done"}
+        files.write_json(self.state_file, done)
+        files.remove(self.folder / "last")
+        return done
+
+    def prune(self, wanted: set[str]) -> None:
+        """Remove the weights of checkpoints that nobody chose."""
+        keep = {self.checkpoint_file(name).name for name in wanted}
+        for file in (self.folder / "checkpoints").glob("*.safetensors"):
+            if file.name not in keep:
+                files.remove(file)
+
+    def held_so_far(self, checkpoints: list[str]) -> Predictions | None:
+        """Return the held-out predictions of the checkpoints that count."""
+        path = self.folder / "epochs.parquet"
+        if not checkpoints or not path.exists():
+            return None
+        return Predictions.read(path).select(checkpoint=checkpoints)
+
+    def history_so_far(self, rows: int) -> list[dict[str, Any]]:
+        """Return the rows of history that count."""
+        path = self.folder / "history.csv"
+        if not rows or not path.exists():
+            return []
+        return pl.read_csv(path).head(rows).to_dicts()

@@ -1,0 +1,183 @@
+"""The training loop, read from top to bottom: mix → forward → loss → backward → clip → step → average.
+
+No hooks: what happens to a batch stands in the order in which it happens. Everything that an epoch needs is in :class:`Epoch`;
+everything that a restart needs is in :class:`Progress`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tapetum.core import draws
+from tapetum.core.errors import DataError
+from tapetum.data.images.dataset import Batch
+from tapetum.learn.runtime import Runtime
+
+Mix = Callable[[Tensor, dict[str, Tensor], torch.Generator], tuple[Tensor, dict[str, Tensor]]]
+Objective = Callable[[dict[str, Tensor], dict[str, Tensor], Tensor], Tensor]
+
+
+class NotFinite(DataError):
+    """The loss turned NaN or infinite.
+
+    Args:
+        step: the optimizer step that was due.
+        rows: the row numbers of the batch that made it.
+    """
+
+    def __init__(self, step: int, rows: list[int]) -> None:
+        self.step, self.rows = step, rows
+        super().__init__(f"the loss is not finite at step {step}", fix="lower optimizer.rate, or look at the rows named in nan.json")
+
+
+@dataclasses.dataclass
+class Progress:
+    """Where training stands; all of it is kept for a restart.
+
+    Args:
+        epoch: epochs done, counted over all stages.
+        step: optimizer steps done.
+        pieces: parts in which a batch is computed; memory may have raised it.
+        batch: pictures a batch, where memory lowered it (``memory.keep_effective = false``); 0 keeps the recipe's.
+        rate_factor: 1, or ½ after a restart from a loss that was not finite.
+        best: best monitored figure so far, the greater the better.
+        waited: epochs since then.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    pieces: int = 1
+    batch: int = 0
+    rate_factor: float = 1.0
+    best: float = -1e300
+    waited: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Epoch:
+    """What one epoch trains with.
+
+    Args:
+        batches: pictures and row numbers.
+        rates: the rate of each optimizer step (steps,).
+        accumulate: batches a step.
+        clip: bound of the gradients' global norm, or None.
+        truth: target → (N, K) of all rows of the manifest, on the device.
+        weight: (N,) of all rows, on the device.
+        side: (N, S) scaled side numbers on the device, or None.
+        mix: mixing of the batch, or None.
+        key: (seed, member, fold), the front of every batch-wise draw.
+    """
+
+    batches: Iterable[Batch]
+    rates: np.ndarray
+    accumulate: int
+    clip: float | None
+    truth: Mapping[str, Tensor]
+    weight: Tensor
+    side: Tensor | None
+    mix: Mix | None
+    key: tuple[Any, ...]
+
+
+def train_epoch(
+    network: nn.Module,
+    objective: Objective,
+    optimizer: torch.optim.Optimizer,
+    runtime: Runtime,
+    epoch: Epoch,
+    progress: Progress,
+    after_step: Callable[[], None],
+) -> dict[str, float]:
+    """Train one epoch and count it in ``progress``.
+
+    Args:
+        network: gives a dict of logits for (x, side).
+        objective: (logits, y, weight) → scalar.
+        optimizer: its groups carry ``scale``.
+        runtime: device, precision, backward, clip and step.
+        epoch: batches, rates, truth.
+        progress: changed in place.
+        after_step: called after each optimizer step (running averages).
+
+    Returns:
+        Mean loss, last rate, pictures and seconds.
+
+    Raises:
+        NotFinite: before any step is made on the batch that made it.
+    """
+    began = time.perf_counter()
+    losses: list[float] = []
+    sizes: list[int] = []
+    step_of_epoch = 0
+    optimizer.zero_grad(set_to_none=True)
+
+    def step() -> None:
+        nonlocal step_of_epoch
+        runtime.step(network, optimizer, float(epoch.rates[min(step_of_epoch, len(epoch.rates) - 1)]) * progress.rate_factor, epoch.clip)
+        step_of_epoch += 1
+        progress.step += 1
+        after_step()
+
+    for number, batch in enumerate(epoch.batches):
+        generator = torch.Generator().manual_seed(draws.key(*epoch.key, progress.epoch, number, "mix"))
+        torch.manual_seed(draws.key(*epoch.key, progress.epoch, number, "dropout"))
+        x, y = batch.x, {name: truth[batch.rows] for name, truth in epoch.truth.items()}
+        if epoch.mix is not None:
+            x, y = epoch.mix(x, y, generator)
+        losses.append(forward_backward(network, objective, runtime, epoch, progress, batch.rows, x, y))
+        sizes.append(len(batch.rows))
+        if (number + 1) % epoch.accumulate == 0:
+            step()
+    if len(sizes) % epoch.accumulate:
+        step()  # the last, smaller group of batches counts too
+    progress.epoch += 1
+    mean = float(np.average(losses, weights=sizes)) if losses else float("nan")
+    return {"train_loss": mean, "rate": float(epoch.rates[-1]), "pictures": sum(sizes), "seconds": time.perf_counter() - began}
+
+
+def forward_backward(
+    network: nn.Module,
+    objective: Objective,
+    runtime: Runtime,
+    epoch: Epoch,
+    progress: Progress,
+    rows: Tensor,
+    x: Tensor,
+    y: dict[str, Tensor],
+) -> float:
+    """Run one batch through the network and add its gradients; where memory runs out, in ever smaller pieces.
+
+    The effective batch stays: the pieces add up to the same gradient (BatchNorm sees the smaller pieces, and the log says so).
+
+    Returns:
+        The batch's loss.
+    """
+    before = [None if p.grad is None else p.grad.detach().clone() for p in network.parameters()] if runtime.memory_is_short else None
+    while True:
+        try:
+            total = 0.0
+            for part in torch.arange(len(x)).chunk(progress.pieces):
+                share = len(part) / len(x)
+                with runtime.autocast():
+                    logits = network(runtime.to_device(x[part]), None if epoch.side is None else epoch.side[rows[part]])
+                    loss = objective(logits, {name: value[part] for name, value in y.items()}, epoch.weight[rows[part]])
+                total += float(loss.detach()) * share
+                if not np.isfinite(total):
+                    raise NotFinite(progress.step, rows.tolist())
+                runtime.backward(loss * (share / epoch.accumulate))
+            return total
+        except RuntimeError as error:
+            if not runtime.is_out_of_memory(error) or progress.pieces >= len(x):
+                raise
+            for place, parameter in enumerate(network.parameters()):
+                parameter.grad = None if before is None else before[place]
+            progress.pieces *= 2
+            runtime.said(f"out of memory: a batch of {len(x)} is now computed in {progress.pieces} pieces")

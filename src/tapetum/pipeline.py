@@ -1,0 +1,433 @@
+"""The frozen pipeline: a folder that predicts with nothing else at hand, by learn's inference and decide's steps.
+
+What happens to a picture stands here in order: compose the row's files, transform, every member's fold models, then
+:func:`combine` — calibrate, average folds, blend, derive, decide — exactly as ``decisions.json`` says.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from tapetum.core import files
+from tapetum.core.config import Data, Input, Model, Predict, Recipe
+from tapetum.core.errors import DataError, UserError
+from tapetum.core.runs import Run
+from tapetum.core.tables import FINAL, Dense, Manifest, Predictions
+from tapetum.core.targets import Target, compose, decode, expression_names
+from tapetum.data import layouts
+from tapetum.data.images.dataset import Pictures
+from tapetum.data.images.form import Form
+from tapetum.data.images.transforms import Evaluate
+from tapetum.decide import chain
+from tapetum.decide.steps import Rows
+from tapetum.learn import inference, models
+from tapetum.learn.models import backbone as trunk
+from tapetum.learn.models import weights as pretrained
+from tapetum.learn.runtime import Engine, Runtime
+from tapetum.learn.side import Scaling
+from tapetum.learn.training.keep import Keeper
+
+PROBE = "probe"
+MARKER = "pipeline.json"
+Say = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One member of the pipeline and how it sees pictures.
+
+    Args:
+        name: of the member.
+        networks: fold → network (−1: refit on all rows).
+        settings: the recipe's ``[input]``.
+        predict: views and how they are reduced.
+        form: channels and depth of the pictures it learned from.
+        engine: how it computed.
+        scalings: fold → scaling of side numbers.
+        shared: all networks have one backbone, which then runs once.
+    """
+
+    name: str
+    networks: dict[int, models.Network]
+    settings: Input
+    predict: Predict
+    form: Form
+    engine: Engine
+    scalings: dict[int, Scaling | None]
+    shared: bool
+
+
+class Pipeline:
+    """A loaded pipeline.
+
+    Args:
+        folder: where it was loaded from.
+        spec: its ``pipeline.json``.
+        members: with their networks.
+    """
+
+    def __init__(self, folder: Path, spec: dict[str, Any], members: list[Member]) -> None:
+        self.folder, self.spec, self.members = folder, spec, members
+        self.decisions: dict[str, Any] = spec["decisions"]
+        self.targets = {t["name"]: Target.from_dict(t) for t in spec["targets"]}
+
+    @classmethod
+    def load(cls, path: Path | str) -> Pipeline:
+        """Load a pipeline folder, or the one of a run.
+
+        Raises:
+            UserError: there is no pipeline.
+        """
+        folder = Path(path)
+        if not (folder / MARKER).exists() and (folder / "pipeline" / MARKER).exists():
+            folder = folder / "pipeline"
+        if not (folder / MARKER).exists():
+            raise UserError(f"{path} holds no pipeline (no {MARKER})", fix="make one with: tapetum fit DATA -o RUN")
+        spec = files.read_json(folder / MARKER)
+        return cls(folder, spec, [_load_member(folder, m, spec["targets"]) for m in spec["members"]])
+
+    @property
+    def scored(self) -> dict[str, Target]:
+        """The targets that are answered, by name."""
+        return {name: target for name, target in self.targets.items() if target.scored}
+
+    @property
+    def classes_(self) -> Any:
+        """Class names in the order of the probabilities: a tuple, or a dict of tuples where there are several targets."""
+        found = {name: target.classes for name, target in self.scored.items()}
+        return next(iter(found.values())) if len(found) == 1 else found
+
+    def predict_proba(self, images: Sequence[Any]) -> Any:
+        """Return probabilities (N, K) float32 (a dict of them where there are several targets); NaN rows for unreadable pictures.
+
+        Args:
+            images: paths, PIL pictures or arrays (H, W) or (H, W, C); for rows of several files, sequences of paths.
+        """
+        found = {name: dense.p for name, dense in self.answer(self._manifest(images)).items()}
+        return next(iter(found.values())) if len(found) == 1 else found
+
+    def predict(self, images: Sequence[Any]) -> Any:
+        """Return a label (or number, or list of labels) for each picture, None where it cannot be read; see :meth:`predict_proba`."""
+        found = {name: labels(dense) for name, dense in self.answer(self._manifest(images)).items()}
+        return next(iter(found.values())) if len(found) == 1 else found
+
+    def answer(self, manifest: Manifest | _Given, say: Say | None = None) -> dict[str, Dense]:
+        """Return one Dense a scored target for every row of a manifest, in its order; ``reasons`` of missing rows are said."""
+        rows = Rows.of(manifest if isinstance(manifest, Manifest) else manifest.manifest)
+        rows = dataclasses.replace(rows, fold=np.full(len(rows), -1, dtype=np.int16))
+        answered: dict[str, dict[int, dict[str, Dense]]] = {}
+        reasons: dict[int, str] = {}
+        for member in self.members:
+            answered[member.name], why = _answer(member, manifest, self.targets)
+            reasons.update(why)
+        ids = manifest.row_ids
+        for row, reason in sorted(reasons.items()):
+            if say is not None:
+                say(f"missing: {ids[row]} ({reason})")
+        return combine(self.decisions, self.scored, answered, rows)
+
+    def read(self, sources: Sequence[Path | str], say: Say) -> Manifest:
+        """Return the rows that some files, folders or a table name, composed as the pipeline's own data were."""
+        return layouts.loose(sources, Data.model_validate(self.spec["data"]), say)
+
+    def _manifest(self, images: Sequence[Any]) -> Manifest | _Given:
+        if all(
+            isinstance(one, (str, Path)) or (isinstance(one, (list, tuple)) and all(isinstance(p, (str, Path)) for p in one))
+            for one in images
+        ):
+            paths = [[str(p) for p in one] if isinstance(one, (list, tuple)) else [str(one)] for one in images]
+            return Manifest(pl.DataFrame({"row_id": [str(i) for i in range(len(paths))], "path": paths}, schema=_LOOSE), (), Path())
+        return _Given(images)
+
+
+_LOOSE: dict[str, Any] = {"row_id": pl.String, "path": pl.List(pl.String)}
+
+
+class _Given:
+    """Pictures already in memory, seen as a manifest without files."""
+
+    def __init__(self, images: Sequence[Any]) -> None:
+        self.arrays = [_array(image) for image in images]
+        n = len(self.arrays)
+        self.manifest = Manifest(pl.DataFrame({"row_id": [str(i) for i in range(n)], "path": [[""]] * n}, schema=_LOOSE), (), Path())
+        self.row_ids = self.manifest.row_ids
+
+
+class _InMemory(Pictures):
+    """Pictures whose arrays are at hand."""
+
+    def __init__(self, given: _Given, settings: Input, form: Form) -> None:
+        super().__init__(given.manifest, settings, Evaluate(settings), form=form)
+        self.given = given
+
+    def _decode(self, row: int) -> list[np.ndarray]:
+        return [self.given.arrays[row]]
+
+
+def _array(image: Any) -> np.ndarray:
+    array = np.asarray(image.convert("RGB") if hasattr(image, "convert") and image.mode not in ("RGB", "L", "I;16") else image)
+    return array[:, :, None] if array.ndim == 2 else array
+
+
+def _answer(
+    member: Member, manifest: Manifest | _Given, targets: Mapping[str, Target]
+) -> tuple[dict[int, dict[str, Dense]], dict[int, str]]:
+    if isinstance(manifest, _Given):
+        table = manifest.manifest
+        pictures: Pictures = _InMemory(manifest, member.settings, member.form)
+    else:
+        table = manifest
+        pictures = Pictures(manifest, member.settings, Evaluate(member.settings), form=member.form)
+    runtime = Runtime(member.engine)
+    every = np.arange(len(table))
+    groups = [list(member.networks)] if member.shared else [[fold] for fold in member.networks]
+    found: dict[int, inference.Answers] = {}
+    for folds in groups:
+        scaling = member.scalings[folds[0]]
+        side = None if scaling is None else runtime.to_device(torch.from_numpy(scaling.apply(table)))
+        networks = {fold: runtime.to_device(member.networks[fold]) for fold in folds}
+        found |= inference.answer_folds(networks, pictures, every, member.predict, runtime, side=side, key=("predict", member.name))
+    empty = {name: np.full((len(table), t.width), np.nan, dtype=np.float32) for name, t in targets.items()}
+    dense = {fold: answers.dense(targets, table.row_ids, empty, fold) for fold, answers in found.items()}
+    return dense, next(iter(found.values())).reasons
+
+
+def combine(
+    decisions: Mapping[str, Any], targets: Mapping[str, Target], answers: Mapping[str, Mapping[int, Mapping[str, Dense]]], rows: Rows
+) -> dict[str, Dense]:
+    """Turn the members' answers into final ones, as ``decisions.json`` says.
+
+    Args:
+        decisions: from :mod:`tapetum.workflow.settle`.
+        targets: the scored ones, derived ones among them.
+        answers: member → fold → target → Dense, all over the same rows.
+        rows: groups, sequence and position of the rows, for context steps.
+
+    Returns:
+        target → final Dense.
+    """
+    chosen = decisions["choice"]["final"]
+    candidates: dict[str, dict[str, Dense]] = {}
+    if chosen in (PROBE, "mean"):
+        by_fold = answers[PROBE]
+        names = next(iter(by_fold.values()))
+        candidates[PROBE] = {name: _mean([by_fold[fold][name] for fold in by_fold]) for name in names if name in targets}
+    if chosen in ("finetune", "mean"):
+        members = {m: folds for m, folds in answers.items() if m != PROBE}
+        candidates["finetune"] = {
+            name: chain.apply(fitted, {m: {f: t[name] for f, t in members[m].items()} for m in fitted["members"]}, rows)
+            for name, fitted in decisions["blend"].items()
+        }
+    if chosen == "mean":
+        a, b = candidates[PROBE], candidates["finetune"]
+        candidates["mean"] = {name: _mean([a[name], b[name]]) for name in a if name in b}
+    final = candidates[chosen]
+    for name, target in targets.items():
+        if name not in final and target.expression is not None:
+            parts = {n: final[n] for n in expression_names(target.expression)}
+            p = compose(target, {n: d.target for n, d in parts.items()}, {n: d.p for n, d in parts.items()}, decisions.get("deviations"))
+            first = next(iter(parts.values()))
+            final[name] = dataclasses.replace(first, target=target, p=p, y=np.full_like(p, np.nan), answer=None)
+    return {name: chain.apply(decisions["steps"][name], {"chosen": dense}, rows) for name, dense in final.items() if name in targets}
+
+
+def _mean(parts: list[Dense]) -> Dense:
+    p = np.stack([part.p for part in parts]).mean(axis=0, dtype=np.float64).astype(np.float32)
+    return dataclasses.replace(parts[0], p=p, fold=np.full(len(p), -1, dtype=np.int16))
+
+
+def labels(dense: Dense) -> list[Any]:
+    """Return the decided label, number or list of labels of each row; None where there is no answer."""
+    if dense.answer is None:
+        return decode(dense.target, dense.p)
+    return decode(dense.target, np.where(dense.ok[:, None], dense.answer, np.nan))
+
+
+def table_of(answered: Mapping[str, Dense], spec: Mapping[str, Any]) -> Predictions:
+    """Return the answers as a Predictions table, member ``final``, role ``test``."""
+    hashes = {"manifest_hash": spec["manifest_hash"], "recipe_hash": spec["recipe_hash"]}
+    tables = [Predictions.from_dense(d, member=FINAL, source=spec["sources"][name], role="test", **hashes) for name, d in answered.items()]
+    return Predictions.concat(tables)
+
+
+def flat_table(answered: Mapping[str, Dense]) -> pl.DataFrame:
+    """Return the answers as one row a picture: id, status, then for each target its label and the probability of each class."""
+    first = next(iter(answered.values()))
+    columns: dict[str, Any] = {"id": first.row_ids.tolist(), "status": first.status.tolist()}
+    for name, dense in answered.items():
+        before = f"{name}_" if len(answered) > 1 else ""
+        decided = labels(dense)
+        if dense.target.kind == "multi":
+            decided = [None if one is None else dense.target.separator.join(one) for one in decided]
+        columns[name] = decided
+        if dense.target.kind != "regression":
+            columns |= {f"{before}p_{c}": np.where(dense.ok, dense.p[:, k], np.nan) for k, c in enumerate(dense.target.classes)}
+    return pl.DataFrame(columns, nan_to_null=True, strict=False)
+
+
+def decided_table(answered: Mapping[str, Dense], role: str) -> pl.DataFrame:
+    """Return the decided labels as ``decided.parquet`` holds them: row_id, target, role, label (a list; null where there is no answer)."""
+    frames = []
+    for name, dense in answered.items():
+        cells = [None if one is None else [str(part) for part in one] if isinstance(one, list) else [str(one)] for one in labels(dense)]
+        frames.append(
+            pl.DataFrame(
+                {"row_id": dense.row_ids.tolist(), "target": [name] * len(cells), "role": [role] * len(cells), "label": cells},
+                schema={"row_id": pl.String, "target": pl.String, "role": pl.String, "label": pl.List(pl.String)},
+            )
+        )
+    return pl.concat(frames)
+
+
+# -------------------------------------------------------------------------------------------------------------- freezing
+
+
+def freeze(run: Run, recipe: Recipe, form: Form, manifest: Manifest, decisions: dict[str, Any], sources: Mapping[str, str]) -> Path:
+    """Write the pipeline folder of a run: only what the decisions need, whole, the marker with it.
+
+    Args:
+        run: with its members' folders.
+        recipe: the run's.
+        form: of its pictures.
+        manifest: for targets and hashes.
+        decisions: decisions.json.
+        sources: target → ``source`` of its final rows.
+    """
+    chosen = decisions["choice"]["final"]
+    plan = run.plan()
+    wanted = [PROBE] if chosen == PROBE else [*([PROBE] if chosen == "mean" else []), *decisions["epochs"]]
+    with files.whole_folder(run.pipeline) as aside:
+        members = []
+        for name in wanted:
+            own = recipe if name == PROBE else recipe.members()[name]
+            engine = plan["probe"]["engine"] if name == PROBE else plan["members"][name]["engine"]
+            folds = []
+            for fold, network, scaling in _networks(run, name, own, form, manifest, decisions):
+                folds.append({"fold": fold, **_write_network(aside, name, fold, network, scaling)})
+            settings = probe_input(own) if name == PROBE else own.input
+            as_probe = {"views": own.probe.views, "reduce": "logits"}
+            predict = own.predict.model_copy(update=as_probe if name == PROBE else {})
+            members.append(
+                {
+                    "name": name,
+                    "model": own.model.model_dump(mode="json"),
+                    "input": settings.model_dump(mode="json"),
+                    "predict": predict.model_dump(mode="json"),
+                    "form": dataclasses.asdict(form),
+                    "engine": engine,
+                    "folds": folds,
+                }
+            )
+        spec = {
+            "format": 1,
+            "targets": [t.to_dict() for t in manifest.targets],
+            "sources": dict(sources),
+            "data": recipe.data.model_copy(update={"targets": (), "test": (), "extra": (), "join": (), "pseudo": None}).model_dump(
+                mode="json"
+            ),
+            "members": members,
+            "decisions": decisions,
+            "manifest_hash": manifest.content_hash(),
+            "recipe_hash": recipe.hash(),
+        }
+        files.write_text(aside / "README.md", _card(run, recipe, spec))
+        files.write_json(aside / MARKER, spec)
+    return run.pipeline
+
+
+def probe_input(recipe: Recipe) -> Input:
+    """Return the input that the probe sees: the recipe's, at the probe's own size where it has one."""
+    return recipe.input if recipe.probe.size is None else recipe.input.model_copy(update={"size": recipe.probe.size})
+
+
+def _networks(run: Run, name: str, own: Recipe, form: Form, manifest: Manifest, decisions: dict[str, Any]) -> Any:
+    """Yield (fold, network, scaling) of a member, at the checkpoint that ships."""
+    if name == PROBE:
+        from tapetum.workflow.probing import probe_networks
+
+        for fold, network in probe_networks(run, own, form, manifest).items():
+            yield fold, network, None
+        return
+    epochs = decisions["epochs"][name]
+    for fold in sorted(int(f) for f in epochs["per_fold"]):
+        keeper = Keeper(run.member(name, fold))
+        known = keeper.state()["checkpoints"]
+        checkpoint = epochs["final"] if epochs["final"] in known else known[-1]
+        model = own.model.model_copy(update={"weights": "none"})
+        network = models.build(model, manifest.targets, form.channels, own.input, side=len(manifest.side))
+        network.load_state_dict(keeper.checkpoint(checkpoint))
+        yield fold, network, Scaling.from_dict(files.read_json(keeper.folder / "scaling.json"))
+        keeper.prune({checkpoint, *(epochs["per_fold"][str(fold)],)})
+
+
+def _write_network(folder: Path, member: str, fold: int, network: models.Network, scaling: Scaling | None) -> dict[str, Any]:
+    name = trunk.state_hash(network.backbone)
+    if not (folder / "backbones" / name).exists():
+        mean, std = (tuple(value.flatten().tolist()) for value in (network.mean, network.std))
+        trunk.save(network.backbone, folder / "backbones" / name, mean, std)
+    place = f"members/{member}/" + ("refit" if fold < 0 else f"fold-{fold}")
+    files.write_bytes(folder / place / "head.safetensors", trunk.tensors_to_bytes(network.head_state()))
+    files.write_json(folder / place / "preprocess.json", {"side": None if scaling is None else scaling.to_dict()})
+    return {"backbone": name, "folder": place}
+
+
+def _load_member(folder: Path, spec: dict[str, Any], targets: list[dict[str, Any]]) -> Member:
+    settings, model = Input.model_validate(spec["input"]), Model.model_validate(spec["model"])
+    form = Form(**{**spec["form"], "size": tuple(spec["form"]["size"])})
+    known = [Target.from_dict(t) for t in targets]
+    backbones = {one["backbone"] for one in spec["folds"]}
+    networks: dict[int, models.Network] = {}
+    scalings: dict[int, Scaling | None] = {}
+    for one in spec["folds"]:
+        place = folder / one["folder"]
+        scalings[one["fold"]] = Scaling.from_dict(files.read_json(place / "preprocess.json")["side"])
+        weights = pretrained.from_folder(folder / "backbones" / one["backbone"])
+        side = len(scalings[one["fold"]].names) if scalings[one["fold"]] else 0  # type: ignore[union-attr]
+        network = models.build(model, known, form.channels, settings, side=side, weights=weights)
+        network.load_head_state(trunk.tensors_from_bytes((place / "head.safetensors").read_bytes()))
+        if networks and len(backbones) == 1:
+            network.backbone = next(iter(networks.values())).backbone
+        networks[one["fold"]] = network.eval()
+    if not networks:
+        raise DataError(f"{folder / MARKER} names no fold of member {spec['name']!r}", fix="freeze the run again: tapetum fit")
+    shared = len(backbones) == 1 and not any(scalings.values())
+    return Member(
+        spec["name"], networks, settings, Predict.model_validate(spec["predict"]), form, Engine.from_dict(spec["engine"]), scalings, shared
+    )
+
+
+def _card(run: Run, recipe: Recipe, spec: Mapping[str, Any]) -> str:
+    figures = files.read_json(run.file("metrics.json"))["figures"]
+    lines = [
+        f"# {recipe.name}",
+        "",
+        "Classifies pictures; made by Tapetum.",
+        "",
+        "| target | metric | out-of-fold | 95 % interval |",
+        "|---|---|---|---|",
+    ]
+    for row in figures:
+        if row["name"] == "final" and row["how"] == "nested" and row["value"] is not None:
+            bounds = "–" if row["low"] is None else f"{row['low']:.4f} – {row['high']:.4f}"
+            lines.append(f"| {row['target']} | {row['metric']} | {row['value']:.4f} | {bounds} |")
+    used = ", ".join(f"{m['name']} ({m['model']['backbone']}, {len(m['folds'])} folds)" for m in spec["members"])
+    lines += [
+        "",
+        f"Members: {used}. Decision: {spec['decisions']['choice']['reason']}.",
+        "",
+        "```python",
+        "import tapetum",
+        "",
+        'model = tapetum.load("this-folder")',
+        'model.predict(["picture.jpg"])',
+        "```",
+        "",
+    ]
+    return "\n".join(lines)

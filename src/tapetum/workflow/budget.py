@@ -1,0 +1,113 @@
+"""A time budget → how many folds and epochs of fine-tuning fit into it, from rates measured on this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from tapetum.core.errors import UserError
+
+RESERVE = 0.08  # share of the budget kept for decisions, pipeline and report
+FEWEST = 3  # epochs below which fine-tuning all folds is not worth it: fewer folds are taken instead
+
+
+@dataclasses.dataclass(frozen=True)
+class Rates:
+    """What was measured before planning, in pictures a second.
+
+    Args:
+        training: forward, backward and step.
+        inference: forward alone, as a held-out fold is answered.
+        start: seconds that each fold needs before its first epoch.
+    """
+
+    training: float
+    inference: float
+    start: float
+
+
+def seconds(text: str) -> float:
+    """Read ``90s``, ``10m``, ``1.5h`` or a bare number of seconds."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", text)
+    if not found or float(found[1]) <= 0:
+        raise UserError(f"budget {text!r} cannot be read", need="a time above 0, as 90s, 10m or 2h")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+def plan(left: float, folds: Mapping[int, tuple[int, int]], epochs: int, rates: Rates, *, views: int = 1) -> dict[str, Any]:
+    """Plan whole epochs and folds of fine-tuning into the seconds that are left.
+
+    All folds come first: with all of them at ``FEWEST`` epochs affordable, epochs grow up to the recipe's. Otherwise as many folds
+    as that many epochs allow, and with not even one, none.
+
+    Args:
+        left: seconds.
+        folds: fold → (rows that train, rows held out).
+        epochs: the recipe's.
+        rates: measured.
+        views: held-out views an epoch.
+
+    Returns:
+        ``{"folds": [...], "epochs": n, "epoch_seconds": {fold: s}, "seconds": expected, "why": sentence}``, JSON-able.
+    """
+    usable = left * (1 - RESERVE)
+    cost = {f: train / rates.training + views * held / rates.inference for f, (train, held) in folds.items()}
+
+    def total(chosen: list[int], n: int) -> float:
+        return sum(rates.start + n * cost[f] for f in chosen)
+
+    every = list(folds)
+    fewest = min(FEWEST, epochs)
+    chosen, n = every, 0
+    if epochs and total(every, fewest) <= usable:
+        n = max(e for e in range(fewest, epochs + 1) if total(every, e) <= usable)
+        why = f"all {len(every)} folds for {n} of {epochs} epochs"
+    else:
+        chosen = []
+        for fold in every:
+            if epochs and total([*chosen, fold], fewest) <= usable:
+                chosen.append(fold)
+        n = fewest if chosen else 0
+        if len(chosen) == 1:
+            n = max(e for e in range(fewest, epochs + 1) if total(chosen, e) <= usable)
+        why = (
+            f"{len(chosen)} of {len(every)} folds for {n} epochs; fewer folds than the probe's, so they are compared but do not replace it"
+            if chosen
+            else f"no fine-tuning: one fold for {fewest} epochs needs {total(every[:1], fewest):.0f} s, {usable:.0f} s are left"
+        )
+    return {
+        "folds": chosen,
+        "epochs": n,
+        "epoch_seconds": {str(f): round(cost[f], 2) for f in chosen},
+        "seconds": round(total(chosen, n), 1) if chosen else 0.0,
+        "why": why,
+    }
+
+
+class Clock:
+    """How much of a budget is spent: this start's wall time and what earlier starts of the same run kept of theirs.
+
+    Args:
+        budget: seconds, or None for no budget.
+        spent: seconds of earlier starts whose work was kept.
+    """
+
+    def __init__(self, budget: float | None, spent: float = 0.0) -> None:
+        self.budget, self.spent, self._began = budget, spent, time.monotonic()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds spent."""
+        return self.spent + time.monotonic() - self._began
+
+    @property
+    def left(self) -> float:
+        """Seconds left; infinite without a budget."""
+        return float("inf") if self.budget is None else self.budget - self.elapsed
+
+    def allows(self, more: float) -> bool:
+        """True if ``more`` seconds of work and the reserve still end within the budget and a tenth."""
+        return self.budget is None or self.elapsed + more + self.budget * RESERVE <= self.budget * 1.1

@@ -1,0 +1,157 @@
+"""The main chain: files → manifest → features → probe → training → decisions → pipeline → report, in one folder that can be resumed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tapetum.core import files
+from tapetum.core.config import Loaded, Recipe
+from tapetum.core.errors import UserError
+from tapetum.core.runs import Record, Run, Say
+from tapetum.workflow import budget as budgets
+from tapetum.workflow.prepare import Prepared, prepare
+from tapetum.workflow.settle import PROBE, Settled, settle, source_of
+
+
+def fit(
+    source: Any,
+    out: Path | str,
+    loaded: Loaded,
+    *,
+    budget: str | None = None,
+    plan: Path | str | None = None,
+    say: Say | None = None,
+    command: str = "tapetum.api.fit",
+) -> dict[str, Any]:
+    """Run the chain, or go on with it where it stopped.
+
+    Args:
+        source: a folder, a table, or a frame; see :mod:`tapetum.data.layouts`.
+        out: the run's folder.
+        loaded: the recipe.
+        budget: wall time for everything, as ``10m``; None trains the recipe's epochs.
+        plan: plan.json of another run, to be repeated.
+        say: where messages go.
+        command: kept in the report, so that it can be run again.
+
+    Returns:
+        ``{"run", "report", "pipeline", "table", "figures"}``.
+
+    Raises:
+        TapetumError: see the stages; nothing half-written is left as whole.
+    """
+    seconds = None if budget is None else budgets.seconds(budget)
+    clock = budgets.Clock(seconds)
+    run = Run.start(out, loaded, {})
+    record = Record(say)
+    recipe = loaded.recipe
+    with files.lock(run.root):
+        try:
+            if plan is not None:
+                run.keep_plan(**files.read_json(plan))
+            clock.spent = _seconds_kept(run)
+            _say_source(recipe, loaded, record)
+            with record.stage("files"):
+                prepared = prepare(run, source, recipe, record)
+            _plan_is_possible(recipe, prepared)
+            if recipe.probe.enabled:
+                with record.stage("probe"):
+                    _probe(run, prepared, recipe, record)
+            with record.stage("training"):
+                _train(run, prepared, recipe, record, clock, given=plan is not None)
+            with record.stage("decisions"):
+                settled = settle(run, prepared, recipe, record)
+            with record.stage("pipeline"):
+                _freeze(run, prepared, recipe, settled, record)
+        finally:
+            record.write(run, command)
+        result = _finish(run, prepared, settled, record, command)
+    return result
+
+
+def _probe(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -> None:
+    from tapetum.workflow.probing import probe_member
+
+    probe_member(run, prepared, recipe, record)
+
+
+def _train(run: Run, prepared: Prepared, recipe: Recipe, record: Record, clock: budgets.Clock, given: bool) -> None:
+    from tapetum.workflow.jobs import train_members
+
+    train_members(run, prepared, recipe, record, clock, given)
+
+
+def _freeze(run: Run, prepared: Prepared, recipe: Recipe, settled: Settled, record: Record) -> None:
+    from tapetum.pipeline import freeze
+    from tapetum.workflow.testing import answer_test_rows
+
+    sources = {name: source_of(dense.target, settled.decisions) for name, dense in settled.nested.items()}
+    freeze(run, recipe, prepared.form, prepared.manifest, settled.decisions, sources)
+    answer_test_rows(run, prepared, recipe, settled.nested, record)
+
+
+def _finish(run: Run, prepared: Prepared, settled: Settled, record: Record, command: str) -> dict[str, Any]:
+    from tapetum.show.report import write_report
+
+    with record.stage("report"):
+        report = write_report(run.root)
+    record.write(run, command)
+    return {
+        "run": str(run.root),
+        "report": str(report),
+        "pipeline": str(run.pipeline),
+        "table": table(settled.figures),
+        "figures": settled.figures["figures"],
+        "choice": settled.figures["choice"],
+    }
+
+
+def table(figures: Mapping[str, Any]) -> str:
+    """Return the figures as text, one line a target, answer and metric."""
+    lines = [("target", "answer", "metric", "value", "95 % interval", "how")]
+    for row in figures["figures"]:
+        value = "–" if row["value"] is None else f"{row['value']:.4f}"
+        bounds = "–" if row["low"] is None else f"{row['low']:.4f} – {row['high']:.4f}"
+        lines.append((row["target"], row["name"], row["metric"], value, bounds, row["how"]))
+    widths = [max(len(line[i]) for line in lines) for i in range(6)]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    counts = figures["counts"]
+    text.append(
+        f"{counts['scored']} rows scored in {counts['groups']} groups; missing {counts['missing']}, uncovered {counts['uncovered']}, "
+        f"unknown truth {counts['unknown']}"
+    )
+    text.append(f"chosen: {figures['choice']['final']} ({figures['choice']['reason']})")
+    text.extend(f"marked: {mark}" for mark in figures["marks"])
+    return "\n".join(text)
+
+
+def _say_source(recipe: Recipe, loaded: Loaded, record: Record) -> None:
+    changed = [f"{key} = {json.dumps(value)}" for key, value, origin in loaded.explain() if origin != "default"]
+    record(f"recipe {recipe.name}" + (f": {', '.join(changed)}" if len(changed) <= 12 else f" ({len(changed)} values set)"))
+
+
+def _plan_is_possible(recipe: Recipe, prepared: Prepared) -> None:
+    if not recipe.probe.enabled and all(own.train.epochs == 0 and not own.stages for own in recipe.members().values()):
+        raise UserError("neither the probe nor any training is asked for", fix="set probe.enabled = true or train.epochs > 0")
+    if recipe.decide.choose == PROBE and not recipe.probe.enabled:
+        raise UserError("decide.choose is 'probe' and probe.enabled is false", fix="enable one or change the other")
+    if not len(np.unique(prepared.manifest.fold[prepared.train])) >= 1:
+        raise UserError("no row trains", fix="check the label column and the split")
+
+
+def _seconds_kept(run: Run) -> float:
+    """Return the seconds of earlier starts whose work still stands: redone work after a kill is not counted."""
+    kept = 0.0
+    if run.file("run.json").exists():
+        for start in files.read_json(run.file("run.json"))["starts"]:
+            kept += sum(value for name, value in start["seconds"].items() if name in ("files", "probe"))
+    for history in run.root.glob("members/*/*/history.csv"):
+        import polars as pl
+
+        kept += float(pl.read_csv(history)["seconds"].sum())
+    return kept

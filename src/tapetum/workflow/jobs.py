@@ -1,0 +1,146 @@
+"""Fine-tuning as jobs: which members and folds run for how many epochs, their specs, and running them within a budget."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tapetum.core import files
+from tapetum.core.config import Recipe
+from tapetum.core.runs import Record, Run
+from tapetum.learn import models, runtime
+from tapetum.learn.training import job
+from tapetum.workflow import budget as budgets
+from tapetum.workflow.prepare import Prepared
+from tapetum.workflow.settle import PROBE
+
+
+def train_members(run: Run, prepared: Prepared, recipe: Recipe, record: Record, clock: budgets.Clock, given: bool = False) -> None:
+    """Train every fold of every member that the plan names; done ones are passed over.
+
+    Args:
+        run: its folder.
+        prepared: rows and folds.
+        recipe: with its members.
+        record: told what is planned and done.
+        clock: the budget.
+        given: the plan comes from another run and is repeated as it stands, whatever the time.
+    """
+    members = {name: own for name, own in recipe.members().items() if own.stages or own.train.epochs}
+    for number, (member, own) in enumerate(members.items()):
+        plan = _planned(run, member, own, prepared, recipe, record, clock, share=1 / (len(members) - number))
+        for fold in plan["folds"]:
+            _run_fold(run, member, fold, own, plan, prepared, record, None if given else clock)
+
+
+def folds_for(recipe: Recipe, member: str, prepared: Prepared) -> list[int]:
+    """Return the folds that a member runs on."""
+    every = sorted({int(f) for f in prepared.manifest.fold[prepared.train] if f >= 0})
+    wanted = recipe.only_folds(member)
+    return [f for f in every if wanted is None or f in wanted]
+
+
+def _planned(
+    run: Run, member: str, own: Recipe, prepared: Prepared, recipe: Recipe, record: Record, clock: budgets.Clock, share: float
+) -> dict[str, Any]:
+    """Return a member's plan: read where plan.json has it, else measured and written there."""
+    kept = run.plan().get("members", {})
+    if member in kept:
+        return dict(kept[member])
+    network = models.build(
+        own.model, prepared.manifest.targets, prepared.form.channels, own.input, side=len(prepared.manifest.side), say=record
+    )
+    shape, dtype = _shape(own, prepared), getattr(torch, prepared.form.dtype)
+    _set_threads(own)
+    measured = runtime.decide_engine(own.train, network, shape, training=True, dtype=dtype)
+    record(f"member {member}: {measured.said()}")
+    folds = folds_for(recipe, member, prepared)
+    epochs = own.train.epochs if not own.stages else sum(stage.epochs for stage in own.stages)
+    plan: dict[str, Any] = {"engine": measured.engine.to_dict(), "folds": folds, "epochs": epochs, "why": "the recipe's folds and epochs"}
+    if clock.budget is not None:
+        rates = _rates(own, network, shape, dtype, measured.engine)
+        rows = {f: (len(prepared.fitting(f)), len(prepared.held(f))) for f in folds}
+        plan |= budgets.plan(clock.left * share, rows, epochs, rates)
+        plan["rates"] = {"training": round(rates.training, 2), "inference": round(rates.inference, 2)}
+        if own.stages and plan["epochs"] < epochs:
+            plan |= {"folds": [], "epochs": 0, "why": f"the recipe's stages take {epochs} epochs, the budget allows {plan['epochs']}"}
+    record(f"member {member} will be fine-tuned: {plan['why']}")
+    run.keep_plan()
+    whole = run.plan()
+    files.write_json(run.plan_file, {**whole, "members": {**whole.get("members", {}), member: plan}})
+    return plan
+
+
+def _run_fold(
+    run: Run, member: str, fold: int, own: Recipe, plan: dict[str, Any], prepared: Prepared, record: Record, clock: budgets.Clock | None
+) -> None:
+    folder = files.make_folder(run.member(member, fold))
+    spec = folder / "spec.json"
+    if not spec.exists():
+        write_spec(run, spec, member, fold, own, plan, prepared)
+
+    def may_go_on(epochs: int, seconds: float) -> bool:
+        return clock is None or clock.allows(seconds * 1.05)
+
+    state = job.run(spec, may_go_on=may_go_on if clock is not None and clock.budget is not None else None, say=record)
+    if state.get("stop") == "budget":
+        record(f"member {member} fold {fold} was cut after epoch {state['epochs']}: the budget ends")
+        whole = run.plan()
+        cuts = {**whole["members"][member].get("cuts", {}), str(fold): state["epochs"]}
+        whole["members"][member]["cuts"] = cuts
+        files.write_json(run.plan_file, whole)
+    elif state.get("stop"):
+        record(f"member {member} fold {fold} stopped after epoch {state['epochs']}: {state['stop']}")
+
+
+def write_spec(run: Run, spec: Path, member: str, fold: int, own: Recipe, plan: dict[str, Any], prepared: Prepared) -> Path:
+    """Write a fold's spec: all that its job depends on, besides pictures and pretrained weights."""
+    epochs = int(plan.get("cuts", {}).get(str(fold), plan["epochs"]))
+    recipe = own if own.stages else own.model_copy(update={"train": own.train.model_copy(update={"epochs": plan["epochs"]})})
+    heads = run.member(PROBE, fold)
+    return job.write_spec(
+        spec.parent,
+        run.manifest_file,
+        member=member,
+        fold=fold,
+        recipe=recipe.model_dump(mode="json", exclude={"profile", "member"}),
+        manifest_hash=prepared.manifest.content_hash(),
+        data_root=str(prepared.manifest.root),
+        train=prepared.fitting(fold).tolist(),
+        held=prepared.held(fold).tolist(),
+        form={"channels": prepared.form.channels, "dtype": prepared.form.dtype, "size": list(prepared.form.size)},
+        probe=str(Path("../..") / PROBE / heads.name) if heads.exists() else None,
+        engine=plan["engine"],
+        until=epochs,
+    )
+
+
+def _shape(own: Recipe, prepared: Prepared) -> tuple[int, int, int]:
+    size = own.input.size
+    height, width = prepared.form.size if size == "native" else (size, size) if isinstance(size, int) else size
+    return prepared.form.channels, height, width
+
+
+def _rates(own: Recipe, network: torch.nn.Module, shape: tuple[int, ...], dtype: torch.dtype, engine: runtime.Engine) -> budgets.Rates:
+    """Measure pictures a second of training and of answering, pictures being at hand."""
+    rows = 16
+    began = time.perf_counter()
+    name = engine.name
+    seconds = {}
+    for training in (True, False):
+        other = runtime.Engine(engine.device, "32", not engine.channels_last)  # measure() times nothing where there is only one engine
+        seconds[training] = runtime.measure(network, shape, [engine, other], training=training, rows=rows, repeats=1, dtype=dtype).seconds[
+            name
+        ]
+    decode = 1 / 150  # augmentation and decoding of a picture on one core, on the safe side; cached pictures need less
+    return budgets.Rates(
+        1 / (seconds[True] * 1.1 + decode), 1 / (seconds[False] * 1.1 + decode), start=4.0 + 0.1 * (time.perf_counter() - began)
+    )
+
+
+def _set_threads(own: Recipe) -> None:
+    if own.train.threads is not None:
+        torch.set_num_threads(own.train.threads)

@@ -1,0 +1,117 @@
+"""Source → manifest of a run: read the layout, check every file, join duplicates to groups, draw the folds; once, then only verified."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tapetum.core import files
+from tapetum.core.config import Recipe
+from tapetum.core.errors import DataError, listed
+from tapetum.core.runs import Record, Run
+from tapetum.core.tables import Manifest
+from tapetum.data import audit, layouts, split
+from tapetum.data.images.decode import Composition
+from tapetum.data.images.form import Form
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """The run's rows and what each is for.
+
+    Args:
+        manifest: with hashes and folds.
+        bad: row numbers of pictures that cannot be read, kept as rows with status ``missing``.
+        train: row numbers that train and are held out in turn.
+        extra: row numbers that train and never score.
+        test: row numbers of the test part.
+        form: channels and depth that all pictures have in common.
+    """
+
+    manifest: Manifest
+    bad: frozenset[int]
+    train: np.ndarray
+    extra: np.ndarray
+    test: np.ndarray
+    form: Form
+
+    def fitting(self, fold: int) -> np.ndarray:
+        """Rows that train when ``fold`` is held out: the other folds and the extra rows, without bad pictures (−1: all folds)."""
+        own = self.manifest.fold
+        every = np.union1d(self.train, self.extra)
+        return every[(own[every] != fold) | (fold < 0)].astype(np.int64)
+
+    def held(self, fold: int) -> np.ndarray:
+        """Rows that ``fold`` holds out, bad pictures included (they are answered as missing)."""
+        split_ = self.manifest.split
+        return np.flatnonzero((self.manifest.fold == fold) & (split_ == "train"))
+
+
+def prepare(run: Run, source: Any, recipe: Recipe, record: Record) -> Prepared:
+    """Return the rows of a run; the manifest is written at the first start and verified against the files at every later one.
+
+    Raises:
+        DataError: pictures that cannot be read (``on_bad = "refuse"``), or files that changed since the run began.
+    """
+    manifest = layouts.read(source, recipe.data, record)
+    checked = audit.check_files(manifest, Composition.from_input(recipe.input), record)
+    manifest = _with_hashes(manifest, checked)
+    bad = checked.filter(pl.col("status") != "ok")
+    if len(bad):
+        _refuse_or_say(bad, len(manifest), recipe, record, run)
+    manifest = split.join_duplicates(manifest, _exact_duplicates(checked, record), record)
+    if run.manifest_file.exists():
+        return _rows(_same(run, manifest), checked)
+    files.write_parquet(run.file("audit.parquet"), checked)
+    manifest = split.assign_folds(manifest, recipe.split, recipe.seed, record)
+    manifest.write(run.manifest_file)
+    return _rows(manifest, checked)
+
+
+def _with_hashes(manifest: Manifest, checked: pl.DataFrame) -> Manifest:
+    hashes = dict(zip(checked["row_id"].to_list(), checked["sha256"].to_list(), strict=True))
+    return manifest.with_column("sha256", pl.Series([hashes[r] for r in manifest.row_ids], dtype=pl.String))
+
+
+def _refuse_or_say(bad: pl.DataFrame, rows: int, recipe: Recipe, record: Record, run: Run) -> None:
+    named = [f"{row['row_id']} ({row['reason']})" for row in bad.iter_rows(named=True)]
+    what = f"{len(bad)} of {rows} pictures cannot be read: {listed(named, 5)}"
+    if recipe.data.on_bad == "refuse":
+        raise DataError(what, fix="mend or remove them, or go on without them: --on-bad skip")
+    record(f"{what}. They stay in every table as missing (all are in {run.file('audit.parquet').name})")
+
+
+def _same(run: Run, manifest: Manifest) -> Manifest:
+    kept = run.manifest(manifest.root)
+    if kept.content_hash() == manifest.content_hash():
+        return kept
+    was = dict(zip(kept.row_ids, kept.frame["sha256"].to_list(), strict=True))
+    now = dict(zip(manifest.row_ids, manifest.frame["sha256"].to_list(), strict=True))
+    changed = [r for r in was if r in now and was[r] != now[r]]
+    gone, new = [r for r in was if r not in now], [r for r in now if r not in was]
+    parts = [(changed, "have other content"), (gone, "are gone"), (new, "are new")]
+    what = "; ".join(f"{len(rows)} rows {words}: {listed(rows, 3)}" for rows, words in parts if rows) or "labels or columns changed"
+    raise DataError(f"{run.root} was made from other data ({what})", fix="put the data back as it was, or choose another run with -o")
+
+
+def _exact_duplicates(checked: pl.DataFrame, record: Record) -> dict[str, str]:
+    """Return row_id → a name shared by rows whose pictures are the same to the byte."""
+    twins = checked.filter(pl.col("sha256").is_not_null() & pl.col("sha256").is_duplicated())
+    if len(twins):
+        record(f"{len(twins)} rows hold pictures that stand elsewhere too, to the byte; such rows share a fold")
+    return dict(zip(twins["row_id"].to_list(), twins["sha256"].to_list(), strict=True))
+
+
+def _rows(manifest: Manifest, checked: pl.DataFrame) -> Prepared:
+    names = set(checked.filter(pl.col("status") != "ok")["row_id"].to_list())
+    numbers = frozenset(i for i, row_id in enumerate(manifest.row_ids) if row_id in names)
+    part = manifest.split
+    known = np.zeros(len(manifest), dtype=bool)
+    for target in manifest.targets:
+        known |= ~np.isnan(manifest.truth(target.name)).any(axis=1)
+    usable = known & ~np.isin(np.arange(len(manifest)), list(numbers))
+    train = np.flatnonzero((part == "train") & usable & (manifest.fold >= -1))
+    return Prepared(manifest, numbers, train, np.flatnonzero((part == "extra") & usable), np.flatnonzero(part == "test"), Form.of(checked))

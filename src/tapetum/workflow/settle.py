@@ -1,0 +1,306 @@
+"""Members' held-out predictions → epochs, blend, choice, decision steps → `oof.parquet`, `decisions.json`, `metrics.json`.
+
+Everything here is chosen on other folds than those it answers for; the same decisions, fitted on all rows, go into the pipeline.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tapetum.core import files, intervals, metrics
+from tapetum.core.config import Recipe
+from tapetum.core.monitor import monitor, prior_answer
+from tapetum.core.runs import Record, Run
+from tapetum.core.tables import Dense, Predictions
+from tapetum.core.targets import Target, compose, expression_names
+from tapetum.decide import chain, choose
+from tapetum.decide.steps import Rows, crossfit_parts
+from tapetum.workflow.prepare import Prepared
+
+PROBE = "probe"
+Answers = dict[str, Dense]  # target → held-out answers, rows as in Prepared.scored
+
+
+@dataclasses.dataclass(frozen=True)
+class Settled:
+    """What was decided.
+
+    Args:
+        decisions: decisions.json, all that the pipeline needs to answer as the run did.
+        nested: target → the out-of-fold answers under decisions of the other folds.
+        figures: metrics.json.
+    """
+
+    decisions: dict[str, Any]
+    nested: Answers
+    figures: dict[str, Any]
+
+
+def settle(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -> Settled:
+    """Decide from the predictions that stand in the run's member folders, and write what follows from them."""
+    manifest = prepared.manifest
+    scored = np.flatnonzero((manifest.split == "train") & (manifest.fold >= 0))
+    ids = [manifest.row_ids[r] for r in scored]
+    rows = Rows.of(manifest, ids, allow_leak=recipe.split.allow_leak)
+    truth = {t.name: manifest.truth(t.name)[scored] for t in manifest.targets}
+    targets = {t.name: t for t in manifest.targets if t.scored}
+
+    epochs: dict[str, choose.EpochChoice] = {}
+    members: dict[str, Answers] = {}
+    for member, own in recipe.members().items():
+        held = {fold: Predictions.read(path) for fold, path in run.folds_of(member, "epochs.parquet").items()}
+        if held:
+            fixed = _checkpoint_of(own.train.epoch)
+            epochs[member] = choose.pick_epochs(held, own.train.monitor, fixed)
+            tables = [table.select(checkpoint=epochs[member].per_fold[fold]) for fold, table in held.items()]
+            for fold, table in zip(held, tables, strict=True):
+                table.write(run.member(member, fold) / "oof.parquet")
+            members[member] = _answers(tables, member, ids, truth, targets)
+    probe = {fold: Predictions.read(path) for fold, path in run.folds_of(PROBE, "oof.parquet").items()}
+
+    decisions: dict[str, Any] = {"format": 1, "targets": [t.to_dict() for t in manifest.targets], "epochs": {}, "blend": {}, "steps": {}}
+    decisions["epochs"] = {m: {**dataclasses.asdict(e), "per_fold": {str(k): v for k, v in e.per_fold.items()}} for m, e in epochs.items()}
+    candidates: dict[str, Answers] = {}
+    if probe:
+        candidates[PROBE] = _answers(list(probe.values()), PROBE, ids, truth, targets)
+    if members:
+        blended, decisions["blend"] = _blend(members, rows, recipe, targets)
+        candidates["finetune"] = blended
+        if probe and recipe.decide.choose == "auto":
+            candidates["mean"] = {name: _mean(candidates[PROBE][name], blended[name]) for name in blended}
+    for answers in candidates.values():
+        _derive(answers, targets, truth, rows, decisions)
+
+    choice = _choose(candidates, rows, recipe, record)
+    decisions["choice"] = {**dataclasses.asdict(choice), "per_fold": {str(k): v for k, v in choice.per_fold.items()}}
+    chosen = {name: _picked(candidates, choice, name, rows.fold) for name in targets}
+    optimistic = {name: candidates[choice.final][name] for name in targets}
+    nested: Answers = {}
+    for name, dense in chosen.items():
+        after = chain.fit({"chosen": dense}, rows, recipe.decide.model_copy(update={"calibrate": "none", "blend": "mean"}))
+        nested[name], decisions["steps"][name] = after.nested, after.json
+        optimistic[name] = chain.apply(after.json, {"chosen": optimistic[name]}, rows)
+
+    marks = [f"leaks by intent: {recipe.split.allow_leak}"] if recipe.split.allow_leak else []
+    figures = _figures(nested, optimistic, candidates, members, rows, recipe, choice, marks, len(manifest))
+    files.write_json(run.file("decisions.json"), decisions)
+    files.write_json(run.file("metrics.json"), figures)
+    _table(nested, decisions, manifest.content_hash(), recipe.hash(), "oof").write(run.file("oof.parquet"))
+    return Settled(decisions, nested, figures)
+
+
+def _checkpoint_of(epoch: int | str) -> str | None:
+    """Return the checkpoint that ``train.epoch`` names; None for the best one, which is chosen."""
+    if epoch == "best":
+        return None
+    return f"epoch-{epoch:03d}" if isinstance(epoch, int) else epoch
+
+
+def _answers(
+    tables: list[Predictions], member: str, ids: list[str], truth: Mapping[str, np.ndarray], targets: Mapping[str, Target]
+) -> Answers:
+    joined = Predictions.concat(tables)
+    found = {}
+    for target in joined.targets:
+        if target.name in targets:
+            dense = joined.dense(target.name, member, ids)
+            found[target.name] = dataclasses.replace(dense, y=truth[target.name])
+    return found
+
+
+def _blend(members: dict[str, Answers], rows: Rows, recipe: Recipe, targets: Mapping[str, Target]) -> tuple[Answers, dict[str, Any]]:
+    """Blend each target over the members that answer it; decision steps come later, after the choice."""
+    decide = recipe.decide.model_copy(update={"steps": ()})
+    blended, kept = {}, {}
+    for name in targets:
+        having = {m: answers[name] for m, answers in members.items() if name in answers}
+        if having:
+            fitted = chain.fit(having, rows, decide)
+            blended[name], kept[name] = fitted.nested, fitted.json
+    return blended, kept
+
+
+def _mean(a: Dense, b: Dense) -> Dense:
+    """Return the mean of two answers on the rows that both hold; the rest are uncovered."""
+    return a.with_p(np.where(b.ok[:, None], (a.p + b.p) / 2, np.nan))
+
+
+def _derive(
+    answers: Answers, targets: Mapping[str, Target], truth: Mapping[str, np.ndarray], rows: Rows, decisions: dict[str, Any]
+) -> None:
+    """Add derived targets that no head answered: products of the parts' probabilities; numbers cut with cross-fitted residuals."""
+    for name, target in targets.items():
+        if target.expression is None or name in answers:
+            continue
+        parts = {n: answers[n] for n in expression_names(target.expression)}
+        first = next(iter(parts.values()))
+        numbers = {n: d for n, d in parts.items() if d.target.kind == "regression"}
+        spread = {n: _deviations(d, rows) for n, d in numbers.items()}
+        p = np.full((len(first.row_ids), len(target.classes)), np.nan, dtype=np.float32)
+        for fold in np.unique(rows.fold):
+            own = rows.fold == fold
+            deviations = {n: by.get(int(fold), by[-1]) for n, by in spread.items()}
+            p[own] = compose(target, {n: d.target for n, d in parts.items()}, {n: d.p[own] for n, d in parts.items()}, deviations)
+        decisions.setdefault("deviations", {}).update({n: by[-1] for n, by in spread.items()})
+        answers[name] = dataclasses.replace(first, target=target, p=p, y=truth[name], answer=None)
+
+
+def _deviations(dense: Dense, rows: Rows) -> dict[int, float]:
+    """Return the residual's standard deviation for each fold, from the other folds; under −1 from all rows."""
+
+    def fit(part: np.ndarray) -> dict[str, Any]:
+        inside = dense.where(part)
+        return {"deviation": float(np.std((inside.p - inside.y)[inside.scorable]))}
+
+    found = crossfit_parts(fit, lambda part, _: dense.where(part), dense, rows)
+    return {-1: found.final["deviation"], **{k: v["deviation"] for k, v in found.by_fold.items()}}
+
+
+def _choose(candidates: dict[str, Answers], rows: Rows, recipe: Recipe, record: Record) -> choose.Choice:
+    wanted: str = recipe.decide.choose
+    folds = sorted({int(f) for f in rows.fold})
+    figure = {name: _figure(answers, recipe) for name, answers in candidates.items()}
+    covered = {name: min(float(d.ok.mean()) for d in answers.values()) for name, answers in candidates.items()}
+    if wanted != "auto":
+        if wanted not in candidates:
+            record(f"decide.choose = {wanted!r}, but it was not run; the {next(iter(candidates))} answers instead")
+            wanted = next(iter(candidates))
+        return choose.Choice(dict.fromkeys(folds, wanted), wanted, figure, f"the recipe says {wanted}")
+    if len(candidates) == 1:
+        only = next(iter(candidates))
+        return choose.Choice(dict.fromkeys(folds, only), only, figure, f"only the {only} was run")
+    if covered["finetune"] < covered[PROBE] * 0.999:
+        reason = f"fine-tuning covers {covered['finetune']:.0%} of the rows; part of the folds never replaces all of them"
+        return choose.Choice(dict.fromkeys(folds, PROBE), PROBE, figure, reason)
+    return choose.pick_candidate(candidates, rows.groups, recipe.train.monitor, recipe.seed)
+
+
+def _figure(answers: Answers, recipe: Recipe) -> float:
+    return monitor(recipe.train.monitor, {n: d.target for n, d in answers.items()}, {n: (d.p, d.y) for n, d in answers.items()})
+
+
+def _picked(candidates: dict[str, Answers], choice: choose.Choice, target: str, fold: np.ndarray) -> Dense:
+    base = candidates[choice.final][target]
+    p, status = base.p.copy(), base.status.copy()
+    for k, name in choice.per_fold.items():
+        own = fold == k
+        p[own], status[own] = candidates[name][target].p[own], candidates[name][target].status[own]
+    return dataclasses.replace(base, p=p, status=status)
+
+
+def source_of(target: Target, decisions: Mapping[str, Any]) -> str:
+    """Return the ``source`` of a target's final rows: head, product, decoded or blend."""
+    if target.expression is not None and target.name not in decisions["blend"]:
+        return "decoded" if target.kind == "ordinal" else "product"
+    several = any(len(json.get("members", ())) > 1 for json in decisions["blend"].values())
+    return "blend" if several or decisions["choice"]["final"] == "mean" else "head"
+
+
+def _table(answers: Answers, decisions: dict[str, Any], manifest_hash: str, recipe_hash: str, role: Any) -> Predictions:
+    parts = [
+        Predictions.from_dense(d, source=source_of(d.target, decisions), role=role, manifest_hash=manifest_hash, recipe_hash=recipe_hash)
+        for d in answers.values()
+    ]
+    return Predictions.concat(parts)
+
+
+# ------------------------------------------------------------------------------------------------------------- figures
+
+
+def _figures(
+    nested: Answers,
+    optimistic: Answers,
+    candidates: dict[str, Answers],
+    members: dict[str, Answers],
+    rows: Rows,
+    recipe: Recipe,
+    choice: choose.Choice,
+    marks: list[str],
+    total: int,
+) -> dict[str, Any]:
+    figures: list[dict[str, Any]] = []
+    differences: list[dict[str, Any]] = []
+    for name, dense in nested.items():
+        target = dense.target
+        main = headline_metric(target)
+        shown = dict.fromkeys([main, metrics.default_metric(target), *_secondary(target)])
+        chance = dense.with_p(_cross_prior(dense, rows))
+        series: list[tuple[str, str, Dense]] = [("final", "nested", dense), ("final", "optimistic", optimistic[name])]
+        series += [(n, "nested", a[name]) for n, a in candidates.items()]
+        series += [(f"member {n}", "nested", a[name]) for n, a in members.items() if name in a and len(members) > 1]
+        series.append(("chance", "baseline", chance))
+        for label, how, one in series:
+            for metric in shown:
+                value = interval_of(metric, one, rows)
+                figures.append({"target": name, "name": label, "metric": metric, "how": how, **value})
+        for label in (n for n in (*candidates, "chance") if n != "final"):
+            other = chance if label == "chance" else candidates[label][name]
+            both = dense.scorable & other.scorable
+            if both.any():
+                d = intervals.difference(
+                    main, target, dense.p[both], other.p[both], dense.y[both], rows.groups[both], answer_a=_part(dense, both)
+                )
+                differences.append({"target": name, "a": "final", "b": label, "metric": main, **d.to_dict()})
+    first = next(iter(nested.values()))
+    counts = {
+        "rows": total,
+        "scored": len(first.row_ids),
+        "groups": len(set(rows.groups.tolist())),
+        **{status: int((first.status == status).sum()) for status in ("ok", "missing", "uncovered")},
+        "unknown": int(np.isnan(first.y).any(axis=1).sum()),
+    }
+    return {
+        "headline": {"target": first.target.name, "metric": headline_metric(first.target)},
+        "counts": counts,
+        "figures": figures,
+        "differences": differences,
+        "choice": {"per fold": {str(k): v for k, v in choice.per_fold.items()}, "final": choice.final, "reason": choice.reason},
+        "marks": marks,
+    }
+
+
+def headline_metric(target: Target) -> str:
+    """Return the metric that tables and reports lead with: accuracy for balanced-looking single labels' readers, else the default."""
+    return "accuracy" if target.kind == "single" else metrics.default_metric(target)
+
+
+def _secondary(target: Target) -> list[str]:
+    return {
+        "single": ["accuracy", "log_loss", "kappa"],
+        "ordinal": ["accuracy", "quadratic_kappa", "log_loss"],
+        "multi": ["micro_f1", "average_precision", "log_loss"],
+        "regression": ["rmse", "r2"],
+    }[target.kind]
+
+
+def interval_of(metric: str, dense: Dense, rows: Rows, resamples: int = 2000) -> dict[str, Any]:
+    """Return value, interval, n and groups of one metric over the rows that can be scored, as metrics.json holds them."""
+    know = dense.scorable
+    empty = {"value": None, "low": None, "high": None, "n": 0, "groups": 0}
+    if not know.any() or metrics.score(metric, dense.target, dense.p[know], dense.y[know]) is None:
+        return empty
+    found = intervals.interval(
+        metric, dense.target, dense.p[know], dense.y[know], rows.groups[know], answer=_part(dense, know), resamples=resamples
+    )
+    return found.to_dict()
+
+
+def _part(dense: Dense, rows: np.ndarray) -> np.ndarray | None:
+    return None if dense.answer is None else dense.answer[rows]
+
+
+def _cross_prior(dense: Dense, rows: Rows) -> np.ndarray:
+    """Return the prior of the other folds for each row (N, K): what an answer without pictures is worth."""
+    p = np.full_like(dense.p, np.nan)
+    for fold in np.unique(rows.fold):
+        own = rows.fold == fold
+        others = dense.y[~own] if (~own).any() and len(np.unique(rows.fold)) > 1 else dense.y
+        known = others[~np.isnan(others).any(axis=1)]
+        if len(known):
+            p[own] = prior_answer(dense.target, known)[:1]
+    p[~dense.ok] = np.nan
+    return p

@@ -1,0 +1,62 @@
+"""Predictions → a submission: the template's ids, order and columns, and an entry in the ledger."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tapetum.core import files
+from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.runs import Record, Run
+from tapetum.core.tables import FINAL, Dense, Predictions
+from tapetum.core.targets import encode
+
+
+def submit(source: Path | str, template: Path | str, out: Path | str, *, target: str | None, fill: str, say: Record) -> dict[str, Any]:
+    """Write a submission; see :func:`tapetum.api.submit`."""
+    from tapetum.data.layouts import submission
+
+    source = Path(source)
+    table = predictions_of(source)
+    name = target or _only_target(table)
+    dense = table.dense(name, FINAL if FINAL in table.members else table.members[0])
+    prior = None
+    if source.is_dir():
+        dense = _decided(Run(source), dense)
+        known = Predictions.read(Run(source).file("oof.parquet")).dense(name).y
+        prior = np.nanmean(known, axis=0)
+    written = submission.submit(dense, template, out, say, fill=fill, prior=prior)
+    return {"out": str(written), "rows": len(dense.row_ids), "sha256": files.sha256(written)}
+
+
+def _decided(run: Run, dense: Dense) -> Dense:
+    """Return the answers with the labels that the run decided (thresholds, context), which a table of probabilities cannot hold."""
+    if not run.file("decided.parquet").exists() or dense.target.kind == "regression":
+        return dense
+    frame, _ = files.read_parquet(run.file("decided.parquet"))
+    kept = frame.filter(frame["target"] == dense.target.name)
+    label = dict(zip(kept["row_id"].to_list(), kept["label"].to_list(), strict=True))
+    cells = [label.get(row_id) for row_id in dense.row_ids]
+    single = [None if c is None else c if dense.target.kind == "multi" else c[0] for c in cells]
+    return dataclasses.replace(dense, answer=encode(dense.target, single, dense.row_ids.tolist()))
+
+
+def predictions_of(source: Path) -> Predictions:
+    """Return the test predictions of a run (out-of-fold ones where it has no test rows), or those of a file."""
+    if not source.is_dir():
+        return Predictions.read(source)
+    run = Run.existing(source)
+    for name in ("test.parquet", "oof.parquet"):
+        if run.file(name).exists():
+            return Predictions.read(run.file(name))
+    raise DataError(f"{source} has no predictions yet", fix="finish it with: tapetum fit")
+
+
+def _only_target(table: Predictions) -> str:
+    names = [t.name for t in table.targets]
+    if len(names) != 1:
+        raise UserError(f"there are several targets: {listed(names)}", fix="name one with --target")
+    return names[0]

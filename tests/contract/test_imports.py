@@ -1,0 +1,114 @@
+"""Imports run one way, and torch stays out of the rooms that promise it."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tapetum
+
+SOURCE = Path(tapetum.__file__).parent
+EVERYTHING = {"cli", "api", "workflow", "pipeline", "__main__", "__init__"}
+MAY_IMPORT = {
+    "core": {"core"},
+    "data": {"core", "data"},
+    "learn": {"core", "data", "learn"},
+    "decide": {"core", "decide"},
+    "show": {"core", "decide", "show", "data.images.decode"},
+    "sleep": {"core", "data", "decide", "sleep"},
+    "recipes": set(),
+}
+TORCH_FREE = ("core", "decide", "show", "sleep", "data/layouts", "data/audit.py", "data/split.py", "data/simulate", "data/images/decode.py")
+HEAVY = ("torch", "torchvision", "timm", "lightning_fabric", "sklearn", "faiss", "cleanlab", "matplotlib")
+
+
+def modules() -> list[Path]:
+    return sorted(p for p in SOURCE.rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(("tapetum", *(parts[:-1] if parts[-1] == "__init__" else parts)))
+
+
+def imported(path: Path, *, top_only: bool = False) -> set[str]:
+    found: set[str] = set()
+    tree = ast.parse(path.read_text())
+    nodes = _top_level(tree) if top_only else ast.walk(tree)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found.add(node.module)
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return found
+
+
+def _top_level(tree: ast.Module):
+    for node in tree.body:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            continue
+        yield node
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_imports_run_one_way(path):
+    room = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    if room in EVERYTHING:
+        return
+    allowed = MAY_IMPORT[room]
+    for name in imported(path):
+        if not name.startswith("tapetum."):
+            continue
+        target = name.removeprefix("tapetum.")
+        assert any(target == a or target.startswith(a + ".") for a in allowed), f"{name_of(path)} imports {name}"
+
+
+def _torch_free(path: Path) -> bool:
+    place = path.relative_to(SOURCE).as_posix()
+    return path.name in ("__init__.py", "choices.py", "cli.py") or any(place == t or place.startswith(t + "/") for t in TORCH_FREE)
+
+
+def test_torch_free_rooms_import_no_torch_in_a_fresh_process():
+    names = [name_of(p) for p in modules() if _torch_free(p) and p.name != "__main__.py"]
+    code = (
+        "import importlib, sys\n"
+        f"for name in {names!r}:\n"
+        "    importlib.import_module(name)\n"
+        "    heavy = [m for m in ('torch', 'torchvision', 'timm', 'lightning_fabric') if m in sys.modules]\n"
+        "    assert not heavy, f'{name} imports {heavy}'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("path", [p for p in modules() if p.name in ("__init__.py", "choices.py")], ids=name_of)
+def test_no_init_or_choices_imports_anything_heavy(path):
+    heavy = {name for name in imported(path, top_only=True) if name.split(".")[0] in HEAVY}
+    assert not heavy
+
+
+def test_only_files_writes():
+    writers = {"write_text", "write_bytes", "write_parquet", "write_csv", "write_json", "savefig", "savez", "save_file"}
+    for path in modules():
+        if path == SOURCE / "core" / "files.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            owner = node.func.value
+            through_files = isinstance(owner, ast.Name) and owner.id == "files"
+            if node.func.attr in writers - {"savefig"} and not through_files:
+                raise AssertionError(f"{name_of(path)}:{node.lineno} writes by {ast.unparse(node.func)}, not through core.files")
+
+
+def test_only_runtime_imports_fabric_or_distributed():
+    for path in modules():
+        if path == SOURCE / "learn" / "runtime.py":
+            continue
+        names = imported(path)
+        assert not any(n.startswith(("lightning_fabric", "lightning", "torch.distributed")) for n in names), name_of(path)
