@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from tapetum.show.words import interval, number
 
-WIDTH, HEIGHT = 420, 250
+WIDTH, HEIGHT = 340, 225
 LEFT, RIGHT, TOP, BOTTOM = 48, 10, 10, 40
 
 

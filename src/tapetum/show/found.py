@@ -14,7 +14,7 @@ from tapetum.core.config import Input
 from tapetum.core.errors import DataError
 from tapetum.core.runs import Run
 from tapetum.core.tables import FINAL, Dense, Manifest, Predictions
-from tapetum.core.targets import Target
+from tapetum.core.targets import Target, encode
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Found:
         run: the folder.
         manifest: rows, targets, groups and folds.
         final: ``oof.parquet``: the final answer on held-out rows.
-        answers: ``answers.parquet``: decisions that thresholds or context made, one 0/1 list a (row_id, target).
+        decided: ``decided.parquet``: the labels that thresholds or context decided, a list a (row_id, target).
         members: member → fold → its own held-out predictions.
         history: member → fold → a row an epoch.
         schedule: member → fold → planned rate by step.
@@ -38,7 +38,7 @@ class Found:
     run: Run
     manifest: Manifest | None
     final: Predictions | None
-    answers: pl.DataFrame | None
+    decided: pl.DataFrame | None
     members: dict[str, dict[int, Predictions]]
     history: dict[str, dict[int, pl.DataFrame]]
     schedule: dict[str, dict[int, pl.DataFrame]]
@@ -71,15 +71,13 @@ class Found:
         if self.final is None:
             return None
         dense = self.final.dense(target.name)
-        if self.answers is None or target.kind == "regression":
+        if self.decided is None or target.kind == "regression":
             return dense
-        own = self.answers.filter(pl.col("target") == target.name).select("row_id", "answer")
-        rows = pl.DataFrame({"row_id": pl.Series(dense.row_ids.tolist(), dtype=pl.String)})
-        cells = rows.join(own, on="row_id", how="left", maintain_order="left")["answer"].to_list()
-        if not any(cell is not None for cell in cells):
-            return dense
-        answer = np.array([np.full(target.width, np.nan) if cell is None else cell for cell in cells], dtype=np.float32)
-        return dataclasses.replace(dense, answer=answer)
+        own = self.decided.filter(pl.col("target") == target.name)
+        label = dict(zip(own["row_id"].to_list(), own["label"].to_list(), strict=True))
+        cells = [label.get(row_id) for row_id in dense.row_ids]
+        cells = [cell[0] if cell and target.kind != "multi" else cell for cell in cells]
+        return dataclasses.replace(dense, answer=encode(target, cells, dense.row_ids.tolist()))
 
     def of_member(self, member: str, fold: int, target: str) -> Dense | None:
         """Return one fold's own held-out answers of a member: views reduced where they are, the last checkpoint."""
@@ -124,7 +122,7 @@ def look(folder: Path | str, data: Path | str | None = None) -> Found:
         run,
         run.manifest(data) if run.manifest_file.exists() else None,
         _if_there(run.file("oof.parquet"), Predictions.read),
-        _if_there(run.file("answers.parquet"), _table),
+        _if_there(run.file("decided.parquet"), _table),
         by_fold("oof.parquet", Predictions.read),
         by_fold("history.csv", _csv),
         by_fold("schedule.csv", _csv),

@@ -11,6 +11,7 @@ from tapetum.show.figures import Dot
 from tapetum.show.found import Found
 
 CHANCE = ("chance", "prior")
+TITLES = {"final": "Final answer", "finetune": "Fine-tuned", "mean": "Mean of both", "main": "Fine-tuned (main)"}
 
 
 def headline(found: Found) -> dict[str, Any] | None:
@@ -100,7 +101,7 @@ def _dot(figure: Mapping[str, Any], strong: bool) -> Dot:
 
 
 def _title(name: str) -> str:
-    return {"final": "Final answer", "probe": "Probe", "chance": "Chance", "main": "Fine-tuned (main)"}.get(name, name)
+    return TITLES.get(name, name[:1].upper() + name[1:])
 
 
 def _rank(figure: Mapping[str, Any], main: Mapping[str, Any] | None) -> tuple[int, int]:

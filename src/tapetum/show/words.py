@@ -122,6 +122,8 @@ def verdict(difference: Mapping[str, Any]) -> str:
     name = metric_name(str(difference["metric"]))
     if value is None:
         return f"{_start(a)} and {b} could not be compared on {name}."
+    if value == 0 and low == high == 0:
+        return f"{_start(a)} and {b} give the same {name}."
     better = (float(value) > 0) == greater_is_better(str(difference["metric"]))
     size = f"{number(abs(float(value)))} in {name}"
     span = f" (95 % interval of the paired difference {interval(low, high, sign=True)})" if low is not None and high is not None else ""
@@ -151,4 +153,10 @@ def _start(text: str) -> str:
 
 
 def _subject(name: str) -> str:
-    return {"final": "the final answer", "probe": "the probe", "chance": "chance"}.get(name, name)
+    return {
+        "final": "the final answer",
+        "probe": "the probe",
+        "finetune": "the fine-tuned network",
+        "mean": "the mean of both",
+        "chance": "chance",
+    }.get(name, name)

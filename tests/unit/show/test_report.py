@@ -110,9 +110,8 @@ def test_the_confusion_matrix_equals_scikit_learn(whole):
 def test_decisions_beside_the_probabilities_win(whole, tmp_path):
     run = shutil.copytree(whole, tmp_path / "run")
     dense = look(run).held_out(TARGETS[1])
-    answer = np.ones_like(dense.y).tolist()
-    table = pl.DataFrame({"row_id": dense.row_ids.tolist(), "target": ["marks"] * len(answer), "answer": answer})
-    files.write_parquet(run / "answers.parquet", table)
+    labels = [list(TARGETS[1].classes) if ok else None for ok in dense.ok]
+    files.write_parquet(run / "decided.parquet", pl.DataFrame({"row_id": dense.row_ids.tolist(), "target": "marks", "label": labels}))
     lines = sections.outcomes(look(run).held_out(TARGETS[1]))
     truth = dense.y[dense.scorable]
     assert [line["found"] for line in lines] == truth.sum(0).astype(int).tolist()
