@@ -181,7 +181,7 @@ class Probe(Section):
     enabled: bool = True
     size: int | None = None  # None: input.size
     views: tuple[str, ...] = ("plain", "hflip")
-    strengths: tuple[float, ...] = (0.1, 1.0, 10.0, 100.0, 1000.0)  # inverse regularisation C, chosen by inner folds
+    strengths: tuple[float, ...] = (0.1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e5)  # inverse regularisation C, chosen by inner folds
 
 
 class Average(Section):

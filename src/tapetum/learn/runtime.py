@@ -293,6 +293,17 @@ def _step(network: nn.Module, x: Tensor, engine: Engine, training: bool) -> Call
     return step
 
 
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with one thread inside the block: many small operations, where a second thread only waits (a busy machine: many times longer)."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def find_device(wanted: str = "auto") -> str:
     """Return cpu, cuda or mps.
 

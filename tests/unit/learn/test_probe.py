@@ -1,0 +1,151 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.preprocessing import normalize
+
+from tapetum.core import config
+from tapetum.core.errors import DataError
+from tapetum.core.targets import Target
+from tapetum.learn import probe
+from tapetum.learn.models import network
+
+RNG = np.random.default_rng(0)
+THREE = Target("c", "single", ("a", "b", "c"))
+
+
+def clouds(n, d=6, k=3, spread=0.7):
+    """Points around k directions; few enough numbers that classes overlap."""
+    labels = np.arange(n) % k
+    x = RNG.normal(size=(k, d))[labels] + spread * RNG.normal(size=(n, d))
+    return x.astype(np.float32), np.eye(k, dtype=np.float32)[labels], np.array([f"g{i}" for i in range(n)])
+
+
+@pytest.mark.parametrize(("n", "d"), [(60, 6), (30, 200)])
+def test_softmax_probe_is_scikit_learns_on_unit_vectors(n, d):
+    """Both ways: more rows than numbers, and fewer, where the problem is solved in the rows' own space."""
+    x, y, groups = clouds(n, d)
+    weight = RNG.uniform(0.5, 2, n)
+    head = probe.fit_probe(x, y, THREE, groups, weight=weight, strengths=(10.0,))
+    twin = LogisticRegression(C=10.0, tol=1e-10, max_iter=10_000).fit(normalize(x.astype(float)), y.argmax(1), sample_weight=weight)
+    new = RNG.normal(size=(20, d))
+    np.testing.assert_allclose(head.predict(new), twin.predict_proba(normalize(new)), atol=2e-4)
+    np.testing.assert_allclose(head.weight * head.scale, twin.coef_, atol=2e-2 * np.abs(twin.coef_).max())
+
+
+def test_multi_label_probe_is_one_logistic_regression_a_class():
+    x, _, groups = clouds(80, 5)
+    y = (x[:, :2] + 0.5 * RNG.normal(size=(80, 2)) > 0).astype(np.float32)
+    y = np.concatenate([y, np.zeros((80, 1), np.float32)], axis=1)  # a class that never occurs
+    head = probe.fit_probe(x, y, Target("t", "multi", ("a", "b", "never")), groups, strengths=(3.0,))
+    p = head.predict(x)
+    for k in range(2):
+        twin = LogisticRegression(C=3.0, tol=1e-10, max_iter=10_000).fit(normalize(x.astype(float)), y[:, k])
+        np.testing.assert_allclose(p[:, k], twin.predict_proba(normalize(x.astype(float)))[:, 1], atol=2e-4)
+    np.testing.assert_allclose(p[:, 2], 0.5 / 81, atol=1e-6)
+
+
+def test_regression_probe_is_ridge():
+    x, _, groups = clouds(40, 5)
+    y = (x @ RNG.normal(size=(5, 1)) + 3).astype(np.float32)
+    head = probe.fit_probe(x, y, Target("age", "regression"), groups, strengths=(4.0,))
+    twin = Ridge(alpha=1 / (4.0 * 40)).fit(normalize(x.astype(float)), y[:, 0], sample_weight=np.full(40, 1 / 40))
+    np.testing.assert_allclose(head.predict(x)[:, 0], twin.predict(normalize(x.astype(float))), rtol=1e-4, atol=1e-4)
+
+
+def test_cumulative_probe_orders_its_thresholds_and_is_the_gradient_zero_of_corals_loss():
+    x, _, groups = clouds(90, 4)
+    score = normalize(x.astype(float)) @ RNG.normal(size=4) + 0.3 * RNG.normal(size=90)
+    y = np.eye(4, dtype=np.float32)[np.digitize(score, np.quantile(score, [0.25, 0.5, 0.75]))]
+    head = probe.fit_probe(x, y, Target("age", "ordinal", ("0", "1", "2", "3")), groups, strengths=(5.0,), head="coral")
+    assert head.form == "cumulative"
+    assert (np.diff(head.bias) <= 0).all()
+    z = normalize(x.astype(float))
+    w = (head.weight[0] * head.scale).astype(float)
+    above = np.stack([y[:, k + 1 :].sum(1) for k in range(3)], 1)
+    slope = 1 / (1 + np.exp(-(z @ w[:, None] + head.bias))) - above
+    np.testing.assert_allclose(5.0 * z.T @ slope.sum(1) + w, 0, atol=2e-3)
+    np.testing.assert_allclose(slope.sum(0), 0, atol=2e-3)
+    np.testing.assert_allclose(head.predict(x).sum(1), 1, atol=1e-6)
+
+
+def test_several_views_count_by_the_mean_of_their_unit_vectors():
+    x, y, groups = clouds(30)
+    views = np.stack([x, RNG.uniform(2, 9) * x[:, ::-1]], axis=1)
+    want = (normalize(views[:, 0]) + normalize(views[:, 1])) / 2
+    np.testing.assert_allclose(probe.unit(views), want, atol=1e-6)
+    head = probe.fit_probe(views, y, THREE, groups, strengths=(1.0,))
+    np.testing.assert_allclose(head.logits(views), (head.logits(views[:, 0]) + head.logits(views[:, 1])) / 2, atol=1e-5)
+
+
+def test_rows_without_vector_or_truth_neither_train_nor_answer():
+    x, y, groups = clouds(40)
+    clean = probe.fit_probe(x[2:], y[2:], THREE, groups[2:], strengths=(1.0,))
+    x[0], y[1] = np.nan, np.nan
+    head = probe.fit_probe(x, y, THREE, groups, strengths=(1.0,))
+    np.testing.assert_allclose(head.weight, clean.weight, atol=1e-5)
+    p = head.predict(x)
+    assert np.isnan(p[0]).all()
+    assert not np.isnan(p[1:]).any()
+    with pytest.raises(DataError, match="no picture has both"):
+        probe.fit_probe(np.full_like(x, np.nan), y, THREE, groups)
+
+
+def test_a_class_that_the_training_folds_lack_keeps_a_small_share():
+    x, y, groups = clouds(40)
+    four = np.concatenate([y, np.zeros((40, 1), np.float32)], 1)
+    head = probe.fit_probe(x, four, Target("c", "single", ("a", "b", "c", "d")), groups, strengths=(10.0,))
+    p = head.predict(x)
+    assert (p[:, 3] > 0).all()
+    assert p[:, 3].max() < 0.1
+    alone = probe.fit_probe(x, y, THREE, groups, strengths=(10.0,)).predict(x)
+    np.testing.assert_allclose(p[:, :3] / p[:, :3].sum(1, keepdims=True), alone, atol=1e-4)
+
+
+def test_inner_folds_choose_a_strong_head_for_signal_and_a_weaker_one_for_noise():
+    x, y, groups = clouds(120, spread=0.05)
+    shuffled = y[RNG.permutation(120)]
+    strengths = (0.01, 1.0, 1000.0)
+    assert probe.fit_probe(x, y, THREE, groups, strengths=strengths).strength == 1000.0
+    assert probe.fit_probe(x, shuffled, THREE, groups, strengths=strengths).strength < 1000.0
+
+
+def test_inner_folds_cut_no_group():
+    """Twins with the same label: if groups were cut, the strongest head would win by memory."""
+    x = np.repeat(RNG.normal(size=(40, 60)).astype(np.float32), 4, axis=0)
+    y = np.repeat(np.eye(2, dtype=np.float32)[RNG.integers(0, 2, 40)], 4, axis=0)
+    two = Target("c", "single", ("a", "b"))
+    by_group = probe.fit_probe(x, y, two, np.repeat(np.arange(40).astype(str), 4), strengths=(0.01, 1000.0))
+    by_row = probe.fit_probe(x, y, two, np.arange(160).astype(str), strengths=(0.01, 1000.0))
+    assert (by_group.strength, by_row.strength) == (0.01, 1000.0)
+
+
+@pytest.mark.parametrize("kind", ["single", "multi", "ordinal", "coral", "regression"])
+def test_a_network_started_from_the_probe_answers_as_the_probe(kind):
+    classes = () if kind == "regression" else ("a", "b", "c")
+    target = Target("t", {"coral": "ordinal"}.get(kind, kind), classes)
+    model = config.Model(backbone="test_resnet", weights="none", heads={"t": "coral"} if kind == "coral" else {})
+    net = network.build(model, (target,), 3, side=2).eval()
+    pictures = torch.randint(0, 256, (24, 3, 32, 32), dtype=torch.uint8)
+    with torch.inference_mode():
+        vectors = net.features(pictures).numpy()
+    y = np.eye(3, dtype=np.float32)[np.arange(24) % 3] if classes else RNG.normal(size=(24, 1)).astype(np.float32)
+    head = probe.fit_probe(vectors, y, target, np.arange(24).astype(str), strengths=(100.0,), head="coral" if kind == "coral" else "linear")
+    head.start(net.head("t"))
+    with torch.inference_mode():
+        p = net.probabilities(net(pictures, torch.randn(24, 2)))["t"].numpy()
+    np.testing.assert_allclose(p, head.predict(vectors), atol=2e-4)
+
+
+def test_bytes_bring_the_same_probe_back():
+    x, y, groups = clouds(40)
+    head = probe.fit_probe(x, y, THREE, groups)
+    again = probe.ProbeHead.from_bytes(head.to_bytes())
+    assert again.to_bytes() == head.to_bytes()
+    assert (again.target, again.strength, again.scores) == (head.target, head.strength, head.scores)
+    np.testing.assert_array_equal(again.predict(x), head.predict(x))
+
+
+def test_the_same_rows_give_the_same_bits():
+    x, y, groups = clouds(60)
+    assert probe.fit_probe(x, y, THREE, groups).to_bytes() == probe.fit_probe(x, y, THREE, groups).to_bytes()
