@@ -65,7 +65,7 @@ def page(found: Found) -> dict[str, Any]:
         "differences": measured.differences(found),
         "all_figures": measured.all_figures(found),
         "choice": {k: v for k, v in (found.metrics.get("choice") or {}).items() if v},
-        "decisions": {k: v for k, v in found.decisions.items() if k not in KNOWN_ELSEWHERE and v},
+        "decisions": _decided({k: v for k, v in found.decisions.items() if k not in KNOWN_ELSEWHERE}),
         "targets": [target_page(found, target, thumbnails) for target in found.targets],
         "training": training.curves(found),
         "folds": fold_table(found),
@@ -196,18 +196,26 @@ def again(found: Found) -> dict[str, Any] | None:
     if isinstance(command, (list, tuple)):
         command = " ".join(str(part) for part in command)
     stages: dict[str, float] = {}
-    for start in found.record.get("starts") or [found.record]:
+    starts = {start.get("started"): start for start in found.record.get("starts") or [found.record]}  # the last word of each start
+    for start in starts.values():
         for name, seconds in (start.get("seconds") or {}).items():
             stages[name] = stages.get(name, 0.0) + float(seconds)
     if not command and not stages:
         return None
     most = max(stages.values(), default=1.0) or 1.0
     lines = [{"stage": n, "seconds": s, "bar": figures.stacked([("found", s)], most)} for n, s in stages.items()]
-    starts = len(found.record.get("starts") or [])
-    return {"command": command, "stages": lines, "total": sum(stages.values()), "planned": bool(found.plan), "starts": starts}
+    return {"command": command, "stages": lines, "total": sum(stages.values()), "planned": bool(found.plan), "starts": len(starts)}
 
 
 # ---------------------------------------------------------------------------------------------------------- small parts
+
+
+def _decided(value: Any) -> Any:
+    """Leave out of the decisions what decides nothing: versions, the targets' own description, what is empty."""
+    if not isinstance(value, Mapping):
+        return value
+    tidy = {k: _decided(v) for k, v in value.items() if k not in ("version", "format") and not (k == "target" and isinstance(v, Mapping))}
+    return {k: v for k, v in tidy.items() if v not in (None, {}, [], "")}
 
 
 def _is_per_fold(value: Mapping[str, Any]) -> bool:

@@ -24,7 +24,7 @@ from tapetum.core.targets import Target
 from tapetum.show import figures, matrix, measured, sections, words
 from tapetum.show.found import look
 from tapetum.show.pictures import SIDE, Thumbnails, data_uri, eight_bits
-from tapetum.show.report import write_report
+from tapetum.show.report import again, write_report
 
 NASTY = "<script>alert('x')</script>"
 TARGETS = (
@@ -159,6 +159,12 @@ def test_the_fold_table_counts_what_the_manifest_holds(whole):
         assert int(line[2]) == len(set(manifest.groups[rows]))
         counts = [int(n) for n in line[-5:-1]]
         assert counts == np.nansum(truth[rows], axis=0).astype(int).tolist()
+
+
+def test_time_is_summed_over_starts_and_each_start_counts_once(whole):
+    shown = again(look(whole))
+    assert [(line["stage"], line["seconds"]) for line in shown["stages"]] == [("features", 3.0), ("training", 61.0)]
+    assert (shown["total"], shown["starts"]) == (64.0, 2)
 
 
 def test_a_report_of_3000_rows_stays_small(tmp_path):
@@ -318,7 +324,17 @@ def make_run(folder: Path, rows: int, side: int = 24) -> Path:
         "seconds": {"features": 3.0, "training": 61.0},
         "said": ["resize: stretch"],
     }
-    files.write_json(run / "run.json", {**record, "starts": [{"seconds": {"features": 3.0}}, {"seconds": {"training": 61.0}}]})
+    files.write_json(
+        run / "run.json",
+        {
+            **record,
+            "starts": [
+                {"started": 1, "seconds": {"features": 9.0}},
+                {"started": 1, "seconds": {"features": 3.0}},
+                {"started": 2, "seconds": {"training": 61.0}},
+            ],
+        },
+    )
     audit = {"row_id": manifest.row_ids, "status": ["ok"] * rows, "reason": [None] * rows}
     audit["status"][3], audit["reason"][3] = "damaged", "truncated after 300 bytes"
     files.write_parquet(run / "audit.parquet", pl.DataFrame(audit))
