@@ -22,7 +22,7 @@ from tapetum.decide.bias import decide, log_p, one_hot
 from tapetum.decide.context_fit import GROUPS_TO_CHOOSE, GROUPS_TO_TUNE, Study
 from tapetum.decide.decoder import Decoder
 from tapetum.decide.hmm import Chain
-from tapetum.decide.neighbours import apply_neighbours, around
+from tapetum.decide.neighbours import apply_neighbours, places
 from tapetum.decide.sequences import Sequences, arrange
 from tapetum.decide.steps import Rows
 
@@ -114,7 +114,7 @@ class Context:
         if method in ("forward-backward", "viterbi", "log-mean"):
             p = _laid_over(dense, decoder.posteriors(logs, sequences))
         if method in ("stack", "log-mean"):
-            stacked = _stacked(logs, sequences, decoder, fitted)
+            stacked = _stacked(logs, sequences, fitted)
             p = stacked if method == "stack" else context_fit.log_mean(p, stacked)
         after = dense.with_p(np.where(dense.ok[:, None], p, np.nan))
         if "bias" in fitted:
@@ -156,9 +156,8 @@ def _laid_over(dense: Dense, found: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(found), dense.p, found)
 
 
-def _stacked(logs: np.ndarray, sequences: Sequences, decoder: Decoder, fitted: dict[str, Any]) -> np.ndarray:
-    x = around(logs, sequences, fitted["reach"], np.log(decoder.prior))
-    return np.exp(apply_neighbours(x, np.asarray(fitted["neighbours"])))
+def _stacked(logs: np.ndarray, sequences: Sequences, fitted: dict[str, Any]) -> np.ndarray:
+    return apply_neighbours(logs, places(sequences, len(logs), fitted["reach"]), np.asarray(fitted["neighbours"]))
 
 
 def _chain(table: Table, classes: int) -> Chain:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,15 @@ from tapetum.core.tables import Dense
 from tapetum.decide import hmm
 from tapetum.decide.bias import fit_bias, log_p, one_hot
 from tapetum.decide.decoder import Decoder, estimate_drift, posteriors_each, shares
-from tapetum.decide.neighbours import apply_neighbours, around, fit_neighbours
+from tapetum.decide.neighbours import apply_neighbours, around, fit_neighbours, places
 from tapetum.decide.sequences import Sequences, arrange, in_sequence
-from tapetum.decide.steps import FEW_FOLDS, FIT_ROWS, Rows
+from tapetum.decide.steps import FEW_FOLDS, Rows
 
 EMISSIONS, EXPONENTS = (0.5, 0.7, 1.0, 1.4), (0.25, 0.5, 0.75, 1.0)
 GROUPS_TO_TUNE, GROUPS_TO_CHOOSE = 2, 8
 METHODS = ("forward-backward", "none", "bias", "stack", "log-mean")  # the first is the default
 Z95 = 1.959964
+_REGRESSION_CELLS = 500_000  # rows × classes that the regression is fitted on at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +55,11 @@ class Study:
     position: float
     reach: int
     strength: float
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """Which rows stand around each row."""
+        return places(self.sequences, len(self.rows), self.reach)
 
     @property
     def classes(self) -> int:
@@ -153,22 +159,19 @@ def tune(s: Study, emission: float, exponent: float) -> tuple[float, float, dict
 
 
 def learn_neighbours(s: Study, keep: np.ndarray) -> np.ndarray:
-    """Fit the regression over neighbours on the rows of ``keep`` that have both answer and truth (at most ``FIT_ROWS`` numbers a class)."""
-    fill = np.log(shares(s.truth[keep & s.dense.ok], s.classes))
+    """Fit the regression over neighbours on rows of ``keep`` that have both answer and truth, evenly drawn where they are very many."""
     take = np.flatnonzero(keep & s.dense.scorable)
-    most = max(10_000, FIT_ROWS * 50 // ((2 * s.reach + 1) * s.classes))
-    take = take[:: max(1, -(-len(take) // most))]
-    x = around(s.log_p, s.sequences, s.reach, fill)[take]
-    return fit_neighbours(x, s.truth[take], s.classes, s.strength, None if s.rows.weight is None else s.rows.weight[take])
+    take = take[:: max(1, -(-len(take) * s.classes // _REGRESSION_CELLS))]
+    weight = None if s.rows.weight is None else s.rows.weight[take]
+    return fit_neighbours(around(s.log_p, s.places[take]), s.truth[take], s.classes, s.strength, weight)
 
 
 def held_out_stack(s: Study) -> Candidate:
     """Return the regression's answers, each fold under weights from the others."""
     out = np.full(s.dense.p.shape, np.nan)
     for k in np.unique(s.fold[s.fold >= 0]).tolist():
-        keep, held = s.fold != k, s.fold == k
-        fill = np.log(shares(s.truth[keep & s.dense.ok], s.classes))
-        out[held] = np.exp(apply_neighbours(around(s.log_p, s.sequences, s.reach, fill)[held], learn_neighbours(s, keep)))
+        held = s.fold == k
+        out[held] = apply_neighbours(s.log_p, s.places[held], learn_neighbours(s, s.fold != k))
     return Candidate(np.where(s.dense.ok[:, None], out, np.nan))
 
 

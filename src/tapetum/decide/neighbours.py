@@ -4,40 +4,46 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 
 from tapetum.decide.sequences import Sequences
 
 _ROUNDS = 200
+_CHUNK = 50_000  # rows at a time
 
 
 FLOOR = 1e-2  # a regression is linear: a neighbour's 1e-4 must not count twice its 1e-2 (+1 point on real nights, and half the rounds)
 
 
-def around(log_p: np.ndarray, sequences: Sequences, reach: int, fill: np.ndarray) -> np.ndarray:
-    """Return each row's and its neighbours' log-probabilities (N, (2·reach + 1)·K) float32.
+def places(sequences: Sequences, n: int, reach: int) -> np.ndarray:
+    """Return which rows stand around each row (N, 2·reach + 1) int32, itself in the middle; −1 where no row stands.
 
     Args:
-        log_p: (N, K); rows that are not known hold NaN.
-        sequences: where the rows stand; rows in no sequence come back as if alone.
+        sequences: where the rows stand; a row in no sequence has no neighbours.
+        n: rows in the table.
         reach: neighbours on either side.
-        fill: (K,) what stands for a neighbour that is unknown, unobserved or past an edge.
+    """
+    out = np.full((n, 2 * reach + 1), -1, dtype=np.int32)
+    out[:, reach] = np.arange(n)
+    for block in sequences:
+        padded = np.pad(block.index, ((0, 0), (reach, reach)), constant_values=-1)
+        s, t = np.nonzero(block.filled)
+        for offset in range(2 * reach + 1):
+            out[block.index[s, t], offset] = padded[s, t + offset]
+    return out
+
+
+def around(log_p: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """Return log-probabilities of rows and their neighbours (n, (2·reach + 1)·K) float32.
+
+    Args:
+        log_p: (N, K); NaN where there is no answer.
+        place: (n, 2·reach + 1) of :func:`places`, for the rows wanted. A neighbour that is not there, or not known, says nothing: 1/K each.
     """
     n, k = log_p.shape
-    width = 2 * reach + 1
-    fill = np.maximum(fill, np.log(FLOOR))
-    known = np.where(np.isnan(log_p), fill, np.maximum(log_p, np.log(FLOOR))).astype(np.float32)
-    out = np.broadcast_to(fill.astype(np.float32), (n, width, k)).copy()
-    out[:, reach] = known
-    for block in sequences:
-        slots = np.broadcast_to(fill.astype(np.float32), (*block.index.shape, k)).copy()
-        slots[block.filled] = known[block.index[block.filled]]
-        padded = np.broadcast_to(fill.astype(np.float32), (len(slots), slots.shape[1] + 2 * reach, k)).copy()
-        padded[:, reach : reach + slots.shape[1]] = slots
-        s, t = np.nonzero(block.filled)
-        for offset in range(width):
-            out[block.index[s, t], offset] = padded[s, t + offset]
-    return out.reshape(n, width * k)
+    known = np.full((n + 1, k), -np.log(k), dtype=np.float32)  # the last row is that of place −1
+    known[:n] = np.where(np.isnan(log_p), known[n], np.maximum(log_p, np.log(FLOOR)))
+    return known[place].reshape(len(place), -1)
 
 
 def fit_neighbours(x: np.ndarray, truth: np.ndarray, classes: int, strength: float, weight: np.ndarray | None = None) -> np.ndarray:
@@ -81,6 +87,7 @@ def fit_neighbours(x: np.ndarray, truth: np.ndarray, classes: int, strength: flo
     return np.asarray(w)
 
 
-def apply_neighbours(x: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """Return log-probabilities (N, K) of rows (N, …) of :func:`around` under weights of :func:`fit_neighbours`."""
-    return np.asarray(log_softmax(x @ w[:-1] + w[-1], axis=1))
+def apply_neighbours(log_p: np.ndarray, place: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """Return probabilities (n, K) of the rows of ``place`` under weights of :func:`fit_neighbours`; arguments as for :func:`around`."""
+    parts = [around(log_p, place[start : start + _CHUNK]) @ w[:-1] + w[-1] for start in range(0, len(place), _CHUNK)]
+    return np.asarray(softmax(np.concatenate(parts), axis=1)) if parts else np.zeros((0, w.shape[1]))

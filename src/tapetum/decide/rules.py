@@ -74,7 +74,7 @@ def coded(rules: Sequence[Rule], classes: Sequence[str]) -> list[tuple[np.ndarra
         DataError: a rule names a class that the target has not.
     """
     place = {name: i for i, name in enumerate(classes)}
-    for name in {name for rule in rules for part in rule for name in part}:
+    for name in dict.fromkeys(name for rule in rules for part in rule for name in part):
         if name not in place:
             raise DataError(f"a rule names class {name!r}, the target has {listed(classes)}.{nearest(name, classes)}")
     return [(np.array([place[n] for n in match]), np.array([place[n] for n in becomes])) for match, becomes in rules]
