@@ -13,7 +13,7 @@ from tapetum.data.images.dataset import Pictures
 from tapetum.data.images.form import Form
 from tapetum.data.images.transforms import Evaluate
 from tapetum.learn import features, models, probe
-from tapetum.learn.runtime import Engine, Measured, Runtime, decide_engine
+from tapetum.learn.runtime import Engine, Measured, Runtime, decide_engine, one_thread
 from tapetum.pipeline import probe_input
 from tapetum.workflow.prepare import Prepared
 from tapetum.workflow.settle import PROBE
@@ -41,8 +41,9 @@ def probe_member(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -
         say=record,
     )
     vectors = found.of(manifest.row_ids)
-    for fold in every:
-        _fit_fold(run, prepared, recipe, vectors, fold)
+    with one_thread():
+        for fold in every:
+            _fit_fold(run, prepared, recipe, vectors, fold)
     record(f"probe: {len(every)} folds fitted on {vectors.shape[2]} numbers a view, views {', '.join(found.views)}")
 
 
