@@ -10,13 +10,13 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from scipy.optimize import brentq, minimize
+from scipy.optimize import minimize
 from scipy.special import expit, log_softmax, softmax
 
 from tapetum.core.errors import UserError
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
-from tapetum.decide.steps import FIT_ROWS, Rows, fitting
+from tapetum.decide.steps import SMOOTH_ROWS, Rows, fitting
 
 TINY = 1e-7  # probabilities are kept this far from 0 and 1 before a logit: float32 knows nothing nearer to 1
 LEAST = 1e-12  # and this far from 0 before a logarithm: less would let one certain mistake decide everything
@@ -45,7 +45,7 @@ class Nothing:
 class Temperature:
     """Divide all log-probabilities by one number T, the one with the least log-loss.
 
-    The log-loss is convex in 1/T, so T is the root of its derivative, to machine precision.
+    The log-loss is convex in 1/T, so 1/T is the root of its rising derivative; Newton's steps, kept inside a shrinking bracket, find it.
 
     Args:
         low: smallest T.
@@ -60,20 +60,10 @@ class Temperature:
     def fit(self, dense: Dense, rows: Rows) -> dict[str, Any]:
         """Return ``{"temperature": T, "n": rows}``."""
         needs_classes(dense.target, "temperature")
-        p, y, weight, _ = fitting(dense, rows, FIT_ROWS)
-        z = scores(dense.target, p)
-
-        def slope(log_t: float) -> float:
-            return float((weight[:, None] * (_likely(dense.target, z * np.exp(-log_t)) - y) * z).sum(dtype=np.float64))
-
-        low, high = np.log(self.low), np.log(self.high)
-        if slope(low) <= 0:  # the derivative by 1/T falls as T grows: already too soft at the lowest T
-            root = low
-        elif slope(high) >= 0:
-            root = high
-        else:
-            root = brentq(slope, low, high, xtol=1e-10)
-        return {"temperature": float(np.exp(root)), "n": len(p)}
+        p, y, weight, _ = fitting(dense, rows, SMOOTH_ROWS)
+        z = scores(dense.target, p).astype(np.float64)
+        inverse = _inverse_temperature(dense.target, z, y, weight, 1 / self.high, 1 / self.low)
+        return {"temperature": 1 / inverse, "n": len(p)}
 
     def apply(self, dense: Dense, rows: Rows, fitted: dict[str, Any]) -> Dense:
         """Return probabilities at the temperature; decisions by the largest are unchanged."""
@@ -95,7 +85,7 @@ class Vector:
     def fit(self, dense: Dense, rows: Rows) -> dict[str, Any]:
         """Return ``{"scale": (K,), "bias": (K,), "n": rows}``."""
         target = needs_classes(dense.target, "vector scaling")
-        p, y, weight, _ = fitting(dense, rows, FIT_ROWS)
+        p, y, weight, _ = fitting(dense, rows, SMOOTH_ROWS)
         z, k, total = scores(target, p), target.width, weight.sum()
         start = np.concatenate([np.ones(k), np.zeros(k)])
 
@@ -125,7 +115,7 @@ class Platt:
     def fit(self, dense: Dense, rows: Rows) -> dict[str, Any]:
         """Return ``{"slope": (K,), "offset": (K,), "n": rows}``."""
         needs_classes(dense.target, "Platt scaling")
-        p, y, weight, _ = fitting(dense, rows, FIT_ROWS)
+        p, y, weight, _ = fitting(dense, rows, SMOOTH_ROWS)
         pairs = [_sigmoid_fit(logit(p[:, c]), y[:, c], weight) for c in range(dense.target.width)]
         return {"slope": [a for a, _ in pairs], "offset": [b for _, b in pairs], "n": len(p)}
 
@@ -149,7 +139,7 @@ class Isotonic:
         from sklearn.isotonic import IsotonicRegression
 
         needs_classes(dense.target, "isotonic calibration")
-        p, y, weight, _ = fitting(dense, rows, FIT_ROWS)
+        p, y, weight, _ = fitting(dense, rows, SMOOTH_ROWS)
         edge = 1.0 / (len(p) + 2)
         curves = [
             IsotonicRegression(y_min=edge, y_max=1 - edge, out_of_bounds="clip").fit(p[:, c].astype(np.float64), y[:, c], weight)
@@ -195,6 +185,33 @@ def renormalised(target: Target, p: np.ndarray) -> np.ndarray:
 
 def _likely(target: Target, z: np.ndarray) -> np.ndarray:
     return softmax(z, axis=1) if target.is_distribution else expit(z)
+
+
+def _inverse_temperature(target: Target, z: np.ndarray, y: np.ndarray, weight: np.ndarray, *bracket: float) -> float:
+    """Return the 1/T within the bracket at which the derivative of the log-loss is 0, or the end nearest to it."""
+    w = weight[:, None]
+
+    def slope_and_curve(inverse: float) -> tuple[float, float]:
+        p = _likely(target, inverse * z)
+        slope = float((w * (p - y) * z).sum())
+        if target.is_distribution:
+            return slope, float((weight * ((p * z * z).sum(axis=1) - (p * z).sum(axis=1) ** 2)).sum())
+        return slope, float((w * p * (1 - p) * z * z).sum())
+
+    low, high = bracket
+    if slope_and_curve(low)[0] >= 0:
+        return low
+    if slope_and_curve(high)[0] <= 0:
+        return high
+    inverse = min(max(1.0, low), high)
+    while high / low > 1 + 1e-9:
+        slope, curve = slope_and_curve(inverse)
+        low, high = (low, inverse) if slope > 0 else (inverse, high)
+        wish = inverse - slope / curve if curve > 0 else high
+        before, inverse = inverse, wish if low < wish < high else float(np.sqrt(low * high))
+        if abs(inverse - before) <= 1e-9 * before:
+            break
+    return inverse
 
 
 def _log_loss(target: Target, z: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -93,7 +93,7 @@ class Chain:
         fitted: dict[str, Any] = {"calibrate": {}, "blend": {}, "steps": []}
         for name, member in members.items():
             fitted["calibrate"][name] = self.calibrate.piece.fit(member.where(part), rows.where(part)) if self.calibrate.learns else {}
-        seen = thinned(list(members.values()), part)
+        seen = thinned(list(members.values()), part) if self.blend.learns else part[:0]
         fitted["blend"] = self.blend.piece.fit(self._calibrated(members, rows, seen, fitted), rows.where(seen))
         if self.steps:
             dense, inside = self.blended(members, rows, part, fitted), rows.where(part)

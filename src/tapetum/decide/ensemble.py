@@ -18,7 +18,7 @@ from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
 from tapetum.decide.align import Coverage, align, common
 from tapetum.decide.calibrate import CHUNK, TINY, needs_classes, renormalised
-from tapetum.decide.steps import FIT_ROWS, CrossFitted, Rows, crossfit_parts
+from tapetum.decide.steps import FIT_ROWS, SMOOTH_ROWS, CrossFitted, Rows, crossfit_parts
 from tapetum.decide.weights import Objective, direct, greedy, least_log_loss
 
 __all__ = [
@@ -97,13 +97,14 @@ class Power:
             return {"weights": stated_weights(self.weights, len(members)).tolist()}
         if len(members) == 1:
             return {"weights": [1.0]}
-        stack, y, weight, _ = common(members, rows, FIT_ROWS)
         goal = Objective.of(target, self.metric)
+        stack, y, weight, _ = common(members, rows, SMOOTH_ROWS if goal.metric == "log_loss" else FIT_ROWS)
 
         def blended(w: np.ndarray) -> np.ndarray:
             return in_chunks(stack, lambda part: renormalised(target, power_mean(part, w, self.r)))
 
-        smooth = None if target.kind == "regression" else least_log_loss(target, stack, y, weight, self.r)
+        every = slice(None, None, -(-len(y) // SMOOTH_ROWS))
+        smooth = None if target.kind == "regression" else least_log_loss(target, stack[:, every], y[every], weight[every], self.r)
         found, value, tried = direct(goal, blended, y, weight, members=len(members), smooth=smooth)
         return {"weights": found.tolist(), "metric": goal.metric, "value": value, "n": len(y), "tried": tried}
 
@@ -142,7 +143,7 @@ class RankMean:
     def fit(self, members: Sequence[Dense], rows: Rows) -> dict[str, Any]:
         """Return ``{"weights": (M,), "grid": (M, K, points)}``."""
         needs_classes(members[0].target, "a rank mean")
-        stack, *_ = common(members, rows, FIT_ROWS)
+        stack, *_ = common(members, rows, SMOOTH_ROWS)
         grid = np.quantile(stack, np.linspace(0, 1, self.points), axis=1)
         return {"weights": stated_weights(self.weights, len(members)).tolist(), "grid": np.moveaxis(grid, 0, -1).tolist()}
 

@@ -17,7 +17,8 @@ from tapetum.core import draws, folds
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.tables import Dense, Manifest
 
-FIT_ROWS = 200_000  # smooth, low-dimensional fits see at most this many rows; their error is then far below the sampling error
+SMOOTH_ROWS = 50_000  # smooth, low-dimensional fits see at most this many rows: d parameters then cost d/(2n) of log-loss, 1e-5 each
+FIT_ROWS = 200_000  # fits of a metric that moves in steps see at most this many
 _BY_ROW = ("fold", "sequence", "position", "weight", "row_ids")
 FEW_FOLDS = 5  # folds drawn where the rows covered hold fewer than two
 

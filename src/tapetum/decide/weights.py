@@ -129,19 +129,25 @@ def least_log_loss(target: Target, stack: np.ndarray, y: np.ndarray, weight: np.
         r: the power.
     """
     total = weight.sum()
-    terms = _terms(stack, r)
+    if r == 1 and target.is_distribution and ((y == 0) | (y == 1)).all():
+        # the mean of distributions is one, so only what each gives to the true class matters
+        stack = np.take_along_axis(stack, y.argmax(axis=1)[None, :, None], axis=2)
+        y = np.ones((len(y), 1), dtype=np.float32)
+        target = dataclasses.replace(target, kind="multi", classes=("true",))
+    held = [_terms(stack, r)]
 
     def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
         w = softmax(theta)
         value, slope = 0.0, np.zeros(len(w))
-        for start in range(0, stack.shape[1], ROWS):
+        for start in range(0, len(y), ROWS):
             part = slice(start, start + ROWS)
-            v, s = _power_loss(target, terms[:, part], y[part], weight[part], w=w, r=r)
+            v, s = _power_loss(target, held[0][:, part], y[part], weight[part], w=w, r=r)
             value, slope = value + v, slope + s
         slope /= total
         return value / total, w * (slope - w @ slope)
 
     found = minimize(loss, np.zeros(len(stack)), jac=True, method="L-BFGS-B", options={"maxiter": 100, "ftol": 1e-8, "gtol": 1e-6})
+    held.clear()  # scipy keeps its function in a cycle of references; the table must not wait for it
     return softmax(found.x)
 
 
