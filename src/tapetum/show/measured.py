@@ -48,6 +48,9 @@ def differences(found: Found) -> list[dict[str, Any]]:
     for (target, metric), every in out.items():
         # chance is far away: on its scale, nothing else could be told apart
         entries = [e for e in every if e["b"] not in CHANCE] or every
+        entries = [e for e in entries if not e.get("value") == e.get("low") == e.get("high") == 0]  # one and the same answer
+        if not entries:
+            continue
         name = words.metric_name(metric)
         dots = [Dot(f"{e['a']} − {e['b']}", e.get("value"), e.get("low"), e.get("high"), how="nested") for e in entries]
         side = "right of 0: the first is better" if words.greater_is_better(metric) else "left of 0: the first is better"
