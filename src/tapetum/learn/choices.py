@@ -74,3 +74,8 @@ SHARINGS = {  # what several targets share of the trunk
     "cross-stitch": Choice("tapetum.learn.models.sharing:CrossStitch", layers=2, hidden=128, keep=0.9),
     "attention": Choice("tapetum.learn.models.sharing:Attention", hidden=64),
 }
+
+SEQUENCES = {  # the body over neighbouring pictures, set as sequence.head
+    "bilstm": Choice("tapetum.learn.models.sequence:BiLSTM", hidden=128, layers=2, project=128, dropout=0.0),
+    "transformer": Choice("tapetum.learn.models.sequence:Transformer", width=256, layers=4, heads=8, dropout=0.1),
+}

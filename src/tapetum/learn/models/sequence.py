@@ -1,0 +1,230 @@
+"""Neighbouring pictures of one sequence, answered together: features of each picture in order → a body over the steps → heads.
+
+A step is a picture (or a window cut from pictures joined along x). Each step gives one vector, or several: the columns of the last feature
+map from left to right, for pictures whose x axis is time. Steps that are padding are masked: neither their content nor their number
+changes an answer.
+
+Source: IITNet, Seo et al. 2019, arXiv 1902.06562.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tapetum.core import config, draws
+from tapetum.core.choices import pick
+from tapetum.core.errors import UserError
+from tapetum.core.targets import Target
+from tapetum.learn.choices import SEQUENCES
+from tapetum.learn.models import backbone as trunk
+from tapetum.learn.models import network as networks
+from tapetum.learn.models.network import Network
+from tapetum.learn.models.weights import Weights
+
+
+class BiLSTM(nn.Module):
+    """LSTM layers read in both directions.
+
+    Args:
+        features: D.
+        hidden: of each direction; the output has twice as many numbers.
+        layers: how many.
+        project: width to which the vectors are brought first; 0 leaves them.
+        dropout: on the output, and between layers.
+    """
+
+    def __init__(self, features: int, *, hidden: int = 128, layers: int = 2, project: int = 128, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.project = nn.Linear(features, project) if project else nn.Identity()
+        between = dropout if layers > 1 else 0.0
+        self.lstm = nn.LSTM(project or features, hidden, layers, batch_first=True, bidirectional=True, dropout=between)
+        self.dropout = nn.Dropout(dropout)
+        self.width = 2 * hidden
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Return (B, T, 2·hidden), zeros where masked.
+
+        Args:
+            x: (B, T, D).
+            mask: (B, T) bool, True where a step is real. Real steps are moved together, so that none is read through padding.
+        """
+        order = mask.logical_not().to(torch.uint8).argsort(dim=1, stable=True)
+        lengths = mask.sum(dim=1).clamp_min(1)
+        together = self.project(x).gather(1, order[..., None].expand(-1, -1, self.lstm.input_size))
+        packed = nn.utils.rnn.pack_padded_sequence(together, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        out, _ = nn.utils.rnn.pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=x.shape[1])
+        back = torch.zeros_like(out).scatter(1, order[..., None].expand_as(out), out)
+        return self.dropout(back * mask[..., None])
+
+
+class Transformer(nn.Module):
+    """Self-attention over the steps, with sine positions counted over the real steps.
+
+    Args:
+        features: D.
+        width: of the tokens.
+        layers: how many.
+        heads: of attention; ``width`` is a multiple of them.
+        dropout: inside the layers.
+    """
+
+    def __init__(self, features: int, *, width: int = 256, layers: int = 4, heads: int = 8, dropout: float = 0.1) -> None:
+        super().__init__()
+        if width % heads:
+            raise UserError(f"a transformer of width {width} cannot have {heads} heads", need="a width that is a multiple of heads")
+        self.project = nn.Linear(features, width)
+        self.layers = nn.ModuleList(  # made one by one: torch's encoder would start all layers with the same weights
+            nn.TransformerEncoderLayer(width, heads, 4 * width, dropout, "gelu", batch_first=True, norm_first=True) for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.width = width
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Return (B, T, width), zeros where masked; arguments as for :class:`BiLSTM`."""
+        place = (mask.cumsum(dim=1) - 1).clamp_min(0)
+        x = self.project(x)
+        x = x + sines(place, self.width).to(x.dtype)
+        padding = ~mask
+        padding = padding & ~padding.all(dim=1, keepdim=True)  # a row of padding alone would attend to nothing and turn NaN
+        for layer in self.layers:
+            x = layer(x, src_key_padding_mask=padding)
+        return self.norm(x) * mask[..., None]
+
+
+class SequenceNetwork(Network):
+    """Pictures of a sequence → a dict of logits: of the last or the centre step, or of every step.
+
+    Args:
+        base: gives backbone, normalisation, side numbers; its heads are replaced.
+        body: over the steps.
+        heads: target name → head, on the body's output.
+        target: last, centre or all.
+        positions: vectors a step, columns of the last feature map.
+    """
+
+    def __init__(self, base: Network, body: Any, heads: Mapping[str, Any], *, target: str, positions: int) -> None:
+        mean, std = base.mean.flatten().tolist(), base.std.flatten().tolist()
+        super().__init__(base.backbone, heads, mean, std, side=base.side, dropout=base.dropout.p, notes=base.notes)
+        self.body, self.target, self.positions = body, target, positions
+
+    def step_vectors(self, x: Tensor) -> Tensor:
+        """Return the vectors of single pictures (B, C, H, W) as (B, P, D): what a store of features can hold for this network."""
+        if self.positions == 1:
+            return self.features(x)[:, None]
+        map_ = self._trunk(x, with_map=True)[1]
+        if map_ is None:
+            raise ValueError("a trunk asked for its map gives one")
+        columns = map_.float().mean(dim=2)
+        if columns.shape[2] < self.positions:
+            raise UserError(
+                f"sequence.positions is {self.positions} and the last feature map has {columns.shape[2]} columns",
+                need="as many columns as positions",
+                fix="use wider pictures, or fewer positions",
+            )
+        return F.adaptive_avg_pool1d(columns, self.positions).transpose(1, 2)
+
+    def forward(self, x: Tensor, side: Tensor | None = None, mask: Tensor | None = None) -> dict[str, Tensor]:
+        """Return the logits of each target, (B, K), or (B, L, K) where every step is answered.
+
+        Args:
+            x: pictures (B, L, C, H, W) or (B, L, V, C, H, W), or their vectors (B, L, P, D).
+            side: scaled side numbers of each step (B, L, S).
+            mask: (B, L) bool, True where a step is real; None: all are.
+        """
+        batch, steps = x.shape[:2]
+        vectors = x if x.ndim == 4 else self.step_vectors(x.flatten(0, 1)).unflatten(0, (batch, steps))
+        mask = torch.ones(batch, steps, dtype=torch.bool, device=x.device) if mask is None else mask.to(x.device)
+        with torch.autocast(x.device.type, enabled=False):
+            out = self._over_steps(vectors.float(), mask)
+            at = slice(None) if self.target == "all" else steps - 1 if self.target == "last" else steps // 2
+            out = self.dropout(out[:, at])
+            extra = None if side is None and self.side is None else self._side(out, None if side is None else side[:, at])
+            flat = out.flatten(0, -2)
+            extra = None if extra is None else extra.flatten(0, -2)
+            return {name: self.head(name)(flat, extra).unflatten(0, out.shape[:-1]) for name in self.targets}
+
+    def _over_steps(self, vectors: Tensor, mask: Tensor) -> Tensor:
+        """Return the body's output for each step (B, L, W); several positions of a step are averaged."""
+        positions = vectors.shape[2]
+        out = self.body(vectors.flatten(1, 2), mask.repeat_interleave(positions, dim=1))
+        return out.unflatten(1, (-1, positions)).mean(dim=2)
+
+    def probabilities(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return probabilities in the shape of the logits, (B, K) or (B, L, K)."""
+        flat = super().probabilities({name: value.flatten(0, -2) for name, value in logits.items()})
+        return {name: p.unflatten(0, logits[name].shape[:-1]) for name, p in flat.items()}
+
+
+def build(
+    model: config.Model,
+    neighbours: config.Neighbours,
+    targets: Sequence[Target],
+    channels: int,
+    input: config.Input | None = None,
+    *,
+    side: int = 0,
+    seed: int = 0,
+    weights: Weights | None = None,
+    say: Callable[[str], None] | None = None,
+) -> SequenceNetwork:
+    """Return the network over neighbours that a recipe describes; arguments as for :func:`tapetum.learn.models.network.build`.
+
+    Raises:
+        UserError: targets that share the trunk softly; that is for single pictures.
+    """
+    if model.sharing != "hard":
+        raise UserError(f"model.sharing is {model.sharing!r} in a model over neighbours", need="hard")
+    base = networks.build(model, targets, channels, input, side=side, seed=seed, weights=weights, say=say)
+    choice, parameters = pick(neighbours.head, SEQUENCES, "sequence.head")
+    make: Any = choice.load()
+    features = base.width if neighbours.positions == 1 else trunk.map_width(base.backbone)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(draws.key(seed, "sequence"))
+        body = make(features, **parameters)
+        extra = model.side_width if side else 0
+        heads = {name: networks.make_head(model.heads.get(name, model.head), body.width, extra, t) for name, t in base.targets.items()}
+    if say is not None:
+        say(f"sequences: {neighbours.length} steps × {neighbours.positions} positions, answering {neighbours.target}")
+    return SequenceNetwork(base, body, heads, target=neighbours.target, positions=neighbours.positions)
+
+
+def windows(x: Tensor, count: int, width: int, stride: int) -> Tensor:
+    """Join the pictures of each sequence along x and cut them into overlapping windows, which may cross the pictures' borders.
+
+    Args:
+        x: (B, L, C, H, W).
+        count: windows, from the left.
+        width: of a window in pixels.
+        stride: from one window's left edge to the next one's.
+
+    Returns:
+        (B, count, C, H, width).
+
+    Raises:
+        UserError: the windows reach beyond the joined picture.
+    """
+    joined = x.permute(0, 2, 3, 1, 4).flatten(3)
+    needed = (count - 1) * stride + width
+    if count < 1 or width < 1 or needed > joined.shape[-1]:
+        raise UserError(
+            f"{count} windows of {width} pixels every {stride} reach to {needed}, the joined picture to {joined.shape[-1]}",
+            fix="set sequence.windows, window_width and window_stride to fit",
+        )
+    return torch.stack([joined[..., i * stride : i * stride + width] for i in range(count)], dim=1)
+
+
+def sines(place: Tensor, width: int) -> Tensor:
+    """Return the sine and cosine code of positions (…,) as (…, width).
+
+    Source: Vaswani et al. 2017, arXiv 1706.03762.
+    """
+    half = torch.arange(width // 2, device=place.device, dtype=torch.float32)
+    angle = place[..., None].float() * torch.exp(half * (-math.log(10_000.0) / max(width // 2, 1)))
+    code = torch.cat([angle.sin(), angle.cos()], dim=-1)
+    return F.pad(code, (0, width - code.shape[-1]))
