@@ -343,8 +343,26 @@ def freeze(run: Run, recipe: Recipe, form: Form, manifest: Manifest, decisions: 
 
 
 def probe_input(recipe: Recipe) -> Input:
-    """Return the input that the probe sees: the recipe's, at the probe's own size where it has one."""
-    return recipe.input if recipe.probe.size is None else recipe.input.model_copy(update={"size": recipe.probe.size})
+    """Return the input that the probe sees: the recipe's, at the probe's own size.
+
+    ``probe.size = "auto"`` takes pictures 9/7 as large as training does (224 → 288), in steps of 32, where pretrained weights take any
+    size: an object then covers as many pixels as in the random crops that the weights were trained on.
+
+    Source: Touvron et al. 2019, arXiv 1906.06423 (FixRes); measured here on 175 dogs: docs/decisions/003-probe-size.md.
+    """
+    size = recipe.probe.size
+    if size == "auto":
+        size = recipe.input.size
+        if isinstance(size, int) and recipe.model.weights != "none" and not _has_fixed_size(recipe.model.backbone):
+            size = max(size, round(size * 9 / 7 / 32) * 32)
+    return recipe.input.model_copy(update={"size": size})
+
+
+def _has_fixed_size(backbone: str) -> bool:
+    from timm.models import get_pretrained_cfg
+
+    config = get_pretrained_cfg(backbone, allow_unregistered=True)
+    return config is not None and bool(config.fixed_input_size)
 
 
 def _networks(run: Run, name: str, own: Recipe, form: Form, manifest: Manifest, decisions: dict[str, Any]) -> Any:

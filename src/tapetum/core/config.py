@@ -70,7 +70,7 @@ class Input(Section):
 
     size: int | tuple[int, int] | Literal["native"] = 224  # pixels; (height, width)
     resize: Literal["stretch", "crop", "pad"] = "stretch"
-    interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    interpolation: Literal["nearest", "bilinear", "bicubic"] = "bicubic"  # as most of timm's weights were trained
     colour: Literal["auto", "rgb", "gray"] = "auto"
     alpha: Literal["drop", "white", "black", "keep"] = "white"
     paths: Literal["channels", "views"] = "channels"
@@ -179,7 +179,7 @@ class Probe(Section):
     """The linear baseline on cached features."""
 
     enabled: bool = True
-    size: int | None = None  # None: input.size
+    size: int | Literal["auto"] = "auto"  # pixels; auto: 9/7 of input.size where pretrained weights take any size
     views: tuple[str, ...] = ("plain", "hflip")
     strengths: tuple[float, ...] = (0.1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e5)  # inverse regularisation C, chosen by inner folds
 

@@ -28,7 +28,7 @@ from tapetum.learn.models.backbone import tensors_from_bytes, tensors_to_bytes
 from tapetum.learn.models.heads import cumulative_to_classes
 
 Form = Literal["softmax", "sigmoid", "cumulative", "value"]
-STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
+STRENGTHS = (1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
 SMALL = 1_000_000  # numbers in a matrix below which one thread is the fastest
 MANY = 5_000  # rows on which the strength is chosen at most; the fit itself takes all
 
