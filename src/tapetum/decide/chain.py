@@ -24,7 +24,7 @@ from tapetum.decide.choices import BLENDS, CALIBRATORS, STEPS
 from tapetum.decide.ensemble import blend_rows
 from tapetum.decide.steps import FIT_ROWS, Rows, assemble, crossfit_parts
 
-CHUNK = 262_144  # rows calibrated and blended at a time, so that the members are never copied whole
+CHUNK = 65_536  # rows calibrated and blended at a time, so that the members are never copied whole
 VERSION = 1
 
 Members = Mapping[str, Dense | Mapping[int, Dense]]

@@ -18,7 +18,7 @@ from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.tables import Dense, Manifest
 
 SMOOTH_ROWS = 50_000  # smooth, low-dimensional fits see at most this many rows: d parameters then cost d/(2n) of log-loss, 1e-5 each
-FIT_ROWS = 200_000  # fits of a metric that moves in steps see at most this many
+FIT_ROWS = 100_000  # fits of a metric that moves in steps see at most this many
 _BY_ROW = ("fold", "sequence", "position", "weight", "row_ids")
 FEW_FOLDS = 5  # folds drawn where the rows covered hold fewer than two
 
@@ -231,15 +231,19 @@ def assemble(parts: Sequence[tuple[np.ndarray, Dense]]) -> Dense:
     Args:
         parts: row numbers and the Dense of those rows; together each row once.
     """
-    back = np.argsort(np.concatenate([where for where, _ in parts]), kind="stable")
-    tables = [table for _, table in parts]
-    joined: dict[str, Any] = {
-        name: np.concatenate([getattr(table, name) for table in tables])[back] for name in ("row_ids", "p", "y", "fold", "status")
-    }
-    answer = None
-    if any(table.answer is not None for table in tables):
-        answer = np.concatenate([decided(table) for table in tables])[back]
-    return dataclasses.replace(tables[0], **joined, answer=answer)
+    total = sum(len(where) for where, _ in parts)
+    answered = any(table.answer is not None for _, table in parts)
+
+    def joined(values: Callable[[Dense], np.ndarray]) -> np.ndarray:
+        first = values(parts[0][1])
+        out = np.empty((total, *first.shape[1:]), dtype=first.dtype)
+        for where, table in parts:
+            out[where] = values(table)
+        return out
+
+    names = ("row_ids", "p", "y", "fold", "status")
+    whole: dict[str, Any] = {name: joined(lambda table, name=name: getattr(table, name)) for name in names}  # type: ignore[misc]
+    return dataclasses.replace(parts[0][1], **whole, answer=joined(decided) if answered else None)
 
 
 def decided(dense: Dense) -> np.ndarray:
