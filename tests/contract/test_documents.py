@@ -1,0 +1,69 @@
+"""What README and docs show runs: Python blocks are executed, commands must parse."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from typer.main import get_command
+
+import pictures
+from tapetum.cli import app
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```", re.S | re.M)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return [body for name, rest, body in BLOCK.findall(page.read_text()) if name == language and "no-run" not in rest]
+
+
+def commands(page: Path) -> list[str]:
+    text = "\n".join(blocks(page, "console")).replace("\\\n", " ")
+    lines = [line.strip().removeprefix("$ ") for line in text.splitlines()]
+    return [line.split(" #")[0].strip() for line in lines if line.startswith("tapetum ")]
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    """A folder with pictures/ and labels.csv, shared by the blocks of all pages."""
+    folder = tmp_path_factory.mktemp("desk")
+    pictures.plant(folder, classes=3, each=6, size=32)
+    (folder / "pictures").symlink_to("images")
+    return folder
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_python_blocks_run(page, desk, monkeypatch, capsys):
+    monkeypatch.chdir(desk)
+    names: dict[str, object] = {"__name__": "__document__"}
+    for body in blocks(page, "python"):
+        exec(compile(body, page.name, "exec"), names)
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if commands(p)], ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_commands_exist_with_their_options(page):
+    root = get_command(app)
+    for line in commands(page):
+        words = shlex.split(line)[1:]
+        command = root
+        while words and hasattr(command, "commands") and words[0] in command.commands:
+            command = command.commands[words.pop(0)]
+        if words and words[0] == "--help":
+            continue
+        context = command.make_context(words[0] if words else "tapetum", list(words), resilient_parsing=False)
+        context.close()
+
+
+def test_pages_name_no_place_outside_the_project():
+    for page in PAGES:
+        assert not re.search(r"/(work|tmp|root|home)/", page.read_text()), page
+
+
+def test_help_answers():
+    done = CliRunner().invoke(get_command(app), ["--help"])
+    assert done.exit_code == 0
