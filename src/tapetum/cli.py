@@ -141,6 +141,41 @@ def fit(
     show(result, json)
 
 
+@app.command("find-rate")
+def find_rate(
+    data: Data,
+    out: Out = Path("runs/find-rate"),
+    target: Targets = None,
+    recipe: RecipeName = None,
+    config: Over = None,
+    profile: Profile = None,
+    member: Annotated[str | None, typer.Option(help="which member, where there are several")] = None,
+    repeats: Annotated[int, typer.Option(help="tests with other batches each")] = 3,
+    steps: Annotated[int, typer.Option(help="rates of one test")] = 100,
+    low: Annotated[float, typer.Option(help="first rate")] = 1e-7,
+    high: Annotated[float, typer.Option(help="last rate")] = 10.0,
+    group: Group = None,
+    id: IdColumn = None,
+    path: PathColumn = None,
+    sequence: SequenceColumn = None,
+    position: Position = None,
+    layout: Layout = None,
+    on_bad: OnBad = None,
+    seed: Seed = None,
+    set: Sets = None,
+    json: Json = False,
+) -> None:
+    """Try growing rates from where training would start, three times over; plot the loss and suggest a rate."""
+    from tapetum import api
+
+    recipe_ = loaded(
+        recipe, config, profile, set, target=target, group=group, id=id, path=path, sequence=sequence, position=position,
+        layout=layout, on_bad=on_bad, seed=seed,
+    )  # fmt: skip
+    how: dict[str, Any] = {"member": member, "repeats": repeats, "steps": steps, "low": low, "high": high}
+    show(api.find_rate(data, out, recipe=recipe_, **how, say=progress, command=" ".join(["tapetum", *sys.argv[1:]])), json)
+
+
 @app.command()
 def split(
     data: Data,
@@ -258,8 +293,12 @@ def show(result: dict[str, Any], as_json: bool) -> None:
 
 
 def progress(message: str) -> None:
-    """Say something on stderr at once."""
-    print(message, file=sys.stderr, flush=True)
+    """Say something on stderr at once; what begins with a carriage return is a bar that the next line replaces on a terminal."""
+    passing, text = message.startswith("\r"), message.removeprefix("\r")
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="" if passing else "\n", file=sys.stderr, flush=True)
+    else:
+        print(text, file=sys.stderr, flush=True)
 
 
 def _weights(weights: str | None, online: bool) -> str | None:

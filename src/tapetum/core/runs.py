@@ -21,6 +21,7 @@ from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Manifest
 
 Say = Callable[[str], None]
+TICK = 5.0  # seconds between two lines of progress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,6 +165,7 @@ class Record:
         self.said: list[str] = []
         self.stages: dict[str, float] = {}
         self.started = time.time()
+        self._ticked = time.monotonic()
 
     def __call__(self, message: str) -> None:
         """Say something once; a message already said is not repeated."""
@@ -172,6 +174,13 @@ class Record:
         self.said.append(message)
         if self._say is not None:
             self._say(message)
+
+    def tick(self, what: str, done: int, total: int) -> None:
+        """Show how far long work is: at most one line in five seconds, not kept; it begins with a carriage return, as a bar does."""
+        now = time.monotonic()
+        if self._say is not None and (now - self._ticked > TICK or done == total) and total:
+            self._ticked = now
+            self._say(f"\r{what}: {done:,} of {total:,} ({done / total:.0%})")
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -186,7 +195,8 @@ class Record:
         """Keep what was said; earlier starts of the same run stay in front."""
         path = run.file("run.json")
         before = files.read_json(path) if path.exists() else {"starts": [], "said": []}
-        starts = [*before["starts"], {"command": command, "started": self.started, "seconds": self.stages}]
+        earlier = [start for start in before["starts"] if start["started"] != self.started]
+        starts = [*earlier, {"command": command, "started": self.started, "seconds": self.stages}]
         said = [*before["said"], *(m for m in self.said if m not in before["said"])]
         files.write_json(path, {"command": command, "started": self.started, "seconds": self.stages, "starts": starts, "said": said})
 

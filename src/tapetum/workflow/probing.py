@@ -39,6 +39,7 @@ def probe_member(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -
         runtime=runtime,
         pictures=Pictures(part, settings, Evaluate(settings), form=prepared.form),
         say=record,
+        after_batch=lambda done, total: record.tick("features", done, total),
     )
     vectors = found.of(manifest.row_ids)
     with one_thread():
