@@ -218,7 +218,7 @@ def _inner_scores(
     rows = np.arange(len(groups))
     if len(rows) > MANY:
         rows = np.sort(draws.generator(seed, "probe", len(groups)).choice(len(groups), MANY, replace=False))
-    count = min(inner, len(np.unique(groups[rows])))
+    count = min(inner if len(rows) < MANY else 3, len(np.unique(groups[rows])))
     if count < 2:
         return {}
     fold = folds.assign({target.name: problem.y[rows].double().numpy()}, [target], groups[rows], count, seed)

@@ -295,7 +295,7 @@ def _step(network: nn.Module, x: Tensor, engine: Engine, training: bool) -> Call
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute with one thread inside the block: many small operations, where a second thread only waits (a busy machine: many times longer)."""
+    """Compute with one thread inside the block: on many small operations a second one only waits (on a busy machine, for long)."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
