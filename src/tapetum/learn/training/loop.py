@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from tapetum.data.images.dataset import Batch
 from tapetum.learn.runtime import Runtime
 
 Mix = Callable[[Tensor, dict[str, Tensor], torch.Generator], tuple[Tensor, dict[str, Tensor]]]
-Objective = Callable[[dict[str, Tensor], dict[str, Tensor], Tensor], Tensor]
+Objective = Callable[..., Tensor]  # (logits, y, weight[, whole]); see learn/training/objective.py
 
 
 class NotFinite(DataError):
@@ -100,7 +100,7 @@ def train_epoch(
 
     Args:
         network: gives a dict of logits for (x, side).
-        objective: (logits, y, weight) → scalar.
+        objective: (logits, y, weight) → scalar; with ``whole`` where memory ran out and a batch is computed in pieces.
         optimizer: its groups carry ``scale``.
         runtime: device, precision, backward, clip and step.
         epoch: batches, rates, truth.
@@ -127,11 +127,7 @@ def train_epoch(
         after_step()
 
     for number, batch in enumerate(epoch.batches):
-        generator = torch.Generator().manual_seed(draws.key(*epoch.key, progress.epoch, number, "mix"))
-        torch.manual_seed(draws.key(*epoch.key, progress.epoch, number, "dropout"))
-        x, y = batch.x, {name: truth[batch.rows] for name, truth in epoch.truth.items()}
-        if epoch.mix is not None:
-            x, y = epoch.mix(x, y, generator)
+        x, y = mixed(epoch, batch, (progress.epoch, number))
         losses.append(forward_backward(network, objective, runtime, epoch, progress, batch.rows, x, y))
         sizes.append(len(batch.rows))
         if (number + 1) % epoch.accumulate == 0:
@@ -141,6 +137,20 @@ def train_epoch(
     progress.epoch += 1
     mean = float(np.average(losses, weights=sizes)) if losses else float("nan")
     return {"train_loss": mean, "rate": float(epoch.rates[-1]), "pictures": sum(sizes), "seconds": time.perf_counter() - began}
+
+
+def mixed(epoch: Epoch, batch: Batch, place: tuple[int, int]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return a batch's pictures and truths, mixed where the recipe mixes; its draws, and those of dropout, depend on ``place`` alone.
+
+    Args:
+        epoch: truth, mixing and the front of the keys.
+        batch: pictures and row numbers.
+        place: (epoch, number of the batch in it).
+    """
+    generator = torch.Generator().manual_seed(draws.key(*epoch.key, *place, "mix"))
+    torch.manual_seed(draws.key(*epoch.key, *place, "dropout"))
+    x, y = batch.x, {name: truth[batch.rows] for name, truth in epoch.truth.items()}
+    return (x, y) if epoch.mix is None else epoch.mix(x, y, generator)
 
 
 def forward_backward(
@@ -160,24 +170,39 @@ def forward_backward(
     Returns:
         The batch's loss.
     """
-    before = [None if p.grad is None else p.grad.detach().clone() for p in network.parameters()] if runtime.memory_is_short else None
+    parameters = [*network.parameters(), *(objective.parameters() if isinstance(objective, nn.Module) else ())]
+    # Under accumulation the batches before this one have left gradients, which a failed attempt must not spoil.
+    before = [None if p.grad is None else p.grad.detach().clone() for p in parameters]
     while True:
         try:
-            total = 0.0
-            for part in torch.arange(len(x)).chunk(progress.pieces):
-                share = len(part) / len(x)
-                with runtime.autocast():
-                    logits = network(runtime.to_device(x[part]), None if epoch.side is None else epoch.side[rows[part]])
-                    loss = objective(logits, {name: value[part] for name, value in y.items()}, epoch.weight[rows[part]])
-                total += float(loss.detach()) * share
-                if not np.isfinite(total):
-                    raise NotFinite(progress.step, rows.tolist())
-                runtime.backward(loss * (share / epoch.accumulate))
-            return total
-        except RuntimeError as error:
+            return sum(_pieces(network, objective, runtime, epoch, progress, rows, x, y))
+        except (RuntimeError, MemoryError) as error:
             if not runtime.is_out_of_memory(error) or progress.pieces >= len(x):
                 raise
-            for place, parameter in enumerate(network.parameters()):
-                parameter.grad = None if before is None else before[place]
-            progress.pieces *= 2
-            runtime.said(f"out of memory: a batch of {len(x)} is now computed in {progress.pieces} pieces")
+        for parameter, gradient in zip(parameters, before, strict=True):
+            parameter.grad = None if gradient is None else gradient.clone()
+        progress.pieces = min(2 * progress.pieces, len(x))
+        runtime.said(f"out of memory: a batch of {len(x)} is now computed in {progress.pieces} pieces")
+
+
+def _pieces(
+    network: nn.Module,
+    objective: Objective,
+    runtime: Runtime,
+    epoch: Epoch,
+    progress: Progress,
+    rows: Tensor,
+    x: Tensor,
+    y: dict[str, Tensor],
+) -> Iterator[float]:
+    """Yield the share of each piece in the batch's loss, once its gradients are added."""
+    for part in torch.arange(len(x)).chunk(progress.pieces):
+        whole = {} if len(part) == len(x) else {"whole": (y, epoch.weight[rows])}
+        with runtime.autocast():
+            logits = network(runtime.to_device(x[part]), None if epoch.side is None else epoch.side[rows[part]])
+            loss = objective(logits, {name: value[part] for name, value in y.items()}, epoch.weight[rows[part]], **whole)
+        value = float(loss.detach())
+        if not np.isfinite(value):
+            raise NotFinite(progress.step, rows.tolist())
+        runtime.backward(loss / epoch.accumulate)
+        yield value

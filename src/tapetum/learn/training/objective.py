@@ -45,25 +45,39 @@ class Objective(nn.Module):
         self.log_variance = nn.ParameterList([nn.Parameter(torch.zeros(())) for _ in targets] if learned else [])
         self.tables = nn.ModuleList([_Tables(loss, t, counts or {}) for t in targets])
 
-    def forward(self, logits: Mapping[str, Tensor], y: Mapping[str, Tensor], weight: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        logits: Mapping[str, Tensor],
+        y: Mapping[str, Tensor],
+        weight: Tensor | None = None,
+        whole: tuple[Mapping[str, Tensor], Tensor | None] | None = None,
+    ) -> Tensor:
         """Return the scalar to minimise.
 
         Args:
             logits: target → (B, K'), K' = K − 1 for CORAL.
             y: target → (B, K) truths, a row with NaN is unknown and left out of its target's mean.
             weight: of the rows (B,); None: all alike.
+            whole: truths and weights of the batch that these rows are a piece of: the values of the pieces then add up to the batch's
+                (for losses that are means over rows).
 
         Returns:
             Σ_t share_t · L_t; with learned weights Σ_t c·exp(−s_t)·L_t + s_t/2, c = ½ for numbers (Kendall et al. 2018, arXiv
             1705.07115). A target without a known row gives 0.
         """
         parts = self.by_target(logits, y, weight)
+        rows = 1.0
+        if whole is not None:
+            rows = len(next(iter(y.values()))) / len(next(iter(whole[0].values())))
+            tables = dict(zip(self.targets, self.tables, strict=True))
+            masses = {n: (self._mass(n, tables[n], y[n], weight), self._mass(n, tables[n], whole[0][n], whole[1])) for n in parts}
+            parts = {name: part * (masses[name][0] / masses[name][1].clamp(min=1e-12)) for name, part in parts.items()}
         total = torch.zeros((), device=next(iter(logits.values())).device)
         for i, (name, part) in enumerate(parts.items()):
             if len(self.log_variance):
                 s = self.log_variance[i]
                 half = 0.5 if self.targets[name].kind == "regression" else 1.0
-                total = total + half * torch.exp(-s) * part + s / 2
+                total = total + half * torch.exp(-s) * part + rows * s / 2
             else:
                 total = total + self.shares[name] * part
         return total
@@ -83,17 +97,17 @@ class Objective(nn.Module):
         options = {"arcface": {**self.loss.options.get("arcface", {}), "margin": 0.0}} if cosines else {}
         return Objective(config.Loss(weights=fixed, targets=cosines, options=options), list(self.targets.values()))
 
+    def _mass(self, name: str, tables: Any, y: Tensor, weight: Tensor | None) -> Tensor:
+        """Return what a target's rows weigh together: the denominator of its mean."""
+        known, rows = _rows(self.targets[name], tables, y, weight)
+        return rows[known].sum()
+
     def _one(self, target: Target, tables: Any, x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
         _check_truth(target, x, y)
-        known = ~torch.isnan(y).any(1)
-        if weight is not None:
-            known = known & (weight > 0)
+        known, rows = _rows(target, tables, y, weight)
         if not bool(known.any()):
             return x.sum() * 0.0  # keeps the graph, so that every rank has the same gradients to exchange
-        x, y = x[known], y[known]
-        rows = torch.ones(len(y), device=x.device) if weight is None else weight[known].float()
-        if target.kind == "regression" and tables.classes is not None:
-            rows = rows * tables.classes[torch.bucketize(y[:, 0].contiguous(), tables.borders, right=True)]
+        x, y, rows = x[known], y[known], rows[known]
         y = losses.smooth(y, self.loss.smoothing, target.kind, self.loss.smoothing_over)
         if tables.adjustment is not None:
             x = x + tables.adjustment
@@ -109,6 +123,17 @@ class Objective(nn.Module):
         if target.kind == "ordinal" and x.shape[1] == target.width and loss_of(self.loss, target, default="") == "":
             return [(1.0, losses.cross_entropy, frozenset({"classes"}))]
         return self.terms[target.name]
+
+
+def _rows(target: Target, tables: Any, y: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return which rows count (B,) bool and what each weighs (B,)."""
+    known = ~torch.isnan(y).any(1)
+    if weight is not None:
+        known = known & (weight > 0)
+    rows = torch.ones(len(y), device=y.device) if weight is None else weight.float()
+    if target.kind == "regression" and tables.classes is not None:
+        rows = rows * tables.classes[torch.bucketize(y[:, 0].nan_to_num().contiguous(), tables.borders, right=True)]
+    return known, rows
 
 
 class _Tables(nn.Module):
