@@ -54,11 +54,42 @@ def fit(
     """
     from tapetum.workflow.fit import fit as chain
 
-    if not isinstance(recipe, Loaded):
-        recipe = load_recipe(recipe, flags={key.replace("__", "."): value for key, value in sets.items()})
-    elif sets:
-        raise UserError("fit was given a loaded recipe and single keys", fix="set the keys when loading the recipe")
-    return chain(data, out, recipe, budget=budget, plan=plan, say=say, command=command)
+    return chain(data, out, _recipe(recipe, sets), budget=budget, plan=plan, say=say, command=command)
+
+
+def find_rate(
+    data: Any,
+    out: Path | str,
+    *,
+    recipe: Loaded | str | Path | None = None,
+    member: str | None = None,
+    repeats: int = 3,
+    steps: int = 100,
+    low: float = 1e-7,
+    high: float = 10.0,
+    say: Say | None = None,
+    command: str = "tapetum.api.find_rate(…)",
+    **sets: Any,
+) -> dict[str, Any]:
+    """Test which learning rate suits, from where training would start; see :func:`tapetum.workflow.rates.find_rate`.
+
+    Args:
+        data: as for :func:`fit`.
+        out: a run folder of its own.
+        recipe: as for :func:`fit`.
+        member: which one, where there are several.
+        repeats: tests with other batches each.
+        steps: of one test.
+        low: first rate.
+        high: last rate.
+        say: told what happens.
+        command: kept in the record.
+        sets: recipe keys with ``__`` for dots.
+    """
+    from tapetum.workflow.rates import find_rate as find
+
+    how: dict[str, Any] = {"member": member, "repeats": repeats, "steps": steps, "low": low, "high": high}
+    return find(data, out, _recipe(recipe, sets), **how, say=say, command=command)
 
 
 def split(data: Any, *, recipe: Loaded, out: Path | None = None, say: Say | None = None) -> str:
@@ -157,3 +188,12 @@ def job(spec: Path | str, *, say: Say | None = None) -> dict[str, Any]:
     from tapetum.learn.training.job import run
 
     return run(spec, say=say)
+
+
+def _recipe(recipe: Loaded | str | Path | None, sets: Mapping[str, Any]) -> Loaded:
+    """Return a loaded recipe; single keys (``__`` for dots) can only be set while it is loaded."""
+    if not isinstance(recipe, Loaded):
+        return load_recipe(recipe, flags={key.replace("__", "."): value for key, value in sets.items()})
+    if sets:
+        raise UserError("a loaded recipe and single keys were given", fix="set the keys when loading the recipe")
+    return recipe

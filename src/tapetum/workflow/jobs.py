@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,11 @@ def train_members(run: Run, prepared: Prepared, recipe: Recipe, record: Record, 
         plan = _planned(run, member, own, prepared, recipe, record, clock, share=1 / (len(members) - number))
         for fold in plan["folds"]:
             _run_fold(run, member, fold, own, plan, prepared, record, None if given else clock)
+
+
+def plan_of(run: Run, member: str, own: Recipe, prepared: Prepared, recipe: Recipe, record: Record) -> dict[str, Any]:
+    """Return a member's plan without a budget: the engine, the recipe's folds and epochs."""
+    return _planned(run, member, own, prepared, recipe, record, budgets.Clock(None), share=1.0)
 
 
 def folds_for(recipe: Recipe, member: str, prepared: Prepared) -> list[int]:
@@ -112,7 +118,7 @@ def write_spec(run: Run, spec: Path, member: str, fold: int, own: Recipe, plan: 
         train=prepared.fitting(fold).tolist(),
         held=prepared.held(fold).tolist(),
         form={"channels": prepared.form.channels, "dtype": prepared.form.dtype, "size": list(prepared.form.size)},
-        probe=str(Path("../..") / PROBE / heads.name) if heads.exists() else None,
+        probe=Path(os.path.relpath(heads, spec.parent)).as_posix() if heads.exists() else None,
         engine=plan["engine"],
         until=epochs,
     )

@@ -137,6 +137,17 @@ class Training:
             {**self.keeper.state(), "checkpoints": self.checkpoints, "stop": self.stop, "epochs": self.progress.epoch}
         )
 
+    def begin(self) -> torch.optim.Optimizer:
+        """Stand where the first stage starts, in training mode, and return its optimizer (for range tests)."""
+        optimizer = self._start_of(0, self.fold.stages[0], {})
+        stages.train_mode(self.network, frozen_norm=self.recipe.train.frozen_norm)
+        return optimizer
+
+    def epoch(self, number: int) -> loop.Epoch:
+        """Return what an epoch of the first stage trains with, whatever was trained before."""
+        self.progress.epoch = number
+        return self._epoch(self.fold.stages[0], range(number, number + 1))
+
     # ------------------------------------------------------------------------------------------------ stages and epochs
 
     def _stage(self, number: int, stage: Stage, epochs: range, saved: dict[str, Any], may_go_on: MayGoOn | None) -> None:

@@ -1,0 +1,47 @@
+"""The curves of a range test as a picture file: loss over rate, each repeat and its smoothed line, and what is suggested."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tapetum.core import files
+
+Curve = tuple[np.ndarray, np.ndarray, np.ndarray]  # rates, losses, smoothed losses
+
+
+def draw(curves: Sequence[Curve], found: Mapping[str, float], path: Path | str) -> Path:
+    """Write the plot; the suffix of ``path`` says the format (PNG, SVG, PDF).
+
+    Args:
+        curves: one a repeat.
+        found: ``steepest``, ``tenth`` and ``suggestion``.
+        path: the file.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for number, (rates, losses, smoothed) in enumerate(curves):
+        axes.plot(rates, losses, color=f"C{number}", alpha=0.25, linewidth=0.8)
+        axes.plot(rates, smoothed, color=f"C{number}", linewidth=1.6, label=f"test {number + 1}")
+    kept = np.concatenate([smoothed for _, _, smoothed in curves])
+    low, high = float(kept.min()), float(np.quantile(kept, 0.95))
+    margin = 0.1 * max(high - low, 1e-6)
+    axes.set_ylim(low - margin, high + 2 * margin)
+    axes.set_xscale("log")
+    for name, style in (("steepest", ":"), ("tenth", "--")):
+        words = {"steepest": "steepest", "tenth": "a tenth of the least"}[name]
+        axes.axvline(found[name], color="0.4", linestyle=style, linewidth=1, label=f"{words}: {found[name]:.2g}")
+    axes.set_xlabel("rate")
+    axes.set_ylabel("loss of a batch")
+    axes.legend(frameon=False, fontsize=8)
+    suffix = Path(path).suffix.lstrip(".")
+    with files.whole(path) as aside:
+        metadata = {"Date": None} if suffix in ("svg", "pdf") else None  # the same curves give the same file
+        figure.savefig(aside, format=suffix, dpi=150, metadata=metadata)
+    return Path(path)
