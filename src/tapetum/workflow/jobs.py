@@ -104,7 +104,7 @@ def _run_fold(
 
 def write_spec(run: Run, spec: Path, member: str, fold: int, own: Recipe, plan: dict[str, Any], prepared: Prepared) -> Path:
     """Write a fold's spec: all that its job depends on, besides pictures and pretrained weights."""
-    epochs = int(plan.get("cuts", {}).get(str(fold), plan["epochs"]))
+    cut = int(plan.get("cuts", {}).get(str(fold), 0))
     recipe = own if own.stages else own.model_copy(update={"train": own.train.model_copy(update={"epochs": plan["epochs"]})})
     heads = run.member(PROBE, fold)
     return job.write_spec(
@@ -120,7 +120,7 @@ def write_spec(run: Run, spec: Path, member: str, fold: int, own: Recipe, plan: 
         form={"channels": prepared.form.channels, "dtype": prepared.form.dtype, "size": list(prepared.form.size)},
         probe=Path(os.path.relpath(heads, spec.parent)).as_posix() if heads.exists() else None,
         engine=plan["engine"],
-        until=epochs,
+        until=cut,
     )
 
 

@@ -8,16 +8,19 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 from torch import Tensor
 
 from tapetum.core import draws, files, metrics
 from tapetum.core.config import Recipe, Stage
-from tapetum.core.monitor import monitor
+from tapetum.core.derived import with_derived
+from tapetum.core.monitor import monitor, prior_answer
 from tapetum.core.tables import Manifest, Predictions
 from tapetum.core.targets import Target
 from tapetum.data.images import dataset, mixing, sampling
@@ -32,7 +35,7 @@ from tapetum.learn.training.objective import Objective
 Say = Callable[[str], None]
 MayGoOn = Callable[[int, float], bool]  # (epochs done, seconds of the last epoch) → whether another one may start
 FLAT = 1e-4  # spread of a probability over the held-out rows below which the network answers the same for every picture
-RISING = 3.0  # validation loss over the best one so far, beyond which training has come apart
+RISING = 3.0  # validation loss over the best one so far, beyond which training has come apart, if the prior alone would do better
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +111,11 @@ class Training:
         )
         self.average: averaging.Nothing = averaging.Nothing()
         self.start = {key: value.detach().clone() for key, value in fold.network.state_dict().items()}
+        self.start_of_objective = {key: value.detach().clone() for key, value in fold.objective.state_dict().items()}
+        held = {name: y[fold.held] for name, y in self.truth.items()}
+        self.prior_loss = (
+            sum(_loss(t, prior_answer(t, held[n]), held[n]) for n, t in fold.network.targets.items()) if len(fold.held) else 0.0
+        )
         self.pictures: dict[Any, tuple[dataset.Pictures, dataset.Pictures]] = {}
         self.progress = loop.Progress()
         self.checkpoints: list[str] = []
@@ -124,6 +132,8 @@ class Training:
         saved = self.keeper.state()
         if saved:
             self._take_back(saved)
+        else:
+            files.write_csv(self.keeper.folder / "schedule.csv", self.planned_rates())
         first = 0
         for number, stage in enumerate(self.fold.stages):
             last = number == len(self.fold.stages) - 1
@@ -153,10 +163,10 @@ class Training:
     def _stage(self, number: int, stage: Stage, epochs: range, saved: dict[str, Any], may_go_on: MayGoOn | None) -> None:
         """Train those of a stage's epochs that are still to do."""
         optimizer = self._start_of(number, stage, saved)
-        retried = False
         while self.progress.epoch < epochs.stop and not self.stop:
             stages.train_mode(self.network, frozen_norm=self.recipe.train.frozen_norm)
             epoch = self._epoch(stage, epochs)
+            began = time.perf_counter()
             try:
                 row = loop.train_epoch(
                     self.network,
@@ -169,13 +179,13 @@ class Training:
                 )
             except loop.NotFinite as error:
                 self._keep_nan(error)
-                if retried or not self.recipe.train.restart_on_nan:
+                if self.progress.rate_factor < 1 or not self.recipe.train.restart_on_nan:
                     raise
-                retried = True
                 optimizer = self._back_to_last_good(number, stage)
                 continue
             self._after_short_memory(stage)
             found = self._evaluate(stage, row, optimizer, number)
+            row["seconds"] = time.perf_counter() - began
             self._watch(row, may_go_on)
             self.history.append(row)
             self._keep(number, optimizer, found)
@@ -220,11 +230,8 @@ class Training:
         order, sizes = np.concatenate([part.rows for part in parts]), [len(part) for part in parts]
         stages.check_batch(self.network, min(sizes))
         steps = math.ceil(len(parts) / train.accumulate)
-        schedule = stage.schedule or self.recipe.schedule
-        rate = stage.rate or self.recipe.optimizer.rate
         watched = [row["valid_loss"] for row in self.history[epochs.start :]]
-        rates = schedules.plan(schedule, steps_per_epoch=steps, epochs=stage.epochs, base_rate=rate, history=watched)
-        rates = schedules.with_average(rates, self.recipe.average, steps_per_epoch=steps)
+        rates = self._rates(stage, steps, last=epochs.stop == self.fold.epochs, watched=watched)
         place, whole = number - epochs.start, False
         if place >= stage.epochs and self.recipe.average.full_batch:
             whole, start = True, stage.epochs * steps + place - stage.epochs
@@ -246,6 +253,26 @@ class Training:
             mix=self._mix(stage, number),
             key=self.key,
         )
+
+    def _rates(self, stage: Stage, steps: int, *, last: bool, watched: Sequence[float] = ()) -> np.ndarray:
+        """Return the rate of every step of a stage; the averaging of weights changes those of the last stage."""
+        schedule, rate = stage.schedule or self.recipe.schedule, stage.rate or self.recipe.optimizer.rate
+        rates = schedules.plan(schedule, steps_per_epoch=steps, epochs=stage.epochs, base_rate=rate, history=watched)
+        return schedules.with_average(rates, self.recipe.average, steps_per_epoch=steps) if last else rates
+
+    def planned_rates(self) -> pl.DataFrame:
+        """Return the rate planned for every step: ``step`` and ``epoch`` from 1, ``rate`` (one that follows losses, as it starts)."""
+        parts: list[np.ndarray] = []
+        epochs: list[np.ndarray] = []
+        for number, stage in enumerate(self.fold.stages):
+            last = number == len(self.fold.stages) - 1
+            steps = self._steps(stage, len(self._order()))
+            rates = self._rates(stage, steps, last=last)
+            each = [steps] * stage.epochs + [1 if self.recipe.average.full_batch else steps] * (self.fold.tail if last else 0)
+            parts.append(rates)
+            epochs.append(np.repeat(np.arange(len(each)) + 1 + sum(s.epochs for s in self.fold.stages[:number]), each))
+        rate, epoch = np.concatenate(parts), np.concatenate(epochs)
+        return pl.DataFrame({"step": np.arange(len(rate)) + 1, "epoch": epoch, "rate": rate})
 
     def _mix(self, stage: Stage, epoch: int) -> loop.Mix | None:
         """Return the batch's mixing at this point of training, or None."""
@@ -341,11 +368,12 @@ class Training:
                 self.network, self._pictures(stage)[1], self.fold.held, plain, self.runtime, side=self.side, key=self.key
             )
             dense = answers.dense(self.network.targets, self.fold.manifest.row_ids, self.truth, self.fold.number)
-            shown = {n: (d.p[d.ok], d.y[d.ok]) for n, d in dense.items()}
-            row["valid_loss"] = sum(_loss(d.target, *shown[n]) for n, d in dense.items())
-            row["monitor"] = monitor(self.recipe.train.monitor, self.network.targets, shown)
-            row.update({f"{n}/{m}": metrics.score(m, d.target, *shown[n]) for n, d in dense.items() for m in _columns(d.target)})
-            row["spread"] = max(float(d.p[d.ok].std(axis=0).max()) for d in dense.values())
+            own = {n: (d.p[d.ok], d.y[d.ok]) for n, d in dense.items()}
+            row["valid_loss"] = sum(_loss(d.target, *own[n]) for n, d in dense.items())
+            targets, shown = with_derived(own, self.network.targets, self.fold.manifest.targets)
+            row["monitor"] = monitor(self.recipe.train.monitor, targets, shown)
+            row.update({f"{n}/{m}": metrics.score(m, targets[n], *both) for n, both in shown.items() for m in _columns(targets[n])})
+            row["spread"] = max(_spread(d.target, *shown[n]) for n, d in dense.items())
             table = Predictions.from_dense(
                 list(dense.values()), member=self.fold.member, checkpoint=checkpoint, manifest_hash=self.fold.manifest.content_hash()
             )
@@ -375,7 +403,7 @@ class Training:
         first_loss = min((r["valid_loss"] for r in self.history), default=float("nan"))
         if row.get("spread", 1.0) < FLAT:
             self.stop = "collapsed: the answer is the same for every picture"
-        elif row["valid_loss"] > RISING * first_loss:
+        elif row["valid_loss"] > max(RISING * first_loss, self.prior_loss):
             self.stop = f"collapsed: validation loss {row['valid_loss']:.3g} after {first_loss:.3g}"
         elif patience is not None and self.progress.waited >= patience:
             self.stop = f"patience: no better for {patience} epochs"
@@ -422,6 +450,7 @@ class Training:
             self._take_back(saved)
         else:
             self.network.load_state_dict(self.start)
+            self.fold.objective.load_state_dict(self.start_of_objective)
             self.progress = loop.Progress()
         self.progress.rate_factor = factor
         self.fold.say(f"the loss was not finite: going on after epoch {self.progress.epoch} at {factor:g} of the rate")
@@ -446,6 +475,14 @@ def _loss(target: Target, p: np.ndarray, y: np.ndarray) -> float:
     """Return the plain validation loss of probabilities: log-loss, or the mean squared error of a number."""
     value = metrics.score("rmse" if target.kind == "regression" else "log_loss", target, p, y)
     return float("nan") if value is None else value**2 if target.kind == "regression" else value
+
+
+def _spread(target: Target, p: np.ndarray, y: np.ndarray) -> float:
+    """Return how much the answers differ between pictures; of a number, as a multiple of the truth's deviation; one row says nothing."""
+    if len(p) < 2:
+        return 1.0
+    unit = max(float(np.nanstd(y)), 1e-12) if target.kind == "regression" and not np.isnan(y).all() else 1.0
+    return float(p.std(axis=0).max()) / unit
 
 
 def _columns(target: Target) -> tuple[str, ...]:
