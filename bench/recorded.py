@@ -1,0 +1,71 @@
+"""What every benchmark records beside its figures: versions, the machine, and a section of docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import re
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+from tapetum.core import files
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = ROOT.parent / "shared" / "data"
+PAGE = ROOT / "docs" / "benchmarks.md"
+
+
+def machine() -> dict[str, Any]:
+    """Return processor, cores, memory and system."""
+    names = re.findall(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text()) if Path("/proc/cpuinfo").exists() else []
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
+    return {
+        "processor": names[0].strip() if names else platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": os.environ.get("OMP_NUM_THREADS", "default"),
+        "memory_gb": round(memory / 2**30, 1),
+        "system": platform.system(),
+        "python": platform.python_version(),
+    }
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Return the installed versions of tapetum and of what the benchmark used."""
+    return {name: importlib.metadata.version(name) for name in ("tapetum", *packages)}
+
+
+def peak_gb() -> float:
+    """Return the most memory that this process has held, in GB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak) / (2**30 if sys.platform == "darwin" else 2**20)
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """Return a Markdown table."""
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def record(name: str, title: str, text: str, values: dict[str, Any], *packages: str) -> None:
+    """Write ``docs/benchmarks/<name>.json`` and this benchmark's section of the page; other sections stay."""
+    about = {"machine": machine(), "versions": versions(*packages), "date": datetime.datetime.now(datetime.UTC).date().isoformat()}
+    files.write_json(ROOT / "docs" / "benchmarks" / f"{name}.json", {"benchmark": name, **about, **values})
+    held = machine()
+    foot = (
+        f"{held['processor']}, {held['cores']} cores, {held['memory_gb']} GB, {held['system']}, Python {held['python']}; "
+        + ", ".join(f"{k} {v}" for k, v in versions(*packages).items())
+        + f". All values: [benchmarks/{name}.json](benchmarks/{name}.json). Again: `python bench/{name}.py`."
+    )
+    section = f"<!-- bench:{name} -->\n## {title}\n\n{text}\n\n{foot}\n<!-- end:{name} -->"
+    page = (
+        PAGE.read_text()
+        if PAGE.exists()
+        else "# Benchmarks\n\nMeasured by the scripts in `bench/`, each of which writes its own section here.\n"
+    )
+    pattern = re.compile(rf"<!-- bench:{name} -->.*?<!-- end:{name} -->", re.S)
+    page = pattern.sub(lambda _: section, page) if pattern.search(page) else f"{page.rstrip()}\n\n{section}\n"
+    files.write_text(PAGE, page)
