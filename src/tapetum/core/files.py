@@ -24,6 +24,7 @@ import polars as pl
 from tapetum.core.errors import DataError, EnvironmentFault
 
 META_KEY = "tapetum"
+HOLDER = ".holder.json"  # in a folder that is or was locked: by whom
 
 
 @contextlib.contextmanager
@@ -189,7 +190,7 @@ def lock(folder: Path | str) -> Iterator[int]:
         EnvironmentFault: another live process holds the folder.
     """
     folder = make_folder(folder)
-    holder = folder / ".holder.json"
+    holder = folder / HOLDER
     held = filelock.FileLock(folder / ".lock", timeout=0)
     try:
         held.acquire()

@@ -21,6 +21,7 @@ from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Manifest
 
 Say = Callable[[str], None]
+BEFORE_MANIFEST = ("recipe.toml", "origin.json", "environment.json", "run-id.json", "run.json", "audit.parquet", "plan.json")
 TICK = 5.0  # seconds between two lines of progress
 
 
@@ -126,7 +127,7 @@ class Run:
         files.make_folder(run.root)
         mine = {"recipe": loaded.recipe.hash(), **identity}
         marker = run.file("run-id.json")
-        if marker.exists():
+        if marker.exists() and (run.manifest_file.exists() or files.read_json(marker) == mine):
             theirs = files.read_json(marker)
             changed = sorted(key for key in {*mine, *theirs} if mine.get(key) != theirs.get(key))
             if changed:
@@ -135,13 +136,19 @@ class Run:
                     f"{root} is the run of another {' and '.join(changed)} ({what})", fix="choose another folder with -o, or remove it"
                 )
             return run
-        if any(p for p in run.root.iterdir() if not p.name.startswith(".")):
+        ours = BEFORE_MANIFEST if (run.root / files.HOLDER).exists() else ()
+        if any(p for p in run.root.iterdir() if not p.name.startswith(".") and p.name not in ours):
             raise DataError(f"{root} holds files, but no run", fix="choose an empty or new folder with -o")
-        files.write_text(run.recipe_file, loaded.recipe.to_toml())
-        origin = [{"key": key, "value": value, "origin": source} for key, value, source in loaded.explain()]
-        files.write_json(run.file("origin.json"), origin)
-        files.write_json(run.file("environment.json"), environment())
-        files.write_json(marker, mine)
+        with files.lock(run.root):
+            # A start that was killed or refused before its manifest stood decided nothing, so it binds nobody.
+            files.remove(marker)
+            files.remove(run.file("run.json"))
+            files.remove(run.plan_file)
+            files.write_text(run.recipe_file, loaded.recipe.to_toml())
+            origin = [{"key": key, "value": value, "origin": source} for key, value, source in loaded.explain()]
+            files.write_json(run.file("origin.json"), origin)
+            files.write_json(run.file("environment.json"), environment())
+            files.write_json(marker, mine)
         return run
 
     def _differences(self, recipe: Recipe) -> str:

@@ -14,8 +14,10 @@ from tapetum.core.errors import DataError, listed
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Manifest
 from tapetum.data import audit, layouts, split
+from tapetum.data.choices import MIXES
 from tapetum.data.images.decode import Composition
 from tapetum.data.images.form import Form
+from tapetum.learn.training.checks import check_training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +47,9 @@ class Prepared:
         return every[(own[every] != fold) | (fold < 0)].astype(np.int64)
 
     def held(self, fold: int) -> np.ndarray:
-        """Rows that ``fold`` holds out, bad pictures included (they are answered as missing)."""
+        """Rows that ``fold`` holds out, bad pictures included (they are answered as missing); −1 holds nothing out."""
         split_ = self.manifest.split
-        return np.flatnonzero((self.manifest.fold == fold) & (split_ == "train"))
+        return np.flatnonzero((self.manifest.fold == fold) & (split_ == "train") & (fold >= 0))
 
 
 def prepare(run: Run, source: Any, recipe: Recipe, record: Record) -> Prepared:
@@ -57,18 +59,35 @@ def prepare(run: Run, source: Any, recipe: Recipe, record: Record) -> Prepared:
         DataError: pictures that cannot be read (``on_bad = "refuse"``), or files that changed since the run began.
     """
     manifest = layouts.read(source, recipe.data, record)
+    _check_recipe(recipe, manifest, record)
     checked = audit.check_files(manifest, Composition.from_input(recipe.input), record)
     manifest = _with_hashes(manifest, checked)
     bad = checked.filter(pl.col("status") != "ok")
+    if not run.manifest_file.exists():
+        files.write_parquet(run.file("audit.parquet"), checked)
     if len(bad):
         _refuse_or_say(bad, len(manifest), recipe, record, run)
     manifest = split.join_duplicates(manifest, _exact_duplicates(checked, record), record)
     if run.manifest_file.exists():
         return _rows(_same(run, manifest), checked)
-    files.write_parquet(run.file("audit.parquet"), checked)
     manifest = split.assign_folds(manifest, recipe.split, recipe.seed, record)
     manifest.write(run.manifest_file)
     return _rows(manifest, checked)
+
+
+def prepared_of(run: Run) -> Prepared:
+    """Return the rows of a finished run from its own files; no picture is looked at."""
+    checked, _ = files.read_parquet(run.file("audit.parquet"))
+    return _rows(run.manifest(), checked)
+
+
+def _check_recipe(recipe: Recipe, manifest: Manifest, record: Record) -> None:
+    """Refuse what the targets cannot be trained with (losses, heads, mixing, schedules), before any picture is read."""
+    for own in recipe.members().values():
+        if own.stages or own.train.epochs:
+            heads = [t for t in manifest.targets if t.expression is None or t.name in own.model.heads]
+            for remark in check_training(own, heads, MIXES):
+                record(remark)
 
 
 def _with_hashes(manifest: Manifest, checked: pl.DataFrame) -> Manifest:
@@ -80,7 +99,8 @@ def _refuse_or_say(bad: pl.DataFrame, rows: int, recipe: Recipe, record: Record,
     named = [f"{row['row_id']} ({row['reason']})" for row in bad.iter_rows(named=True)]
     what = f"{len(bad)} of {rows} pictures cannot be read: {listed(named, 5)}"
     if recipe.data.on_bad == "refuse":
-        raise DataError(what, fix="mend or remove them, or go on without them: --on-bad skip")
+        listing = f". All are in {run.file('audit.parquet')}" if len(bad) > 5 else ""
+        raise DataError(what + listing, fix="mend or remove them, or go on without them: --on-bad skip")
     record(f"{what}. They stay in every table as missing (all are in {run.file('audit.parquet').name})")
 
 
