@@ -289,7 +289,15 @@ def decided_table(answered: Mapping[str, Dense], role: str) -> pl.DataFrame:
 # -------------------------------------------------------------------------------------------------------------- freezing
 
 
-def freeze(run: Run, recipe: Recipe, form: Form, manifest: Manifest, decisions: dict[str, Any], sources: Mapping[str, str]) -> Path:
+def freeze(
+    run: Run,
+    recipe: Recipe,
+    form: Form,
+    manifest: Manifest,
+    decisions: dict[str, Any],
+    sources: Mapping[str, str],
+    ships: Mapping[str, Sequence[int]],
+) -> Path:
     """Write the pipeline folder of a run: only what the decisions need, whole, the marker with it.
 
     Args:
@@ -299,17 +307,16 @@ def freeze(run: Run, recipe: Recipe, form: Form, manifest: Manifest, decisions: 
         manifest: for targets and hashes.
         decisions: decisions.json.
         sources: target → ``source`` of its final rows.
+        ships: member → folds whose models go in; −1 is the one trained on all rows.
     """
-    chosen = decisions["choice"]["final"]
     plan = run.plan()
-    wanted = [PROBE] if chosen == PROBE else [*([PROBE] if chosen == "mean" else []), *decisions["epochs"]]
     with files.whole_folder(run.pipeline) as aside:
         members = []
-        for name in wanted:
+        for name in ships:
             own = recipe if name == PROBE else recipe.members()[name]
             engine = plan["probe"]["engine"] if name == PROBE else plan["members"][name]["engine"]
             folds = []
-            for fold, network, scaling in _networks(run, name, own, form, manifest, decisions):
+            for fold, network, scaling in _networks(run, name, own, form, manifest, decisions, ships[name]):
                 folds.append({"fold": fold, **_write_network(aside, name, fold, network, scaling)})
             settings = probe_input(own) if name == PROBE else own.input
             as_probe = {"views": own.probe.views, "reduce": "logits"}
@@ -365,24 +372,27 @@ def _has_fixed_size(backbone: str) -> bool:
     return config is not None and bool(config.fixed_input_size)
 
 
-def _networks(run: Run, name: str, own: Recipe, form: Form, manifest: Manifest, decisions: dict[str, Any]) -> Any:
+def _networks(run: Run, name: str, own: Recipe, form: Form, manifest: Manifest, decisions: dict[str, Any], folds: Sequence[int]) -> Any:
     """Yield (fold, network, scaling) of a member, at the checkpoint that ships."""
     if name == PROBE:
         from tapetum.workflow.probing import probe_networks
 
-        for fold, network in probe_networks(run, own, form, manifest).items():
+        for fold, network in probe_networks(run, own, form, manifest, folds).items():
             yield fold, network, None
         return
     epochs = decisions["epochs"][name]
-    for fold in sorted(int(f) for f in epochs["per_fold"]):
+    for fold in sorted({*folds, *(int(f) for f in epochs["per_fold"])}):
         keeper = Keeper(run.member(name, fold))
         known = keeper.state()["checkpoints"]
         checkpoint = epochs["final"] if epochs["final"] in known else known[-1]
+        if fold not in folds:
+            keeper.prune({checkpoint, epochs["per_fold"][str(fold)]})
+            continue
         model = own.model.model_copy(update={"weights": "none"})
         network = models.build(model, manifest.targets, form.channels, own.input, side=len(manifest.side))
         network.load_state_dict(keeper.checkpoint(checkpoint))
         yield fold, network, Scaling.from_dict(files.read_json(keeper.folder / "scaling.json"))
-        keeper.prune({checkpoint, *(epochs["per_fold"][str(fold)],)})
+        keeper.prune({checkpoint, epochs["per_fold"].get(str(fold), checkpoint)})
 
 
 def _write_network(folder: Path, member: str, fold: int, network: models.Network, scaling: Scaling | None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import torch
 
 from tapetum.core import files
 from tapetum.core.config import Recipe
+from tapetum.core.errors import UserError
 from tapetum.core.runs import Record, Run
 from tapetum.learn import models, runtime
 from tapetum.learn.training import job
@@ -42,6 +43,35 @@ def plan_of(run: Run, member: str, own: Recipe, prepared: Prepared, recipe: Reci
     return _planned(run, member, own, prepared, recipe, record, budgets.Clock(None), share=1.0)
 
 
+def refit_member(run: Run, prepared: Prepared, recipe: Recipe, member: str, epochs: int, record: Record) -> None:
+    """Train a member once more, on all rows, to the epoch that the folds chose.
+
+    Args:
+        run: with the member's plan.
+        prepared: rows.
+        recipe: with its members.
+        member: its name.
+        epochs: after which it ends (the rate goes as planned for all epochs, as it did in the folds); 0: all of them.
+        record: told what is done.
+
+    Raises:
+        UserError: a schedule that watches held-out rows, which a refit does not have.
+    """
+    own, plan = recipe.members()[member], run.plan()["members"][member]
+    schedules = [stage.schedule or own.schedule for stage in own.stages] or [own.schedule]
+    if any(schedule.name == "plateau" for schedule in schedules):
+        raise UserError(
+            f"member {member!r} lowers its rate on a plateau of held-out rows, and a refit holds none out",
+            fix="set decide.pipeline = 'folds', or another schedule",
+        )
+    _run_fold(run, member, -1, own, {**plan, "cuts": {"-1": epochs or plan["epochs"] + tail_of(own)}}, prepared, record, None)
+
+
+def tail_of(own: Recipe) -> int:
+    """Return the epochs that an average of weights adds to a member's training."""
+    return own.average.epochs if own.average.name == "swa" else 0
+
+
 def folds_for(recipe: Recipe, member: str, prepared: Prepared) -> list[int]:
     """Return the folds that a member runs on."""
     every = sorted({int(f) for f in prepared.manifest.fold[prepared.train] if f >= 0})
@@ -67,6 +97,7 @@ def _planned(
     epochs = own.train.epochs if not own.stages else sum(stage.epochs for stage in own.stages)
     plan: dict[str, Any] = {"engine": measured.engine.to_dict(), "folds": folds, "epochs": epochs, "why": "the recipe's folds and epochs"}
     if clock.budget is not None:
+        share *= len(folds) / (len(folds) + 1.5) if recipe.decide.pipeline == "refit" else 1.0  # a refit has more rows than a fold
         rates = _rates(own, network, shape, dtype, measured.engine)
         rows = {f: (len(prepared.fitting(f)), len(prepared.held(f))) for f in folds}
         plan |= budgets.plan(clock.left * share, rows, epochs, rates)
@@ -92,7 +123,9 @@ def _run_fold(
         return clock is None or clock.allows(seconds * 1.05)
 
     state = job.run(spec, may_go_on=may_go_on if clock is not None and clock.budget is not None else None, say=record)
-    if state.get("stop") == "budget":
+    if fold < 0:
+        record(f"member {member} trained once more on all {len(prepared.fitting(fold))} rows, {state['epochs']} epochs")
+    elif state.get("stop") == "budget":
         record(f"member {member} fold {fold} was cut after epoch {state['epochs']}: the budget ends")
         whole = run.plan()
         cuts = {**whole["members"][member].get("cuts", {}), str(fold): state["epochs"]}

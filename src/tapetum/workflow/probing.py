@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -25,6 +27,26 @@ def probe_member(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -
     every = sorted({int(f) for f in manifest.fold[prepared.train] if f >= 0})
     if all((run.member(PROBE, fold) / "oof.parquet").exists() for fold in every):
         return
+    vectors, about = _vectors(run, prepared, recipe, record)
+    with one_thread():
+        for fold in every:
+            _fit_fold(run, prepared, recipe, vectors, fold)
+    record(f"probe: {len(every)} folds fitted on {about}")
+
+
+def refit_probe(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -> None:
+    """Fit the probe's heads on all rows, where that is not done yet."""
+    if (run.member(PROBE, -1) / "oof.parquet").exists():
+        return
+    vectors, about = _vectors(run, prepared, recipe, record)
+    with one_thread():
+        _fit_fold(run, prepared, recipe, vectors, -1)
+    record(f"probe: fitted on all rows, {about}")
+
+
+def _vectors(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -> tuple[np.ndarray, str]:
+    """Return the vectors of all rows (N, V, D), NaN for those of the test part, and what they are in words."""
+    manifest = prepared.manifest
     settings = probe_input(recipe)
     network = probe_network(recipe, prepared.form, manifest, record)
     runtime = Runtime(_engine(run, recipe, network, prepared, record), threads=recipe.train.threads)
@@ -42,16 +64,15 @@ def probe_member(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -
         after_batch=lambda done, total: record.tick("features", done, total),
     )
     vectors = found.of(manifest.row_ids)
-    with one_thread():
-        for fold in every:
-            _fit_fold(run, prepared, recipe, vectors, fold)
-    record(f"probe: {len(every)} folds fitted on {vectors.shape[2]} numbers a view, views {', '.join(found.views)}")
+    return vectors, f"{vectors.shape[2]} numbers a view, views {', '.join(found.views)}"
 
 
-def probe_networks(run: Run, recipe: Recipe, form: Form, manifest: Manifest) -> dict[int, models.Network]:
-    """Return fold → network whose heads are the fold's probes; the backbone is one and the same."""
+def probe_networks(
+    run: Run, recipe: Recipe, form: Form, manifest: Manifest, folds: Sequence[int] | None = None
+) -> dict[int, models.Network]:
+    """Return fold → network whose heads are the fold's probes (−1: those of the refit); the backbone is one and the same."""
     found: dict[int, models.Network] = {}
-    for fold in run.folds_of(PROBE, "oof.parquet"):
+    for fold in run.folds_of(PROBE, "oof.parquet") if folds is None else folds:
         network = probe_network(recipe, form, manifest)
         for name in network.targets:
             head = probe.ProbeHead.from_bytes((run.member(PROBE, fold) / f"{name}.safetensors").read_bytes())

@@ -345,9 +345,12 @@ class Training:
         elif kind == "soup":
             scores = [row["monitor"] for row in self.history]
             best = averaging.best(scores, self.recipe.average.best, greater_is_better=True)
+            if not len(self.fold.held):
+                best = list(range(len(self.history)))[-self.recipe.average.best :]  # nothing is held out to pick on
             names = [f"epoch-{self.history[i]['epoch']:03d}" for i in best]
             weights = averaging.soup([self.keeper.checkpoint(name) for name in names])
-            self.fold.say(f"soup of {', '.join(names)}, picked on the fold's own rows: its figure is optimistic")
+            how = "picked on the fold's own rows: its figure is optimistic" if len(self.fold.held) else "the last ones"
+            self.fold.say(f"soup of {', '.join(names)}, {how}")
         if weights is None or kind in self.checkpoints:
             return
         row: dict[str, Any] = {}
@@ -356,7 +359,8 @@ class Training:
                 self._refresh(stage)
             found = self._answered(kind, stage, row)
         self.keeper.add(kind, found, self.held)
-        self.fold.say(f"{self.fold.member} fold {self.fold.number}: {kind}, loss {row['valid_loss']:.3f}")
+        if len(self.fold.held):
+            self.fold.say(f"{self.fold.member} fold {self.fold.number}: {kind}, loss {row['valid_loss']:.3f}")
 
     def _answered(self, checkpoint: str, stage: Stage, row: dict[str, Any]) -> dict[str, Tensor]:
         """Answer for the held-out rows, keep the answers under ``checkpoint``, and return the weights that gave them."""
@@ -405,7 +409,7 @@ class Training:
             self.stop = "collapsed: the answer is the same for every picture"
         elif row["valid_loss"] > max(RISING * first_loss, self.prior_loss):
             self.stop = f"collapsed: validation loss {row['valid_loss']:.3g} after {first_loss:.3g}"
-        elif patience is not None and self.progress.waited >= patience:
+        elif patience is not None and len(self.fold.held) and self.progress.waited >= patience:
             self.stop = f"patience: no better for {patience} epochs"
         elif self.progress.epoch < self.fold.epochs:
             cut = self.fold.until and self.progress.epoch >= self.fold.until
@@ -466,9 +470,10 @@ class Training:
         figures = ", ".join(
             f"{key.partition('/')[2]} {row[key]:.3f}" for key in row if "/" in key and ":" not in key and row[key] is not None
         )
-        loss = f"loss {row['train_loss']:.3f} / {row['valid_loss']:.3f}"
+        loss = f"loss {row['train_loss']:.3f}" + (f" / {row['valid_loss']:.3f}" if len(self.fold.held) else "")
+        figures = f", {figures}" if figures else ""
         end = f" ({self.stop})" if self.stop else ""
-        return f"{where}: epoch {self.progress.epoch}/{self.fold.epochs}, {loss}, {figures}, {row['seconds']:.0f} s{end}"
+        return f"{where}: epoch {self.progress.epoch}/{self.fold.epochs}, {loss}{figures}, {row['seconds']:.0f} s{end}"
 
 
 def _loss(target: Target, p: np.ndarray, y: np.ndarray) -> float:
