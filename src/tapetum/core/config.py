@@ -49,6 +49,7 @@ class Data(Section):
     pseudo: str | None = None  # a Predictions file whose confident test rows train
     pseudo_bound: float = 0.9
     exclude: str | None = None  # a text file of row ids left out, one a line
+    audit: str | None = None  # auto: look for near duplicates and gray photos; an audit.parquet: its column `decision` is obeyed
     derive: dict[str, str] = {}  # new target → arithmetic over class numbers
     on_bad: Literal["refuse", "skip"] = "refuse"
     blank: Literal["refuse", "context"] = "refuse"
@@ -368,7 +369,8 @@ def check_choices(recipe: Recipe, choices: Mapping[str, Mapping[str, Choice]]) -
         value: Any = recipe
         for part in key.split("."):
             value = getattr(value, part)
-        specs = value if isinstance(value, tuple) else list(value.values()) if isinstance(value, dict) else [value]
+        by_target = isinstance(value, dict) and key == "model.heads"  # any other table is one choice with its parameters
+        specs = value if isinstance(value, tuple) else list(value.values()) if by_target else [value]
         for spec in specs:
             if isinstance(spec, Section):
                 values = spec.model_dump()
