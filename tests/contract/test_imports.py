@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "sleep": {"core", "data", "decide", "sleep"},
     "recipes": set(),
 }
-TORCH_FREE = ("core", "decide", "show", "sleep", "data/layouts", "data/audit.py", "data/split.py", "data/simulate", "data/images/decode.py")
+TORCH_FREE = ("core", "decide", "show", "sleep", "data/layouts", "data/audit", "data/split.py", "data/simulate", "data/images/decode.py")
 HEAVY = ("torch", "torchvision", "timm", "lightning_fabric", "sklearn", "faiss", "cleanlab", "matplotlib")
 
 

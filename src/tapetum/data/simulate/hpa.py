@@ -122,10 +122,10 @@ def _plan(count: int, seed: int) -> list[_Sample]:
         first = samples[-1].antibody + 1
     plain = [samples[i] for i in rng.permutation(count) if samples[i].split == "train"]
     for what, share in COPIES:
-        for _ in range(max(1, round(share * (count - test)))):
-            copy, original = plain.pop(), plain.pop()
-            if not _can_go(copy, samples):
-                continue
+        wanted = max(1, round(share * (count - test)))
+        for copy in [s for s in plain if _can_go(s, samples)][:wanted]:
+            plain.remove(copy)
+            original = plain.pop()
             copy.planted, copy.of = what, original.number
             copy.labels, copy.brightness, copy.antibody = original.labels, original.brightness, original.antibody
     return samples

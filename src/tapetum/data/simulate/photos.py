@@ -48,6 +48,8 @@ class _Scene:
         y: down (H, W), likewise.
         corner: place of the head's middle in pixels: (row, column).
         pixels: (2, 2), from (y, x) of the dog to rows and columns.
+        spread: rows and columns that a circle of radius 1 reaches from its middle.
+        sharp: pixels in the head's radius.
     """
 
     canvas: np.ndarray
@@ -55,16 +57,13 @@ class _Scene:
     y: np.ndarray
     corner: np.ndarray
     pixels: np.ndarray
-
-    @property
-    def sharp(self) -> float:
-        """Pixels in the head's radius."""
-        return float(np.sqrt(abs(np.linalg.det(self.pixels))))
+    spread: np.ndarray
+    sharp: float
 
     def around(self, left: float, top: float, radius: float) -> tuple[slice, slice]:
         """Return rows and columns that hold a circle, with room for the warp of the coordinates."""
         middle = self.corner + self.pixels @ (top, left)
-        reach = (radius + 5 * WARP) * np.linalg.norm(self.pixels, axis=1)
+        reach = (radius + 5 * WARP) * self.spread
         low, high = np.floor(middle - reach).astype(int), np.ceil(middle + reach).astype(int) + 1
         return slice(max(low[0], 0), max(high[0], 0)), slice(max(low[1], 0), max(high[1], 0))
 
@@ -105,7 +104,9 @@ def _pose(shape: tuple[int, int], rng: np.random.Generator, textures: Bank) -> _
     y, x = (np.float32(to_rows) * rows + np.float32(to_columns) * columns for to_rows, to_columns in to_dog)
     x += np.float32(WARP) * textures.cut("large", shape, rng)
     y += np.float32(WARP) * textures.cut("large", shape, rng)
-    return _Scene(np.empty((3, *shape), np.float32), x, y, middle, np.linalg.inv(to_dog))
+    pixels = np.linalg.inv(to_dog)
+    sharp = float(np.sqrt(abs(np.linalg.det(pixels))))
+    return _Scene(np.empty((3, *shape), np.float32), x, y, middle, pixels, np.linalg.norm(pixels, axis=1), sharp)
 
 
 def _draw_ground(canvas: np.ndarray, rng: np.random.Generator, textures: Bank) -> None:

@@ -6,8 +6,9 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import polars as pl
 
 from tapetum.core.errors import listed
@@ -26,6 +27,7 @@ FILES_SCHEMA: dict[str, Any] = {
     "dtype": pl.String,
 }
 _PAUSE = 5.0  # seconds between two lines of progress
+T = TypeVar("T")
 
 
 def check_files(manifest: Manifest, how: Composition, say: Callable[[str], None], workers: int | None = None) -> pl.DataFrame:
@@ -44,11 +46,40 @@ def check_files(manifest: Manifest, how: Composition, say: Callable[[str], None]
         One row a manifest row, in its order: row_id, status (``ok`` or ``missing``), reason (null where ok), and, null where
         missing: sha256, height, width, channels and dtype (``uint8``, ``uint16``, ``float32``) of the first view.
     """
+    found = scan(manifest, how, lambda row, pictures: None, say, workers)
+    return pl.DataFrame([facts for facts, _ in found], schema=FILES_SCHEMA)
+
+
+def scan(
+    manifest: Manifest,
+    how: Composition,
+    look: Callable[[int, list[np.ndarray]], T],
+    say: Callable[[str], None],
+    workers: int | None = None,
+) -> list[tuple[dict[str, Any], T | None]]:
+    """Read, hash and decode every picture once, and look at it while it is at hand.
+
+    Args:
+        manifest: the rows.
+        how: how the files of a row become a picture.
+        look: called in threads with the row's number and its views; what it returns is kept.
+        say: is told of progress and of what was found.
+        workers: threads; None for as many as there are processors.
+
+    Returns:
+        For each row, in order, the facts of ``FILES_SCHEMA`` and what ``look`` returned, None where the picture cannot be read.
+    """
     expected = manifest.frame["sha256"].to_list()
     ids = manifest.row_ids
 
-    def check(row: int) -> dict[str, Any]:
-        return {"row_id": ids[row], **_check(manifest, row, how, expected[row])}
+    def check(row: int) -> tuple[dict[str, Any], T | None]:
+        try:
+            digest, pictures = read_row(manifest.paths(row), how, expected[row])
+        except DecodeError as error:
+            return {"row_id": ids[row], "status": "missing", "reason": error.reason}, None
+        height, width, channels = pictures[0].shape
+        facts = {"sha256": digest, "status": "ok", "height": height, "width": width, "channels": channels, "dtype": pictures[0].dtype.name}
+        return {"row_id": ids[row], **facts}, look(row, pictures)
 
     workers = workers if workers is not None else os.cpu_count() or 1
     found, told = [], time.monotonic()
@@ -58,9 +89,8 @@ def check_files(manifest: Manifest, how: Composition, say: Callable[[str], None]
             if time.monotonic() - told > _PAUSE:
                 told = time.monotonic()
                 say(f"checked {len(found):,} of {len(ids):,} pictures")
-    table = pl.DataFrame(found, schema=FILES_SCHEMA)
-    say(summary(table))
-    return table
+    say(summary(pl.DataFrame([facts for facts, _ in found], schema=FILES_SCHEMA)))
+    return found
 
 
 def summary(found: pl.DataFrame) -> str:
@@ -71,13 +101,3 @@ def summary(found: pl.DataFrame) -> str:
     examples = [f"{row['row_id']} ({row['reason']})" for row in bad.head(8).iter_rows(named=True)]
     more = f", … ({len(bad) - 8:,} more)" if len(bad) > 8 else ""
     return f"{len(bad):,} of {len(found):,} pictures cannot be read: {listed(examples)}{more}"
-
-
-def _check(manifest: Manifest, row: int, how: Composition, expected: str | None) -> dict[str, Any]:
-    try:
-        digest, pictures = read_row(manifest.paths(row), how, expected)
-    except DecodeError as error:
-        return {"status": "missing", "reason": error.reason}
-    first = pictures[0]
-    height, width, channels = first.shape
-    return {"sha256": digest, "status": "ok", "height": height, "width": width, "channels": channels, "dtype": first.dtype.name}

@@ -1,0 +1,21 @@
+"""A second look at the pictures: a manifest goes in, one row a picture comes out with what was found and what is to become of it."""
+
+from tapetum.data.audit.duplicates import find_duplicates
+from tapetum.data.audit.files import FILES_SCHEMA, check_files, scan, summary
+from tapetum.data.audit.table import AUDIT_SCHEMA, DECISIONS, Decision, add_suspects, apply, decisions, duplicates, examine
+
+__all__ = [
+    "AUDIT_SCHEMA",
+    "DECISIONS",
+    "FILES_SCHEMA",
+    "Decision",
+    "add_suspects",
+    "apply",
+    "check_files",
+    "decisions",
+    "duplicates",
+    "examine",
+    "find_duplicates",
+    "scan",
+    "summary",
+]

@@ -1,0 +1,142 @@
+"""Which rows show the same picture: to the byte, or nearly so.
+
+Candidates come from a perceptual hash (and from feature vectors where they are at hand); each pair is verified on the thumbnails, since
+a hash of 64 bits also finds pictures that are merely laid out alike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+HASH_DISTANCE = 14  # bits of 64 in which near duplicates may differ; wide, because pairs are verified
+COSINE = 0.95  # of feature vectors, likewise
+ALIKE = 0.87  # normalised correlation of thumbnails from which two pictures of one hash are the same
+MORE_ALIKE = 0.005  # and for each bit in which the hashes differ, so much more; neighbours of vectors count as 14 bits apart
+_SHIFT = 1  # pixels of a thumbnail by which a cropped copy may lie aside
+_BLOCK = 2048
+
+
+@dataclasses.dataclass(frozen=True)
+class Twins:
+    """Sets of rows that show the same picture.
+
+    Args:
+        set: (N,) number of the row's set, the smallest row in it; −1 where it has no twin.
+        exact: (N,) bool, whether some other row has the same bytes.
+        alike: (N,) correlation with the twin most like it, 1 for exact ones, NaN without.
+    """
+
+    set: np.ndarray
+    exact: np.ndarray
+    alike: np.ndarray
+
+
+def find_duplicates(
+    hashes: Sequence[str | None],
+    thumbnails: np.ndarray,
+    *,
+    vectors: np.ndarray | None = None,
+    dihedral: bool = False,
+) -> Twins:
+    """Return which rows show the same picture; being so is passed on (union-find).
+
+    Args:
+        hashes: content hash of each row; None where the picture could not be read.
+        thumbnails: (N, 32, 32) of ``looks.thumbnail``; rows of zeros are compared by content alone.
+        vectors: (N, D) features whose neighbours are candidates too; rows of NaN are passed over.
+        dihedral: whether pictures turned or mirrored are the same, as cells are.
+    """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    count = len(hashes)
+    first: dict[str, int] = {}
+    exact = [(first.setdefault(digest, row), row) for row, digest in enumerate(hashes) if digest is not None]
+    pairs = {pair: 1.0 for pair in exact if pair[0] != pair[1]}
+    same = np.zeros(count, dtype=bool)
+    same[[row for pair in pairs for row in pair]] = True
+    flat = np.asarray(~thumbnails.any(axis=(1, 2)))
+    plain = perceptual_hashes(thumbnails)
+    for turn in range(8 if dihedral else 1):
+        turned = turn_over(thumbnails, turn)
+        codes = plain if turn == 0 else perceptual_hashes(turned)
+        near, product = _near(codes, plain, 1 - HASH_DISTANCE / 32, flat)
+        _verify(near, ALIKE + MORE_ALIKE * 32 * (1 - product), turned, thumbnails, pairs)
+    if vectors is not None:
+        unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        skip = flat | np.asarray(np.isnan(vectors).any(axis=1))
+        near, product = _near(unit, unit, COSINE, skip)
+        _verify(near, np.full(len(near), ALIKE + MORE_ALIKE * HASH_DISTANCE), thumbnails, thumbnails, pairs)
+    ends = np.array(list(pairs), dtype=np.int64).reshape(-1, 2)
+    graph = coo_matrix((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(count, count))
+    component = connected_components(graph, directed=False)[1]
+    smallest = np.full(count, count)
+    np.minimum.at(smallest, component, np.arange(count))
+    alike = np.full(count, np.nan)
+    for (a, b), value in pairs.items():
+        alike[a], alike[b] = np.fmax(alike[a], value), np.fmax(alike[b], value)
+    return Twins(np.where(np.isnan(alike), -1, smallest[component]), same, alike)
+
+
+def perceptual_hashes(thumbnails: np.ndarray) -> np.ndarray:
+    """Return the perceptual hash (Zauner 2010) of each thumbnail as (N, 64) float32 of ±1/8, so that products are 1 − distance / 32."""
+    import imagehash
+
+    low = thumbnails.min(axis=(1, 2), keepdims=True)
+    scale = 255 / np.maximum(np.ptp(thumbnails, axis=(1, 2), keepdims=True), 1e-12)
+    bits = [imagehash.phash(Image.fromarray(small)).hash.reshape(-1) for small in ((thumbnails - low) * scale).astype(np.uint8)]
+    return (np.array(bits, dtype=np.float32).reshape(-1, 64) * 2 - 1) / 8
+
+
+def turn_over(pictures: np.ndarray, turn: int) -> np.ndarray:
+    """Return square pictures (N, S, S) in one of the eight positions of a square; 0 leaves them as they are."""
+    out = np.rot90(pictures, turn % 4, axes=(1, 2))
+    return out if turn < 4 else out[:, :, ::-1]
+
+
+def _near(a: np.ndarray, b: np.ndarray, bound: float, skip: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return pairs (P, 2) of rows whose vectors have a product of at least ``bound``, the smaller row second, and the products (P,)."""
+    found, products = [np.empty((0, 2), dtype=np.int64)], [np.empty(0)]
+    for start in range(0, len(a), _BLOCK):
+        product = a[start : start + _BLOCK] @ b.T
+        product[skip[start : start + _BLOCK]] = -1
+        product[:, skip] = -1
+        rows, columns = np.nonzero(product >= bound - 1e-6)
+        keep = rows + start > columns
+        found.append(np.stack([rows[keep] + start, columns[keep]], axis=1))
+        products.append(product[rows[keep], columns[keep]])
+    return np.concatenate(found), np.concatenate(products)
+
+
+def _verify(
+    candidates: np.ndarray, bound: np.ndarray, turned: np.ndarray, thumbnails: np.ndarray, pairs: dict[tuple[int, int], float]
+) -> None:
+    """Add to ``pairs`` those candidates whose thumbnails, shifted by a pixel at most, are alike to the bound of each."""
+    for start in range(0, len(candidates), _BLOCK):
+        part = candidates[start : start + _BLOCK]
+        alike = correlations(turned[part[:, 0]], thumbnails[part[:, 1]])
+        same = alike >= bound[start : start + _BLOCK]
+        for (a, b), value in zip(part[same].tolist(), alike[same].tolist(), strict=True):
+            pairs[b, a] = max(pairs.get((b, a), 0.0), value)
+
+
+def correlations(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the normalised correlation (N,) of pictures (N, S, S) pairwise, the largest over shifts by up to a pixel."""
+    inner = slice(_SHIFT, -_SHIFT)
+    still = _standard(b[:, inner, inner])
+    best = np.full(len(a), -1.0)
+    size = a.shape[1] - 2 * _SHIFT
+    for top in range(2 * _SHIFT + 1):
+        for left in range(2 * _SHIFT + 1):
+            moved = _standard(a[:, top : top + size, left : left + size])
+            best = np.maximum(best, np.einsum("nij,nij->n", moved, still))
+    return best
+
+
+def _standard(pictures: np.ndarray) -> np.ndarray:
+    centred = pictures - pictures.mean(axis=(1, 2), keepdims=True)
+    return centred / np.maximum(np.sqrt((centred**2).sum(axis=(1, 2), keepdims=True)), 1e-12)

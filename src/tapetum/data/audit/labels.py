@@ -1,0 +1,111 @@
+"""Which labels are probably wrong: confident learning on out-of-fold probabilities, and what the neighbours say.
+
+About half of what is flagged is wrong indeed, so rows are ranked and shown, never changed (Northcutt et al. 2021, arXiv 1911.00068).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+
+import numpy as np
+
+from tapetum.core.errors import DataError, UserError
+from tapetum.core.tables import Dense
+from tapetum.core.targets import decode
+
+NEIGHBOURS = 10
+DISAGREE = 0.9  # share of neighbours with another label from which a row is flagged, where the model does not believe its label either
+_BLOCK = 2048
+
+
+@dataclasses.dataclass(frozen=True)
+class Suspects:
+    """What speaks against each label; rows without an out-of-fold answer or a truth have NaN and no flag.
+
+    Args:
+        flagged: (N,) bool.
+        suspicion: (N,) 0…1: one less the probability of the label (several labels: of the worst one), averaged with ``disagreement``.
+        disagreement: (N,) share of the nearest rows that have another label; NaN without vectors.
+        suggested: (N,) lists of class names that the model would answer.
+    """
+
+    flagged: np.ndarray
+    suspicion: np.ndarray
+    disagreement: np.ndarray
+    suggested: list[list[str]]
+
+
+def find_suspects(dense: Dense, *, vectors: np.ndarray | None = None, neighbours: int = NEIGHBOURS) -> Suspects:
+    """Return what speaks against the labels of a target.
+
+    Args:
+        dense: out-of-fold probabilities and truth; predictions of rows that the model trained on find nothing.
+        vectors: (N, D) features in the rows' order; rows of NaN have none.
+        neighbours: how many nearest rows are asked, by cosine.
+
+    Raises:
+        UserError: a regression target.
+        DataError: no row with both an answer and a truth, or vectors of another length.
+    """
+    if dense.target.kind == "regression":
+        raise UserError(f"target {dense.target.name!r} is a number", need="a target with classes to find wrong labels")
+    rows = np.flatnonzero(dense.scorable)
+    if not len(rows):
+        raise DataError(
+            f"no row has both an out-of-fold answer and a truth of {dense.target.name!r}", fix="train first, then audit the run"
+        )
+    if vectors is not None and len(vectors) != len(dense.row_ids):
+        raise DataError(f"{len(vectors)} vectors for {len(dense.row_ids)} rows", need="one a row, in their order")
+    part = dense.where(rows)
+    p, y = part.p.astype(np.float64), part.y > 0.5
+    multi = dense.target.kind == "multi"
+    flagged = np.zeros(len(dense.row_ids), dtype=bool)
+    suspicion, disagreement = np.full((2, len(dense.row_ids)), np.nan)
+    flagged[rows] = _confident_learning(p, y, multi)
+    suspicion[rows] = 1 - (np.where(y, p, 1 - p).min(axis=1) if multi else p[y])
+    suggested: list[list[str]] = [[] for _ in dense.row_ids]
+    for row, answer in zip(rows.tolist(), decode(part.target, part.p), strict=True):
+        suggested[row] = [str(name) for name in answer] if isinstance(answer, (list, tuple)) else [str(answer)]
+    if vectors is not None:
+        disagreement[rows] = _disagreement(vectors[rows], y, neighbours)
+        known = ~np.isnan(disagreement)
+        differs = np.zeros(len(suspicion), dtype=bool)
+        differs[rows] = ((p >= 0.5) != y).any(axis=1) if multi else ~y[np.arange(len(y)), p.argmax(axis=1)]
+        flagged |= known & differs & (np.nan_to_num(disagreement) >= DISAGREE)
+        suspicion[known] = (suspicion[known] + disagreement[known]) / 2
+    return Suspects(flagged, suspicion, disagreement, suggested)
+
+
+def _confident_learning(p: np.ndarray, y: np.ndarray, multi: bool) -> np.ndarray:
+    """Return which rows (N,) are flagged; classes that no row has are left out of the matter."""
+    from cleanlab.filter import find_label_issues
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if multi:
+            used = np.flatnonzero(y.any(axis=0) & ~y.all(axis=0))
+            labels = [np.flatnonzero(row).tolist() for row in y[:, used]]
+            return np.asarray(find_label_issues(labels, np.clip(p[:, used], 1e-6, 1 - 1e-6), multi_label=True, n_jobs=1), dtype=bool)
+        used = np.flatnonzero(y.any(axis=0))
+        if len(used) < 2:
+            return np.zeros(len(y), dtype=bool)
+        seen = np.clip(p[:, used], 1e-6, None)
+        return np.asarray(find_label_issues(y[:, used].argmax(axis=1), seen / seen.sum(axis=1, keepdims=True), n_jobs=1), dtype=bool)
+
+
+def _disagreement(vectors: np.ndarray, y: np.ndarray, neighbours: int) -> np.ndarray:
+    """Return the share (N,) of each row's nearest rows whose labels differ; NaN for rows without a vector."""
+    out = np.full(len(vectors), np.nan)
+    known = np.flatnonzero(~np.isnan(vectors).any(axis=1))
+    unit = vectors[known] / np.maximum(np.linalg.norm(vectors[known], axis=1, keepdims=True), 1e-12)
+    asked = min(neighbours, len(known) - 1)
+    if asked < 1:
+        return out
+    for start in range(0, len(known), _BLOCK):
+        part = np.arange(start, min(start + _BLOCK, len(known)))
+        alike = unit[part] @ unit.T
+        alike[np.arange(len(part)), part] = -np.inf
+        nearest = np.argpartition(-alike, asked - 1, axis=1)[:, :asked]
+        out[known[part]] = (y[known[nearest]] != y[known[part]][:, None]).any(axis=2).mean(axis=1)
+    return out

@@ -1,0 +1,93 @@
+"""What one decoded picture shows of itself: its colour, a thumbnail, and the format that its bytes are in."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tapetum.data.images.archives import read_bytes, split
+from tapetum.data.images.colour import full_scale
+
+GRAY_DIFFERENCE = 8.0  # 99 % of a gray picture's pixels have channels closer than this, of 255
+GRAY_DEVIATION = 3.0  # and the differences hardly vary; a sepia print is no gray picture
+THUMBNAIL = 32
+FLAT = 2.0  # a thumbnail that deviates less, of 255, shows nothing to compare by
+_STRIDE = 256  # colour is measured on so many rows and columns at most
+_HEAD = 16
+_SIGNATURES = ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG", "PNG"), (b"BM", "BMP"), (b"GIF8", "GIF"), (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"))
+_SUFFIXES = {"jpg": "JPEG", "jpeg": "JPEG", "png": "PNG", "bmp": "BMP", "gif": "GIF", "tif": "TIFF", "tiff": "TIFF", "webp": "WEBP"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """What was seen of a picture.
+
+    Args:
+        difference: 99th percentile of the largest difference of two channels of a pixel, of 255; None but for three channels.
+        deviation: of red and blue against green over the picture, likewise.
+        thumbnail: (32, 32) float32, mean 0 and norm 1; zeros where the picture is flat.
+        formats: of the files by their content, where it is another than their name says: ``"cat.jpg is PNG"``.
+    """
+
+    difference: float | None
+    deviation: float | None
+    thumbnail: np.ndarray
+    formats: tuple[str, ...]
+
+    @property
+    def gray(self) -> bool | None:
+        """Whether a picture of three channels is gray; None for others."""
+        if self.difference is None or self.deviation is None:
+            return None
+        return self.difference < GRAY_DIFFERENCE and self.deviation < GRAY_DEVIATION
+
+
+def look_at(paths: list[Path], pictures: list[np.ndarray]) -> Look:
+    """Return what is seen of a row: its files, and its views (H, W, C) of which the first is looked at."""
+    difference, deviation = chroma(pictures[0])
+    return Look(difference, deviation, thumbnail(pictures[0]), tuple(text for path in paths if (text := misnamed(path)) is not None))
+
+
+def chroma(picture: np.ndarray) -> tuple[float | None, float | None]:
+    """Return how colourful a picture (H, W, 3) is, of 255: difference and deviation as in :class:`Look`; None for other channels."""
+    if picture.shape[-1] != 3:
+        return None, None
+    step = (-(-picture.shape[0] // _STRIDE), -(-picture.shape[1] // _STRIDE))
+    part = picture[:: step[0], :: step[1]].astype(np.float32) * (255 / full_scale(picture.dtype))
+    red, green, blue = part[..., 0], part[..., 1], part[..., 2]
+    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+    return float(np.percentile(spread, 99)), float(np.sqrt(np.var(red - green) + np.var(blue - green)))
+
+
+def thumbnail(picture: np.ndarray) -> np.ndarray:
+    """Return a picture (H, W, C) as 32×32, the mean of its channels, mean 0 and norm 1; zeros where it is flat."""
+    mean = picture.mean(axis=-1, dtype=np.float32) * np.float32(255 / full_scale(picture.dtype))
+    small = np.asarray(Image.fromarray(mean).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
+    small = small - small.mean()
+    norm = float(np.linalg.norm(small))
+    return small / norm if norm > FLAT * THUMBNAIL else np.zeros_like(small)
+
+
+def misnamed(path: Path) -> str | None:
+    """Return ``"cat.jpg is PNG"`` where a file's content is another format than its name says, else None."""
+    named = _SUFFIXES.get(path.suffix.lower().removeprefix("."))
+    found = content_format(head(path))
+    return None if named is None or found is None or named == found else f"{path.name} is {found}"
+
+
+def head(path: Path) -> bytes:
+    """Return the first bytes of a file or a zip member."""
+    if split(path)[1] is not None:
+        return read_bytes(path)[:_HEAD]
+    with path.open("rb") as file:
+        return file.read(_HEAD)
+
+
+def content_format(start: bytes) -> str | None:
+    """Return the format that the first bytes of a file belong to, None where they are of none known."""
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        return "WEBP"
+    return next((name for signature, name in _SIGNATURES if start.startswith(signature)), None)

@@ -1,0 +1,265 @@
+"""The audit table: one row a picture, everything found about it, and the decision that training reads."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tapetum.core.errors import DataError, UserError, listed, nearest
+from tapetum.core.tables import Dense, Manifest
+from tapetum.data.audit.duplicates import Twins, find_duplicates
+from tapetum.data.audit.files import FILES_SCHEMA, scan
+from tapetum.data.audit.labels import NEIGHBOURS, find_suspects
+from tapetum.data.audit.looks import THUMBNAIL, Look, look_at
+from tapetum.data.images.decode import Composition
+
+DECISIONS = ("keep", "exclude", "relabel", "group")
+AUDIT_SCHEMA: dict[str, Any] = {
+    **FILES_SCHEMA,
+    "misnamed": pl.String,  # "cat.jpg is PNG"
+    "difference": pl.Float32,  # of channels, 99th percentile, of 255
+    "deviation": pl.Float32,  # of red and blue against green, of 255
+    "gray": pl.Boolean,  # gray among colour
+    "duplicate": pl.String,  # name of the set of rows that show the same picture: its first row
+    "duplicate_kind": pl.String,  # exact | near
+    "alike": pl.Float32,  # correlation with the twin most like it
+    "target": pl.String,  # what the following columns speak of
+    "suspect": pl.Boolean,  # the label is probably wrong
+    "suspicion": pl.Float32,
+    "disagreement": pl.Float32,
+    "suggested": pl.List(pl.String),
+    "decision": pl.String,
+    "note": pl.String,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Decision:
+    """What is to become of a row.
+
+    Args:
+        action: ``exclude``, ``relabel`` or ``group``.
+        target: relabel: which target.
+        labels: relabel: its new classes.
+    """
+
+    action: str
+    target: str | None = None
+    labels: tuple[str, ...] = ()
+
+
+def examine(
+    manifest: Manifest,
+    how: Composition,
+    say: Callable[[str], None],
+    *,
+    vectors: np.ndarray | None = None,
+    dihedral: bool = False,
+    workers: int | None = None,
+) -> pl.DataFrame:
+    """Look at every picture once: damaged and misnamed files, gray among colour, exact and near duplicates.
+
+    Args:
+        manifest: the rows.
+        how: how the files of a row become a picture.
+        say: told of progress and of what was found.
+        vectors: (N, D) features whose neighbours are candidates for duplicates too; rows of NaN are passed over.
+        dihedral: whether pictures turned or mirrored count as duplicates, as cells do.
+        workers: threads; None for as many as there are processors.
+
+    Returns:
+        ``AUDIT_SCHEMA``, one row a manifest row in its order. Damaged rows are decided ``exclude``, duplicates ``group``, all others
+        ``keep``; whoever reviews the table may decide otherwise.
+    """
+    found = scan(manifest, how, lambda row, pictures: look_at(manifest.paths(row), pictures), say, workers)
+    files = pl.DataFrame([facts for facts, _ in found], schema=FILES_SCHEMA)
+    looks = [look for _, look in found]
+    empty = np.zeros((THUMBNAIL, THUMBNAIL), dtype=np.float32)
+    thumbnails = np.stack([empty if look is None else look.thumbnail for look in looks]) if looks else empty[None][:0]
+    twins = find_duplicates(files["sha256"].to_list(), thumbnails, vectors=vectors, dihedral=dihedral)
+    gray = _gray(files, looks)
+    notes = _notes(manifest, files, looks, gray, twins)
+    missing = (files["status"] != "ok").to_list()
+    decided = ["exclude" if bad else "group" if s >= 0 else "keep" for bad, s in zip(missing, twins.set, strict=True)]
+    ids = manifest.row_ids
+    columns: dict[str, Any] = {
+        "misnamed": ["; ".join(look.formats) or None if look else None for look in looks],
+        "difference": [look.difference if look else None for look in looks],
+        "deviation": [look.deviation if look else None for look in looks],
+        "gray": gray,
+        "duplicate": [ids[s] if s >= 0 else None for s in twins.set],
+        "duplicate_kind": ["exact" if e else "near" if s >= 0 else None for s, e in zip(twins.set, twins.exact, strict=True)],
+        "alike": [None if np.isnan(a) else float(a) for a in twins.alike],
+        "decision": decided,
+        "note": notes,
+    }
+    table = files.with_columns(pl.Series(name, values, dtype=AUDIT_SCHEMA[name], strict=False) for name, values in columns.items())
+    table = table.with_columns(pl.lit(None, AUDIT_SCHEMA[name]).alias(name) for name in AUDIT_SCHEMA if name not in table.columns)
+    table = table.select(list(AUDIT_SCHEMA))
+    say(found_text(table))
+    return table
+
+
+def add_suspects(
+    table: pl.DataFrame,
+    dense: Dense,
+    say: Callable[[str], None],
+    *,
+    vectors: np.ndarray | None = None,
+    neighbours: int = NEIGHBOURS,
+) -> pl.DataFrame:
+    """Return the audit table with what speaks against the labels of a target; decisions stay as they are.
+
+    Args:
+        table: of :func:`examine`.
+        dense: out-of-fold probabilities and truth, matched by row id.
+        say: told how many labels are suspect, and the worst of them.
+        vectors: (N, D) features in the order of ``dense``, whose neighbours are asked too.
+        neighbours: how many of them.
+    """
+    found = find_suspects(dense, vectors=vectors, neighbours=neighbours)
+    given = [[c for c, is_on in zip(dense.target.classes, row > 0.5, strict=True) if is_on] for row in dense.y]
+    own = pl.DataFrame(
+        {
+            "row_id": pl.Series(dense.row_ids.tolist(), dtype=pl.String),
+            "target": dense.target.name,
+            "suspect": found.flagged,
+            "suspicion": pl.Series(found.suspicion, dtype=pl.Float32).fill_nan(None),
+            "disagreement": pl.Series(found.disagreement, dtype=pl.Float32).fill_nan(None),
+            "suggested": pl.Series(found.suggested, dtype=pl.List(pl.String)),
+            "__given": pl.Series([" + ".join(names) for names in given], dtype=pl.String),
+        }
+    )
+    names = [name for name in own.columns if name not in ("row_id", "__given")]
+    joined = table.drop(names).join(own, on="row_id", how="left", maintain_order="left").with_columns(pl.col("suspect").fill_null(False))
+    text = pl.format("label suspect: given {}, looks like {}", pl.col("__given"), pl.col("suggested").list.join(" + "))
+    before = pl.when(pl.col("note").is_null()).then(pl.lit("")).otherwise(pl.col("note") + "; ")
+    joined = joined.with_columns(pl.when("suspect").then(before + text).otherwise(pl.col("note")).alias("note"))
+    worst = joined.filter("suspect").sort("suspicion", descending=True, nulls_last=True)
+    lines = [
+        f"{row['row_id']} ({row['__given']}, looks like {' + '.join(row['suggested'])})" for row in worst.head(5).iter_rows(named=True)
+    ]
+    more = f"; the worst first: {listed(lines)}. About half of such flags are right: look before you decide" if lines else ""
+    say(f"{len(worst)} of {len(own)} labels of {dense.target.name!r} are suspect{more}")
+    return joined.select(list(AUDIT_SCHEMA))
+
+
+def decisions(table: pl.DataFrame) -> dict[str, Decision]:
+    """Return what is to become of the rows that are not simply kept: row id → decision.
+
+    Raises:
+        DataError: an unknown word, or a row to be relabelled without a label.
+    """
+    out: dict[str, Decision] = {}
+    for row in table.select("row_id", "decision", "target", "suggested").iter_rows(named=True):
+        action = row["decision"] or "keep"
+        if action not in DECISIONS:
+            raise DataError(
+                f"the audit decides {action!r} of row {row['row_id']!r}", need=f"{listed(DECISIONS)}.{nearest(action, DECISIONS)}"
+            )
+        if action == "relabel" and (row["target"] is None or not row["suggested"]):
+            raise DataError(f"row {row['row_id']!r} is to be relabelled", need="its new label in 'suggested' and the target in 'target'")
+        if action == "relabel":
+            out[row["row_id"]] = Decision(action, row["target"], tuple(row["suggested"]))
+        elif action != "keep":
+            out[row["row_id"]] = Decision(action)
+    return out
+
+
+def duplicates(table: pl.DataFrame) -> dict[str, str]:
+    """Return row id → name of its set of duplicates, as ``split.assign_folds`` takes it; rows decided ``keep`` stand alone."""
+    part = table.filter(pl.col("duplicate").is_not_null() & pl.col("decision").is_in(["group", "relabel"]))
+    return dict(part.select("row_id", "duplicate").iter_rows())
+
+
+def apply(manifest: Manifest, table: pl.DataFrame, say: Callable[[str], None]) -> Manifest:
+    """Return the manifest as decided: excluded training rows become ``spare``, relabelled ones get their new label.
+
+    Test rows stay as they are, and damaged rows too: they are rows with status ``missing`` in every table. No row is dropped.
+
+    Raises:
+        UserError: a target that the manifest does not have.
+    """
+    damaged = set(table.filter(pl.col("status") != "ok")["row_id"].to_list())
+    decided = {row_id: d for row_id, d in decisions(table).items() if row_id not in damaged}
+    splits, ids = manifest.split.tolist(), manifest.row_ids
+    changed: dict[str, dict[int, tuple[str, ...]]] = {}
+    left_out = []
+    for row, row_id in enumerate(ids):
+        decision = decided.get(row_id)
+        if decision is None or splits[row] not in ("train", "extra"):
+            continue
+        if decision.action == "exclude":
+            splits[row] = "spare"
+            left_out.append(row_id)
+        elif decision.action == "relabel" and decision.target is not None:
+            changed.setdefault(decision.target, {})[row] = decision.labels
+    for name, rows in changed.items():
+        manifest = _relabelled(manifest, name, rows)
+    if left_out:
+        manifest = manifest.with_column("split", pl.Series(splits, dtype=pl.String))
+        say(f"{len(left_out)} rows are left out as the audit decided: {listed(left_out)}")
+    if changed:
+        say(f"{sum(map(len, changed.values()))} rows are relabelled as the audit decided")
+    return manifest
+
+
+def found_text(table: pl.DataFrame) -> str:
+    """Return one line on what :func:`examine` found."""
+    counts = {
+        "damaged": int((table["status"] != "ok").sum()),
+        "named as another format": table["misnamed"].count(),
+        "gray among colour": int(table["gray"].fill_null(False).sum()),
+        "exact duplicates": int((table["duplicate_kind"] == "exact").sum()),
+        "near duplicates": int((table["duplicate_kind"] == "near").sum()),
+    }
+    return f"audit of {len(table):,} pictures: " + ", ".join(f"{count} {what}" for what, count in counts.items())
+
+
+def _gray(files: pl.DataFrame, looks: list[Look | None]) -> list[bool | None]:
+    """Return which pictures are gray where most are in colour; null where the question does not arise."""
+    colour = [look.gray for look in looks if look is not None and look.gray is not None]
+    if sum(not gray for gray in colour) * 2 <= sum(look is not None for look in looks):
+        return [None] * len(looks)
+    one = (files["channels"] <= 2).to_list()
+    return [None if look is None else bool(single or look.gray) for look, single in zip(looks, one, strict=True)]
+
+
+def _notes(manifest: Manifest, files: pl.DataFrame, looks: list[Look | None], gray: list[bool | None], twins: Twins) -> list[str | None]:
+    """Return in words what was found of each row; None where nothing was."""
+    ids, splits = manifest.row_ids, manifest.split
+    labels = manifest.frame.select(t.name for t in manifest.targets if t.name in manifest.frame.columns).rows() or [()] * len(ids)
+    members: dict[int, list[int]] = {}
+    for row in np.flatnonzero(twins.set >= 0).tolist():
+        members.setdefault(int(twins.set[row]), []).append(row)
+    out: list[str | None] = []
+    for row, (reason, look) in enumerate(zip(files["reason"].to_list(), looks, strict=True)):
+        notes = [] if reason is None else [reason]
+        notes += [] if look is None else [f"named as another format: {text}" for text in look.formats]
+        notes += ["gray among colour"] if gray[row] else []
+        notes += ["one flat colour"] if look is not None and not look.thumbnail.any() else []
+        for other in (o for o in members.get(int(twins.set[row]), []) if o != row):
+            conflict = repr(labels[other]) != repr(labels[row]) and all(v is not None for v in (*labels[other], *labels[row]))
+            leak = {splits[row], splits[other]} >= {"train", "test"}
+            notes.append(
+                f"shows the same as {ids[other]}" + (", labelled otherwise" if conflict else "") + (", in the other part" if leak else "")
+            )
+        out.append("; ".join(notes[:4]) or None)
+    return out
+
+
+def _relabelled(manifest: Manifest, name: str, rows: dict[int, tuple[str, ...]]) -> Manifest:
+    target = manifest.target(name)
+    unknown = sorted({label for labels in rows.values() for label in labels} - set(target.classes))
+    if unknown or (target.expression is not None and name not in manifest.frame.columns):
+        raise UserError(
+            f"the audit relabels {name!r} as {listed(unknown) or 'a derived target'}", need=f"classes of it: {listed(target.classes)}"
+        )
+    cells = manifest.frame[name].to_list()
+    for row, labels in rows.items():
+        cells[row] = list(labels) if target.kind == "multi" else labels[0]
+    return manifest.with_column(name, pl.Series(cells, dtype=manifest.frame.schema[name]))
