@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tapetum.core import files
-from tapetum.core.config import Loaded, Recipe
-from tapetum.core.errors import UserError
+from tapetum.core.config import Loaded, Recipe, load
+from tapetum.core.errors import UserError, listed
 from tapetum.core.runs import Record, Run, Say
 from tapetum.workflow import budget as budgets
-from tapetum.workflow.prepare import Prepared, prepare
+from tapetum.workflow.choices import ALL
+from tapetum.workflow.prepare import Prepared, prepare, prepared_of
 from tapetum.workflow.settle import PROBE, Settled, settle, source_of
 
 
@@ -53,7 +54,7 @@ def fit(
     with files.lock(run.root):
         try:
             if plan is not None:
-                run.keep_plan(**files.read_json(plan))
+                _repeat_plan(run, Path(plan), recipe)
             clock.spent = _seconds_kept(run)
             _say_source(recipe, loaded, record)
             with record.stage("files"):
@@ -97,6 +98,45 @@ def _freeze(run: Run, prepared: Prepared, recipe: Recipe, settled: Settled, reco
     answer_test_rows(run, prepared, recipe, settled.nested, record)
 
 
+def _prune(run: Run, decisions: Mapping[str, Any]) -> None:
+    """Keep each fold's chosen weights and those of the final choice; the other epochs' go."""
+    from tapetum.learn.training.keep import Keeper
+
+    for member, epochs in decisions["epochs"].items():
+        for fold, checkpoint in epochs["per_fold"].items():
+            keeper = Keeper(run.member(member, int(fold)))
+            known = keeper.state()["checkpoints"]
+            keeper.prune({checkpoint, epochs["final"] if epochs["final"] in known else known[-1]})
+
+
+def decide_again(root: Path | str, sets: Sequence[str], *, say: Say | None = None, command: str = "tapetum decide") -> dict[str, Any]:
+    """Decide a finished run again under another ``[decide]``, and write decisions, figures, pipeline and report anew.
+
+    Args:
+        root: the run.
+        sets: ``decide.key=value``; the run's recipe is changed by them. None runs the recipe's own section.
+        say: where messages go.
+        command: kept in the record.
+
+    Raises:
+        UserError: a key outside ``[decide]``, which would need training.
+    """
+    run = Run.existing(root)
+    outside = [text for text in sets if not text.startswith("decide.")]
+    if outside:
+        raise UserError(f"--set {outside[0]!r} is not a decision", need="keys of [decide]", fix="train again: tapetum fit")
+    loaded = load(run.recipe_file, sets=sets, choices=ALL)
+    record = Record(say)
+    with files.lock(run.root):
+        prepared = prepared_of(run)
+        with record.stage("decisions"):
+            settled = settle(run, prepared, loaded.recipe, record)
+        with record.stage("pipeline"):
+            _freeze(run, prepared, loaded.recipe, settled, record)
+        run.adopt(loaded)
+        return _finish(run, prepared, settled, record, command)
+
+
 def _finish(run: Run, prepared: Prepared, settled: Settled, record: Record, command: str) -> dict[str, Any]:
     from tapetum.show.report import write_report
 
@@ -135,6 +175,23 @@ def table(figures: Mapping[str, Any]) -> str:
 def _say_source(recipe: Recipe, loaded: Loaded, record: Record) -> None:
     changed = [f"{key} = {json.dumps(value)}" for key, value, origin in loaded.explain() if origin != "default"]
     record(f"recipe {recipe.name}" + (f": {', '.join(changed)}" if len(changed) <= 12 else f" ({len(changed)} values set)"))
+
+
+def _repeat_plan(run: Run, file: Path, recipe: Recipe) -> None:
+    """Take over another run's plan.json; what it says of this recipe must be possible, and nothing else planned here yet.
+
+    Raises:
+        UserError: it is no plan, names members that the recipe has not, or the run has a plan of its own.
+    """
+    given = files.read_json(file)
+    if not isinstance(given, dict) or not {"probe", "members"} & set(given):
+        raise UserError(f"{file} is not a plan", need="the plan.json of a run")
+    if unknown := [name for name in given.get("members", {}) if name not in recipe.members()]:
+        raise UserError(f"{file} plans the members {listed(unknown)}, and the recipe has {listed(recipe.members())}")
+    own = run.plan()
+    if any(key in given and own[key] != given[key] for key in own):
+        raise UserError(f"{run.root} goes on by its own plan.json, which differs from {file}", fix="choose a new folder with -o")
+    run.keep_plan(**given)
 
 
 def _plan_is_possible(recipe: Recipe, prepared: Prepared) -> None:

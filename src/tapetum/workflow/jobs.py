@@ -7,14 +7,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import torch
 
 from tapetum.core import files
-from tapetum.core.config import Recipe
-from tapetum.core.errors import UserError
+from tapetum.core.config import Recipe, Schedule
+from tapetum.core.errors import UserError, listed
 from tapetum.core.runs import Record, Run
 from tapetum.learn import models, runtime
-from tapetum.learn.training import job
+from tapetum.learn.training import job, schedules
 from tapetum.workflow import budget as budgets
 from tapetum.workflow.prepare import Prepared
 from tapetum.workflow.settle import PROBE
@@ -34,8 +35,15 @@ def train_members(run: Run, prepared: Prepared, recipe: Recipe, record: Record, 
     members = {name: own for name, own in recipe.members().items() if own.stages or own.train.epochs}
     for number, (member, own) in enumerate(members.items()):
         plan = _planned(run, member, own, prepared, recipe, record, clock, share=1 / (len(members) - number))
-        for fold in plan["folds"]:
-            _run_fold(run, member, fold, own, plan, prepared, record, None if given else clock)
+        for place, fold in enumerate(plan["folds"]):
+            if plan.get("cuts", {}).get(str(fold)) == 0:
+                continue  # an earlier start had no time for it
+            later = 0 if given or clock.budget is None else len(plan["folds"]) - place - 1
+            if given or _may_begin(run, member, fold, plan, clock):
+                _run_fold(run, member, fold, own, plan, prepared, record, None if given else clock, later)
+            else:
+                record(f"member {member} fold {fold} is not begun: the budget ends")
+                _keep_cut(run, member, fold, 0)
 
 
 def plan_of(run: Run, member: str, own: Recipe, prepared: Prepared, recipe: Recipe, record: Record) -> dict[str, Any]:
@@ -58,8 +66,7 @@ def refit_member(run: Run, prepared: Prepared, recipe: Recipe, member: str, epoc
         UserError: a schedule that watches held-out rows, which a refit does not have.
     """
     own, plan = recipe.members()[member], run.plan()["members"][member]
-    schedules = [stage.schedule or own.schedule for stage in own.stages] or [own.schedule]
-    if any(schedule.name == "plateau" for schedule in schedules):
+    if any(schedule.name == "plateau" for schedule in [stage.schedule or own.schedule for stage in own.stages] or [own.schedule]):
         raise UserError(
             f"member {member!r} lowers its rate on a plateau of held-out rows, and a refit holds none out",
             fix="set decide.pipeline = 'folds', or another schedule",
@@ -85,6 +92,12 @@ def _planned(
     """Return a member's plan: read where plan.json has it, else measured and written there."""
     kept = run.plan().get("members", {})
     if member in kept:
+        there = folds_for(recipe, member, prepared)
+        if unknown := [fold for fold in kept[member]["folds"] if fold not in there]:
+            raise UserError(
+                f"plan.json trains member {member!r} on the folds {listed(unknown)}, and this run has {listed(there)}",
+                fix="repeat a plan with the folds it was made for",
+            )
         return dict(kept[member])
     network = models.build(
         own.model, prepared.manifest.targets, prepared.form.channels, own.input, side=len(prepared.manifest.side), say=record
@@ -102,8 +115,9 @@ def _planned(
         rows = {f: (len(prepared.fitting(f)), len(prepared.held(f))) for f in folds}
         plan |= budgets.plan(clock.left * share, rows, epochs, rates)
         plan["rates"] = {"training": round(rates.training, 2), "inference": round(rates.inference, 2)}
-        if own.stages and plan["epochs"] < epochs:
-            plan |= {"folds": [], "epochs": 0, "why": f"the recipe's stages take {epochs} epochs, the budget allows {plan['epochs']}"}
+        if plan["epochs"] < epochs and (own.stages or not _fits(own.schedule, plan["epochs"])):
+            what = "stages" if own.stages else f"schedule {own.schedule.name!r}"
+            plan |= {"folds": [], "epochs": 0, "why": f"the recipe's {what} takes {epochs} epochs, the budget allows {plan['epochs']}"}
     record(f"member {member} will be fine-tuned: {plan['why']}")
     run.keep_plan()
     whole = run.plan()
@@ -112,27 +126,48 @@ def _planned(
 
 
 def _run_fold(
-    run: Run, member: str, fold: int, own: Recipe, plan: dict[str, Any], prepared: Prepared, record: Record, clock: budgets.Clock | None
+    run: Run,
+    member: str,
+    fold: int,
+    own: Recipe,
+    plan: dict[str, Any],
+    prepared: Prepared,
+    record: Record,
+    clock: budgets.Clock | None,
+    later: int = 0,
 ) -> None:
+    """Run one fold's job; where a budget runs, it leaves the fewest epochs of ``later`` further folds their time."""
     folder = files.make_folder(run.member(member, fold))
     spec = folder / "spec.json"
     if not spec.exists():
         write_spec(run, spec, member, fold, own, plan, prepared)
 
     def may_go_on(epochs: int, seconds: float) -> bool:
-        return clock is None or clock.allows(seconds * 1.05)
+        return clock is None or clock.allows(seconds * (1.05 + later * min(budgets.FEWEST, plan["epochs"])))
 
     state = job.run(spec, may_go_on=may_go_on if clock is not None and clock.budget is not None else None, say=record)
     if fold < 0:
         record(f"member {member} trained once more on all {len(prepared.fitting(fold))} rows, {state['epochs']} epochs")
     elif state.get("stop") == "budget":
         record(f"member {member} fold {fold} was cut after epoch {state['epochs']}: the budget ends")
-        whole = run.plan()
-        cuts = {**whole["members"][member].get("cuts", {}), str(fold): state["epochs"]}
-        whole["members"][member]["cuts"] = cuts
-        files.write_json(run.plan_file, whole)
+        _keep_cut(run, member, fold, state["epochs"])
     elif state.get("stop"):
         record(f"member {member} fold {fold} stopped after epoch {state['epochs']}: {state['stop']}")
+
+
+def _may_begin(run: Run, member: str, fold: int, plan: dict[str, Any], clock: budgets.Clock) -> bool:
+    """Tell whether a fold is begun already, or has the time for an epoch, as long as those of the folds before took."""
+    if clock.budget is None or (run.member(member, fold) / "state.json").exists():
+        return True
+    took = [seconds for path in run.folds_of(member, "history.csv").values() for seconds in pl.read_csv(path)["seconds"].to_list()]
+    return clock.allows(sum(took) / len(took) if took else plan["epoch_seconds"][str(fold)])
+
+
+def _keep_cut(run: Run, member: str, fold: int, epochs: int) -> None:
+    """Write into plan.json after how many epochs a fold ended, so that the plan can be repeated."""
+    whole = run.plan()
+    whole["members"][member]["cuts"] = {**whole["members"][member].get("cuts", {}), str(fold): epochs}
+    files.write_json(run.plan_file, whole)
 
 
 def write_spec(run: Run, spec: Path, member: str, fold: int, own: Recipe, plan: dict[str, Any], prepared: Prepared) -> Path:
@@ -178,6 +213,15 @@ def _rates(own: Recipe, network: torch.nn.Module, shape: tuple[int, ...], dtype:
     return budgets.Rates(
         1 / (seconds[True] * 1.1 + decode), 1 / (seconds[False] * 1.1 + decode), start=4.0 + 0.1 * (time.perf_counter() - began)
     )
+
+
+def _fits(schedule: Schedule, epochs: int) -> bool:
+    """Tell whether a schedule can run in so many epochs (phases add up to their own number, a cycle must end)."""
+    try:
+        schedules.check(schedule, epochs)
+    except UserError:
+        return False
+    return True
 
 
 def _set_threads(own: Recipe) -> None:

@@ -34,6 +34,7 @@ from tapetum.learn.training.objective import Objective
 
 Say = Callable[[str], None]
 MayGoOn = Callable[[int, float], bool]  # (epochs done, seconds of the last epoch) → whether another one may start
+AUTO_BATCH = 32  # pictures in a batch under train.batch = "auto"; where memory runs out, it is computed in pieces
 FLAT = 1e-4  # spread of a probability over the held-out rows below which the network answers the same for every picture
 RISING = 3.0  # validation loss over the best one so far, beyond which training has come apart, if the prior alone would do better
 
@@ -215,7 +216,8 @@ class Training:
         return sampling.order(self.recipe.sample, self.training, seed=seed, member=member, fold=fold, epoch=self.progress.epoch)
 
     def _batch(self, stage: Stage) -> int:
-        return self.progress.batch or stage.batch or int(self.recipe.train.batch)
+        batch = self.recipe.train.batch
+        return self.progress.batch or stage.batch or (AUTO_BATCH if batch == "auto" else batch)
 
     def _steps(self, stage: Stage, rows: int) -> int:
         """Return optimizer steps an epoch; a last batch too small for BatchNorm joins the one before."""
