@@ -197,3 +197,82 @@ def _recipe(recipe: Loaded | str | Path | None, sets: Mapping[str, Any]) -> Load
     if sets:
         raise UserError("a loaded recipe and single keys were given", fix="set the keys when loading the recipe")
     return recipe
+
+
+def decide(
+    source: Path | str | Sequence[Path | str],
+    *,
+    manifest: Path | str | None = None,
+    target: str | None = None,
+    out: Path | str | None = None,
+    sets: Sequence[str] = (),
+    strict: bool = False,
+    say: Say | None = None,
+) -> dict[str, Any]:
+    """Decide a run again, or anybody's predictions over a manifest; every step is cross-fitted.
+
+    Args:
+        source: a run; or files of predictions (``.parquet``, ``.csv``, ``.npy`` with ``.ids.txt``), a member each.
+        manifest: for files: truth, folds, groups (``tapetum split … -o manifest.parquet`` makes one).
+        target: for files: which target.
+        out: for files: the folder to write.
+        sets: ``decide.key=value``.
+        strict: refuse where a member lacks rows that another holds.
+        say: told the notes.
+    """
+    from tapetum.workflow import deciding
+
+    places = [Path(p) for p in ([source] if isinstance(source, (str, Path)) else source)]
+    if len(places) == 1 and places[0].is_dir():
+        from tapetum.workflow.fit import decide_again
+
+        return decide_again(places[0], sets, say=say)
+    if manifest is None or out is None:
+        raise UserError("predictions from files need a manifest and a place to write", fix="give --manifest M.parquet and -o FOLDER")
+    from tapetum.core.tables import Manifest
+
+    table = Manifest.read(manifest)
+    settings = load_recipe(sets=sets).recipe
+    name = target or table.targets[0].name
+    return deciding.decide_tables(
+        {place.stem: place for place in places}, table, name, settings.decide, Path(out), Record(say), strict=strict
+    )
+
+
+def compare(
+    named: Mapping[str, Path | str],
+    *,
+    metric: str = "auto",
+    target: str | None = None,
+    manifest: Path | str | None = None,
+    reference: str | None = None,
+) -> dict[str, Any]:
+    """Compare runs or Predictions files pair by pair; see :func:`tapetum.workflow.deciding.compare_sources`."""
+    from tapetum.workflow import deciding
+
+    places = {name: Path(place) for name, place in named.items()}
+    where = None if manifest is None else Path(manifest)
+    return deciding.compare_sources(places, metric=metric, target=target, manifest=where, reference=reference)
+
+
+def leaderboard(run: Path | str, *, metric: str = "auto", target: str | None = None) -> dict[str, Any]:
+    """Rank a run's members and decisions on common rows."""
+    from tapetum.workflow import deciding
+
+    return deciding.board_of(Run.existing(run), metric=metric, target=target)
+
+
+def conformal(
+    run: Path | str, *, coverage: float = 0.9, method: str = "lac", by_class: bool = False, target: str | None = None, review: int = 100
+) -> dict[str, Any]:
+    """Write a run's conformal sets, calibration and review list; see :func:`tapetum.workflow.deciding.sets_of`."""
+    from tapetum.workflow import deciding
+
+    return deciding.sets_of(Run.existing(run), coverage=coverage, method=method, by_class=by_class, target=target, most=review)
+
+
+def ledger(run: Path | str, *, score: tuple[str, float] | None = None, board: str = "outside") -> dict[str, Any]:
+    """Return a run's submissions; enter an outside score first where ``score = (file or hash, value)`` is given."""
+    from tapetum.workflow import deciding
+
+    return deciding.ledger_of(Run.existing(run), score=score, board=board)

@@ -232,6 +232,80 @@ def submit(
 
 
 @app.command()
+def decide(
+    sources: Annotated[list[Path], typer.Argument(help="a run, or predictions: .parquet, .csv, or .npy with .ids.txt beside it")],
+    manifest: Annotated[Path | None, typer.Option(help="for files: truth, folds and groups (Parquet, from: tapetum split -o)")] = None,
+    target: Annotated[str | None, typer.Option(help="for files: which target")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="for files: the folder to write")] = None,
+    set: Sets = None,
+    strict: Annotated[bool, typer.Option("--strict", help="refuse where a member lacks rows that another holds")] = False,
+    json: Json = False,
+) -> None:
+    """Run what [decide] names, cross-fitted: on a run again, or on anybody's predictions."""
+    from tapetum import api
+
+    source = sources[0] if len(sources) == 1 else sources
+    show(api.decide(source, manifest=manifest, target=target, out=out, sets=set or (), strict=strict, say=progress), json)
+
+
+@app.command()
+def compare(
+    sources: Annotated[list[Path], typer.Argument(help="runs or Predictions files, two or more")],
+    metric: Annotated[str, typer.Option(help="auto: the target's default")] = "auto",
+    target: Annotated[str | None, typer.Option(help="which one, where there are several")] = None,
+    manifest: Annotated[Path | None, typer.Option(help="for the groups, where the sources are files")] = None,
+    json: Json = False,
+) -> None:
+    """Compare pair by pair: difference with its interval clustered by group, exact McNemar, Holm over all."""
+    from tapetum import api
+
+    named = {place.as_posix(): place for place in sources}
+    show(api.compare(named, metric=metric, target=target, manifest=manifest), json)
+
+
+@app.command()
+def leaderboard(
+    run: RunFolder,
+    metric: Annotated[str, typer.Option(help="auto: the target's default")] = "auto",
+    target: Annotated[str | None, typer.Option(help="which one, where there are several")] = None,
+    json: Json = False,
+) -> None:
+    """Rank members, their blend and the decisions on the rows that all of them hold."""
+    from tapetum import api
+
+    show(api.leaderboard(run, metric=metric, target=target), json)
+
+
+@app.command()
+def conformal(
+    run: RunFolder,
+    coverage: Annotated[float, typer.Option(help="wanted share of truths inside their sets")] = 0.9,
+    method: Annotated[str, typer.Option(help="lac (small sets) or aps (sets that grow with difficulty)")] = "lac",
+    by_class: Annotated[bool, typer.Option("--by-class", help="a bound for each class")] = False,
+    target: Annotated[str | None, typer.Option(help="which one, where there are several")] = None,
+    review: Annotated[int, typer.Option(help="rows of the review list")] = 100,
+    json: Json = False,
+) -> None:
+    """Write sets that hold the truth with a stated probability, when to abstain, and the rows most worth a human look."""
+    from tapetum import api
+
+    show(api.conformal(run, coverage=coverage, method=method, by_class=by_class, target=target, review=review), json)
+
+
+@app.command()
+def ledger(
+    run: RunFolder,
+    score: Annotated[tuple[str, float] | None, typer.Option(help="a submission's file or hash, and its outside score")] = None,
+    board: Annotated[str, typer.Option(help="where the score comes from")] = "outside",
+    json: Json = False,
+) -> None:
+    """List submissions with own estimates and outside scores, and show how the two relate."""
+    from tapetum import api
+
+    show(api.ledger(run, score=score, board=board), json)
+
+
+@app.command()
 def report(run: RunFolder, out: Annotated[Path | None, typer.Option("-o", "--out", help="where to write it")] = None) -> None:
     """Write the run's report again, as one HTML file."""
     from tapetum import api
@@ -288,7 +362,7 @@ def show(result: dict[str, Any], as_json: bool) -> None:
     if result.get("table"):
         print(result["table"])
     for key, value in result.items():
-        if key not in ("table", "figures", "differences"):
+        if key not in ("table", "figures", "differences", "pairs", "leaderboard", "submissions"):
             print(f"{key:12} {value if not isinstance(value, (dict, list)) else to_json(value)}")
 
 

@@ -319,12 +319,14 @@ def freeze(
             for fold, network, scaling in _networks(run, name, own, form, manifest, decisions, ships[name]):
                 folds.append({"fold": fold, **_write_network(aside, name, fold, network, scaling)})
             settings = probe_input(own) if name == PROBE else own.input
+            model, answered = _shape_of(name, own, manifest)
             as_probe = {"views": own.probe.views, "reduce": "logits"}
             predict = own.predict.model_copy(update=as_probe if name == PROBE else {})
             members.append(
                 {
                     "name": name,
-                    "model": own.model.model_dump(mode="json"),
+                    "model": model.model_dump(mode="json"),
+                    "targets": answered,
                     "input": settings.model_dump(mode="json"),
                     "predict": predict.model_dump(mode="json"),
                     "form": dataclasses.asdict(form),
@@ -336,9 +338,7 @@ def freeze(
             "format": 1,
             "targets": [t.to_dict() for t in manifest.targets],
             "sources": dict(sources),
-            "data": recipe.data.model_copy(update={"targets": (), "test": (), "extra": (), "join": (), "pseudo": None}).model_dump(
-                mode="json"
-            ),
+            "data": recipe.data.model_copy(update={**_OWN_DATA, "layout": manifest.layout or recipe.data.layout}).model_dump(mode="json"),
             "members": members,
             "decisions": decisions,
             "manifest_hash": manifest.content_hash(),
@@ -347,6 +347,18 @@ def freeze(
         files.write_text(aside / "README.md", _card(run, recipe, spec))
         files.write_json(aside / MARKER, spec)
     return run.pipeline
+
+
+_OWN_DATA = {"targets": (), "test": (), "extra": (), "join": (), "pseudo": None}  # of training alone: prediction goes without
+
+
+def _shape_of(name: str, own: Recipe, manifest: Manifest) -> tuple[Model, list[str]]:
+    """Return the model section that a member's networks were built by, and the targets that they were built for."""
+    if name == PROBE:
+        from tapetum.workflow.probing import probe_model, probe_targets
+
+        return probe_model(own, manifest), [t.name for t in probe_targets(own, manifest)]
+    return own.model, [t.name for t in manifest.targets]
 
 
 def probe_input(recipe: Recipe) -> Input:
@@ -381,18 +393,14 @@ def _networks(run: Run, name: str, own: Recipe, form: Form, manifest: Manifest, 
             yield fold, network, None
         return
     epochs = decisions["epochs"][name]
-    for fold in sorted({*folds, *(int(f) for f in epochs["per_fold"])}):
+    for fold in sorted(folds):
         keeper = Keeper(run.member(name, fold))
         known = keeper.state()["checkpoints"]
         checkpoint = epochs["final"] if epochs["final"] in known else known[-1]
-        if fold not in folds:
-            keeper.prune({checkpoint, epochs["per_fold"][str(fold)]})
-            continue
         model = own.model.model_copy(update={"weights": "none"})
         network = models.build(model, manifest.targets, form.channels, own.input, side=len(manifest.side))
         network.load_state_dict(keeper.checkpoint(checkpoint))
         yield fold, network, Scaling.from_dict(files.read_json(keeper.folder / "scaling.json"))
-        keeper.prune({checkpoint, epochs["per_fold"].get(str(fold), checkpoint)})
 
 
 def _write_network(folder: Path, member: str, fold: int, network: models.Network, scaling: Scaling | None) -> dict[str, Any]:
@@ -409,7 +417,7 @@ def _write_network(folder: Path, member: str, fold: int, network: models.Network
 def _load_member(folder: Path, spec: dict[str, Any], targets: list[dict[str, Any]]) -> Member:
     settings, model = Input.model_validate(spec["input"]), Model.model_validate(spec["model"])
     form = Form(**{**spec["form"], "size": tuple(spec["form"]["size"])})
-    known = [Target.from_dict(t) for t in targets]
+    known = [Target.from_dict(t) for t in targets if t["name"] in spec["targets"]]
     backbones = {one["backbone"] for one in spec["folds"]}
     networks: dict[int, models.Network] = {}
     scalings: dict[int, Scaling | None] = {}
@@ -425,7 +433,9 @@ def _load_member(folder: Path, spec: dict[str, Any], targets: list[dict[str, Any
         networks[one["fold"]] = network.eval()
     if not networks:
         raise DataError(f"{folder / MARKER} names no fold of member {spec['name']!r}", fix="freeze the run again: tapetum fit")
-    shared = len(backbones) == 1 and not any(scalings.values())
+    first = next(iter(networks.values()))
+    alike = all(torch.equal(n.mean, first.mean) and torch.equal(n.std, first.std) for n in networks.values())
+    shared = len(backbones) == 1 and alike and not any(scalings.values())
     return Member(
         spec["name"], networks, settings, Predict.model_validate(spec["predict"]), form, Engine.from_dict(spec["engine"]), scalings, shared
     )

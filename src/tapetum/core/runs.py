@@ -144,12 +144,18 @@ class Run:
             files.remove(marker)
             files.remove(run.file("run.json"))
             files.remove(run.plan_file)
-            files.write_text(run.recipe_file, loaded.recipe.to_toml())
-            origin = [{"key": key, "value": value, "origin": source} for key, value, source in loaded.explain()]
-            files.write_json(run.file("origin.json"), origin)
             files.write_json(run.file("environment.json"), environment())
-            files.write_json(marker, mine)
+            run.adopt(loaded, identity)
         return run
+
+    def adopt(self, loaded: Loaded, identity: Mapping[str, Any] | None = None) -> None:
+        """Make this the run of a recipe: write it with its origins, and the marker last; ``identity`` None keeps the marker's own."""
+        marker = self.file("run-id.json")
+        known = identity if identity is not None else {k: v for k, v in files.read_json(marker).items() if k != "recipe"}
+        files.write_text(self.recipe_file, loaded.recipe.to_toml())
+        origin = [{"key": key, "value": value, "origin": source} for key, value, source in loaded.explain()]
+        files.write_json(self.file("origin.json"), origin)
+        files.write_json(marker, {"recipe": loaded.recipe.hash(), **known})
 
     def _differences(self, recipe: Recipe) -> str:
         from tapetum.core.config import flatten

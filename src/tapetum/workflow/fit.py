@@ -95,6 +95,7 @@ def _freeze(run: Run, prepared: Prepared, recipe: Recipe, settled: Settled, reco
     sources = {name: source_of(dense.target, settled.decisions) for name, dense in settled.nested.items()}
     folds = ship(run, prepared, recipe, settled.decisions, record)
     freeze(run, recipe, prepared.form, prepared.manifest, settled.decisions, sources, folds)
+    _prune(run, settled.decisions)
     answer_test_rows(run, prepared, recipe, settled.nested, record)
 
 

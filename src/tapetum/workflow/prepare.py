@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,19 +61,41 @@ def prepare(run: Run, source: Any, recipe: Recipe, record: Record) -> Prepared:
     """
     manifest = layouts.read(source, recipe.data, record)
     _check_recipe(recipe, manifest, record)
-    checked = audit.check_files(manifest, Composition.from_input(recipe.input), record)
+    manifest, checked, twins = _looked_at(manifest, recipe, record)
     manifest = _with_hashes(manifest, checked)
     bad = checked.filter(pl.col("status") != "ok")
     if not run.manifest_file.exists():
         files.write_parquet(run.file("audit.parquet"), checked)
     if len(bad):
         _refuse_or_say(bad, len(manifest), recipe, record, run)
-    manifest = split.join_duplicates(manifest, _exact_duplicates(checked, record), record)
+    manifest = split.join_duplicates(manifest, {**_exact_duplicates(checked, record), **twins}, record)
     if run.manifest_file.exists():
         return _rows(_same(run, manifest), checked)
     manifest = split.assign_folds(manifest, recipe.split, recipe.seed, record)
     manifest.write(run.manifest_file)
     return _rows(manifest, checked)
+
+
+def _looked_at(manifest: Manifest, recipe: Recipe, record: Record) -> tuple[Manifest, pl.DataFrame, dict[str, str]]:
+    """Check the files, and obey the audit that ``data.audit`` names: ``auto`` makes one now, else it is read from its file.
+
+    Returns:
+        The manifest as the audit decided, the table of the files, and row id → its set of duplicates.
+    """
+    how, given = Composition.from_input(recipe.input), recipe.data.audit
+    if given is None:
+        return manifest, audit.check_files(manifest, how, record), {}
+    if given == "auto":
+        turned = any((spec if isinstance(spec, str) else spec["name"]) == "dihedral" for spec in recipe.augment)
+        found = audit.examine(manifest, how, record, dihedral=turned)
+        return manifest, found, audit.duplicates(found)
+    table, _ = files.read_parquet(Path(given))
+    if "decision" not in table.columns or not set(table["row_id"].to_list()) & set(manifest.row_ids):
+        what = "has no column 'decision'" if "decision" not in table.columns else "names none of these rows"
+        raise DataError(f"data.audit: {given} {what}", need="the audit of these data", fix="make it: tapetum audit DATA")
+    checked = audit.check_files(manifest, how, record)
+    decided = table.select("row_id", *(c for c in audit.AUDIT_SCHEMA if c in table.columns and c not in checked.columns))
+    return audit.apply(manifest, table, record), checked.join(decided, on="row_id", how="left"), audit.duplicates(table)
 
 
 def prepared_of(run: Run) -> Prepared:

@@ -55,7 +55,7 @@ def settle(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -> Sett
         held = {fold: Predictions.read(path) for fold, path in run.folds_of(member, "epochs.parquet").items()}
         if held:
             fixed = _checkpoint_of(own.train.epoch)
-            epochs[member] = choose.pick_epochs(held, own.train.monitor, fixed)
+            epochs[member] = choose.pick_epochs(held, own.train.monitor, fixed, list(targets.values()))
             tables = [table.select(checkpoint=epochs[member].per_fold[fold]) for fold, table in held.items()]
             for fold, table in zip(held, tables, strict=True):
                 table.write(run.member(member, fold) / "oof.parquet")
@@ -68,24 +68,30 @@ def settle(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -> Sett
     if probe:
         candidates[PROBE] = _answers(list(probe.values()), PROBE, ids, truth, targets)
     if members:
-        blended, decisions["blend"] = _blend(members, rows, recipe, targets)
+        blended, decisions["blend"] = _blend(members, rows, recipe, targets, record)
         candidates["finetune"] = blended
         if probe and recipe.decide.choose == "auto":
-            candidates["mean"] = {name: _mean(candidates[PROBE][name], blended[name]) for name in blended}
-    for answers in candidates.values():
+            candidates["mean"] = {name: _mean(candidates[PROBE][name], blended[name]) for name in blended if name in candidates[PROBE]}
+    decisions["composed"] = {}
+    for label, answers in candidates.items():
+        decisions["composed"][label] = [name for name in targets if name not in answers]
         _derive(answers, targets, truth, rows, decisions)
 
     choice = _choose(candidates, rows, recipe, record)
     decisions["choice"] = {**dataclasses.asdict(choice), "per_fold": {str(k): v for k, v in choice.per_fold.items()}}
     chosen = {name: _picked(candidates, choice, name, rows.fold) for name in targets}
+    products = _products(chosen, targets, truth, rows, decisions)
     optimistic = {name: candidates[choice.final][name] for name in targets}
     nested: Answers = {}
     for name, dense in chosen.items():
         after = chain.fit({"chosen": dense}, rows, recipe.decide.model_copy(update={"calibrate": "none", "blend": "mean"}))
         nested[name], decisions["steps"][name] = after.nested, after.json
+        for note in after.notes:
+            record(f"{name}: {note}")
         optimistic[name] = chain.apply(after.json, {"chosen": optimistic[name]}, rows)
 
-    marks = [f"leaks by intent: {recipe.split.allow_leak}"] if recipe.split.allow_leak else []
+    marks = _marks(prepared, recipe)
+    candidates |= {"product": products} if products else {}
     figures = _figures(nested, optimistic, candidates, members, rows, recipe, choice, marks, len(manifest))
     files.write_json(run.file("decisions.json"), decisions)
     files.write_json(run.file("metrics.json"), figures)
@@ -112,7 +118,9 @@ def _answers(
     return found
 
 
-def _blend(members: dict[str, Answers], rows: Rows, recipe: Recipe, targets: Mapping[str, Target]) -> tuple[Answers, dict[str, Any]]:
+def _blend(
+    members: dict[str, Answers], rows: Rows, recipe: Recipe, targets: Mapping[str, Target], record: Record
+) -> tuple[Answers, dict[str, Any]]:
     """Blend each target over the members that answer it; decision steps come later, after the choice."""
     decide = recipe.decide.model_copy(update={"steps": ()})
     blended, kept = {}, {}
@@ -121,6 +129,8 @@ def _blend(members: dict[str, Answers], rows: Rows, recipe: Recipe, targets: Map
         if having:
             fitted = chain.fit(having, rows, decide)
             blended[name], kept[name] = fitted.nested, fitted.json
+            for note in fitted.notes:
+                record(f"{name}: {note}")
     return blended, kept
 
 
@@ -147,6 +157,29 @@ def _derive(
             p[own] = compose(target, {n: d.target for n, d in parts.items()}, {n: d.p[own] for n, d in parts.items()}, deviations)
         decisions.setdefault("deviations", {}).update({n: by[-1] for n, by in spread.items()})
         answers[name] = dataclasses.replace(first, target=target, p=p, y=truth[name], answer=None)
+
+
+def _products(
+    chosen: Answers, targets: Mapping[str, Target], truth: Mapping[str, np.ndarray], rows: Rows, decisions: dict[str, Any]
+) -> Answers:
+    """Return, for derived targets that a joint head answered, the product of their parts: reported beside it, never chosen."""
+    joint = [n for n, t in targets.items() if t.expression is not None and n not in decisions["composed"][decisions["choice"]["final"]]]
+    parts = {name: dense for name, dense in chosen.items() if targets[name].expression is None}
+    _derive(parts, {n: targets[n] for n in joint if all(m in parts for m in expression_names(str(targets[n].expression)))}, truth, rows, {})
+    return {name: parts[name] for name in joint if name in parts}
+
+
+def _marks(prepared: Prepared, recipe: Recipe) -> list[str]:
+    """Return what every figure of this run must carry with it."""
+    marks = [f"leaks by intent: {recipe.split.allow_leak}"] if recipe.split.allow_leak else []
+    frame = prepared.manifest.frame
+    pseudo = int(frame["pseudo"].fill_null(False).sum()) if "pseudo" in frame.columns else 0
+    if pseudo:
+        marks.append(
+            f"{pseudo} of {len(prepared.train) + len(prepared.extra)} rows that train have pseudo-labels ({recipe.data.pseudo}, confidence "
+            f"{recipe.data.pseudo_bound:g}); what predicted them may have seen the rows held out here"
+        )
+    return marks
 
 
 def _deviations(dense: Dense, rows: Rows) -> dict[int, float]:
@@ -194,7 +227,7 @@ def _picked(candidates: dict[str, Answers], choice: choose.Choice, target: str, 
 
 def source_of(target: Target, decisions: Mapping[str, Any]) -> str:
     """Return the ``source`` of a target's final rows: head, product, decoded or blend."""
-    if target.expression is not None and target.name not in decisions["blend"]:
+    if target.name in decisions["composed"][decisions["choice"]["final"]]:
         return "decoded" if target.kind == "ordinal" else "product"
     several = any(len(json.get("members", ())) > 1 for json in decisions["blend"].values())
     return "blend" if several or decisions["choice"]["final"] == "mean" else "head"
@@ -230,14 +263,14 @@ def _figures(
         shown = dict.fromkeys([main, metrics.default_metric(target), *_secondary(target)])
         chance = dense.with_p(_cross_prior(dense, rows))
         series: list[tuple[str, str, Dense]] = [("final", "nested", dense), ("final", "optimistic", optimistic[name])]
-        series += [(n, "nested", a[name]) for n, a in candidates.items()]
+        series += [(n, "nested", a[name]) for n, a in candidates.items() if name in a]
         series += [(f"member {n}", "nested", a[name]) for n, a in members.items() if name in a and len(members) > 1]
         series.append(("chance", "baseline", chance))
         for label, how, one in series:
             for metric in shown:
                 value = interval_of(metric, one, rows)
                 figures.append({"target": name, "name": label, "metric": metric, "how": how, **value})
-        for label in (n for n in (*candidates, "chance") if n != "final"):
+        for label in (n for n in (*candidates, "chance") if n == "chance" or name in candidates[n]):
             other = chance if label == "chance" else candidates[label][name]
             both = dense.scorable & other.scorable
             if both.any():

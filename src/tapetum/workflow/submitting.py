@@ -10,6 +10,7 @@ import numpy as np
 
 from tapetum.core import files
 from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.ledger import Ledger
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import FINAL, Dense, Predictions
 from tapetum.core.targets import encode
@@ -29,7 +30,20 @@ def submit(source: Path | str, template: Path | str, out: Path | str, *, target:
         known = Predictions.read(Run(source).file("oof.parquet")).dense(name).y
         prior = np.nanmean(known, axis=0)
     written = submission.submit(dense, template, out, say, fill=fill, prior=prior)
+    if source.is_dir():
+        _enter(Run(source), written, name)
     return {"out": str(written), "rows": len(dense.row_ids), "sha256": files.sha256(written)}
+
+
+def _enter(run: Run, written: Path, target: str) -> None:
+    """Enter a submission in the run's ledger, with the nested estimate of the target's leading metric."""
+    figures = files.read_json(run.file("metrics.json"))["figures"]
+    own = [f for f in figures if f["target"] == target and f["name"] == "final" and f["how"] == "nested" and f["value"] is not None]
+    recipe = run.recipe()
+    first = own[0] if own else None
+    metric = None if first is None else first["metric"]
+    estimate = None if first is None else {key: first[key] for key in ("value", "low", "high", "n", "groups")}
+    Ledger(run.root).add(written, recipe={"name": recipe.name, "hash": recipe.hash()}, metric=metric, own=estimate)
 
 
 def _decided(run: Run, dense: Dense) -> Dense:

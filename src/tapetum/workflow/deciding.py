@@ -1,0 +1,186 @@
+"""Decisions apart from training: decide a run again, decide anybody's predictions, compare them, rank them, keep the ledger. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tapetum.core import files
+from tapetum.core.config import Decide
+from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.ledger import Ledger
+from tapetum.core.runs import Record, Run
+from tapetum.core.tables import FINAL, Dense, Manifest, Predictions
+from tapetum.decide import chain, compare, conformal, elsewhere, leaderboard, reliability
+from tapetum.decide.steps import Rows
+
+
+def decide_tables(
+    tables: Mapping[str, Path],
+    manifest: Manifest,
+    target: str,
+    decide: Decide,
+    out: Path,
+    record: Record,
+    *,
+    strict: bool = False,
+    allow_leak: str | None = None,
+) -> dict[str, Any]:
+    """Decide predictions from any framework: calibrate, blend and step as ``[decide]`` says, cross-fitted over the manifest's folds.
+
+    Args:
+        tables: member → a Predictions file (``.parquet``), a CSV (``id, p_class…``), or ``.npy`` with ``.ids.txt`` beside it.
+        manifest: truth, folds, groups, sequences.
+        target: which target.
+        decide: the recipe's section.
+        out: a folder for oof.parquet, oof.csv, decisions.json and metrics.json.
+        record: told the notes.
+        strict: refuse where a member lacks rows that another holds.
+        allow_leak: the reason for folds that cut groups.
+
+    Returns:
+        ``{"out", "table", "nested", "optimistic", "coverage"}``.
+    """
+    members = {name: read_member(path, manifest, target, name) for name, path in tables.items()}
+    scored = np.flatnonzero(manifest.split == "train")
+    rows = Rows.of(manifest, [manifest.row_ids[r] for r in scored], allow_leak=allow_leak)
+    found = chain.fit(members, rows, decide, strict=strict)
+    for note in found.notes:
+        record(note)
+    entries = [*members.items(), ("decided (nested)", found.nested), ("decided (optimistic)", found.optimistic)]
+    board = leaderboard.leaderboard(entries, rows, optimistic=("decided (optimistic)",))
+    Predictions.from_dense(found.nested, source="blend", manifest_hash=manifest.content_hash()).write(out / "oof.parquet")
+    elsewhere.write_csv(out / "oof.csv", found.nested)
+    files.write_json(out / "decisions.json", {"format": 1, "steps": {target: found.json}})
+    files.write_json(out / "metrics.json", {"leaderboard": board.to_dicts(), "coverage": found.coverage.to_dict()})
+    return {"out": str(out), "table": text_of(board), "coverage": str(found.coverage)}
+
+
+def read_member(path: Path, manifest: Manifest, target: str, member: str) -> Dense:
+    """Return one target's out-of-fold answers from a file of any kind that Tapetum reads."""
+    if path.suffix == ".parquet":
+        table = Predictions.read(path).select(role="oof")
+        _same_classes(table, manifest, target, path)
+    elif path.suffix == ".npy":
+        table = elsewhere.read_array(path, path.with_suffix(".ids.txt"), manifest, target, member=member)
+    elif path.suffix == ".csv":
+        table = elsewhere.read_csv(path, manifest, target, member=member, partial=True)
+    else:
+        raise UserError(f"{path} is neither .parquet, .csv nor .npy", need="predictions in one of these")
+    return table.dense(target, FINAL if FINAL in table.members else table.members[0])
+
+
+def _same_classes(table: Predictions, manifest: Manifest, target: str, path: Path) -> None:
+    ours, theirs = manifest.target(target).classes, table.target(target).classes
+    if ours != theirs:
+        raise DataError(f"{path} has classes {listed(theirs)} for {target!r}", need=f"those of the manifest in its order: {listed(ours)}")
+
+
+def compare_sources(
+    named: Mapping[str, Path], *, metric: str, target: str | None, manifest: Path | None, reference: str | None
+) -> dict[str, Any]:
+    """Compare predictions pair by pair: paired difference clustered by group, exact McNemar, Holm over all.
+
+    Args:
+        named: name → a run, or a Predictions file.
+        metric: a metric's name; ``auto`` for the target's default.
+        target: which one, where there are several.
+        manifest: for the groups; a run's own is taken.
+        reference: compare all with this one; None: every pair.
+    """
+    tables = {name: _table_of(path) for name, path in named.items()}
+    groups = _groups_of([manifest] if manifest else list(named.values()))
+    frame = compare.compare_many(tables, reference, metric=metric, target=target, groups=groups)
+    return {"table": text_of(frame), "pairs": frame.to_dicts()}
+
+
+def _table_of(path: Path) -> Predictions:
+    return Predictions.read(Run.existing(path).file("oof.parquet") if path.is_dir() else path)
+
+
+def _groups_of(places: Sequence[Path]) -> dict[str, str] | None:
+    for place in places:
+        manifest = Manifest.read(place) if place.suffix == ".parquet" and place.name != "oof.parquet" else None
+        if manifest is None and place.is_dir():
+            manifest = Run.existing(place).manifest()
+        if manifest is not None:
+            return dict(zip(manifest.row_ids, manifest.groups.tolist(), strict=True))
+    return None
+
+
+def board_of(run: Run, *, metric: str = "auto", target: str | None = None) -> dict[str, Any]:
+    """Rank a run's members, their blend and its decisions on common rows, nested figures only leading."""
+    manifest = run.manifest()
+    name = target or Predictions.read(run.file("oof.parquet")).targets[0].name
+    final = Predictions.read(run.file("oof.parquet")).dense(name)
+    rows = Rows.of(manifest, final.row_ids.tolist())
+    entries: list[tuple[str, Dense]] = [("final", final)]
+    for folder in sorted((run.root / "members").iterdir()):
+        parts = [Predictions.read(path) for path in run.folds_of(folder.name, "oof.parquet").values()]
+        if parts and name in [t.name for t in parts[0].targets]:
+            entries.append((folder.name, Predictions.concat(parts).dense(name, folder.name, final.row_ids.tolist())))
+    frame = leaderboard.leaderboard(entries, rows, metric)
+    return {"table": text_of(frame), "target": name, "leaderboard": frame.to_dicts()}
+
+
+def sets_of(run: Run, *, coverage: float, method: Any, by_class: bool, target: str | None, most: int) -> dict[str, Any]:
+    """Write a run's conformal sets (cross-fitted), its calibration, and the rows most worth a look.
+
+    Args:
+        run: with oof.parquet.
+        coverage: wanted share of truths inside their sets.
+        method: ``lac`` or ``aps``.
+        by_class: a bound for each class.
+        target: which one, where there are several.
+        most: rows of the review list.
+
+    Returns:
+        Coverage and size of the sets, ECE, risk and coverage of abstention; files conformal.json and review.csv stand in the run.
+    """
+    table = Predictions.read(run.file("oof.parquet"))
+    dense = table.dense(target or table.targets[0].name)
+    rows = Rows.of(run.manifest(), dense.row_ids.tolist())
+    found = conformal.crossfit_sets(conformal.Conformal(method, 1 - coverage, by_class, one_per_group=True), dense, rows)
+    abstain = conformal.Abstain(risk=1 - coverage).fit(dense, rows)
+    ece = reliability.reliability(dense, rows)
+    value = {"method": method, "wanted": coverage, "final": found.final, **found.report, "abstain": abstain, "calibration": ece.to_dict()}
+    files.write_json(run.file("conformal.json"), value)
+    review = conformal.review_list(dense, most=most)
+    files.write_csv(run.file("review.csv"), review)
+    return {"conformal": str(run.file("conformal.json")), "review": str(run.file("review.csv")), **found.report, "abstain": abstain}
+
+
+def ledger_of(run: Run, *, score: tuple[str, float] | None, board: str) -> dict[str, Any]:
+    """Return the submissions of a run and how own estimates and outside scores relate; enter a score first where one is given."""
+    book = Ledger(run.root)
+    if score is not None:
+        book.score(score[0], score[1], board=board)
+    shown = [
+        {
+            "file": s.file,
+            "sha256": s.sha256[:12],
+            "made": s.made,
+            "metric": s.metric,
+            "own": (s.own or {}).get("value"),
+            **{f"outside {name}": value for name, value in s.outside.items()},
+        }
+        for s in book.submissions()
+    ]
+    relations = {name: book.relation(name).__dict__ for name in book.boards()}
+    table = text_of(pl.DataFrame(shown, infer_schema_length=None)) if shown else "no submission yet (tapetum submit makes one)"
+    return {"table": table, "submissions": shown, "relations": relations}
+
+
+def text_of(frame: pl.DataFrame) -> str:
+    """Return a small table as text."""
+
+    def cell(value: Any) -> str:
+        return "–" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+
+    lines = [frame.columns, *([cell(v) for v in row] for row in frame.iter_rows())]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(frame.columns))]
+    return "\n".join("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines)
