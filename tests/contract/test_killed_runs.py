@@ -1,0 +1,106 @@
+"""A run killed at any moment and started again under the same plan, with one thread, ends with the same bits."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+
+import pytest
+
+import small_runs
+
+# What must come out the same, by where it stands in a run.
+RESULTS = (
+    "oof.parquet",
+    "decided.parquet",
+    "decisions.json",
+    "metrics.json",
+    "pipeline/**/*",
+    "members/*/*/oof.parquet",
+    "members/*/*/epochs.parquet",
+)
+WEIGHTS = "members/main/*/checkpoints/*.safetensors"
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory, planted):
+    """A run that ended at the first try, in a process of its own."""
+
+    def make(place):
+        process = small_runs.start(planted / "labels.csv", place / "run")
+        _, err = process.communicate()
+        assert process.returncode == 0, err
+
+    return small_runs.once(tmp_path_factory, "unbroken", make) / "run"
+
+
+def results(run):
+    found = {name: digest for pattern in (*RESULTS, WEIGHTS) for name, digest in small_runs.contents(run, pattern).items()}
+    assert "oof.parquet" in found
+    assert any("checkpoints" in name for name in found)
+    assert any(name.endswith("pipeline.json") for name in found)
+    return found
+
+
+def killed(source, out, plan, moment):
+    process = small_runs.start(source, out, plan=plan, die=moment)
+    _, err = process.communicate()
+    assert process.returncode == -signal.SIGKILL, f"{moment} never came: {err}"
+    assert not (out / "pipeline" / "pipeline.json").exists() or moment.startswith("after:")
+
+
+def finished(source, out, plan):
+    process = small_runs.start(source, out, plan=plan)
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    return err
+
+
+@pytest.mark.slow
+def test_kills_in_probe_epochs_between_folds_and_while_freezing(tmp_path, planted, unbroken):
+    source, out, plan = planted / "labels.csv", tmp_path / "run", unbroken / "plan.json"
+    for moment in (
+        "after:origin.json:1",  # the folder is not a run yet
+        "after:probe/fold-1/label.safetensors:1",  # a head is there, its predictions not
+        "backward:3",  # in the second epoch of the first fold
+        "after:fold-0/epochs.parquet:1",  # predictions of an epoch are there, its marker not
+        "after:fold-1/state.json:2",  # a fold's last epoch ended, the fold is not done
+        "after:decisions.json:1",
+    ):
+        killed(source, out, plan, moment)
+    finished(source, out, plan)
+    assert results(out) == results(unbroken)
+
+
+@pytest.mark.slow
+def test_kills_before_random_files_get_their_names(tmp_path, planted, unbroken):
+    source, out, plan = planted / "labels.csv", tmp_path / "run", unbroken / "plan.json"
+    rng = random.Random(20)
+    for _ in range(4):
+        killed(source, out, plan, f"replace:{rng.randrange(2, 22)}")
+    finished(source, out, plan)
+    assert results(out) == results(unbroken)
+
+
+@pytest.mark.slow
+def test_a_kill_from_outside_at_a_random_time(tmp_path, planted, unbroken):
+    source, out, plan = planted / "labels.csv", tmp_path / "run", unbroken / "plan.json"
+    rng = random.Random()
+    process = small_runs.start(source, out, plan=plan)
+    while process.poll() is None and not (out / "manifest.parquet").exists():
+        time.sleep(0.05)
+    time.sleep(rng.uniform(0, 4))
+    process.kill()
+    process.communicate()
+    finished(source, out, plan)
+    assert results(out) == results(unbroken)
+
+
+def test_what_is_done_is_not_done_again(planted, unbroken):
+    before = small_runs.contents(unbroken, WEIGHTS)
+    times = {path: path.stat().st_mtime_ns for path in unbroken.glob(WEIGHTS)}
+    said = finished(planted / "labels.csv", unbroken, None)
+    assert "epoch 1/" not in said
+    assert small_runs.contents(unbroken, WEIGHTS) == before
+    assert {path: path.stat().st_mtime_ns for path in unbroken.glob(WEIGHTS)} == times

@@ -1,0 +1,173 @@
+"""Small runs for tests: a tiny network without pretrained weights on planted pictures, one thread, 32 bits, and ways to break them.
+
+As a script it fits and kills itself where ``DIE`` says: ``replace:7`` before the seventh file gets its name, ``backward:3`` in the third
+batch, ``after:fold-0/state.json:2`` when that file was written the second time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+BASE = {
+    "model.backbone": "test_efficientnet",
+    "model.weights": "none",
+    "input.size": 32,
+    "train.epochs": 2,
+    "train.batch": 8,
+    "train.threads": 1,
+    "train.precision": "32",
+    "split.folds": 3,
+    "data.targets": ["label"],
+    "data.group": "group",
+    "probe.strengths": [1.0, 100.0],
+}
+
+
+def recipe(**values: Any) -> Any:
+    """Return the small recipe with some values changed (``train__epochs=1``); None leaves a value at Tapetum's default."""
+    from tapetum import api
+
+    flags = {**BASE, **{key.replace("__", "."): value for key, value in values.items()}}
+    return api.load_recipe(flags={key: value for key, value in flags.items() if value is not None})
+
+
+def fit(source: Any, out: Path, *, plan: Path | None = None, say: Any = None, **values: Any) -> dict[str, Any]:
+    from tapetum import api
+
+    return api.fit(source, out, recipe=recipe(**values), plan=plan, say=say)
+
+
+def flags(**values: Any) -> list[str]:
+    """Return the small recipe as ``--set`` flags of the command line."""
+    merged = {**BASE, **{key.replace("__", "."): value for key, value in values.items()}}
+    return [word for key, value in merged.items() if value is not None for word in ("--set", f"{key}={json.dumps(value)}")]
+
+
+@dataclasses.dataclass
+class Said:
+    """What a command left: its exit code, stdout and stderr."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def error(self) -> str:
+        """The one sentence after ``error:``; anything else fails the test."""
+        lines = [line for line in self.err.splitlines() if line.startswith("error: ")]
+        assert len(lines) == 1, self.err
+        assert self.err.rstrip().splitlines()[-1] == lines[0], self.err
+        assert "Traceback" not in self.err
+        return lines[0].removeprefix("error: ")
+
+
+def cli(*words: Any) -> Said:
+    """Run the command line in this process."""
+    from tapetum.cli import main
+
+    out, err, before = io.StringIO(), io.StringIO(), sys.argv
+    sys.argv = ["tapetum", *map(str, words)]
+    code: Any = 0
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                main()
+            except SystemExit as end:
+                code = end.code
+    finally:
+        sys.argv = before
+    return Said(int(code or 0), out.getvalue(), err.getvalue())
+
+
+def once(tmp_path_factory: Any, name: str, make: Callable[[Path], Any]) -> Path:
+    """Make a folder once for all processes of a test session; ``make`` fills it."""
+    base = tmp_path_factory.getbasetemp()
+    place = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "shared" / name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(f"{place}.lock"):
+        if not Path(f"{place}.done").exists():
+            place.mkdir()
+            make(place)
+            Path(f"{place}.done").touch()
+    return place
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def contents(folder: Path, pattern: str) -> dict[str, str]:
+    """Return relative path → hash of the files that match."""
+    return {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.glob(pattern)) if path.is_file()}
+
+
+# ------------------------------------------------------------------------------------------------------- killed on purpose
+
+
+def start(
+    source: Path, out: Path, *, plan: Path | None = None, die: str = "", values: dict[str, Any] | None = None
+) -> subprocess.Popen[str]:
+    """Start a fit in a process of its own, which kills itself where ``die`` says."""
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "DIE": die}
+    spec = json.dumps({"source": str(source), "out": str(out), "plan": None if plan is None else str(plan), "values": values or {}})
+    return subprocess.Popen([sys.executable, __file__, spec], env=env, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def _die_at(moment: str) -> None:
+    what, _, number = moment.rpartition(":")
+    left = [int(number)]
+
+    def count() -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    if what == "backward":
+        from tapetum.learn.runtime import Runtime
+
+        backward = Runtime.backward
+        Runtime.backward = lambda self, loss: (count(), backward(self, loss))[1]
+        return
+    when, _, name = what.partition(":")
+    replace = os.replace
+
+    def renamed(source: Any, target: Any) -> None:
+        if when == "replace":
+            count()
+        replace(source, target)
+        if when == "after" and str(target).replace(os.sep, "/").endswith(name):
+            count()
+
+    os.replace = renamed
+
+
+def main() -> None:
+    spec = json.loads(sys.argv[1])
+    moment = os.environ.get("DIE", "")
+    if moment:
+        _die_at(moment)
+    plan = None if spec["plan"] is None else Path(spec["plan"])
+    fit(
+        Path(spec["source"]),
+        Path(spec["out"]),
+        plan=plan,
+        say=lambda message: print(message, file=sys.stderr, flush=True),
+        **spec["values"],
+    )
+
+
+if __name__ == "__main__":
+    main()
