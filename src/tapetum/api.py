@@ -206,6 +206,7 @@ def decide(
     target: str | None = None,
     out: Path | str | None = None,
     sets: Sequence[str] = (),
+    classes: Sequence[str] | None = None,
     strict: bool = False,
     say: Say | None = None,
 ) -> dict[str, Any]:
@@ -217,6 +218,7 @@ def decide(
         target: for files: which target.
         out: for files: the folder to write.
         sets: ``decide.key=value``.
+        classes: for arrays: the order of their columns.
         strict: refuse where a member lacks rows that another holds.
         say: told the notes.
     """
@@ -235,7 +237,7 @@ def decide(
     settings = load_recipe(sets=sets).recipe
     name = target or table.targets[0].name
     return deciding.decide_tables(
-        {place.stem: place for place in places}, table, name, settings.decide, Path(out), Record(say), strict=strict
+        {place.stem: place for place in places}, table, name, settings.decide, Path(out), Record(say), classes=classes, strict=strict
     )
 
 
@@ -276,3 +278,83 @@ def ledger(run: Path | str, *, score: tuple[str, float] | None = None, board: st
     from tapetum.workflow import deciding
 
     return deciding.ledger_of(Run.existing(run), score=score, board=board)
+
+
+def simulate(
+    name: str, out: Path | str, *, size: str | int = "small", px: int = 128, seed: int = 0, zip: bool = False, say: Say | None = None
+) -> dict[str, Any]:
+    """Write look-alikes of a reference system's data in their exact layout; the truth stands outside of it.
+
+    Args:
+        name: ``dogs`` or ``hpa``.
+        out: a new folder, or one that was simulated before.
+        size: ``small``, ``full``, or how many pictures.
+        px: typical side of a picture.
+        seed: the same seed gives the same bytes.
+        zip: archives instead of folders.
+        say: told of progress.
+    """
+    from tapetum.core.choices import pick
+    from tapetum.data.choices import SIMULATORS
+
+    choice, _ = pick(name, SIMULATORS, "simulator")
+    done: dict[str, Any] = choice.load()(out, size=size, px=px, seed=seed, zip=zip, say=say or (lambda _: None))
+    return done
+
+
+def audit(
+    source: Any,
+    out: Path | str | None = None,
+    *,
+    recipe: Loaded | str | Path | None = None,
+    target: str | None = None,
+    say: Say | None = None,
+    **sets: Any,
+) -> dict[str, Any]:
+    """Look for damaged, gray, doubled and wrongly labelled pictures; see :func:`tapetum.workflow.auditing.audit_source`.
+
+    Args:
+        source: data as for :func:`fit`, or a run, whose out-of-fold answers then judge the labels.
+        out: the Parquet file.
+        recipe: how pictures are composed; as for :func:`fit`.
+        target: whose labels are judged.
+        say: told what was found.
+        sets: recipe keys with ``__`` for dots.
+    """
+    from tapetum.workflow.auditing import audit_source
+
+    return audit_source(source, out, _recipe(recipe, sets), Record(say), target=target)
+
+
+def reproduce(
+    name: str,
+    out: Path | str,
+    *,
+    data: Path | str | None = None,
+    simulated: Mapping[str, Any] | None = None,
+    size: str | int = "small",
+    profile: str | None = None,
+    sets: Mapping[str, Any] | None = None,
+    say: Say | None = None,
+    command: str = "tapetum.api.reproduce(…)",
+) -> dict[str, Any]:
+    """Run a reference system from its layout to its submission; see :func:`tapetum.workflow.reproduce.reproduce`.
+
+    Args:
+        name: ``dogs``, ``hpa`` or one of their ``-plus``.
+        out: the run's folder.
+        data: the data in their layout; None simulates look-alikes of ``size`` beside the run.
+        simulated: what :func:`simulate` returned.
+        size: of the look-alikes.
+        profile: ``cpu``; None for the write-up's sizes.
+        sets: further recipe keys.
+        say: told what happens.
+        command: kept in the report.
+    """
+    from tapetum.workflow import statements
+    from tapetum.workflow.reproduce import reproduce as chain
+
+    if data is None and simulated is None:
+        place = Path(out).with_name(f"{Path(out).name}-data")
+        simulated = simulate(statements.system_of(name) or name, place, size=size, say=say)
+    return chain(name, out, load_recipe, data=data, simulated=simulated, profile=profile, sets=sets, say=say, command=command)

@@ -237,6 +237,7 @@ def decide(
     manifest: Annotated[Path | None, typer.Option(help="for files: truth, folds and groups (Parquet, from: tapetum split -o)")] = None,
     target: Annotated[str | None, typer.Option(help="for files: which target")] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="for files: the folder to write")] = None,
+    classes: Annotated[str | None, typer.Option(help="for arrays: the order of their columns, as wake,light,deep")] = None,
     set: Sets = None,
     strict: Annotated[bool, typer.Option("--strict", help="refuse where a member lacks rows that another holds")] = False,
     json: Json = False,
@@ -245,7 +246,8 @@ def decide(
     from tapetum import api
 
     source = sources[0] if len(sources) == 1 else sources
-    show(api.decide(source, manifest=manifest, target=target, out=out, sets=set or (), strict=strict, say=progress), json)
+    more: dict[str, Any] = {"classes": classes.split(",") if classes else None, "strict": strict}
+    show(api.decide(source, manifest=manifest, target=target, out=out, sets=set or (), **more, say=progress), json)
 
 
 @app.command()
@@ -350,6 +352,68 @@ def job(spec: Annotated[Path, typer.Argument(help="a spec.json that fit wrote")]
     from tapetum import api
 
     show(api.job(spec, say=progress), False)
+
+
+@app.command()
+def simulate(
+    name: Annotated[str, typer.Argument(help="dogs or hpa")],
+    out: Annotated[Path, typer.Argument(help="a new folder")],
+    size: Annotated[str, typer.Option(help="small, full, or how many pictures")] = "small",
+    px: Annotated[int, typer.Option(help="typical side of a picture")] = 128,
+    seed: Annotated[int, typer.Option(help="the same seed gives the same bytes")] = 0,
+    zip: Annotated[bool, typer.Option("--zip", help="archives instead of folders")] = False,
+    json: Json = False,
+) -> None:
+    """Write look-alikes of a reference system's data in their exact layout; truth and what was planted stand outside of it."""
+    from tapetum import api
+
+    show(api.simulate(name, out, size=size, px=px, seed=seed, zip=zip, say=progress), json)
+
+
+@app.command()
+def audit(
+    source: Annotated[Path, typer.Argument(help="data as for fit, or a run, whose answers then judge the labels")],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="the Parquet file (default: audit.parquet, of a run in its folder)")
+    ] = None,
+    target: Annotated[list[str] | None, typer.Option("--target", help="of data: as for fit; of a run: whose labels are judged")] = None,
+    recipe: RecipeName = None,
+    id: IdColumn = None,
+    path: PathColumn = None,
+    group: Group = None,
+    layout: Layout = None,
+    set: Sets = None,
+    json: Json = False,
+) -> None:
+    """Find damaged, misnamed, gray, doubled and wrongly labelled pictures; training obeys the column 'decision' (data.audit)."""
+    from tapetum import api
+
+    is_run = (source / "recipe.toml").exists()
+    flags = {} if is_run else {"target": target}
+    recipe_ = loaded(recipe, None, None, set, id=id, path=path, group=group, layout=layout, **flags)
+    show(api.audit(source, out, recipe=recipe_, target=target[0] if is_run and target else None, say=progress), json)
+
+
+@app.command()
+def reproduce(
+    name: Annotated[str, typer.Argument(help="dogs, dogs-plus, hpa, hpa-plus")],
+    out: Out = Path("runs/reproduced"),
+    data: Annotated[Path | None, typer.Option(help="the data in their layout")] = None,
+    simulate: Annotated[bool, typer.Option("--simulate", help="look-alikes instead, written beside the run")] = False,
+    size: Annotated[str, typer.Option(help="of the look-alikes: small, full, or how many pictures")] = "small",
+    profile: Profile = None,
+    set: Sets = None,
+    json: Json = False,
+) -> None:
+    """Run a reference system from its layout to a submission checked against the sample; the report lists every statement."""
+    from tapetum import api
+    from tapetum.core.config import assignments
+
+    if (data is None) == (not simulate):
+        raise errors.UserError("reproduce needs data", need="either --data DIR or --simulate")
+    command = " ".join(["tapetum", *sys.argv[1:]])
+    result = api.reproduce(name, out, data=data, size=size, profile=profile, sets=assignments(set or ()), say=progress, command=command)
+    show({key: value for key, value in result.items() if key != "cycles"}, json)
 
 
 def show(result: dict[str, Any], as_json: bool) -> None:

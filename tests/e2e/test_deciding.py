@@ -67,7 +67,19 @@ def desk(tmp_path):
 
 def decide(desk, *more, sources=("a.csv", "b.npy")):
     places = [desk / s for s in sources]
-    return call("decide", *places, "--manifest", desk / "manifest.parquet", "--target", "stage", "-o", desk / "out", *more)
+    return call(
+        "decide",
+        *places,
+        "--manifest",
+        desk / "manifest.parquet",
+        "--target",
+        "stage",
+        "--classes",
+        "wake,light,deep",
+        "-o",
+        desk / "out",
+        *more,
+    )
 
 
 def accuracy(desk):
@@ -77,7 +89,7 @@ def accuracy(desk):
 
 def test_blend_of_a_csv_and_an_array_is_better_than_either(desk):
     code, text = decide(desk, "--set", "decide.calibrate=temperature", "--set", "decide.blend=weighted", "--json")
-    assert code == 0
+    assert code == 0, text
     found = json.loads(text)
     board = json.loads((desk / "out" / "metrics.json").read_text())["leaderboard"]
     figure = {row["name"]: row["value"] for row in board}
@@ -89,8 +101,8 @@ def test_blend_of_a_csv_and_an_array_is_better_than_either(desk):
 def test_context_lifts_sticky_sequences_and_is_judged_by_night(desk):
     decide(desk)
     plain, _ = accuracy(desk)
-    code, _ = decide(desk, "--set", 'decide.steps=["context"]')
-    assert code == 0
+    code, text = decide(desk, "--set", 'decide.steps=["context"]')
+    assert code == 0, text
     assert accuracy(desk)[0] > plain + 0.05
     steps = json.loads((desk / "out" / "decisions.json").read_text())["steps"]["stage"]
     assert sorted(steps["by_fold"]) == ["0", "1", "2", "3"]
@@ -98,8 +110,8 @@ def test_context_lifts_sticky_sequences_and_is_judged_by_night(desk):
 
 def test_decided_csv_reads_back_as_a_member(desk):
     decide(desk)
-    code, _ = decide(desk, sources=("out/oof.csv", "a.csv"))
-    assert code == 0
+    code, text = decide(desk, sources=("out/oof.csv", "a.csv"))
+    assert code == 0, text
 
 
 def test_compare_clusters_by_night_and_corrects_for_many(desk):
@@ -108,7 +120,7 @@ def test_compare_clusters_by_night_and_corrects_for_many(desk):
     code, text = call(
         "compare", desk / "a/oof.parquet", desk / "b/oof.parquet", "--metric", "accuracy", "--manifest", desk / "manifest.parquet", "--json"
     )
-    assert code == 0
+    assert code == 0, text
     (pair,) = json.loads(text)["pairs"]
     assert pair["groups"] == 12
     assert pair["low"] < pair["difference"] < pair["high"]
@@ -163,8 +175,8 @@ def test_context_needs_one_position_for_each_row_of_a_sequence(desk, column, say
 
 def test_members_with_other_rows_are_blended_on_common_ones_or_refused(desk):
     pl.read_csv(desk / "b.csv").head(400).write_csv(desk / "part.csv")
-    code, _ = decide(desk, sources=("a.csv", "part.csv"))
-    assert code == 0
+    code, text = decide(desk, sources=("a.csv", "part.csv"))
+    assert code == 0, text
     dense = Predictions.read(desk / "out" / "oof.parquet").dense("stage")
     assert (dense.status == "uncovered").sum() == 80
     code, text = decide(desk, "--strict", sources=("a.csv", "part.csv"))

@@ -27,6 +27,7 @@ def decide_tables(
     out: Path,
     record: Record,
     *,
+    classes: Sequence[str] | None = None,
     strict: bool = False,
     allow_leak: str | None = None,
 ) -> dict[str, Any]:
@@ -39,13 +40,14 @@ def decide_tables(
         decide: the recipe's section.
         out: a folder for oof.parquet, oof.csv, decisions.json and metrics.json.
         record: told the notes.
+        classes: order of the columns of arrays, which cannot say it themselves.
         strict: refuse where a member lacks rows that another holds.
         allow_leak: the reason for folds that cut groups.
 
     Returns:
         ``{"out", "table", "nested", "optimistic", "coverage"}``.
     """
-    members = {name: read_member(path, manifest, target, name) for name, path in tables.items()}
+    members = {name: read_member(path, manifest, target, name, classes) for name, path in tables.items()}
     scored = np.flatnonzero(manifest.split == "train")
     rows = Rows.of(manifest, [manifest.row_ids[r] for r in scored], allow_leak=allow_leak)
     found = chain.fit(members, rows, decide, strict=strict)
@@ -60,13 +62,13 @@ def decide_tables(
     return {"out": str(out), "table": text_of(board), "coverage": str(found.coverage)}
 
 
-def read_member(path: Path, manifest: Manifest, target: str, member: str) -> Dense:
+def read_member(path: Path, manifest: Manifest, target: str, member: str, classes: Sequence[str] | None = None) -> Dense:
     """Return one target's out-of-fold answers from a file of any kind that Tapetum reads."""
     if path.suffix == ".parquet":
         table = Predictions.read(path).select(role="oof")
         _same_classes(table, manifest, target, path)
     elif path.suffix == ".npy":
-        table = elsewhere.read_array(path, path.with_suffix(".ids.txt"), manifest, target, member=member)
+        table = elsewhere.read_array(path, path.with_suffix(".ids.txt"), manifest, target, classes=classes, member=member)
     elif path.suffix == ".csv":
         table = elsewhere.read_csv(path, manifest, target, member=member, partial=True)
     else:
