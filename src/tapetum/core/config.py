@@ -263,7 +263,7 @@ class Recipe(Section):
     def members(self) -> dict[str, Recipe]:
         """Return one resolved recipe a member; without ``[[member]]`` tables there is one, named ``main``."""
         if not self.member:
-            return {"main": self}
+            return {"main": self.seeing({}, "main")}
         base = self.model_dump(mode="python", exclude={"member", "profile"})
         out: dict[str, Recipe] = {}
         for table in self.member:
@@ -271,7 +271,22 @@ class Recipe(Section):
             out[_member_name(table)] = _validated({**merge(base, own), "name": self.name})
         if len(out) != len(self.member):
             raise UserError("two [[member]] tables have the same name", need="a name of its own for each")
-        return out
+        return {name: own.seeing(out, name) for name, own in out.items()}
+
+    def seeing(self, members: Mapping[str, Recipe], name: str) -> Recipe:
+        """Return this member as it sees pictures: one over neighbours that takes another member's features sees as that one does."""
+        source = self.sequence.features
+        if self.sequence.length == 1 or source in ("end-to-end", "frozen"):
+            return self
+        before = list(members)[: list(members).index(name)] if name in members else []
+        if source not in before or members[source].sequence.length > 1:
+            raise UserError(
+                f"member {name!r} takes its features from {source!r}",
+                need=f"'frozen', 'end-to-end' or a member before it that looks at single pictures (there are: {listed(before) or 'none'})",
+            )
+        other = members[source]
+        kept = {"head": self.model.head, "heads": self.model.heads}
+        return self.model_copy(update={"model": other.model.model_copy(update={**kept, "sharing": "hard"}), "input": other.input})
 
     def only_folds(self, member: str) -> tuple[int, ...] | None:
         """Return the folds on which a member runs; None for all."""
@@ -377,6 +392,11 @@ def check_choices(recipe: Recipe, choices: Mapping[str, Mapping[str, Choice]]) -
                 pick({"name": values["name"], **values.get("options", {})}, table, key)
             elif spec is not None:
                 pick(spec, table, key)
+
+
+def assignments(sets: Sequence[str]) -> dict[str, Any]:
+    """Return dotted key → value of ``key=value`` texts, as ``--set`` reads them."""
+    return {key: value for text in sets for key, value in flatten(_assignment(text))}
 
 
 def find_recipe(name: str | Path) -> Any:

@@ -37,6 +37,11 @@ AUGMENTS = {  # in the order given; the two that decide the size go first. Param
     "randaugment": Choice("tapetum.data.images.randaugment:randaugment", n=2, magnitude=9, fill=0.0, interpolation="nearest"),
 }
 
+SIMULATORS = {  # look-alikes of the reference systems' data, by the system's name
+    "dogs": Choice("tapetum.data.simulate.dogs:simulate_dogs"),
+    "hpa": Choice("tapetum.data.simulate.hpa:simulate_hpa"),
+}
+
 SIZERS = ("resized_crop", "scaled_crop")  # augmentations that bring the picture to its size themselves
 
 VIEWS = {  # test-time views; the first draw is 0 where it is the plain picture, else 1

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from tapetum.core import draws, files, metrics
-from tapetum.core.config import Recipe, Stage
+from tapetum.core.config import Predict, Recipe, Stage
 from tapetum.core.derived import with_derived
 from tapetum.core.monitor import monitor, prior_answer
 from tapetum.core.tables import Manifest, Predictions
@@ -71,6 +71,7 @@ class Fold:
     scaling: Scaling | None
     say: Say
     until: int = 0  # epochs after which a repeated plan was cut; 0: none
+    windows: Any = None  # of neighbouring rows, for a model over sequences
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -115,7 +116,7 @@ class Training:
         self.start_of_objective = {key: value.detach().clone() for key, value in fold.objective.state_dict().items()}
         held = {name: y[fold.held] for name, y in self.truth.items()}
         self.prior_loss = (
-            sum(_loss(t, prior_answer(t, held[n]), held[n]) for n, t in fold.network.targets.items()) if len(fold.held) else 0.0
+            sum(self._loss(t, prior_answer(t, held[n]), held[n]) for n, t in fold.network.targets.items()) if len(fold.held) else 0.0
         )
         self.pictures: dict[Any, tuple[dataset.Pictures, dataset.Pictures]] = {}
         self.progress = loop.Progress()
@@ -143,6 +144,7 @@ class Training:
                 self._stage(number, stage, range(first, first + epochs), saved if saved.get("stage") == number else {}, may_go_on)
                 saved = {}
             first += epochs
+            self._predict_test(number, stage, first)
         self._at_the_end(self.fold.stages[-1])
         return self.keeper.finish(
             {**self.keeper.state(), "checkpoints": self.checkpoints, "stop": self.stop, "epochs": self.progress.epoch}
@@ -245,7 +247,7 @@ class Training:
             return draws.key(*self.key, number, row_id, occurrence, 0)
 
         return loop.Epoch(
-            batches=dataset.batches(self._pictures(stage)[0], self.fold.train[order], sizes, key, train.workers),
+            batches=self._batches(stage, self.fold.train[order], sizes, key),
             rates=own,
             accumulate=len(parts) if whole else train.accumulate,
             clip=train.clip or None,
@@ -255,6 +257,13 @@ class Training:
             mix=self._mix(stage, number),
             key=self.key,
         )
+
+    def _batches(
+        self, stage: Stage, rows: np.ndarray, sizes: Sequence[int], key: Callable[[str, int], int] | None = None
+    ) -> Iterator[dataset.Batch]:
+        """Yield rows as training sees them (with a key) or as evaluation does."""
+        pictures = self._pictures(stage)[1 if key is None else 0]
+        return dataset.batches(pictures, rows, sizes, key, self.recipe.train.workers)
 
     def _rates(self, stage: Stage, steps: int, *, last: bool, watched: Sequence[float] = ()) -> np.ndarray:
         """Return the rate of every step of a stage; the averaging of weights changes those of the last stage."""
@@ -364,18 +373,31 @@ class Training:
         if len(self.fold.held):
             self.fold.say(f"{self.fold.member} fold {self.fold.number}: {kind}, loss {row['valid_loss']:.3f}")
 
+    def _predict_test(self, number: int, stage: Stage, end: int) -> None:
+        """Write the answers for the test rows at a stage's end, where it asks for them, to ``stage-<n>.parquet``; done ones stay."""
+        file = self.keeper.folder / f"stage-{number + 1}.parquet"
+        rows = np.flatnonzero(self.fold.manifest.split == "test")
+        if not stage.predict or self.fold.number < 0 or not len(rows) or self.progress.epoch < end or file.exists():
+            return
+        name = f"epoch-{end:03d}" + ("/ema" if self.recipe.average.name == "ema" else "")
+        with averaging.averaged(self.network, self.keeper.checkpoint(name)):
+            answers = self._answers(stage, rows, self.recipe.predict, "predict")
+        every = answers.dense(self.network.targets, self.fold.manifest.row_ids, self.truth, self.fold.number)
+        scored = [dense for dense in every.values() if dense.target.scored]
+        hashed = self.fold.manifest.content_hash()
+        Predictions.from_dense(scored, member=self.fold.member, role="test", checkpoint=name, manifest_hash=hashed).write(file)
+        self.fold.say(f"{self.fold.member} fold {self.fold.number}: stage {number + 1} is done, {len(rows)} test rows answered")
+
     def _answered(self, checkpoint: str, stage: Stage, row: dict[str, Any]) -> dict[str, Tensor]:
         """Answer for the held-out rows, keep the answers under ``checkpoint``, and return the weights that gave them."""
         self.checkpoints.append(checkpoint)
         row.update(valid_loss=float("nan"), monitor=float("nan"))
         if len(self.fold.held):
             plain = self.recipe.predict.model_copy(update={"views": "plain"})
-            answers = inference.answer(
-                self.network, self._pictures(stage)[1], self.fold.held, plain, self.runtime, side=self.side, key=self.key
-            )
+            answers = self._answers(stage, self.fold.held, plain)
             dense = answers.dense(self.network.targets, self.fold.manifest.row_ids, self.truth, self.fold.number)
             own = {n: (d.p[d.ok], d.y[d.ok]) for n, d in dense.items()}
-            row["valid_loss"] = sum(_loss(d.target, *own[n]) for n, d in dense.items())
+            row["valid_loss"] = sum(self._loss(d.target, *own[n]) for n, d in dense.items())
             targets, shown = with_derived(own, self.network.targets, self.fold.manifest.targets)
             row["monitor"] = monitor(self.recipe.train.monitor, targets, shown)
             row.update({f"{n}/{m}": metrics.score(m, targets[n], *both) for n, both in shown.items() for m in _columns(targets[n])})
@@ -385,6 +407,11 @@ class Training:
             )
             self.held = table if self.held is None else Predictions.concat([self.held, table])
         return {key: value.detach().clone() for key, value in self.network.state_dict().items()}
+
+    def _answers(self, stage: Stage, rows: np.ndarray, predict: Predict, *front: str) -> inference.Answers:
+        """Answer for some rows with the network as it stands; ``front`` keys random views."""
+        pictures = self._pictures(stage)[1]
+        return inference.answer(self.network, pictures, rows, predict, self.runtime, side=self.side, key=(*front, *self.key))
 
     @torch.no_grad()
     def _refresh(self, stage: Stage) -> None:
@@ -396,7 +423,7 @@ class Training:
 
         rows = self.fold.train
         sizes = [len(part) for part in np.array_split(rows, max(1, len(rows) // 64))]
-        averaging.refresh_norm(self.network, dataset.batches(self._pictures(stage)[1], rows, sizes), forward)
+        averaging.refresh_norm(self.network, self._batches(stage, rows, sizes), forward)
 
     def _watch(self, row: dict[str, Any], may_go_on: MayGoOn | None) -> None:
         """Decide whether training stops here: come apart, no better for long, or out of time."""
@@ -462,26 +489,27 @@ class Training:
         self.fold.say(f"the loss was not finite: going on after epoch {self.progress.epoch} at {factor:g} of the rate")
         return self._start_of(number, stage, saved if saved.get("stage") == number else {})
 
+    def _loss(self, target: Target, p: np.ndarray, y: np.ndarray) -> float:
+        """Return the plain validation loss of probabilities: log-loss, or the mean squared error of a number in units of its spread."""
+        value = metrics.score("rmse" if target.kind == "regression" else "log_loss", target, p, y)
+        if value is None:
+            return float("nan")
+        return (value / self.fold.objective.spreads.get(target.name, 1.0)) ** 2 if target.kind == "regression" else value
+
     def _keep_nan(self, error: loop.NotFinite) -> None:
         ids = self.fold.manifest.row_ids
-        value = {"step": error.step, "epoch": self.progress.epoch, "row_ids": [ids[row] for row in error.rows]}
+        value = {"step": error.step, "epoch": self.progress.epoch, "row_ids": list(dict.fromkeys(ids[row] for row in error.rows))}
         files.write_json(self.keeper.folder / "nan.json", value)
 
     def _line(self, row: dict[str, Any]) -> str:
         where = f"{self.fold.member} fold {self.fold.number}" if self.fold.number >= 0 else f"{self.fold.member} on all rows"
-        figures = ", ".join(
-            f"{key.partition('/')[2]} {row[key]:.3f}" for key in row if "/" in key and ":" not in key and row[key] is not None
-        )
+        keys = [key for key in row if "/" in key and ":" not in key and row[key] is not None]
+        several = len({key.partition("/")[0] for key in keys}) > 1
+        figures = ", ".join(f"{key if several else key.partition('/')[2]} {row[key]:.3f}" for key in keys)
         loss = f"loss {row['train_loss']:.3f}" + (f" / {row['valid_loss']:.3f}" if len(self.fold.held) else "")
         figures = f", {figures}" if figures else ""
         end = f" ({self.stop})" if self.stop else ""
         return f"{where}: epoch {self.progress.epoch}/{self.fold.epochs}, {loss}{figures}, {row['seconds']:.0f} s{end}"
-
-
-def _loss(target: Target, p: np.ndarray, y: np.ndarray) -> float:
-    """Return the plain validation loss of probabilities: log-loss, or the mean squared error of a number."""
-    value = metrics.score("rmse" if target.kind == "regression" else "log_loss", target, p, y)
-    return float("nan") if value is None else value**2 if target.kind == "regression" else value
 
 
 def _spread(target: Target, p: np.ndarray, y: np.ndarray) -> float:

@@ -1,0 +1,63 @@
+"""`tapetum audit`: a table of everything found about each picture, with the decision that training reads (``data.audit = "FILE"``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tapetum.core import files
+from tapetum.core.config import Loaded
+from tapetum.core.errors import UserError, listed, nearest
+from tapetum.core.runs import Record, Run
+from tapetum.core.tables import Predictions
+from tapetum.data import audit, layouts
+from tapetum.data.audit.table import found_text
+from tapetum.data.images.decode import Composition
+
+
+def audit_source(source: Any, out: Path | str | None, loaded: Loaded, record: Record, *, target: str | None = None) -> dict[str, Any]:
+    """Audit data before training, or a run after it; a run's out-of-fold answers also tell which labels are suspect.
+
+    Args:
+        source: data as for ``fit``, or a run's folder.
+        out: the Parquet file; None: ``audit.parquet`` in the run, else here.
+        loaded: the recipe, for how pictures are composed; a run brings its own.
+        record: told what was found.
+        target: whose labels are judged; None: the first scored target that has classes.
+
+    Returns:
+        ``{"out", "rows", "suspects", "table"}``; the table counts what was found and decided.
+
+    Raises:
+        UserError: no such target.
+    """
+    run = Run(Path(source)) if isinstance(source, (str, Path)) and (Path(source) / "recipe.toml").exists() else None
+    recipe = loaded.recipe if run is None else run.recipe()
+    manifest = layouts.read(source, recipe.data, record) if run is None else run.manifest()
+    turned = any((spec if isinstance(spec, str) else spec["name"]) == "dihedral" for spec in recipe.augment)
+    table = audit.examine(manifest, Composition.from_input(recipe.input), record, dihedral=turned)
+    if run is not None and run.file("oof.parquet").exists():
+        known = Predictions.read(run.file("oof.parquet"))
+        names = [t.name for t in known.targets if t.kind != "regression"]
+        if target is not None and target not in names:
+            raise UserError(f"the run answers no target {target!r} with classes (it has: {listed(names)}).{nearest(target, names)}")
+        if names:
+            table = audit.add_suspects(table, known.dense(target or names[0]), record)
+    place = Path(out) if out is not None else Path("audit.parquet") if run is None else run.file("audit.parquet")
+    files.write_parquet(place, table)
+    suspects = int(table["suspect"].fill_null(False).sum())
+    decided = table.group_by("decision").len().sort("decision")
+    lines = [found_text(table), *(f"{n:>8,} decided {name}" for name, n in decided.iter_rows())]
+    lines.append(f"{suspects:>8,} labels suspect" if run is not None else "labels are judged from a run: tapetum audit RUN")
+    lines.append(f"change the column 'decision' ({listed(audit.DECISIONS)}) and train with --set data.audit={place}")
+    return {"out": str(place), "rows": len(table), "suspects": suspects, "table": "\n".join(lines)}
+
+
+def worst(table: pl.DataFrame, most: int = 12) -> list[dict[str, Any]]:
+    """Return the most suspect labels of an audit, worst first: row id, suggested classes and the note."""
+    if "suspect" not in table.columns:
+        return []
+    found = table.filter(pl.col("suspect").fill_null(False)).sort("suspicion", descending=True, nulls_last=True)
+    return found.select("row_id", "suggested", "note").head(most).to_dicts()

@@ -1,0 +1,255 @@
+"""`tapetum reproduce`: a reference system from its data layout to a submission checked against the sample, statement by statement.
+
+Nothing here knows one system from another: a recipe, its ``[statements]``, a layout and a simulator of the system's name are all there is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tapetum.core import config, files, metrics
+from tapetum.core.config import Loaded, Recipe
+from tapetum.core.errors import UserError, listed
+from tapetum.core.ledger import Ledger
+from tapetum.core.runs import Record, Run, Say
+from tapetum.core.tables import Dense, Manifest, Predictions
+from tapetum.core.targets import encode
+from tapetum.workflow import statements
+from tapetum.workflow.fit import fit
+from tapetum.workflow.settle import headline_metric
+
+TEMPLATE, SUBMISSION = "sample_submission.csv", "submission.csv"
+SALIENT = 6  # held-out pictures whose saliency is drawn
+
+
+def reproduce(
+    name: str,
+    out: Path | str,
+    loader: Callable[..., Loaded],
+    *,
+    data: Path | str | None = None,
+    simulated: Mapping[str, Any] | None = None,
+    profile: str | None = None,
+    sets: Mapping[str, Any] | None = None,
+    say: Say | None = None,
+    command: str = "tapetum reproduce",
+) -> dict[str, Any]:
+    """Run a reference system's recipe from its layout to its submission.
+
+    Args:
+        name: a built-in recipe that has statements of a write-up, or is the ``-plus`` of one.
+        out: the run's folder; the same call goes on where it stopped.
+        loader: reads a recipe by name, profile and flags, as :func:`tapetum.api.load_recipe`.
+        data: the data in their layout.
+        simulated: what a simulator returned, instead of ``data``.
+        profile: ``cpu``, or None for the write-up's own sizes.
+        sets: further recipe keys.
+        say: told what happens.
+        command: kept in the report.
+
+    Returns:
+        What ``fit`` returns, with ``submission`` (None without test rows), ``classes``, ``statements`` and ``cycles``.
+
+    Raises:
+        UserError: no such system, or no data.
+        DataError: the submission would not fit the sample.
+    """
+    system = statements.system_of(name)
+    if system is None or name not in config.builtin_recipes():
+        known = [r for r in config.builtin_recipes() if statements.system_of(r)]
+        raise UserError(f"there is no reference system {name!r} (there are: {listed(known)})", fix="see: tapetum recipes")
+    source = Path(simulated["source"]) if simulated is not None else Path(data) if data is not None else None
+    if source is None:
+        raise UserError(f"{name} has no data", need="--data DIR, or --simulate for look-alikes")
+    record = Record(say)
+    loaded = _with_places(loader(name, profile=profile, flags=dict(sets or {})), source, record)
+    scaled = scaled_down(name, profile, loader)
+    if scaled:
+        record(
+            f"profile {profile} scales down, every technique stays: " + "; ".join(f"{s['key']} {s['full']} → {s['here']}" for s in scaled)
+        )
+    result = fit(source, out, loaded, say=record, command=command)
+    run, recipe = Run(Path(out)), loaded.recipe
+    _account(run, recipe, name, profile, scaled, simulated)
+    manifest = run.manifest()
+    files.write_json(run.file("first-look.json"), first_look(manifest))
+    files.write_csv(run.file("classes.csv"), classes_table(run))
+    template = _beside(source, TEMPLATE)
+    submitted, cycles = None, []
+    if template is not None and run.file("test.parquet").exists():
+        submitted = _submit(run, recipe, template, record)
+        from tapetum.workflow.cycles import submit_cycles
+
+        cycles = submit_cycles(run, recipe, template, record)
+    _saliency(run, recipe, manifest, record)
+    from tapetum.show.report import write_report
+
+    result["report"] = str(write_report(run.root))
+    lines = {"submission": submitted, "classes": str(run.file("classes.csv")), "statements": str(run.file("statements.json"))}
+    return {**result, **lines, "cycles": cycles}
+
+
+def scaled_down(name: str, profile: str | None, loader: Callable[..., Loaded]) -> list[dict[str, Any]]:
+    """Return what a profile changes: ``{"key", "full", "here"}`` as JSON text, in the recipe's order; empty for the full recipe."""
+    if profile in (None, "full"):
+        return []
+    full = dict(config.flatten(loader(name).recipe.model_dump(mode="json", exclude={"profile", "statements"})))
+    here = dict(config.flatten(loader(name, profile=profile).recipe.model_dump(mode="json", exclude={"profile", "statements"})))
+    changed = [key for key in here if full.get(key) != here[key]]
+    return [{"key": key, "full": json.dumps(full.get(key)), "here": json.dumps(here[key])} for key in changed]
+
+
+def first_look(manifest: Manifest) -> dict[str, Any]:
+    """Return what one looks at first: rows of each class, and labels a picture, over the training part."""
+    rows = manifest.split == "train"
+    out: dict[str, Any] = {}
+    for target in manifest.targets:
+        if target.kind == "regression" or not target.scored:
+            continue
+        truth = manifest.truth(target.name)[rows]
+        truth = truth[~np.isnan(truth).any(axis=1)]
+        counts = truth.sum(axis=0).astype(int).tolist()
+        each, n = np.unique(truth.sum(axis=1).astype(int), return_counts=True)
+        out[target.name] = {
+            "rows": len(truth),
+            "classes": dict(zip(target.classes, counts, strict=True)),
+            "labels a picture": {str(k): int(v) for k, v in zip(each, n, strict=True)},
+        }
+    return out
+
+
+def classes_table(run: Run) -> pl.DataFrame:
+    """Return for each part, target and class: n, share right (recall), precision, F1 — of decided answers with a known truth.
+
+    The row ``all`` is the accuracy of a single label, the macro-F1 of several.
+    """
+    lines: list[dict[str, Any]] = []
+    for part in ("oof", "test"):
+        if not run.file(f"{part}.parquet").exists():
+            continue
+        table = Predictions.read(run.file(f"{part}.parquet"))
+        for target in table.targets:
+            if target.kind == "regression":
+                continue
+            whole = decided(run, table.dense(target.name), part)
+            know = whole.scorable
+            if not know.any():
+                continue
+            dense = whole.where(know)
+            metric = headline_metric(target)
+            value = metrics.score(metric, target, dense.p, dense.y, answer=dense.answer)
+            lines.append({"part": part, "target": target.name, "class": "all", "n": len(dense.y), metric: value})
+            for row in metrics.per_class(target, dense.p, dense.y, answer=dense.answer):
+                kept = {key: row[key] for key in ("class", "n", "recall", "precision", "f1")}
+                lines.append({"part": part, "target": target.name, **kept})
+    return pl.DataFrame(lines, infer_schema_length=None)
+
+
+def decided(run: Run, dense: Dense, part: str) -> Dense:
+    """Return answers with the labels that the run decided; as they are where it decided none."""
+    if not run.file("decided.parquet").exists():
+        return dense
+    frame, _ = files.read_parquet(run.file("decided.parquet"))
+    own = frame.filter((pl.col("target") == dense.target.name) & (pl.col("role") == part))
+    label = dict(zip(own["row_id"].to_list(), own["label"].to_list(), strict=True))
+    cells = [label.get(row_id) for row_id in dense.row_ids]
+    plain = [None if c is None else c if dense.target.kind == "multi" else c[0] for c in cells]
+    return dataclasses.replace(dense, answer=encode(dense.target, plain, dense.row_ids.tolist()))
+
+
+def _with_places(loaded: Loaded, source: Path, record: Record) -> Loaded:
+    """Return the recipe with what it expects beside the data (a list, tables, split folders) found there; what is absent is said."""
+    data = loaded.recipe.data
+    found: dict[str, Any] = {}
+    if data.exclude is not None and not Path(data.exclude).is_absolute():
+        place = _beside(source, data.exclude)
+        found["exclude"] = None if place is None else str(place)
+        if place is None:
+            record(f"no {data.exclude} beside {source}: nobody's list of bad pictures is left out")
+    if data.join:
+        places = {name: _beside(source, name) for name in data.join}
+        found["join"] = tuple(str(place) for place in places.values() if place is not None)
+        gone = [name for name, place in places.items() if place is None]
+        if gone:
+            record(f"no {listed(gone)} beside {source}: folds go by picture, not by {data.group}")
+            found["group"] = None
+    if data.split == "folder" and source.is_dir() and not (source / "train").is_dir():
+        found["split"] = None
+    recipe = loaded.recipe.model_copy(update={"data": data.model_copy(update=found)})
+    return Loaded(recipe, {**loaded.origin, **{f"data.{key}": "beside the data" for key in found}})
+
+
+def _beside(source: Path, name: str) -> Path | None:
+    """Return a file of the data's folder or of the one above it; None where there is none."""
+    folders = [source, source.parent] if source.is_dir() else [source.parent, source.parent.parent]
+    return next((folder / name for folder in folders if (folder / name).is_file()), None)
+
+
+def _account(run: Run, recipe: Recipe, name: str, profile: str | None, scaled: list[dict[str, Any]], simulated: Any) -> None:
+    value = {"system": statements.system_of(name), "recipe": name, "profile": profile or "full", "scaled": scaled}
+    made = None if simulated is None else {key: simulated[key] for key in ("name", "seed", "px", "counts", "ceiling") if key in simulated}
+    files.write_json(run.file("statements.json"), {**value, "simulated": made, "statements": statements.of_run(recipe)})
+
+
+def _submit(run: Run, recipe: Recipe, template: Path, record: Record) -> str:
+    from tapetum.workflow.submitting import submit
+
+    place = run.file(SUBMISSION)
+    submit(run.root, template, place, target=None, fill="prior", say=record)
+    figures = files.read_json(run.file("metrics.json"))
+    top = figures["headline"]
+    own = next(
+        (
+            {key: row[key] for key in ("value", "low", "high", "n", "groups")}
+            for row in figures["figures"]
+            if (row["target"], row["metric"], row["name"], row["how"]) == (top["target"], top["metric"], "final", "nested")
+        ),
+        None,
+    )
+    made_by = {"name": recipe.name, "hash": recipe.hash()}
+    Ledger(run.root).add(place, recipe=made_by, metric=top["metric"], own=own, note="final answer")
+    return str(place)
+
+
+def _saliency(run: Run, recipe: Recipe, manifest: Manifest, record: Record) -> None:
+    """Draw for some held-out pictures where the loss of the first fold's network comes from."""
+    import torch
+
+    from tapetum.data.images.dataset import Pictures, batches
+    from tapetum.data.images.transforms import Evaluate
+    from tapetum.learn.saliency import write_sheets
+    from tapetum.pipeline import Pipeline
+
+    if (run.root / "saliency" / "saliency.json").exists():
+        return
+    member = Pipeline.load(run.pipeline).members[0]
+    network = next(iter(member.networks.values()))
+    held = np.flatnonzero((manifest.fold == next(iter(member.networks))) & (manifest.split == "train"))
+    pictures = Pictures(manifest, member.settings, Evaluate(member.settings), form=member.form)
+    batch = next(batches(pictures, held[:: max(1, len(held) // SALIENT)][:SALIENT], SALIENT), None)
+    if batch is None or not bool(batch.ok.any()):
+        return
+    ok = batch.ok
+    rows = batch.rows[ok]
+    target = next(t for t in network.targets.values() if t.scored)
+    truth = manifest.truth(target.name)[rows.numpy()]
+    if target.kind == "regression" or np.isnan(truth).any():
+        return
+    write_sheets(
+        run.root / "saliency",
+        network,
+        batch.x[ok],
+        [manifest.row_ids[int(r)] for r in rows],
+        target.name,
+        class_index=torch.from_numpy(truth.argmax(axis=1)),
+        methods=("loss",),
+        classes=target.classes,
+    )
+    record(f"saliency of the loss drawn for {len(rows)} held-out pictures")
