@@ -172,7 +172,7 @@ class _InMemory(Pictures):
 
 
 def _array(image: Any) -> np.ndarray:
-    array = np.asarray(image.convert("RGB") if hasattr(image, "convert") and image.mode not in ("RGB", "L", "I;16") else image)
+    array = np.array(image.convert("RGB") if hasattr(image, "convert") and image.mode not in ("RGB", "L", "I;16") else image)
     return array[:, :, None] if array.ndim == 2 else array
 
 

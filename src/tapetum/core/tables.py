@@ -55,12 +55,14 @@ class Manifest:
         targets: every target, derived ones last, classes known.
         root: the folder that paths start from.
         side: names of the side-number columns.
+        layout: how the source was laid out; pictures to predict are composed by it. Empty where rows were made otherwise.
     """
 
     frame: pl.DataFrame
     targets: tuple[Target, ...]
     root: Path
     side: tuple[str, ...] = ()
+    layout: str = ""
 
     def __post_init__(self) -> None:
         frame = self.frame
@@ -160,7 +162,7 @@ class Manifest:
 
     def write(self, path: Path | str) -> Path:
         """Write as Parquet with targets, root and side columns in the metadata."""
-        meta = {"targets": [t.to_dict() for t in self.targets], "root": self.root, "side": list(self.side)}
+        meta = {"targets": [t.to_dict() for t in self.targets], "root": self.root, "side": list(self.side), "layout": self.layout}
         return files.write_parquet(path, self.frame, meta)
 
     @classmethod
@@ -169,7 +171,8 @@ class Manifest:
         frame, meta = files.read_parquet(path)
         if "targets" not in meta:
             raise DataError(f"{path} is a table, but not a manifest", fix="read it with layout 'table'")
-        return cls(frame, tuple(Target.from_dict(t) for t in meta["targets"]), Path(root or meta["root"]), tuple(meta["side"]))
+        targets = tuple(Target.from_dict(t) for t in meta["targets"])
+        return cls(frame, targets, Path(root or meta["root"]), tuple(meta["side"]), meta.get("layout", ""))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,10 +262,9 @@ class Predictions:
     def select(self, **values: Any) -> Predictions:
         """Return the rows whose columns equal ``values`` (a list or tuple: any of them)."""
         frame = self.frame
-        if values:
-            frame = frame.filter(
-                *(pl.col(n).is_in(v) if isinstance(v, (list, tuple)) else pl.col(n) == v for n, v in values.items()),
-            )
+        for name, value in values.items():
+            wanted = frame[name].is_in(list(value)) if isinstance(value, (list, tuple)) else frame[name] == value
+            frame = frame if wanted.all() else frame.filter(wanted)
         part = object.__new__(Predictions)  # rows of a checked table are not checked again: a million of them take seconds
         for field in dataclasses.fields(self):
             object.__setattr__(part, field.name, frame if field.name == "frame" else getattr(self, field.name))
@@ -301,7 +303,7 @@ class Predictions:
             _matrix(frame["p"], kind.width),
             _matrix(frame["y"], kind.width),
             frame["fold"].to_numpy().astype(np.int16),
-            frame["status"].to_numpy().astype(object),
+            np.array(STATUSES, dtype=object)[frame["status"].cast(pl.Enum(STATUSES)).to_physical().to_numpy()],  # three strings, not N
         )
 
     def write(self, path: Path | str) -> Path:
@@ -418,7 +420,7 @@ def check_predictions(frame: pl.DataFrame, targets: Sequence[Target]) -> None:
 
 def _check_values(frame: pl.DataFrame, target: Target) -> None:
     for column in ("p", "y"):
-        part = frame.filter(pl.col(column).is_not_null())
+        part = frame.filter(pl.col(column).is_not_null()) if frame[column].null_count() else frame
         bad = part.filter(pl.col(column).list.len() != target.width)
         if len(bad):
             raise DataError(

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tapetum.core import draws, intervals, metrics
+from tapetum.core.derived import with_derived
 from tapetum.core.monitor import monitor
 from tapetum.core.tables import Dense, Predictions
 from tapetum.core.targets import Target
@@ -32,13 +33,16 @@ class EpochChoice:
     how: str
 
 
-def pick_epochs(held: Mapping[int, Predictions], watch: str = "auto", fixed: str | None = None) -> EpochChoice:
+def pick_epochs(
+    held: Mapping[int, Predictions], watch: str = "auto", fixed: str | None = None, targets: Sequence[Target] = ()
+) -> EpochChoice:
     """Pick each fold's checkpoint by the monitored figure on the other folds; a fold that stopped earlier stands at its last.
 
     Args:
         held: fold → its held-out predictions at every checkpoint, in order of training.
         watch: ``train.monitor``.
         fixed: a checkpoint named by the recipe; then nothing is chosen.
+        targets: of the manifest; derived ones that no head answered are composed, so that they can be watched.
     """
     order: list[str] = []
     for table in held.values():
@@ -52,9 +56,9 @@ def pick_epochs(held: Mapping[int, Predictions], watch: str = "auto", fixed: str
 
     def figure(folds: Sequence[int], checkpoint: str) -> float:
         parts = [answers[fold][at(fold, checkpoint)] for fold in folds]
-        targets = {d.target.name: d.target for d in parts[0].values()}
-        joined = {n: (np.concatenate([p[n].p for p in parts]), np.concatenate([p[n].y for p in parts])) for n in targets}
-        return monitor(watch, targets, joined)
+        have = {d.target.name: d.target for d in parts[0].values()}
+        joined = {n: (np.concatenate([p[n].p for p in parts]), np.concatenate([p[n].y for p in parts])) for n in have}
+        return monitor(watch, *with_derived(joined, have, targets))
 
     folds = list(held)
     curve = {c: figure(folds, c) for c in order}

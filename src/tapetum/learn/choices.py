@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tapetum.core.choices import Choice
 
-LOSSES = {  # a recipe sets options under loss.options.NAME, and sums them as '0.5*focal+0.5*lovasz'
+LOSSES = {  # a recipe sets options under loss.options.NAME, sums them as '0.5*focal+0.5*lovasz'; no unit: training's deviation
     "cross_entropy": Choice("tapetum.learn.training.losses:cross_entropy", kinds=("single", "ordinal")),
     "focal_softmax": Choice("tapetum.learn.training.losses:focal_softmax", kinds=("single", "ordinal"), gamma=2.0),
     "arcface": Choice("tapetum.learn.training.losses:arcface", kinds=("single",), scale=30.0, margin=0.5),
@@ -17,8 +17,8 @@ LOSSES = {  # a recipe sets options under loss.options.NAME, and sums them as '0
     "soft_f1": Choice("tapetum.learn.training.losses:soft_f1", kinds=("single", "multi")),
     "hard_bce": Choice("tapetum.learn.training.losses:hard_bce", kinds=("multi",), share=0.3),
     "coral": Choice("tapetum.learn.training.losses:coral", kinds=("ordinal",)),
-    "mse": Choice("tapetum.learn.training.losses:mse", kinds=("regression",), unit=1.0),
-    "huber": Choice("tapetum.learn.training.losses:huber", kinds=("regression",), delta=1.0, unit=1.0),
+    "mse": Choice("tapetum.learn.training.losses:mse", kinds=("regression",), unit=None),
+    "huber": Choice("tapetum.learn.training.losses:huber", kinds=("regression",), delta=1.0, unit=None),
 }
 
 OPTIMIZERS = {  # any other of timm's goes by 'timm:NAME', with its own options
@@ -68,6 +68,8 @@ HEADS = {  # from the picture's vector to logits, one a target
     "sigmoid": Choice("tapetum.learn.models.heads:Sigmoid", kinds=("regression",), scale=60.0),
     "cosine": Choice("tapetum.learn.models.heads:Cosine", kinds=("single",), width=0, scale=30.0),
 }
+
+DEFAULT_HEADS = {"single": "linear", "multi": "linear", "ordinal": "coral", "regression": "linear"}  # kind of target → head
 
 SHARINGS = {  # what several targets share of the trunk
     "hard": Choice("tapetum.learn.models.sharing:Hard"),

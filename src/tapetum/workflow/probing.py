@@ -11,14 +11,18 @@ from tapetum.core import files
 from tapetum.core.config import Model, Recipe
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Dense, Manifest, Predictions
-from tapetum.data.images.dataset import Pictures
+from tapetum.core.targets import Target
+from tapetum.data.images.dataset import Pictures, channel_statistics
 from tapetum.data.images.form import Form
 from tapetum.data.images.transforms import Evaluate
 from tapetum.learn import features, models, probe
+from tapetum.learn.choices import DEFAULT_HEADS
 from tapetum.learn.runtime import Engine, Measured, Runtime, decide_engine, one_thread
 from tapetum.pipeline import probe_input
 from tapetum.workflow.prepare import Prepared
 from tapetum.workflow.settle import PROBE
+
+CHANNELS = "channels.json"  # mean and deviation of each channel, where they are measured on the training fold
 
 
 def probe_member(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -> None:
@@ -27,9 +31,12 @@ def probe_member(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -
     every = sorted({int(f) for f in manifest.fold[prepared.train] if f >= 0})
     if all((run.member(PROBE, fold) / "oof.parquet").exists() for fold in every):
         return
-    vectors, about = _vectors(run, prepared, recipe, record)
-    with one_thread():
-        for fold in every:
+    own = probe_input(recipe).normalise == "data"  # each fold then has statistics of its own, and so vectors of its own
+    vectors, about = (np.zeros(0), "") if own else _vectors(run, prepared, recipe, record)
+    for fold in every:
+        if own:
+            vectors, about = _vectors(run, prepared, recipe, record, measured_for=fold)
+        with one_thread():
             _fit_fold(run, prepared, recipe, vectors, fold)
     record(f"probe: {len(every)} folds fitted on {about}")
 
@@ -38,20 +45,32 @@ def refit_probe(run: Run, prepared: Prepared, recipe: Recipe, record: Record) ->
     """Fit the probe's heads on all rows, where that is not done yet."""
     if (run.member(PROBE, -1) / "oof.parquet").exists():
         return
-    vectors, about = _vectors(run, prepared, recipe, record)
+    own = probe_input(recipe).normalise == "data"
+    vectors, about = _vectors(run, prepared, recipe, record, measured_for=-1 if own else None)
     with one_thread():
         _fit_fold(run, prepared, recipe, vectors, -1)
     record(f"probe: fitted on all rows, {about}")
 
 
-def _vectors(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -> tuple[np.ndarray, str]:
-    """Return the vectors of all rows (N, V, D), NaN for those of the test part, and what they are in words."""
+def _vectors(run: Run, prepared: Prepared, recipe: Recipe, record: Record, measured_for: int | None = None) -> tuple[np.ndarray, str]:
+    """Return the vectors of all rows (N, V, D), NaN for those of the test part, and what they are in words.
+
+    Args:
+        run: where they are kept.
+        prepared: the rows.
+        recipe: backbone, input and views.
+        record: told what is computed.
+        measured_for: the fold on whose training rows the channels are measured first (−1: all rows); None: as the recipe says.
+    """
     manifest = prepared.manifest
     settings = probe_input(recipe)
     network = probe_network(recipe, prepared.form, manifest, record)
     runtime = Runtime(_engine(run, recipe, network, prepared, record), threads=recipe.train.threads)
     known = np.flatnonzero(manifest.split != "test")
     part = manifest.where(known)
+    pictures = Pictures(part, settings, Evaluate(settings), form=prepared.form)
+    if measured_for is not None:
+        _measure(run, prepared, network, pictures, measured_for)
     found = features.extract(
         network,
         part,
@@ -59,12 +78,21 @@ def _vectors(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -> tu
         views=recipe.probe.views,
         store=run.features,
         runtime=runtime,
-        pictures=Pictures(part, settings, Evaluate(settings), form=prepared.form),
+        pictures=pictures,
         say=record,
         after_batch=lambda done, total: record.tick("features", done, total),
     )
     vectors = found.of(manifest.row_ids)
     return vectors, f"{vectors.shape[2]} numbers a view, views {', '.join(found.views)}"
+
+
+def _measure(run: Run, prepared: Prepared, network: models.Network, pictures: Pictures, fold: int) -> None:
+    """Normalise by what the rows that train show when ``fold`` is held out; kept, for the pipeline."""
+    place = {row_id: i for i, row_id in enumerate(pictures.manifest.row_ids)}
+    rows = [place[prepared.manifest.row_ids[row]] for row in prepared.fitting(fold)]
+    mean, std = channel_statistics(pictures, rows)
+    network.set_normalisation(mean.tolist(), std.tolist())
+    files.write_json(run.member(PROBE, fold) / CHANNELS, {"mean": mean.tolist(), "std": std.tolist()})
 
 
 def probe_networks(
@@ -77,21 +105,36 @@ def probe_networks(
         for name in network.targets:
             head = probe.ProbeHead.from_bytes((run.member(PROBE, fold) / f"{name}.safetensors").read_bytes())
             head.start(network.head(name))
+        measured = run.member(PROBE, fold) / CHANNELS
+        if measured.exists():
+            numbers = files.read_json(measured)
+            network.set_normalisation(numbers["mean"], numbers["std"])
         found[fold] = network
     return found
 
 
-def probe_model(recipe: Recipe) -> Model:
-    """Return the model section of the probe: the recipe's backbone with linear heads (CORAL where the recipe has it)."""
-    coral = {name: spec for name, spec in recipe.model.heads.items() if _is_coral(spec)}
-    head = recipe.model.head if recipe.model.head is not None and _is_coral(recipe.model.head) else None
-    return recipe.model.model_copy(update={"head": head, "heads": coral, "sharing": "hard", "dropout": 0.0, "drop_path": 0.0})
+def probe_targets(recipe: Recipe, manifest: Manifest) -> list[Target]:
+    """Return the scored targets that have a head: derived ones only where the recipe gives them a joint one."""
+    return [t for t in manifest.targets if t.scored and (t.expression is None or t.name in recipe.model.heads)]
+
+
+def probe_head(recipe: Recipe, target: Target) -> str:
+    """Return the probe's head of a target: linear, or CORAL where an ordinal target has that."""
+    spec = recipe.model.heads.get(target.name, recipe.model.head) or DEFAULT_HEADS[target.kind]
+    name = spec if isinstance(spec, str) else spec.get("name")
+    return "coral" if name == "coral" and target.kind == "ordinal" else "linear"
+
+
+def probe_model(recipe: Recipe, manifest: Manifest) -> Model:
+    """Return the model section of the probe: the recipe's backbone with the probe's heads on one shared vector."""
+    heads = {t.name: probe_head(recipe, t) for t in probe_targets(recipe, manifest)}
+    return recipe.model.model_copy(update={"head": None, "heads": heads, "sharing": "hard", "dropout": 0.0, "drop_path": 0.0})
 
 
 def probe_network(recipe: Recipe, form: Form, manifest: Manifest, record: Record | None = None) -> models.Network:
     """Return the backbone with linear heads for the scored targets; side numbers are for fine-tuning alone."""
-    targets = [t for t in manifest.targets if t.scored and t.expression is None]
-    return models.build(probe_model(recipe), targets, form.channels, probe_input(recipe), seed=recipe.seed, say=record)
+    targets = probe_targets(recipe, manifest)
+    return models.build(probe_model(recipe, manifest), targets, form.channels, probe_input(recipe), seed=recipe.seed, say=record)
 
 
 def _engine(run: Run, recipe: Recipe, network: models.Network, prepared: Prepared, record: Record) -> Engine:
@@ -117,7 +160,7 @@ def _fit_fold(run: Run, prepared: Prepared, recipe: Recipe, vectors: np.ndarray,
     train, held = prepared.fitting(fold), prepared.held(fold)
     ids = np.array(manifest.row_ids, dtype=object)[held]
     answers: list[Dense] = []
-    for target in (t for t in manifest.targets if t.scored and t.expression is None):
+    for target in probe_targets(recipe, manifest):
         truth = manifest.truth(target.name)
         head = probe.fit_probe(
             vectors[train],
@@ -126,7 +169,7 @@ def _fit_fold(run: Run, prepared: Prepared, recipe: Recipe, vectors: np.ndarray,
             manifest.groups[train],
             weight=manifest.weight[train],
             strengths=recipe.probe.strengths,
-            head="coral" if _is_coral(recipe.model.heads.get(target.name, recipe.model.head)) else "linear",
+            head=probe_head(recipe, target),
             seed=recipe.seed,
         )
         files.write_bytes(folder / f"{target.name}.safetensors", head.to_bytes())
@@ -135,7 +178,3 @@ def _fit_fold(run: Run, prepared: Prepared, recipe: Recipe, vectors: np.ndarray,
         answers.append(Dense(target, ids, p, truth[held], np.full(len(held), fold, dtype=np.int16), status))
     table = Predictions.from_dense(answers, member=PROBE, manifest_hash=manifest.content_hash(), recipe_hash=recipe.hash())
     table.write(folder / "oof.parquet")
-
-
-def _is_coral(spec: object) -> bool:
-    return spec == "coral" or (isinstance(spec, dict) and spec.get("name") == "coral")

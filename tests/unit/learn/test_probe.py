@@ -124,7 +124,7 @@ def test_inner_folds_cut_no_group():
 def test_a_network_started_from_the_probe_answers_as_the_probe(kind):
     classes = () if kind == "regression" else ("a", "b", "c")
     target = Target("t", {"coral": "ordinal"}.get(kind, kind), classes)
-    model = config.Model(backbone="test_resnet", weights="none", heads={"t": "coral"} if kind == "coral" else {})
+    model = config.Model(backbone="test_resnet", weights="none", heads={"t": "coral" if kind == "coral" else "linear"})
     net = network.build(model, (target,), 3, side=2).eval()
     pictures = torch.randint(0, 256, (24, 3, 32, 32), dtype=torch.uint8)
     with torch.inference_mode():

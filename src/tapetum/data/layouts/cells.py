@@ -81,7 +81,7 @@ def settle_derived(targets: Sequence[Target], frame: pl.DataFrame) -> pl.DataFra
     Raises:
         DataError: a row whose own answer differs from what its parts give.
     """
-    parts = {t.name: t for t in targets if t.expression is None and t.kind in ("single", "ordinal")}
+    parts = {t.name: t for t in targets if t.expression is None and t.kind != "multi"}
     for target in targets:
         if target.expression is None or target.name not in frame.columns:
             continue

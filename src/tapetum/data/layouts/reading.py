@@ -70,7 +70,7 @@ def read(source: Any, data: Data, say: Say, *, labelled: bool = True) -> Manifes
         frame = additions.draw_limit(frame, targets, data, say)
         for target in targets:
             _say_classes(target, say)
-    return Manifest(frame, targets, sheet.root, roles.side)
+    return Manifest(frame, targets, sheet.root, roles.side, sheet.layout)
 
 
 def write(manifest: Manifest, place: Path | str, layout: str, say: Say) -> Path:
@@ -98,7 +98,7 @@ def open_sheet(source: Any, data: Data, say: Say) -> Sheet:
     sheet = choice.load()(source, data, say, **options)
     if not len(sheet.frame):
         raise DataError(f"{sheet.name} has no rows", need="one line a picture")
-    return sheet
+    return dataclasses.replace(sheet, layout=name)
 
 
 def recognised(source: Any) -> tuple[str, str]:
@@ -161,7 +161,15 @@ def _derived(sheet: Sheet, roles: Roles, data: Data, say: Say) -> dict[str, str]
     fit = {name: text for name, text in brought.items() if have >= set(expression_names(text))}
     for name in brought.keys() - fit.keys():
         say(f"derived target {name!r} is left out: its parts {listed(expression_names(brought[name]))} are not all targets")
-    return {**fit, **data.derive}
+    derive = {**fit, **data.derive}
+    for target in roles.targets:
+        name = f"{target.name}_class"
+        if target.borders and target.name not in {text.strip() for text in derive.values()}:
+            if name in derive or name in {t.name for t in roles.targets}:
+                say(f"{name!r} is taken, so the classes between the borders of {target.name!r} are no target of their own")
+            else:
+                derive[name] = target.name
+    return derive
 
 
 def _moved(frame: pl.DataFrame, root: Path, new_root: Path) -> pl.DataFrame:
@@ -207,7 +215,7 @@ def _written_before(source: Any, data: Data) -> Manifest | None:
 
 def _say_classes(target: Target, say: Say) -> None:
     if target.kind == "regression":
-        say(f"target {target.name!r}: a number")
+        say(f"target {target.name!r}: a number" + (f", with the borders {listed(target.borders, 12)}" if target.borders else ""))
     else:
         joint = f", from {target.expression}" if target.expression else ""
         say(f"target {target.name!r}: {len(target.classes)} classes in this order{joint}: {listed(target.classes, 12)}")

@@ -34,6 +34,7 @@ class Sheet:
         targets: target specs that the layout brings; they hold where the user names none.
         derive: derived targets that the layout brings.
         found: every picture was seen on disk while reading.
+        layout: the layout that it was read as.
     """
 
     frame: pl.DataFrame
@@ -43,6 +44,7 @@ class Sheet:
     targets: tuple[Any, ...] = ()
     derive: dict[str, str] = dataclasses.field(default_factory=dict)
     found: bool = False
+    layout: str = ""
 
 
 def is_picture(name: str) -> bool:

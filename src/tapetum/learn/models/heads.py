@@ -20,11 +20,31 @@ from tapetum.core.targets import Target
 class Head(nn.Module):
     """What all heads share: the target, and probabilities by its kind."""
 
+    centre: Tensor
+    spread: Tensor
+
     def __init__(self, target: Target) -> None:
         super().__init__()
         self.target = target
         if target.kind != "regression" and not target.classes:
             raise UserError(f"target {target.name!r} has no classes yet", need="classes read from the data, or declared")
+        if target.kind == "regression":
+            self.register_buffer("centre", torch.zeros(()))
+            self.register_buffer("spread", torch.ones(()))
+
+    def measure(self, truth: Tensor) -> None:
+        """Take mean and deviation of a number's training truths (N, 1), so that layers work in units of it; other kinds need none.
+
+        Without it a rate that suits classes moves years too slowly and shares too fast.
+        """
+        known = truth[~truth.isnan().any(dim=1)].double()
+        if self.target.kind == "regression" and len(known) > 1 and float(known.std(correction=0)) > 0:
+            self.centre.copy_(known.mean())
+            self.spread.copy_(known.std(correction=0))
+
+    def value(self, raw: Tensor) -> Tensor:
+        """Return a layer's output as logits: a number in its target's own units, others as they are."""
+        return raw * self.spread + self.centre if self.target.kind == "regression" else raw
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Return (B, K) float32: rows sum to 1 (single, ordinal), each in [0, 1] (multi), the value (regression)."""
@@ -51,7 +71,8 @@ class Head(nn.Module):
             return
         mean = known.float().mean(dim=0)
         share = mean.clamp(0.5 / len(known), 1 - 0.5 / len(known))
-        bias = {"regression": mean, "multi": torch.logit(share)}.get(self.target.kind, torch.log(share))
+        number = (mean - self.centre) / self.spread if self.target.kind == "regression" else mean
+        bias = {"regression": number, "multi": torch.logit(share)}.get(self.target.kind, torch.log(share))
         with torch.no_grad():
             last.bias.copy_(bias)
 
@@ -81,7 +102,7 @@ class Linear(Head):
 
     def forward(self, f: Tensor, side: Tensor | None = None) -> Tensor:
         """Return logits (B, K)."""
-        return self.last(self.inputs(f, side))
+        return self.value(self.last(self.inputs(f, side)))
 
     def start_from(self, weight: Tensor, bias: Tensor) -> None:
         """Take a probe's weights (K, D) and bias (K,); the side numbers start without influence.
@@ -94,6 +115,8 @@ class Linear(Head):
                 "the probe works on normalised vectors, this head does not", fix="set normalise = true, or train.start = 'random'"
             )
         _same_shape(self.last, weight, self.features)
+        if self.target.kind == "regression":
+            weight, bias = weight / self.spread, (bias - self.centre) / self.spread
         with torch.no_grad():
             self.last.weight.zero_()
             self.last.weight[:, : self.features] = weight
@@ -122,7 +145,7 @@ class MLP(Head):
 
     def forward(self, f: Tensor, side: Tensor | None = None) -> Tensor:
         """Return logits (B, K)."""
-        return self.last(self.layers(f if side is None else torch.cat([f, side.to(f.dtype)], dim=1)))
+        return self.value(self.last(self.layers(f if side is None else torch.cat([f, side.to(f.dtype)], dim=1))))
 
 
 class Coral(Head):

@@ -16,13 +16,11 @@ from tapetum.core import config, draws
 from tapetum.core.choices import pick
 from tapetum.core.errors import UserError
 from tapetum.core.targets import Target
-from tapetum.learn.choices import HEADS, SHARINGS
+from tapetum.learn.choices import DEFAULT_HEADS, HEADS, SHARINGS
 from tapetum.learn.models import backbone as trunk
 from tapetum.learn.models import channels as adaptation
 from tapetum.learn.models import weights as pretrained
 from tapetum.learn.models.heads import Head
-
-DEFAULT_HEAD = {"single": "linear", "multi": "linear", "ordinal": "linear", "regression": "linear"}
 
 
 class Network(nn.Module):
@@ -220,7 +218,7 @@ def build(
 
 def make_head(spec: config.Spec | None, features: int, side: int, target: Target) -> Head:
     """Return the head that a recipe names for a target, or the one that fits its kind."""
-    choice, parameters = pick(spec or DEFAULT_HEAD[target.kind], HEADS, "head")
+    choice, parameters = pick(spec or DEFAULT_HEADS[target.kind], HEADS, "head")
     if choice.kinds and target.kind not in choice.kinds:
         raise UserError(
             f"head {spec!r} cannot answer target {target.name!r}, which is {target.kind}",

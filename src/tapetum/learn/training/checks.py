@@ -10,7 +10,7 @@ from tapetum.core import config
 from tapetum.core.choices import Choice, pick
 from tapetum.core.errors import UserError, listed, nearest
 from tapetum.core.targets import Target
-from tapetum.learn.choices import HEADS, LOSSES
+from tapetum.learn.choices import DEFAULT_HEADS, HEADS, LOSSES
 from tapetum.learn.training import schedules
 
 DEFAULT_LOSSES = {"single": "cross_entropy", "multi": "bce", "ordinal": "coral", "regression": "mse"}
@@ -120,8 +120,12 @@ def check_heads(model: config.Model, loss: config.Loss, targets: Sequence[Target
     Raises:
         UserError: with the head that fits.
     """
+    names = [t.name for t in targets]
+    for name in model.heads:
+        if name not in names:
+            raise UserError(f"model.heads names {name!r}, which is no target (there are: {listed(names)}).{nearest(name, names)}")
     for target in targets:
-        spec = model.heads.get(target.name, model.head) or "linear"
+        spec = model.heads.get(target.name, model.head) or DEFAULT_HEADS[target.kind]
         head = spec if isinstance(spec, str) else str(spec["name"])
         for name in losses_of(loss, target):
             needed = HEAD_OF.get(name)

@@ -23,9 +23,10 @@ from tapetum.data.images.transforms import Evaluate
 from tapetum.learn import models, probe
 from tapetum.learn.runtime import Engine, Runtime
 from tapetum.learn.side import Scaling
-from tapetum.learn.training.fold import Fold, MayGoOn, Training
+from tapetum.learn.training import windowed
+from tapetum.learn.training.fold import Fold, MayGoOn
 from tapetum.learn.training.keep import Keeper
-from tapetum.learn.training.objective import Objective, counts_of
+from tapetum.learn.training.objective import Objective, counts_of, spreads_of
 
 Say = Callable[[str], None]
 
@@ -64,7 +65,7 @@ def run(spec_file: Path | str, *, may_go_on: MayGoOn | None = None, say: Say | N
         manifest = Manifest.read(folder / spec["manifest"], spec["data_root"])
         if manifest.content_hash() != spec["manifest_hash"]:
             raise DataError(f"{spec_file} was written for another manifest", fix="run tapetum fit again in a new folder")
-        return Training(build(spec, manifest, keeper, say or (lambda _: None))).run(may_go_on)
+        return windowed.training_of(build(spec, manifest, keeper, say or (lambda _: None))).run(may_go_on)
 
 
 def build(spec: dict[str, Any], manifest: Manifest, keeper: Keeper, say: Say) -> Fold:
@@ -73,10 +74,15 @@ def build(spec: dict[str, Any], manifest: Manifest, keeper: Keeper, say: Say) ->
     runtime = Runtime.from_train(recipe.train, Engine.from_dict(spec["engine"]), say)
     train, held = np.array(spec["train"], dtype=np.int64), np.array(spec["held"], dtype=np.int64)
     heads = keeper.folder / spec["probe"] if spec["probe"] else None
-    network = network_for(spec, recipe, manifest, train, heads, say)
+    over = recipe.sequence.length > 1
+    network = network_for(spec, recipe, manifest, train, None if over else heads, say)
+    windows = None
+    if over:
+        network, windows = windowed.prepare(spec, recipe, manifest, network, train, keeper.folder, runtime, say)
     network = runtime.to_device(network)
     truths = {name: manifest.truth(name)[train] for name in network.targets}
-    objective = Objective(recipe.loss, list(network.targets.values()), counts_of(list(network.targets.values()), truths))
+    targets = list(network.targets.values())
+    objective = Objective(recipe.loss, targets, counts_of(targets, truths), spreads_of(targets, truths))
     objective = runtime.to_device(objective)
     scaling = Scaling.measure(manifest, train)
     files.write_json(keeper.folder / "scaling.json", None if scaling is None else scaling.to_dict())
@@ -96,6 +102,7 @@ def build(spec: dict[str, Any], manifest: Manifest, keeper: Keeper, say: Say) ->
         scaling=scaling,
         say=say,
         until=spec["until"],
+        windows=windows,
     )
 
 
@@ -104,13 +111,16 @@ def network_for(
 ) -> models.Network:
     """Return the network at step 0: pretrained or random, its heads those of the probe where they fit."""
     form = Form(**spec["form"])
-    seed = recipe.seed + spec["fold"]
+    kept = recipe.sequence.length > 1 and recipe.sequence.features == "frozen"
+    seed = recipe.seed + (0 if kept else spec["fold"])  # a backbone that stays as it is is the same in all folds, even from random numbers
     network = models.build(recipe.model, manifest.targets, form.channels, recipe.input, side=len(manifest.side), seed=seed, say=say)
     if recipe.input.normalise == "data":
         pictures = dataset.Pictures(manifest, recipe.input, Evaluate(recipe.input), form=form)
         mean, std = dataset.channel_statistics(pictures, train)
         network.set_normalisation(mean.tolist(), std.tolist())
         say(f"measured on the training fold: mean {np.round(mean, 4).tolist()}, deviation {np.round(std, 4).tolist()}")
+    for name in network.targets:
+        network.head(name).measure(torch.from_numpy(manifest.truth(name)[train]))
     if recipe.train.start == "probe" and heads is not None:
         for name in network.targets:
             file = heads / f"{name}.safetensors"

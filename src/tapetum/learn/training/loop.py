@@ -203,6 +203,6 @@ def _pieces(
             loss = objective(logits, {name: value[part] for name, value in y.items()}, epoch.weight[rows[part]], **whole)
         value = float(loss.detach())
         if not np.isfinite(value):
-            raise NotFinite(progress.step, rows.tolist())
+            raise NotFinite(progress.step, [row for row in rows.flatten().tolist() if row >= 0])
         runtime.backward(loss / epoch.accumulate)
         yield value

@@ -205,13 +205,18 @@ def coral(logits: Tensor, y: Tensor, *, classes: Tensor | None = None) -> Tensor
     return part if classes is None else part * (y * classes).sum(1)
 
 
-def mse(logits: Tensor, y: Tensor, *, unit: float = 1.0) -> Tensor:
-    """Squared error (B,), of values divided by ``unit`` (60 where 60 years should count as 1)."""
+def mse(logits: Tensor, y: Tensor, *, unit: float | None = None) -> Tensor:
+    """Squared error (B,), of values divided by ``unit`` (60 where 60 years should count as 1); None: as they are.
+
+    In training, None is the deviation of the training rows, so that a number weighs beside other targets whatever its unit.
+    """
+    unit = unit or 1.0
     return (((logits.float() - y) / unit) ** 2).mean(1)
 
 
-def huber(logits: Tensor, y: Tensor, *, delta: float = 1.0, unit: float = 1.0) -> Tensor:
-    """Huber's loss (B,): squared up to ``delta``, straight beyond it, of values divided by ``unit``."""
+def huber(logits: Tensor, y: Tensor, *, delta: float = 1.0, unit: float | None = None) -> Tensor:
+    """Huber's loss (B,): squared up to ``delta``, straight beyond it, of values divided by ``unit`` (None: as for :func:`mse`)."""
+    unit = unit or 1.0
     return F.huber_loss(logits.float() / unit, y / unit, delta=delta, reduction="none").mean(1)
 
 

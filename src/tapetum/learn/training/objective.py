@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from tapetum.learn.choices import LOSSES
 from tapetum.learn.training import losses
 from tapetum.learn.training.checks import check_loss, loss_of, losses_of, parse_loss
 
-_Term = tuple[float, Callable[..., Tensor], frozenset[str]]
+_Term = tuple[float, functools.partial[Tensor], frozenset[str]]
 
 
 class Objective(nn.Module):
@@ -30,16 +30,23 @@ class Objective(nn.Module):
         targets: those that have a head.
         counts: target → training rows of each class (K,), for balanced weights and logit adjustment (a bordered number: of each of its
             classes); only needed for those.
+        spreads: number → its deviation over the training rows, the unit of its loss where the recipe sets none.
 
     Raises:
         UserError: a loss that cannot serve a target's kind, and whatever else :func:`checks.check_loss` refuses.
     """
 
-    def __init__(self, loss: config.Loss, targets: Sequence[Target], counts: Mapping[str, np.ndarray] | None = None) -> None:
+    def __init__(
+        self,
+        loss: config.Loss,
+        targets: Sequence[Target],
+        counts: Mapping[str, np.ndarray] | None = None,
+        spreads: Mapping[str, float] | None = None,
+    ) -> None:
         super().__init__()
         self.remarks = check_loss(loss, targets)
-        self.loss, self.targets = loss, {t.name: t for t in targets}
-        self.terms = {t.name: [_loaded(share, name, loss, t) for share, name in parse_loss(loss_of(loss, t))] for t in targets}
+        self.loss, self.targets, self.spreads = loss, {t.name: t for t in targets}, dict(spreads or {})
+        self.terms = {t.name: [self._loaded(share, name, t) for share, name in parse_loss(loss_of(loss, t))] for t in targets}
         self.shares = {t.name: loss.weights.get(t.name, 1.0) if isinstance(loss.weights, dict) else 1.0 for t in targets}
         learned = loss.weights == "learned"
         self.log_variance = nn.ParameterList([nn.Parameter(torch.zeros(())) for _ in targets] if learned else [])
@@ -55,9 +62,9 @@ class Objective(nn.Module):
         """Return the scalar to minimise.
 
         Args:
-            logits: target → (B, K'), K' = K − 1 for CORAL.
-            y: target → (B, K) truths, a row with NaN is unknown and left out of its target's mean.
-            weight: of the rows (B,); None: all alike.
+            logits: target → (B, K'), K' = K − 1 for CORAL; (B, L, K') where every step of a window is answered, then all steps are rows.
+            y: target → (B, K) or (B, L, K) truths, a row with NaN is unknown and left out of its target's mean.
+            weight: of the rows (B,) or (B, L); None: all alike.
             whole: truths and weights of the batch that these rows are a piece of: the values of the pieces then add up to the batch's
                 (for losses that are means over rows).
 
@@ -65,6 +72,8 @@ class Objective(nn.Module):
             Σ_t share_t · L_t; with learned weights Σ_t c·exp(−s_t)·L_t + s_t/2, c = ½ for numbers (Kendall et al. 2018, arXiv
             1705.07115). A target without a known row gives 0.
         """
+        logits, y, weight = _as_rows(logits), _as_rows(y), None if weight is None else weight.flatten()
+        whole = None if whole is None else (_as_rows(whole[0]), None if whole[1] is None else whole[1].flatten())
         parts = self.by_target(logits, y, weight)
         rows = 1.0
         if whole is not None:
@@ -95,7 +104,7 @@ class Objective(nn.Module):
         fixed = self.loss.weights if isinstance(self.loss.weights, dict) else "equal"
         cosines = {name: "arcface" for name, target in self.targets.items() if "arcface" in losses_of(self.loss, target)}
         options = {"arcface": {**self.loss.options.get("arcface", {}), "margin": 0.0}} if cosines else {}
-        return Objective(config.Loss(weights=fixed, targets=cosines, options=options), list(self.targets.values()))
+        return Objective(config.Loss(weights=fixed, targets=cosines, options=options), list(self.targets.values()), None, self.spreads)
 
     def _mass(self, name: str, tables: Any, y: Tensor, weight: Tensor | None) -> Tensor:
         """Return what a target's rows weigh together: the denominator of its mean."""
@@ -118,10 +127,15 @@ class Objective(nn.Module):
             total = total + share * (value if value.ndim == 0 else (rows * value).sum() / rows.sum())
         return total
 
+    def _loaded(self, share: float, name: str, target: Target) -> _Term:
+        share, function, takes = _loaded(share, name, self.loss, target)
+        wants_unit = target.kind == "regression" and function.keywords.get("unit", 1.0) is None
+        return share, functools.partial(function, unit=self.spreads.get(target.name)) if wants_unit else function, takes
+
     def _terms(self, target: Target, x: Tensor) -> list[_Term]:
         """Return the target's terms; an ordinal one that names no loss takes what fits its head: softmax (K) or borders (K − 1)."""
         if target.kind == "ordinal" and x.shape[1] == target.width and loss_of(self.loss, target, default="") == "":
-            return [(1.0, losses.cross_entropy, frozenset({"classes"}))]
+            return [(1.0, functools.partial(losses.cross_entropy), frozenset({"classes"}))]
         return self.terms[target.name]
 
 
@@ -160,6 +174,10 @@ class _Tables(nn.Module):
             self.register_buffer(name, None if value is None else torch.tensor(value, dtype=torch.float32), persistent=False)
 
 
+def _as_rows(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.flatten(0, -2) for name, value in values.items()}
+
+
 def balanced(counts: np.ndarray) -> np.ndarray:
     """Return N / (K · n_k): every class weighs the same in sum and a row weighs 1 in the mean; an absent class gets 0."""
     counts = np.asarray(counts, dtype=np.float64)
@@ -182,6 +200,12 @@ def counts_of(targets: Sequence[Target], truths: Mapping[str, np.ndarray]) -> di
         elif target.borders:
             found[target.name] = np.bincount(np.digitize(y[:, 0], target.borders), minlength=len(target.borders) + 1)
     return found
+
+
+def spreads_of(targets: Sequence[Target], truths: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Return number → the deviation of its known truths (N, 1); those that never vary are left out."""
+    spread = {t.name: float(np.nanstd(truths[t.name])) for t in targets if t.kind == "regression" and not np.isnan(truths[t.name]).all()}
+    return {name: value for name, value in spread.items() if value > 0}
 
 
 def _counts(target: Target, counts: Mapping[str, np.ndarray], what: str) -> np.ndarray:
