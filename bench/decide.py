@@ -72,24 +72,21 @@ def members(rows: int) -> tuple[dict[str, Dense], Rows]:
     return made, Rows(np.array([f"g{g}" for g in range(group[-1] + 1)], dtype=object)[group], fold)
 
 
-def write(rows: int, folder: Path) -> Path:
-    """Write the members as one predictions file and return it."""
-    made, _ = members(rows)
-    return Predictions.concat([Predictions.from_dense(d, member=n) for n, d in made.items()]).write(folder / "oof.parquet")
-
-
 def part_write(rows: int, folder: Path) -> dict[str, float]:
-    """Not timed: what the others read."""
-    write(rows, folder)
-    return {}
+    """A predictions file a member, as a run keeps them."""
+    made, _ = members(rows)
+    out: dict[str, float] = {}
+    with timed(out):
+        for name, dense in made.items():
+            Predictions.from_dense(dense, member=name).write(folder / f"{name}.parquet")
+    return out
 
 
 def part_read(rows: int, folder: Path) -> dict[str, float]:
     """Parquet to five dense matrices."""
     out: dict[str, float] = {"base_gb": recorded.peak_gb()}
     with timed(out):
-        table = Predictions.read(folder / "oof.parquet")
-        held = [table.dense("label", name) for name in table.members]
+        held = [Predictions.read(file).dense("label", file.stem) for file in sorted(folder.glob("*.parquet"))]
     return {**out, "rows": float(sum(len(d.row_ids) for d in held))}
 
 
