@@ -16,7 +16,7 @@ import polars as pl
 import torch
 
 from tapetum.core import files
-from tapetum.core.config import Data, Input, Model, Predict, Recipe
+from tapetum.core.config import Data, Input, Model, Neighbours, Predict, Recipe
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.runs import Run
 from tapetum.core.tables import FINAL, Dense, Manifest, Predictions
@@ -27,8 +27,9 @@ from tapetum.data.images.form import Form
 from tapetum.data.images.transforms import Evaluate
 from tapetum.decide import chain
 from tapetum.decide.steps import Rows
-from tapetum.learn import inference, models
+from tapetum.learn import inference, models, sequences
 from tapetum.learn.models import backbone as trunk
+from tapetum.learn.models import sequence as over
 from tapetum.learn.models import weights as pretrained
 from tapetum.learn.runtime import Engine, Runtime
 from tapetum.learn.side import Scaling
@@ -52,6 +53,7 @@ class Member:
         engine: how it computed.
         scalings: fold → scaling of side numbers.
         shared: all networks have one backbone, which then runs once.
+        sequence: the recipe's section of a member over neighbouring pictures; of others its default.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Member:
     engine: Engine
     scalings: dict[int, Scaling | None]
     shared: bool
+    sequence: Neighbours
 
 
 class Pipeline:
@@ -187,12 +190,19 @@ def _answer(
         pictures = Pictures(manifest, member.settings, Evaluate(member.settings), form=member.form)
     runtime = Runtime(member.engine)
     every = np.arange(len(table))
+    source = None
+    if member.sequence.length > 1:
+        source = dataclasses.replace(sequences.of_recipe(table, member.sequence), pictures=pictures)
     groups = [list(member.networks)] if member.shared else [[fold] for fold in member.networks]
     found: dict[int, inference.Answers] = {}
     for folds in groups:
         scaling = member.scalings[folds[0]]
         side = None if scaling is None else runtime.to_device(torch.from_numpy(scaling.apply(table)))
         networks = {fold: runtime.to_device(member.networks[fold]) for fold in folds}
+        if source is not None:
+            padded = None if side is None else sequences.padded(side, 0.0)
+            found |= sequences.answer_folds(networks, source, every, member.predict, runtime, side=padded)
+            continue
         found |= inference.answer_folds(networks, pictures, every, member.predict, runtime, side=side, key=("predict", member.name))
     empty = {name: np.full((len(table), t.width), np.nan, dtype=np.float32) for name, t in targets.items()}
     dense = {fold: answers.dense(targets, table.row_ids, empty, fold) for fold, answers in found.items()}
@@ -327,6 +337,7 @@ def freeze(
                     "name": name,
                     "model": model.model_dump(mode="json"),
                     "targets": answered,
+                    "sequence": Neighbours().model_dump(mode="json") if name == PROBE else own.sequence.model_dump(mode="json"),
                     "input": settings.model_dump(mode="json"),
                     "predict": predict.model_dump(mode="json"),
                     "form": dataclasses.asdict(form),
@@ -397,10 +408,16 @@ def _networks(run: Run, name: str, own: Recipe, form: Form, manifest: Manifest, 
         keeper = Keeper(run.member(name, fold))
         known = keeper.state()["checkpoints"]
         checkpoint = epochs["final"] if epochs["final"] in known else known[-1]
+        scaling = Scaling.from_dict(files.read_json(keeper.folder / "scaling.json"))
+        if own.sequence.length > 1:
+            from tapetum.workflow.neighbours import whole_network
+
+            yield fold, whole_network(run, name, fold, own, form, manifest, keeper.checkpoint(checkpoint)), scaling
+            continue
         model = own.model.model_copy(update={"weights": "none"})
         network = models.build(model, manifest.targets, form.channels, own.input, side=len(manifest.side))
         network.load_state_dict(keeper.checkpoint(checkpoint))
-        yield fold, network, Scaling.from_dict(files.read_json(keeper.folder / "scaling.json"))
+        yield fold, network, scaling
 
 
 def _write_network(folder: Path, member: str, fold: int, network: models.Network, scaling: Scaling | None) -> dict[str, Any]:
@@ -418,6 +435,7 @@ def _load_member(folder: Path, spec: dict[str, Any], targets: list[dict[str, Any
     settings, model = Input.model_validate(spec["input"]), Model.model_validate(spec["model"])
     form = Form(**{**spec["form"], "size": tuple(spec["form"]["size"])})
     known = [Target.from_dict(t) for t in targets if t["name"] in spec["targets"]]
+    how = Neighbours.model_validate(spec.get("sequence", {}))
     backbones = {one["backbone"] for one in spec["folds"]}
     networks: dict[int, models.Network] = {}
     scalings: dict[int, Scaling | None] = {}
@@ -426,7 +444,10 @@ def _load_member(folder: Path, spec: dict[str, Any], targets: list[dict[str, Any
         scalings[one["fold"]] = Scaling.from_dict(files.read_json(place / "preprocess.json")["side"])
         weights = pretrained.from_folder(folder / "backbones" / one["backbone"])
         side = len(scalings[one["fold"]].names) if scalings[one["fold"]] else 0  # type: ignore[union-attr]
-        network = models.build(model, known, form.channels, settings, side=side, weights=weights)
+        if how.length > 1:
+            network: models.Network = over.build(model, how, known, form.channels, settings, side=side, weights=weights)
+        else:
+            network = models.build(model, known, form.channels, settings, side=side, weights=weights)
         network.load_head_state(trunk.tensors_from_bytes((place / "head.safetensors").read_bytes()))
         if networks and len(backbones) == 1:
             network.backbone = next(iter(networks.values())).backbone
@@ -437,7 +458,15 @@ def _load_member(folder: Path, spec: dict[str, Any], targets: list[dict[str, Any
     alike = all(torch.equal(n.mean, first.mean) and torch.equal(n.std, first.std) for n in networks.values())
     shared = len(backbones) == 1 and alike and not any(scalings.values())
     return Member(
-        spec["name"], networks, settings, Predict.model_validate(spec["predict"]), form, Engine.from_dict(spec["engine"]), scalings, shared
+        spec["name"],
+        networks,
+        settings,
+        Predict.model_validate(spec["predict"]),
+        form,
+        Engine.from_dict(spec["engine"]),
+        scalings,
+        shared,
+        how,
     )
 
 

@@ -182,6 +182,11 @@ def fingerprint(value: Any, length: int = 16) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
+def relative(path: Path | str, start: Path | str) -> str:
+    """Return ``path`` as it is reached from the folder ``start``, with forward slashes, so that a run can be moved."""
+    return Path(os.path.relpath(path, start)).as_posix()
+
+
 @contextlib.contextmanager
 def lock(folder: Path | str) -> Iterator[int]:
     """Hold ``folder`` for this process; yield the generation number, which counts the holders so far.

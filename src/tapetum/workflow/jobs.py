@@ -15,8 +15,9 @@ from tapetum.core.config import Recipe, Schedule
 from tapetum.core.errors import UserError, listed
 from tapetum.core.runs import Record, Run
 from tapetum.learn import models, runtime
-from tapetum.learn.training import job, schedules
+from tapetum.learn.training import job, schedules, windowed
 from tapetum.workflow import budget as budgets
+from tapetum.workflow import neighbours
 from tapetum.workflow.prepare import Prepared
 from tapetum.workflow.settle import PROBE
 
@@ -104,7 +105,8 @@ def _planned(
     )
     shape, dtype = _shape(own, prepared), getattr(torch, prepared.form.dtype)
     _set_threads(own)
-    measured = runtime.decide_engine(own.train, network, shape, training=True, dtype=dtype)
+    kept = own.sequence.length > 1 and own.sequence.features != "end-to-end"  # the backbone only answers
+    measured = runtime.decide_engine(own.train, network, shape, training=not kept, dtype=dtype)
     record(f"member {member}: {measured.said()}")
     folds = folds_for(recipe, member, prepared)
     epochs = own.train.epochs if not own.stages else sum(stage.epochs for stage in own.stages)
@@ -112,6 +114,8 @@ def _planned(
     if clock.budget is not None:
         share *= len(folds) / (len(folds) + 1.5) if recipe.decide.pipeline == "refit" else 1.0  # a refit has more rows than a fold
         rates = _rates(own, network, shape, dtype, measured.engine)
+        if own.sequence.length > 1:
+            rates = neighbours.rates(rates, own, len(prepared.manifest))
         rows = {f: (len(prepared.fitting(f)), len(prepared.held(f))) for f in folds}
         plan |= budgets.plan(clock.left * share, rows, epochs, rates)
         plan["rates"] = {"training": round(rates.training, 2), "inference": round(rates.inference, 2)}
@@ -189,6 +193,7 @@ def write_spec(run: Run, spec: Path, member: str, fold: int, own: Recipe, plan: 
         probe=Path(os.path.relpath(heads, spec.parent)).as_posix() if heads.exists() else None,
         engine=plan["engine"],
         until=cut,
+        features=windowed.features_of(own, run.features, spec.parent, neighbours.base_of(run, own, fold, prepared.manifest.targets)),
     )
 
 

@@ -54,7 +54,7 @@ def settle(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -> Sett
     for member, own in recipe.members().items():
         held = {fold: Predictions.read(path) for fold, path in run.folds_of(member, "epochs.parquet").items()}
         if held:
-            fixed = _checkpoint_of(own.train.epoch)
+            fixed = checkpoint_of(own.train.epoch)
             epochs[member] = choose.pick_epochs(held, own.train.monitor, fixed, list(targets.values()))
             tables = [table.select(checkpoint=epochs[member].per_fold[fold]) for fold, table in held.items()]
             for fold, table in zip(held, tables, strict=True):
@@ -99,7 +99,7 @@ def settle(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -> Sett
     return Settled(decisions, nested, figures)
 
 
-def _checkpoint_of(epoch: int | str) -> str | None:
+def checkpoint_of(epoch: int | str) -> str | None:
     """Return the checkpoint that ``train.epoch`` names; None for the best one, which is chosen."""
     if epoch == "best":
         return None

@@ -9,6 +9,7 @@ Source: IITNet, Seo et al. 2019, arXiv 1902.06562.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -26,6 +27,29 @@ from tapetum.learn.models import backbone as trunk
 from tapetum.learn.models import network as networks
 from tapetum.learn.models.network import Network
 from tapetum.learn.models.weights import Weights
+
+
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """Windows of neighbouring pictures on their way to the network; indexed, moved and counted like a tensor.
+
+    Args:
+        values: pictures (B, L, C, H, W) or (B, L, V, C, H, W), or their vectors (B, L, P, D).
+        mask: (B, L) bool, True where a step is real.
+    """
+
+    values: Tensor
+    mask: Tensor
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, part: Any) -> Steps:
+        return Steps(self.values[part], self.mask[part])
+
+    def to(self, *where: Any, **how: Any) -> Steps:
+        """Return the windows on a device."""
+        return Steps(self.values.to(*where, **how), self.mask.to(*where, **how))
 
 
 class BiLSTM(nn.Module):
@@ -106,12 +130,22 @@ class SequenceNetwork(Network):
         heads: target name → head, on the body's output.
         target: last, centre or all.
         positions: vectors a step, columns of the last feature map.
+        joined: (count, width, stride) of the windows cut from the pictures joined along x, which are then the steps; None: each picture is.
     """
 
-    def __init__(self, base: Network, body: Any, heads: Mapping[str, Any], *, target: str, positions: int) -> None:
+    def __init__(
+        self,
+        base: Network,
+        body: Any,
+        heads: Mapping[str, Any],
+        *,
+        target: str,
+        positions: int,
+        joined: tuple[int, int, int] | None = None,
+    ) -> None:
         mean, std = base.mean.flatten().tolist(), base.std.flatten().tolist()
         super().__init__(base.backbone, heads, mean, std, side=base.side, dropout=base.dropout.p, notes=base.notes)
-        self.body, self.target, self.positions = body, target, positions
+        self.body, self.target, self.positions, self.joined = body, target, positions, joined
 
     def step_vectors(self, x: Tensor) -> Tensor:
         """Return the vectors of single pictures (B, C, H, W) as (B, P, D): what a store of features can hold for this network."""
@@ -129,14 +163,18 @@ class SequenceNetwork(Network):
             )
         return F.adaptive_avg_pool1d(columns, self.positions).transpose(1, 2)
 
-    def forward(self, x: Tensor, side: Tensor | None = None, mask: Tensor | None = None) -> dict[str, Tensor]:
+    def forward(self, x: Tensor | Steps, side: Tensor | None = None, mask: Tensor | None = None) -> dict[str, Tensor]:
         """Return the logits of each target, (B, K), or (B, L, K) where every step is answered.
 
         Args:
-            x: pictures (B, L, C, H, W) or (B, L, V, C, H, W), or their vectors (B, L, P, D).
-            side: scaled side numbers of each step (B, L, S).
+            x: pictures (B, L, C, H, W) or (B, L, V, C, H, W), or their vectors (B, L, P, D); as :class:`Steps` with their mask.
+            side: scaled side numbers of each step (B, L, S), or of the row that is answered (B, S).
             mask: (B, L) bool, True where a step is real; None: all are.
         """
+        if isinstance(x, Steps):
+            mask, x = x.mask, x.values
+        if self.joined is not None and x.ndim > 4:
+            x, mask = self._cut(x, mask)
         batch, steps = x.shape[:2]
         vectors = x if x.ndim == 4 else self.step_vectors(x.flatten(0, 1)).unflatten(0, (batch, steps))
         mask = torch.ones(batch, steps, dtype=torch.bool, device=x.device) if mask is None else mask.to(x.device)
@@ -144,10 +182,19 @@ class SequenceNetwork(Network):
             out = self._over_steps(vectors.float(), mask)
             at = slice(None) if self.target == "all" else steps - 1 if self.target == "last" else steps // 2
             out = self.dropout(out[:, at])
-            extra = None if side is None and self.side is None else self._side(out, None if side is None else side[:, at])
+            own = side if side is None or side.ndim == 2 else side[:, at]
+            extra = None if side is None and self.side is None else self._side(out, own)
             flat = out.flatten(0, -2)
             extra = None if extra is None else extra.flatten(0, -2)
             return {name: self.head(name)(flat, extra).unflatten(0, out.shape[:-1]) for name in self.targets}
+
+    def _cut(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Return the windows of joined pictures as steps; a window counts as the picture in which its middle lies."""
+        count, width, stride = self.joined or (0, 0, 0)
+        if mask is not None:
+            middle = (torch.arange(count, device=mask.device) * stride + width // 2) // x.shape[-1]
+            mask = mask[:, middle]
+        return windows(x, count, width, stride), mask
 
     def _over_steps(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """Return the body's output for each step (B, L, W); several positions of a step are averaged."""
@@ -178,9 +225,22 @@ def build(
     Raises:
         UserError: targets that share the trunk softly; that is for single pictures.
     """
+    base = networks.build(model, targets, channels, input, side=side, seed=seed, weights=weights, say=say)
+    return around(base, model, neighbours, side=side, seed=seed, say=say)
+
+
+def around(
+    base: Network,
+    model: config.Model,
+    neighbours: config.Neighbours,
+    *,
+    side: int = 0,
+    seed: int = 0,
+    say: Callable[[str], None] | None = None,
+) -> SequenceNetwork:
+    """Return the network over neighbours around one of single pictures, which gives backbone, normalisation and side numbers."""
     if model.sharing != "hard":
         raise UserError(f"model.sharing is {model.sharing!r} in a model over neighbours", need="hard")
-    base = networks.build(model, targets, channels, input, side=side, seed=seed, weights=weights, say=say)
     choice, parameters = pick(neighbours.head, SEQUENCES, "sequence.head")
     make: Any = choice.load()
     features = base.width if neighbours.positions == 1 else trunk.map_width(base.backbone)
@@ -191,7 +251,29 @@ def build(
         heads = {name: networks.make_head(model.heads.get(name, model.head), body.width, extra, t) for name, t in base.targets.items()}
     if say is not None:
         say(f"sequences: {neighbours.length} steps × {neighbours.positions} positions, answering {neighbours.target}")
-    return SequenceNetwork(base, body, heads, target=neighbours.target, positions=neighbours.positions)
+    joined = (neighbours.windows, neighbours.window_width, neighbours.window_stride) if neighbours.windows else None
+    return SequenceNetwork(base, body, heads, target=neighbours.target, positions=neighbours.positions, joined=joined)
+
+
+class StepVectors(nn.Module):
+    """The part of a network over neighbours that sees single pictures, as a store of features takes it.
+
+    Args:
+        network: whose backbone, normalisation and positions are taken.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: SequenceNetwork) -> None:
+        super().__init__()
+        self.network = network
+        self.backbone, self.positions = network.backbone, network.positions
+        self.mean, self.std = network.mean, network.std
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return the vectors of pictures (B, C, H, W) as (B, P · D)."""
+        return self.network.step_vectors(x).flatten(1)
 
 
 def windows(x: Tensor, count: int, width: int, stride: int) -> Tensor:

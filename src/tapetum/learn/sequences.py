@@ -1,0 +1,320 @@
+"""Rows → windows of neighbouring rows of their sequence: for training on pictures or kept vectors, and for answers averaged over windows.
+
+A window belongs to one row, its target row (of ``all``: the row it is laid around), and never leaves that row's sequence; places before the
+first and after the last picture, gaps in the positions, and pictures that cannot be read are masked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from tapetum.core.config import Neighbours, Predict, Recipe
+from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.tables import Manifest
+from tapetum.data.images import dataset
+from tapetum.learn.inference import Answers
+from tapetum.learn.models.sequence import SequenceNetwork, Steps
+from tapetum.learn.runtime import Runtime
+
+BLOCK = 8192  # rows whose vectors are held at once while answering
+OVERLAP = 4  # windows that answer for a row, where every step is answered
+
+
+def check(recipe: Recipe) -> None:
+    """Refuse a sequence section that cannot be trained.
+
+    Raises:
+        UserError: with what would do.
+    """
+    how = recipe.sequence
+    if how.length == 1:
+        return
+    if recipe.mix:
+        raise UserError("mix with a model over neighbours: a mixture of two nights has no order", fix="set mix = []")
+    if how.windows and how.target == "all":
+        raise UserError("sequence.windows with target 'all': windows cross pictures, so they answer for none", need="'last' or 'centre'")
+    if how.windows and how.features != "end-to-end":
+        raise UserError(f"sequence.windows with features {how.features!r}: vectors are kept by picture", need="features = 'end-to-end'")
+
+
+def neighbours(manifest: Manifest, length: int, target: str) -> np.ndarray:
+    """Return the rows of each row's window (N, L) int64, −1 where there is none.
+
+    Args:
+        manifest: with sequences and positions. Test rows and extra rows are sequences of their own.
+        length: L.
+        target: ``last`` puts the row at the end, ``centre`` and ``all`` at place L // 2.
+
+    Raises:
+        DataError: no sequences or positions, or two rows at one place.
+    """
+    frame = manifest.frame
+    for column in ("sequence", "position"):
+        if column not in frame.columns:
+            raise DataError(f"a model over neighbours needs each row's {column}, and the rows have none", fix=f"name it with --{column}")
+    own, slot = _places(manifest)
+    reach = int(slot.max(initial=0)) + 2 * length + 2
+    key = own * reach + slot + length
+    order = np.argsort(key, kind="stable")
+    ordered = key[order]
+    twice = np.flatnonzero(ordered[1:] == ordered[:-1])
+    if len(twice):
+        ids = [manifest.row_ids[int(order[twice[0] + i])] for i in (0, 1)]
+        raise DataError(f"rows {ids[0]!r} and {ids[1]!r} stand at one place of one sequence", need="a position of its own for each")
+    first = -(length - 1) if target == "last" else -(length // 2)
+    wanted = key[:, None] + np.arange(first, first + length)
+    found = np.minimum(np.searchsorted(ordered, wanted), max(len(ordered) - 1, 0))
+    return np.where(ordered[found] == wanted, order[found], -1).astype(np.int64)
+
+
+def _places(manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
+    """Return the number of each row's sequence and its place there, counted in the smallest usual distance (5 % quantile)."""
+    frame = manifest.frame
+    part = np.where(np.isin(manifest.split, ("test", "extra")), manifest.split, "")
+    alone = pl.concat_str(pl.lit("\x1frow "), pl.col("row_id"))
+    name = frame.select(pl.coalesce(pl.col("sequence"), alone).alias("n")).with_columns(pl.Series("s", part.astype(str)))
+    own = name.select(pl.struct("n", "s").rank("dense")).to_series().to_numpy().astype(np.int64)
+    position = frame["position"].cast(pl.Float64).to_numpy().astype(np.float64)
+    nowhere = np.isnan(position) & frame["sequence"].is_not_null().to_numpy()
+    if nowhere.any():
+        ids = [manifest.row_ids[int(i)] for i in np.flatnonzero(nowhere)[:3]]
+        raise DataError(f"{int(nowhere.sum())} rows have a sequence and no position: {listed(ids)}", need="a number for each")
+    position = np.nan_to_num(position)
+    order = np.lexsort((position, own))
+    apart = np.diff(position[order])
+    inside = np.diff(own[order]) == 0
+    steps = apart[inside & (apart > 0)]
+    step = float(np.quantile(steps, 0.05)) if len(steps) else 1.0
+    start = np.full(own.max(initial=0) + 1, np.inf)
+    np.minimum.at(start, own, position)
+    slot = np.round((position - start[own]) / step).astype(np.int64)
+    if (np.diff(slot[order])[inside & (apart > 0)] == 0).any():  # irregular in time: neighbours are counted, not measured
+        within = np.arange(len(order)) - np.maximum.accumulate(np.where(np.r_[True, ~inside], np.arange(len(order)), 0))
+        slot[order] = within
+    return own, slot
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where windows come from: vectors of rows kept in memory, or their pictures.
+
+    Args:
+        table: from :func:`neighbours`.
+        target: last, centre or all.
+        vectors: (N, P, D) float32, NaN rows where a picture could not be read; None takes pictures.
+        pictures: of the same rows; None takes vectors.
+        reasons: row number → why its picture could not be read, where vectors are kept.
+    """
+
+    table: np.ndarray
+    target: str
+    vectors: np.ndarray | None = None
+    pictures: dataset.Pictures | None = None
+    reasons: Mapping[int, str] = dataclasses.field(default_factory=dict)
+
+    def batches(
+        self,
+        rows: np.ndarray,
+        sizes: int | Sequence[int],
+        key_of: Callable[[str, int], int] | None = None,
+        workers: int = 0,
+    ) -> Iterator[dataset.Batch]:
+        """Yield the windows of some rows, in their order.
+
+        ``rows`` of a batch are the target rows (B,), or with ``all`` those of every step (B, L), −1 where masked by the edges.
+
+        Args:
+            rows: row numbers.
+            sizes: windows a batch, or of each batch in turn.
+            key_of: (row_id, occurrence) → key of a picture's draws.
+            workers: threads that decode ahead.
+        """
+        rows = np.asarray(rows, dtype=np.int64)
+        step = [min(sizes, len(rows) - i) for i in range(0, len(rows), sizes)] if isinstance(sizes, int) else list(sizes)
+        parts = np.split(rows, np.cumsum(step)[:-1])
+        if self.vectors is not None:
+            for part in parts:
+                values, known = self._kept(part)
+                yield self._batch(part, values, known, {int(r): self.reasons[int(r)] for r in part if int(r) in self.reasons})
+            return
+        yield from self._read(parts, key_of, workers)
+
+    def _kept(self, part: np.ndarray) -> tuple[Tensor, np.ndarray]:
+        if self.vectors is None:
+            raise ValueError("no vectors are kept")
+        at = self.table[part]
+        values = self.vectors[np.maximum(at, 0)]
+        known = (at >= 0) & np.isfinite(values).all(axis=(2, 3))
+        return torch.from_numpy(np.where(known[..., None, None], values, 0).astype(np.float32)), known
+
+    def _read(self, parts: list[np.ndarray], key_of: Callable[[str, int], int] | None, workers: int) -> Iterator[dataset.Batch]:
+        if self.pictures is None:
+            raise ValueError("a source of windows has either vectors or pictures")
+        real = [self.table[part] >= 0 for part in parts]
+        flat = [self.table[part][mask] for part, mask in zip(parts, real, strict=True)]
+        every = np.concatenate(flat) if flat else np.zeros(0, dtype=np.int64)
+        read = dataset.batches(self.pictures, every, [len(part) for part in flat], key_of, workers)
+        for part, mask, batch in zip(parts, real, read, strict=True):
+            values = torch.zeros((*mask.shape, *batch.x.shape[1:]), dtype=batch.x.dtype)
+            values[torch.from_numpy(mask)] = batch.x
+            known = mask.copy()
+            known[mask] = batch.ok.numpy()
+            wanted = set(part.tolist())
+            yield self._batch(part, values, known, {row: why for row, why in batch.reasons.items() if row in wanted})
+
+    def _batch(self, part: np.ndarray, values: Tensor, known: np.ndarray, reasons: dict[int, str]) -> dataset.Batch:
+        at = self.table[part]
+        readable = (known & (at == part[:, None])).any(axis=1)
+        rows = at if self.target == "all" else part
+        return dataset.Batch(torch.from_numpy(rows), Steps(values, torch.from_numpy(known)), torch.from_numpy(readable), reasons)  # type: ignore[arg-type]
+
+    def anchors(self, rows: np.ndarray) -> np.ndarray:
+        """Return the rows whose windows together answer for ``rows``: themselves, or with ``all`` every few of them and the ends."""
+        if self.target != "all":
+            return rows
+        wanted = np.zeros(len(self.table) + 1, dtype=bool)
+        wanted[rows] = True
+        length = self.table.shape[1]
+        before = self.table[:, length // 2 - 1] if length > 1 else np.full(len(self.table), -1)
+        chosen = rows[_rank(np.where(wanted[before], before, -1), rows) % max(1, length // OVERLAP) == 0]
+        covered = np.zeros(len(self.table) + 1, dtype=bool)
+        covered[self.table[chosen].ravel()] = True
+        return np.sort(np.concatenate([chosen, rows[~covered[rows]]]))
+
+
+def _rank(before: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return how many rows come before each of ``rows`` without a gap, by doubling the step.
+
+    Args:
+        before: the row before each (N,), −1 for none.
+        rows: wanted.
+    """
+    steps, jump = (before >= 0).astype(np.int64), before.copy()
+    while (jump >= 0).any():
+        there = np.maximum(jump, 0)
+        steps = steps + np.where(jump >= 0, steps[there], 0)
+        jump = np.where(jump >= 0, jump[there], -1)
+    return steps[rows]
+
+
+@torch.inference_mode()
+def answer_folds(
+    networks: Mapping[int, SequenceNetwork],
+    source: Source,
+    rows: np.ndarray,
+    predict: Predict,
+    runtime: Runtime,
+    *,
+    side: Tensor | None = None,
+    after_batch: Callable[[int], None] | None = None,
+) -> dict[int, Answers]:
+    """Answer for some rows with each of several networks; the windows that answer for one row are averaged as probabilities.
+
+    Args:
+        networks: fold → network; several of them share one backbone, which then runs once a picture.
+        source: of the rows; pictures as evaluation shows them.
+        rows: (M,) row numbers, in the order of the answers.
+        predict: batch size; only the plain view is taken.
+        runtime: device and precision.
+        side: (N + 1, S) scaled side numbers, the last row for places without a picture.
+        after_batch: told how many rows are done.
+    """
+    rows = np.asarray(rows, dtype=np.int64)
+    for network in networks.values():
+        network.eval()
+    reasons: dict[int, str] = {}
+    sums: dict[int, dict[str, np.ndarray]] = {fold: {} for fold in networks}
+    counts = np.zeros(len(source.table), dtype=np.int64)
+    readable = np.zeros(len(source.table), dtype=bool)
+    done = 0
+    for block in _blocks(source, rows):
+        seen = _with_vectors(next(iter(networks.values())), source, source.table[block], predict, runtime)
+        for batch in seen.batches(block, predict.batch):
+            x: Steps = batch.x  # type: ignore[assignment]
+            at, real = _answered_rows(batch, source.target)
+            np.add.at(counts, at[real], 1)
+            readable[at[real]] = True
+            own_side = None if side is None else side[batch.rows]
+            with runtime.autocast():
+                for fold, network in networks.items():
+                    logits = network(runtime.to_device(x), own_side)
+                    for name, p in network.probabilities(logits).items():
+                        values = p.float().cpu().numpy().reshape(-1, p.shape[-1])
+                        total = sums[fold].setdefault(name, np.zeros((len(source.table), p.shape[-1]), dtype=np.float64))
+                        np.add.at(total, at[real], values[real])
+            reasons.update(batch.reasons)
+        reasons.update(seen.reasons)
+        done += len(block)
+        if after_batch is not None:
+            after_batch(done)
+    ok = readable[rows]
+    found = {}
+    for fold, totals in sums.items():
+        share = 1 / np.maximum(counts[rows], 1)[:, None]
+        means = {name: np.where(ok[:, None], total[rows] * share, np.nan).astype(np.float32) for name, total in totals.items()}
+        found[fold] = Answers(rows, means, {}, ok, {r: why for r, why in reasons.items() if r in set(rows[~ok].tolist())})
+    return found
+
+
+def _blocks(source: Source, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the rows whose windows are laid, some thousand at a time."""
+    anchors = source.anchors(rows)
+    for start in range(0, len(anchors), BLOCK):
+        yield anchors[start : start + BLOCK]
+
+
+def _answered_rows(batch: dataset.Batch, target: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the row that each answer of a batch is for, and which of them count."""
+    steps: Steps = batch.x  # type: ignore[assignment]
+    if target == "all":
+        return batch.rows.numpy().ravel(), steps.mask.numpy().ravel()
+    return batch.rows.numpy(), batch.ok.numpy()
+
+
+def _with_vectors(network: SequenceNetwork, source: Source, table: np.ndarray, predict: Predict, runtime: Runtime) -> Source:
+    """Return a source whose vectors are kept: each picture goes through the backbone once, however many windows show it."""
+    if source.pictures is None or network.joined is not None:
+        return source
+    needed = np.unique(table[table >= 0])
+    place = np.full(len(source.table) + 1, -1, dtype=np.int64)
+    place[needed] = np.arange(len(needed))
+    parts: list[np.ndarray] = []
+    reasons: dict[int, str] = {}
+    for batch in dataset.batches(source.pictures, needed, predict.batch):
+        with runtime.autocast():
+            vectors = network.step_vectors(runtime.to_device(batch.x)).float().cpu().numpy()
+        vectors[~batch.ok.numpy()] = np.nan
+        parts.append(vectors)
+        reasons.update(batch.reasons)
+    return _Compact(source.table, source.target, np.concatenate(parts), None, reasons, place)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Compact(Source):
+    """Vectors of some rows only; ``place`` says where each row's stand."""
+
+    place: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    def _kept(self, part: np.ndarray) -> tuple[Tensor, np.ndarray]:
+        if self.vectors is None:
+            raise ValueError("no vectors are kept")
+        at = self.place[self.table[part]]
+        values = self.vectors[np.maximum(at, 0)]
+        known = (at >= 0) & np.isfinite(values).all(axis=(2, 3))
+        return torch.from_numpy(np.where(known[..., None, None], values, 0).astype(np.float32)), known
+
+
+def padded(values: Tensor, fill: float) -> Tensor:
+    """Return a table of all rows with one more, so that row −1 is a place without a picture."""
+    return torch.cat([values, torch.full_like(values[:1], fill)]) if len(values) else values
+
+
+def of_recipe(manifest: Manifest, how: Neighbours) -> Source:
+    """Return the windows of a recipe over a manifest, without pictures or vectors yet."""
+    return Source(neighbours(manifest, how.length, how.target), how.target)

@@ -1,0 +1,155 @@
+"""Training over windows of neighbouring rows: what differs from training on single pictures, and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from tapetum.core import files
+from tapetum.core.config import Predict, Recipe, Stage
+from tapetum.core.errors import DataError
+from tapetum.core.tables import Manifest
+from tapetum.data.images import dataset, sampling
+from tapetum.data.images.form import Form
+from tapetum.data.images.transforms import Evaluate
+from tapetum.learn import features, inference, models, sequences
+from tapetum.learn.models import sequence as networks
+from tapetum.learn.runtime import Runtime
+from tapetum.learn.training.fold import Fold, Training
+from tapetum.learn.training.keep import Keeper
+
+Say = Callable[[str], None]
+TWICE = 2  # windows in which an epoch shows a row on average, where every step is answered
+
+
+class OverSequences(Training):
+    """The training of one fold of a model over neighbours.
+
+    Args:
+        fold: with ``windows``.
+    """
+
+    def __init__(self, fold: Fold) -> None:
+        super().__init__(fold)
+        trains = torch.zeros(len(fold.manifest), dtype=torch.bool)
+        trains[torch.from_numpy(fold.train)] = True  # a window may show rows that are held out (folds by picture): never their truth
+        trains = self.runtime.to_device(trains)
+        unknown = {name: torch.where(trains[:, None], y, torch.nan) for name, y in self.on_device.items()}
+        self.on_device = {name: sequences.padded(y, torch.nan) for name, y in unknown.items()}
+        self.weight = sequences.padded(self.weight, 0.0)
+        self.side = None if self.side is None else sequences.padded(self.side, 0.0)
+
+    def _source(self, stage: Stage, *, augmented: bool) -> sequences.Source:
+        source: sequences.Source = self.fold.windows
+        if source.vectors is not None:
+            return source
+        return dataclasses.replace(source, pictures=self._pictures(stage)[0 if augmented else 1])
+
+    def _order(self) -> sampling.Order:
+        """Return the epoch's target rows; where every step is answered, a drawn part of them is enough to show each row twice."""
+        whole = super()._order()
+        if self.recipe.sequence.target != "all":
+            return whole
+        some = min(len(whole), max(2, math.ceil(TWICE * len(whole) / self.recipe.sequence.length)))
+        return sampling.Order(whole.rows[:some], whole.occurrence[:some])
+
+    def _batches(
+        self, stage: Stage, rows: np.ndarray, sizes: Sequence[int], key: Callable[[str, int], int] | None = None
+    ) -> Iterator[dataset.Batch]:
+        return self._source(stage, augmented=key is not None).batches(rows, sizes, key, self.recipe.train.workers)
+
+    def _answers(self, stage: Stage, rows: np.ndarray, predict: Predict, *front: str) -> inference.Answers:
+        network: Any = self.network
+        source = self._source(stage, augmented=False)
+        return sequences.answer_folds({0: network}, source, rows, predict, self.runtime, side=self.side)[0]
+
+
+def training_of(fold: Fold) -> Training:
+    """Return the training that suits a fold."""
+    return Training(fold) if fold.windows is None else OverSequences(fold)
+
+
+def prepare(
+    spec: dict[str, Any],
+    recipe: Recipe,
+    manifest: Manifest,
+    base: models.Network,
+    train: np.ndarray,
+    folder: Path,
+    runtime: Runtime,
+    say: Say,
+) -> tuple[networks.SequenceNetwork, sequences.Source]:
+    """Return the network over neighbours at step 0, and its windows: over pictures, or over vectors computed once.
+
+    Args:
+        spec: of the job; ``features`` says where the vectors come from.
+        recipe: of the member.
+        manifest: all rows.
+        base: the network of single pictures that the recipe describes.
+        train: row numbers that train.
+        folder: the fold's, from which the spec's places are counted.
+        runtime: that computes the vectors.
+        say: where messages go.
+    """
+    sequences.check(recipe)
+    network = networks.around(base, recipe.model, recipe.sequence, side=len(manifest.side), seed=recipe.seed + spec["fold"], say=say)
+    for name in network.targets:
+        network.head(name).measure(torch.from_numpy(manifest.truth(name)[train]))
+    source = sequences.of_recipe(manifest, recipe.sequence)
+    wanted = spec["features"]
+    if wanted is None:
+        return network, source
+    if wanted["from"] is not None:
+        load_base(network, Keeper(folder / wanted["from"]["folder"]), wanted["from"]["checkpoint"])
+    vectors, reasons = _vectors(network, recipe, manifest, Form(**spec["form"]), folder / wanted["store"], runtime, say)
+    network.backbone = nn.Identity()  # its vectors are at hand: neither trained nor kept with every epoch
+    return network, dataclasses.replace(source, vectors=vectors, reasons=reasons)
+
+
+def load_base(network: models.Network, keeper: Keeper, checkpoint: str) -> None:
+    """Take backbone and normalisation from a checkpoint of another member's fold.
+
+    Raises:
+        DataError: the checkpoint does not fit.
+    """
+    state = keeper.checkpoint(checkpoint)
+    own = {key for key in network.state_dict() if key.startswith("backbone.") or key in ("mean", "std")}
+    if not own <= set(state):
+        raise DataError(f"{keeper.folder} was trained with another backbone", fix="fit again in a new folder")
+    network.load_state_dict({key: state[key] for key in own}, strict=False)
+
+
+def _vectors(
+    network: networks.SequenceNetwork, recipe: Recipe, manifest: Manifest, form: Form, store: Path, runtime: Runtime, say: Say
+) -> tuple[np.ndarray, dict[int, str]]:
+    """Return the vectors of all rows (N, P, D) from the run's store, and why some rows have none; test rows are not computed."""
+    rows = np.flatnonzero(manifest.split != "test")
+    part = manifest.where(rows)
+    seen = networks.StepVectors(network)
+    pictures = dataset.Pictures(part, recipe.input, Evaluate(recipe.input), form=form)
+    found = features.extract(seen, part, recipe.input, store=store, runtime=runtime, pictures=pictures, say=say)
+    flat = found.of(manifest.row_ids)[:, 0]
+    reasons = {int(row): found.reasons[manifest.row_ids[row]] for row in rows if manifest.row_ids[row] in found.reasons}
+    return flat.reshape(len(flat), network.positions, -1), reasons
+
+
+def features_of(own: Recipe, run_features: Path, folder: Path, chosen: tuple[Path, str] | None) -> dict[str, Any] | None:
+    """Return a spec's ``features``: None end to end, else the store and the fold whose backbone gives them, relative to the fold's folder.
+
+    Args:
+        own: the member's recipe.
+        run_features: the run's store.
+        folder: the fold's folder.
+        chosen: (folder, checkpoint) of another member's fold; None for the pretrained backbone.
+    """
+    if own.sequence.length == 1 or own.sequence.features == "end-to-end":
+        return None
+    place = None if chosen is None else {"folder": files.relative(chosen[0], folder), "checkpoint": chosen[1]}
+    return {"store": files.relative(run_features, folder), "from": place}
