@@ -33,6 +33,7 @@ class Found:
         audit: a row a picture file, with its status.
         origin: recipe key, value and where it came from.
         saliency: the list of ``saliency/saliency.json``.
+        statements: ``statements.json`` of a reference system: what its write-up says and where it stands; ``first_look`` its counts.
     """
 
     run: Run
@@ -50,6 +51,8 @@ class Found:
     audit: pl.DataFrame | None
     origin: list[dict[str, Any]]
     saliency: list[dict[str, Any]]
+    statements: dict[str, Any] = dataclasses.field(default_factory=dict)
+    first_look: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -134,6 +137,8 @@ def look(folder: Path | str, data: Path | str | None = None) -> Found:
         _if_there(run.file("audit.parquet"), _table),
         _if_there(run.file("origin.json"), files.read_json) or [],
         _if_there(run.root / "saliency" / "saliency.json", files.read_json) or [],
+        _if_there(run.file("statements.json"), files.read_json) or {},
+        _if_there(run.file("first-look.json"), files.read_json) or {},
     )
 
 

@@ -72,6 +72,8 @@ def page(found: Found) -> dict[str, Any]:
         "said": found.record.get("said") or [],
         "bad_files": bad_files(found),
         "saliency": saliency(found),
+        "statements": found.statements,
+        "first_look": found.first_look,
         "recipe": recipe(found),
         "again": again(found),
         "plan": found.plan,

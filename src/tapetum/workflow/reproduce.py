@@ -65,7 +65,7 @@ def reproduce(
     if system is None or name not in config.builtin_recipes():
         known = [r for r in config.builtin_recipes() if statements.system_of(r)]
         raise UserError(f"there is no reference system {name!r} (there are: {listed(known)})", fix="see: tapetum recipes")
-    source = Path(simulated["source"]) if simulated is not None else Path(data) if data is not None else None
+    source = Path(simulated["paths"]["source"]) if simulated is not None else Path(data) if data is not None else None
     if source is None:
         raise UserError(f"{name} has no data", need="--data DIR, or --simulate for look-alikes")
     record = Record(say)
