@@ -175,7 +175,7 @@ class _Tables(nn.Module):
 
 
 def _as_rows(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.flatten(0, -2) for name, value in values.items()}
+    return {name: value.flatten(0, -2) if value.ndim > 2 else value for name, value in values.items()}
 
 
 def balanced(counts: np.ndarray) -> np.ndarray:
