@@ -14,6 +14,7 @@ from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Dense
 from tapetum.core.targets import decode
 
+FILTER = "prune_by_class"  # of cleanlab: finds more of few than its default does
 NEIGHBOURS = 10
 DISAGREE = 0.9  # share of neighbours with another label from which a row is flagged, where the model does not believe its label either
 _BLOCK = 2048
@@ -86,12 +87,16 @@ def _confident_learning(p: np.ndarray, y: np.ndarray, multi: bool) -> np.ndarray
         if multi:
             used = np.flatnonzero(y.any(axis=0) & ~y.all(axis=0))
             labels = [np.flatnonzero(row).tolist() for row in y[:, used]]
-            return np.asarray(find_label_issues(labels, np.clip(p[:, used], 1e-6, 1 - 1e-6), multi_label=True, n_jobs=1), dtype=bool)
+            return np.asarray(
+                find_label_issues(labels, np.clip(p[:, used], 1e-6, 1 - 1e-6), multi_label=True, filter_by=FILTER, n_jobs=1), dtype=bool
+            )
         used = np.flatnonzero(y.any(axis=0))
         if len(used) < 2:
             return np.zeros(len(y), dtype=bool)
         seen = np.clip(p[:, used], 1e-6, None)
-        return np.asarray(find_label_issues(y[:, used].argmax(axis=1), seen / seen.sum(axis=1, keepdims=True), n_jobs=1), dtype=bool)
+        return np.asarray(
+            find_label_issues(y[:, used].argmax(axis=1), seen / seen.sum(axis=1, keepdims=True), filter_by=FILTER, n_jobs=1), dtype=bool
+        )
 
 
 def _disagreement(vectors: np.ndarray, y: np.ndarray, neighbours: int) -> np.ndarray:

@@ -11,10 +11,10 @@ import polars as pl
 
 from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.tables import Dense, Manifest
-from tapetum.data.audit.duplicates import Twins, find_duplicates
 from tapetum.data.audit.files import FILES_SCHEMA, scan
 from tapetum.data.audit.labels import NEIGHBOURS, find_suspects
 from tapetum.data.audit.looks import THUMBNAIL, Look, look_at
+from tapetum.data.audit.twins import Twins, find_duplicates
 from tapetum.data.images.decode import Composition
 
 DECISIONS = ("keep", "exclude", "relabel", "group")

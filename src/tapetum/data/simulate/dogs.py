@@ -76,8 +76,9 @@ def simulate_dogs(
         say: told of progress.
 
     Returns:
-        ``source`` (what to read), ``paths``, ``counts`` (photos by part and by what was planted), ``ceiling`` (the accuracy on the test
-        part to be expected of who knows the generator and sees each dog's traits), ``ceiling_clean`` (the same if no label were wrong).
+        ``paths`` (``source`` is what to read, ``exclude``, ``truth``), ``counts`` (photos by part and by what was planted),
+        ``ceiling`` (the accuracy on the test part to be expected of who knows the generator and sees each dog's traits),
+        ``ceiling_clean`` (the same if no label were wrong).
 
     Raises:
         UserError: a size too small, or a place that holds something else.
@@ -96,22 +97,22 @@ def simulate_dogs(
             for part in ("train", "test"):
                 files.make_folder(aside / "dogs" / part)
                 (aside / part).replace(aside / "dogs" / part)
-            place.pack(aside / "dogs", stem=False)
+            place.pack(aside / "dogs")
         files.write_csv(aside / "sample_submission.csv", template)
     files.write_text(out / place.EXCLUDED, _excluded(photos))
+    source = out / place.LAYOUT / "dogs.zip" if zip else out / place.LAYOUT
     seen = traits[[p.split == "test" for p in photos]]
     summary = {
         "name": "dogs",
         "seed": seed,
         "px": px,
-        "source": (out / place.LAYOUT / ("dogs.zip" if zip else "")).as_posix(),
         "counts": _counts(photos),
         "metric": "accuracy",
         "ceiling": float(label_given_traits(seen, MISLABELLED).max(axis=1).mean()),
         "ceiling_clean": float(breed_given_traits(seen).max(axis=1).mean()),
         "twins": [list(pair) for pair in TWINS],
     }
-    done = place.finish(out, _truth(photos), summary)
+    done = place.finish(out, _truth(photos), summary, source=source, exclude=out / place.EXCLUDED)
     say(f"{len(photos):,} photos in {out / place.LAYOUT}; the best score possible on the test part is {summary['ceiling']:.3f}")
     return done
 

@@ -21,7 +21,7 @@ from PIL import Image
 
 from tapetum.core import draws, files
 from tapetum.data.simulate import place
-from tapetum.data.simulate.antibodies import LABELS, ROWS, best_score, draw_antibodies, draw_brightness, stray_rates
+from tapetum.data.simulate.antibodies import LABELS, LEAST, ROWS, best_score, draw_antibodies, draw_brightness, stray_rates
 from tapetum.data.simulate.cells import Field, Line, draw_field, draw_microtubules, draw_nuclei, draw_reticulum
 from tapetum.data.simulate.patterns import PATTERNS
 
@@ -67,9 +67,9 @@ def simulate_hpa(
         say: told of progress.
 
     Returns:
-        ``source`` (what to read), ``paths``, ``counts`` (samples by part and by what was planted, and antibodies), ``labels`` (training
-        samples of each), ``ceiling`` (the macro-F1 on the test part to be expected of who knows the generator and sees how brightly each
-        place shines, each picture alone).
+        ``paths`` (``source`` is what to read, ``antibodies``, ``truth``), ``counts`` (samples by part and by what was planted, and
+        antibodies), ``labels`` (training samples of each), ``ceiling`` (the macro-F1 on the test part to be expected of who knows the
+        generator and sees how brightly each place shines, each picture alone).
 
     Raises:
         UserError: a size too small, or a place that holds something else.
@@ -86,21 +86,19 @@ def simulate_hpa(
         _write_tables(samples, aside)
         if zip:
             for part in ("train", "test"):
-                place.pack(aside / part, stem=False)
+                place.pack(aside / part)
     every = np.stack([s.labels for s in samples])
     test = np.stack([s.labels for s in samples if s.split == "test"])
     summary = {
         "name": "hpa",
         "seed": seed,
         "px": px,
-        "source": (out / place.LAYOUT).as_posix(),
-        "antibodies": (out / place.LAYOUT / "antibodies.csv").as_posix(),
         "counts": _counts(samples),
         "labels": _label_counts(samples),
         "metric": "macro_f1",
         "ceiling": best_score(test, every, seed),
     }
-    done = place.finish(out, _truth(samples), summary)
+    done = place.finish(out, _truth(samples), summary, source=out / place.LAYOUT, antibodies=out / place.LAYOUT / "antibodies.csv")
     say(f"{len(samples):,} samples in {out / place.LAYOUT}; the best score possible on the test part is {summary['ceiling']:.3f}")
     return done
 
@@ -139,7 +137,7 @@ def _label_counts(samples: list[_Sample]) -> dict[str, int]:
 def _can_go(sample: _Sample, samples: list[_Sample]) -> bool:
     """Tell whether each label of a sample stands in many others, so that it may become a copy of another."""
     counts = np.array(list(_label_counts(samples).values()))
-    return bool((counts[sample.labels] > 20).all())
+    return bool((counts[sample.labels] > 2 * LEAST).all())
 
 
 def _write(sample: _Sample, root: Path, px: int, seed: int) -> None:

@@ -94,8 +94,8 @@ def _shape(rng: np.random.Generator, px: int) -> tuple[int, int]:
 def _pose(shape: tuple[int, int], rng: np.random.Generator, textures: Bank) -> _Scene:
     """Return an empty scene: the dog somewhere near the middle, turned, sheared and mirrored."""
     half = min(shape) / 2
-    turn, size = rng.normal(0, 0.18), half * rng.uniform(0.42, 0.68)
-    mirror, shear, look = rng.choice([-1, 1]), rng.normal(0, 0.12), rng.normal(0, 0.1)
+    turn, size = rng.normal(0, 0.12), half * rng.uniform(0.48, 0.7)
+    mirror, shear, look = rng.choice([-1, 1]), rng.normal(0, 0.08), rng.normal(0, 0.08)
     middle = np.array(shape) / 2 + half * np.array([-rng.uniform(-0.1, 0.3), rng.normal(0, 0.14)])
     c, s = np.cos(turn) / size, np.sin(turn) / size
     to_dog = np.array([[c, -s], [mirror * (s + shear / size) + look * c, mirror * c - look * s]])  # (y, x) of rows and columns
@@ -112,8 +112,8 @@ def _pose(shape: tuple[int, int], rng: np.random.Generator, textures: Bank) -> _
 def _draw_ground(canvas: np.ndarray, rng: np.random.Generator, textures: Bank) -> None:
     """Paint what is behind the dog: two colours in patches, grained, lighter above or below."""
     shape = canvas.shape[1:]
-    first, second = (rng.uniform(0.15, 0.85, (2, 1, 1, 1)) + rng.normal(0, 0.13, (2, 3, 1, 1))).astype(np.float32)
-    mix = textures.cut(("broad", "large", "medium")[rng.integers(3)], shape, rng) * np.float32(rng.uniform(0.3, 2)) + np.float32(0.5)
+    first, second = (rng.uniform(0.15, 0.85, (2, 1, 1, 1)) + rng.normal(0, 0.09, (2, 3, 1, 1))).astype(np.float32)
+    mix = textures.cut(("broad", "broad", "large")[rng.integers(3)], shape, rng) * np.float32(rng.uniform(0.3, 2)) + np.float32(0.5)
     np.multiply(second - first, np.clip(mix, 0, 1, out=mix), out=canvas)
     light = np.float32(rng.normal(0, 0.25)) * np.linspace(-1, 1, shape[0], dtype=np.float32)[:, None]
     light = light + np.float32(rng.uniform(0, 0.1)) * textures.cut(("fine", "grain")[rng.integers(2)], shape, rng)
@@ -224,15 +224,15 @@ def _hide(canvas: np.ndarray, rng: np.random.Generator) -> None:
 def _develop(canvas: np.ndarray, rng: np.random.Generator, textures: Bank) -> Image.Image:
     """Return the photo: light from one side, a camera's noise, exposure, contrast and cast."""
     _, height, width = canvas.shape
-    slope = np.linspace(-1, 1, width, dtype=np.float32)[None] * np.float32(rng.normal(0, 0.22))
+    slope = np.linspace(-1, 1, width, dtype=np.float32)[None] * np.float32(rng.normal(0, 0.15))
     slope = slope + np.linspace(-1, 1, height, dtype=np.float32)[:, None] * np.float32(rng.normal(0, 0.15))
     canvas *= 1 + slope
     canvas += np.float32(rng.uniform(0.005, 0.04)) * textures.cut("grain", (height, width), rng)
     canvas *= 255
     pixels = np.clip(canvas, 0, 255, out=canvas).astype(np.uint8)
     levels = np.arange(256) / 255
-    gamma, gain, contrast = np.exp(rng.normal(0, 0.25)), np.exp(rng.normal(0, 0.12)), np.exp(rng.normal(0, 0.18))
-    cast = np.exp(rng.normal(0, 0.07, 3))
+    gamma, gain, contrast = np.exp(rng.normal(0, 0.15)), np.exp(rng.normal(0, 0.08)), np.exp(rng.normal(0, 0.12))
+    cast = np.exp(rng.normal(0, 0.04, 3))
     curves = [np.clip(255 * (0.5 + contrast * (gain * c * levels**gamma - 0.5)), 0, 255).astype(np.uint8) for c in cast]
     photo = Image.fromarray(np.stack([curve[plane] for curve, plane in zip(curves, pixels, strict=True)], axis=-1))
     if rng.random() < BLURRED:

@@ -34,27 +34,20 @@ def layout(out: Path) -> Iterator[Path]:
         yield aside
 
 
-def finish(out: Path, truth: pl.DataFrame, summary: dict[str, Any]) -> dict[str, Any]:
-    """Write the truth and the summary beside the layout; return the summary with the paths."""
+def finish(out: Path, truth: pl.DataFrame, summary: dict[str, Any], **places: Path) -> dict[str, Any]:
+    """Write the truth and the summary beside the layout; return the summary with the places, which the file names relative to ``out``."""
     files.write_csv(out / TRUTH, truth)
-    paths = {"data": out / LAYOUT, "truth": out / TRUTH}
-    summary = {**summary, "paths": {name: path.as_posix() for name, path in paths.items()}}
-    files.write_json(out / SUMMARY, {**summary, "paths": {name: path.relative_to(out) for name, path in paths.items()}})
-    return summary
+    places = {**places, "truth": out / TRUTH}
+    files.write_json(out / SUMMARY, {**summary, "paths": {name: path.relative_to(out) for name, path in places.items()}})
+    return {**summary, "paths": {name: path.as_posix() for name, path in places.items()}}
 
 
-def pack(folder: Path, *, stem: bool = True) -> None:
-    """Turn a folder into ``folder.zip`` beside it; the same files give the same bytes.
-
-    Args:
-        folder: removed afterwards.
-        stem: whether members stand below the folder's name.
-    """
+def pack(folder: Path) -> None:
+    """Turn a folder into ``folder.zip`` beside it, its files at the top; the same files give the same bytes."""
     members = sorted(p for p in folder.rglob("*") if p.is_file())
-    start = folder.parent if stem else folder
     with files.whole(folder.with_name(f"{folder.name}.zip")) as aside, zipfile.ZipFile(aside, "w", zipfile.ZIP_STORED) as archive:
         for member in members:  # stored: pictures are packed already
-            info = zipfile.ZipInfo(member.relative_to(start).as_posix(), _THEN)
+            info = zipfile.ZipInfo(member.relative_to(folder).as_posix(), _THEN)
             info.external_attr = 0o644 << 16
             archive.writestr(info, member.read_bytes())
     files.remove(folder)
