@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test lint format clean bench
+.PHONY: demo test lint format clean bench acceptance
 .DEFAULT_GOAL := test
 
 $(VENV)/.ready: pyproject.toml
@@ -30,6 +30,9 @@ format: $(VENV)/.ready
 bench: $(VENV)/.ready  ## the measured figures of docs/benchmarks.md
 	$(BIN)/python -m bench.decide
 	$(BIN)/python -m bench.context
+
+acceptance: $(VENV)/.ready  ## reference systems on simulated data, as written against plus → docs/reference-systems.md; SEEDS=3 for the table
+	$(BIN)/python -m bench.acceptance
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis .bench runs dist

@@ -1,0 +1,137 @@
+"""The reference systems end to end on simulated data: as written against plus, judged on a test part that neither saw.
+
+``python -m bench.acceptance [dogs hpa]`` (``make acceptance``) simulates, runs the recipes from layout to submission in their cpu
+profile, and writes the table into docs/reference-systems.md. SEEDS (default 1) repeats all of it; SIZE is what the simulators draw.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from bench import reference_systems
+
+from tapetum import api
+from tapetum.core import files, intervals
+from tapetum.core.targets import encode
+
+SYSTEMS = ("dogs", "hpa")
+HOME = Path(".bench/acceptance")
+RESULTS = Path("docs/benchmarks/acceptance.json")
+TRUTH = {"dogs": ("label", None), "hpa": ("Target", "antibody")}  # column of the test truth, column of its groups
+
+
+def main() -> None:
+    systems = [name for name in sys.argv[1:] if name in SYSTEMS] or list(SYSTEMS)
+    seeds, size = int(os.environ.get("SEEDS", "1")), os.environ.get("SIZE", "small")
+    rows = [compare(system, seed, size) for seed in range(seeds) for system in systems]
+    known = files.read_json(RESULTS)["rows"] if RESULTS.exists() else []
+    kept = [row for row in known if row["system"] not in systems]
+    command = f"SEEDS={seeds} SIZE={size} make acceptance"
+    files.write_json(RESULTS, {"command": command, "date": str(datetime.date.today()), "cores": os.cpu_count(), "rows": [*kept, *rows]})
+    print(json.dumps(rows, indent=1))
+    print(reference_systems.write())
+
+
+def compare(system: str, seed: int, size: str) -> dict[str, Any]:
+    """Run a system as written and plus on one simulation, and judge both on its test part.
+
+    The submissions are judged, as an organiser would: labels by the template's ids against the simulator's truth. That truth carries the
+    planted wrong labels too, as a real one does; the ceiling is the best score to be expected of who knows the generator.
+    """
+    home = HOME / f"{system}-{size}-{seed}"
+    simulated = api.simulate(system, home / "simulated", size=size, seed=seed, say=say)
+    found, seconds = {}, {}
+    for name in (system, f"{system}-plus"):
+        began = time.perf_counter()
+        where = home / f"{name}-{recipe_hash(name, seed)}"
+        result = api.reproduce(name, where, simulated=simulated, profile="cpu", sets={"seed": seed}, say=say, command="make acceptance")
+        seconds[name] = round(time.perf_counter() - began, 1)
+        found[name] = answers(Path(result["submission"]), where, simulated, system)
+    written, plus = found[system], found[f"{system}-plus"]
+    metric, target, y, groups = simulated["metric"], written["target"], written["y"], written["groups"]
+    alike = {"answer": written["answer"]}
+    a = intervals.interval(metric, target, written["p"], y, groups, **alike)
+    b = intervals.interval(metric, target, plus["p"], y, groups, answer=plus["answer"])
+    d = intervals.difference(metric, target, plus["p"], written["p"], y, groups, answer_a=plus["answer"], answer_b=written["answer"])
+    gap = simulated["ceiling"] - a.value
+    return {
+        "system": system,
+        "seed": seed,
+        "size": size,
+        "metric": metric,
+        "n": len(y),
+        "written": a.to_dict(),
+        "plus": b.to_dict(),
+        "difference": d.to_dict(),
+        "ceiling": simulated["ceiling"],
+        "share_of_gap": d.value / gap if gap > 0 else None,
+        "seconds": seconds,
+    }
+
+
+def answers(submission: Path, run: Path, simulated: dict[str, Any], system: str) -> dict[str, Any]:
+    """Return a submission's decisions and the simulator's truth, row by row of the submission."""
+    from tapetum.core.tables import Predictions
+
+    target = Predictions.read(run / "test.parquet").targets[0]
+    ids_column, answer_column = pl.read_csv(submission, n_rows=0).columns
+    given = pl.read_csv(submission, schema_overrides={ids_column: pl.String, answer_column: pl.String})
+    label, group = TRUTH[system]
+    truth = pl.read_csv(simulated["paths"]["truth"], infer_schema_length=None, schema_overrides={label: pl.String})
+    both = given.join(truth, left_on=ids_column, right_on="row_id", how="left", maintain_order="left")
+    ids = both[ids_column].to_list()
+
+    def coded(column: str) -> np.ndarray:
+        cells = [(text or "").split() if target.kind == "multi" else text for text in both[column].to_list()]
+        return encode(target, cells, ids)
+
+    answer = coded(answer_column)
+    groups = np.array(both[group].to_list() if group else ids, dtype=object)
+    return {"target": target, "answer": answer, "p": answer, "y": coded(label), "groups": groups}
+
+
+def recipe_hash(name: str, seed: int) -> str:
+    """Return what a run's folder is called by, so that a changed recipe gets a folder of its own and an unchanged one goes on."""
+    return api.load_recipe(name, profile="cpu", flags={"seed": seed}).recipe.hash()[:8]
+
+
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the acceptance table as Markdown lines, a line a seed and the mean over seeds where there are several."""
+    head = "| system | seed | metric | n | as written | plus | difference | ceiling | gain / gap | minutes |"
+    lines = [head, "|---|---|---|---|---|---|---|---|---|---|"]
+
+    def shown(value: dict[str, Any]) -> str:
+        return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+
+    for row in rows:
+        minutes = sum(row["seconds"].values()) / 60
+        share = "–" if row["share_of_gap"] is None else f"{row['share_of_gap']:.0%}"
+        name = f"{row['system']} ({row['size']})"
+        figures = f"{shown(row['written'])} | {shown(row['plus'])} | {shown(row['difference'])} | {row['ceiling']:.3f} | {share}"
+        lines.append(f"| {name} | {row['seed']} | {row['metric']} | {row['n']} | {figures} | {minutes:.1f} |")
+    for system in dict.fromkeys(row["system"] for row in rows):
+        own = [row for row in rows if row["system"] == system]
+        if len(own) > 1:
+            mean = {key: statistics.mean(row[key]["value"] for row in own) for key in ("written", "plus", "difference")}
+            share = statistics.mean(row["share_of_gap"] for row in own if row["share_of_gap"] is not None)
+            figures = f"{mean['written']:.3f} | {mean['plus']:.3f} | {mean['difference']:+.3f} | | {share:.0%}"
+            lines.append(f"| {system} | mean of {len(own)} | | | {figures} | |")
+    return lines
+
+
+def say(message: str) -> None:
+    if not message.startswith("\r"):
+        print(message[:400], file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
