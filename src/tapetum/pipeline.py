@@ -380,7 +380,7 @@ def probe_input(recipe: Recipe) -> Input:
 
     Source: Touvron et al. 2019, arXiv 1906.06423 (FixRes); measured here on 175 dogs: docs/decisions/003-probe-size.md.
     """
-    size = recipe.probe.size
+    size: int | tuple[int, int] | str = recipe.probe.size
     if size == "auto":
         size = recipe.input.size
         if isinstance(size, int) and recipe.model.weights != "none" and not _has_fixed_size(recipe.model.backbone):
