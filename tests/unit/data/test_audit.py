@@ -103,7 +103,13 @@ def test_hashes_are_those_of_imagehash_and_products_count_bits():
 
 
 def test_a_photograph_packed_cut_and_brightened_is_the_same_and_others_are_not():
-    originals = [photographs.astronaut(), photographs.coffee(), photographs.chelsea(), photographs.rocket(), photographs.skin()]
+    originals = [
+        photographs.astronaut(),
+        photographs.coffee(),
+        photographs.chelsea(),
+        photographs.rocket(),
+        photographs.hubble_deep_field(),
+    ]
     copies = []
     for p in originals:
         cut = Image.fromarray(p[6:, 8:]).resize((150, 130)).point(lambda v: min(255, int(v * 1.08)))

@@ -87,6 +87,9 @@ def simulate_dogs(
     photos = _plan(place.how_many(size, SIZES, 8 * len(BREEDS)), seed)
     traits = np.stack([_traits(p, seed) for p in photos])
     with place.layout(out) as aside:
+        for part in ("train", "test"):
+            for breed in BREEDS:
+                files.make_folder(aside / part / breed)
         for photo in photos:
             _write(photo, aside, px, seed)
             if (photo.number + 1) % place.EVERY == 0:
@@ -164,7 +167,7 @@ def _write(photo: _Photo, root: Path, px: int, seed: int) -> None:
     rng = _random(photo, seed)
     picture = draw_photo(draw_traits(photo.breed, rng), rng, px)
     quality = int(rng.integers(78, 96))
-    path = files.make_folder((root / photo.row_id).parent) / f"{BREEDS[photo.label]}_{photo.number:05d}.jpg"
+    path = root / photo.row_id
     own = draws.generator("simulate", "dogs", seed, "fault", photo.number)
     if photo.planted == "gray":
         picture = picture.convert("L") if photo.number % 2 else picture.convert("L").convert("RGB")

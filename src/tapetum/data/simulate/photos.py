@@ -17,6 +17,7 @@ SIZES = 0.18  # deviation of the logarithm of the side
 WHITE = np.array([0.93, 0.91, 0.87], dtype=np.float32)[:, None, None]
 BLACK = np.array([0.06, 0.05, 0.05], dtype=np.float32)[:, None, None]
 WARP = 0.04  # how far coordinates wander, so that no two heads have one outline
+FRAYED = 1.5  # how far hairs stand out, over the radius
 BLURRED, HIDDEN = 0.12, 0.2  # shares of photos out of focus, and with something before the dog
 
 
@@ -67,21 +68,42 @@ class _Scene:
         low, high = np.floor(middle - reach).astype(int), np.ceil(middle + reach).astype(int) + 1
         return slice(max(low[0], 0), max(high[0], 0)), slice(max(low[1], 0), max(high[1], 0))
 
-    def paint(self, colour: np.ndarray, cover: np.ndarray, box: tuple[slice, slice] = (slice(None), slice(None))) -> None:
-        """Lay a colour over the canvas where ``cover`` is 1; both are of the box's size."""
+    def oval(
+        self,
+        colour: np.ndarray,
+        at: tuple[float, float],
+        radii: tuple[float, float],
+        *,
+        turn: float = 0.0,
+        fray: np.ndarray | None = None,
+        within: np.ndarray | None = None,
+        cover: float = 1.0,
+    ) -> None:
+        """Paint an ellipse, at the cost of its own pixels.
+
+        Args:
+            colour: (3, 1, 1), or (3, H, W) of which its place is taken.
+            at: right and down of the head's middle.
+            radii: right and down, before it is turned.
+            turn: radians.
+            fray: (H, W) that makes its edge hairy.
+            within: (H, W) cover of the part on which it lies.
+            cover: how much of what is below it hides.
+        """
+        box = self.around(*at, max(radii) * (1.05 if fray is None else FRAYED))
+        hides = _oval(self.x[box], self.y[box], at, radii, self.sharp, turn, 0.0 if fray is None else fray[box])
+        if within is not None:
+            hides *= within[box]
+        if cover != 1:
+            hides *= np.float32(cover)
         part = self.canvas[:, *box]
-        change = colour - part
-        change *= cover
+        change = (colour if colour.shape[1:] == (1, 1) else colour[:, *box]) - part
+        change *= hides
         part += change
 
-    def oval(self, at: tuple[float, float], radii: tuple[float, float], *, turn: float = 0.0, fray: np.ndarray | float = 0.0) -> np.ndarray:
-        """Return how far each pixel (H, W) lies in an ellipse, 0…1; ``fray`` makes its edge hairy."""
-        return _oval(self.x, self.y, at, radii, self.sharp, turn, fray)
-
-    def dot(self, colour: np.ndarray, at: tuple[float, float], radii: tuple[float, float]) -> None:
-        """Paint a small ellipse, at the cost of its own pixels."""
-        box = self.around(*at, max(radii) + 0.05)
-        self.paint(colour, _oval(self.x[box], self.y[box], at, radii, self.sharp, 0.0, 0.0), box)
+    def whole(self, at: tuple[float, float], radii: tuple[float, float], fray: np.ndarray) -> np.ndarray:
+        """Return how far each pixel (H, W) lies in a hairy ellipse, 0…1, for what lies within."""
+        return _oval(self.x, self.y, at, radii, self.sharp, 0.0, fray)
 
 
 def _shape(rng: np.random.Generator, px: int) -> tuple[int, int]:
@@ -134,20 +156,21 @@ def _draw_dog(scene: _Scene, traits: np.ndarray, rng: np.random.Generator, textu
     furs += coat
     furs *= 1 + np.float32(0.06 + 0.16 * fur) * hair
 
-    chest = scene.oval((0, 2.0), (wide * (1.05 + 0.3 * fur), 1.35), fray=fray)
-    scene.paint(furs * np.float32(0.88), chest)
+    broad = wide * (1.05 + 0.3 * fur)
+    scene.oval(furs * np.float32(0.88), (0, 2.0), (broad, 1.35), fray=fray)
     if blaze > 0.4:
-        scene.paint(WHITE, chest * scene.oval((0, 1.7), (0.9 * (blaze - 0.25), 0.9), fray=fray))
+        scene.oval(WHITE, (0, 1.7), (0.9 * (blaze - 0.25), 0.9), fray=fray, within=scene.whole((0, 2.0), (broad, 1.35), fray))
     hang, reach = 1 - up, 0.35 + 0.75 * length
+    behind = furs * np.float32(0.72)
     for side in (-1, 1):
         tilt = side * (0.25 + 2.3 * hang)  # 0 stands, π hangs
         left = side * wide * (0.62 + 0.25 * hang) + np.sin(tilt) * reach * 0.75
         top = -0.62 + 0.3 * hang - np.cos(tilt) * reach * 0.75
-        scene.paint(furs * np.float32(0.72), scene.oval((left, top), (0.19 + 0.2 * hang + 0.08 * breadth, reach), turn=tilt, fray=fray))
-    head = scene.oval((0, 0), (wide, 1), fray=fray)
-    scene.paint(furs, head)
+        scene.oval(behind, (left, top), (0.19 + 0.2 * hang + 0.08 * breadth, reach), turn=tilt, fray=fray)
+    scene.oval(furs, (0, 0), (wide, 1), fray=fray)
+    head = scene.whole((0, 0), (wide, 1), fray)
     if blaze > 0.3:
-        scene.paint(WHITE, head * scene.oval((0, -0.35), (0.5 * (blaze - 0.2), 0.95), fray=fray))
+        scene.oval(WHITE, (0, -0.35), (0.5 * (blaze - 0.2), 0.95), fray=fray, within=head)
     _draw_face(scene, furs, other, head, fray, mask=mask, muzzle=muzzle, gap=wide * (0.3 + 0.14 * eyes), eye=0.06 + 0.09 * eyes)
 
 
@@ -166,15 +189,13 @@ def _draw_face(
     """Paint mask, snout, nose, mouth and eyes."""
     top, size, dark = 0.38 + 0.22 * muzzle, 0.2 + 0.34 * muzzle, mask > 0.5
     around = 0.3 + 1.1 * abs(mask - 0.5)
-    scene.paint(other * np.float32(0.45 if dark else 1.1), head * scene.oval((0, top), (around, around), fray=fray))
-    snout = scene.oval((0, top), (0.16 + 0.6 * size, size), fray=fray)
-    snout *= np.float32(0.85)
-    scene.paint(furs * np.float32(0.55 if dark else 1.12), snout)
-    scene.dot(BLACK, (0, top - 0.55 * size), (0.09 + 0.12 * size, 0.07 + 0.08 * size))
-    scene.dot(BLACK, (0, top + 0.4 * size), (0.1 + 0.35 * size, 0.04))
+    scene.oval(other * np.float32(0.45 if dark else 1.1), (0, top), (around, around), fray=fray, within=head)
+    scene.oval(furs * np.float32(0.55 if dark else 1.12), (0, top), (0.16 + 0.6 * size, size), fray=fray, cover=0.85)
+    scene.oval(BLACK, (0, top - 0.55 * size), (0.09 + 0.12 * size, 0.07 + 0.08 * size))
+    scene.oval(BLACK, (0, top + 0.4 * size), (0.1 + 0.35 * size, 0.04))
     for side in (-1, 1):
-        scene.dot(BLACK, (side * gap, -0.14), (eye * 1.15, eye))
-        scene.dot(WHITE, (side * gap - 0.03, -0.18), (eye / 3, eye / 3))
+        scene.oval(BLACK, (side * gap, -0.14), (eye * 1.15, eye))
+        scene.oval(WHITE, (side * gap - 0.03, -0.18), (eye / 3, eye / 3))
 
 
 def _coat(hue: float, light: float) -> np.ndarray:
