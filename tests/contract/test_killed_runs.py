@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
 import signal
 import time
@@ -24,13 +26,18 @@ WEIGHTS = "members/main/*/checkpoints/*.safetensors"
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory, planted):
+def forge():
+    forge = small_runs.Forge()
+    yield forge
+    forge.close()
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory, planted, forge):
     """A run that ended at the first try, in a process of its own."""
 
     def make(place):
-        process = small_runs.start(planted / "labels.csv", place / "run")
-        _, err = process.communicate()
-        assert process.returncode == 0, err
+        finished(forge, planted / "labels.csv", place / "run", None)
 
     return small_runs.once(tmp_path_factory, "unbroken", make) / "run"
 
@@ -43,22 +50,21 @@ def results(run):
     return found
 
 
-def killed(source, out, plan, moment):
-    process = small_runs.start(source, out, plan=plan, die=moment)
-    _, err = process.communicate()
-    assert process.returncode == -signal.SIGKILL, f"{moment} never came: {err}"
-    assert not (out / "pipeline" / "pipeline.json").exists() or moment.startswith("after:")
+def killed(forge, source, out, plan, moment):
+    forge.start(source, out, plan=plan, die=moment)
+    code, said = forge.end()
+    assert code == -signal.SIGKILL, f"{moment} never came: {said}"
+    assert not (out / "report.html").exists()
 
 
-def finished(source, out, plan):
-    process = small_runs.start(source, out, plan=plan)
-    _, err = process.communicate()
-    assert process.returncode == 0, err
-    return err
+def finished(forge, source, out, plan):
+    forge.start(source, out, plan=plan)
+    code, said = forge.end()
+    assert code == 0, said
+    return said
 
 
-@pytest.mark.slow
-def test_kills_in_probe_epochs_between_folds_and_while_freezing(tmp_path, planted, unbroken):
+def test_kills_in_probe_epochs_between_folds_and_while_freezing(tmp_path, forge, planted, unbroken):
     source, out, plan = planted / "labels.csv", tmp_path / "run", unbroken / "plan.json"
     for moment in (
         "after:origin.json:1",  # the folder is not a run yet
@@ -67,40 +73,38 @@ def test_kills_in_probe_epochs_between_folds_and_while_freezing(tmp_path, plante
         "after:fold-0/epochs.parquet:1",  # predictions of an epoch are there, its marker not
         "after:fold-1/state.json:2",  # a fold's last epoch ended, the fold is not done
         "after:decisions.json:1",
+        "after:run/pipeline:1",
     ):
-        killed(source, out, plan, moment)
-    finished(source, out, plan)
+        killed(forge, source, out, plan, moment)
+    finished(forge, source, out, plan)
     assert results(out) == results(unbroken)
 
 
-@pytest.mark.slow
-def test_kills_before_random_files_get_their_names(tmp_path, planted, unbroken):
+def test_kills_before_random_files_get_their_names(tmp_path, forge, planted, unbroken):
     source, out, plan = planted / "labels.csv", tmp_path / "run", unbroken / "plan.json"
     rng = random.Random(20)
-    for _ in range(4):
-        killed(source, out, plan, f"replace:{rng.randrange(2, 22)}")
-    finished(source, out, plan)
+    for _ in range(5):
+        killed(forge, source, out, plan, f"replace:{rng.randrange(2, 20)}")
+    finished(forge, source, out, plan)
     assert results(out) == results(unbroken)
 
 
-@pytest.mark.slow
-def test_a_kill_from_outside_at_a_random_time(tmp_path, planted, unbroken):
+def test_a_kill_from_outside_at_a_random_time(tmp_path, forge, planted, unbroken):
     source, out, plan = planted / "labels.csv", tmp_path / "run", unbroken / "plan.json"
-    rng = random.Random()
-    process = small_runs.start(source, out, plan=plan)
-    while process.poll() is None and not (out / "manifest.parquet").exists():
-        time.sleep(0.05)
-    time.sleep(rng.uniform(0, 4))
-    process.kill()
-    process.communicate()
-    finished(source, out, plan)
+    process = forge.start(source, out, plan=plan)
+    while not (out / "manifest.parquet").exists():
+        time.sleep(0.02)
+    time.sleep(random.uniform(0, 3))
+    with contextlib.suppress(ProcessLookupError):  # it may have ended already
+        os.kill(process, signal.SIGKILL)
+    forge.end()
+    finished(forge, source, out, plan)
     assert results(out) == results(unbroken)
 
 
-def test_what_is_done_is_not_done_again(planted, unbroken):
-    before = small_runs.contents(unbroken, WEIGHTS)
+def test_what_is_done_is_not_done_again(forge, planted, unbroken):
     times = {path: path.stat().st_mtime_ns for path in unbroken.glob(WEIGHTS)}
-    said = finished(planted / "labels.csv", unbroken, None)
+    assert times
+    said = finished(forge, planted / "labels.csv", unbroken, None)
     assert "epoch 1/" not in said
-    assert small_runs.contents(unbroken, WEIGHTS) == before
     assert {path: path.stat().st_mtime_ns for path in unbroken.glob(WEIGHTS)} == times

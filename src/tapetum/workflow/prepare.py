@@ -18,6 +18,7 @@ from tapetum.data import audit, layouts, split
 from tapetum.data.choices import MIXES
 from tapetum.data.images.decode import Composition
 from tapetum.data.images.form import Form
+from tapetum.learn.models import backbone, weights
 from tapetum.learn.training.checks import check_training
 
 
@@ -105,8 +106,10 @@ def prepared_of(run: Run) -> Prepared:
 
 
 def _check_recipe(recipe: Recipe, manifest: Manifest, record: Record) -> None:
-    """Refuse what the targets cannot be trained with (losses, heads, mixing, schedules), before any picture is read."""
+    """Refuse what the targets cannot be trained with (weights, losses, heads, mixing, schedules), before any picture is read."""
     for own in recipe.members().values():
+        backbone.check_name(own.model.backbone)
+        weights.find(own.model.backbone, own.model.weights)
         if own.stages or own.train.epochs:
             heads = [t for t in manifest.targets if t.expression is None or t.name in own.model.heads]
             for remark in check_training(own, heads, MIXES):

@@ -47,7 +47,7 @@ def create(
         DataError: weights that do not fit the model; the keys are named.
     """
     name = weights.backbone
-    _known(name)
+    check_name(name)
     arguments: dict[str, Any] = {"num_classes": 0, **weights.arguments, **(options or {})}
     if pooling != "default":
         arguments["global_pool"] = pooling
@@ -181,7 +181,8 @@ def _as_map(backbone: Any, x: Tensor, out: Tensor) -> Tensor:
     return out
 
 
-def _known(name: str) -> None:
+def check_name(name: str) -> None:
+    """Refuse a network that timm does not know, with the nearest names."""
     import timm
 
     if not timm.is_model(name):

@@ -112,6 +112,11 @@ def find(backbone: str, wanted: str = "auto", folder: Path | str = FOLDER) -> We
     if kind == "hub":
         return _from_timm(backbone, f"hub:{backbone}")
     if kind == "local-dir" and place:
+        if not Path(place).is_dir():
+            raise EnvironmentFault(
+                f"no weights at hand in {place}: there is no such folder. There are: {_listing(folder)}",
+                fix="Use one, or give a folder with config.json and model.safetensors",
+            )
         return _fitting(from_folder(Path(place)), name)
     if kind == "package" and place:
         return _fitting(from_package(place), name)
