@@ -1,13 +1,15 @@
 """Recordings of small pictures whose class lies in their order: two classes look alike, and only what came before tells them apart.
 
-A recording goes round through K = 4 states, staying a while in each. States 0 and 2 show the same colour; the colours of all overlap. So one
-picture alone can never tell 0 from 2, and the best that anybody can do with a whole recording is known: forward–backward with the true
-numbers.
+A recording goes round through K = 4 states, staying a while in each. States 0 and 2 show the same colour; the colours of all overlap.
+So one picture alone can never tell 0 from 2, and the best that anybody can do with a whole recording is known: forward–backward with the
+true numbers.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +48,7 @@ class Ordered:
 
 
 def simulate(folder: Path | str, *, nights: int = 24, length: int = 40, size: int = 16, seed: int = 0) -> Ordered:
-    """Write recordings as small pictures and a table.
+    """Write recordings as small pictures in ``pictures.zip`` and a table.
 
     Args:
         folder: new or empty.
@@ -58,16 +60,16 @@ def simulate(folder: Path | str, *, nights: int = 24, length: int = 40, size: in
     root = files.make_folder(folder)
     rng = draws.generator(seed, "ordered")
     rows, states, levels = [], [], []
-    for night in range(nights):
-        own = _chain(length, rng)
-        level = STEP * COLOUR[own] + rng.normal(0, SPREAD, length)
-        for place, z in enumerate(level):
-            name = f"night-{night:02d}/{place:03d}.png"
-            with files.whole(root / name) as aside:
-                Image.fromarray(_picture(float(z), size, rng)).save(aside)
-            rows.append((name, NAMES[own[place]], f"night-{night:02d}", place))
-        states.append(own)
-        levels.append(level)
+    with files.whole(root / "pictures.zip") as aside, zipfile.ZipFile(aside, "w", zipfile.ZIP_STORED) as archive:
+        for night in range(nights):
+            own = _chain(length, rng)
+            level = STEP * COLOUR[own] + rng.normal(0, SPREAD, length)
+            for place, z in enumerate(level):
+                name = f"night-{night:02d}/{place:03d}.png"
+                archive.writestr(zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0)), _png(_picture(float(z), size, rng)))
+                rows.append((f"pictures.zip!/{name}", NAMES[own[place]], f"night-{night:02d}", place))
+            states.append(own)
+            levels.append(level)
     files.write_csv(root / "labels.csv", pl.DataFrame(rows, schema=["file", "stage", "night", "place"], orient="row"))
     likely = [np.exp(-0.5 * ((z[:, None] - STEP * COLOUR) / SPREAD) ** 2) for z in levels]
     together = np.concatenate([_smoothed(part) for part in likely])
@@ -86,6 +88,12 @@ def _picture(z: float, size: int, rng: np.random.Generator) -> np.ndarray:
     clean = 0.5 + np.array([z, -z, 0.0])
     noisy = clean + rng.normal(0, 0.05, (size, size, 3))
     return (np.clip(noisy, 0, 1) * 255).round().astype(np.uint8)
+
+
+def _png(picture: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(picture).save(out, "png")
+    return out.getvalue()
 
 
 def _smoothed(likely: np.ndarray) -> np.ndarray:

@@ -133,6 +133,9 @@ class SequenceNetwork(Network):
         joined: (count, width, stride) of the windows cut from the pictures joined along x, which are then the steps; None: each picture is.
     """
 
+    centre: Tensor
+    spread: Tensor
+
     def __init__(
         self,
         base: Network,
@@ -146,6 +149,24 @@ class SequenceNetwork(Network):
         mean, std = base.mean.flatten().tolist(), base.std.flatten().tolist()
         super().__init__(base.backbone, heads, mean, std, side=base.side, dropout=base.dropout.p, notes=base.notes)
         self.body, self.target, self.positions, self.joined = body, target, positions, joined
+        width = base.width if positions == 1 else trunk.map_width(base.backbone)
+        self.register_buffer("centre", torch.zeros(width))
+        self.register_buffer("spread", torch.ones(width))
+
+    def measure(self, vectors: Tensor) -> None:
+        """Take mean and deviation of each number of a step's vector, so that the body sees them in like sizes.
+
+        Args:
+            vectors: (N, P, D) of the training rows; NaN rows are left out.
+        """
+        known = vectors.flatten(0, 1)
+        known = known[torch.isfinite(known).all(dim=1)]
+        if len(known) < 2:
+            return
+        spread = known.double().std(dim=0)
+        least = 1e-3 * float(spread.mean()) + 1e-12  # a number that hardly moves is noise, not to be blown up
+        self.centre.copy_(known.double().mean(dim=0))
+        self.spread.copy_(spread.clamp_min(least))
 
     def step_vectors(self, x: Tensor) -> Tensor:
         """Return the vectors of single pictures (B, C, H, W) as (B, P, D): what a store of features can hold for this network."""
@@ -199,6 +220,7 @@ class SequenceNetwork(Network):
     def _over_steps(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """Return the body's output for each step (B, L, W); several positions of a step are averaged."""
         positions = vectors.shape[2]
+        vectors = (vectors - self.centre) / self.spread * mask[..., None, None]
         out = self.body(vectors.flatten(1, 2), mask.repeat_interleave(positions, dim=1))
         return out.unflatten(1, (-1, positions)).mean(dim=2)
 

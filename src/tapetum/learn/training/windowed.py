@@ -108,7 +108,8 @@ def prepare(
         return network, source
     if wanted["from"] is not None:
         load_base(network, Keeper(folder / wanted["from"]["folder"]), wanted["from"]["checkpoint"])
-    vectors, reasons = _vectors(network, recipe, manifest, Form(**spec["form"]), folder / wanted["store"], runtime, say)
+    vectors, reasons = _vectors(network, recipe, manifest, Form(**spec["form"]), (folder / wanted["store"]).resolve(), runtime, say)
+    network.measure(torch.from_numpy(vectors[train]))
     network.backbone = nn.Identity()  # its vectors are at hand: neither trained nor kept with every epoch
     return network, dataclasses.replace(source, vectors=vectors, reasons=reasons)
 
