@@ -88,7 +88,7 @@ class Model(Section):
 
     backbone: str = "tf_efficientnet_lite0"
     weights: str = "auto"  # auto | none | hub | local-dir:PATH | package:NAME
-    channels: str = "repeat"  # repeat | zero | mean | copy:R|G|B, where the picture has not 3 channels
+    channels: Literal["repeat", "zero", "mean", "copy:R", "copy:G", "copy:B"] = "repeat"  # where the picture has not 3 channels
     pooling: Literal["default", "avg", "max", "avgmax", "catavgmax"] = "default"
     dropout: float = Field(0.0, ge=0, lt=1)
     drop_path: float = Field(0.0, ge=0, lt=1)

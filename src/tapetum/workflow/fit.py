@@ -96,7 +96,7 @@ def _freeze(run: Run, prepared: Prepared, recipe: Recipe, settled: Settled, reco
     folds = ship(run, prepared, recipe, settled.decisions, record)
     freeze(run, recipe, prepared.form, prepared.manifest, settled.decisions, sources, folds)
     _prune(run, settled.decisions)
-    answer_test_rows(run, prepared, recipe, settled.nested, record)
+    answer_test_rows(run, prepared, recipe, settled.nested, record, settled.figures)
 
 
 def _prune(run: Run, decisions: Mapping[str, Any]) -> None:

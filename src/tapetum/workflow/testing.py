@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
+import numpy as np
 import polars as pl
 
-from tapetum.core import files
+from tapetum.core import files, metrics
 from tapetum.core.config import Recipe
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Dense, Predictions
+from tapetum.decide.steps import Rows
 from tapetum.workflow.prepare import Prepared
-from tapetum.workflow.settle import source_of
+from tapetum.workflow.settle import headline_metric, interval_of, source_of
+
+ON_TEST = "test rows"  # name of the figures on test rows that have a truth
 
 
-def answer_test_rows(run: Run, prepared: Prepared, recipe: Recipe, nested: Mapping[str, Dense], record: Record) -> None:
+def answer_test_rows(
+    run: Run, prepared: Prepared, recipe: Recipe, nested: Mapping[str, Dense], record: Record, figures: dict[str, Any]
+) -> None:
     """Write test.parquet with the pipeline's answers for the manifest's test rows, and decided.parquet with all decided labels.
 
     Args:
@@ -23,6 +31,7 @@ def answer_test_rows(run: Run, prepared: Prepared, recipe: Recipe, nested: Mappi
         recipe: the run's.
         nested: target → decided out-of-fold answers.
         record: told of pictures that cannot be read.
+        figures: metrics.json; the scores of test rows that have a truth are added, and nothing was chosen on them.
     """
     from tapetum.pipeline import Pipeline, decided_table
 
@@ -33,7 +42,9 @@ def answer_test_rows(run: Run, prepared: Prepared, recipe: Recipe, nested: Mappi
 
     pipeline = Pipeline.load(run.pipeline)
     part = prepared.manifest.where(prepared.test)
-    answered = pipeline.answer(part, record)
+    answered = {name: dataclasses.replace(d, y=part.truth(name)) for name, d in pipeline.answer(part, record).items()}
+    figures["figures"] = [f for f in figures["figures"] if f["name"] != ON_TEST] + _scores(answered, Rows.of(part), record)
+    files.write_json(run.file("metrics.json"), figures)
     tables = [
         Predictions.from_dense(
             d,
@@ -46,3 +57,17 @@ def answer_test_rows(run: Run, prepared: Prepared, recipe: Recipe, nested: Mappi
     ]
     Predictions.concat(tables).write(run.file("test.parquet"))
     files.write_parquet(run.file("decided.parquet"), pl.concat([decided, decided_table(answered, "test")]))
+
+
+def _scores(answered: Mapping[str, Dense], rows: Rows, record: Record) -> list[dict[str, Any]]:
+    """Return the figures of the test rows whose truth is known, target by target; none where there is none."""
+    found: list[dict[str, Any]] = []
+    for name, dense in answered.items():
+        if not dense.scorable.any():
+            continue
+        for metric in dict.fromkeys([headline_metric(dense.target), metrics.default_metric(dense.target)]):
+            value = interval_of(metric, dense, rows)
+            found.append({"target": name, "name": ON_TEST, "metric": metric, "how": "test", **value})
+        known = int(np.count_nonzero(dense.scorable))
+        record(f"{known} of {len(dense.row_ids)} test rows have a known {name!r}: they are scored apart, and nothing is chosen on them")
+    return found
