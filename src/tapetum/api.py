@@ -105,6 +105,37 @@ def split(data: Any, *, recipe: Loaded, out: Path | None = None, say: Say | None
     return splitting.fold_text(manifest)
 
 
+def show(
+    data: Any,
+    out: Path | str,
+    *,
+    recipe: Loaded | str | Path | None = None,
+    rows: int = 8,
+    draws: int = 4,
+    member: str | None = None,
+    say: Say | None = None,
+    **sets: Any,
+) -> dict[str, Any]:
+    """Draw batches as training would see them to a PNG: originals, augmented and mixed pictures, channels, labels.
+
+    Args:
+        data: as for :func:`fit`.
+        out: a .png file.
+        recipe: from :func:`load_recipe`, a name, a file; None for the defaults.
+        rows: pictures shown.
+        draws: times that each is augmented.
+        member: of a recipe of several members; None: the first.
+        say: told what the data hold.
+        sets: recipe keys with ``__`` for dots.
+
+    Returns:
+        ``{"out", "rows", "channels"}``.
+    """
+    from tapetum.workflow.showing import show_batches
+
+    return show_batches(data, out, _recipe(recipe, sets).recipe, Record(say), rows=rows, draws=draws, member=member)
+
+
 def predict(pipeline: Path | str, pictures: Sequence[Path | str], out: Path | str, *, say: Say | None = None) -> dict[str, Any]:
     """Predict pictures with a frozen pipeline and write a Predictions table (``.parquet``) or labels and probabilities (``.csv``).
 

@@ -34,7 +34,10 @@ Sets = Annotated[list[str] | None, typer.Option("--set", help="key=value, as tra
 Json = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
 Layout = Annotated[str | None, typer.Option(help="how the data are laid out; auto looks")]
 IdColumn = Annotated[str | None, typer.Option("--id", help="the id column")]
-PathColumn = Annotated[str | None, typer.Option("--path", help="the path column, or a template as 'train/{Id}_{red,green}.png'")]
+PathColumn = Annotated[
+    list[str] | None, typer.Option("--path", help="the path column, a template as 'train/{Id}_{red,green}.png', or several (repeat it)")
+]
+Derive = Annotated[list[str] | None, typer.Option("--derive", help="a target composed of others, as 'ans=mask*6+gender*3+age'")]
 Group = Annotated[str | None, typer.Option(help="the column of groups, which never cross folds")]
 SequenceColumn = Annotated[str | None, typer.Option("--sequence", help="the column of sequences (exams, nights)")]
 Position = Annotated[str | None, typer.Option(help="the column of the place in the sequence")]
@@ -63,6 +66,10 @@ def loaded(recipe: str | None, over: list[Path] | None, profile: str | None, set
     """Return the checked recipe of a command's flags; a flag's key stands in :data:`FLAGS`."""
     from tapetum import api
 
+    if flags.get("path"):
+        flags["path"] = flags["path"][0] if len(flags["path"]) == 1 else flags["path"]
+    if flags.get("derive"):
+        flags["derive"] = dict(_named(text) for text in flags["derive"])
     values = {FLAGS[name]: value for name, value in flags.items() if value not in (None, [], ())}
     if values.get("split.folds") == 1:
         raise errors.UserError("one fold holds nothing out", fix="use --holdout 0.2 for one quick split, or --folds 2 or more")
@@ -83,6 +90,7 @@ FLAGS = {
     "join": "data.join",
     "side": "data.side",
     "pseudo": "data.pseudo",
+    "derive": "data.derive",
     "folds": "split.folds",
     "holdout": "split.holdout",
     "seed": "seed",
@@ -99,6 +107,7 @@ def fit(
     data: Data,
     out: Out = Path("runs/run"),
     target: Targets = None,
+    derive: Derive = None,
     recipe: RecipeName = None,
     config: Over = None,
     profile: Profile = None,
@@ -132,7 +141,7 @@ def fit(
     from tapetum import api
 
     recipe_ = loaded(
-        recipe, config, profile, set, target=target, folds=folds, holdout=holdout, group=group, id=id, path=path,
+        recipe, config, profile, set, target=target, derive=derive, folds=folds, holdout=holdout, group=group, id=id, path=path,
         sequence=sequence, position=position, layout=layout, test=test, extra=extra, join=join, side=side, pseudo=pseudo,
         on_bad=on_bad, backbone=backbone, weights=_weights(weights, online), size=size, epochs=epochs,
         batch=int(batch) if batch and batch.isdigit() else batch, seed=seed,
@@ -199,6 +208,36 @@ def split(
         layout=layout, seed=seed,
     )  # fmt: skip
     print(api.split(data, recipe=recipe, out=out, say=progress))
+
+
+@app.command("show")
+def show_batches(
+    data: Data,
+    out: Annotated[Path, typer.Option("-o", "--out", help="a .png file")],
+    target: Targets = None,
+    derive: Derive = None,
+    recipe: RecipeName = None,
+    config: Over = None,
+    profile: Profile = None,
+    rows: Annotated[int, typer.Option(help="pictures shown")] = 8,
+    draws: Annotated[int, typer.Option(help="times that each is augmented")] = 4,
+    member: Annotated[str | None, typer.Option(help="of a recipe of several members")] = None,
+    id: IdColumn = None,
+    path: PathColumn = None,
+    layout: Layout = None,
+    on_bad: OnBad = None,
+    size: Annotated[int | None, typer.Option(help="side of the picture in pixels")] = None,
+    seed: Seed = None,
+    set: Sets = None,
+    json: Json = False,
+) -> None:
+    """Draw batches as training would see them: originals, augmented and mixed pictures, channels, labels."""
+    from tapetum import api
+
+    recipe_ = loaded(
+        recipe, config, profile, set, target=target, derive=derive, id=id, path=path, layout=layout, on_bad=on_bad, size=size, seed=seed
+    )
+    show(api.show(data, out, recipe=recipe_, rows=rows, draws=draws, member=member, say=progress), json)
 
 
 @app.command()
@@ -437,6 +476,13 @@ def progress(message: str) -> None:
         print(f"\r\x1b[K{text}", end="" if passing else "\n", file=sys.stderr, flush=True)
     else:
         print(text, file=sys.stderr, flush=True)
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, sign, expression = text.partition("=")
+    if not sign or not name.strip():
+        raise errors.UserError(f"--derive {text!r} cannot be read", need="NAME=EXPRESSION, as ans=mask*6+gender*3+age")
+    return name.strip(), expression.strip()
 
 
 def _weights(weights: str | None, online: bool) -> str | None:
