@@ -80,6 +80,7 @@ class Pipeline:
         self.folder, self.spec, self.members = folder, spec, members
         self.decisions: dict[str, Any] = spec["decisions"]
         self.targets = {t["name"]: Target.from_dict(t) for t in spec["targets"]}
+        self.draws: dict[str, dict[str, np.ndarray]] = {}  # of the last answer: member → target → (V, N, K), where predict.keep_draws
 
     @classmethod
     def load(cls, path: Path | str) -> Pipeline:
@@ -128,7 +129,7 @@ class Pipeline:
         answered: dict[str, dict[int, dict[str, Dense]]] = {}
         reasons: dict[int, str] = {}
         for member in self.members:
-            answered[member.name], why = _answer(member, manifest, self.targets)
+            answered[member.name], why, self.draws[member.name] = _answer(member, manifest, self.targets)
             reasons.update(why)
         ids = manifest.row_ids
         for row, reason in sorted(reasons.items()):
@@ -181,7 +182,7 @@ def _array(image: Any) -> np.ndarray:
 
 def _answer(
     member: Member, manifest: Manifest | _Given, targets: Mapping[str, Target]
-) -> tuple[dict[int, dict[str, Dense]], dict[int, str]]:
+) -> tuple[dict[int, dict[str, Dense]], dict[int, str], dict[str, np.ndarray]]:
     if isinstance(manifest, _Given):
         table = manifest.manifest
         pictures: Pictures = _InMemory(manifest, member.settings, member.form)
@@ -203,10 +204,21 @@ def _answer(
             padded = None if side is None else sequences.padded(side, 0.0)
             found |= sequences.answer_folds(networks, source, every, member.predict, runtime, side=padded)
             continue
-        found |= inference.answer_folds(networks, pictures, every, member.predict, runtime, side=side, key=("predict", member.name))
+        found |= inference.answer_folds(
+            networks,
+            pictures,
+            every,
+            member.predict,
+            runtime,
+            side=side,
+            key=("predict", member.name),
+            keep_draws=member.predict.keep_draws,
+        )
     empty = {name: np.full((len(table), t.width), np.nan, dtype=np.float32) for name, t in targets.items()}
     dense = {fold: answers.dense(targets, table.row_ids, empty, fold) for fold, answers in found.items()}
-    return dense, next(iter(found.values())).reasons
+    first = next(iter(found.values()))
+    kept = {name: np.mean([answers.draws[name] for answers in found.values()], axis=0) for name in first.draws}
+    return dense, first.reasons, kept
 
 
 def combine(

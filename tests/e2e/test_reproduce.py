@@ -81,6 +81,15 @@ def test_G10_the_validation_loss_is_plain_cross_entropy(ran):
         assert float(row["valid_loss"]) == pytest.approx(-np.log(right).mean(), rel=1e-5)
 
 
+def test_G16_the_mean_of_single_evaluations_stands_beside_the_mean_of_their_probabilities(ran):
+    result, _ = ran("dogs")
+    figures = files.read_json(Path(result["run"]) / "metrics.json")["figures"]
+    single = next(f for f in figures if f["name"] == "test rows, single views")
+    whole = next(f for f in figures if f["name"] == "test rows" and f["metric"] == "accuracy")
+    assert single["n"] == whole["n"]
+    assert single["value"] * single["n"] * 2 == pytest.approx(round(single["value"] * single["n"] * 2))  # of two views, whole pictures
+
+
 def test_G17_each_class_has_its_accuracy_and_n_and_they_add_up_to_the_total(ran):
     table = pl.read_csv(ran("dogs")[0]["classes"])
     for part in ("oof", "test"):

@@ -18,6 +18,7 @@ from tapetum.workflow.prepare import Prepared
 from tapetum.workflow.settle import headline_metric, interval_of, source_of
 
 ON_TEST = "test rows"  # name of the figures on test rows that have a truth
+SINGLE_VIEWS = "test rows, single views"  # the mean over views, each scored by itself
 
 
 def answer_test_rows(
@@ -44,6 +45,7 @@ def answer_test_rows(
     part = prepared.manifest.where(prepared.test)
     answered = {name: dataclasses.replace(d, y=part.truth(name)) for name, d in pipeline.answer(part, record).items()}
     figures["figures"] = [f for f in figures["figures"] if f["name"] != ON_TEST] + _scores(answered, Rows.of(part), record)
+    figures["figures"] = [f for f in figures["figures"] if f["name"] != SINGLE_VIEWS] + _single_views(answered, pipeline.draws, record)
     files.write_json(run.file("metrics.json"), figures)
     tables = [
         Predictions.from_dense(
@@ -57,6 +59,32 @@ def answer_test_rows(
     ]
     Predictions.concat(tables).write(run.file("test.parquet"))
     files.write_parquet(run.file("decided.parquet"), pl.concat([decided, decided_table(answered, "test")]))
+
+
+def _single_views(answered: Mapping[str, Dense], draws: Mapping[str, Mapping[str, np.ndarray]], record: Record) -> list[dict[str, Any]]:
+    """Return the mean of the scores of single test-time views, where one member kept them (``predict.keep_draws``).
+
+    Several evaluations of each picture can be put together in two ways: here each is scored and the scores are averaged; the answer
+    itself averages their probabilities and is scored once.
+    """
+    kept = [views for views in draws.values() if views]
+    if len(draws) != 1 or not kept:
+        return []
+    found: list[dict[str, Any]] = []
+    for name, dense in answered.items():
+        know = dense.scorable
+        if dense.answer is not None or not know.any() or name not in kept[0]:
+            continue
+        metric = headline_metric(dense.target)
+        each = [metrics.score(metric, dense.target, p[know], dense.y[know]) for p in kept[0][name]]
+        known = [value for value in each if value is not None]
+        if known:
+            value = float(np.mean(known))
+            spread = {"low": None, "high": None, "n": int(know.sum()), "groups": int(know.sum())}
+            found.append({"target": name, "name": SINGLE_VIEWS, "metric": metric, "how": "test", "value": value, **spread})
+            low, high = min(known), max(known)
+            record(f"{metric} of {len(known)} single views of the test rows: mean {value:.4f}, from {low:.4f} to {high:.4f}")
+    return found
 
 
 def _scores(answered: Mapping[str, Dense], rows: Rows, record: Record) -> list[dict[str, Any]]:
