@@ -92,6 +92,62 @@ def find_rate(
     return find(data, out, _recipe(recipe, sets), **how, say=say, command=command)
 
 
+def tune(
+    data: Any,
+    out: Path | str,
+    *,
+    recipe: Loaded | str | Path | None = None,
+    trials: int | None = None,
+    budget: str | None = None,
+    say: Say | None = None,
+    command: str = "tapetum.api.tune(…)",
+    **sets: Any,
+) -> dict[str, Any]:
+    """Search the recipe's ``tune.space``, or go on with a search; see :func:`tapetum.workflow.tune.tune`.
+
+    Args:
+        data: as for :func:`fit`.
+        out: a run folder of its own.
+        recipe: as for :func:`fit`.
+        trials: how many in all.
+        budget: wall time for this start.
+        say: told what happens.
+        command: kept in the record.
+        sets: recipe keys with ``__`` for dots.
+    """
+    from tapetum.workflow.tune import tune as search
+
+    return search(data, out, _recipe(recipe, sets), trials_=trials, budget=budget, say=say, command=command)
+
+
+def ablate(
+    data: Any,
+    out: Path | str,
+    *,
+    recipe: Loaded | str | Path | None = None,
+    pieces: Sequence[str] = (),
+    seeds: Sequence[int] = (0,),
+    say: Say | None = None,
+    command: str = "tapetum.api.ablate(…)",
+    **sets: Any,
+) -> dict[str, Any]:
+    """Switch off one piece of a recipe at a time and measure what it is worth; see :func:`tapetum.workflow.ablate.ablate`.
+
+    Args:
+        data: as for :func:`fit`.
+        out: a run folder of its own.
+        recipe: as for :func:`fit`.
+        pieces: their names; empty takes all that the recipe uses.
+        seeds: of training.
+        say: told what happens.
+        command: kept in the record.
+        sets: recipe keys with ``__`` for dots.
+    """
+    from tapetum.workflow.ablate import ablate as measure
+
+    return measure(data, out, _recipe(recipe, sets), pieces=pieces, seeds=seeds, say=say, command=command)
+
+
 def split(data: Any, *, recipe: Loaded, out: Path | None = None, say: Say | None = None) -> str:
     """Draw folds and return their table as text; write the manifest with its folds where ``out`` says."""
     from tapetum.data import layouts

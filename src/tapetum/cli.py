@@ -186,6 +186,79 @@ def find_rate(
 
 
 @app.command()
+def tune(
+    data: Data,
+    out: Out = Path("runs/tune"),
+    target: Targets = None,
+    recipe: RecipeName = None,
+    config: Over = None,
+    profile: Profile = None,
+    trials: Annotated[int | None, typer.Option(help="how many in all; earlier starts count")] = None,
+    budget: Annotated[str | None, typer.Option(help="wall time for this start, as 30m")] = None,
+    folds: Folds = None,
+    holdout: Holdout = None,
+    group: Group = None,
+    id: IdColumn = None,
+    path: PathColumn = None,
+    sequence: SequenceColumn = None,
+    position: Position = None,
+    layout: Layout = None,
+    on_bad: OnBad = None,
+    seed: Seed = None,
+    set: Sets = None,
+    json: Json = False,
+) -> None:
+    """Search the recipe's tune.space on the same folds; report the nested figure, not the best trial's."""
+    from tapetum import api
+
+    recipe_ = loaded(
+        recipe, config, profile, set, target=target, folds=folds, holdout=holdout, group=group, id=id, path=path,
+        sequence=sequence, position=position, layout=layout, on_bad=on_bad, seed=seed,
+    )  # fmt: skip
+    command = " ".join(["tapetum", *sys.argv[1:]])
+    show(api.tune(data, out, recipe=recipe_, trials=trials, budget=budget, say=progress, command=command), json)
+
+
+@app.command()
+def ablate(
+    data: Data,
+    out: Out = Path("runs/ablate"),
+    target: Targets = None,
+    recipe: RecipeName = None,
+    config: Over = None,
+    profile: Profile = None,
+    pieces: Annotated[str | None, typer.Option(help="names with commas between; all that the recipe uses, where none is given")] = None,
+    seeds: Annotated[str, typer.Option(help="seeds of training, with commas between")] = "0",
+    folds: Folds = None,
+    holdout: Holdout = None,
+    group: Group = None,
+    id: IdColumn = None,
+    path: PathColumn = None,
+    sequence: SequenceColumn = None,
+    position: Position = None,
+    layout: Layout = None,
+    on_bad: OnBad = None,
+    seed: Seed = None,
+    set: Sets = None,
+    json: Json = False,
+) -> None:
+    """Switch off one piece of a recipe at a time, on the same folds and seeds, and print what each is worth."""
+    from tapetum import api
+
+    recipe_ = loaded(
+        recipe, config, profile, set, target=target, folds=folds, holdout=holdout, group=group, id=id, path=path,
+        sequence=sequence, position=position, layout=layout, on_bad=on_bad, seed=seed,
+    )  # fmt: skip
+    named = [name.strip() for name in (pieces or "").split(",") if name.strip()]
+    try:
+        numbers = [int(number) for number in seeds.split(",")]
+    except ValueError:
+        raise errors.UserError(f"--seeds is {seeds!r}", need="whole numbers with commas between, as 0,1,2") from None
+    command = " ".join(["tapetum", *sys.argv[1:]])
+    show(api.ablate(data, out, recipe=recipe_, pieces=named, seeds=numbers, say=progress, command=command), json)
+
+
+@app.command()
 def split(
     data: Data,
     target: Targets = None,

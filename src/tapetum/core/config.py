@@ -228,8 +228,10 @@ class Tune(Section):
     """The search space of ``tapetum tune``: recipe key → {low, high, log} or a list of values."""
 
     space: dict[str, Any] = {}
-    trials: int = 20
+    trials: int = Field(20, ge=1)
     budget: str | None = None
+    sampler: Literal["tpe", "random"] = "tpe"
+    prune: bool = True  # end a trial after a fold in which it is worse than the median of the trials before
 
 
 class Recipe(Section):
@@ -268,7 +270,7 @@ class Recipe(Section):
         out: dict[str, Recipe] = {}
         for table in self.member:
             own = {k: v for k, v in table.items() if k not in ("name", "only_folds")}
-            out[_member_name(table)] = _validated({**merge(base, own), "name": self.name})
+            out[_member_name(table)] = validated({**merge(base, own), "name": self.name})
         if len(out) != len(self.member):
             raise UserError("two [[member]] tables have the same name", need="a name of its own for each")
         return {name: own.seeing(out, name) for name, own in out.items()}
@@ -371,7 +373,7 @@ def load(
     for text in sets:
         lay(_assignment(text), "--set")
     values.pop("origin", None)
-    checked = _validated(values)
+    checked = validated(values)
     if choices is not None:
         for member in checked.members().values():
             check_choices(member, choices)
@@ -506,7 +508,8 @@ def _assignment(text: str) -> dict[str, Any]:
     return unflatten({key.strip(): parsed})
 
 
-def _validated(values: Mapping[str, Any]) -> Recipe:
+def validated(values: Mapping[str, Any]) -> Recipe:
+    """Return the recipe of nested values; the first thing that is wrong is said with its key."""
     try:
         return Recipe.model_validate(dict(values))
     except ValidationError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,15 @@ from tapetum.workflow.prepare import Prepared
 from tapetum.workflow.settle import PROBE
 
 
-def train_members(run: Run, prepared: Prepared, recipe: Recipe, record: Record, clock: budgets.Clock, given: bool = False) -> None:
+def train_members(
+    run: Run,
+    prepared: Prepared,
+    recipe: Recipe,
+    record: Record,
+    clock: budgets.Clock,
+    given: bool = False,
+    after_fold: Callable[[str, int], None] | None = None,
+) -> None:
     """Train every fold of every member that the plan names; done ones are passed over.
 
     Args:
@@ -32,6 +41,7 @@ def train_members(run: Run, prepared: Prepared, recipe: Recipe, record: Record, 
         record: told what is planned and done.
         clock: the budget.
         given: the plan comes from another run and is repeated as it stands, whatever the time.
+        after_fold: told (member, fold) after each; may raise to end here.
     """
     members = {name: own for name, own in recipe.members().items() if own.stages or own.train.epochs}
     for number, (member, own) in enumerate(members.items()):
@@ -42,6 +52,8 @@ def train_members(run: Run, prepared: Prepared, recipe: Recipe, record: Record, 
             later = 0 if given or clock.budget is None else len(plan["folds"]) - place - 1
             if given or _may_begin(run, member, fold, plan, clock):
                 _run_fold(run, member, fold, own, plan, prepared, record, None if given else clock, later)
+                if after_fold is not None:
+                    after_fold(member, fold)
             else:
                 record(f"member {member} fold {fold} is not begun: the budget ends")
                 _keep_cut(run, member, fold, 0)

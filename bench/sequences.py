@@ -1,0 +1,62 @@
+"""What order is worth: on recordings whose classes lie in their order, how far a model over neighbours gets towards the best known score.
+
+For each seed: the frame-wise twin (the probe on the same kept vectors, without neighbours), the model over 16 neighbours, and what could be
+known (Bayes from one picture, forward–backward from the whole recording). Run: ``python bench/sequences.py [--seeds 5]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tapetum import api
+from tapetum.data.simulate import ordered
+
+RECIPE = (
+    "data.targets=['stage']", "data.sequence=night", "data.position=place", "data.path=file", "split.folds=2", "augment=[]",
+    "input.size=16", "model.backbone=test_resnet", "model.weights=none", "probe.size=16", "probe.views=['plain']",
+    "probe.strengths=[1e5]", "decide.choose=finetune", "train.threads=1", "train.precision='32'", "train.start=random",
+    "optimizer.rate=3e-3", "sequence.length=16", "sequence.features=frozen", "train.epochs=5",
+)  # fmt: skip
+
+
+def one(seed: int, folder: Path) -> dict[str, float]:
+    """Return the accuracies of one seed and the share of the gap that the model over neighbours closes."""
+    data = ordered.simulate(folder / "data", nights=24, length=40, seed=seed)
+    result = api.fit(data.root / "labels.csv", folder / "run", recipe=api.load_recipe(sets=(*RECIPE, f"seed={seed}")))
+    figure = {f["name"]: f["value"] for f in result["figures"] if f["metric"] == "accuracy" and f["how"] == "nested"}
+    best = data.best()
+    gap = best["together"] - figure["probe"]
+    return {
+        "frame-wise": figure["probe"],
+        "best alone": best["alone"],
+        "neighbours": figure["final"],
+        "best": best["together"],
+        "closed": (figure["final"] - figure["probe"]) / gap,
+    }
+
+
+def main(argv: list[str] | None = None) -> list[dict[str, Any]]:
+    """Print a line a seed and their mean and range."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=5)
+    seeds = parser.parse_args(argv).seeds
+    rows = []
+    for seed in range(seeds):
+        began = time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder:
+            rows.append(one(seed, Path(folder)))
+        shown = ", ".join(f"{name} {value:.3f}" for name, value in rows[-1].items())
+        print(f"seed {seed}: {shown} ({time.perf_counter() - began:.0f} s)", flush=True)
+    closed = np.array([row["closed"] for row in rows])
+    print(f"closed: mean {closed.mean():.2f}, from {closed.min():.2f} to {closed.max():.2f} over {len(closed)} seeds")
+    return rows
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,277 @@
+"""Values for recipe keys, searched: trials proposed by Optuna, cut short by fold, within a time; judged by choosing on other folds.
+
+The best trial's own figure is the best of many draws and flatters; what is reported is nested: for each fold the trial that is best on the
+other folds answers. (The search itself has seen all folds when it proposes; with ``sampler = "random"`` it has not.)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tapetum.core import draws, files, intervals, metrics
+from tapetum.core.config import Loaded, Recipe
+from tapetum.core.errors import DataError, EnvironmentFault, UserError
+from tapetum.core.monitor import monitor
+from tapetum.core.runs import Record, Run, Say
+from tapetum.core.tables import Dense, Predictions
+from tapetum.workflow import budget as budgets
+from tapetum.workflow import trials
+from tapetum.workflow.prepare import Prepared, prepare
+
+STUDY = "tune"
+
+
+def tune(
+    source: Any,
+    out: Path | str,
+    loaded: Loaded,
+    *,
+    trials_: int | None = None,
+    budget: str | None = None,
+    say: Say | None = None,
+    command: str = "tapetum.api.tune",
+) -> dict[str, Any]:
+    """Search ``tune.space``, or go on with a search.
+
+    Args:
+        source: as for ``fit``.
+        out: a run folder; ``tune.db`` (SQLite) holds the search, ``best.toml`` the recipe of the best trial, ``tune.json`` the figures.
+        loaded: the recipe.
+        trials_: how many in all, earlier starts counted; None takes the recipe's.
+        budget: wall time for this start, as ``30m``; None takes the recipe's, if it has one.
+        say: where messages go.
+        command: kept in the record.
+
+    Returns:
+        ``{"run", "best", "values", "nested", "optimistic", "trials", "pruned", "table"}``.
+
+    Raises:
+        UserError: no space, or one that cannot be searched.
+        EnvironmentFault: Optuna is not installed.
+    """
+    recipe = loaded.recipe
+    if not recipe.tune.space:
+        raise UserError(
+            "tune.space is empty",
+            fix="name keys and what to try: --set 'tune.space={\"optimizer.rate\" = {low = 1e-5, high = 1e-2, log = true}}'",
+        )
+    trials.changed(recipe, {key: _first(key, wish) for key, wish in recipe.tune.space.items()})  # every key is one that may change
+    optuna = _optuna()
+    run, record = Run.start(out, loaded, {}), Record(say)
+    wanted, limit = trials_ or recipe.tune.trials, budget or recipe.tune.budget
+    clock = budgets.Clock(None if limit is None else budgets.seconds(limit))
+    with files.lock(run.root):
+        try:
+            with record.stage("files"):
+                prepared = prepare(run, source, recipe, record)
+            with record.stage("trials"):
+                study = _search(optuna, run, prepared, recipe, wanted, clock, record)
+            return _report(run, prepared, recipe, study, record)
+        finally:
+            record.write(run, command)
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError:
+        raise EnvironmentFault("tune needs optuna, which is not installed", fix="pip install 'tapetum[tune]'") from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+def _search(optuna: Any, run: Run, prepared: Prepared, recipe: Recipe, wanted: int, clock: budgets.Clock, record: Record) -> Any:
+    """Return the study after as many trials as are wanted and fit into the time."""
+    storage = f"sqlite:///{run.file('tune.db').resolve().as_posix()}"
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=0)
+    study = optuna.create_study(study_name=STUDY, storage=storage, direction="maximize", pruner=pruner, load_if_exists=True)
+    state = optuna.trial.TrialState
+    for left in study.get_trials(states=(state.RUNNING,)):  # a killed one: proposed again, and its folder goes on
+        study.enqueue_trial(left.params)
+        study.tell(left.number, state=state.FAIL)
+    longest = 0.0
+    while len(study.get_trials(states=(state.COMPLETE, state.PRUNED))) < wanted:
+        if not clock.allows(longest):
+            record(f"the time ends after {len(study.get_trials(states=(state.COMPLETE, state.PRUNED)))} of {wanted} trials")
+            break
+        began = clock.elapsed
+        number = len(study.get_trials(deepcopy=False))
+        seed = draws.key(recipe.seed, STUDY, number) % (1 << 32)
+        study.sampler = (
+            optuna.samplers.RandomSampler(seed=seed) if recipe.tune.sampler == "random" else optuna.samplers.TPESampler(seed=seed)
+        )
+        _one(optuna, study, run, prepared, recipe, record)
+        longest = max(longest, clock.elapsed - began)
+    return study
+
+
+def _one(optuna: Any, study: Any, run: Run, prepared: Prepared, recipe: Recipe, record: Record) -> None:
+    """Run one trial and tell the study what came of it."""
+    asked = study.ask()
+    values = {key: _suggested(asked, key, wish) for key, wish in recipe.tune.space.items()}
+    own = trials.changed(recipe, values)
+    name, shown = files.fingerprint(values), ", ".join(f"{key} = {_short(value)}" for key, value in values.items())
+    asked.set_user_attr("folder", name)
+    done = 0
+
+    def after_fold(trial: trials.Trial, member: str, fold: int) -> None:
+        nonlocal done
+        asked.report(_so_far(trial, own, member), done)
+        done += 1
+        if recipe.tune.prune and asked.should_prune():
+            raise optuna.TrialPruned
+
+    try:
+        trial, settled = trials.run_trial(run, prepared, own, name, Record(None), after_fold)
+    except optuna.TrialPruned:
+        study.tell(asked, state=optuna.trial.TrialState.PRUNED)
+        record(f"trial {asked.number}: {shown}: cut after {done} folds")
+        return
+    except DataError as error:  # values that cannot be trained (a loss that is no number) are an answer, too
+        study.tell(asked, state=optuna.trial.TrialState.FAIL)
+        record(f"trial {asked.number}: {shown}: {error}")
+        return
+    figure = _figure(settled.nested, own)
+    trials.keep_small(trial)
+    study.tell(asked, figure)
+    record(f"trial {asked.number}: {shown}: {figure:.4f}")
+
+
+def _so_far(trial: trials.Trial, recipe: Recipe, member: str) -> float:
+    """Return the monitored figure of a member over the folds that it has trained, each at its last epoch."""
+    from tapetum.decide.choose import checkpoints
+
+    parts: dict[str, list[Dense]] = {}
+    for path in trial.folds_of(member, "epochs.parquet").values():
+        table = Predictions.read(path)
+        for target in table.targets:
+            parts.setdefault(target.name, []).append(table.dense(target.name, member, checkpoint=checkpoints(table)[-1]))
+    whole = {n: (np.concatenate([d.p[d.scorable] for d in ds]), np.concatenate([d.y[d.scorable] for d in ds])) for n, ds in parts.items()}
+    watch = recipe.members()[member].train.monitor
+    return float(np.nan_to_num(monitor(watch, {n: ds[0].target for n, ds in parts.items()}, whole), neginf=-1e9))
+
+
+def _figure(answers: Mapping[str, Dense], recipe: Recipe, rows: np.ndarray | None = None) -> float:
+    """Return the monitored figure of decided answers, on some rows."""
+    keep = {n: d.scorable if rows is None else d.scorable & rows for n, d in answers.items()}
+    shown = {n: (d.p[keep[n]], d.y[keep[n]]) for n, d in answers.items()}
+    value = monitor(recipe.train.monitor, {n: d.target for n, d in answers.items()}, shown)
+    return float(np.nan_to_num(value, neginf=-1e9))
+
+
+def _report(run: Run, prepared: Prepared, recipe: Recipe, study: Any, record: Record) -> dict[str, Any]:
+    """Choose for each fold on the other folds, write best.toml and tune.json, and return what they say."""
+    whole = [t for t in study.get_trials() if t.state.name == "COMPLETE"]
+    if not whole:
+        raise DataError("no trial was completed", fix="give more time, or set tune.prune = false")
+    names = [t.name for t in prepared.manifest.targets if t.scored]
+    folders = {t.number: Run(run.root / "trials" / t.user_attrs["folder"]) for t in whole}
+    answers = {n: {name: trials.answers(folder, name) for name in names} for n, folder in folders.items()}
+    best = max(whole, key=lambda t: t.value)
+    first = answers[best.number][names[0]]
+    place = {row_id: i for i, row_id in enumerate(prepared.manifest.row_ids)}
+    at = np.array([place[r] for r in first.row_ids])
+    fold, groups = prepared.manifest.fold[at], prepared.manifest.groups[at]
+    per_fold = {int(k): max(answers, key=lambda n: _figure(answers[n], recipe, fold != k)) for k in np.unique(fold)}
+    metric = {name: metrics.default_metric(answers[best.number][name].target) for name in names}
+    nested, optimistic = {}, {}
+    for name in names:
+        picked = _picked({n: a[name] for n, a in answers.items()}, per_fold, fold)
+        nested[name] = {"metric": metric[name], **_interval(metric[name], picked, groups)}
+        optimistic[name] = {"metric": metric[name], **_interval(metric[name], answers[best.number][name], groups)}
+    values = {key: _decoded(best.params[key], wish) for key, wish in recipe.tune.space.items()}
+    chosen = trials.changed(recipe, values)
+    files.write_text(run.file("best.toml"), chosen.to_toml())
+    states = [t.state.name for t in study.get_trials()]
+    table = [
+        {
+            "trial": t.number,
+            "state": t.state.name.lower(),
+            "figure": t.value,
+            "values": {k: _decoded(t.params[k], recipe.tune.space[k]) for k in t.params},
+        }
+        for t in study.get_trials()
+    ]
+    result = {
+        "best": best.number,
+        "values": values,
+        "nested": nested,
+        "optimistic": optimistic,
+        "per_fold": {str(k): n for k, n in per_fold.items()},
+        "trials": states.count("COMPLETE"),
+        "pruned": states.count("PRUNED"),
+        "sampler": recipe.tune.sampler,
+    }
+    files.write_json(run.file("tune.json"), {**result, "table": table})
+    record(f"best.toml holds trial {best.number}; its own figure is the best of {len(whole)} and flatters, the nested one counts")
+    return {"run": str(run.root), "table": _text(table, nested, optimistic), "recipe": str(run.file("best.toml")), **result}
+
+
+def _picked(answers: Mapping[int, Dense], per_fold: Mapping[int, int], fold: np.ndarray) -> Dense:
+    base = next(iter(answers.values()))
+    decided = all(d.answer is not None for d in answers.values())
+    p, answer = base.p.copy(), np.full_like(base.p, np.nan)
+    status = base.status.copy()
+    for k, number in per_fold.items():
+        own = fold == k
+        p[own], status[own] = answers[number].p[own], answers[number].status[own]
+        if decided and (given := answers[number].answer) is not None:
+            answer[own] = given[own]
+    return Dense(base.target, base.row_ids, p, base.y, base.fold, status, answer if decided else None)
+
+
+def _interval(metric: str, dense: Dense, groups: np.ndarray) -> dict[str, Any]:
+    know = dense.scorable
+    answer = None if dense.answer is None else dense.answer[know]
+    return intervals.interval(metric, dense.target, dense.p[know], dense.y[know], groups[know], answer=answer).to_dict()
+
+
+def _text(table: list[dict[str, Any]], nested: Mapping[str, Any], optimistic: Mapping[str, Any]) -> str:
+    lines = [f"{'trial':>5}  {'state':9} {'figure':>8}  values"]
+    for row in sorted(table, key=lambda r: (r["figure"] is None, -(r["figure"] or 0.0))):
+        value = "" if row["figure"] is None else f"{row['figure']:.4f}"
+        shown = ", ".join(f"{key} = {_short(v)}" for key, v in row["values"].items())
+        lines.append(f"{row['trial']:>5}  {row['state']:9} {value:>8}  {shown}")
+    for name, found in nested.items():
+        low, high = ("–" if found[k] is None else f"{found[k]:.4f}" for k in ("low", "high"))
+        flatters = f"{optimistic[name]['value']:.4f} of the best trial, which flatters"
+        lines.append(f"{name} {found['metric']}: {found['value']:.4f} [{low}, {high}] nested; {flatters}")
+    return "\n".join(lines)
+
+
+def _suggested(asked: Any, key: str, wish: Any) -> Any:
+    """Return a trial's value for a key: of a list as JSON texts (so that lists and tables can be tried), else from a range."""
+    if isinstance(wish, (list, tuple)):
+        return json.loads(asked.suggest_categorical(key, [files.to_json(value) for value in wish]))
+    low, high, log = wish["low"], wish["high"], bool(wish.get("log", False))
+    if isinstance(low, int) and isinstance(high, int):
+        return asked.suggest_int(key, low, high, log=log)
+    return asked.suggest_float(key, float(low), float(high), log=log)
+
+
+def _decoded(value: Any, wish: Any) -> Any:
+    return json.loads(value) if isinstance(wish, (list, tuple)) else value
+
+
+def _first(key: str, wish: Any) -> Any:
+    """Return one of the values that a key would be given.
+
+    Raises:
+        UserError: neither a list nor a range.
+    """
+    if isinstance(wish, (list, tuple)) and len(wish):
+        return wish[0]
+    if isinstance(wish, Mapping) and set(wish) <= {"low", "high", "log"} and {"low", "high"} <= set(wish) and wish["low"] < wish["high"]:
+        if wish.get("log") and wish["low"] <= 0:
+            raise UserError(f"tune.space of {key!r} begins at {wish['low']} on a logarithmic scale", need="more than 0")
+        return wish["low"]
+    raise UserError(f"tune.space of {key!r} is {wish!r}", need="a list of values, or {low = …, high = …, log = true}")
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else files.to_json(value)
