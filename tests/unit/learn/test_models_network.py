@@ -168,3 +168,20 @@ def test_choices_say_what_the_signatures_say(table):
     for choice in table.values():
         parameters = inspect.signature(choice.load()).parameters.values()
         assert {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty} == choice.parameters
+
+
+@pytest.mark.parametrize("spec", ["linear", {"name": "mlp", "hidden": 8}])
+def test_a_numbers_head_learns_in_units_of_its_spread_and_starts_from_the_probe_all_the_same(spec):
+    target = Target("age", "regression")
+    head = network.make_head(spec, 6, 0, target).eval()
+    truth = torch.tensor([[20.0], [40.0], [float("nan")], [60.0]])
+    before = head(torch.randn(5, 6, generator=torch.Generator().manual_seed(0)))
+    head.measure(truth)
+    after = head(torch.randn(5, 6, generator=torch.Generator().manual_seed(0)))
+    spread = float(np.std([20, 40, 60]))
+    torch.testing.assert_close(after, before * spread + 40)
+    if spec == "linear":
+        weight, bias = torch.randn(1, 6), torch.tensor([33.0])
+        head.start_from(weight, bias)
+        f = torch.randn(4, 6)
+        torch.testing.assert_close(head(f), torch.nn.functional.normalize(f, dim=1) * 6**0.5 @ weight.T + bias)

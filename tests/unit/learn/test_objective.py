@@ -14,7 +14,7 @@ from tapetum.core.choices import Choice
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.targets import Target
 from tapetum.learn.training import checks, losses
-from tapetum.learn.training.objective import Objective, balanced, counts_of
+from tapetum.learn.training.objective import Objective, balanced, counts_of, spreads_of
 
 STAGE = Target("stage", "single", ("a", "b", "c"))
 LABELS = Target("labels.x", "multi", ("p", "q", "r", "s"))
@@ -255,3 +255,13 @@ def test_the_learned_weights_and_tables_survive_target_names_with_dots():
     assert [p.shape for p in objective.parameters()] == [torch.Size([])]
     logits, y = batch()
     assert torch.isfinite(objective(logits, y))
+
+
+def test_a_number_counts_in_units_of_its_training_rows_unless_the_recipe_names_one():
+    age = Target("age", "regression")
+    y, x = torch.tensor([[20.0], [60.0]]), torch.tensor([[30.0], [50.0]])
+    spread = spreads_of([age], {"age": np.array([[20.0], [np.nan], [60.0]])})
+    assert spread == {"age": 20.0}
+    assert float(Objective(config.Loss(), [age], None, spread)({"age": x}, {"age": y})) == pytest.approx((10 / 20) ** 2)
+    named = config.Loss(options={"mse": {"unit": 60.0}})
+    assert float(Objective(named, [age], None, spread)({"age": x}, {"age": y})) == pytest.approx((10 / 60) ** 2)
