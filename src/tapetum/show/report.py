@@ -71,6 +71,7 @@ def page(found: Found) -> dict[str, Any]:
         "folds": fold_table(found),
         "said": found.record.get("said") or [],
         "bad_files": bad_files(found),
+        "suspects": suspects(found),
         "saliency": saliency(found),
         "statements": found.statements,
         "first_look": found.first_look,
@@ -174,6 +175,18 @@ def bad_files(found: Found) -> dict[str, Any] | None:
     names = [name for name in ("row_id", "status", "reason") if name in bad.columns]
     lines = bad.select(names).head(MOST_BAD_FILES).to_dicts()
     return {"checked": len(found.audit), "bad": len(bad), "lines": lines, "more": max(len(bad) - MOST_BAD_FILES, 0)}
+
+
+def suspects(found: Found) -> dict[str, Any] | None:
+    """Return the labels that an audit finds suspect, the worst first; None where none were judged."""
+    if found.audit is None or "suspect" not in found.audit.columns or not found.audit["suspicion"].count():
+        return None
+    flagged = found.audit.filter(pl.col("suspect").fill_null(False)).sort("suspicion", descending=True, nulls_last=True)
+    return {
+        "judged": found.audit["suspicion"].count(),
+        "n": len(flagged),
+        "lines": flagged.select("row_id", "note").head(MOST_BAD_FILES).to_dicts(),
+    }
 
 
 def saliency(found: Found) -> list[dict[str, Any]]:

@@ -38,13 +38,8 @@ def audit_source(source: Any, out: Path | str | None, loaded: Loaded, record: Re
     manifest = layouts.read(source, recipe.data, record) if run is None else run.manifest()
     turned = any((spec if isinstance(spec, str) else spec["name"]) == "dihedral" for spec in recipe.augment)
     table = audit.examine(manifest, Composition.from_input(recipe.input), record, dihedral=turned)
-    if run is not None and run.file("oof.parquet").exists():
-        known = Predictions.read(run.file("oof.parquet"))
-        names = [t.name for t in known.targets if t.kind != "regression"]
-        if target is not None and target not in names:
-            raise UserError(f"the run answers no target {target!r} with classes (it has: {listed(names)}).{nearest(target, names)}")
-        if names:
-            table = audit.add_suspects(table, known.dense(target or names[0]), record)
+    if run is not None:
+        table = judged(run, table, record, target=target)
     place = Path(out) if out is not None else Path("audit.parquet") if run is None else run.file("audit.parquet")
     files.write_parquet(place, table)
     suspects = int(table["suspect"].fill_null(False).sum())
@@ -55,9 +50,26 @@ def audit_source(source: Any, out: Path | str | None, loaded: Loaded, record: Re
     return {"out": str(place), "rows": len(table), "suspects": suspects, "table": "\n".join(lines)}
 
 
-def worst(table: pl.DataFrame, most: int = 12) -> list[dict[str, Any]]:
-    """Return the most suspect labels of an audit, worst first: row id, suggested classes and the note."""
-    if "suspect" not in table.columns:
-        return []
-    found = table.filter(pl.col("suspect").fill_null(False)).sort("suspicion", descending=True, nulls_last=True)
-    return found.select("row_id", "suggested", "note").head(most).to_dicts()
+def judge_labels(run: Run, record: Record) -> int:
+    """Add what a run's out-of-fold answers say against its labels to the audit that the run began with; return how many are suspect."""
+    table, _ = files.read_parquet(run.file("audit.parquet"))
+    if not set(audit.AUDIT_SCHEMA) <= set(table.columns):
+        return 0
+    table = judged(run, table, record)
+    files.write_parquet(run.file("audit.parquet"), table)
+    return int(table["suspect"].fill_null(False).sum())
+
+
+def judged(run: Run, table: pl.DataFrame, record: Record, *, target: str | None = None) -> pl.DataFrame:
+    """Return an audit with the suspect labels of a run's target; as it is where the run has no answers or no classes.
+
+    Raises:
+        UserError: no such target.
+    """
+    if not run.file("oof.parquet").exists():
+        return table
+    known = Predictions.read(run.file("oof.parquet"))
+    names = [t.name for t in known.targets if t.kind != "regression"]
+    if target is not None and target not in names:
+        raise UserError(f"the run answers no target {target!r} with classes (it has: {listed(names)}).{nearest(target, names)}")
+    return audit.add_suspects(table, known.dense(target or names[0]), record) if names else table

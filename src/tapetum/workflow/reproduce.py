@@ -89,6 +89,10 @@ def reproduce(
 
         cycles = submit_cycles(run, recipe, template, record)
     _saliency(run, recipe, manifest, record)
+    if recipe.data.audit is not None:
+        from tapetum.workflow.auditing import judge_labels
+
+        judge_labels(run, record)
     from tapetum.show.report import write_report
 
     result["report"] = str(write_report(run.root))
