@@ -59,9 +59,9 @@ def test_16_bit_depth_survives():
 def test_crop_is_the_middle_and_pad_is_black_around():
     p = picture(40, 100)
     x = torch.from_numpy(p).permute(2, 0, 1)
-    assert torch.equal(Evaluate(Input(size=20, resize="crop"))([p]), stretched(x[:, :, 30:70], (20, 20)))
+    assert torch.equal(Evaluate(Input(size=20, resize="crop"))([p]), stretched(x[:, :, 30:70], (20, 20), "bicubic"))
     padded = Evaluate(Input(size=20, resize="pad"))([p])
-    assert torch.equal(padded[:, 6:14], stretched(x, (8, 20)))
+    assert torch.equal(padded[:, 6:14], stretched(x, (8, 20), "bicubic"))
     assert padded[:, :6].sum() == 0
     assert padded[:, 14:].sum() == 0
     assert torch.equal(Evaluate(Input(size="native", resize="crop"))([p]), x)
