@@ -377,3 +377,44 @@ def test_a_job_of_another_manifest_is_refused(spec, manifest):
     manifest.where(np.arange(17)).write(file.parents[3] / "manifest.parquet")
     with pytest.raises(files.DataError, match="another manifest"):
         job.run(file)
+
+
+@pytest.fixture
+def moved(manifest, tmp_path):
+    """The manifest with hashes, over pictures of its own that a test may change."""
+    import shutil
+
+    shutil.copytree(manifest.root, tmp_path / "own")
+    hashes = [small_runs.sha256(tmp_path / "own" / path[0]) for path in manifest.frame["path"].to_list()]
+    rows = dataclasses.replace(manifest, root=tmp_path / "own").with_column("sha256", hashes)
+    rows.write(tmp_path / "manifest.parquet")
+    return rows
+
+
+def own(file, manifest):
+    return files.write_json(file, {**files.read_json(file), "manifest_hash": manifest.content_hash(), "data_root": str(manifest.root)})
+
+
+def test_a_picture_that_changed_since_the_run_began_is_never_trained_on(spec, moved, tmp_path):
+    file = spec()
+    moved.write(tmp_path / "manifest.parquet")
+    changed = moved.root / "images/ant/ant_001.png"  # in fold 1, so it trains when fold 0 is held out
+    changed.write_bytes((moved.root / "images/bee/bee_001.png").read_bytes())
+    with pytest.raises(files.DataError, match=r"ant_001\.png"):
+        job.run(own(file, moved))
+    assert not (file.parent / "state.json").exists()
+
+
+def test_a_held_out_picture_that_changed_is_missing_and_the_others_answers_stay(spec, moved, tmp_path):
+    whole, other = spec("whole"), spec("other")
+    moved.write(tmp_path / "manifest.parquet")
+    job.run(own(whole, moved))
+    changed = moved.root / "images/ant/ant_000.png"
+    changed.write_bytes(changed.read_bytes()[:-30])
+    job.run(own(other, moved))
+    one, two = (Predictions.read(f.parent / "epochs.parquet").dense("label", "main", checkpoint="epoch-002") for f in (whole, other))
+    hit = two.row_ids == "images/ant/ant_000.png"
+    assert two.status[hit].tolist() == ["missing"]
+    assert two.ok[~hit].all()
+    assert np.array_equal(one.p[~hit], two.p[~hit])
+    assert weights(whole) == weights(other)

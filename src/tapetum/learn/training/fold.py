@@ -20,6 +20,7 @@ from torch import Tensor
 from tapetum.core import draws, files, metrics
 from tapetum.core.config import Predict, Recipe, Stage
 from tapetum.core.derived import with_derived
+from tapetum.core.errors import DataError, listed
 from tapetum.core.monitor import monitor, prior_answer
 from tapetum.core.tables import Manifest, Predictions
 from tapetum.core.targets import Target
@@ -261,9 +262,18 @@ class Training:
     def _batches(
         self, stage: Stage, rows: np.ndarray, sizes: Sequence[int], key: Callable[[str, int], int] | None = None
     ) -> Iterator[dataset.Batch]:
-        """Yield rows as training sees them (with a key) or as evaluation does."""
+        """Yield rows as training sees them (with a key) or as evaluation does.
+
+        Raises:
+            DataError: a picture to train on was readable when the run began and is not any more; its label never trains on zeros.
+        """
         pictures = self._pictures(stage)[1 if key is None else 0]
-        return dataset.batches(pictures, rows, sizes, key, self.recipe.train.workers)
+        for batch in dataset.batches(pictures, rows, sizes, key, self.recipe.train.workers):
+            if batch.reasons and key is not None:
+                ids = self.fold.manifest.row_ids
+                named = [f"{ids[row]} ({reason})" for row, reason in batch.reasons.items()]
+                raise DataError(f"pictures to train on cannot be read any more: {listed(named, 5)}", fix="put them back as they were")
+            yield batch
 
     def _rates(self, stage: Stage, steps: int, *, last: bool, watched: Sequence[float] = ()) -> np.ndarray:
         """Return the rate of every step of a stage; the averaging of weights changes those of the last stage."""
