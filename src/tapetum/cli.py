@@ -99,6 +99,7 @@ FLAGS = {
     "batch": "train.batch",
     "epochs": "train.epochs",
     "size": "input.size",
+    "saliency": "predict.saliency",
 }
 
 
@@ -133,6 +134,7 @@ def fit(
     size: Annotated[int | None, typer.Option(help="side of the picture in pixels")] = None,
     epochs: Annotated[int | None, typer.Option(help="epochs of fine-tuning; 0 for the probe alone")] = None,
     batch: Annotated[str | None, typer.Option(help="pictures in a batch, or auto")] = None,
+    saliency: Annotated[str | None, typer.Option(help="maps of the worst answers: gradient, loss, integrated or gradcam")] = None,
     seed: Seed = None,
     set: Sets = None,
     json: Json = False,
@@ -144,7 +146,7 @@ def fit(
         recipe, config, profile, set, target=target, derive=derive, folds=folds, holdout=holdout, group=group, id=id, path=path,
         sequence=sequence, position=position, layout=layout, test=test, extra=extra, join=join, side=side, pseudo=pseudo,
         on_bad=on_bad, backbone=backbone, weights=_weights(weights, online), size=size, epochs=epochs,
-        batch=int(batch) if batch and batch.isdigit() else batch, seed=seed,
+        batch=int(batch) if batch and batch.isdigit() else batch, saliency=saliency, seed=seed,
     )  # fmt: skip
     result = api.fit(data, out, recipe=recipe_, budget=budget, plan=plan, say=progress, command=" ".join(["tapetum", *sys.argv[1:]]))
     show(result, json)

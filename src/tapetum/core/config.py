@@ -212,6 +212,8 @@ class Predict(Section):
     views: Spec | tuple[Spec, ...] = "plain"  # plain | flips | dihedral | crops | random | scales; several are joined
     reduce: Literal["mean", "max", "logits"] = "mean"  # of the views: probabilities, or logits before them (as the probe does)
     keep_draws: bool = False
+    saliency: Literal["none", "gradient", "loss", "integrated", "gradcam"] = "none"  # maps of the worst and some right answers
+    saliency_rows: int = Field(12, ge=2)
 
 
 class Decide(Section):

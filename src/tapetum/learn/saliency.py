@@ -115,6 +115,7 @@ def write_sheets(
     class_index: int | Tensor | None = None,
     methods: Sequence[Method] = ("gradient", "gradcam"),
     side: Tensor | None = None,
+    truth: Tensor | None = None,
     classes: Sequence[str] = (),
 ) -> Path:
     """Write a sheet for each picture (the picture, then one overlay a method) and ``saliency.json``, which lists them.
@@ -128,6 +129,7 @@ def write_sheets(
         class_index: as for :func:`saliency`.
         methods: which maps, left to right.
         side: scaled side numbers (B, S).
+        truth: as for :func:`saliency`.
         classes: names in order, for the list; empty: the network's, else numbers.
 
     Returns:
@@ -139,7 +141,7 @@ def write_sheets(
     with evaluating(network):
         floats = x.to(torch.float32) / 255 if x.dtype == torch.uint8 else x.to(torch.float32)
         index = _classes(network, floats, target, class_index, side)
-    maps = [normalised(saliency(network, x, target, index, method, side=side)) for method in methods]
+    maps = [normalised(saliency(network, x, target, index, method, side=side, truth=truth)) for method in methods]
     if x.ndim == 5:
         x, maps = x[:, 0], [m[:, 0] for m in maps]
     names = list(classes) or list(getattr(getattr(network, "targets", {}).get(target), "classes", ()))

@@ -69,6 +69,8 @@ def fit(
                 settled = settle(run, prepared, recipe, record)
             with record.stage("pipeline"):
                 _freeze(run, prepared, recipe, settled, record)
+            with record.stage("saliency"):
+                _explain(run, prepared, recipe, settled, record)
         finally:
             record.write(run, command)
         result = _finish(run, prepared, settled, record, command)
@@ -99,6 +101,14 @@ def _freeze(run: Run, prepared: Prepared, recipe: Recipe, settled: Settled, reco
     answer_test_rows(run, prepared, recipe, settled.nested, record, settled.figures)
 
 
+def _explain(run: Run, prepared: Prepared, recipe: Recipe, settled: Settled, record: Record) -> None:
+    if recipe.predict.saliency == "none" and not run.file("saliency").exists():
+        return
+    from tapetum.workflow.explaining import write_maps
+
+    write_maps(run, prepared, recipe, settled, record)
+
+
 def _prune(run: Run, decisions: Mapping[str, Any]) -> None:
     """Keep each fold's chosen weights and those of the final choice; the other epochs' go."""
     from tapetum.learn.training.keep import Keeper
@@ -108,6 +118,9 @@ def _prune(run: Run, decisions: Mapping[str, Any]) -> None:
             keeper = Keeper(run.member(member, int(fold)))
             known = keeper.state()["checkpoints"]
             keeper.prune({checkpoint, epochs["final"] if epochs["final"] in known else known[-1]})
+        refit = Keeper(run.member(member, -1))
+        if known := refit.state().get("checkpoints"):
+            refit.prune({epochs["final"] if epochs["final"] in known else known[-1]})
 
 
 def decide_again(root: Path | str, sets: Sequence[str], *, say: Say | None = None, command: str = "tapetum decide") -> dict[str, Any]:

@@ -74,16 +74,8 @@ def refit_member(run: Run, prepared: Prepared, recipe: Recipe, member: str, epoc
         member: its name.
         epochs: after which it ends (the rate goes as planned for all epochs, as it did in the folds); 0: all of them.
         record: told what is done.
-
-    Raises:
-        UserError: a schedule that watches held-out rows, which a refit does not have.
     """
     own, plan = recipe.members()[member], run.plan()["members"][member]
-    if any(schedule.name == "plateau" for schedule in [stage.schedule or own.schedule for stage in own.stages] or [own.schedule]):
-        raise UserError(
-            f"member {member!r} lowers its rate on a plateau of held-out rows, and a refit holds none out",
-            fix="set decide.pipeline = 'folds', or another schedule",
-        )
     _run_fold(run, member, -1, own, {**plan, "cuts": {"-1": epochs or plan["epochs"] + tail_of(own)}}, prepared, record, None)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import numpy as np
 import polars as pl
 
 from tapetum.core import files
-from tapetum.core.config import Recipe
-from tapetum.core.errors import DataError, listed
+from tapetum.core.config import Recipe, Schedule
+from tapetum.core.errors import DataError, EnvironmentFault, UserError, listed
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Manifest
 from tapetum.data import audit, layouts, split
@@ -114,6 +115,30 @@ def _check_recipe(recipe: Recipe, manifest: Manifest, record: Record) -> None:
             heads = [t for t in manifest.targets if t.expression is None or t.name in own.model.heads]
             for remark in check_training(own, heads, MIXES):
                 record(remark)
+        _check_neighbours(own, manifest)
+        if recipe.decide.pipeline == "refit" and any(s.name == "plateau" for s in _schedules(own)):
+            raise UserError(
+                "a refit holds no rows out, and schedule 'plateau' follows the loss on them",
+                fix="set decide.pipeline = 'folds', or another schedule",
+            )
+    if recipe.predict.saliency == "integrated" and importlib.util.find_spec("captum") is None:
+        raise EnvironmentFault(
+            "integrated gradients need captum, which is not installed",
+            fix="pip install 'tapetum[explain]', or set predict.saliency = 'gradient' or 'gradcam'",
+        )
+
+
+def _check_neighbours(own: Recipe, manifest: Manifest) -> None:
+    """Refuse a model over neighbours that these rows cannot feed, or that cannot be trained."""
+    from tapetum.learn import sequences
+
+    sequences.check(own)
+    if own.sequence.length > 1 and (own.stages or own.train.epochs):
+        sequences.neighbours(manifest, own.sequence.length, own.sequence.target)
+
+
+def _schedules(own: Recipe) -> list[Schedule]:
+    return [stage.schedule or own.schedule for stage in own.stages] or [own.schedule]
 
 
 def _with_hashes(manifest: Manifest, checked: pl.DataFrame) -> Manifest:
