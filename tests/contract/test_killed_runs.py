@@ -108,3 +108,19 @@ def test_what_is_done_is_not_done_again(forge, planted, unbroken):
     said = finished(forge, planted / "labels.csv", unbroken, None)
     assert "epoch 1/" not in said
     assert {path: path.stat().st_mtime_ns for path in unbroken.glob(WEIGHTS)} == times
+
+
+def test_a_second_process_is_refused_and_told_which_one_holds_the_run(tmp_path, forge, planted):
+    first = forge.start(planted / "labels.csv", tmp_path / "run")
+    while not (tmp_path / "run" / "manifest.parquet").exists():
+        time.sleep(0.02)
+    os.kill(first, signal.SIGSTOP)  # it holds the run for as long as the second one looks
+    try:
+        said = small_runs.cli("fit", planted / "labels.csv", "-o", tmp_path / "run", *small_runs.flags())
+    finally:
+        os.kill(first, signal.SIGCONT)
+    assert said.code == 5
+    assert f"process {first}" in said.error
+    assert str(tmp_path / "run") in said.error
+    code, err = forge.end()
+    assert code == 0, err
