@@ -405,19 +405,25 @@ def test_P15_eight_views_of_each_picture():
     assert len({x.numpy().tobytes() for x in views.expand(corner, HPA.predict.views)}) == 8
 
 
-def test_P18_the_same_recipe_starts_from_scratch_by_one_key():
-    scratch = api.load_recipe("hpa", sets=["model.weights=none"]).recipe
+def test_P18_a_start_from_scratch_is_a_piece_of_the_ablation():
+    from tapetum.workflow.ablate import pieces_of
+
+    plus = api.load_recipe("hpa-plus").recipe
+    off = pieces_of(plus)["transfer"]
+    scratch = api.load_recipe("hpa-plus", flags=off).recipe
     assert scratch.model.weights == "none"
-    assert {s.strip() for s in api.load_recipe("hpa-plus").recipe.statements["P18"].split(",")} == {"tapetum ablate", "model.weights"}
+    assert scratch.model.model_copy(update={"weights": plus.model.weights}) == plus.model
 
 
-def test_P19_every_regulariser_of_plus_can_be_taken_away_by_a_key():
-    off = ["augment=[]", "model.dropout=0", "average.name=none", "optimizer.weight_decay=0", "loss.name=bce", "loss.options={}"]
-    plain = api.load_recipe("hpa-plus", sets=off).recipe
-    full = api.load_recipe("hpa-plus").recipe
-    assert (plain.augment, plain.model.dropout, plain.average.name, plain.optimizer.weight_decay) == ((), 0, "none", 0)
-    assert full.augment
-    assert min(full.model.dropout, full.optimizer.weight_decay) > 0
+def test_P19_every_regulariser_of_plus_is_a_piece_of_the_ablation():
+    from tapetum.workflow.ablate import pieces_of
+
+    plus = api.load_recipe("hpa-plus").recipe
+    pieces = pieces_of(plus)
+    assert {"augment", "augment:dihedral", "augment:lighting", "dropout", "weight_decay", "average", "clip"} <= set(pieces)
+    for name in ("augment", "dropout", "weight_decay", "average", "clip"):
+        without = api.load_recipe("hpa-plus", flags=pieces[name]).recipe
+        assert without.hash() != plus.hash(), name
 
 
 def test_P20_zip_archives_are_read_as_they_come(cells):
@@ -429,3 +435,12 @@ def test_P20_zip_archives_are_read_as_they_come(cells):
     how = Composition.from_input(HPA.input)
     assert np.array_equal(compose(zipped.paths(3), how)[0], compose(folder.paths(3), how)[0])
     assert isinstance(zipped.frame, pl.DataFrame)
+
+
+def test_plus_takes_the_antibodies_beside_the_data_as_groups(cells):
+    source = Path(cells[0]["paths"]["source"])
+    manifest = layouts.read(source, api.load_recipe("hpa-plus").recipe.data, lambda _: None)
+    known = dict(pl.read_csv(source / "antibodies.csv", infer_schema=False).iter_rows())
+    groups = dict(zip(manifest.row_ids, manifest.groups, strict=True))
+    assert {row_id: groups[row_id] for row_id in known} == known
+    assert len(set(known.values())) < len(known)

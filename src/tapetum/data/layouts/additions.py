@@ -30,7 +30,7 @@ def join_tables(sheet: Sheet, data: Data, say: Say) -> Sheet:
     """
     frame = sheet.frame
     for place in data.join:
-        path = Path(place)
+        path = Path(place) if Path(place).exists() else sheet.root / place  # from here, else beside the data
         more = files.read_parquet(path)[0] if path.suffix == ".parquet" else read_delimited(path)[0]
         shared = [c for c in frame.columns if c in more.columns]
         own_id = data.id or next((c for c in shared if c.lower() in ID_NAMES), None)
