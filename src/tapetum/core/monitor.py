@@ -36,7 +36,8 @@ def monitor(name: str, targets: Mapping[str, Target], answers: Answers, weight: 
         p, y = answers[target.name]
         metric = metrics.default_metric(target)
         value = metrics.score(metric, target, p, y, weight)
-        base = metrics.score(metric, target, prior_answer(target, y), y, weight)
+        prior = prior_answer(target, y)
+        base = metrics.score(metric, target, prior, y, weight, answer=prior_decision(target, prior))
         if value is None or base is None:
             continue
         better = metrics.METRICS[metric].greater_is_better
@@ -51,6 +52,14 @@ def prior_answer(target: Target, y: np.ndarray) -> np.ndarray:
         return np.full_like(y, np.nan)
     prior = np.median(known, axis=0) if target.kind == "regression" else known.mean(axis=0)
     return np.repeat(prior[None, :].astype(np.float32), len(y), axis=0)
+
+
+def prior_decision(target: Target, prior: np.ndarray) -> np.ndarray | None:
+    """Return what a prior (N, K) decides: of ordered classes the median one, which is nearest to all; others as their p says (None)."""
+    if target.kind != "ordinal":
+        return None
+    middle = (np.cumsum(prior, axis=1) >= 0.5 - 1e-6).argmax(axis=1)
+    return np.eye(target.width, dtype=np.float32)[middle]
 
 
 def _signed(metric: str, target: Target, p: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> float:

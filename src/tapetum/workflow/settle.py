@@ -13,7 +13,7 @@ import numpy as np
 
 from tapetum.core import files, intervals, metrics
 from tapetum.core.config import Recipe
-from tapetum.core.monitor import monitor, prior_answer
+from tapetum.core.monitor import monitor, prior_answer, prior_decision
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Dense, Predictions
 from tapetum.core.targets import Target, compose, expression_names
@@ -257,11 +257,14 @@ def _figures(
 ) -> dict[str, Any]:
     figures: list[dict[str, Any]] = []
     differences: list[dict[str, Any]] = []
+    watch = recipe.train.monitor  # a watched target, where the recipe names one among several, is what the run is about
+    watched = metrics.parse(watch, [d.target for d in nested.values()]) if "/" in watch else None
     for name, dense in nested.items():
         target = dense.target
-        main = headline_metric(target)
-        shown = dict.fromkeys([main, metrics.default_metric(target), *_secondary(target)])
-        chance = dense.with_p(_cross_prior(dense, rows))
+        main = headline_metric(target) if watched is None or watched[0].name != name else watched[1]
+        shown = dict.fromkeys([main, headline_metric(target), metrics.default_metric(target), *_secondary(target)])
+        prior = _cross_prior(dense, rows)
+        chance = dataclasses.replace(dense.with_p(prior), answer=prior_decision(target, prior))
         series: list[tuple[str, str, Dense]] = [("final", "nested", dense), ("final", "optimistic", optimistic[name])]
         series += [(n, "nested", a[name]) for n, a in candidates.items() if name in a]
         series += [(f"member {n}", "nested", a[name]) for n, a in members.items() if name in a and len(members) > 1]
@@ -275,7 +278,14 @@ def _figures(
             both = dense.scorable & other.scorable
             if both.any():
                 d = intervals.difference(
-                    main, target, dense.p[both], other.p[both], dense.y[both], rows.groups[both], answer_a=_part(dense, both)
+                    main,
+                    target,
+                    dense.p[both],
+                    other.p[both],
+                    dense.y[both],
+                    rows.groups[both],
+                    answer_a=_part(dense, both),
+                    answer_b=_part(other, both),
                 )
                 differences.append({"target": name, "a": "final", "b": label, "metric": main, **d.to_dict()})
     first = next(iter(nested.values()))
@@ -287,7 +297,9 @@ def _figures(
         "unknown": int(np.isnan(first.y).any(axis=1).sum()),
     }
     return {
-        "headline": {"target": first.target.name, "metric": headline_metric(first.target)},
+        "headline": {"target": first.target.name, "metric": headline_metric(first.target)}
+        if watched is None
+        else {"target": watched[0].name, "metric": watched[1]},
         "counts": counts,
         "figures": figures,
         "differences": differences,
