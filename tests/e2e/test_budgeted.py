@@ -1,0 +1,82 @@
+"""A budget on the command line: planned before training, kept in plan.json, repeated elsewhere."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import small_runs
+from tapetum.core import files
+from tapetum.core.tables import Predictions
+from tapetum.workflow import budget, jobs
+
+
+@pytest.fixture
+def rates(monkeypatch):
+    """Let this machine be measured at the given rates."""
+
+    def set_to(training, start=0.0):
+        monkeypatch.setattr(jobs, "_rates", lambda *_: budget.Rates(training, 1e9, start))
+
+    return set_to
+
+
+def fit(planted, out, *more, **values):
+    said = small_runs.cli("fit", planted / "labels.csv", "-o", out, *small_runs.flags(train__epochs=6, **values), *more)
+    assert said.code == 0, said.err
+    return said
+
+
+def test_the_plan_is_said_and_kept_before_training(planted, tmp_path, rates):
+    rates(16.0 / 100.0)  # an epoch of 16 rows takes 100 s: of the budget of 20 minutes, three folds take 3 epochs
+    said = fit(planted, tmp_path / "run", "--budget", "20m", "--json")
+    plan = files.read_json(tmp_path / "run" / "plan.json")["members"]["main"]
+    assert (plan["folds"], plan["epochs"]) == ([0, 1, 2], 3)
+    lines = said.err.splitlines()
+    planned = next(i for i, line in enumerate(lines) if plan["why"] in line)
+    first = next(i for i, line in enumerate(lines) if "epoch 1/3" in line)
+    assert planned < first
+    assert json.loads(said.out)["choice"]["final"] in ("probe", "finetune", "mean")
+
+
+def test_one_fine_tuned_fold_never_replaces_all(planted, tmp_path, rates):
+    rates(16.0 / 100.0)
+    said = fit(planted, tmp_path / "run", "--budget", "8m", "--json")
+    plan = files.read_json(tmp_path / "run" / "plan.json")["members"]["main"]
+    assert (plan["folds"], plan["epochs"]) == ([0], 4)
+    choice = json.loads(said.out)["choice"]
+    assert choice["final"] == "probe"
+    assert set(choice["per fold"].values()) == {"probe"}
+    assert "never replaces" in choice["reason"]
+    assert (Predictions.read(tmp_path / "run" / "oof.parquet").frame["status"] == "ok").all()
+
+
+def test_no_time_for_fine_tuning_leaves_the_probe_and_says_why(planted, tmp_path, rates):
+    rates(16.0 / 1000.0)
+    said = fit(planted, tmp_path / "run", "--budget", "5m", "--json")
+    assert "no fine-tuning" in said.err
+    assert json.loads(said.out)["choice"]["final"] == "probe"
+    assert not (tmp_path / "run" / "members" / "main").exists()
+
+
+def test_a_cut_is_written_at_an_epochs_end_and_a_repeated_plan_ends_with_the_same_bits(planted, tmp_path, rates, monkeypatch):
+    rates(1e6)
+    asked = iter([True, False, False, True, True, False])  # fold 0 ends after 2 epochs, fold 1 after 1, fold 2 after 3
+    monkeypatch.setattr(budget.Clock, "allows", lambda self, more: next(asked) if _in_training() else True)
+    fit(planted, tmp_path / "cut", "--budget", "10m")
+    plan = files.read_json(tmp_path / "cut" / "plan.json")["members"]["main"]
+    assert (plan["epochs"], plan["cuts"]) == (6, {"0": 2, "1": 1, "2": 3})
+    for fold, epochs in plan["cuts"].items():
+        state = files.read_json(tmp_path / "cut" / "members" / "main" / f"fold-{fold}" / "state.json")
+        assert (state["stop"], state["epochs"], state["status"]) == ("budget", epochs, "done")
+
+    fit(planted, tmp_path / "again", "--plan", tmp_path / "cut" / "plan.json")
+    for pattern in ("oof.parquet", "members/main/*/epochs.parquet", "members/main/*/checkpoints/*"):
+        assert small_runs.contents(tmp_path / "again", pattern) == small_runs.contents(tmp_path / "cut", pattern)
+
+
+def _in_training():
+    import inspect
+
+    return any(frame.function == "may_go_on" for frame in inspect.stack())
