@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import datetime
 import json
+import multiprocessing
 import os
 import statistics
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,13 @@ TRUTH = {"dogs": ("label", None), "hpa": ("Target", "antibody")}  # column of th
 def main() -> None:
     systems = [name for name in sys.argv[1:] if name in SYSTEMS] or list(SYSTEMS)
     seeds, size = int(os.environ.get("SEEDS", "1")), os.environ.get("SIZE", "small")
-    rows = [compare(system, seed, size) for seed in range(seeds) for system in systems]
+    runs = [(system, name, seed, size) for seed in range(seeds) for system in systems for name in (system, f"{system}-plus")]
+    for system, seed in dict.fromkeys((run[0], run[2]) for run in runs):
+        simulate(system, seed, size)
+    # one process a core and one thread a process: decoding, augmentation and torch then keep every core busy
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
+        done = dict(zip(runs, pool.map(run_one, *zip(*runs, strict=True)), strict=True))
+    rows = [compare(system, seed, size, done) for seed in range(seeds) for system in systems]
     known = files.read_json(RESULTS)["rows"] if RESULTS.exists() else []
     kept = [row for row in known if row["system"] not in systems]
     command = f"SEEDS={seeds} SIZE={size} make acceptance"
@@ -41,22 +49,37 @@ def main() -> None:
     print(reference_systems.write())
 
 
-def compare(system: str, seed: int, size: str) -> dict[str, Any]:
-    """Run a system as written and plus on one simulation, and judge both on its test part.
+def simulate(system: str, seed: int, size: str) -> dict[str, Any]:
+    """Return the look-alikes that all runs of a system and seed read."""
+    return api.simulate(system, HOME / f"{system}-{size}-{seed}" / "simulated", size=size, seed=seed, say=say)
+
+
+def run_one(system: str, name: str, seed: int, size: str) -> dict[str, Any]:
+    """Run one recipe from layout to submission; return its folder, its submission and the seconds."""
+    began = time.perf_counter()
+    home = HOME / f"{system}-{size}-{seed}"
+    simulated = files.read_json(home / "simulated" / "simulation.json")
+    simulated["paths"] = {key: str(home / "simulated" / place) for key, place in simulated["paths"].items()}
+    sets = {"seed": seed, "train.threads": 1}
+    where = home / f"{name}-{api.load_recipe(name, profile='cpu', flags=sets).recipe.hash()[:8]}"  # a changed recipe gets its own
+    result = api.reproduce(name, where, simulated=simulated, profile="cpu", sets=sets, say=say, command="make acceptance")
+    return {
+        "run": str(where),
+        "submission": result["submission"],
+        "simulated": simulated,
+        "seconds": round(time.perf_counter() - began, 1),
+    }
+
+
+def compare(system: str, seed: int, size: str, done: dict[Any, dict[str, Any]]) -> dict[str, Any]:
+    """Judge a system as written and plus on the test part of one simulation.
 
     The submissions are judged, as an organiser would: labels by the template's ids against the simulator's truth. That truth carries the
     planted wrong labels too, as a real one does; the ceiling is the best score to be expected of who knows the generator.
     """
-    home = HOME / f"{system}-{size}-{seed}"
-    simulated = api.simulate(system, home / "simulated", size=size, seed=seed, say=say)
-    found, seconds = {}, {}
-    for name in (system, f"{system}-plus"):
-        began = time.perf_counter()
-        where = home / f"{name}-{recipe_hash(name, seed)}"
-        result = api.reproduce(name, where, simulated=simulated, profile="cpu", sets={"seed": seed}, say=say, command="make acceptance")
-        seconds[name] = round(time.perf_counter() - began, 1)
-        found[name] = answers(Path(result["submission"]), where, simulated, system)
-    written, plus = found[system], found[f"{system}-plus"]
+    runs = {name: done[system, name, seed, size] for name in (system, f"{system}-plus")}
+    simulated, seconds = runs[system]["simulated"], {name: run["seconds"] for name, run in runs.items()}
+    written, plus = (answers(Path(run["submission"]), Path(run["run"]), simulated, system) for run in runs.values())
     metric, target, y, groups = simulated["metric"], written["target"], written["y"], written["groups"]
     alike = {"answer": written["answer"]}
     a = intervals.interval(metric, target, written["p"], y, groups, **alike)
@@ -97,11 +120,6 @@ def answers(submission: Path, run: Path, simulated: dict[str, Any], system: str)
     answer = coded(answer_column)
     groups = np.array(both[group].to_list() if group else ids, dtype=object)
     return {"target": target, "answer": answer, "p": answer, "y": coded(label), "groups": groups}
-
-
-def recipe_hash(name: str, seed: int) -> str:
-    """Return what a run's folder is called by, so that a changed recipe gets a folder of its own and an unchanged one goes on."""
-    return api.load_recipe(name, profile="cpu", flags={"seed": seed}).recipe.hash()[:8]
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:
