@@ -15,7 +15,7 @@ from tapetum.core import files
 from tapetum.core.config import Recipe, Schedule
 from tapetum.core.errors import UserError, listed
 from tapetum.core.runs import Record, Run
-from tapetum.learn import models, runtime
+from tapetum.learn import memory, models, runtime
 from tapetum.learn.training import job, schedules, windowed
 from tapetum.workflow import budget as budgets
 from tapetum.workflow import neighbours
@@ -115,6 +115,9 @@ def _planned(
     folds = folds_for(recipe, member, prepared)
     epochs = own.train.epochs if not own.stages else sum(stage.epochs for stage in own.stages)
     plan: dict[str, Any] = {"engine": measured.engine.to_dict(), "folds": folds, "epochs": epochs, "why": "the recipe's folds and epochs"}
+    if own.train.batch == "auto" and not kept:
+        plan["batch"], why = _largest_batch(own, network, prepared, measured.engine, folds)
+        record(f"member {member}: batches of {plan['batch']} pictures ({why})")
     if clock.budget is not None:
         share *= len(folds) / (len(folds) + 1.5) if recipe.decide.pipeline == "refit" else 1.0  # a refit has more rows than a fold
         rates = _rates(own, network, shape, dtype, measured.engine)
@@ -182,6 +185,8 @@ def write_spec(run: Run, spec: Path, member: str, fold: int, own: Recipe, plan: 
     """Write a fold's spec: all that its job depends on, besides pictures and pretrained weights."""
     cut = int(plan.get("cuts", {}).get(str(fold), 0))
     recipe = own if own.stages else own.model_copy(update={"train": own.train.model_copy(update={"epochs": plan["epochs"]})})
+    if recipe.train.batch == "auto" and plan.get("batch"):
+        recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"batch": plan["batch"]})})
     heads = run.member(PROBE, fold)
     return job.write_spec(
         spec.parent,
@@ -199,6 +204,19 @@ def write_spec(run: Run, spec: Path, member: str, fold: int, own: Recipe, plan: 
         until=cut,
         features=windowed.features_of(own, run.features, spec.parent, neighbours.base_of(run, own, fold, prepared.manifest.targets)),
     )
+
+
+def _largest_batch(own: Recipe, network: torch.nn.Module, prepared: Prepared, engine: runtime.Engine, folds: list[int]) -> tuple[int, str]:
+    """Return the batch that ``train.batch = "auto"`` means, at the largest size of any stage; a window counts all its pictures."""
+    shapes = [
+        _shape(own.model_copy(update={"input": own.input.model_copy(update={"size": stage.size})}), prepared)
+        for stage in own.stages
+        if stage.size
+    ]
+    shape = max([_shape(own, prepared), *shapes], key=lambda s: s[1] * s[2])
+    rows = min(len(prepared.fitting(fold)) for fold in folds)
+    batch, why = memory.largest_batch(network, shape, engine, rows=rows, dtype=getattr(torch, prepared.form.dtype))
+    return max(2, batch // own.sequence.length), why
 
 
 def _shape(own: Recipe, prepared: Prepared) -> tuple[int, int, int]:

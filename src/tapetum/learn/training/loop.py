@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from tapetum.core import draws
 from tapetum.core.errors import DataError
 from tapetum.data.images.dataset import Batch
+from tapetum.learn import memory
 from tapetum.learn.runtime import Runtime
 
 Mix = Callable[[Tensor, dict[str, Tensor], torch.Generator], tuple[Tensor, dict[str, Tensor]]]
@@ -108,7 +109,7 @@ def train_epoch(
         after_step: called after each optimizer step (running averages).
 
     Returns:
-        Mean loss, last rate, pictures and seconds.
+        Mean loss, last rate, pictures, seconds, in how many pieces a batch is computed, and the most memory held so far.
 
     Raises:
         NotFinite: before any step is made on the batch that made it.
@@ -136,7 +137,14 @@ def train_epoch(
         step()  # the last, smaller group of batches counts too
     progress.epoch += 1
     mean = float(np.average(losses, weights=sizes)) if losses else float("nan")
-    return {"train_loss": mean, "rate": float(epoch.rates[-1]), "pictures": sum(sizes), "seconds": time.perf_counter() - began}
+    return {
+        "train_loss": mean,
+        "rate": float(epoch.rates[-1]),
+        "pictures": sum(sizes),
+        "seconds": time.perf_counter() - began,
+        "pieces": progress.pieces,
+        "memory_mb": round(memory.peak_bytes(runtime.device) / 2**20),
+    }
 
 
 def mixed(epoch: Epoch, batch: Batch, place: tuple[int, int]) -> tuple[Tensor, dict[str, Tensor]]:
