@@ -16,9 +16,9 @@ import polars as pl
 import torch
 
 from tapetum.core import files
-from tapetum.core.config import Data, Input, Model, Neighbours, Predict, Recipe
+from tapetum.core.config import Data, Input, Model, Neighbours, Predict
 from tapetum.core.errors import DataError, UserError
-from tapetum.core.runs import Run
+from tapetum.core.runs import PROBE
 from tapetum.core.tables import FINAL, Dense, Manifest, Predictions
 from tapetum.core.targets import Target, compose, decode, expression_names
 from tapetum.data import layouts
@@ -33,9 +33,7 @@ from tapetum.learn.models import sequence as over
 from tapetum.learn.models import weights as pretrained
 from tapetum.learn.runtime import Engine, Runtime
 from tapetum.learn.side import Scaling
-from tapetum.learn.training.keep import Keeper
 
-PROBE = "probe"
 MARKER = "pipeline.json"
 Say = Callable[[str], None]
 
@@ -308,141 +306,6 @@ def decided_table(answered: Mapping[str, Dense], role: str) -> pl.DataFrame:
     return pl.concat(frames)
 
 
-# -------------------------------------------------------------------------------------------------------------- freezing
-
-
-def freeze(
-    run: Run,
-    recipe: Recipe,
-    form: Form,
-    manifest: Manifest,
-    decisions: dict[str, Any],
-    sources: Mapping[str, str],
-    ships: Mapping[str, Sequence[int]],
-) -> Path:
-    """Write the pipeline folder of a run: only what the decisions need, whole, the marker with it.
-
-    Args:
-        run: with its members' folders.
-        recipe: the run's.
-        form: of its pictures.
-        manifest: for targets and hashes.
-        decisions: decisions.json.
-        sources: target → ``source`` of its final rows.
-        ships: member → folds whose models go in; −1 is the one trained on all rows.
-    """
-    plan = run.plan()
-    with files.whole_folder(run.pipeline) as aside:
-        members = []
-        for name in ships:
-            own = recipe if name == PROBE else recipe.members()[name]
-            engine = plan["probe"]["engine"] if name == PROBE else plan["members"][name]["engine"]
-            folds = []
-            for fold, network, scaling in _networks(run, name, own, form, manifest, decisions, ships[name]):
-                folds.append({"fold": fold, **_write_network(aside, name, fold, network, scaling)})
-            settings = probe_input(own) if name == PROBE else own.input
-            model, answered = _shape_of(name, own, manifest)
-            as_probe = {"views": own.probe.views, "reduce": "logits"}
-            predict = own.predict.model_copy(update=as_probe if name == PROBE else {})
-            members.append(
-                {
-                    "name": name,
-                    "model": model.model_dump(mode="json"),
-                    "targets": answered,
-                    "sequence": Neighbours().model_dump(mode="json") if name == PROBE else own.sequence.model_dump(mode="json"),
-                    "input": settings.model_dump(mode="json"),
-                    "predict": predict.model_dump(mode="json"),
-                    "form": dataclasses.asdict(form),
-                    "engine": engine,
-                    "folds": folds,
-                }
-            )
-        spec = {
-            "format": 1,
-            "targets": [t.to_dict() for t in manifest.targets],
-            "sources": dict(sources),
-            "data": recipe.data.model_copy(update={**_OWN_DATA, "layout": manifest.layout or recipe.data.layout}).model_dump(mode="json"),
-            "members": members,
-            "decisions": decisions,
-            "manifest_hash": manifest.content_hash(),
-            "recipe_hash": recipe.hash(),
-        }
-        files.write_text(aside / "README.md", _card(run, recipe, spec))
-        files.write_json(aside / MARKER, spec)
-    return run.pipeline
-
-
-_OWN_DATA = {"targets": (), "test": (), "extra": (), "join": (), "pseudo": None}  # of training alone: prediction goes without
-
-
-def _shape_of(name: str, own: Recipe, manifest: Manifest) -> tuple[Model, list[str]]:
-    """Return the model section that a member's networks were built by, and the targets that they were built for."""
-    if name == PROBE:
-        from tapetum.workflow.probing import probe_model, probe_targets
-
-        return probe_model(own, manifest), [t.name for t in probe_targets(own, manifest)]
-    return own.model, [t.name for t in manifest.targets]
-
-
-def probe_input(recipe: Recipe) -> Input:
-    """Return the input that the probe sees: the recipe's, at the probe's own size.
-
-    ``probe.size = "auto"`` takes pictures 9/7 as large as training does (224 → 288), in steps of 32, where pretrained weights take any
-    size: an object then covers as many pixels as in the random crops that the weights were trained on.
-
-    Source: Touvron et al. 2019, arXiv 1906.06423 (FixRes); measured here on 175 dogs: docs/decisions/003-probe-size.md.
-    """
-    size: int | tuple[int, int] | str = recipe.probe.size
-    if size == "auto":
-        size = recipe.input.size
-        if isinstance(size, int) and recipe.model.weights != "none" and not _has_fixed_size(recipe.model.backbone):
-            size = max(size, round(size * 9 / 7 / 32) * 32)
-    return recipe.input.model_copy(update={"size": size})
-
-
-def _has_fixed_size(backbone: str) -> bool:
-    from timm.models import get_pretrained_cfg
-
-    config = get_pretrained_cfg(backbone, allow_unregistered=True)
-    return config is not None and bool(config.fixed_input_size)
-
-
-def _networks(run: Run, name: str, own: Recipe, form: Form, manifest: Manifest, decisions: dict[str, Any], folds: Sequence[int]) -> Any:
-    """Yield (fold, network, scaling) of a member, at the checkpoint that ships."""
-    if name == PROBE:
-        from tapetum.workflow.probing import probe_networks
-
-        for fold, network in probe_networks(run, own, form, manifest, folds).items():
-            yield fold, network, None
-        return
-    epochs = decisions["epochs"][name]
-    for fold in sorted(folds):
-        keeper = Keeper(run.member(name, fold))
-        known = keeper.state()["checkpoints"]
-        checkpoint = epochs["final"] if epochs["final"] in known else known[-1]
-        scaling = Scaling.from_dict(files.read_json(keeper.folder / "scaling.json"))
-        if own.sequence.length > 1:
-            from tapetum.workflow.neighbours import whole_network
-
-            yield fold, whole_network(run, name, fold, own, form, manifest, keeper.checkpoint(checkpoint)), scaling
-            continue
-        model = own.model.model_copy(update={"weights": "none"})
-        network = models.build(model, manifest.targets, form.channels, own.input, side=len(manifest.side))
-        network.load_state_dict(keeper.checkpoint(checkpoint))
-        yield fold, network, scaling
-
-
-def _write_network(folder: Path, member: str, fold: int, network: models.Network, scaling: Scaling | None) -> dict[str, Any]:
-    name = trunk.state_hash(network.backbone)
-    if not (folder / "backbones" / name).exists():
-        mean, std = (tuple(value.flatten().tolist()) for value in (network.mean, network.std))
-        trunk.save(network.backbone, folder / "backbones" / name, mean, std)
-    place = f"members/{member}/" + ("refit" if fold < 0 else f"fold-{fold}")
-    files.write_bytes(folder / place / "head.safetensors", trunk.tensors_to_bytes(network.head_state()))
-    files.write_json(folder / place / "preprocess.json", {"side": None if scaling is None else scaling.to_dict()})
-    return {"backbone": name, "folder": place}
-
-
 def _load_member(folder: Path, spec: dict[str, Any], targets: list[dict[str, Any]]) -> Member:
     settings, model = Input.model_validate(spec["input"]), Model.model_validate(spec["model"])
     form = Form(**{**spec["form"], "size": tuple(spec["form"]["size"])})
@@ -480,33 +343,3 @@ def _load_member(folder: Path, spec: dict[str, Any], targets: list[dict[str, Any
         shared,
         how,
     )
-
-
-def _card(run: Run, recipe: Recipe, spec: Mapping[str, Any]) -> str:
-    figures = files.read_json(run.file("metrics.json"))["figures"]
-    lines = [
-        f"# {recipe.name}",
-        "",
-        "Classifies pictures; made by Tapetum.",
-        "",
-        "| target | metric | out-of-fold | 95 % interval |",
-        "|---|---|---|---|",
-    ]
-    for row in figures:
-        if row["name"] == "final" and row["how"] == "nested" and row["value"] is not None:
-            bounds = "–" if row["low"] is None else f"{row['low']:.4f} – {row['high']:.4f}"
-            lines.append(f"| {row['target']} | {row['metric']} | {row['value']:.4f} | {bounds} |")
-    used = ", ".join(f"{m['name']} ({m['model']['backbone']}, {len(m['folds'])} folds)" for m in spec["members"])
-    lines += [
-        "",
-        f"Members: {used}. Decision: {spec['decisions']['choice']['reason']}.",
-        "",
-        "```python",
-        "import tapetum",
-        "",
-        'model = tapetum.load("this-folder")',
-        'model.predict(["picture.jpg"])',
-        "```",
-        "",
-    ]
-    return "\n".join(lines)

@@ -108,7 +108,7 @@ def _answered(recipe: Recipe, prepared: Prepared, member: str) -> list[str]:
 
 
 def _input(recipe: Recipe, own: Recipe, member: str) -> Any:
-    from tapetum.pipeline import probe_input
+    from tapetum.workflow.probing import probe_input
 
     return probe_input(recipe) if member == PROBE else own.input
 

@@ -90,7 +90,7 @@ def _train(run: Run, prepared: Prepared, recipe: Recipe, record: Record, clock: 
 
 
 def _freeze(run: Run, prepared: Prepared, recipe: Recipe, settled: Settled, record: Record) -> None:
-    from tapetum.pipeline import freeze
+    from tapetum.workflow.freezing import freeze
     from tapetum.workflow.shipping import ship
     from tapetum.workflow.testing import answer_test_rows
 

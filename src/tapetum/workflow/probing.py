@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from tapetum.core import files
-from tapetum.core.config import Model, Recipe
+from tapetum.core.config import Input, Model, Recipe
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Dense, Manifest, Predictions
 from tapetum.core.targets import Target
@@ -18,7 +18,6 @@ from tapetum.data.images.transforms import Evaluate
 from tapetum.learn import features, models, probe
 from tapetum.learn.choices import DEFAULT_HEADS
 from tapetum.learn.runtime import Engine, Measured, Runtime, decide_engine, one_thread
-from tapetum.pipeline import probe_input
 from tapetum.workflow.prepare import Prepared
 from tapetum.workflow.settle import PROBE
 
@@ -93,6 +92,29 @@ def _measure(run: Run, prepared: Prepared, network: models.Network, pictures: Pi
     mean, std = channel_statistics(pictures, rows)
     network.set_normalisation(mean.tolist(), std.tolist())
     files.write_json(run.member(PROBE, fold) / CHANNELS, {"mean": mean.tolist(), "std": std.tolist()})
+
+
+def probe_input(recipe: Recipe) -> Input:
+    """Return the input that the probe sees: the recipe's, at the probe's own size.
+
+    ``probe.size = "auto"`` takes pictures 9/7 as large as training does (224 → 288), in steps of 32, where pretrained weights take any
+    size: an object then covers as many pixels as in the random crops that the weights were trained on.
+
+    Source: Touvron et al. 2019, arXiv 1906.06423 (FixRes); measured here on 175 dogs: docs/decisions/003-probe-size.md.
+    """
+    size: int | tuple[int, int] | str = recipe.probe.size
+    if size == "auto":
+        size = recipe.input.size
+        if isinstance(size, int) and recipe.model.weights != "none" and not _has_fixed_size(recipe.model.backbone):
+            size = max(size, round(size * 9 / 7 / 32) * 32)
+    return recipe.input.model_copy(update={"size": size})
+
+
+def _has_fixed_size(backbone: str) -> bool:
+    from timm.models import get_pretrained_cfg
+
+    config = get_pretrained_cfg(backbone, allow_unregistered=True)
+    return config is not None and bool(config.fixed_input_size)
 
 
 def probe_networks(

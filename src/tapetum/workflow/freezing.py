@@ -1,0 +1,154 @@
+"""A finished run → the frozen pipeline: only what the decisions need, in a folder that is whole or absent."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tapetum.core import files
+from tapetum.core.config import Model, Neighbours, Recipe
+from tapetum.core.runs import PROBE, Run
+from tapetum.core.tables import Manifest
+from tapetum.data.images.form import Form
+from tapetum.learn import models
+from tapetum.learn.models import backbone as trunk
+from tapetum.learn.side import Scaling
+from tapetum.learn.training.keep import Keeper
+from tapetum.pipeline import MARKER
+from tapetum.workflow.probing import probe_input, probe_model, probe_networks, probe_targets
+
+_OWN_DATA = {"targets": (), "test": (), "extra": (), "join": (), "pseudo": None}  # of training alone: prediction goes without
+
+
+def freeze(
+    run: Run,
+    recipe: Recipe,
+    form: Form,
+    manifest: Manifest,
+    decisions: dict[str, Any],
+    sources: Mapping[str, str],
+    ships: Mapping[str, Sequence[int]],
+) -> Path:
+    """Write the pipeline folder of a run: only what the decisions need, whole, the marker with it.
+
+    Args:
+        run: with its members' folders.
+        recipe: the run's.
+        form: of its pictures.
+        manifest: for targets and hashes.
+        decisions: decisions.json.
+        sources: target → ``source`` of its final rows.
+        ships: member → folds whose models go in; −1 is the one trained on all rows.
+    """
+    plan = run.plan()
+    with files.whole_folder(run.pipeline) as aside:
+        members = []
+        for name in ships:
+            own = recipe if name == PROBE else recipe.members()[name]
+            engine = plan["probe"]["engine"] if name == PROBE else plan["members"][name]["engine"]
+            folds = []
+            for fold, network, scaling in _networks(run, name, own, form, manifest, decisions, ships[name]):
+                folds.append({"fold": fold, **_write_network(aside, name, fold, network, scaling)})
+            settings = probe_input(own) if name == PROBE else own.input
+            model, answered = _shape_of(name, own, manifest)
+            as_probe = {"views": own.probe.views, "reduce": "logits"}
+            predict = own.predict.model_copy(update=as_probe if name == PROBE else {})
+            members.append(
+                {
+                    "name": name,
+                    "model": model.model_dump(mode="json"),
+                    "targets": answered,
+                    "sequence": Neighbours().model_dump(mode="json") if name == PROBE else own.sequence.model_dump(mode="json"),
+                    "input": settings.model_dump(mode="json"),
+                    "predict": predict.model_dump(mode="json"),
+                    "form": dataclasses.asdict(form),
+                    "engine": engine,
+                    "folds": folds,
+                }
+            )
+        spec = {
+            "format": 1,
+            "targets": [t.to_dict() for t in manifest.targets],
+            "sources": dict(sources),
+            "data": recipe.data.model_copy(update={**_OWN_DATA, "layout": manifest.layout or recipe.data.layout}).model_dump(mode="json"),
+            "members": members,
+            "decisions": decisions,
+            "manifest_hash": manifest.content_hash(),
+            "recipe_hash": recipe.hash(),
+        }
+        files.write_text(aside / "README.md", _card(run, recipe, spec))
+        files.write_json(aside / MARKER, spec)
+    return run.pipeline
+
+
+def _shape_of(name: str, own: Recipe, manifest: Manifest) -> tuple[Model, list[str]]:
+    """Return the model section that a member's networks were built by, and the targets that they were built for."""
+    if name == PROBE:
+        return probe_model(own, manifest), [t.name for t in probe_targets(own, manifest)]
+    return own.model, [t.name for t in manifest.targets]
+
+
+def _networks(run: Run, name: str, own: Recipe, form: Form, manifest: Manifest, decisions: dict[str, Any], folds: Sequence[int]) -> Any:
+    """Yield (fold, network, scaling) of a member, at the checkpoint that ships."""
+    if name == PROBE:
+        for fold, network in probe_networks(run, own, form, manifest, folds).items():
+            yield fold, network, None
+        return
+    epochs = decisions["epochs"][name]
+    for fold in sorted(folds):
+        keeper = Keeper(run.member(name, fold))
+        known = keeper.state()["checkpoints"]
+        checkpoint = epochs["final"] if epochs["final"] in known else known[-1]
+        scaling = Scaling.from_dict(files.read_json(keeper.folder / "scaling.json"))
+        if own.sequence.length > 1:
+            from tapetum.workflow.neighbours import whole_network
+
+            yield fold, whole_network(run, name, fold, own, form, manifest, keeper.checkpoint(checkpoint)), scaling
+            continue
+        model = own.model.model_copy(update={"weights": "none"})
+        network = models.build(model, manifest.targets, form.channels, own.input, side=len(manifest.side))
+        network.load_state_dict(keeper.checkpoint(checkpoint))
+        yield fold, network, scaling
+
+
+def _write_network(folder: Path, member: str, fold: int, network: models.Network, scaling: Scaling | None) -> dict[str, Any]:
+    name = trunk.state_hash(network.backbone)
+    if not (folder / "backbones" / name).exists():
+        mean, std = (tuple(value.flatten().tolist()) for value in (network.mean, network.std))
+        trunk.save(network.backbone, folder / "backbones" / name, mean, std)
+    place = f"members/{member}/" + ("refit" if fold < 0 else f"fold-{fold}")
+    files.write_bytes(folder / place / "head.safetensors", trunk.tensors_to_bytes(network.head_state()))
+    files.write_json(folder / place / "preprocess.json", {"side": None if scaling is None else scaling.to_dict()})
+    return {"backbone": name, "folder": place}
+
+
+def _card(run: Run, recipe: Recipe, spec: Mapping[str, Any]) -> str:
+    figures = files.read_json(run.file("metrics.json"))["figures"]
+    lines = [
+        f"# {recipe.name}",
+        "",
+        "Classifies pictures; made by Tapetum.",
+        "",
+        "| target | metric | out-of-fold | 95 % interval |",
+        "|---|---|---|---|",
+    ]
+    for row in figures:
+        if row["name"] == "final" and row["how"] == "nested" and row["value"] is not None:
+            bounds = "–" if row["low"] is None else f"{row['low']:.4f} – {row['high']:.4f}"
+            lines.append(f"| {row['target']} | {row['metric']} | {row['value']:.4f} | {bounds} |")
+    used = ", ".join(f"{m['name']} ({m['model']['backbone']}, {len(m['folds'])} folds)" for m in spec["members"])
+    lines += [
+        "",
+        f"Members: {used}. Decision: {spec['decisions']['choice']['reason']}.",
+        "",
+        "```python",
+        "import tapetum",
+        "",
+        'model = tapetum.load("this-folder")',
+        'model.predict(["picture.jpg"])',
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
