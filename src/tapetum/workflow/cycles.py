@@ -16,7 +16,7 @@ from tapetum.core.tables import Dense, Predictions
 from tapetum.data.layouts import submission
 from tapetum.decide import chain
 from tapetum.decide.steps import Rows
-from tapetum.workflow.settle import headline_metric, interval_of
+from tapetum.workflow.measuring import headline_metric, interval_of
 
 
 def submit_cycles(run: Run, recipe: Recipe, template: Path, record: Record) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ from tapetum.core.tables import Dense, Manifest, Predictions
 from tapetum.core.targets import encode
 from tapetum.workflow import statements
 from tapetum.workflow.fit import fit
-from tapetum.workflow.settle import headline_metric
+from tapetum.workflow.measuring import headline_metric
 
 TEMPLATE, SUBMISSION = "sample_submission.csv", "submission.csv"
 SALIENT = 6  # held-out pictures whose saliency is drawn
@@ -184,7 +184,7 @@ def _with_places(loaded: Loaded, source: Path, record: Record) -> Loaded:
         if gone:
             record(f"no {listed(gone)} beside {source}: folds go by picture, not by {data.group}")
             found["group"] = None
-    if data.split == "folder" and source.is_dir() and not (source / "train").is_dir():
+    if data.split == "folder" and source.suffix.lower() != ".zip" and not (source / "train").is_dir():
         found["split"] = None
     recipe = loaded.recipe.model_copy(update={"data": data.model_copy(update=found)})
     return Loaded(recipe, {**loaded.origin, **{f"data.{key}": "beside the data" for key in found}})

@@ -14,8 +14,9 @@ from tapetum.core.config import Recipe
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Dense, Predictions
 from tapetum.decide.steps import Rows
+from tapetum.workflow.measuring import headline_metric, interval_of
 from tapetum.workflow.prepare import Prepared
-from tapetum.workflow.settle import headline_metric, interval_of, source_of
+from tapetum.workflow.settle import source_of
 
 ON_TEST = "test rows"  # name of the figures on test rows that have a truth
 SINGLE_VIEWS = "test rows, single views"  # the mean over views, each scored by itself
