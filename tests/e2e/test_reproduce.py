@@ -256,6 +256,20 @@ def test_unknown_systems_and_missing_data_are_refused(tmp_path):
         reproduce("dogs", tmp_path, api.load_recipe)
 
 
+def test_a_table_without_test_rows_gives_a_report_and_no_submission(tmp_path):
+    from pictures import plant
+
+    planted = plant(tmp_path / "data", classes=2, each=10, size=32)
+    target = pl.read_csv(planted.table).columns
+    sets = SMALL | {"data.targets": [target[1]], "train.epochs": 1, "split.folds": 2, "train.batch": 8, "probe.size": 32}
+    result = api.reproduce("dogs-plus", tmp_path / "run", data=planted.table, profile="cpu", sets=sets)
+    assert result["submission"] is None
+    assert result["cycles"] == []
+    table = pl.read_csv(result["classes"])
+    assert set(table["part"]) == {"oof"}
+    assert table.filter(pl.col("class") == "all")["n"].to_list() == [20]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["dogs", "hpa"])
 def test_one_step_of_the_full_recipe_with_its_real_sizes(name):
