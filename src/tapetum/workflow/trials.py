@@ -118,9 +118,8 @@ def _plan_as_parent(parent: Run, trial: Trial, prepared: Prepared, recipe: Recip
         if member not in kept.get("members", {}):
             jobs.plan_of(parent, member, own, prepared, recipe, record)
             kept = parent.plan()
-        engine = kept["members"][member]["engine"]
         members[member] = {
-            "engine": engine,
+            **{key: kept["members"][member][key] for key in ("engine", "batch") if key in kept["members"][member]},
             "folds": jobs.folds_for(recipe, member, prepared),
             "epochs": epochs,
             "why": "as the trial says",

@@ -95,7 +95,7 @@ def test_batch_auto_is_planned_once_and_memory_is_logged(tmp_path: Path):
     spec = files.read_json(tmp_path / "run/members/main/fold-0/spec.json")
     assert plan["batch"] == spec["recipe"]["train"]["batch"] == 2  # 20 rows train, ten steps
     assert any("batches of 2 pictures" in line for line in said)
-    header, row = (tmp_path / "run/members/main/fold-0/history.csv").read_text(encoding="utf-8").splitlines()[:2]
-    found = dict(zip(header.split(","), row.split(","), strict=True))
-    assert found["pieces"] == "1"
-    assert float(found["memory_mb"]) > 10
+    log = files.read_json(tmp_path / "run/members/main/fold-0/memory.json")
+    assert log["batch"] == 2
+    assert log["pieces"] == 1
+    assert log["peak_mb"] > 10

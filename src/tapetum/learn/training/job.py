@@ -20,7 +20,7 @@ from tapetum.core.tables import Manifest
 from tapetum.data.images import dataset
 from tapetum.data.images.form import Form
 from tapetum.data.images.transforms import Evaluate
-from tapetum.learn import models, probe
+from tapetum.learn import memory, models, probe
 from tapetum.learn.runtime import Engine, Runtime
 from tapetum.learn.side import Scaling
 from tapetum.learn.training import windowed
@@ -66,7 +66,18 @@ def run(spec_file: Path | str, *, may_go_on: MayGoOn | None = None, say: Say | N
         manifest = Manifest.read(folder / spec["manifest"], spec["data_root"])
         if manifest.content_hash() != spec["manifest_hash"]:
             raise DataError(f"{spec_file} was written for another manifest", fix="run tapetum fit again in a new folder")
-        return windowed.training_of(build(spec, manifest, keeper, say or (lambda _: None))).run(may_go_on)
+        fold = build(spec, manifest, keeper, say or (lambda _: None))
+        state = windowed.training_of(fold).run(may_go_on)
+        files.write_json(folder / "memory.json", _memory(fold, state))
+        return state
+
+
+def _memory(fold: Fold, state: dict[str, Any]) -> dict[str, Any]:
+    """Return the log of memory: the most that was held, the batch, and in how many pieces it was computed at the end."""
+    progress = state.get("progress", {})
+    peak = round(memory.peak_bytes(fold.runtime.device) / 2**20)
+    batch = progress.get("batch") or fold.recipe.train.batch
+    return {"peak_mb": peak, "free_mb": round(memory.free_bytes() / 2**20), "batch": batch, "pieces": progress.get("pieces", 1)}
 
 
 def build(spec: dict[str, Any], manifest: Manifest, keeper: Keeper, say: Say) -> Fold:

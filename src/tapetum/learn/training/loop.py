@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from tapetum.core import draws
 from tapetum.core.errors import DataError
 from tapetum.data.images.dataset import Batch
-from tapetum.learn import memory
 from tapetum.learn.runtime import Runtime
 
 Mix = Callable[[Tensor, dict[str, Tensor], torch.Generator], tuple[Tensor, dict[str, Tensor]]]
@@ -109,7 +108,7 @@ def train_epoch(
         after_step: called after each optimizer step (running averages).
 
     Returns:
-        Mean loss, last rate, pictures, seconds, in how many pieces a batch is computed, and the most memory held so far.
+        Mean loss, last rate, pictures, seconds, and in how many pieces a batch is computed.
 
     Raises:
         NotFinite: before any step is made on the batch that made it.
@@ -143,7 +142,6 @@ def train_epoch(
         "pictures": sum(sizes),
         "seconds": time.perf_counter() - began,
         "pieces": progress.pieces,
-        "memory_mb": round(memory.peak_bytes(runtime.device) / 2**20),
     }
 
 
