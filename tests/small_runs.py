@@ -13,6 +13,7 @@ import importlib
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -104,6 +105,7 @@ def once(tmp_path_factory: Any, name: str, make: Callable[[Path], Any]) -> Path:
     place.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(f"{place}.lock"):
         if not Path(f"{place}.done").exists():
+            shutil.rmtree(place, ignore_errors=True)  # of a try that failed
             place.mkdir()
             make(place)
             Path(f"{place}.done").touch()

@@ -57,6 +57,14 @@ def killed(forge, source, out, plan, moment):
     assert not (out / "report.html").exists()
 
 
+def wait_for(file):
+    for _ in range(6000):
+        if file.exists():
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"{file} never came")
+
+
 def finished(forge, source, out, plan):
     forge.start(source, out, plan=plan)
     code, said = forge.end()
@@ -92,8 +100,7 @@ def test_kills_before_random_files_get_their_names(tmp_path, forge, planted, unb
 def test_a_kill_from_outside_at_a_random_time(tmp_path, forge, planted, unbroken):
     source, out, plan = planted / "labels.csv", tmp_path / "run", unbroken / "plan.json"
     process = forge.start(source, out, plan=plan)
-    while not (out / "manifest.parquet").exists():
-        time.sleep(0.02)
+    wait_for(out / "manifest.parquet")
     time.sleep(random.uniform(0, 3))
     with contextlib.suppress(ProcessLookupError):  # it may have ended already
         os.kill(process, signal.SIGKILL)
@@ -112,8 +119,7 @@ def test_what_is_done_is_not_done_again(forge, planted, unbroken):
 
 def test_a_second_process_is_refused_and_told_which_one_holds_the_run(tmp_path, forge, planted):
     first = forge.start(planted / "labels.csv", tmp_path / "run")
-    while not (tmp_path / "run" / "manifest.parquet").exists():
-        time.sleep(0.02)
+    wait_for(tmp_path / "run" / "manifest.parquet")
     os.kill(first, signal.SIGSTOP)  # it holds the run for as long as the second one looks
     try:
         said = small_runs.cli("fit", planted / "labels.csv", "-o", tmp_path / "run", *small_runs.flags())
