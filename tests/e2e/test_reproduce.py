@@ -301,3 +301,25 @@ def test_one_step_of_the_full_recipe_with_its_real_sizes(name):
     assert torch.isfinite(loss)
     moved = [key for key, value in network.state_dict().items() if key in before and not torch.equal(value, before[key])]
     assert {"dogs": "backbone.conv_stem.weight", "hpa": "backbone.conv1.weight"}[name] in moved  # the gradient came all the way
+
+
+def test_the_commands_simulate_and_audit_answer_and_refuse(tmp_path):
+    from typer.testing import CliRunner
+
+    from tapetum.cli import app
+
+    run = CliRunner().invoke
+    made = run(app, ["simulate", "dogs", str(tmp_path / "dogs"), "--size", "200", "--px", "24", "--zip", "--json"])
+    assert made.exit_code == 0, made.output
+    found = json.loads(made.stdout)
+    assert Path(found["paths"]["source"]).suffix == ".zip"
+    options = ["--target", "breed", "--set", "data.split=folder", "-o", str(tmp_path / "audit.parquet")]
+    audited = run(app, ["audit", found["paths"]["source"], *options])
+    assert audited.exit_code == 0, audited.output
+    table, _ = files.read_parquet(tmp_path / "audit.parquet")
+    assert len(table) == 200
+    assert (table["status"] != "ok").sum() == found["counts"]["truncated"] + found["counts"]["no_picture"]
+    both = run(app, ["reproduce", "dogs", "--simulate", "--data", str(tmp_path)])
+    assert isinstance(both.exception, UserError)
+    assert "either --data DIR or --simulate" in str(both.exception)
+    assert isinstance(run(app, ["simulate", "cats", str(tmp_path / "cats")]).exception, UserError)
