@@ -28,8 +28,10 @@ format: $(VENV)/.ready
 	$(BIN)/ruff check --fix src tests bench demo
 
 bench: $(VENV)/.ready  ## the measured figures of docs/benchmarks.md
-	$(BIN)/python -m bench.decide
-	$(BIN)/python -m bench.context
+	$(BIN)/python bench/decide.py
+	$(BIN)/python bench/context.py
+	$(BIN)/python bench/folds.py
+	$(BIN)/python bench/ordinal.py
 
 acceptance: $(VENV)/.ready  ## reference systems on simulated data, as written against plus → docs/reference-systems.md; SEEDS=3 for the table
 	$(BIN)/python -m bench.acceptance
