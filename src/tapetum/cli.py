@@ -5,6 +5,7 @@ Results go to stdout (``--json`` for machines), progress and errors to stderr.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -57,9 +58,15 @@ def main() -> None:
     except errors.TapetumError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
-    except KeyboardInterrupt:
-        print("interrupted; what was finished is saved, and the same command goes on", file=sys.stderr)
-        raise SystemExit(errors.INTERRUPTED) from None
+    except SystemExit as end:
+        if end.code == errors.INTERRUPTED:  # what typer makes of Ctrl-C
+            print("interrupted; what was finished is saved, and the same command goes on", file=sys.stderr)
+        raise
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(f"error: {error.filename or 'a file'} cannot be written: {error.strerror}. Choose another place with -o", file=sys.stderr)
+        raise SystemExit(errors.ENVIRONMENT) from None
 
 
 def loaded(recipe: str | None, over: list[Path] | None, profile: str | None, sets: list[str] | None, **flags: Any) -> Any:

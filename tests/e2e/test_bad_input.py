@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 
 import polars as pl
@@ -244,3 +246,12 @@ def test_predicting_without_a_pipeline_or_pictures(place, probed):
     refused(DATA, ["predict", probed, place / "nothing", "-o", place / "p.parquet"], "nothing")
     refused(USAGE, ["predict", probed, place / "images", "-o", place / "p.xls"], ".xls", ".parquet")
     assert not list(place.glob("p.*"))
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ENOSPC])
+def test_a_place_that_cannot_be_written(place, monkeypatch, number):
+    def full(*_):
+        raise OSError(number, os.strerror(number), str(place / "run" / "recipe.toml"))
+
+    monkeypatch.setattr(os, "replace", full)
+    refused(ENVIRONMENT, fit(place), "recipe.toml", os.strerror(number), "-o")

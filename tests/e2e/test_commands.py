@@ -219,3 +219,26 @@ def test_the_probe_finds_a_planted_signal_and_shuffled_labels_give_chance(tmp_pa
         accuracy[name] = {f["metric"]: f for f in figures}["accuracy"]["value"]
     assert accuracy["labels"] > 0.8
     assert accuracy["shuffled"] < 0.55  # chance is 1/3; 42 rows
+
+
+def test_an_interrupted_run_says_so_and_goes_on(planted, tmp_path, monkeypatch):
+    from tapetum.learn.training.fold import Training
+
+    words = ["fit", planted / "labels.csv", "-o", tmp_path / "run", *small_runs.flags(split__folds=2)]
+    watch = Training._watch
+
+    def interrupted(self, row, may_go_on):
+        if self.progress.epoch == 2:
+            raise KeyboardInterrupt
+        watch(self, row, may_go_on)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "_watch", interrupted)
+        said = small_runs.cli(*words)
+    assert said.code == 130
+    assert "the same command goes on" in said.err.splitlines()[-1]
+    assert not (tmp_path / "run" / "oof.parquet").exists()
+    again = small_runs.cli(*words)
+    assert again.code == 0, again.err
+    assert "fold 0: epoch 1/2" not in again.err
+    assert "fold 0: epoch 2/2" in again.err

@@ -13,6 +13,7 @@ import os
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,16 @@ def remove(path: Path | str) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def sweep(folder: Path | str, age: float = 3600.0) -> list[Path]:
+    """Remove what killed writers left aside below a folder; what was touched within ``age`` seconds may still be in use and stays."""
+    before = time.time() - age
+    left = [p for p in Path(folder).rglob(".*") if p.suffix == ".old" or ".aside" in p.suffixes]
+    stale = [p for p in left if p.exists() and p.stat().st_mtime < before]
+    for path in stale:
+        remove(path)
+    return stale
 
 
 def make_folder(path: Path | str) -> Path:

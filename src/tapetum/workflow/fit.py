@@ -52,6 +52,7 @@ def fit(
     record = Record(say)
     recipe = loaded.recipe
     with files.lock(run.root):
+        files.sweep(run.root)
         try:
             if plan is not None:
                 _repeat_plan(run, Path(plan), recipe)
@@ -213,6 +214,12 @@ def _plan_is_possible(recipe: Recipe, prepared: Prepared) -> None:
         raise UserError("neither the probe nor any training is asked for", fix="set probe.enabled = true or train.epochs > 0")
     if recipe.decide.choose == PROBE and not recipe.probe.enabled:
         raise UserError("decide.choose is 'probe' and probe.enabled is false", fix="enable one or change the other")
+    there = sorted({int(f) for f in prepared.manifest.fold[prepared.train] if f >= 0})
+    for member in recipe.members():
+        if unknown := [fold for fold in recipe.only_folds(member) or () if fold not in there]:
+            raise UserError(
+                f"member {member!r} runs on the folds {listed(unknown)}, and there are {listed(there)}", fix="change only_folds"
+            )
     if not len(np.unique(prepared.manifest.fold[prepared.train])) >= 1:
         raise UserError("no row trains", fix="check the label column and the split")
 

@@ -172,3 +172,22 @@ def test_a_copy_is_whole_and_removal_is_quiet(tmp_path):
     for path in (source, tmp_path / "deep", tmp_path / "never"):
         files.remove(path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_killed_writers_left_aside_is_swept_once_it_is_old(tmp_path):
+    import os
+    import tempfile
+
+    def left(old, folder=False):
+        make = tempfile.mkdtemp if folder else tempfile.mkstemp
+        path = make(prefix=".state-", suffix=".aside" if folder else ".aside.json", dir=files.make_folder(tmp_path / "members" / "fold-0"))
+        path = path if folder else path[1]
+        os.utime(path, (old, old))
+        return path
+
+    kept = [files.write_text(tmp_path / ".hidden.json", "{}"), files.write_text(tmp_path / "state.json", "{}"), left(2**33)]
+    stale = [left(1.0), left(1.0, folder=True)]
+    os.utime(kept[0], (1.0, 1.0))
+    assert sorted(map(str, files.sweep(tmp_path))) == sorted(map(str, stale))
+    assert all(os.path.exists(path) for path in kept)
+    assert not any(os.path.exists(path) for path in stale)
