@@ -7,13 +7,14 @@ known (Bayes from one picture, forward–backward from the whole recording). Run
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+import recorded
 from tapetum import api
 from tapetum.data.simulate import ordered
 
@@ -41,13 +42,14 @@ def one(seed: int, folder: Path) -> dict[str, float]:
     }
 
 
-def main(argv: list[str] | None = None) -> list[dict[str, Any]]:
-    """Print a line a seed and their mean and range."""
+def main(argv: list[str] | None = None) -> int:
+    """Print a line a seed, write the section of the page of benchmarks, and fail where less than 60 % of the gap is closed on average."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
-    seeds = parser.parse_args(argv).seeds
+    parser.add_argument("--dry", action="store_true", help="print only; the page of benchmarks stays")
+    wish = parser.parse_args(argv)
     rows = []
-    for seed in range(seeds):
+    for seed in range(wish.seeds):
         began = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             rows.append(one(seed, Path(folder)))
@@ -55,8 +57,25 @@ def main(argv: list[str] | None = None) -> list[dict[str, Any]]:
         print(f"seed {seed}: {shown} ({time.perf_counter() - began:.0f} s)", flush=True)
     closed = np.array([row["closed"] for row in rows])
     print(f"closed: mean {closed.mean():.2f}, from {closed.min():.2f} to {closed.max():.2f} over {len(closed)} seeds")
-    return rows
+    if not wish.dry:
+        recorded.record("sequences", "What order is worth", text(rows), {"seeds": rows}, "torch", "timm", "numpy")
+    return 0 if closed.mean() >= 0.6 else 1
+
+
+def text(rows: list[dict[str, float]]) -> str:
+    """Return the section of the page."""
+    closed = [row["closed"] for row in rows]
+    names = list(rows[0])
+    lines = [[str(seed), *(f"{row[name]:.3f}" for name in names)] for seed, row in enumerate(rows)]
+    return (
+        "24 simulated recordings of 40 pictures, four classes of which two look alike; accuracy, two folds by recording. The model over 16 "
+        "neighbours (BiLSTM on kept vectors, 5 epochs) against its frame-wise twin (the probe on the same vectors), the best that one picture "
+        "allows and the best that a whole recording allows (forward–backward with the true numbers).\n\n"
+        f"{recorded.table(['seed', *names], lines)}\n\n"
+        f"The model over neighbours closes {np.mean(closed):.0%} of the gap between its twin and the best ({min(closed):.0%} to "
+        f"{max(closed):.0%} over {len(closed)} seeds; bound: 60 %)."
+    )
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
