@@ -69,8 +69,8 @@ def text(rows: list[dict[str, float]]) -> str:
     lines = [[str(seed), *(f"{row[name]:.3f}" for name in names)] for seed, row in enumerate(rows)]
     return (
         "24 simulated recordings of 40 pictures, four classes of which two look alike; accuracy, two folds by recording. The model over 16 "
-        "neighbours (BiLSTM on kept vectors, 5 epochs) against its frame-wise twin (the probe on the same vectors), the best that one picture "
-        "allows and the best that a whole recording allows (forward–backward with the true numbers).\n\n"
+        "neighbours (BiLSTM on kept vectors, 5 epochs) against its frame-wise twin (the probe on the same vectors), the best that one "
+        "picture allows and the best that a whole recording allows (forward–backward with the true numbers).\n\n"
         f"{recorded.table(['seed', *names], lines)}\n\n"
         f"The model over neighbours closes {np.mean(closed):.0%} of the gap between its twin and the best ({min(closed):.0%} to "
         f"{max(closed):.0%} over {len(closed)} seeds; bound: 60 %)."

@@ -104,6 +104,10 @@ def prepare(
         network.head(name).measure(torch.from_numpy(manifest.truth(name)[train]))
     source = sequences.of_recipe(manifest, recipe.sequence)
     wanted = spec["features"]
+    if recipe.predict.views not in ("plain", ("plain",)):
+        say(f"member {spec['member']} answers over neighbours, of which it takes the plain view only")
+    if wanted is not None and recipe.augment:
+        say(f"member {spec['member']} trains on kept vectors, which no augmentation changes")
     if wanted is None:
         return network, source
     if wanted["from"] is not None:
