@@ -32,6 +32,8 @@ bench: $(VENV)/.ready  ## the measured figures of docs/benchmarks.md
 	$(BIN)/python bench/context.py
 	$(BIN)/python bench/folds.py
 	$(BIN)/python bench/ordinal.py
+	$(BIN)/python bench/sequences.py
+	$(BIN)/python bench/ablate.py
 
 acceptance: $(VENV)/.ready  ## reference systems on simulated data, as written against plus → docs/reference-systems.md; SEEDS=3 for the table
 	$(BIN)/python -m bench.acceptance

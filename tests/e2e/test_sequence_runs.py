@@ -71,7 +71,7 @@ def test_what_ships_answers_as_what_was_trained(few, tmp_path, sets):
     manifest = run.manifest()
     pipeline = Pipeline.load(run.root)
     member = pipeline.members[0]
-    answered, _ = _answer(member, manifest, pipeline.targets)
+    answered = _answer(member, manifest, pipeline.targets)[0]
     final = pipeline.decisions["epochs"]["main"]["final"]
     for fold in (0, 1):
         held = Predictions.read(run.member("main", fold) / "epochs.parquet").dense("stage", "main", checkpoint=final)

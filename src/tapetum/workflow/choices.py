@@ -17,6 +17,7 @@ ALL: dict[str, Mapping[str, Choice]] = {
     "model.head": learn.HEADS,
     "model.heads": learn.HEADS,
     "model.sharing": learn.SHARINGS,
+    "sequence.head": learn.SEQUENCES,
     "optimizer": learn.OPTIMIZERS,
     "schedule": learn.SCHEDULES,
     "decide.blend": decide.BLENDS,

@@ -195,7 +195,7 @@ class SequenceNetwork(Network):
         if isinstance(x, Steps):
             mask, x = x.mask, x.values
         if self.joined is not None and x.ndim > 4:
-            x, mask = self._cut(x, mask)
+            x, mask = self.cut(x, mask)
         batch, steps = x.shape[:2]
         vectors = x if x.ndim == 4 else self.step_vectors(x.flatten(0, 1)).unflatten(0, (batch, steps))
         mask = torch.ones(batch, steps, dtype=torch.bool, device=x.device) if mask is None else mask.to(x.device)
@@ -209,7 +209,7 @@ class SequenceNetwork(Network):
             extra = None if extra is None else extra.flatten(0, -2)
             return {name: self.head(name)(flat, extra).unflatten(0, out.shape[:-1]) for name in self.targets}
 
-    def _cut(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def cut(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Return the windows of joined pictures as steps; a window counts as the picture in which its middle lies."""
         count, width, stride = self.joined or (0, 0, 0)
         if mask is not None:

@@ -26,6 +26,7 @@ from tapetum.learn.training.fold import Fold, Training
 from tapetum.learn.training.keep import Keeper
 
 Say = Callable[[str], None]
+MEASURED = 32  # training rows whose windows tell the scale of vectors, end to end
 TWICE = 2  # windows in which an epoch shows a row on average, where every step is answered
 
 
@@ -109,6 +110,7 @@ def prepare(
     if wanted is not None and recipe.augment:
         say(f"member {spec['member']} trains on kept vectors, which no augmentation changes")
     if wanted is None:
+        _measure_some(network, recipe, manifest, train, source, Form(**spec["form"]), runtime)
         return network, source
     if wanted["from"] is not None:
         load_base(network, Keeper(folder / wanted["from"]["folder"]), wanted["from"]["checkpoint"])
@@ -116,6 +118,29 @@ def prepare(
     network.measure(torch.from_numpy(vectors[train]))
     network.backbone = nn.Identity()  # its vectors are at hand: neither trained nor kept with every epoch
     return network, dataclasses.replace(source, vectors=vectors, reasons=reasons)
+
+
+@torch.no_grad()
+def _measure_some(
+    network: networks.SequenceNetwork,
+    recipe: Recipe,
+    manifest: Manifest,
+    train: np.ndarray,
+    source: sequences.Source,
+    form: Form,
+    runtime: Runtime,
+) -> None:
+    """Take the scale of the steps' vectors from some training rows, as the backbone starts."""
+    some = train[np.unique(np.linspace(0, len(train) - 1, MEASURED).round().astype(int))]
+    pictures = dataset.Pictures(manifest, recipe.input, Evaluate(recipe.input), form=form)
+    runtime.to_device(network).eval()
+    found = []
+    for batch in dataclasses.replace(source, pictures=pictures).batches(some, 8):
+        x: Any = runtime.to_device(batch.x)
+        values, mask = (x.values, x.mask) if network.joined is None else network.cut(x.values, x.mask)
+        with runtime.autocast():
+            found.append(network.step_vectors(values[mask]).float().cpu())
+    network.measure(torch.cat(found))
 
 
 def load_base(network: models.Network, keeper: Keeper, checkpoint: str) -> None:
