@@ -30,6 +30,7 @@ from tapetum.learn.models.heads import cumulative_to_classes
 Form = Literal["softmax", "sigmoid", "cumulative", "value"]
 STRENGTHS = (1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
 SMALL = 1_000_000  # numbers in a matrix below which one thread is the fastest
+WORSE = 1.02  # a mean loss this many times the best one ends the search
 MANY = 5_000  # rows on which the strength is chosen at most; the fit itself takes all
 
 
@@ -137,8 +138,9 @@ def fit_probe(
     strength = min(scores, key=lambda s: scores[s]) if scores else float(strengths[0])
     fitted = problem.fit(strength)
     scale = math.sqrt(z.shape[1])
-    w = (problem.back(fitted.weight) / scale).astype(np.float32)
-    return ProbeHead(target, form, w, fitted.bias.astype(np.float32), scale, strength, {f"{s:g}": v for s, v in scores.items()})
+    whole = problem.back(fitted)
+    w = (whole.weight / scale).astype(np.float32)
+    return ProbeHead(target, form, w, whole.bias.astype(np.float32), scale, strength, {f"{s:g}": v for s, v in scores.items()})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,32 +160,35 @@ class _Descent:
     def options(self, exact: bool) -> dict[str, Any]:
         """Return scipy's options; single precision cannot reach the finest tolerance."""
         if self.roughly:
-            return {"maxiter": 200, "maxcor": 5, "gtol": 1e-4, "ftol": 1e-6}
+            return {"maxiter": 100, "maxcor": 5, "gtol": 1e-4, "ftol": 1e-6}
         return {"maxiter": 1000 if exact else 300, "maxcor": 10, "gtol": 1e-6, "ftol": 1e-12 if exact else 1e-7}
 
 
 class _Problem:
-    """The convex problem on reduced vectors.
+    """The convex problem on centred, reduced vectors.
 
-    With fewer rows than numbers, vectors are first turned into the space that the rows span, which changes nothing: a regularised solution
+    Taking the mean off changes nothing but the bias, which is not penalised, and lets L-BFGS arrive in far fewer steps. With fewer rows than numbers, vectors are first turned into the space that the rows span, which changes nothing: a regularised solution
     lies in it.
     """
 
     def __init__(self, form: Form, z: np.ndarray, y: np.ndarray, weight: np.ndarray) -> None:
         self.form = form
         full = torch.from_numpy(z).double()
+        self.centre = full.mean(dim=0)
+        full = full - self.centre
         self.basis: Tensor | None = None
         if len(full) < full.shape[1]:
             values, directions = torch.linalg.eigh(full @ full.T)
             kept = values > values[-1] * 1e-10
             self.basis = (directions[:, kept] / values[kept].sqrt()).T @ full  # (r, D), rows of length 1
             full = full @ self.basis.T
-        self.z = full if full.numel() < 5e6 else full.float()
+        self.z = full if full.numel() < 1e6 else full.float()
         self.y, self.weight = torch.from_numpy(y).to(self.z.dtype), torch.from_numpy(weight).to(self.z.dtype)
 
-    def back(self, weight: np.ndarray) -> np.ndarray:
-        """Return weights (K, D) for the vectors as they were."""
-        return weight if self.basis is None else weight @ self.basis.numpy()
+    def back(self, fit: _Fit) -> _Fit:
+        """Return weights (K, D) and biases for the vectors as they were."""
+        weight = fit.weight if self.basis is None else fit.weight @ self.basis.numpy()
+        return _Fit(weight, fit.bias - weight @ self.centre.numpy())
 
     def fit(self, strength: float, rows: np.ndarray | None = None, start: _Fit | None = None, *, roughly: bool = False) -> _Fit:
         """Fit on some rows (all if None); roughly where only its loss on other rows is wanted."""
@@ -222,13 +227,17 @@ def _inner_scores(
     if count < 2:
         return {}
     fold = folds.assign({target.name: problem.y[rows].double().numpy()}, [target], groups[rows], count, seed)
-    totals = dict.fromkeys(strengths, 0.0)
-    for k in range(count):
-        start: _Fit | None = None
-        for strength in strengths:
-            start = problem.fit(strength, rows[fold != k], start, roughly=True)
-            totals[strength] += problem.loss(start, rows[fold == k]) * float((fold == k).sum())
-    return {strength: total / len(rows) for strength, total in totals.items()}
+    found: dict[float, float] = {}
+    starts: list[_Fit | None] = [None] * count
+    for strength in strengths:  # weaker and weaker regularisation, each fit going on from the one before
+        total = 0.0
+        for k in range(count):
+            starts[k] = fit = problem.fit(strength, rows[fold != k], starts[k], roughly=True)
+            total += problem.loss(fit, rows[fold == k]) * float((fold == k).sum())
+        found[strength] = total / len(rows)
+        if found[strength] > WORSE * min(found.values()):
+            break  # past the best one: still weaker ones over-fit more, and take by far the longest
+    return found
 
 
 def _softmax(z: Tensor, y: Tensor, w: Tensor, strength: float, how: _Descent) -> _Fit:
