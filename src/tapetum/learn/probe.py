@@ -167,8 +167,8 @@ class _Descent:
 class _Problem:
     """The convex problem on centred, reduced vectors.
 
-    Taking the mean off changes nothing but the bias, which is not penalised, and lets L-BFGS arrive in far fewer steps. With fewer rows than numbers, vectors are first turned into the space that the rows span, which changes nothing: a regularised solution
-    lies in it.
+    Taking the mean off changes nothing but the bias, which is not penalised, and lets L-BFGS arrive in fewer steps. With fewer rows than
+    numbers, vectors are turned into the space that the rows span, which changes nothing either: a regularised solution lies in it.
     """
 
     def __init__(self, form: Form, z: np.ndarray, y: np.ndarray, weight: np.ndarray) -> None:
