@@ -238,7 +238,7 @@ def combine(
     if chosen in (PROBE, "mean"):
         by_fold = answers[PROBE]
         names = next(iter(by_fold.values()))
-        candidates[PROBE] = {name: _mean([by_fold[fold][name] for fold in by_fold]) for name in names if name in targets}
+        candidates[PROBE] = {name: mean_of([by_fold[fold][name] for fold in by_fold]) for name in names if name in targets}
     if chosen in ("finetune", "mean"):
         members = {m: folds for m, folds in answers.items() if m != PROBE}
         candidates["finetune"] = {
@@ -247,7 +247,7 @@ def combine(
         }
     if chosen == "mean":
         a, b = candidates[PROBE], candidates["finetune"]
-        candidates["mean"] = {name: _mean([a[name], b[name]]) for name in a if name in b}
+        candidates["mean"] = {name: mean_of([a[name], b[name]]) for name in a if name in b}
     final = candidates[chosen]
     for name, target in targets.items():
         if name not in final and target.expression is not None:
@@ -258,7 +258,8 @@ def combine(
     return {name: chain.apply(decisions["steps"][name], {"chosen": dense}, rows) for name, dense in final.items() if name in targets}
 
 
-def _mean(parts: list[Dense]) -> Dense:
+def mean_of(parts: list[Dense]) -> Dense:
+    """Return the mean of several answers for the same rows; a row that one of them lacks has none."""
     p = np.stack([part.p for part in parts]).mean(axis=0, dtype=np.float64).astype(np.float32)
     return dataclasses.replace(parts[0], p=p, fold=np.full(len(p), -1, dtype=np.int16))
 

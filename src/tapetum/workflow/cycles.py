@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,11 @@ from tapetum.core import files
 from tapetum.core.config import Recipe
 from tapetum.core.ledger import Ledger
 from tapetum.core.runs import Record, Run
-from tapetum.core.tables import Dense, Predictions
+from tapetum.core.tables import Predictions
 from tapetum.data.layouts import submission
 from tapetum.decide import chain
 from tapetum.decide.steps import Rows
+from tapetum.pipeline import mean_of
 from tapetum.workflow.measuring import headline_metric, interval_of
 
 
@@ -49,7 +49,7 @@ def submit_cycles(run: Run, recipe: Recipe, template: Path, record: Record) -> l
             rows = Rows.of(manifest, dense.row_ids.tolist(), allow_leak=recipe.split.allow_leak)
             fitted = chain.fit({"chosen": dense}, rows, decide)
             answers = [table.dense(target.name, member, role="test") for table in tests.values()]
-            test = _mean(answers)
+            test = mean_of(answers)
             decided = chain.apply(fitted.json, {"chosen": test}, Rows.of(manifest, test.row_ids.tolist()))
             place = run.root / "submissions" / f"{member}-stage-{number}.csv"
             prior = np.nanmean(dense.y, axis=0)
@@ -64,11 +64,3 @@ def submit_cycles(run: Run, recipe: Recipe, template: Path, record: Record) -> l
             value = "–" if own_figure["value"] is None else f"{own_figure['value']:.3f}"
             record(f"{note}: {metric} {value} on held-out rows, written to {place.name}")
     return written
-
-
-def _mean(answers: list[Dense]) -> Dense:
-    """Return the mean of the folds' test answers; a row that a fold could not read is the mean of the others."""
-    if len(answers) == 1:
-        return dataclasses.replace(answers[0], fold=np.full(len(answers[0].row_ids), -1, dtype=np.int16))
-    p = np.stack([a.p for a in answers]).astype(np.float64).mean(axis=0).astype(np.float32)
-    return dataclasses.replace(answers[0], p=p, fold=np.full(len(p), -1, dtype=np.int16))
