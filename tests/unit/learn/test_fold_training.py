@@ -17,6 +17,7 @@ from tapetum.core.config import Data
 from tapetum.core.tables import Predictions
 from tapetum.data import layouts
 from tapetum.learn.models.network import Network
+from tapetum.learn.runtime import Runtime
 from tapetum.learn.training import fold as folds
 from tapetum.learn.training import job, loop
 from tapetum.learn.training.keep import Keeper
@@ -91,13 +92,11 @@ def test_the_planned_rate_of_every_step_is_written_before_training(spec):
 
 
 def test_the_rates_of_training_are_the_planned_ones(spec, monkeypatch):
-    monkeypatch.setattr(folds, "FLAT", -1.0)
-    monkeypatch.setattr(folds, "RISING", 1e9)
+    monkeypatch.setattr(folds.held, "FLAT", -1.0)
+    monkeypatch.setattr(folds.held, "RISING", 1e9)
     taken = []
-    step = folds.Runtime.step
-    monkeypatch.setattr(
-        folds.Runtime, "step", lambda self, net, opt, rate, clip=None: (taken.append(rate), step(self, net, opt, rate, clip))[1]
-    )
+    step = Runtime.step
+    monkeypatch.setattr(Runtime, "step", lambda self, net, opt, rate, clip=None: (taken.append(rate), step(self, net, opt, rate, clip))[1])
     stages = [{"epochs": 1, "trains": "head", "rate": 0.02, "schedule": {"name": "constant"}}, {"epochs": 2}]
     file = spec(stages=stages, train__accumulate=2, average__name="swa", average__epochs=1, average__rate=3e-4)
     state = job.run(file)
