@@ -33,6 +33,7 @@ bench: $(VENV)/.ready  ## the measured figures of docs/benchmarks.md
 	$(BIN)/python bench/folds.py
 	$(BIN)/python bench/ordinal.py
 	$(BIN)/python bench/sequences.py
+	$(BIN)/python bench/simulate.py
 	$(BIN)/python bench/ablate.py
 
 acceptance: $(VENV)/.ready  ## reference systems on simulated data, as written against plus → docs/reference-systems.md; SEEDS=3 for the table

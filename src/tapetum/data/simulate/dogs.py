@@ -85,13 +85,13 @@ def simulate_dogs(
     """
     out = Path(out)
     photos = _plan(place.how_many(size, SIZES, 8 * len(BREEDS)), seed)
-    traits = np.stack([_traits(p, seed) for p in photos])
     with place.layout(out) as aside:
         for part in ("train", "test"):
             for breed in BREEDS:
                 files.make_folder(aside / part / breed)
+        traits = []
         for photo in photos:
-            _write(photo, aside, px, seed)
+            traits.append(_write(photo, aside, px, seed))
             if (photo.number + 1) % place.EVERY == 0:
                 say(f"drew {photo.number + 1:,} of {len(photos):,} photos")
         test = sorted(p.row_id for p in photos if p.split == "test")
@@ -104,7 +104,7 @@ def simulate_dogs(
         files.write_csv(aside / "sample_submission.csv", template)
     files.write_text(out / place.EXCLUDED, _excluded(photos))
     source = out / place.LAYOUT / "dogs.zip" if zip else out / place.LAYOUT
-    seen = traits[[p.split == "test" for p in photos]]
+    seen = np.stack(traits)[[p.split == "test" for p in photos]]
     summary = {
         "name": "dogs",
         "seed": seed,
@@ -154,34 +154,29 @@ def _take(plain: list[_Photo], share: float) -> list[_Photo]:
     return taken
 
 
-def _random(photo: _Photo, seed: int) -> np.random.Generator:
-    return draws.generator("simulate", "dogs", seed, "photo", photo.number if photo.of is None else photo.of)
-
-
-def _traits(photo: _Photo, seed: int) -> np.ndarray:
-    return draw_traits(photo.breed, _random(photo, seed))
-
-
-def _write(photo: _Photo, root: Path, px: int, seed: int) -> None:
-    """Draw one photo and write it; what is planted is a matter of the file, not of the dog."""
-    rng = _random(photo, seed)
-    picture = draw_photo(draw_traits(photo.breed, rng), rng, px)
+def _write(photo: _Photo, root: Path, px: int, seed: int) -> np.ndarray:
+    """Draw one photo and write it; what is planted is a matter of the file, not of the dog, whose traits are returned."""
+    rng = draws.generator("simulate", "dogs", seed, "photo", photo.number if photo.of is None else photo.of)
+    traits = draw_traits(photo.breed, rng)
+    picture = draw_photo(traits, rng, px)
     quality = int(rng.integers(78, 96))
     path = root / photo.row_id
-    own = draws.generator("simulate", "dogs", seed, "fault", photo.number)
     if photo.planted == "gray":
         picture = picture.convert("L") if photo.number % 2 else picture.convert("L").convert("RGB")
     if photo.planted == "near":
+        own = draws.generator("simulate", "dogs", seed, "fault", photo.number)
         picture, quality = _again(picture, own), int(own.integers(60, 75))
     if photo.planted == "truncated":
         packed = io.BytesIO()
         picture.save(packed, "JPEG", quality=quality)
         data = packed.getvalue()
+        own = draws.generator("simulate", "dogs", seed, "fault", photo.number)
         files.write_bytes(path, data[: int(len(data) * own.uniform(0.3, 0.8))])
     elif photo.planted == "no_picture":
         files.write_text(path, "<!DOCTYPE html><title>404</title><p>This photo is no longer available.\n")
     else:
         picture.save(path, "PNG" if photo.planted == "misnamed" else "JPEG", quality=quality)  # in place.layout's folder, whole at its end
+    return traits
 
 
 def _again(picture: Image.Image, rng: np.random.Generator) -> Image.Image:

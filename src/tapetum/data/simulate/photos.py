@@ -6,6 +6,9 @@ Nothing but the traits depends on the breed, so a perfect classifier knows no mo
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -17,7 +20,7 @@ SIZES = 0.18  # deviation of the logarithm of the side
 WHITE = np.array([0.93, 0.91, 0.87], dtype=np.float32)[:, None, None]
 BLACK = np.array([0.06, 0.05, 0.05], dtype=np.float32)[:, None, None]
 WARP = 0.04  # how far coordinates wander, so that no two heads have one outline
-FRAYED = 1.5  # how far hairs stand out, over the radius
+SMOOTH, FRAYED = 1.05, 1.5  # how far an edge and its hairs stand out at most, over the radius
 BLURRED, HIDDEN = 0.12, 0.2  # shares of photos out of focus, and with something before the dog
 
 
@@ -39,6 +42,22 @@ def draw_photo(traits: np.ndarray, rng: np.random.Generator, px: int) -> Image.I
     return _develop(scene.canvas, rng, textures)
 
 
+class _Oval(NamedTuple):
+    """An ellipse beside the head's middle, in head radii.
+
+    Args:
+        at: right and down.
+        radii: right and down, before it is turned.
+        turn: radians.
+        hairy: whether its edge is.
+    """
+
+    at: tuple[float, float]
+    radii: tuple[float, float]
+    turn: float = 0.0
+    hairy: bool = False
+
+
 @dataclasses.dataclass(frozen=True)
 class _Scene:
     """A canvas and where the dog stands on it.
@@ -47,63 +66,87 @@ class _Scene:
         canvas: (3, H, W) float32, painted over.
         x: right and left (H, W) in which the head has radius 1.
         y: down (H, W), likewise.
-        corner: place of the head's middle in pixels: (row, column).
-        pixels: (2, 2), from (y, x) of the dog to rows and columns.
-        spread: rows and columns that a circle of radius 1 reaches from its middle.
+        wander: how far ``x`` and ``y`` are from straight, at most.
+        corner: place of the head's middle in pixels: row, column.
+        pixels: from (y, x) of the dog to rows and columns, a row each.
         sharp: pixels in the head's radius.
+        fray: (H, W) that makes edges hairy.
+        longest: of its hairs, over the radius squared.
     """
 
     canvas: np.ndarray
     x: np.ndarray
     y: np.ndarray
-    corner: np.ndarray
-    pixels: np.ndarray
-    spread: np.ndarray
+    wander: float
+    corner: list[float]
+    pixels: list[list[float]]
     sharp: float
+    fray: np.ndarray | None = None
+    longest: float = 0.0
 
-    def around(self, left: float, top: float, radius: float) -> tuple[slice, slice]:
-        """Return rows and columns that hold a circle, with room for the warp of the coordinates."""
-        middle = self.corner + self.pixels @ (top, left)
-        reach = (radius + 5 * WARP) * self.spread
-        low, high = np.floor(middle - reach).astype(int), np.ceil(middle + reach).astype(int) + 1
-        return slice(max(low[0], 0), max(high[0], 0)), slice(max(low[1], 0), max(high[1], 0))
-
-    def oval(
-        self,
-        colour: np.ndarray,
-        at: tuple[float, float],
-        radii: tuple[float, float],
-        *,
-        turn: float = 0.0,
-        fray: np.ndarray | None = None,
-        within: np.ndarray | None = None,
-        cover: float = 1.0,
-    ) -> None:
+    def paint(self, colour: np.ndarray, oval: _Oval, *, shade: float = 1.0, within: _Oval | None = None, cover: float = 1.0) -> None:
         """Paint an ellipse, at the cost of its own pixels.
 
         Args:
             colour: (3, 1, 1), or (3, H, W) of which its place is taken.
-            at: right and down of the head's middle.
-            radii: right and down, before it is turned.
-            turn: radians.
-            fray: (H, W) that makes its edge hairy.
-            within: (H, W) cover of the part on which it lies.
+            oval: where.
+            shade: of the colour, for one that is a place's.
+            within: the part on which it lies.
             cover: how much of what is below it hides.
         """
-        box = self.around(*at, max(radii) * (1.05 if fray is None else FRAYED))
-        hides = _oval(self.x[box], self.y[box], at, radii, self.sharp, turn, 0.0 if fray is None else fray[box])
+        box = self._around(oval)
+        hides = self._cover(oval, box)
         if within is not None:
-            hides *= within[box]
+            hides *= self._cover(within, box)
         if cover != 1:
             hides *= np.float32(cover)
         part = self.canvas[:, *box]
-        change = (colour if colour.shape[1:] == (1, 1) else colour[:, *box]) - part
+        if colour.shape[1:] == (1, 1):
+            change = colour - part
+        elif shade != 1:
+            change = colour[:, *box] * np.float32(shade)
+            change -= part
+        else:
+            change = colour[:, *box] - part
         change *= hides
         part += change
 
-    def whole(self, at: tuple[float, float], radii: tuple[float, float], fray: np.ndarray) -> np.ndarray:
-        """Return how far each pixel (H, W) lies in a hairy ellipse, 0…1, for what lies within."""
-        return _oval(self.x, self.y, at, radii, self.sharp, 0.0, fray)
+    def _edge(self, oval: _Oval) -> float:
+        """Return one over the width of an ellipse's soft edge."""
+        return max(self.sharp * min(oval.radii) / 2, 1.0)
+
+    def _around(self, oval: _Oval) -> tuple[slice, slice]:
+        """Return rows and columns outside of which an ellipse covers nothing."""
+        (left, top), (right, down), turn, hairy = oval
+        reach = math.sqrt(1 + 0.5 / self._edge(oval) + (self.longest if hairy else 0))
+        most = (FRAYED if hairy else SMOOTH) * max(right, down) + 5 * WARP
+        c, s = reach * math.cos(turn), reach * math.sin(turn)
+        box = []
+        for start, size, (by_y, by_x) in zip(self.corner, self.x.shape, self.pixels, strict=True):
+            middle = start + by_y * top + by_x * left
+            far = math.hypot((s * by_y + c * by_x) * right, (c * by_y - s * by_x) * down)
+            far += (abs(by_x) + abs(by_y)) * self.wander
+            far = min(far, most * math.hypot(by_x, by_y))
+            box.append(slice(min(max(math.floor(middle - far), 0), size), max(math.ceil(middle + far) + 1, 0)))
+        return box[0], box[1]
+
+    def _cover(self, oval: _Oval, box: tuple[slice, slice]) -> np.ndarray:
+        """Return how far each pixel of a box lies in an ellipse, 0…1."""
+        (left, top), (right, down), turn, hairy = oval
+        u, v = self.x[box] - np.float32(left), self.y[box] - np.float32(top)
+        if turn:
+            c, s = np.float32(np.cos(turn)), np.float32(np.sin(turn))
+            u, v = c * u + s * v, c * v - s * u
+        u *= np.float32(1 / right)
+        v *= np.float32(1 / down)
+        u *= u
+        v *= v
+        u += v
+        if hairy and self.fray is not None:
+            u += self.fray[box]
+        u *= -np.float32(edge := self._edge(oval))
+        u += np.float32(edge + 0.5)
+        return u.clip(0, 1, out=u)
 
 
 def _shape(rng: np.random.Generator, px: int) -> tuple[int, int]:
@@ -124,11 +167,14 @@ def _pose(shape: tuple[int, int], rng: np.random.Generator, textures: Bank) -> _
     rows = (np.arange(shape[0]) - middle[0]).astype(np.float32)[:, None]
     columns = (np.arange(shape[1]) - middle[1]).astype(np.float32)[None]
     y, x = (np.float32(to_rows) * rows + np.float32(to_columns) * columns for to_rows, to_columns in to_dog)
-    x += np.float32(WARP) * textures.cut("large", shape, rng)
-    y += np.float32(WARP) * textures.cut("large", shape, rng)
+    warps = [np.float32(WARP) * textures.cut("large", shape, rng) for _ in range(2)]
+    x += warps[0]
+    y += warps[1]
+    wander = max(float(np.abs(warp).max()) for warp in warps)
     pixels = np.linalg.inv(to_dog)
     sharp = float(np.sqrt(abs(np.linalg.det(pixels))))
-    return _Scene(np.empty((3, *shape), np.float32), x, y, middle, pixels, np.linalg.norm(pixels, axis=1), sharp)
+    canvas = np.empty((3, *shape), np.float32)
+    return _Scene(canvas, x, y, wander, middle.tolist(), pixels.tolist(), sharp)
 
 
 def _draw_ground(canvas: np.ndarray, rng: np.random.Generator, textures: Bank) -> None:
@@ -137,7 +183,7 @@ def _draw_ground(canvas: np.ndarray, rng: np.random.Generator, textures: Bank) -
     first, second = (rng.uniform(0.15, 0.85, (2, 1, 1, 1)) + rng.normal(0, 0.09, (2, 3, 1, 1))).astype(np.float32)
     mix = textures.cut(("broad", "broad", "large")[rng.integers(3)], shape, rng) * np.float32(rng.uniform(0.3, 2)) + np.float32(0.5)
     np.multiply(second - first, np.clip(mix, 0, 1, out=mix), out=canvas)
-    light = np.float32(rng.normal(0, 0.25)) * np.linspace(-1, 1, shape[0], dtype=np.float32)[:, None]
+    light: np.ndarray = np.float32(rng.normal(0, 0.25)) * _ramp(shape[0])[:, None]
     light = light + np.float32(rng.uniform(0, 0.1)) * textures.cut(("fine", "grain")[rng.integers(2)], shape, rng)
     canvas += light
     canvas += first
@@ -150,52 +196,42 @@ def _draw_dog(scene: _Scene, traits: np.ndarray, rng: np.random.Generator, textu
     coat, other = _coat(hue, light), _coat(0.7 * hue + 0.1, second)
     hair = textures.cut("grain" if fur < 0.5 else "fine", shape, rng)
     fray = np.float32(0.03 + 0.22 * fur) * hair
+    scene = dataclasses.replace(scene, fray=fray, longest=max(0.0, -float(fray.min())))
     wide = 0.72 + 0.4 * breadth
     patches = (textures.cut("medium", shape, rng) - np.float32(2.2 - 2.4 * spots)) * np.float32(3)
     furs = (other - coat) * np.clip(patches, 0, 1, out=patches)
     furs += coat
     furs *= 1 + np.float32(0.06 + 0.16 * fur) * hair
 
-    broad = wide * (1.05 + 0.3 * fur)
-    scene.oval(furs * np.float32(0.88), (0, 2.0), (broad, 1.35), fray=fray)
+    chest, head = _Oval((0, 2.0), (wide * (1.05 + 0.3 * fur), 1.35), hairy=True), _Oval((0, 0), (wide, 1), hairy=True)
+    scene.paint(furs, chest, shade=0.88)
     if blaze > 0.4:
-        scene.oval(WHITE, (0, 1.7), (0.9 * (blaze - 0.25), 0.9), fray=fray, within=scene.whole((0, 2.0), (broad, 1.35), fray))
+        scene.paint(WHITE, _Oval((0, 1.7), (0.9 * (blaze - 0.25), 0.9), hairy=True), within=chest)
     hang, reach = 1 - up, 0.35 + 0.75 * length
-    behind = furs * np.float32(0.72)
     for side in (-1, 1):
         tilt = side * (0.25 + 2.3 * hang)  # 0 stands, π hangs
         left = side * wide * (0.62 + 0.25 * hang) + np.sin(tilt) * reach * 0.75
         top = -0.62 + 0.3 * hang - np.cos(tilt) * reach * 0.75
-        scene.oval(behind, (left, top), (0.19 + 0.2 * hang + 0.08 * breadth, reach), turn=tilt, fray=fray)
-    scene.oval(furs, (0, 0), (wide, 1), fray=fray)
-    head = scene.whole((0, 0), (wide, 1), fray)
+        scene.paint(furs, _Oval((left, top), (0.19 + 0.2 * hang + 0.08 * breadth, reach), tilt, hairy=True), shade=0.72)
+    scene.paint(furs, head)
     if blaze > 0.3:
-        scene.oval(WHITE, (0, -0.35), (0.5 * (blaze - 0.2), 0.95), fray=fray, within=head)
-    _draw_face(scene, furs, other, head, fray, mask=mask, muzzle=muzzle, gap=wide * (0.3 + 0.14 * eyes), eye=0.06 + 0.09 * eyes)
+        scene.paint(WHITE, _Oval((0, -0.35), (0.5 * (blaze - 0.2), 0.95), hairy=True), within=head)
+    _draw_face(scene, furs, other, head, mask=mask, muzzle=muzzle, gap=wide * (0.3 + 0.14 * eyes), eye=0.06 + 0.09 * eyes)
 
 
 def _draw_face(
-    scene: _Scene,
-    furs: np.ndarray,
-    other: np.ndarray,
-    head: np.ndarray,
-    fray: np.ndarray,
-    *,
-    mask: float,
-    muzzle: float,
-    gap: float,
-    eye: float,
+    scene: _Scene, furs: np.ndarray, other: np.ndarray, head: _Oval, *, mask: float, muzzle: float, gap: float, eye: float
 ) -> None:
     """Paint mask, snout, nose, mouth and eyes."""
     top, size, dark = 0.38 + 0.22 * muzzle, 0.2 + 0.34 * muzzle, mask > 0.5
     around = 0.3 + 1.1 * abs(mask - 0.5)
-    scene.oval(other * np.float32(0.45 if dark else 1.1), (0, top), (around, around), fray=fray, within=head)
-    scene.oval(furs * np.float32(0.55 if dark else 1.12), (0, top), (0.16 + 0.6 * size, size), fray=fray, cover=0.85)
-    scene.oval(BLACK, (0, top - 0.55 * size), (0.09 + 0.12 * size, 0.07 + 0.08 * size))
-    scene.oval(BLACK, (0, top + 0.4 * size), (0.1 + 0.35 * size, 0.04))
+    scene.paint(other * np.float32(0.45 if dark else 1.1), _Oval((0, top), (around, around), hairy=True), within=head)
+    scene.paint(furs, _Oval((0, top), (0.16 + 0.6 * size, size), hairy=True), shade=0.55 if dark else 1.12, cover=0.85)
+    scene.paint(BLACK, _Oval((0, top - 0.55 * size), (0.09 + 0.12 * size, 0.07 + 0.08 * size)))
+    scene.paint(BLACK, _Oval((0, top + 0.4 * size), (0.1 + 0.35 * size, 0.04)))
     for side in (-1, 1):
-        scene.oval(BLACK, (side * gap, -0.14), (eye * 1.15, eye))
-        scene.oval(WHITE, (side * gap - 0.03, -0.18), (eye / 3, eye / 3))
+        scene.paint(BLACK, _Oval((side * gap, -0.14), (eye * 1.15, eye)))
+        scene.paint(WHITE, _Oval((side * gap - 0.03, -0.18), (eye / 3, eye / 3)))
 
 
 def _coat(hue: float, light: float) -> np.ndarray:
@@ -205,28 +241,10 @@ def _coat(hue: float, light: float) -> np.ndarray:
     return value * np.array([1, 1 - 0.38 * tint, 1 - 0.7 * tint], dtype=np.float32)[:, None, None]
 
 
-def _oval(
-    x: np.ndarray,
-    y: np.ndarray,
-    at: tuple[float, float],
-    radii: tuple[float, float],
-    sharp: float,
-    turn: float,
-    fray: np.ndarray | float,
-) -> np.ndarray:
-    u, v = x - np.float32(at[0]), y - np.float32(at[1])
-    if turn:
-        c, s = np.float32(np.cos(turn)), np.float32(np.sin(turn))
-        u, v = c * u + s * v, c * v - s * u
-    u *= np.float32(1 / radii[0])
-    v *= np.float32(1 / radii[1])
-    u *= u
-    v *= v
-    u += v
-    u += fray
-    u *= -np.float32(edge := max(sharp * min(radii) / 2, 1.0))
-    u += np.float32(edge + 0.5)
-    return np.clip(u, 0, 1, out=u)
+@functools.lru_cache(maxsize=1024)
+def _ramp(count: int) -> np.ndarray:
+    """Return −1…1 (count,), not to be written to."""
+    return np.linspace(-1, 1, count, dtype=np.float32)
 
 
 def _hide(canvas: np.ndarray, rng: np.random.Generator) -> None:
@@ -245,17 +263,17 @@ def _hide(canvas: np.ndarray, rng: np.random.Generator) -> None:
 def _develop(canvas: np.ndarray, rng: np.random.Generator, textures: Bank) -> Image.Image:
     """Return the photo: light from one side, a camera's noise, exposure, contrast and cast."""
     _, height, width = canvas.shape
-    slope = np.linspace(-1, 1, width, dtype=np.float32)[None] * np.float32(rng.normal(0, 0.15))
-    slope = slope + np.linspace(-1, 1, height, dtype=np.float32)[:, None] * np.float32(rng.normal(0, 0.15))
+    slope: np.ndarray = _ramp(width)[None] * np.float32(rng.normal(0, 0.15))
+    slope = slope + _ramp(height)[:, None] * np.float32(rng.normal(0, 0.15))
     canvas *= 1 + slope
     canvas += np.float32(rng.uniform(0.005, 0.04)) * textures.cut("grain", (height, width), rng)
     canvas *= 255
     pixels = np.clip(canvas, 0, 255, out=canvas).astype(np.uint8)
-    levels = np.arange(256) / 255
     gamma, gain, contrast = np.exp(rng.normal(0, 0.15)), np.exp(rng.normal(0, 0.08)), np.exp(rng.normal(0, 0.12))
     cast = np.exp(rng.normal(0, 0.04, 3))
-    curves = [np.clip(255 * (0.5 + contrast * (gain * c * levels**gamma - 0.5)), 0, 255).astype(np.uint8) for c in cast]
-    photo = Image.fromarray(np.stack([curve[plane] for curve, plane in zip(curves, pixels, strict=True)], axis=-1))
+    levels = (np.arange(256) / 255) ** gamma
+    curves = [np.clip(255 * (0.5 + contrast * (gain * c * levels - 0.5)), 0, 255).astype(np.uint8) for c in cast]
+    photo = Image.merge("RGB", [Image.fromarray(plane) for plane in pixels]).point(np.concatenate(curves).tolist())
     if rng.random() < BLURRED:
         photo = photo.filter(ImageFilter.GaussianBlur(rng.uniform(0.6, 1.6) * textures.px / 128))
     return photo
