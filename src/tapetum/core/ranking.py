@@ -24,14 +24,16 @@ def ranker(name: str, p: np.ndarray, truth: np.ndarray) -> Ranked:
     order = np.argsort(-p, kind="stable")
     positive = truth[order]
     ends = np.append(np.flatnonzero(np.diff(p[order])), len(p) - 1) if len(p) else np.zeros(0, dtype=np.int64)
+    if not len(p) or not positive.any():
+        return lambda weight: np.full(weight.shape[:-1], np.nan)
+    if name == "average_precision":
+        return _average_precision(order, positive, ends)
 
     def value(weight: np.ndarray) -> np.ndarray:
-        if not len(p):
-            return np.full(weight.shape[:-1], np.nan)
         ordered = weight[..., order]
         right = np.cumsum(ordered * positive, axis=-1)[..., ends]
         wrong = np.cumsum(ordered * ~positive, axis=-1)[..., ends]
-        return _average_precision(right, wrong) if name == "average_precision" else _roc_auc(right, wrong)
+        return _roc_auc(right, wrong)
 
     return value
 
@@ -49,11 +51,29 @@ def macro(values: Sequence[np.ndarray]) -> np.ndarray:
     return ratio(np.where(defined, stacked, 0.0).sum(axis=0), defined.sum(axis=0))
 
 
-def _average_precision(right: np.ndarray, wrong: np.ndarray) -> np.ndarray:
-    """Return the mean precision over steps of recall; ``right`` and ``wrong`` are weights above each threshold (…, T)."""
-    precision = np.nan_to_num(ratio(right, right + wrong))
-    steps = np.diff(right, axis=-1, prepend=0.0)
-    return ratio((precision * steps).sum(axis=-1), right[..., -1])
+def _average_precision(order: np.ndarray, positive: np.ndarray, ends: np.ndarray) -> Ranked:
+    """Return the mean precision over steps of recall as a function of row weights.
+
+    Recall steps only where a positive row stands, so weights are summed between those thresholds and nothing is kept of the others.
+
+    Args:
+        order: rows by falling p (N,).
+        positive: of the ordered rows (N,) bool, one or more.
+        ends: last place of each threshold in the order (T,).
+    """
+    of_positive = np.searchsorted(ends, np.flatnonzero(positive))  # threshold of each positive row
+    stepping, first = np.unique(of_positive, return_index=True)
+    last = ends[stepping]
+    rows, until = order[positive], order[: last[-1] + 1]
+    starts = np.concatenate([[0], last[:-1] + 1])
+
+    def value(weight: np.ndarray) -> np.ndarray:
+        steps = np.add.reduceat(weight[..., rows], first, axis=-1)
+        above = np.cumsum(np.add.reduceat(weight[..., until], starts, axis=-1), axis=-1)
+        right = np.cumsum(steps, axis=-1)
+        return ratio((np.nan_to_num(ratio(right, above)) * steps).sum(axis=-1), right[..., -1])
+
+    return value
 
 
 def _roc_auc(right: np.ndarray, wrong: np.ndarray) -> np.ndarray:
