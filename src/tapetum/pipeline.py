@@ -21,6 +21,7 @@ from tapetum.core.errors import DataError, UserError
 from tapetum.core.runs import PROBE
 from tapetum.core.tables import FINAL, Dense, Manifest, Predictions
 from tapetum.core.targets import Target, compose, decode, expression_names
+from tapetum.core.vectors import Gallery, Near
 from tapetum.data import layouts
 from tapetum.data.images.dataset import Pictures
 from tapetum.data.images.form import Form
@@ -28,6 +29,7 @@ from tapetum.data.images.transforms import Evaluate
 from tapetum.decide import chain
 from tapetum.decide.steps import Rows
 from tapetum.learn import inference, models, sequences
+from tapetum.learn.embedding import embed
 from tapetum.learn.models import backbone as trunk
 from tapetum.learn.models import sequence as over
 from tapetum.learn.models import weights as pretrained
@@ -76,6 +78,7 @@ class Pipeline:
 
     def __init__(self, folder: Path, spec: dict[str, Any], members: list[Member]) -> None:
         self.folder, self.spec, self.members = folder, spec, members
+        self.galleries = {(g["member"], g["target"], g["fold"]): Gallery.read(folder / g["file"]) for g in spec.get("galleries", ())}
         self.decisions: dict[str, Any] = spec["decisions"]
         self.targets = {t["name"]: Target.from_dict(t) for t in spec["targets"]}
         self.draws: dict[str, dict[str, np.ndarray]] = {}  # of the last answer: member → target → (V, N, K), where predict.keep_draws
@@ -126,9 +129,12 @@ class Pipeline:
         rows = dataclasses.replace(rows, fold=np.full(len(rows), -1, dtype=np.int16))
         answered: dict[str, dict[int, dict[str, Dense]]] = {}
         reasons: dict[int, str] = {}
+        near: list[Near] = []
         for member in self.members:
             answered[member.name], why, self.draws[member.name] = _answer(member, manifest, self.targets)
             reasons.update(why)
+            near += _near(member, manifest, {key[1:]: g for key, g in self.galleries.items() if key[0] == member.name})
+        rows = dataclasses.replace(rows, near=Near.joined(near) if near else None)
         ids = manifest.row_ids
         for row, reason in sorted(reasons.items()):
             if say is not None:
@@ -178,15 +184,28 @@ def _array(image: Any) -> np.ndarray:
     return array[:, :, None] if array.ndim == 2 else array
 
 
+def _pictures(member: Member, manifest: Manifest | _Given) -> Pictures:
+    if isinstance(manifest, _Given):
+        return _InMemory(manifest, member.settings, member.form)
+    return Pictures(manifest, member.settings, Evaluate(member.settings), form=member.form)
+
+
+def _near(member: Member, manifest: Manifest | _Given, galleries: Mapping[tuple[str, int], Gallery]) -> list[Near]:
+    """Return the nearest rows in each of a member's galleries, each searched with the vectors of its own fold's model."""
+    pictures, runtime = _pictures(member, manifest), Runtime(member.engine)
+    every = np.arange(len(pictures.manifest))
+    found = []
+    for (target, fold), gallery in galleries.items():
+        how = {"scaling": member.scalings[fold], "batch": member.predict.batch}
+        found.append(gallery.nearest(embed(member.networks[fold], pictures, every, target, runtime, **how).matrix))  # type: ignore[arg-type]
+    return found
+
+
 def _answer(
     member: Member, manifest: Manifest | _Given, targets: Mapping[str, Target]
 ) -> tuple[dict[int, dict[str, Dense]], dict[int, str], dict[str, np.ndarray]]:
-    if isinstance(manifest, _Given):
-        table = manifest.manifest
-        pictures: Pictures = _InMemory(manifest, member.settings, member.form)
-    else:
-        table = manifest
-        pictures = Pictures(manifest, member.settings, Evaluate(member.settings), form=member.form)
+    pictures = _pictures(member, manifest)
+    table = pictures.manifest
     runtime = Runtime(member.engine)
     every = np.arange(len(table))
     source = None

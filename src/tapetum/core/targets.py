@@ -70,6 +70,11 @@ class Target:
         return 1 if self.kind == "regression" else len(self.classes)
 
     @property
+    def is_identity(self) -> bool:
+        """True where classes are names of individuals, learned for the sake of vectors: single, and never scored."""
+        return self.kind == "single" and not self.scored and self.expression is None
+
+    @property
     def is_distribution(self) -> bool:
         """True where a row of probabilities sums to 1."""
         return self.kind in ("single", "ordinal")
@@ -89,9 +94,12 @@ def parse_target(text: str) -> Target:
 
     Details are the ordered classes of an ordinal target (``age:ordinal=0-2<3-9<10-19``), the borders of a regression
     (``age:regression=30,60``) or the classes of a single or multi target in the order wanted (``stage:single=Wake,N1,N2``).
+    ``NAME:identity`` is a single target that is not scored: names of individuals, which train vectors for retrieval.
     """
     name, _, rest = text.partition(":")
     word, _, details = rest.partition("=")
+    if word == "identity" and name and not details:
+        return Target(name, scored=False)
     kind = cast(Kind, word or "single")  # Target refuses anything else
     if not name:
         raise UserError(f"target {text!r} has no name", need="NAME, NAME:KIND or NAME:ordinal=low<middle<high")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from tapetum.core.choices import Choice
+from tapetum.core.config import Model, Spec
+from tapetum.core.targets import Target
 
 LOSSES = {  # a recipe sets options under loss.options.NAME, sums them as '0.5*focal+0.5*lovasz'; no unit: training's deviation
     "cross_entropy": Choice("tapetum.learn.training.losses:cross_entropy", kinds=("single", "ordinal")),
@@ -70,6 +72,14 @@ HEADS = {  # from the picture's vector to logits, one a target
 }
 
 DEFAULT_HEADS = {"single": "linear", "multi": "linear", "ordinal": "coral", "regression": "linear"}  # kind of target → head
+
+IDENTITY_HEAD, IDENTITY_LOSS = "cosine", "arcface"  # of targets that name individuals, where the recipe says nothing of them by name
+
+
+def head_of(model: Model, target: Target) -> Spec:
+    """Return the head that a recipe gives a target: its own, else the one for all, else what fits its kind; identities have theirs."""
+    return model.heads.get(target.name) or (IDENTITY_HEAD if target.is_identity else model.head) or DEFAULT_HEADS[target.kind]
+
 
 SHARINGS = {  # what several targets share of the trunk
     "hard": Choice("tapetum.learn.models.sharing:Hard"),

@@ -108,6 +108,8 @@ def prepared_of(run: Run) -> Prepared:
 
 def _check_recipe(recipe: Recipe, manifest: Manifest, record: Record) -> None:
     """Refuse what the targets cannot be trained with (weights, losses, heads, mixing, schedules), before any picture is read."""
+    if not any(target.scored for target in manifest.targets):
+        raise UserError("no target is scored", need="a target to answer beside the identities", fix="name it: --target NAME")
     for own in recipe.members().values():
         backbone.check_name(own.model.backbone)
         weights.find(own.model.backbone, own.model.weights)

@@ -21,6 +21,7 @@ from tapetum.core.ledger import Ledger
 from tapetum.core.runs import Record, Run, Say
 from tapetum.core.tables import Dense, Manifest, Predictions
 from tapetum.core.targets import encode
+from tapetum.data.layouts.roles import read_target
 from tapetum.workflow import statements
 from tapetum.workflow.fit import fit
 from tapetum.workflow.measuring import headline_metric
@@ -182,8 +183,9 @@ def _with_places(loaded: Loaded, source: Path, record: Record) -> Loaded:
         found["join"] = tuple(str(place) for place in places.values() if place is not None)
         gone = [name for name, place in places.items() if place is None]
         if gone:
-            record(f"no {listed(gone)} beside {source}: folds go by picture, not by {data.group}")
+            record(f"no {listed(gone)} beside {source}: folds go by picture, not by {data.group}, and no identities are learned")
             found["group"] = None
+            found["targets"] = tuple(spec for spec in data.targets if read_target(spec).scored)
     if data.split == "folder" and source.suffix.lower() != ".zip" and not (source / "train").is_dir():
         found["split"] = None
     recipe = loaded.recipe.model_copy(update={"data": data.model_copy(update=found)})

@@ -128,7 +128,7 @@ def draw_limit(frame: pl.DataFrame, targets: Sequence[Target], data: Data, say: 
     if data.limit >= len(trains):
         say(f"limit {data.limit}: there are only {len(trains)} training rows, all of them are used")
         return frame
-    own = [t.name for t in targets if t.name in frame.columns and t.kind != "regression"]
+    own = [t.name for t in targets if t.scored and t.name in frame.columns and t.kind != "regression"]
     cells = frame.select(own).rows() if own else [()] * len(frame)
     strata: dict[str, list[int]] = {}
     for row in trains:

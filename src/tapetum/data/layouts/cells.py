@@ -58,7 +58,7 @@ def settle_targets(targets: Sequence[Target], frame: pl.DataFrame, derive: Mappi
     settled: list[Target] = []
     for declared in targets:
         cells = frame[declared.name].filter(trains).to_list()
-        target = with_classes(declared, cells)
+        target = with_classes(declared, frame[declared.name].to_list() if declared.is_identity else cells)  # those of test rows may be new
         encode(target, frame[target.name].to_list(), frame["row_id"].to_list())  # a label outside the classes is named here
         if target.kind in ("single", "ordinal"):
             seen = {cell for cell in cells if cell is not None}

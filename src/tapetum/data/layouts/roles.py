@@ -76,6 +76,8 @@ def find_roles(sheet: Sheet, data: Data, *, labelled: bool = True) -> Roles:
         why.insert(1, ("row_id", why[0][1], "no id column: the path, relative to the table"))
     specs, origin = (data.targets, "declared") if data.targets else (sheet.targets, "of this layout")
     targets = tuple(read_target(spec) for spec in specs)
+    if not any(target.scored for target in targets):  # identities stand beside what the layout brings, not in its place
+        targets = (*(read_target(spec) for spec in sheet.targets), *targets) if data.targets else targets
     side = tuple(data.side)
     used = {*plain.values(), *side, *(t.name for t in targets), *_path_columns(path, frame.columns)}
     if not targets and labelled:
@@ -86,7 +88,8 @@ def find_roles(sheet: Sheet, data: Data, *, labelled: bool = True) -> Roles:
                 raise unknown_column(target.name, frame.columns, sheet.name, "--target", _rest(target, specs))
             why.append(("target", target.name, "absent: truth unknown"))
         else:
-            why.append(("target", target.name, f"{_kind_text(target)}, {origin}"))
+            brought = "of this layout" if target.scored and not any(read_target(s).name == target.name for s in data.targets) else origin
+            why.append(("target", target.name, f"{_kind_text(target)}, {brought}"))
     for column in side:
         if column not in frame.columns:
             raise unknown_column(column, frame.columns, sheet.name, "--set data.side=")
@@ -197,4 +200,6 @@ def _rest(target: Target, specs: Sequence[Any]) -> str:
 
 
 def _kind_text(target: Target) -> str:
+    if target.is_identity:
+        return "identities, never scored"
     return {"single": "single label", "multi": "several labels", "ordinal": "ordered classes", "regression": "a number"}[target.kind]

@@ -16,7 +16,7 @@ from tapetum.core import config, draws
 from tapetum.core.choices import pick
 from tapetum.core.errors import UserError
 from tapetum.core.targets import Target
-from tapetum.learn.choices import DEFAULT_HEADS, HEADS, SHARINGS
+from tapetum.learn.choices import HEADS, SHARINGS, head_of
 from tapetum.learn.models import backbone as trunk
 from tapetum.learn.models import channels as adaptation
 from tapetum.learn.models import weights as pretrained
@@ -137,8 +137,8 @@ class Network(nn.Module):
             return as_vectors(own, self._side(f, side))
 
     def probabilities(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return (B, K) float32 for each target: probabilities in class order, or the value of a regression."""
-        return {name: self.head(name).probabilities(value) for name, value in logits.items()}
+        """Return (B, K) float32 for each scored target: probabilities in class order, or the value of a regression."""
+        return {name: self.head(name).probabilities(value) for name, value in logits.items() if self.targets[name].scored}
 
     def _side(self, f: Tensor, side: Tensor | None) -> Tensor | None:
         if self.side is None:
@@ -205,7 +205,7 @@ def build(
         )
         features = trunk.width(backbone)
         mlp = _side_mlp(side, model.side_width) if side else None
-        heads = {t.name: make_head(model.heads.get(t.name, model.head), features, model.side_width if side else 0, t) for t in answered}
+        heads = {t.name: make_head(head_of(model, t), features, model.side_width if side else 0, t) for t in answered}
         sharing = _sharing(model.sharing, backbone, features, len(answered))
     mean, std, normalised = normalisation(weights, channels, model.channels, input)
     lines = [weights.said(), adaptation.said(model.channels, channels, weights.channels), normalised]
@@ -216,9 +216,9 @@ def build(
     return Network(backbone, heads, mean, std, sharing=sharing, side=mlp, dropout=model.dropout, notes=lines)
 
 
-def make_head(spec: config.Spec | None, features: int, side: int, target: Target) -> Head:
-    """Return the head that a recipe names for a target, or the one that fits its kind."""
-    choice, parameters = pick(spec or DEFAULT_HEADS[target.kind], HEADS, "head")
+def make_head(spec: config.Spec, features: int, side: int, target: Target) -> Head:
+    """Return the head that a recipe names for a target."""
+    choice, parameters = pick(spec, HEADS, "head")
     if choice.kinds and target.kind not in choice.kinds:
         raise UserError(
             f"head {spec!r} cannot answer target {target.name!r}, which is {target.kind}",

@@ -22,7 +22,7 @@ from tapetum.core import config, draws
 from tapetum.core.choices import pick
 from tapetum.core.errors import UserError
 from tapetum.core.targets import Target
-from tapetum.learn.choices import SEQUENCES
+from tapetum.learn.choices import SEQUENCES, head_of
 from tapetum.learn.models import backbone as trunk
 from tapetum.learn.models import network as networks
 from tapetum.learn.models.network import Network
@@ -270,7 +270,7 @@ def around(
         torch.manual_seed(draws.key(seed, "sequence"))
         body = make(features, **parameters)
         extra = model.side_width if side else 0
-        heads = {name: networks.make_head(model.heads.get(name, model.head), body.width, extra, t) for name, t in base.targets.items()}
+        heads = {name: networks.make_head(head_of(model, t), body.width, extra, t) for name, t in base.targets.items()}
     if say is not None:
         say(f"sequences: {neighbours.length} steps × {neighbours.positions} positions, answering {neighbours.target}")
     joined = (neighbours.windows, neighbours.window_width, neighbours.window_stride) if neighbours.windows else None

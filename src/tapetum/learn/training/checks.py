@@ -10,7 +10,7 @@ from tapetum.core import config
 from tapetum.core.choices import Choice, pick
 from tapetum.core.errors import UserError, listed, nearest
 from tapetum.core.targets import Target
-from tapetum.learn.choices import DEFAULT_HEADS, HEADS, LOSSES
+from tapetum.learn.choices import HEADS, IDENTITY_LOSS, LOSSES, head_of
 from tapetum.learn.training import schedules
 
 DEFAULT_LOSSES = {"single": "cross_entropy", "multi": "bce", "ordinal": "coral", "regression": "mse"}
@@ -38,8 +38,9 @@ def parse_loss(expression: str) -> list[tuple[float, str]]:
 
 
 def loss_of(loss: config.Loss, target: Target, default: str | None = None) -> str:
-    """Return the expression that a target is trained with; ``default`` stands for the one that fits its kind."""
-    return loss.targets.get(target.name) or loss.name or (DEFAULT_LOSSES[target.kind] if default is None else default)
+    """Return the expression that a target is trained with; ``default`` stands for the one that fits its kind; identities have theirs."""
+    usual = IDENTITY_LOSS if target.is_identity else loss.name
+    return loss.targets.get(target.name) or usual or (DEFAULT_LOSSES[target.kind] if default is None else default)
 
 
 def losses_of(loss: config.Loss, target: Target) -> list[str]:
@@ -80,7 +81,11 @@ def check_loss(loss: config.Loss, targets: Sequence[Target]) -> list[str]:
     for name in loss.options:
         if name not in used:
             raise UserError(f"loss.options sets {name!r}, which no target uses (in use: {listed(sorted(used))}).{nearest(name, used)}")
-    return [*_check_class_weights(loss, targets), *_check_adjustment(loss, targets), *_smoothing_remarks(loss, targets)]
+    scored = [t for t in targets if not t.is_identity]
+    said = [*_check_class_weights(loss, scored), *_check_adjustment(loss, scored), *_smoothing_remarks(loss, scored)]
+    if loss.smoothing or loss.logit_adjust or loss.class_weights != "none":
+        said += [f"smoothing and weights of classes do not touch the identities {t.name!r}" for t in targets if t.is_identity]
+    return said
 
 
 def check_mixing(mixes: Iterable[config.Spec], choices: Mapping[str, Choice], loss: config.Loss, targets: Sequence[Target]) -> None:
@@ -125,7 +130,7 @@ def check_heads(model: config.Model, loss: config.Loss, targets: Sequence[Target
         if name not in names:
             raise UserError(f"model.heads names {name!r}, which is no target (there are: {listed(names)}).{nearest(name, names)}")
     for target in targets:
-        spec = model.heads.get(target.name, model.head) or DEFAULT_HEADS[target.kind]
+        spec = head_of(model, target)
         head = spec if isinstance(spec, str) else str(spec["name"])
         for name in losses_of(loss, target):
             needed = HEAD_OF.get(name)

@@ -97,8 +97,8 @@ class Epochs:
         scaled = None if fold.scaling is None else torch.from_numpy(fold.scaling.apply(fold.manifest))
         self.side = None if scaled is None else self.runtime.to_device(scaled)
         self.training = sampling.Training(
-            targets=list(fold.network.targets.values()),
-            truths={name: y[fold.train] for name, y in self.truth.items()},
+            targets=[t for t in fold.network.targets.values() if t.scored],
+            truths={name: y[fold.train] for name, y in self.truth.items() if fold.network.targets[name].scored},
             weight=fold.manifest.weight[fold.train],
             groups=fold.manifest.groups[fold.train],
         )

@@ -41,8 +41,9 @@ class Training(Epochs):
         self.average: averaging.Nothing = averaging.Nothing()
         self.start = {key: value.detach().clone() for key, value in fold.network.state_dict().items()}
         self.start_of_objective = {key: value.detach().clone() for key, value in fold.objective.state_dict().items()}
-        truths = {name: y[fold.held] for name, y in self.truth.items()}
-        self.prior_loss = held.prior_loss(fold.network.targets, truths, fold.objective.spreads) if len(fold.held) else 0.0
+        scored = {name: target for name, target in fold.network.targets.items() if target.scored}
+        truths = {name: self.truth[name][fold.held] for name in scored}
+        self.prior_loss = held.prior_loss(scored, truths, fold.objective.spreads) if len(fold.held) else 0.0
         self.checkpoints: list[str] = []
         self.held: Predictions | None = None
         self.stop = ""
@@ -188,9 +189,14 @@ class Training(Epochs):
         with averaging.averaged(self.network, self.keeper.checkpoint(name)):
             answers = self._answers(stage, rows, self.recipe.predict, "predict")
         every = answers.dense(self.network.targets, self.fold.manifest.row_ids, self.truth, self.fold.number)
-        scored = [dense for dense in every.values() if dense.target.scored]
-        hashed = self.fold.manifest.content_hash()
-        Predictions.from_dense(scored, member=self.fold.member, role="test", checkpoint=name, manifest_hash=hashed).write(file)
+        table = Predictions.from_dense(
+            list(every.values()),
+            member=self.fold.member,
+            role="test",
+            checkpoint=name,
+            manifest_hash=self.fold.manifest.content_hash(),
+        )
+        table.write(file)
         self.fold.say(f"{self.fold.member} fold {self.fold.number}: stage {number + 1} is done, {len(rows)} test rows answered")
 
     def _answered(self, checkpoint: str, stage: Stage, row: dict[str, Any]) -> dict[str, Tensor]:

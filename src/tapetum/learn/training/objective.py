@@ -117,7 +117,7 @@ class Objective(nn.Module):
         if not bool(known.any()):
             return x.sum() * 0.0  # keeps the graph, so that every rank has the same gradients to exchange
         x, y, rows = x[known], y[known], rows[known]
-        y = losses.smooth(y, self.loss.smoothing, target.kind, self.loss.smoothing_over)
+        y = y if target.is_identity else losses.smooth(y, self.loss.smoothing, target.kind, self.loss.smoothing_over)
         if tables.adjustment is not None:
             x = x + tables.adjustment
         total = x.new_zeros((), dtype=torch.float32)
@@ -159,14 +159,14 @@ class _Tables(nn.Module):
 
     def __init__(self, loss: config.Loss, target: Target, counts: Mapping[str, np.ndarray]) -> None:
         super().__init__()
-        plain_number = target.kind == "regression" and not target.borders
+        unweighted = target.is_identity or (target.kind == "regression" and not target.borders)
         classes: np.ndarray | None = None
-        if loss.class_weights == "balanced" and not plain_number:
+        if loss.class_weights == "balanced" and not unweighted:
             classes = balanced(_counts(target, counts, "loss.class_weights = 'balanced'"))
-        elif not isinstance(loss.class_weights, str) and not plain_number:
+        elif not isinstance(loss.class_weights, str) and not unweighted:
             classes = np.asarray(loss.class_weights)
         adjustment: np.ndarray | None = None
-        if loss.logit_adjust and target.kind == "single":
+        if loss.logit_adjust and target.kind == "single" and not target.is_identity:
             n = _counts(target, counts, "loss.logit_adjust")
             adjustment = loss.logit_adjust * np.log(np.maximum(n, 0.5) / n.sum())
         borders = np.asarray(target.borders) if target.kind == "regression" else None
@@ -222,7 +222,7 @@ def _loaded(share: float, name: str, loss: config.Loss, target: Target) -> _Term
     choice, options = pick({"name": name, **loss.options.get(name, {})}, LOSSES, "loss")
     function = choice.load()
     takes = frozenset(inspect.signature(function).parameters) & {"classes", "rows", "kind"}
-    if loss.class_weights != "none" and target.kind != "regression" and "classes" not in takes:
+    if loss.class_weights != "none" and target.kind != "regression" and not target.is_identity and "classes" not in takes:
         raise UserError(f"loss {name!r} cannot take class weights", fix="set loss.class_weights = 'none', or another loss")
     return share, functools.partial(function, **options), takes
 

@@ -1,0 +1,166 @@
+"""Labels of the nearest picture: where a training picture lies close enough in a space of identities, its labels count as an answer.
+
+A model trained to tell individuals apart (antibodies, patients, places) puts pictures of one individual side by side. Where a new
+picture is of an individual that was trained on, its neighbour's labels say more than its own look. From which cosine on they are
+believed, and how much, is chosen on other folds than those it answers for; *never* is among the choices and wins ties.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tapetum.core import intervals, metrics
+from tapetum.core.errors import UserError
+from tapetum.core.tables import Dense
+from tapetum.core.vectors import Near
+from tapetum.decide.steps import FIT_ROWS, Rows, fitting
+
+FIT = "fit"
+SHARES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the rows that lie above a bound that is tried
+WEIGHTS = (0.25, 0.5, 0.75, 1.0)
+Z95 = 1.959964
+_NEVER: dict[str, Any] = {"bound": None, "weight": 0.0}
+
+
+@dataclasses.dataclass(frozen=True)
+class Retrieval:
+    """The nearest neighbour's labels are mixed into the probabilities where its cosine reaches a bound.
+
+    Args:
+        bound: a cosine, or ``"fit"``.
+        weight: of the neighbour's labels against the probabilities, 1 takes the labels alone; or ``"fit"``.
+        metric: by which they are chosen; ``auto`` is the target's default. What is chosen must beat the probabilities as they are by more
+            than one clustered standard error of the paired difference. Where both are stated nothing is chosen.
+
+    It comes before steps that decide: decisions made earlier fall away.
+
+    Source: the second and third places of the Human Protein Atlas challenge 2018, identities being antibodies.
+    """
+
+    bound: float | str = FIT
+    weight: float | str = FIT
+    metric: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name, low in (("bound", -1.0), ("weight", 0.0)):
+            value = getattr(self, name)
+            if value != FIT and (isinstance(value, str) or not low <= value <= 1):
+                raise UserError(f"retrieval has {name} = {value!r}", need=f"'fit' or a number from {low:g} to 1")
+
+    @property
+    def learns(self) -> bool:
+        """Whether anything is chosen."""
+        return FIT in (self.bound, self.weight)
+
+    def fit(self, dense: Dense, rows: Rows) -> dict[str, Any]:
+        """Return ``{"bound", "weight"}``, bound None for never, and of a choice ``share`` of rows above it, ``gain``, ``n``."""
+        if not self.learns:
+            return {"bound": self.bound, "weight": self.weight}
+        if not _serves(rows.near, dense) or not dense.scorable.any():
+            return dict(_NEVER)
+        p, y, weight, inside = fitting(dense, rows, FIT_ROWS)
+        metric = metrics.default_metric(dense.target) if self.metric == "auto" else self.metric
+        sign = 1 if metrics.named(metric, dense.target).greater_is_better else -1
+
+        def score(values: np.ndarray) -> float:
+            value = metrics.score(metric, dense.target, values, y, weight)
+            return -np.inf if value is None else sign * value
+
+        near: Near = inside.near  # type: ignore[assignment]
+        plain = best = score(p)
+        chosen, answer = dict(_NEVER), p
+        for bound in self._bounds(near):
+            for share in WEIGHTS if self.weight == FIT else (self.weight,):
+                tried = mixed(p, near, dense.target.name, bound, float(share))
+                if (value := score(tried)) > best:
+                    best, answer, chosen = value, tried, {"bound": bound, "weight": float(share)}
+        if chosen["bound"] is None or not _sure(metric, dense, answer, p, y, inside.groups, sign):
+            return {**_NEVER, "n": len(p)}
+        above = float((_nearest(near) >= chosen["bound"]).mean())
+        return {**chosen, "share": round(above, 4), "gain": best - plain, "n": len(p)}
+
+    def apply(self, dense: Dense, rows: Rows, fitted: Mapping[str, Any]) -> Dense:
+        """Return the probabilities with the labels of near neighbours mixed in."""
+        if fitted["bound"] is None or not _serves(rows.near, dense):
+            return dense
+        return dense.with_p(mixed(dense.p, rows.near, dense.target.name, fitted["bound"], fitted["weight"]))  # type: ignore[arg-type]
+
+    def _bounds(self, near: Near) -> list[float]:
+        """Return the bounds to try, between the cosines of the rows; the highest first."""
+        if isinstance(self.bound, (int, float)):
+            return [float(self.bound)]
+        found = np.sort(_nearest(near)[np.isfinite(_nearest(near))].astype(np.float64))[::-1]
+        if not len(found):
+            return []
+        ranks = sorted({max(1, round(share * len(found))) for share in SHARES})
+        return list(dict.fromkeys(float(found[r - 1] + (found[r] if r < len(found) else -1.0)) / 2 for r in ranks))
+
+
+def mixed(p: np.ndarray, near: Near, target: str, bound: float, weight: float) -> np.ndarray:
+    """Return (1 − w)·p + w·y where the neighbour's cosine reaches the bound, p elsewhere; the mean over galleries.
+
+    Args:
+        p: (N, K).
+        near: of the same rows.
+        target: whose truths the neighbours lend.
+        bound: on the cosine.
+        weight: w.
+    """
+    y = near.y[target]
+    reaches = (np.nan_to_num(near.cosine, nan=-2.0) >= bound) & ~np.isnan(y).any(axis=2)
+    share = weight * reaches[..., None]
+    return ((1 - share) * p[:, None] + share * np.nan_to_num(y)).mean(axis=1).astype(np.float32)
+
+
+def taken(json: Mapping[str, Any]) -> bool:
+    """Tell whether a fitted chain takes neighbours' labels, for a fold or in the end."""
+    return any(
+        step["name"] == "retrieval" and values["steps"][place]["bound"] is not None
+        for place, step in enumerate(json["steps"])
+        for values in (json["final"], *json["by_fold"].values())
+    )
+
+
+def said(target: str, json: Mapping[str, Any], *, searched: bool) -> str | None:
+    """Return what a fitted chain says of retrieval, in a line; None where it has no such step.
+
+    Args:
+        target: its name.
+        json: ``Decisions.json`` of its chain.
+        searched: whether there were neighbours to take labels from.
+    """
+    place = next((i for i, step in enumerate(json["steps"]) if step["name"] == "retrieval"), None)
+    if place is None:
+        return None
+    if not searched:
+        return f"retrieval is left out for {target!r}: no identities were learned, or the probe answers alone"
+    final = json["final"]["steps"][place]
+    on = sum(values["steps"][place]["bound"] is not None for values in json["by_fold"].values())
+    if final["bound"] is None and not on:
+        return f"retrieval never answers for {target!r}: on no held-out rows did the nearest pictures' labels earn a place"
+    folds = f"; on in {on} of {len(json['by_fold'])} folds" if json["by_fold"] else ""
+    if final["bound"] is None:
+        return f"retrieval does not go into the pipeline for {target!r}: over all rows it earns no place{folds}"
+    how = f"at weight {final['weight']:g} from cosine {final['bound']:.3f} on"
+    return f"retrieval: {target!r} takes the nearest picture's labels {how}{folds}"
+
+
+def _serves(near: Near | None, dense: Dense) -> bool:
+    return near is not None and dense.target.name in near.y
+
+
+def _nearest(near: Near) -> np.ndarray:
+    """Return the largest cosine of each row (N,), NaN where there is none."""
+    return np.where(np.isnan(near.cosine).all(axis=1), np.nan, np.nan_to_num(near.cosine, nan=-2.0).max(axis=1))
+
+
+def _sure(metric: str, dense: Dense, a: np.ndarray, b: np.ndarray, y: np.ndarray, groups: np.ndarray, sign: int) -> bool:
+    """Tell whether one answer beats another by more than a clustered standard error of the paired difference."""
+    if len(np.unique(groups.astype(str))) < 2:
+        return False
+    found = intervals.difference(metric, dense.target, a, b, y, groups, resamples=400)
+    return sign * found.value > (found.high - found.low) / (2 * Z95)

@@ -1,0 +1,53 @@
+"""Pictures → unit vectors of a cosine head, by row: what retrieval searches."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from tapetum.core.tables import Manifest
+from tapetum.core.vectors import Vectors
+from tapetum.data.images import dataset
+from tapetum.learn.models.network import Network
+from tapetum.learn.runtime import Runtime
+from tapetum.learn.side import Scaling
+
+
+@torch.inference_mode()
+def embed(
+    network: Network,
+    pictures: dataset.Pictures,
+    rows: np.ndarray,
+    target: str,
+    runtime: Runtime,
+    *,
+    scaling: Scaling | None = None,
+    batch: int = 64,
+) -> Vectors:
+    """Return the vectors of some rows of a manifest, of the picture as it is; NaN where it cannot be read.
+
+    Args:
+        network: with a cosine head for the target.
+        pictures: decoded and resized as for answers.
+        rows: (N,) row numbers.
+        target: whose head gives the vectors.
+        runtime: device and precision.
+        scaling: of side numbers, or None.
+        batch: pictures at once.
+
+    Raises:
+        UserError: the target's head gives no vectors.
+    """
+    manifest: Manifest = pictures.manifest
+    rows = np.asarray(rows, dtype=np.int64)
+    side = None if scaling is None else runtime.to_device(torch.from_numpy(scaling.apply(manifest)))
+    network = runtime.to_device(network).eval()
+    parts: list[np.ndarray] = []
+    for part in dataset.batches(pictures, rows, batch):
+        with runtime.autocast():
+            found = network.vectors(runtime.to_device(part.x), target, None if side is None else side[part.rows])
+        values = found.float().cpu().numpy()
+        values[~part.ok.numpy()] = np.nan
+        parts.append(values)
+    ids = np.array(manifest.row_ids, dtype=object)[rows]
+    return Vectors(ids, np.concatenate(parts) if parts else np.zeros((0, 0), dtype=np.float32))
