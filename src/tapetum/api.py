@@ -344,6 +344,19 @@ def compare(
     return deciding.compare_sources(places, metric=metric, target=target, manifest=where, reference=reference)
 
 
+def compare_views(run: Path | str, views: str = "recipe", *, say: Say | None = None) -> dict[str, Any]:
+    """Compare the plain picture with ways of reducing test-time views on a run's held-out rows; nothing of the run changes.
+
+    Args:
+        run: with fine-tuned members.
+        views: ``recipe`` for the recipe's, or the name of others, as ``dihedral``.
+        say: told what is answered.
+    """
+    from tapetum.workflow import reducing
+
+    return reducing.compare(Run.existing(run), views, Record(say))
+
+
 def leaderboard(run: Path | str, *, metric: str = "auto", target: str | None = None) -> dict[str, Any]:
     """Rank a run's members and decisions on common rows."""
     from tapetum.workflow import deciding

@@ -205,15 +205,23 @@ class Memory(Section):
     floor: int = 1
 
 
+Reducer = Literal["plain", "mean", "logits", "max"]  # of the views' probabilities, or of logits before them; plain: the picture as it is
+
+
 class Predict(Section):
     """How answers are taken."""
 
     batch: int = 64
     views: Spec | tuple[Spec, ...] = "plain"  # plain | flips | dihedral | crops | random | scales; several are joined
-    reduce: Literal["mean", "max", "logits"] = "mean"  # of the views: probabilities, or logits before them (as the probe does)
+    reduce: Literal["auto", "plain", "mean", "logits", "max"] | dict[str, Reducer] = "mean"  # auto: what held-out rows prefer
     keep_draws: bool = False
     saliency: Literal["none", "gradient", "loss", "integrated", "gradcam"] = "none"  # maps of the worst and some right answers
     saliency_rows: int = Field(12, ge=2)
+
+    def reducer(self, target: str) -> str:
+        """Return how a target's views are reduced; before anything is chosen ``auto`` is the mean."""
+        how = self.reduce.get(target, "mean") if isinstance(self.reduce, dict) else self.reduce
+        return "mean" if how == "auto" else how
 
 
 class Decide(Section):

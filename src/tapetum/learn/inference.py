@@ -13,6 +13,7 @@ from tapetum.core import draws
 from tapetum.core.config import Predict, Spec
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
+from tapetum.core.views import reduced
 from tapetum.data.images import dataset, views
 from tapetum.learn.models.network import Network
 from tapetum.learn.runtime import Runtime
@@ -68,7 +69,7 @@ def answer_folds(
         networks: fold → network; several of them must share one backbone, which then runs once.
         pictures: decoded and resized by their own transform.
         rows: (N,) row numbers.
-        predict: batch size, views and how they are reduced.
+        predict: batch size, views and how they are reduced; ``auto`` counts as the mean until something is chosen.
         runtime: device and precision.
         side: (all rows, S) scaled side numbers.
         key: front of the keys of random views.
@@ -80,7 +81,8 @@ def answer_folds(
     """
     rows = np.asarray(rows, dtype=np.int64)
     ids = pictures.manifest.row_ids
-    gathered = {fold: _Gathered(network, len(rows), predict.reduce, keep_draws) for fold, network in networks.items()}
+    gathered = {fold: _Gathered(network, len(rows), predict, keep_draws) for fold, network in networks.items()}
+    wanted = _wanted(predict, next(iter(gathered.values())).alone)
     ok = np.zeros(len(rows), dtype=bool)
     reasons: dict[int, str] = {}
     for network in networks.values():
@@ -90,7 +92,7 @@ def answer_folds(
         at = slice(done, done + len(batch.rows))
         own_side = None if side is None else side[batch.rows]
         seen: dict[int, list[dict[str, torch.Tensor]]] = {fold: [] for fold in networks}  # logits of each view
-        for x in _views(batch.x, predict.views, [draws.key(*key, ids[int(r)], "view") for r in batch.rows]):
+        for x in _views(batch.x, wanted, [draws.key(*key, ids[int(r)], "view") for r in batch.rows]):
             with runtime.autocast():
                 logits = _logits(networks, runtime.to_device(x), own_side)
             for fold in networks:
@@ -105,8 +107,14 @@ def answer_folds(
     return {fold: Answers(rows, g.p, {n: np.stack(v) for n, v in g.draws.items()}, ok, reasons) for fold, g in gathered.items()}
 
 
-def _views(x: torch.Tensor, wanted: Spec | tuple[Spec, ...], keys: list[int]) -> Iterator[torch.Tensor]:
-    for spec in wanted if isinstance(wanted, tuple) else (wanted,):
+def _wanted(predict: Predict, alone: bool) -> tuple[Spec, ...]:
+    """Return the views to take: the recipe's, after the plain picture where that is answered by itself and none of them."""
+    own = predict.views if isinstance(predict.views, tuple) else (predict.views,)
+    return ("plain", *own) if alone else own
+
+
+def _views(x: torch.Tensor, wanted: tuple[Spec, ...], keys: list[int]) -> Iterator[torch.Tensor]:
+    for spec in wanted:
         yield from views.expand(x, spec, keys)
 
 
@@ -120,30 +128,32 @@ def _logits(networks: Mapping[int, Network], x: torch.Tensor, side: torch.Tensor
 class _Gathered:
     """The probabilities of one network as batches come in; rows that could not be read stay NaN."""
 
-    def __init__(self, network: Network, rows: int, reduce: str, keep_draws: bool) -> None:
-        self.network, self.rows, self.reduce, self.keep_draws = network, rows, reduce, keep_draws
+    def __init__(self, network: Network, rows: int, predict: Predict, keep_draws: bool) -> None:
+        self.network, self.rows, self.keep_draws = network, rows, keep_draws
+        self.how = {name: predict.reducer(name) for name, target in network.targets.items() if target.scored}
+        first = predict.views[0] if isinstance(predict.views, tuple) else predict.views
+        self.alone = "plain" in self.how.values() and views.first_draw(first) > 0  # the first view then is none of those to reduce
         self.p: dict[str, np.ndarray] = {}
         self.draws: dict[str, list[np.ndarray]] = {}
 
     def take(self, at: slice, seen: list[dict[str, torch.Tensor]], ok: np.ndarray) -> None:
         """Turn a batch's logits (one dict a view) into probabilities, reduce the views, and keep them at their rows."""
-        if self.reduce == "logits":
-            seen = [{name: torch.stack([one[name].float() for one in seen]).mean(0) for name in seen[0]}]
-        views_ = [self.network.probabilities(one) for one in seen]
-        for name in views_[0]:
-            stack = np.stack([one[name].float().cpu().numpy() for one in views_])
+        several = seen[1:] if self.alone else seen
+        if "logits" in self.how.values():
+            together = self.network.probabilities({name: torch.stack([one[name].float() for one in several]).mean(0) for name in seen[0]})
+        stacks = [self.network.probabilities(one) for one in seen]
+        for name, how in self.how.items():
+            stack = np.stack([one[name].float().cpu().numpy() for one in stacks])
             stack[:, ~ok] = np.nan
             out = self.p.setdefault(name, np.full((self.rows, stack.shape[2]), np.nan, dtype=np.float32))
-            out[at] = reduced(stack, self.reduce, self.network.targets[name])
+            if how == "plain":
+                out[at] = stack[0]
+            elif how == "logits":
+                out[at] = np.where(ok[:, None], together[name].float().cpu().numpy(), np.nan)
+            else:
+                out[at] = reduced(stack[len(seen) - len(several) :], how, self.network.targets[name])
             if self.keep_draws:
-                kept = self.draws.setdefault(name, [np.full_like(out, np.nan) for _ in views_])
-                for view, one in zip(kept, stack, strict=True):
+                own = stack[len(seen) - len(several) :]
+                kept = self.draws.setdefault(name, [np.full_like(out, np.nan) for _ in own])
+                for view, one in zip(kept, own, strict=True):
                     view[at] = one
-
-
-def reduced(stack: np.ndarray, how: str, target: Target) -> np.ndarray:
-    """Reduce the views' probabilities (V, B, K) to (B, K): their mean, or their maximum, again a distribution where there is one."""
-    if how != "max":
-        return stack.mean(axis=0, dtype=np.float64).astype(np.float32)
-    most = stack.max(axis=0)
-    return most / most.sum(axis=1, keepdims=True) if target.is_distribution else most

@@ -11,6 +11,7 @@ from tapetum.show.figures import Dot
 from tapetum.show.found import Found
 
 CHANCE = ("chance", "prior")
+WAYS = {"plain": "the picture as it is", "mean": "mean of the views", "logits": "mean of their logits", "max": "largest of the views"}
 TITLES = {"final": "Final answer", "finetune": "Fine-tuned", "mean": "Mean of both", "main": "Fine-tuned (main)"}
 
 
@@ -73,6 +74,31 @@ def all_figures(found: Found) -> list[dict[str, Any]]:
         notes = list(dict.fromkeys(f"{_title(f['name'])}: {f['note']}" for f in own if f.get("note")))
         out.append({"target": target, "columns": heads, "lines": lines, "notes": notes})
     return out
+
+
+def views(found: Found) -> list[dict[str, Any]]:
+    """Return, for each member and target whose test-time views were compared, a table: ways down, metrics across."""
+    out = []
+    entries = found.metrics.get("views") or []
+    choices = found.decisions.get("views") or {}
+    for member, target in dict.fromkeys((e["member"], e["target"]) for e in entries):
+        own = [e for e in entries if (e["member"], e["target"]) == (member, target)]
+        place = {(e["reduce"], e["metric"]): e for e in own}
+        shown = list(dict.fromkeys(e["metric"] for e in own))
+        lines = [
+            {"way": WAYS.get(way, way), "cells": [_pair(place[way, m]) for m in shown]} for way in dict.fromkeys(e["reduce"] for e in own)
+        ]
+        choice = (choices.get(member) or {}).get(target) or {}
+        per_fold = {fold: WAYS.get(way, way) for fold, way in (choice.get("per_fold") or {}).items()}
+        final = WAYS.get(str(choice.get("final")), "")
+        out.append({"member": member, "target": target, "metrics": shown, "lines": lines, "per_fold": per_fold, "final": final})
+    return out
+
+
+def _pair(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a figure and its paired difference from the plain picture, each with its interval."""
+    apart = {"value": entry["difference"], "low": entry["difference_low"], "high": entry["difference_high"]}
+    return {"figure": entry, "apart": apart if apart["value"] is not None else None}
 
 
 def _own_figures(found: Found) -> list[dict[str, Any]]:

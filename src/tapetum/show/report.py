@@ -19,7 +19,7 @@ from tapetum.show.found import Found, look
 from tapetum.show.pictures import Thumbnails, file_uri
 
 MOST_BAD_FILES = 200
-KNOWN_ELSEWHERE = ("format", "targets", "choice", "epochs")  # of decisions.json: for the pipeline, or said above
+KNOWN_ELSEWHERE = ("format", "targets", "choice", "epochs", "views")  # of decisions.json: for the pipeline, or said above
 MOST_SALIENCY = 24
 MOST_CLASS_COLUMNS = 12  # classes up to which the folds table counts each of them
 
@@ -65,6 +65,7 @@ def page(found: Found) -> dict[str, Any]:
         "differences": measured.differences(found),
         "all_figures": measured.all_figures(found),
         "choice": {k: v for k, v in (found.metrics.get("choice") or {}).items() if v},
+        "views": measured.views(found),
         "decisions": _decided({k: v for k, v in found.decisions.items() if k not in KNOWN_ELSEWHERE}),
         "targets": [target_page(found, target, thumbnails) for target in found.targets],
         "training": training.curves(found),

@@ -15,7 +15,6 @@ from tapetum.data.images import dataset
 from tapetum.data.images.transforms import Evaluate
 from tapetum.learn import models
 from tapetum.learn.side import Scaling
-from tapetum.learn.training.keep import Keeper
 from tapetum.workflow.prepare import Prepared
 from tapetum.workflow.settle import PROBE, Settled
 
@@ -124,11 +123,9 @@ def _network(
     chosen = settled.decisions["epochs"][member]["per_fold"].get(str(fold))
     if chosen is None:
         return None
-    keeper, manifest = Keeper(run.member(member, fold)), prepared.manifest
-    model = own.model.model_copy(update={"weights": "none"})
-    network = models.build(model, manifest.targets, prepared.form.channels, own.input, side=len(manifest.side))
-    network.load_state_dict(keeper.checkpoint(chosen))
-    return network, Scaling.from_dict(files.read_json(keeper.folder / "scaling.json"))
+    from tapetum.workflow.freezing import network_at
+
+    return network_at(run, member, fold, own, prepared.form, prepared.manifest, chosen)
 
 
 def _sheets(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tapetum.core import files
-from tapetum.core.config import Model, Neighbours, Recipe
+from tapetum.core.config import Model, Neighbours, Predict, Recipe
 from tapetum.core.runs import PROBE, Run
 from tapetum.core.tables import Manifest
 from tapetum.data.images.form import Form
@@ -54,7 +54,7 @@ def freeze(
             settings = probe_input(own) if name == PROBE else own.input
             model, answered = _shape_of(name, own, manifest)
             as_probe = {"views": own.probe.views, "reduce": "logits"}
-            predict = own.predict.model_copy(update=as_probe if name == PROBE else {})
+            predict = own.predict.model_copy(update=as_probe if name == PROBE else _reduced(own.predict, decisions, name))
             members.append(
                 {
                     "name": name,
@@ -101,16 +101,36 @@ def _networks(run: Run, name: str, own: Recipe, form: Form, manifest: Manifest, 
         keeper = Keeper(run.member(name, fold))
         known = keeper.state()["checkpoints"]
         checkpoint = epochs["final"] if epochs["final"] in known else known[-1]
-        scaling = Scaling.from_dict(files.read_json(keeper.folder / "scaling.json"))
         if own.sequence.length > 1:
             from tapetum.workflow.neighbours import whole_network
 
+            scaling = Scaling.from_dict(files.read_json(keeper.folder / "scaling.json"))
             yield fold, whole_network(run, name, fold, own, form, manifest, keeper.checkpoint(checkpoint)), scaling
             continue
-        model = own.model.model_copy(update={"weights": "none"})
-        network = models.build(model, manifest.targets, form.channels, own.input, side=len(manifest.side))
-        network.load_state_dict(keeper.checkpoint(checkpoint))
-        yield fold, network, scaling
+        yield fold, *network_at(run, name, fold, own, form, manifest, checkpoint)
+
+
+def network_at(
+    run: Run, member: str, fold: int, own: Recipe, form: Form, manifest: Manifest, checkpoint: str
+) -> tuple[models.Network, Scaling | None]:
+    """Return a fine-tuned member's network of single pictures at one of its fold's checkpoints, and the scaling of side numbers."""
+    keeper = Keeper(run.member(member, fold))
+    model = own.model.model_copy(update={"weights": "none"})
+    network = models.build(model, manifest.targets, form.channels, own.input, side=len(manifest.side))
+    network.load_state_dict(keeper.checkpoint(checkpoint))
+    return network, Scaling.from_dict(files.read_json(keeper.folder / "scaling.json"))
+
+
+def _reduced(predict: Predict, decisions: Mapping[str, Any], member: str) -> dict[str, Any]:
+    """Return what of ``[predict]`` a choice among ways of reducing views settles; ``auto`` without a choice is the mean."""
+    if predict.reduce != "auto":
+        return {}
+    chosen = {name: one["final"] for name, one in decisions.get("views", {}).get(member, {}).items()}
+    if not chosen:
+        return {"reduce": "mean"}
+    if set(chosen.values()) == {"plain"}:
+        return {"views": "plain", "reduce": "plain"}  # no other view then needs to be answered
+    return {"reduce": chosen}
 
 
 def _write_network(folder: Path, member: str, fold: int, network: models.Network, scaling: Scaling | None) -> dict[str, Any]:

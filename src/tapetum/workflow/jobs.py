@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from tapetum.core.runs import Record, Run
 from tapetum.learn import memory, models, runtime
 from tapetum.learn.training import job, schedules, windowed
 from tapetum.workflow import budget as budgets
-from tapetum.workflow import neighbours
+from tapetum.workflow import neighbours, reducing
 from tapetum.workflow.prepare import Prepared
 from tapetum.workflow.settle import PROBE
 
@@ -124,6 +125,8 @@ def _planned(
         if own.sequence.length > 1:
             rates = neighbours.rates(rates, own, len(prepared.manifest))
         rows = {f: (len(prepared.fitting(f)), len(prepared.held(f))) for f in folds}
+        again = reducing.count(own, shape) * max(held for _, held in rows.values()) / rates.inference  # views, at the end of a fold
+        rates = dataclasses.replace(rates, start=rates.start + again)
         plan |= budgets.plan(clock.left * share, rows, epochs, rates)
         plan["rates"] = {"training": round(rates.training, 2), "inference": round(rates.inference, 2)}
         if plan["epochs"] < epochs and (own.stages or not _fits(own.schedule, plan["epochs"])):

@@ -17,7 +17,7 @@ from tapetum.core.monitor import monitor
 from tapetum.core.runs import PROBE, Record, Run
 from tapetum.core.tables import Dense, Predictions
 from tapetum.core.targets import Target, compose, expression_names
-from tapetum.decide import chain, choose
+from tapetum.decide import chain, choose, views
 from tapetum.decide.steps import Rows, crossfit_parts
 from tapetum.workflow.measuring import Answers, figures_of
 from tapetum.workflow.prepare import Prepared
@@ -49,6 +49,7 @@ def settle(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -> Sett
 
     epochs: dict[str, choose.EpochChoice] = {}
     members: dict[str, Answers] = {}
+    seen: dict[str, dict[str, views.Chosen]] = {}
     for member, own in recipe.members().items():
         held = {fold: Predictions.read(path) for fold, path in run.folds_of(member, "epochs.parquet").items()}
         if held:
@@ -58,10 +59,15 @@ def settle(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -> Sett
             for fold, table in zip(held, tables, strict=True):
                 table.write(run.member(member, fold) / "oof.parquet")
             members[member] = _answers(tables, member, ids, truth, targets)
+            if own.predict.reduce == "auto":
+                seen[member] = _views(run, prepared, member, own, recipe, epochs[member], truth, rows, record)
+                members[member] |= {name: chosen.nested for name, chosen in seen[member].items()}
     probe = {fold: Predictions.read(path) for fold, path in run.folds_of(PROBE, "oof.parquet").items()}
 
     decisions: dict[str, Any] = {"format": 1, "targets": [t.to_dict() for t in manifest.targets], "epochs": {}, "blend": {}, "steps": {}}
     decisions["epochs"] = {m: {**dataclasses.asdict(e), "per_fold": {str(k): v for k, v in e.per_fold.items()}} for m, e in epochs.items()}
+    if any(seen.values()):
+        decisions["views"] = {member: {name: one.to_dict() for name, one in chosen.items()} for member, chosen in seen.items() if chosen}
     candidates: dict[str, Answers] = {}
     if probe:
         candidates[PROBE] = _answers(list(probe.values()), PROBE, ids, truth, targets)
@@ -91,10 +97,33 @@ def settle(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -> Sett
     marks = _marks(prepared, recipe)
     candidates |= {"product": products} if products else {}
     figures = figures_of(nested, optimistic, candidates, members, rows, recipe, choice, marks, len(manifest))
+    if any(seen.values()):
+        figures["views"] = [{"member": member, **line} for member, chosen in seen.items() for line in views.lines(chosen)]
     files.write_json(run.file("decisions.json"), decisions)
     files.write_json(run.file("metrics.json"), figures)
     _table(nested, decisions, manifest.content_hash(), recipe.hash(), "oof").write(run.file("oof.parquet"))
     return Settled(decisions, nested, figures)
+
+
+def _views(
+    run: Run,
+    prepared: Prepared,
+    member: str,
+    own: Recipe,
+    recipe: Recipe,
+    epochs: choose.EpochChoice,
+    truth: Mapping[str, np.ndarray],
+    rows: Rows,
+    record: Record,
+) -> dict[str, views.Chosen]:
+    """Return target → how a member's test-time views are reduced; nothing where there is one view only."""
+    from tapetum.workflow import reducing
+
+    if why := reducing.one_view(own):
+        record(f"member {member}: predict.reduce = 'auto' has nothing to choose from ({why})")
+        return {}
+    tables = reducing.answer(run, prepared, member, own, epochs.per_fold, record)
+    return reducing.choose(tables, member, own, recipe.decide, truth, rows)
 
 
 def checkpoint_of(epoch: int | str) -> str | None:

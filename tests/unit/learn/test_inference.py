@@ -86,6 +86,16 @@ def test_each_view_can_be_kept_beside_its_reduction(network, rows):
     assert np.allclose(found.draws["label"][0], answer(network, rows, range(5)).p["label"], atol=1e-5)
 
 
+def test_the_plain_picture_is_answered_by_itself_where_it_is_none_of_the_views(network, rows):
+    pictures = Pictures(rows, SETTINGS, Evaluate(SETTINGS))
+    predict = Predict(views={"name": "random", "n": 2}, reduce={"label": "plain"})
+    found = inference.answer(network, pictures, np.arange(4), predict, Runtime(Engine("cpu", "32", False)), keep_draws=True)
+    plain = answer(network, rows, range(4)).p["label"]
+    assert np.allclose(found.p["label"], plain, atol=1e-6)
+    assert len(found.draws["label"]) == 2
+    assert not np.allclose(found.draws["label"][0], plain, atol=1e-6)
+
+
 def test_random_views_belong_to_the_row_and_not_to_its_neighbours(network, rows):
     spec = {"views": {"name": "random", "n": 2}}
     together, apart = answer(network, rows, [2, 5, 6], **spec), answer(network, rows, [6], **spec)
