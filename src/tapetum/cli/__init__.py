@@ -1,0 +1,47 @@
+"""The door for the shell: one command each, all work behind :mod:`tapetum.api`; nothing heavy is imported until it is needed.
+
+Results go to stdout (``--json`` for machines), progress and errors to stderr.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+import typer
+
+from tapetum.cli import answers, inquiry, pictures, runs
+from tapetum.core import errors
+
+app = typer.Typer(
+    name="tapetum",
+    help="Labelled pictures in, a classifier that one can trust out, with the evidence.",
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+for group in (runs, pictures, answers, inquiry):
+    app.add_typer(group.app)  # without a name its commands stand beside the others
+
+
+def main() -> None:
+    """Run the command line; every known error ends with its own exit code and one sentence."""
+    # Telemetry of dependencies is off before any of them is imported.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_OFFLINE", "0" if "--online" in sys.argv else "1")
+    try:
+        app()
+    except errors.TapetumError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    except SystemExit as end:
+        if end.code == errors.INTERRUPTED:  # what typer makes of Ctrl-C
+            print("interrupted; what was finished is saved, and the same command goes on", file=sys.stderr)
+        raise
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(f"error: {error.filename or 'a file'} cannot be written: {error.strerror}. Choose another place with -o", file=sys.stderr)
+        raise SystemExit(errors.ENVIRONMENT) from None

@@ -1,0 +1,128 @@
+"""Commands that take answers on: predict and submit, decide and judge, keep the books and report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tapetum.cli.options import Json, MetricName, OneTarget, Out, RunFolder, Sets
+from tapetum.cli.saying import progress, show
+from tapetum.core import errors
+
+app = typer.Typer()
+
+
+@app.command()
+def predict(
+    pipeline: Annotated[Path, typer.Argument(help="a pipeline folder, or a run that holds one")],
+    pictures: Annotated[list[Path], typer.Argument(help="pictures, folders of pictures, or one table")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="a .parquet or .csv file")],
+    json: Json = False,
+) -> None:
+    """Predict pictures with a frozen pipeline; one that cannot be read is named and keeps its row (exit code 4)."""
+    from tapetum import api
+
+    result = api.predict(pipeline, pictures, out, say=progress)
+    show(result, json)
+    if result["missing"]:
+        raise SystemExit(errors.PARTLY)
+
+
+@app.command()
+def submit(
+    source: Annotated[Path, typer.Argument(help="a run or a Predictions file")],
+    template: Annotated[Path, typer.Option("--template", help="the sample submission: ids, order and columns are taken from it")],
+    out: Out,
+    target: Annotated[str | None, typer.Option(help="the target to write, where there are several")] = None,
+    fill: Annotated[str, typer.Option(help="none, prior or a class, for ids without a prediction")] = "none",
+) -> None:
+    """Write a submission with exactly the template's ids, order and columns; any difference is refused."""
+    from tapetum import api
+
+    show(api.submit(source, template, out, target=target, fill=fill, say=progress), False)
+
+
+@app.command()
+def decide(
+    sources: Annotated[list[Path], typer.Argument(help="a run, or predictions: .parquet, .csv, or .npy with .ids.txt beside it")],
+    manifest: Annotated[Path | None, typer.Option(help="for files: truth, folds and groups (Parquet, from: tapetum split -o)")] = None,
+    target: Annotated[str | None, typer.Option(help="for files: which target")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="for files: the folder to write")] = None,
+    classes: Annotated[str | None, typer.Option(help="for arrays: the order of their columns, as wake,light,deep")] = None,
+    set: Sets = None,
+    strict: Annotated[bool, typer.Option("--strict", help="refuse where a member lacks rows that another holds")] = False,
+    json: Json = False,
+) -> None:
+    """Run what [decide] names, cross-fitted: on a run again, or on anybody's predictions."""
+    from tapetum import api
+
+    source = sources[0] if len(sources) == 1 else sources
+    more: dict[str, Any] = {"classes": classes.split(",") if classes else None, "strict": strict}
+    show(api.decide(source, manifest=manifest, target=target, out=out, sets=set or (), **more, say=progress), json)
+
+
+@app.command()
+def compare(
+    sources: Annotated[list[Path], typer.Argument(help="runs or Predictions files, two or more")],
+    metric: MetricName = "auto",
+    target: OneTarget = None,
+    manifest: Annotated[Path | None, typer.Option(help="for the groups, where the sources are files")] = None,
+    json: Json = False,
+) -> None:
+    """Compare pair by pair: difference with its interval clustered by group, exact McNemar, Holm over all."""
+    from tapetum import api
+
+    named = {place.as_posix(): place for place in sources}
+    show(api.compare(named, metric=metric, target=target, manifest=manifest), json)
+
+
+@app.command()
+def leaderboard(
+    run: RunFolder,
+    metric: MetricName = "auto",
+    target: OneTarget = None,
+    json: Json = False,
+) -> None:
+    """Rank members, their blend and the decisions on the rows that all of them hold."""
+    from tapetum import api
+
+    show(api.leaderboard(run, metric=metric, target=target), json)
+
+
+@app.command()
+def conformal(
+    run: RunFolder,
+    coverage: Annotated[float, typer.Option(help="wanted share of truths inside their sets")] = 0.9,
+    method: Annotated[str, typer.Option(help="lac (small sets) or aps (sets that grow with difficulty)")] = "lac",
+    by_class: Annotated[bool, typer.Option("--by-class", help="a bound for each class")] = False,
+    target: OneTarget = None,
+    review: Annotated[int, typer.Option(help="rows of the review list")] = 100,
+    json: Json = False,
+) -> None:
+    """Write sets that hold the truth with a stated probability, when to abstain, and the rows most worth a human look."""
+    from tapetum import api
+
+    show(api.conformal(run, coverage=coverage, method=method, by_class=by_class, target=target, review=review), json)
+
+
+@app.command()
+def ledger(
+    run: RunFolder,
+    score: Annotated[tuple[str, float] | None, typer.Option(help="a submission's file or hash, and its outside score")] = None,
+    board: Annotated[str, typer.Option(help="where the score comes from")] = "outside",
+    json: Json = False,
+) -> None:
+    """List submissions with own estimates and outside scores, and show how the two relate."""
+    from tapetum import api
+
+    show(api.ledger(run, score=score, board=board), json)
+
+
+@app.command()
+def report(run: RunFolder, out: Annotated[Path | None, typer.Option("-o", "--out", help="where to write it")] = None) -> None:
+    """Write the run's report again, as one HTML file."""
+    from tapetum import api
+
+    print(api.report(run, out))

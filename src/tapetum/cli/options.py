@@ -1,0 +1,149 @@
+"""Arguments and options that several commands take, each declared once, and the flags that set values of a recipe."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+from tapetum.core.errors import UserError
+
+Data = Annotated[Path, typer.Argument(help="a folder of class folders, a table (CSV, Parquet) or a layout's folder")]
+RunFolder = Annotated[Path, typer.Argument(help="a run folder")]
+Out = Annotated[Path, typer.Option("-o", "--out", help="where to write")]
+Member = Annotated[str | None, typer.Option(help="which member, where there are several")]
+OneTarget = Annotated[str | None, typer.Option(help="which one, where there are several")]
+MetricName = Annotated[str, typer.Option(help="auto: the target's default")]
+Budget = Annotated[str | None, typer.Option(help="wall time for this start, as 90s, 10m, 2h")]
+Targets = Annotated[list[str] | None, typer.Option("--target", help="NAME, NAME:multi, NAME:ordinal=low<high, NAME:regression=30,60")]
+RecipeName = Annotated[str | None, typer.Option("--recipe", help="a built-in recipe or a TOML file")]
+Over = Annotated[list[Path] | None, typer.Option("-c", "--config", help="a TOML file laid over the recipe")]
+Profile = Annotated[str | None, typer.Option(help="a profile of the recipe, as cpu; full is the recipe itself")]
+Sets = Annotated[list[str] | None, typer.Option("--set", help="key=value, as train.epochs=3")]
+Json = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
+LAYERS = {"recipe": RecipeName, "config": Over, "profile": Profile, "set": Sets}
+
+
+def _named(texts: list[str]) -> dict[str, str]:
+    pairs = [(name.strip(), expression.strip()) for name, _, expression in (text.partition("=") for text in texts)]
+    for text, (name, expression) in zip(texts, pairs, strict=True):
+        if not name or not expression:
+            raise UserError(f"--derive {text!r} cannot be read", need="NAME=EXPRESSION, as ans=mask*6+gender*3+age")
+    return dict(pairs)
+
+
+def _weights(text: str) -> str:
+    return text if text in ("auto", "none", "hub") or ":" in text else f"local-dir:{text}"
+
+
+def _folds(count: int) -> int:
+    if count == 1:
+        raise UserError("one fold holds nothing out", fix="use --holdout 0.2 for one quick split, or --folds 2 or more")
+    return count
+
+
+class Flag(NamedTuple):
+    """A flag that sets one value of a recipe.
+
+    Args:
+        key: of the recipe.
+        option: its type, names and help.
+        read: makes the recipe's value of what was given; None leaves the recipe as it is.
+    """
+
+    key: str
+    option: Any
+    read: Callable[[Any], Any] = lambda given: given
+
+
+FLAGS = {
+    "target": Flag("data.targets", Targets),
+    "derive": Flag(
+        "data.derive",
+        Annotated[list[str] | None, typer.Option("--derive", help="a target composed of others, as 'ans=mask*6+gender*3+age'")],
+        _named,
+    ),
+    "id": Flag("data.id", Annotated[str | None, typer.Option("--id", help="the id column")]),
+    "path": Flag(
+        "data.path",
+        Annotated[
+            list[str] | None,
+            typer.Option("--path", help="the path column, a template as 'train/{Id}_{red,green}.png', or several (repeat it)"),
+        ],
+        lambda given: given[0] if len(given) == 1 else given,
+    ),
+    "group": Flag("data.group", Annotated[str | None, typer.Option(help="the column of groups, which never cross folds")]),
+    "sequence": Flag("data.sequence", Annotated[str | None, typer.Option("--sequence", help="the column of sequences (exams, nights)")]),
+    "position": Flag("data.position", Annotated[str | None, typer.Option(help="the column of the place in the sequence")]),
+    "layout": Flag("data.layout", Annotated[str | None, typer.Option(help="how the data are laid out; auto looks")]),
+    "on_bad": Flag("data.on_bad", Annotated[str | None, typer.Option("--on-bad", help="refuse or skip pictures that cannot be read")]),
+    "test": Flag("data.test", Annotated[list[str] | None, typer.Option(help="a table of test rows")]),
+    "extra": Flag("data.extra", Annotated[list[str] | None, typer.Option(help="a table of rows that train and never score")]),
+    "join": Flag("data.join", Annotated[list[str] | None, typer.Option(help="a table whose columns are joined by id")]),
+    "side": Flag("data.side", Annotated[list[str] | None, typer.Option(help="a column of side numbers")]),
+    "pseudo": Flag("data.pseudo", Annotated[str | None, typer.Option(help="a Predictions file whose confident rows train")]),
+    "folds": Flag("split.folds", Annotated[int | None, typer.Option(help="number of folds (default 5)")], _folds),
+    "holdout": Flag("split.holdout", Annotated[float | None, typer.Option(help="one quick split: the share held out, as 0.2")]),
+    "backbone": Flag("model.backbone", Annotated[str | None, typer.Option(help="any timm model")]),
+    "online": Flag(
+        "model.weights",
+        Annotated[bool, typer.Option("--online", help="allow weights from the hub")],
+        lambda given: "hub" if given else None,
+    ),
+    "weights": Flag("model.weights", Annotated[str | None, typer.Option(help="auto, none, or a folder (local-dir:PATH)")], _weights),
+    "size": Flag("input.size", Annotated[int | None, typer.Option(help="side of the picture in pixels")]),
+    "epochs": Flag("train.epochs", Annotated[int | None, typer.Option(help="epochs of fine-tuning; 0 for the probe alone")]),
+    "batch": Flag(
+        "train.batch",
+        Annotated[str | None, typer.Option(help="pictures in a batch, or auto")],
+        lambda given: int(given) if given.isdigit() else given,
+    ),
+    "saliency": Flag(
+        "predict.saliency",
+        Annotated[str | None, typer.Option(help="maps of the worst answers: gradient, loss, integrated or gradcam")],
+    ),
+    "seed": Flag("seed", Annotated[int | None, typer.Option(help="where chance starts from")]),
+}
+READING = ("target", "derive", "id", "path", "group", "sequence", "position", "layout", "on_bad")
+SPLITTING = ("folds", "holdout", "seed")
+
+
+def with_recipe(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command ``--recipe``, ``-c``, ``--profile``, ``--set`` and some :data:`FLAGS`; it gets what they make as ``recipe``.
+
+    A flag that the command declares itself goes to both.
+    """
+
+    def wrap(command: Callable[..., None]) -> Callable[..., None]:
+        own = {name: one for name, one in inspect.signature(command, eval_str=True).parameters.items() if name != "recipe"}
+        shared = {**{name: FLAGS[name].option for name in names}, **LAYERS}
+
+        @functools.wraps(command)
+        def run(**given: Any) -> None:
+            flags = {FLAGS[name].key: value for name in FLAGS if name in names and (value := _read(name, given[name])) is not None}
+            recipe = _load(given, flags)
+            command(**{name: given[name] for name in own}, recipe=recipe)
+
+        added = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False if name == "online" else None, annotation=option)
+            for name, option in shared.items()
+            if name not in own
+        ]
+        vars(run)["__signature__"] = inspect.Signature([*own.values(), *added])  # typer reads a command's options from it
+        return run
+
+    return wrap
+
+
+def _read(name: str, given: Any) -> Any:
+    return None if given in (None, [], ()) else FLAGS[name].read(given)
+
+
+def _load(given: dict[str, Any], flags: dict[str, Any]) -> Any:
+    from tapetum import api
+
+    return api.load_recipe(given["recipe"], over=given["config"] or (), profile=given["profile"], flags=flags, sets=given["set"] or ())

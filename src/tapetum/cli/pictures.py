@@ -1,0 +1,77 @@
+"""Commands that look at pictures and labels before anything is trained: audit, split, show; and simulate, which makes some."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tapetum.cli.options import READING, SPLITTING, Data, Json, Member, with_recipe
+from tapetum.cli.saying import progress, show
+
+app = typer.Typer()
+
+
+@app.command()
+@with_recipe(*READING)
+def audit(
+    source: Annotated[Path, typer.Argument(help="data as for fit, or a run, whose answers then judge the labels")],
+    recipe: Any,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="the Parquet file (default: audit.parquet, of a run in its folder)")
+    ] = None,
+    target: Annotated[list[str] | None, typer.Option("--target", help="of data: as for fit; of a run: whose labels are judged")] = None,
+    json: Json = False,
+) -> None:
+    """Find damaged, misnamed, gray, doubled and wrongly labelled pictures; training obeys the column 'decision' (data.audit)."""
+    from tapetum import api
+
+    judged = target[0] if target and (source / "recipe.toml").exists() else None
+    show(api.audit(source, out, recipe=recipe, target=judged, say=progress), json)
+
+
+@app.command()
+@with_recipe(*READING, *SPLITTING)
+def split(
+    data: Data,
+    recipe: Any,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="write the manifest with its folds here (Parquet)")] = None,
+) -> None:
+    """Draw folds and print, for each fold and class, how many rows and groups it holds."""
+    from tapetum import api
+
+    print(api.split(data, recipe=recipe, out=out, say=progress))
+
+
+@app.command("show")
+@with_recipe(*READING, "size", "seed")
+def show_batches(
+    data: Data,
+    recipe: Any,
+    out: Annotated[Path, typer.Option("-o", "--out", help="a .png file")],
+    rows: Annotated[int, typer.Option(help="pictures shown")] = 8,
+    draws: Annotated[int, typer.Option(help="times that each is augmented")] = 4,
+    member: Member = None,
+    json: Json = False,
+) -> None:
+    """Draw batches as training would see them: originals, augmented and mixed pictures, channels, labels."""
+    from tapetum import api
+
+    show(api.show(data, out, recipe=recipe, rows=rows, draws=draws, member=member, say=progress), json)
+
+
+@app.command()
+def simulate(
+    name: Annotated[str, typer.Argument(help="dogs or hpa")],
+    out: Annotated[Path, typer.Argument(help="a new folder")],
+    size: Annotated[str, typer.Option(help="small, full, or how many pictures")] = "small",
+    px: Annotated[int, typer.Option(help="typical side of a picture")] = 128,
+    seed: Annotated[int, typer.Option(help="the same seed gives the same bytes")] = 0,
+    zip: Annotated[bool, typer.Option("--zip", help="archives instead of folders")] = False,
+    json: Json = False,
+) -> None:
+    """Write look-alikes of a reference system's data in their exact layout; truth and what was planted stand outside of it."""
+    from tapetum import api
+
+    show(api.simulate(name, out, size=size, px=px, seed=seed, zip=zip, say=progress), json)
