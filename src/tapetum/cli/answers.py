@@ -65,15 +65,21 @@ def decide(
 
 @app.command()
 def compare(
-    sources: Annotated[list[Path], typer.Argument(help="runs or Predictions files, two or more")],
+    sources: Annotated[list[Path], typer.Argument(help="runs or Predictions files, two or more; one run with --views")],
     metric: MetricName = "auto",
     target: OneTarget = None,
     manifest: Annotated[Path | None, typer.Option(help="for the groups, where the sources are files")] = None,
+    views: Annotated[str | None, typer.Option(help="compare a run's test-time views instead: recipe, or others as dihedral")] = None,
     json: Json = False,
 ) -> None:
     """Compare pair by pair: difference with its interval clustered by group, exact McNemar, Holm over all."""
     from tapetum import api
 
+    if views is not None:
+        if len(sources) > 1:
+            raise errors.UserError(f"--views was given with {len(sources)} sources", need="one run, whose views are compared")
+        show(api.compare_views(sources[0], views, say=progress), json)
+        return
     named = {place.as_posix(): place for place in sources}
     show(api.compare(named, metric=metric, target=target, manifest=manifest), json)
 
