@@ -2,7 +2,8 @@
 
 A model trained to tell individuals apart (antibodies, patients, places) puts pictures of one individual side by side. Where a new
 picture is of an individual that was trained on, its neighbour's labels say more than its own look. From which cosine on they are
-believed, and how much, is chosen on other folds than those it answers for; *never* is among the choices and wins ties.
+believed, and how much, is chosen on other folds than those it answers for; *never* is among the choices and wins unless it is clearly
+beaten.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from scipy.special import ndtri
 
 from tapetum.core import intervals, metrics
 from tapetum.core.errors import UserError
@@ -20,8 +22,9 @@ from tapetum.core.vectors import Near
 from tapetum.decide.steps import FIT_ROWS, Rows, fitting
 
 FIT = "fit"
-SHARES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the rows that lie above a bound that is tried
-WEIGHTS = (0.25, 0.5, 0.75, 1.0)
+SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0)  # of the rows that lie above a bound that is tried
+WEIGHTS = (0.5, 1.0)
+CHANCE = 0.05  # that luck alone makes the best of all that was tried look worth it
 Z95 = 1.959964
 _NEVER: dict[str, Any] = {"bound": None, "weight": 0.0}
 
@@ -33,8 +36,9 @@ class Retrieval:
     Args:
         bound: a cosine, or ``"fit"``.
         weight: of the neighbour's labels against the probabilities, 1 takes the labels alone; or ``"fit"``.
-        metric: by which they are chosen; ``auto`` is the target's default. What is chosen must beat the probabilities as they are by more
-            than one clustered standard error of the paired difference. Where both are stated nothing is chosen.
+        metric: by which they are chosen; ``auto`` is the target's default. The best of some twenty pairs looks good by luck alone, so its
+            gain must stand out of its clustered standard error as far as the best of so many does once in twenty times (Bonferroni).
+            Where both are stated nothing is chosen.
 
     It comes before steps that decide: decisions made earlier fall away.
 
@@ -73,12 +77,12 @@ class Retrieval:
         near: Near = inside.near  # type: ignore[assignment]
         plain = best = score(p)
         chosen, answer = dict(_NEVER), p
-        for bound in self._bounds(near):
-            for share in WEIGHTS if self.weight == FIT else (self.weight,):
-                tried = mixed(p, near, dense.target.name, bound, float(share))
-                if (value := score(tried)) > best:
-                    best, answer, chosen = value, tried, {"bound": bound, "weight": float(share)}
-        if chosen["bound"] is None or not _sure(metric, dense, answer, p, y, inside.groups, sign):
+        pairs = [(b, float(w)) for b in self._bounds(near) for w in (WEIGHTS if self.weight == FIT else (self.weight,))]
+        for bound, share in pairs:
+            tried = mixed(p, near, dense.target.name, bound, share)
+            if (value := score(tried)) > best:
+                best, answer, chosen = value, tried, {"bound": bound, "weight": share}
+        if chosen["bound"] is None or not _stands_out(metric, dense, answer, p, y, inside.groups, sign, len(pairs)):
             return {**_NEVER, "n": len(p)}
         above = float((_nearest(near) >= chosen["bound"]).mean())
         return {**chosen, "share": round(above, 4), "gain": best - plain, "n": len(p)}
@@ -158,9 +162,9 @@ def _nearest(near: Near) -> np.ndarray:
     return np.where(np.isnan(near.cosine).all(axis=1), np.nan, np.nan_to_num(near.cosine, nan=-2.0).max(axis=1))
 
 
-def _sure(metric: str, dense: Dense, a: np.ndarray, b: np.ndarray, y: np.ndarray, groups: np.ndarray, sign: int) -> bool:
-    """Tell whether one answer beats another by more than a clustered standard error of the paired difference."""
+def _stands_out(metric: str, dense: Dense, a: np.ndarray, b: np.ndarray, y: np.ndarray, groups: np.ndarray, sign: int, tried: int) -> bool:
+    """Tell whether one answer beats another by more of its clustered standard errors than the best of ``tried`` does by luck."""
     if len(np.unique(groups.astype(str))) < 2:
         return False
     found = intervals.difference(metric, dense.target, a, b, y, groups, resamples=400)
-    return sign * found.value > (found.high - found.low) / (2 * Z95)
+    return sign * found.value > ndtri(1 - CHANCE / tried) * (found.high - found.low) / (2 * Z95)

@@ -92,12 +92,14 @@ def _train(run: Run, prepared: Prepared, recipe: Recipe, record: Record, clock: 
 
 def _freeze(run: Run, prepared: Prepared, recipe: Recipe, settled: Settled, record: Record) -> None:
     from tapetum.workflow.freezing import freeze
+    from tapetum.workflow.retrieval import galleries
     from tapetum.workflow.shipping import ship
     from tapetum.workflow.testing import answer_test_rows
 
     sources = {name: source_of(dense.target, settled.decisions) for name, dense in settled.nested.items()}
     folds = ship(run, prepared, recipe, settled.decisions, record)
-    freeze(run, recipe, prepared.form, prepared.manifest, settled.decisions, sources, folds)
+    shown = galleries(run, prepared, recipe, settled.decisions, folds, record)
+    freeze(run, recipe, prepared.form, prepared.manifest, settled.decisions, sources, folds, shown)
     _prune(run, settled.decisions)
     answer_test_rows(run, prepared, recipe, settled.nested, record, settled.figures)
 

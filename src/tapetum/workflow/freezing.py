@@ -11,6 +11,7 @@ from tapetum.core import files
 from tapetum.core.config import Model, Neighbours, Predict, Recipe
 from tapetum.core.runs import PROBE, Run
 from tapetum.core.tables import Manifest
+from tapetum.core.vectors import Gallery
 from tapetum.data.images.form import Form
 from tapetum.learn import models
 from tapetum.learn.models import backbone as trunk
@@ -18,6 +19,17 @@ from tapetum.learn.side import Scaling
 from tapetum.learn.training.keep import Keeper
 from tapetum.pipeline import MARKER
 from tapetum.workflow.probing import probe_input, probe_model, probe_networks, probe_targets
+
+
+@dataclasses.dataclass(frozen=True)
+class Shipped:
+    """The rows that one model of the pipeline searches for neighbours."""
+
+    member: str
+    fold: int
+    target: str
+    gallery: Gallery
+
 
 _OWN_DATA = {"targets": (), "test": (), "extra": (), "join": (), "pseudo": None}  # of training alone: prediction goes without
 
@@ -30,6 +42,7 @@ def freeze(
     decisions: dict[str, Any],
     sources: Mapping[str, str],
     ships: Mapping[str, Sequence[int]],
+    galleries: Sequence[Shipped] = (),
 ) -> Path:
     """Write the pipeline folder of a run: only what the decisions need, whole, the marker with it.
 
@@ -41,6 +54,7 @@ def freeze(
         decisions: decisions.json.
         sources: target → ``source`` of its final rows.
         ships: member → folds whose models go in; −1 is the one trained on all rows.
+        galleries: what neighbours are searched among, where labels are retrieved.
     """
     plan = run.plan()
     with files.whole_folder(run.pipeline) as aside:
@@ -74,6 +88,7 @@ def freeze(
             "sources": dict(sources),
             "data": recipe.data.model_copy(update={**_OWN_DATA, "layout": manifest.layout or recipe.data.layout}).model_dump(mode="json"),
             "members": members,
+            "galleries": [_write_gallery(aside, one) for one in galleries],
             "decisions": decisions,
             "manifest_hash": manifest.content_hash(),
             "recipe_hash": recipe.hash(),
@@ -142,6 +157,12 @@ def _write_network(folder: Path, member: str, fold: int, network: models.Network
     files.write_bytes(folder / place / "head.safetensors", trunk.tensors_to_bytes(network.head_state()))
     files.write_json(folder / place / "preprocess.json", {"side": None if scaling is None else scaling.to_dict()})
     return {"backbone": name, "folder": place}
+
+
+def _write_gallery(folder: Path, shipped: Shipped) -> dict[str, Any]:
+    place = f"gallery/{shipped.member}/{shipped.target}-" + ("refit" if shipped.fold < 0 else f"fold-{shipped.fold}") + ".parquet"
+    shipped.gallery.write(folder / place)
+    return {"member": shipped.member, "fold": shipped.fold, "target": shipped.target, "file": place}
 
 
 def _card(run: Run, recipe: Recipe, spec: Mapping[str, Any]) -> str:

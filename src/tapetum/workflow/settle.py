@@ -17,7 +17,8 @@ from tapetum.core.monitor import monitor
 from tapetum.core.runs import PROBE, Record, Run
 from tapetum.core.tables import Dense, Predictions
 from tapetum.core.targets import Target, compose, expression_names
-from tapetum.decide import chain, choose, views
+from tapetum.core.vectors import Near
+from tapetum.decide import chain, choose, retrieval, views
 from tapetum.decide.steps import Rows, crossfit_parts
 from tapetum.workflow.measuring import Answers, figures_of
 from tapetum.workflow.prepare import Prepared
@@ -86,13 +87,21 @@ def settle(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -> Sett
     chosen = {name: _picked(candidates, choice, name, rows.fold) for name in targets}
     products = _products(chosen, targets, truth, rows, decisions)
     optimistic = {name: candidates[choice.final][name] for name in targets}
+    near = _near(run, prepared, recipe, epochs, ids, record)
+    rows = dataclasses.replace(rows, near=None if choice.final == PROBE else near)  # the probe ships alone, without what gives vectors
+    steps = recipe.decide.model_copy(update={"calibrate": "none", "blend": "mean"})
     nested: Answers = {}
     for name, dense in chosen.items():
-        after = chain.fit({"chosen": dense}, rows, recipe.decide.model_copy(update={"calibrate": "none", "blend": "mean"}))
+        after = chain.fit({"chosen": dense}, rows, steps)
         nested[name], decisions["steps"][name] = after.nested, after.json
         for note in after.notes:
             record(f"{name}: {note}")
+        if line := retrieval.said(name, after.json, searched=rows.near is not None):
+            record(line)
         optimistic[name] = chain.apply(after.json, {"chosen": optimistic[name]}, rows)
+        if rows.near is not None and retrieval.taken(after.json):
+            without = chain.fit({"chosen": dense}, dataclasses.replace(rows, near=None), steps).nested
+            candidates.setdefault("without retrieval", {})[name] = without
 
     marks = _marks(prepared, recipe)
     candidates |= {"product": products} if products else {}
@@ -124,6 +133,17 @@ def _views(
         return {}
     tables = reducing.answer(run, prepared, member, own, epochs.per_fold, record)
     return reducing.choose(tables, member, own, recipe.decide, truth, rows)
+
+
+def _near(
+    run: Run, prepared: Prepared, recipe: Recipe, epochs: Mapping[str, choose.EpochChoice], ids: list[str], record: Record
+) -> Near | None:
+    """Return each held-out row's nearest training rows, where any member learned identities."""
+    if not any(t.is_identity for t in prepared.manifest.targets):
+        return None
+    from tapetum.workflow.retrieval import near_of
+
+    return near_of(run, prepared, recipe, epochs, ids, record)
 
 
 def checkpoint_of(epoch: int | str) -> str | None:
