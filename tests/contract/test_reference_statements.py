@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from typer.main import get_command
 
 from pictures import plant
 from tapetum import api, cli
@@ -88,7 +89,7 @@ def test_a_key_that_does_not_exist_is_refused():
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_commands_that_statements_name_exist(name):
-    known = {command.name or command.callback.__name__ for command in cli.app.registered_commands}
+    known = set(get_command(cli.app).commands)
     for found in statements.places(api.load_recipe(name).recipe).values():
         for place in found:
             if place.kind == "command":
