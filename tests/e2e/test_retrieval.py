@@ -163,3 +163,35 @@ def test_only_identities_are_nothing_to_answer(tmp_path):
     said = small_runs.cli("fit", place / "labels.csv", "--target", "line:identity", "-o", tmp_path / "run")
     assert said.code == 2
     assert "no target is scored" in said.error
+
+
+def test_hpa_plus_goes_on_without_the_table_of_antibodies(tmp_path):
+    from tapetum.core.runs import Record
+    from tapetum.data import layouts
+    from tapetum.data.choices import MIXES
+    from tapetum.learn.training.checks import check_training
+    from tapetum.workflow.reproduce import _with_places
+
+    kinds.plant_hpa(tmp_path, rows=30, test=4)
+    plus = api.load_recipe("hpa-plus")
+    seen = {}
+    for there in (True, False):
+        if not there:
+            (tmp_path / "antibodies.csv").unlink()
+        said = []
+        recipe = _with_places(plus, tmp_path, Record(said.append)).recipe
+        manifest = layouts.read(tmp_path, recipe.data, lambda _: None)
+        check_training(recipe, manifest.targets, MIXES)
+        seen[there] = [t.name for t in manifest.targets], "group" in manifest.frame.columns
+        assert there or any("no identities are learned" in line for line in said)
+    assert seen == {True: (["Target", "antibody"], True), False: (["Target"], False)}
+
+
+def test_a_model_trained_on_all_rows_searches_all_rows(shared, tmp_path):
+    run = shutil.copytree(shared / "run", tmp_path / "run")
+    api.decide(run, sets=["decide.pipeline=refit"])
+    manifest = Run(run).manifest()
+    gallery = Gallery.read(run / "pipeline/gallery/main/line-refit.parquet")
+    assert set(gallery.vectors.row_ids) == set(np.array(manifest.row_ids)[manifest.split == "train"])
+    kept = Predictions.read(run / "test.parquet").dense("label")
+    assert (kept.p.argmax(1) == kept.y.argmax(1)).mean() > 0.8

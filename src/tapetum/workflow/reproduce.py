@@ -188,7 +188,11 @@ def _with_places(loaded: Loaded, source: Path, record: Record) -> Loaded:
             found["targets"] = tuple(spec for spec in data.targets if read_target(spec).scored)
     if data.split == "folder" and source.suffix.lower() != ".zip" and not (source / "train").is_dir():
         found["split"] = None
-    recipe = loaded.recipe.model_copy(update={"data": data.model_copy(update=found)})
+    loss = loaded.recipe.loss
+    if "targets" in found and isinstance(loss.weights, dict):
+        dropped = {read_target(spec).name for spec in data.targets if spec not in found["targets"]}
+        loss = loss.model_copy(update={"weights": {name: share for name, share in loss.weights.items() if name not in dropped}})
+    recipe = loaded.recipe.model_copy(update={"data": data.model_copy(update=found), "loss": loss})
     return Loaded(recipe, {**loaded.origin, **{f"data.{key}": "beside the data" for key in found}})
 
 
