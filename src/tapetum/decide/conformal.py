@@ -54,11 +54,7 @@ class Conformal:
     def fit(self, dense: Dense, rows: Rows) -> dict[str, Any]:
         """Return ``{"bounds": (K,), "n": (K,) or all}``: the ⌈(n+1)(1−α)⌉-th smallest score; 2 where n is too small."""
         _needs_distribution(dense.target)
-        take = np.flatnonzero(dense.scorable)
-        if self.one_per_group:
-            take = one_of_each(take, dense.row_ids, rows.groups)
-        if not len(take):
-            raise DataError(f"no row of {dense.target.name!r} has both an answer and a truth", need="labelled rows")
+        take = _labelled(dense, rows, one_per_group=self.one_per_group)
         truth = dense.y[take].argmax(axis=1)
         own = self._scores(dense.p[take], dense.row_ids[take])[np.arange(len(take)), truth]
         k = dense.target.width
@@ -167,11 +163,7 @@ class Abstain:
     def fit(self, dense: Dense, rows: Rows) -> dict[str, Any]:
         """Return ``{"threshold", "risk", "bound", "coverage", "n"}``; threshold 2 (never answer) where the risk cannot be kept."""
         _needs_distribution(dense.target)
-        take = np.flatnonzero(dense.scorable)
-        if self.one_per_group:
-            take = one_of_each(take, dense.row_ids, rows.groups)
-        if not len(take):
-            raise DataError(f"no row of {dense.target.name!r} has both an answer and a truth", need="labelled rows")
+        take = _labelled(dense, rows, one_per_group=self.one_per_group)
         top = dense.p[take].max(axis=1).astype(np.float64)
         wrong = dense.p[take].argmax(axis=1) != dense.y[take].argmax(axis=1)
         order = np.argsort(-top, kind="stable")
@@ -269,6 +261,16 @@ def one_of_each(take: np.ndarray, row_ids: np.ndarray, groups: np.ndarray) -> np
     order = take[np.argsort(luck(row_ids[take]), kind="stable")]
     _, first = np.unique(groups[order].astype(str), return_index=True)
     return np.sort(order[first])
+
+
+def _labelled(dense: Dense, rows: Rows, *, one_per_group: bool) -> np.ndarray:
+    """Return the rows with answer and truth, or one of them a group: rows of one group are no sample of rows to come."""
+    take = np.flatnonzero(dense.scorable)
+    if one_per_group:
+        take = one_of_each(take, dense.row_ids, rows.groups)
+    if not len(take):
+        raise DataError(f"no row of {dense.target.name!r} has both an answer and a truth", need="labelled rows")
+    return take
 
 
 def _share(hit: np.ndarray, groups: np.ndarray, resamples: int, seed: int) -> Interval:
