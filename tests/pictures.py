@@ -15,6 +15,10 @@ from PIL import Image
 CLASSES = ("ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen", "ibis", "jay")
 
 
+def quiet(_: str) -> None:
+    """Say nothing, for what must be told whom to tell."""
+
+
 @dataclasses.dataclass
 class Planted:
     """What lies where: every picture's file and label, its group, and the flaws by kind → files."""

@@ -116,12 +116,34 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def contents(folder: Path, pattern: str) -> dict[str, str]:
+def contents(folder: Path, pattern: str = "**/*") -> dict[str, str]:
     """Return relative path → hash of the files that match."""
-    return {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.glob(pattern)) if path.is_file()}
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in sorted(folder.glob(pattern)) if path.is_file()}
 
 
 # ------------------------------------------------------------------------------------------------------- killed on purpose
+
+
+class Killed(Exception):
+    """Stands for a kill: what was in memory is lost."""
+
+
+def killed_after_each_epoch(spec: Path) -> tuple[dict[str, Any], int]:
+    """Run a job that is killed one epoch later at every start, until it ends; return its state and how often it was killed."""
+    from tapetum.learn.training import job
+
+    at = 0
+
+    def kill(epochs: int, seconds: float) -> bool:
+        if epochs > at:
+            raise Killed
+        return True
+
+    while True:
+        try:
+            return job.run(spec, may_go_on=kill), at
+        except Killed:
+            at += 1
 
 
 class Forge:

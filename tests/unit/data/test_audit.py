@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from skimage import data as photographs
 
+from pictures import quiet
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Dense, Manifest
@@ -20,10 +21,6 @@ from tapetum.data.audit.looks import chroma, content_format, misnamed, thumbnail
 from tapetum.data.images.decode import Composition
 from tapetum.data.simulate.dogs import simulate_dogs
 from tapetum.data.simulate.hpa import simulate_hpa
-
-
-def quiet(_: str) -> None:
-    pass
 
 
 @pytest.fixture(scope="module")

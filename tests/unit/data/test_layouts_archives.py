@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pictures import plant, write_table
+from pictures import plant, quiet, write_table
 from tapetum.core import files
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError
@@ -16,10 +16,6 @@ from tapetum.core.tables import Manifest
 from tapetum.data import layouts
 from tapetum.data.images.archives import DecodeError, read_bytes
 from tapetum.data.layouts.reading import open_sheet
-
-
-def quiet(_: str) -> None:
-    pass
 
 
 def same(one: Manifest, two: Manifest) -> None:

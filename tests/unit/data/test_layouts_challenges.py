@@ -7,15 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pictures import save, write_table
+from pictures import quiet, save, write_table
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Manifest
 from tapetum.data import layouts
-
-
-def quiet(_: str) -> None:
-    pass
 
 
 def gray(value: int = 0) -> np.ndarray:

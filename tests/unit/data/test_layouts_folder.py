@@ -6,14 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pictures import plant
+from pictures import plant, quiet
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError
 from tapetum.data import layouts
-
-
-def quiet(_: str) -> None:
-    pass
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pictures import plant, write_table
+from pictures import plant, quiet, write_table
 from tapetum.core.choices import load
 from tapetum.core.config import Data, Split
 from tapetum.core.errors import DataError, UserError
@@ -15,10 +15,6 @@ from tapetum.core.targets import Target
 from tapetum.data import layouts
 from tapetum.data.choices import LAYOUTS
 from tapetum.data.split import assign_folds
-
-
-def quiet(_: str) -> None:
-    pass
 
 
 def predictions(path: Path, target: Target, p: dict[str, list[float]], missing: tuple[str, ...] = ()) -> str:

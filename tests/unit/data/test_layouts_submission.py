@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pictures import quiet
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
@@ -12,10 +13,6 @@ from tapetum.data.layouts.submission import submit
 
 SINGLE = Target("t", "single", ("a", "b", "c"))
 MULTI = Target("Target", "multi", ("0", "1", "2"))
-
-
-def quiet(_: str) -> None:
-    pass
 
 
 def dense(ids: list[str], p: list[list[float]], target: Target = SINGLE, missing: tuple[str, ...] = ()) -> Dense:

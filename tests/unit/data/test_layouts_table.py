@@ -6,15 +6,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pictures import plant, save, write_table
+from pictures import plant, quiet, save, write_table
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Manifest
 from tapetum.data import layouts
-
-
-def quiet(_: str) -> None:
-    pass
 
 
 def blank_pictures(root: Path, names: list[str]) -> None:

@@ -6,16 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pictures import plant, save, write_table
+from pictures import plant, quiet, save, write_table
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError
 from tapetum.data import layouts
 from tapetum.data.images.archives import read_bytes
 from tapetum.data.layouts.unlabelled import group_files
-
-
-def quiet(_: str) -> None:
-    pass
 
 
 def test_files_folders_and_tables_make_rows_without_labels(tmp_path, monkeypatch):

@@ -10,6 +10,8 @@ import polars as pl
 import pytest
 from PIL import Image
 
+from pictures import quiet
+from small_runs import contents
 from tapetum.core import draws
 from tapetum.core.config import Data
 from tapetum.core.errors import UserError
@@ -21,18 +23,10 @@ from tapetum.data.simulate.photos import draw_photo
 SIZE, PX = 200, 40
 
 
-def quiet(_: str) -> None:
-    pass
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     out = tmp_path_factory.mktemp("dogs")
     return out, simulate_dogs(out, size=SIZE, px=PX, seed=5)
-
-
-def contents(folder: Path) -> dict[str, str]:
-    return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*") if p.is_file()}
 
 
 def test_the_layout_reads_back_with_its_parts_and_classes(made):

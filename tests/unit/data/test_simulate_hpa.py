@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 from sklearn.metrics import f1_score
 
+from pictures import quiet
+from small_runs import contents
 from tapetum.core.config import Data
 from tapetum.data import layouts
 from tapetum.data.images.decode import Composition, compose
@@ -31,18 +33,10 @@ from tapetum.data.simulate.patterns import PATTERNS
 SIZE, PX = 130, 40
 
 
-def quiet(_: str) -> None:
-    pass
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     out = tmp_path_factory.mktemp("hpa")
     return out, simulate_hpa(out, size=SIZE, px=PX, seed=2)
-
-
-def contents(folder: Path) -> dict[str, str]:
-    return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*") if p.is_file()}
 
 
 def test_the_layout_reads_back_with_four_channels_and_antibodies(made):

@@ -8,15 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pictures import quiet
 from tapetum.core.config import Split
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target
 from tapetum.data.split import assign_folds, fold_table, fold_text, join_duplicates
-
-
-def quiet(_: str) -> None:
-    pass
 
 
 def table(labels: str, **columns: list) -> Manifest:

@@ -140,28 +140,12 @@ RECIPES = {
 }
 
 
-class Killed(Exception):
-    """Stands for a kill: what was in memory is lost."""
-
-
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_kill_before_any_epoch_was_kept_changes_no_bit(spec, name):
     whole, broken = spec("whole", **RECIPES[name]), spec("broken", **RECIPES[name])
     state = job.run(whole)
-    at = 0
-
-    def kill(epochs, seconds):
-        if epochs > at:
-            raise Killed
-        return True
-
-    while True:
-        try:
-            last = job.run(broken, may_go_on=kill)
-            break
-        except Killed:
-            at += 1
-    assert at >= 1
+    last, kills = small_runs.killed_after_each_epoch(broken)
+    assert kills >= 1
     assert weights(whole) == weights(broken)
     assert len(weights(whole)) == len(state["checkpoints"])
     assert last == state
@@ -178,11 +162,11 @@ def test_an_average_that_was_being_added_when_it_was_killed_is_added_once(spec, 
     job.run(whole)
 
     def killed(self, state):
-        raise Killed
+        raise small_runs.Killed
 
     with monkeypatch.context() as patch:
         patch.setattr(Keeper, "finish", killed)
-        with pytest.raises(Killed):
+        with pytest.raises(small_runs.Killed):
             job.run(broken)
     job.run(broken)
     assert weights(whole) == weights(broken)

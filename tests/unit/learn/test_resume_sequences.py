@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
-
 import pytest
 
+import small_runs
 from tapetum import api
 from tapetum.core import files
 from tapetum.data.simulate import ordered
@@ -24,18 +22,9 @@ KINDS = {
 }  # fmt: skip
 
 
-class Killed(Exception):
-    """Stands for a kill: what was in memory is lost."""
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> ordered.Ordered:
     return ordered.simulate(tmp_path_factory.mktemp("few"), nights=4, length=6)
-
-
-def _weights(folder: Path) -> dict[str, str]:
-    kept = sorted((folder / "checkpoints").glob("*.safetensors"))
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in kept}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -46,20 +35,9 @@ def test_a_killed_job_over_neighbours_ends_with_the_same_bits(data, tmp_path, ki
     for folder in (whole, broken):
         files.write_json(folder / "spec.json", spec)
     state = job.run(whole / "spec.json")
-    at = 0
-
-    def kill(epochs, seconds):
-        if epochs > at:
-            raise Killed
-        return True
-
-    while True:
-        try:
-            last = job.run(broken / "spec.json", may_go_on=kill)
-            break
-        except Killed:
-            at += 1
-    assert at >= 1
+    last, kills = small_runs.killed_after_each_epoch(broken / "spec.json")
+    assert kills >= 1
     assert last == state
-    assert _weights(whole) == _weights(broken) != {}
+    kept = [small_runs.contents(folder, "checkpoints/*.safetensors") for folder in (whole, broken)]
+    assert kept[0] == kept[1] != {}
     assert (whole / "epochs.parquet").read_bytes() == (broken / "epochs.parquet").read_bytes()
