@@ -214,10 +214,11 @@ def _answer(
     groups = [list(member.networks)] if member.shared else [[fold] for fold in member.networks]
     found: dict[int, inference.Answers] = {}
     for folds in groups:
-        scaling = member.scalings[folds[0]]
-        side = None if scaling is None else runtime.to_device(torch.from_numpy(scaling.apply(table)))
+        scalings = {fold: member.scalings[fold] for fold in folds}
+        sides = {f: None if s is None else runtime.to_device(torch.from_numpy(s.apply(table))) for f, s in scalings.items()}
         networks = {fold: runtime.to_device(member.networks[fold]) for fold in folds}
         if source is not None:
+            side = sides[folds[0]]
             padded = None if side is None else sequences.padded(side, 0.0)
             found |= sequences.answer_folds(networks, source, every, member.predict, runtime, side=padded)
             continue
@@ -227,7 +228,7 @@ def _answer(
             every,
             member.predict,
             runtime,
-            side=side,
+            side=sides,
             key=("predict", member.name),
             keep_draws=member.predict.keep_draws,
         )
@@ -351,7 +352,7 @@ def _load_member(folder: Path, spec: dict[str, Any], targets: list[dict[str, Any
         raise DataError(f"{folder / MARKER} names no fold of member {spec['name']!r}", fix="freeze the run again: tapetum fit")
     first = next(iter(networks.values()))
     alike = all(torch.equal(n.mean, first.mean) and torch.equal(n.std, first.std) for n in networks.values())
-    shared = len(backbones) == 1 and alike and not any(scalings.values())
+    shared = len(backbones) == 1 and alike and (how.length == 1 or not any(scalings.values()))
     return Member(
         spec["name"],
         networks,

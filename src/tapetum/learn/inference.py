@@ -58,7 +58,7 @@ def answer_folds(
     predict: Predict,
     runtime: Runtime,
     *,
-    side: torch.Tensor | None = None,
+    side: torch.Tensor | Mapping[int, torch.Tensor | None] | None = None,
     key: tuple[Any, ...] = (),
     keep_draws: bool = False,
     after_batch: Callable[[int], None] | None = None,
@@ -71,7 +71,7 @@ def answer_folds(
         rows: (N,) row numbers.
         predict: batch size, views and how they are reduced; ``auto`` counts as the mean until something is chosen.
         runtime: device and precision.
-        side: (all rows, S) scaled side numbers.
+        side: (all rows, S) scaled side numbers, or those of each fold, which scales them by its own training rows.
         key: front of the keys of random views.
         keep_draws: keep each view's probabilities.
         after_batch: told how many rows are done.
@@ -82,6 +82,7 @@ def answer_folds(
     rows = np.asarray(rows, dtype=np.int64)
     ids = pictures.manifest.row_ids
     gathered = {fold: _Gathered(network, len(rows), predict, keep_draws) for fold, network in networks.items()}
+    of_fold = side if isinstance(side, Mapping) else dict.fromkeys(networks, side)
     wanted = _wanted(predict, next(iter(gathered.values())).alone)
     ok = np.zeros(len(rows), dtype=bool)
     reasons: dict[int, str] = {}
@@ -90,11 +91,11 @@ def answer_folds(
     done = 0
     for batch in dataset.batches(pictures, rows, predict.batch):
         at = slice(done, done + len(batch.rows))
-        own_side = None if side is None else side[batch.rows]
+        sides = {fold: None if s is None else s[batch.rows] for fold, s in of_fold.items()}
         seen: dict[int, list[dict[str, torch.Tensor]]] = {fold: [] for fold in networks}  # logits of each view
         for x in _views(batch.x, wanted, [draws.key(*key, ids[int(r)], "view") for r in batch.rows]):
             with runtime.autocast():
-                logits = _logits(networks, runtime.to_device(x), own_side)
+                logits = _logits(networks, runtime.to_device(x), sides)
             for fold in networks:
                 seen[fold].append(logits[fold])
         ok[at] = batch.ok.numpy()
@@ -118,11 +119,13 @@ def _views(x: torch.Tensor, wanted: tuple[Spec, ...], keys: list[int]) -> Iterat
         yield from views.expand(x, spec, keys)
 
 
-def _logits(networks: Mapping[int, Network], x: torch.Tensor, side: torch.Tensor | None) -> dict[int, dict[str, torch.Tensor]]:
+def _logits(
+    networks: Mapping[int, Network], x: torch.Tensor, side: Mapping[int, torch.Tensor | None]
+) -> dict[int, dict[str, torch.Tensor]]:
     if len(networks) == 1:
-        return {fold: network(x, side) for fold, network in networks.items()}
+        return {fold: network(x, side[fold]) for fold, network in networks.items()}
     f = next(iter(networks.values())).features(x)
-    return {fold: network.from_features(f, side) for fold, network in networks.items()}
+    return {fold: network.from_features(f, side[fold]) for fold, network in networks.items()}
 
 
 class _Gathered:

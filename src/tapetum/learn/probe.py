@@ -1,9 +1,9 @@
 """The probe: a linear head fitted in seconds on stored vectors. It is the baseline of every report and the start of fine-tuning.
 
 Vectors are divided by their length. A row with several views counts by the mean of its views' unit vectors, which for a linear head is the
-mean of the views' logits. The fit is convex and exact: softmax regression (single, ordinal), one logistic regression a class (multi),
-cumulative thresholds on one score (ordinal with a CORAL head), ridge (regression); ``strength`` is scikit-learn's C, chosen by inner folds
-that cut no group.
+mean of the views' logits. Side numbers of a row, scaled on the training rows, stand beside the unit vector. The fit is convex and exact:
+softmax regression (single, ordinal), one logistic regression a class (multi), cumulative thresholds on one score (ordinal with a CORAL
+head), ridge (regression); ``strength`` is scikit-learn's C, chosen by inner folds that cut no group.
 """
 
 from __future__ import annotations
@@ -41,11 +41,12 @@ class ProbeHead:
     Args:
         target: what it answers.
         form: how logits become answers.
-        weight: (K, D) float32, for unit vectors times ``scale``; cumulative: (1, D).
+        weight: (K, D + S) float32, for unit vectors times ``scale`` and side numbers beside them; cumulative: (1, D + S).
         bias: (K,) float32; cumulative: (K-1,), descending.
         scale: √D.
         strength: the C that the inner folds chose.
         scores: strength → mean loss of the inner folds, for the record.
+        side: S, how many side numbers it takes.
     """
 
     target: Target
@@ -55,14 +56,23 @@ class ProbeHead:
     scale: float
     strength: float
     scores: dict[str, float] = dataclasses.field(default_factory=dict)
+    side: int = 0
 
-    def logits(self, vectors: np.ndarray) -> np.ndarray:
-        """Return (N, K) (cumulative: K-1) for vectors (N, D) or (N, V, D)."""
-        return unit(vectors) @ (self.weight.T * np.float32(self.scale)) + self.bias
+    @property
+    def of_pictures(self) -> np.ndarray:
+        """The part of the weights that is for pictures, (K, D)."""
+        return self.weight[:, : self.weight.shape[1] - self.side]
 
-    def predict(self, vectors: np.ndarray) -> np.ndarray:
+    def logits(self, vectors: np.ndarray, side: np.ndarray | None = None) -> np.ndarray:
+        """Return (N, K) (cumulative: K-1) for vectors (N, D) or (N, V, D) and side numbers (N, S)."""
+        if (0 if side is None else side.shape[1]) != self.side:
+            raise UserError(f"the probe was given {0 if side is None else side.shape[1]} side numbers", need=f"{self.side}")
+        out = unit(vectors) @ (self.of_pictures.T * np.float32(self.scale)) + self.bias
+        return out if side is None else out + side @ self.weight[:, -self.side :].T
+
+    def predict(self, vectors: np.ndarray, side: np.ndarray | None = None) -> np.ndarray:
         """Return probabilities, or the value of a regression, (N, K) float32; NaN rows where the vectors are."""
-        return _answers(self.form, torch.from_numpy(self.logits(vectors).astype(np.float32))).numpy()
+        return _answers(self.form, torch.from_numpy(self.logits(vectors, side).astype(np.float32))).numpy()
 
     def start(self, head: Any) -> None:
         """Put the weights into a network's head, which then answers as the probe does."""
@@ -70,7 +80,8 @@ class ProbeHead:
 
     def to_bytes(self) -> bytes:
         """Return a safetensors file; what is no tensor stands beside the weights as JSON bytes."""
-        about = {"target": self.target.to_dict(), "form": self.form, "scale": self.scale, "strength": self.strength, "scores": self.scores}
+        about = {"target": self.target.to_dict(), "form": self.form, "scale": self.scale, "strength": self.strength}
+        about |= {"scores": self.scores, "side": self.side}
         text = torch.frombuffer(bytearray(json.dumps(about).encode()), dtype=torch.uint8)
         return tensors_to_bytes({"weight": torch.from_numpy(self.weight), "bias": torch.from_numpy(self.bias), "about": text})
 
@@ -97,6 +108,7 @@ def fit_probe(
     target: Target,
     groups: np.ndarray,
     *,
+    side: np.ndarray | None = None,
     weight: np.ndarray | None = None,
     strengths: Sequence[float] = STRENGTHS,
     head: str = "linear",
@@ -110,6 +122,7 @@ def fit_probe(
         truth: (N, K), soft or hard; NaN rows are left out.
         target: kind and classes.
         groups: (N,), for the inner folds.
+        side: (N, S) side numbers, scaled on these rows; None where there are none.
         weight: (N,), 1 for all if None.
         strengths: inverse regularisations C to choose from.
         head: ``coral`` fits cumulative thresholds for an ordinal target.
@@ -122,7 +135,8 @@ def fit_probe(
     Raises:
         DataError: no row has both a vector and a truth.
     """
-    z = unit(vectors)
+    z, numbers = unit(vectors), vectors.shape[-1]
+    z = z if side is None else np.concatenate([z, side.astype(np.float32)], axis=1)
     usable = ~(np.isnan(z).any(axis=1) | np.isnan(truth).any(axis=1))
     if not usable.any():
         raise DataError(f"no picture has both a vector and a known {target.name!r}", need="two rows or more with a label")
@@ -137,10 +151,11 @@ def fit_probe(
     )
     strength = min(scores, key=lambda s: scores[s]) if scores else float(strengths[0])
     fitted = problem.fit(strength)
-    scale = math.sqrt(z.shape[1])
+    scale = math.sqrt(numbers)
     whole = problem.back(fitted)
-    w = (whole.weight / scale).astype(np.float32)
-    return ProbeHead(target, form, w, whole.bias.astype(np.float32), scale, strength, {f"{s:g}": v for s, v in scores.items()})
+    w = np.concatenate([whole.weight[:, :numbers] / scale, whole.weight[:, numbers:]], axis=1).astype(np.float32)
+    record = {f"{s:g}": v for s, v in scores.items()}
+    return ProbeHead(target, form, w, whole.bias.astype(np.float32), scale, strength, record, z.shape[1] - numbers)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -117,9 +117,9 @@ def _network(
 ) -> tuple[models.Network, Scaling | None] | None:
     """Return the network that answered for a fold's rows, or None where the member did not run there."""
     if member == PROBE:
-        from tapetum.workflow.probing import probe_networks
+        from tapetum.workflow.probing import probe_networks, probe_scaling
 
-        return probe_networks(run, recipe, prepared.form, prepared.manifest, [fold])[fold], None
+        return probe_networks(run, recipe, prepared.form, prepared.manifest, [fold])[fold], probe_scaling(run, fold)
     chosen = settled.decisions["epochs"][member]["per_fold"].get(str(fold))
     if chosen is None:
         return None

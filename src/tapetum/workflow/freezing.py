@@ -18,7 +18,7 @@ from tapetum.learn.models import backbone as trunk
 from tapetum.learn.side import Scaling
 from tapetum.learn.training.keep import Keeper
 from tapetum.pipeline import MARKER
-from tapetum.workflow.probing import probe_input, probe_model, probe_networks, probe_targets
+from tapetum.workflow.probing import probe_input, probe_model, probe_networks, probe_scaling, probe_targets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _networks(run: Run, name: str, own: Recipe, form: Form, manifest: Manifest, 
     """Yield (fold, network, scaling) of a member, at the checkpoint that ships."""
     if name == PROBE:
         for fold, network in probe_networks(run, own, form, manifest, folds).items():
-            yield fold, network, None
+            yield fold, network, probe_scaling(run, fold)
         return
     epochs = decisions["epochs"][name]
     for fold in sorted(folds):

@@ -18,10 +18,12 @@ from tapetum.data.images.transforms import Evaluate
 from tapetum.learn import features, models, probe
 from tapetum.learn.choices import DEFAULT_HEADS
 from tapetum.learn.runtime import Engine, Measured, Runtime, decide_engine, one_thread
+from tapetum.learn.side import Scaling
 from tapetum.workflow.prepare import Prepared
 from tapetum.workflow.settle import PROBE
 
 CHANNELS = "channels.json"  # mean and deviation of each channel, where they are measured on the training fold
+SCALING = "scaling.json"  # of side numbers, on the training fold
 
 
 def probe_member(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -> None:
@@ -135,6 +137,11 @@ def probe_networks(
     return found
 
 
+def probe_scaling(run: Run, fold: int) -> Scaling | None:
+    """Return how a fold's probe scales side numbers; None where there are none."""
+    return Scaling.from_dict(files.read_json(run.member(PROBE, fold) / SCALING))
+
+
 def probe_targets(recipe: Recipe, manifest: Manifest) -> list[Target]:
     """Return the scored targets that have a head: derived ones only where the recipe gives them a joint one."""
     return [t for t in manifest.targets if t.scored and (t.expression is None or t.name in recipe.model.heads)]
@@ -150,13 +157,14 @@ def probe_head(recipe: Recipe, target: Target) -> str:
 def probe_model(recipe: Recipe, manifest: Manifest) -> Model:
     """Return the model section of the probe: the recipe's backbone with the probe's heads on one shared vector."""
     heads = {t.name: probe_head(recipe, t) for t in probe_targets(recipe, manifest)}
-    return recipe.model.model_copy(update={"head": None, "heads": heads, "sharing": "hard", "dropout": 0.0, "drop_path": 0.0})
+    plain = {"sharing": "hard", "dropout": 0.0, "drop_path": 0.0, "side_width": 0}
+    return recipe.model.model_copy(update={"head": None, "heads": heads, **plain})
 
 
 def probe_network(recipe: Recipe, form: Form, manifest: Manifest, record: Record | None = None) -> models.Network:
-    """Return the backbone with linear heads for the scored targets; side numbers are for fine-tuning alone."""
-    targets = probe_targets(recipe, manifest)
-    return models.build(probe_model(recipe, manifest), targets, form.channels, probe_input(recipe), seed=recipe.seed, say=record)
+    """Return the backbone with linear heads for the scored targets, which see side numbers beside the picture's vector."""
+    model, targets, side = probe_model(recipe, manifest), probe_targets(recipe, manifest), len(manifest.side)
+    return models.build(model, targets, form.channels, probe_input(recipe), side=side, seed=recipe.seed, say=record)
 
 
 def _engine(run: Run, recipe: Recipe, network: models.Network, prepared: Prepared, record: Record) -> Engine:
@@ -182,6 +190,9 @@ def _fit_fold(run: Run, prepared: Prepared, recipe: Recipe, vectors: np.ndarray,
     train, held = prepared.fitting(fold), prepared.held(fold)
     ids = np.array(manifest.row_ids, dtype=object)[held]
     answers: list[Dense] = []
+    scaling = Scaling.measure(manifest, train)
+    files.write_json(folder / SCALING, None if scaling is None else scaling.to_dict())
+    side = None if scaling is None else scaling.apply(manifest)
     for target in probe_targets(recipe, manifest):
         truth = manifest.truth(target.name)
         head = probe.fit_probe(
@@ -189,13 +200,14 @@ def _fit_fold(run: Run, prepared: Prepared, recipe: Recipe, vectors: np.ndarray,
             truth[train],
             target,
             manifest.groups[train],
+            side=None if side is None else side[train],
             weight=manifest.weight[train],
             strengths=recipe.probe.strengths,
             head=probe_head(recipe, target),
             seed=recipe.seed,
         )
         files.write_bytes(folder / f"{target.name}.safetensors", head.to_bytes())
-        p = head.predict(vectors[held])
+        p = head.predict(vectors[held], None if side is None else side[held])
         status = np.where(np.isnan(p).any(axis=1), "missing", "ok").astype(object)
         answers.append(Dense(target, ids, p, truth[held], np.full(len(held), fold, dtype=np.int16), status))
     table = Predictions.from_dense(answers, member=PROBE, manifest_hash=manifest.content_hash(), recipe_hash=recipe.hash())

@@ -5,7 +5,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import normalize
 
 from tapetum.core import config
-from tapetum.core.errors import DataError
+from tapetum.core.errors import DataError, UserError
 from tapetum.core.targets import Target
 from tapetum.learn import probe
 from tapetum.learn.models import network
@@ -135,6 +135,37 @@ def test_a_network_started_from_the_probe_answers_as_the_probe(kind):
     with torch.inference_mode():
         p = net.probabilities(net(pictures, torch.randn(24, 2)))["t"].numpy()
     np.testing.assert_allclose(p, head.predict(vectors), atol=2e-4)
+
+
+def test_side_numbers_stand_beside_the_unit_vector():
+    x, y, groups = clouds(60, 5, spread=2.0)
+    side = RNG.normal(size=(60, 2)).astype(np.float32)
+    head = probe.fit_probe(x, y, THREE, groups, strengths=(10.0,), side=side)
+    z = np.concatenate([normalize(x.astype(float)), side], axis=1)
+    twin = LogisticRegression(C=10.0, tol=1e-10, max_iter=10_000).fit(z, y.argmax(1))
+    np.testing.assert_allclose(head.predict(x, side), twin.predict_proba(z), atol=2e-3)
+    assert (head.of_pictures.shape, head.weight.shape, head.side) == ((3, 5), (3, 7), 2)
+    again = probe.ProbeHead.from_bytes(head.to_bytes())
+    assert np.array_equal(again.predict(x, side), head.predict(x, side))
+    with pytest.raises(UserError, match="was given 0 side numbers"):
+        head.predict(x)
+
+
+@pytest.mark.parametrize("kind", ["single", "coral", "regression"])
+def test_a_network_that_sees_side_numbers_as_they_are_answers_as_the_probe(kind):
+    classes = () if kind == "regression" else ("a", "b", "c")
+    target = Target("t", {"coral": "ordinal"}.get(kind, kind), classes)
+    form = "coral" if kind == "coral" else "linear"
+    net = network.build(config.Model(backbone="test_resnet", weights="none", heads={"t": form}, side_width=0), (target,), 3, side=2).eval()
+    pictures, side = torch.randint(0, 256, (24, 3, 32, 32), dtype=torch.uint8), torch.randn(24, 2)
+    with torch.inference_mode():
+        vectors = net.features(pictures).numpy()
+    y = np.eye(3, dtype=np.float32)[np.arange(24) % 3] if classes else RNG.normal(size=(24, 1)).astype(np.float32)
+    head = probe.fit_probe(vectors, y, target, np.arange(24).astype(str), strengths=(100.0,), head=form, side=side.numpy())
+    head.start(net.head("t"))
+    with torch.inference_mode():
+        p = net.probabilities(net(pictures, side))["t"].numpy()
+    np.testing.assert_allclose(p, head.predict(vectors, side.numpy()), atol=2e-4)
 
 
 def test_bytes_bring_the_same_probe_back():

@@ -105,7 +105,7 @@ class Linear(Head):
         return self.value(self.last(self.inputs(f, side)))
 
     def start_from(self, weight: Tensor, bias: Tensor) -> None:
-        """Take a probe's weights (K, D) and bias (K,); the side numbers start without influence.
+        """Take a probe's weights (K, D) or (K, D + S) and bias (K,); without weights of their own side numbers start without influence.
 
         Raises:
             UserError: the head does not normalise, or has other classes.
@@ -119,7 +119,7 @@ class Linear(Head):
             weight, bias = weight / self.spread, (bias - self.centre) / self.spread
         with torch.no_grad():
             self.last.weight.zero_()
-            self.last.weight[:, : self.features] = weight
+            self.last.weight[:, : weight.shape[1]] = weight
             self.last.bias.copy_(bias)
 
 
@@ -183,7 +183,7 @@ class Coral(Head):
         return cumulative_to_classes(torch.sigmoid(logits.float()))
 
     def start_from(self, weight: Tensor, bias: Tensor) -> None:
-        """Take a cumulative probe: weight (1, D), descending biases (K-1,)."""
+        """Take a cumulative probe: weight (1, D) or (1, D + S), descending biases (K-1,)."""
         if not self.normalise:
             raise UserError(
                 "the probe works on normalised vectors, this head does not", fix="set normalise = true, or train.start = 'random'"
@@ -192,7 +192,7 @@ class Coral(Head):
         steps = (bias[:-1] - bias[1:]).clamp_min(1e-4)
         with torch.no_grad():
             self.score.weight.zero_()
-            self.score.weight[:, : self.features] = weight
+            self.score.weight[:, : weight.shape[1]] = weight
             self.first.copy_(bias[0])
             self.steps.copy_(torch.where(steps > 20, steps, torch.log(torch.expm1(steps.clamp_max(20)))))
 
@@ -267,7 +267,7 @@ def cumulative_to_classes(above: Tensor) -> Tensor:
 
 
 def _same_shape(layer: nn.Linear, weight: Tensor, features: int) -> None:
-    if tuple(weight.shape) != (layer.out_features, features):
+    if tuple(weight.shape) not in {(layer.out_features, features), (layer.out_features, layer.in_features)}:
         raise UserError(f"the probe's weights are {tuple(weight.shape)}", need=f"({layer.out_features}, {features}), as the head")
 
 

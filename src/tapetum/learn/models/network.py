@@ -205,7 +205,7 @@ def build(
         )
         features = trunk.width(backbone)
         mlp = _side_mlp(side, model.side_width) if side else None
-        heads = {t.name: make_head(head_of(model, t), features, model.side_width if side else 0, t) for t in answered}
+        heads = {t.name: make_head(head_of(model, t), features, (model.side_width or side) if side else 0, t) for t in answered}
         sharing = _sharing(model.sharing, backbone, features, len(answered))
     mean, std, normalised = normalisation(weights, channels, model.channels, input)
     lines = [weights.said(), adaptation.said(model.channels, channels, weights.channels), normalised]
@@ -254,7 +254,9 @@ def _sharing(spec: config.Spec, backbone: nn.Module, features: int, tasks: int) 
     return make(features, trunk.map_width(backbone), tasks, **parameters)
 
 
-def _side_mlp(numbers: int, width: int) -> nn.Sequential:
+def _side_mlp(numbers: int, width: int) -> nn.Module:
+    if not width:
+        return nn.Identity()  # the heads see the numbers themselves
     return nn.Sequential(nn.Linear(numbers, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
 
 

@@ -269,7 +269,7 @@ def around(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(draws.key(seed, "sequence"))
         body = make(features, **parameters)
-        extra = model.side_width if side else 0
+        extra = (model.side_width or side) if side else 0
         heads = {name: networks.make_head(head_of(model, t), body.width, extra, t) for name, t in base.targets.items()}
     if say is not None:
         say(f"sequences: {neighbours.length} steps × {neighbours.positions} positions, answering {neighbours.target}")

@@ -139,5 +139,6 @@ def network_for(
             head = network.head(name)
             if file.exists() and hasattr(head, "start_from"):
                 found = probe.ProbeHead.from_bytes(file.read_bytes())
-                head.start_from(torch.as_tensor(found.weight), torch.as_tensor(found.bias))
+                straight = isinstance(network.side, torch.nn.Identity)  # the head sees side numbers as the probe does
+                head.start_from(torch.as_tensor(found.weight if straight else found.of_pictures), torch.as_tensor(found.bias))
     return network
