@@ -131,7 +131,7 @@ class Pipeline:
         reasons: dict[int, str] = {}
         near: list[Near] = []
         for member in self.members:
-            answered[member.name], why, self.draws[member.name] = _answer(member, manifest, self.targets)
+            answered[member.name], why, self.draws[member.name] = _answer(member, manifest, self.targets, say)
             reasons.update(why)
             near += _near(member, manifest, {key[1:]: g for key, g in self.galleries.items() if key[0] == member.name})
         rows = dataclasses.replace(rows, near=Near.joined(near) if near else None)
@@ -202,11 +202,11 @@ def _near(member: Member, manifest: Manifest | _Given, galleries: Mapping[tuple[
 
 
 def _answer(
-    member: Member, manifest: Manifest | _Given, targets: Mapping[str, Target]
+    member: Member, manifest: Manifest | _Given, targets: Mapping[str, Target], say: Say | None = None
 ) -> tuple[dict[int, dict[str, Dense]], dict[int, str], dict[str, np.ndarray]]:
     pictures = _pictures(member, manifest)
     table = pictures.manifest
-    runtime = Runtime(member.engine)
+    runtime = Runtime(member.engine, say=say)
     every = np.arange(len(table))
     source = None
     if member.sequence.length > 1:

@@ -44,10 +44,17 @@ def embed(
     network = runtime.to_device(network).eval()
     parts: list[np.ndarray] = []
     for part in dataset.batches(pictures, rows, batch):
-        with runtime.autocast():
-            found = network.vectors(runtime.to_device(part.x), target, None if side is None else side[part.rows])
-        values = found.float().cpu().numpy()
+        values = _vectors(network, part.x, target, None if side is None else side[part.rows], runtime)
         values[~part.ok.numpy()] = np.nan
         parts.append(values)
     ids = np.array(manifest.row_ids, dtype=object)[rows]
     return Vectors(ids, np.concatenate(parts) if parts else np.zeros((0, 0), dtype=np.float32))
+
+
+def _vectors(network: Network, x: torch.Tensor, target: str, side: torch.Tensor | None, runtime: Runtime) -> np.ndarray:
+    def forward(part: slice) -> np.ndarray:
+        with runtime.autocast():
+            found = network.vectors(runtime.to_device(x[part]), target, None if side is None else side[part])
+        return found.float().cpu().numpy()
+
+    return np.concatenate(runtime.in_pieces(forward, len(x)))

@@ -185,13 +185,21 @@ def _computed(work: _Work, rows: np.ndarray) -> tuple[np.ndarray, dict[str, str]
         found = []
         for spec in work.views:
             for x in seen.expand(batch.x, spec, keys):
-                with work.runtime.autocast():
-                    found.append(work.network.features(work.runtime.to_device(x)).float().cpu().numpy())
+                found.append(_vectors(work, x))
         vectors = np.stack(found, axis=1)
         vectors[~batch.ok.numpy()] = np.nan
         out.append(vectors)
         reasons.update({ids[row]: why for row, why in batch.reasons.items()})
     return np.concatenate(out), reasons
+
+
+def _vectors(work: _Work, x: torch.Tensor) -> np.ndarray:
+    def forward(part: slice) -> np.ndarray:
+        with work.runtime.autocast():
+            out: np.ndarray = work.network.features(work.runtime.to_device(x[part])).float().cpu().numpy()
+            return out
+
+    return np.concatenate(work.runtime.in_pieces(forward, len(x)))
 
 
 def _together(parts: list[np.ndarray]) -> np.ndarray:

@@ -94,10 +94,8 @@ def answer_folds(
         sides = {fold: None if s is None else s[batch.rows] for fold, s in of_fold.items()}
         seen: dict[int, list[dict[str, torch.Tensor]]] = {fold: [] for fold in networks}  # logits of each view
         for x in _views(batch.x, wanted, [draws.key(*key, ids[int(r)], "view") for r in batch.rows]):
-            with runtime.autocast():
-                logits = _logits(networks, runtime.to_device(x), sides)
-            for fold in networks:
-                seen[fold].append(logits[fold])
+            for fold, logits in _logits(networks, x, sides, runtime).items():
+                seen[fold].append(logits)
         ok[at] = batch.ok.numpy()
         for fold in networks:
             gathered[fold].take(at, seen[fold], ok[at])
@@ -120,12 +118,20 @@ def _views(x: torch.Tensor, wanted: tuple[Spec, ...], keys: list[int]) -> Iterat
 
 
 def _logits(
-    networks: Mapping[int, Network], x: torch.Tensor, side: Mapping[int, torch.Tensor | None]
+    networks: Mapping[int, Network], x: torch.Tensor, side: Mapping[int, torch.Tensor | None], runtime: Runtime
 ) -> dict[int, dict[str, torch.Tensor]]:
-    if len(networks) == 1:
-        return {fold: network(x, side[fold]) for fold, network in networks.items()}
-    f = next(iter(networks.values())).features(x)
-    return {fold: network.from_features(f, side[fold]) for fold, network in networks.items()}
+    """Return fold → the logits of a batch; several networks share one pass through their backbone."""
+
+    def forward(part: slice) -> dict[int, dict[str, torch.Tensor]]:
+        own = {fold: None if numbers is None else numbers[part] for fold, numbers in side.items()}
+        with runtime.autocast():
+            if len(networks) == 1:
+                return {fold: network(runtime.to_device(x[part]), own[fold]) for fold, network in networks.items()}
+            f = next(iter(networks.values())).features(runtime.to_device(x[part]))
+            return {fold: network.from_features(f, own[fold]) for fold, network in networks.items()}
+
+    pieces = runtime.in_pieces(forward, len(x))
+    return {fold: {name: torch.cat([piece[fold][name] for piece in pieces]) for name in pieces[0][fold]} for fold in networks}
 
 
 class _Gathered:

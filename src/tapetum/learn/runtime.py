@@ -14,13 +14,15 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
 
 from tapetum.core.config import Train
 from tapetum.core.errors import EnvironmentFault, UserError, listed
+
+T = TypeVar("T")
 
 Precision = Literal["32", "bf16", "fp16"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
@@ -69,6 +71,7 @@ class Runtime:
 
     Attributes:
         memory_is_short: whether memory may run out in a way that can be caught (GPUs), so that gradients are worth a copy.
+        answered_at_once: pictures in an evaluation pass since memory ran out in one; None: whole batches.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class Runtime:
         self.device = torch.device(self.engine.device)
         self._say = say
         self.memory_is_short = self.device.type != "cpu"
+        self.answered_at_once: int | None = None
         _check(self.engine)
         if threads is not None:
             torch.set_num_threads(threads)
@@ -177,6 +181,25 @@ class Runtime:
         """Take back what :meth:`state` gave."""
         if state:
             self.fabric.strategy.precision.load_state_dict(dict(state))
+
+    def in_pieces(self, forward: Callable[[slice], T], rows: int) -> list[T]:
+        """Answer a batch: whole, or where memory runs out in halves, from then on also of the batches to come.
+
+        Rows are answered each by itself, so the pieces together are what the whole batch would have given.
+
+        Args:
+            forward: answers a part of the batch.
+            rows: in the batch.
+        """
+        while True:
+            size = min(rows, self.answered_at_once or rows)
+            try:
+                return [forward(slice(start, start + size)) for start in range(0, rows, size)]
+            except (RuntimeError, MemoryError) as error:
+                if not self.is_out_of_memory(error) or size <= 1:
+                    raise
+            self.answered_at_once = size // 2
+            self.said(f"out of memory: pictures are now answered {self.answered_at_once} at a time")
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         """Tell whether an error says that memory ran out; cached GPU memory is then given back."""

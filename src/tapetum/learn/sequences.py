@@ -241,13 +241,10 @@ def answer_folds(
             np.add.at(counts, at[real], 1)
             readable[at[real]] = True
             own_side = None if side is None else side[batch.rows]
-            with runtime.autocast():
-                for fold, network in networks.items():
-                    logits = network(runtime.to_device(x), own_side)
-                    for name, p in network.probabilities(logits).items():
-                        values = p.float().cpu().numpy().reshape(-1, p.shape[-1])
-                        total = sums[fold].setdefault(name, np.zeros((len(source.table), p.shape[-1]), dtype=np.float64))
-                        np.add.at(total, at[real], values[real])
+            for fold, network in networks.items():
+                for name, values in _probabilities(network, x, own_side, runtime).items():
+                    total = sums[fold].setdefault(name, np.zeros((len(source.table), values.shape[-1]), dtype=np.float64))
+                    np.add.at(total, at[real], values[real])
             reasons.update(batch.reasons)
         reasons.update(seen.reasons)
         done += len(block)
@@ -260,6 +257,28 @@ def answer_folds(
         means = {name: np.where(ok[:, None], total[rows] * share, np.nan).astype(np.float32) for name, total in totals.items()}
         found[fold] = Answers(rows, means, {}, ok, {r: why for r, why in reasons.items() if r in set(rows[~ok].tolist())})
     return found
+
+
+def _probabilities(network: SequenceNetwork, x: Steps, side: Tensor | None, runtime: Runtime) -> dict[str, np.ndarray]:
+    """Return the probabilities of a batch of windows, one row a place that is answered."""
+
+    def forward(part: slice) -> dict[str, np.ndarray]:
+        with runtime.autocast():
+            found = network.probabilities(network(runtime.to_device(x[part]), None if side is None else side[part]))
+        return {name: p.float().cpu().numpy().reshape(-1, p.shape[-1]) for name, p in found.items()}
+
+    pieces = runtime.in_pieces(forward, len(x))
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+
+
+def step_vectors(network: SequenceNetwork, x: Tensor, runtime: Runtime) -> np.ndarray:
+    """Return the vectors of single pictures (B, C, H, W) as (B, P, D), in pieces where memory runs out."""
+
+    def forward(part: slice) -> np.ndarray:
+        with runtime.autocast():
+            return network.step_vectors(runtime.to_device(x[part])).float().cpu().numpy()
+
+    return np.concatenate(runtime.in_pieces(forward, len(x)))
 
 
 def _blocks(source: Source, rows: np.ndarray) -> Iterator[np.ndarray]:
@@ -287,8 +306,7 @@ def _with_vectors(network: SequenceNetwork, source: Source, table: np.ndarray, p
     parts: list[np.ndarray] = []
     reasons: dict[int, str] = {}
     for batch in dataset.batches(source.pictures, needed, predict.batch):
-        with runtime.autocast():
-            vectors = network.step_vectors(runtime.to_device(batch.x)).float().cpu().numpy()
+        vectors = step_vectors(network, batch.x, runtime)
         vectors[~batch.ok.numpy()] = np.nan
         parts.append(vectors)
         reasons.update(batch.reasons)

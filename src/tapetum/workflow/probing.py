@@ -66,7 +66,7 @@ def _vectors(run: Run, prepared: Prepared, recipe: Recipe, record: Record, measu
     manifest = prepared.manifest
     settings = probe_input(recipe)
     network = probe_network(recipe, prepared.form, manifest, record)
-    runtime = Runtime(_engine(run, recipe, network, prepared, record), threads=recipe.train.threads)
+    runtime = Runtime(_engine(run, recipe, network, prepared, record), threads=recipe.train.threads, say=record)
     known = np.flatnonzero(manifest.split != "test")
     part = manifest.where(known)
     pictures = Pictures(part, settings, Evaluate(settings), form=prepared.form)

@@ -66,7 +66,7 @@ def answer(
             found[fold] = Predictions.read(file)
             if found[fold].frame["checkpoint"].unique().to_list() == [checkpoint]:
                 continue
-        found[fold] = _answered(run, prepared, member, own, fold, checkpoint)
+        found[fold] = _answered(run, prepared, member, own, fold, checkpoint, record)
         record(f"member {member} fold {fold}: {found[fold].frame['draw'].n_unique() - 1} views of {len(prepared.held(fold))} rows answered")
         if keep:
             found[fold].write(file)
@@ -165,7 +165,7 @@ def text(table: list[dict[str, Any]], choice: Mapping[str, Any]) -> str:
     return "\n".join(said)
 
 
-def _answered(run: Run, prepared: Prepared, member: str, own: Recipe, fold: int, checkpoint: str) -> Predictions:
+def _answered(run: Run, prepared: Prepared, member: str, own: Recipe, fold: int, checkpoint: str, record: Record) -> Predictions:
     """Answer a fold's held-out rows in every view, as the pipeline would answer new pictures."""
     import torch
 
@@ -178,7 +178,7 @@ def _answered(run: Run, prepared: Prepared, member: str, own: Recipe, fold: int,
 
     manifest, rows = prepared.manifest, prepared.held(fold)
     network, scaling = network_at(run, member, fold, own, prepared.form, manifest, checkpoint)
-    runtime = Runtime(Engine.from_dict(run.plan()["members"][member]["engine"]), threads=own.train.threads)
+    runtime = Runtime(Engine.from_dict(run.plan()["members"][member]["engine"]), threads=own.train.threads, say=record)
     side = None if scaling is None else runtime.to_device(torch.from_numpy(scaling.apply(manifest)))
     pictures = Pictures(manifest, own.input, Evaluate(own.input), form=prepared.form)
     network = runtime.to_device(network)

@@ -73,11 +73,13 @@ def run(spec_file: Path | str, *, may_go_on: MayGoOn | None = None, say: Say | N
 
 
 def _memory(fold: Fold, state: dict[str, Any]) -> dict[str, Any]:
-    """Return the log of memory: the most that was held, the batch, and in how many pieces it was computed at the end."""
+    """Return the log of memory: the most that was held, the batch, in how many pieces it was computed at the end, and how many pictures
+    were answered at once."""
     progress = state.get("progress", {})
     peak = round(memory.peak_bytes(fold.runtime.device) / 2**20)
     batch = progress.get("batch") or fold.recipe.train.batch
-    return {"peak_mb": peak, "free_mb": round(memory.free_bytes() / 2**20), "batch": batch, "pieces": progress.get("pieces", 1)}
+    whole = {"peak_mb": peak, "free_mb": round(memory.free_bytes() / 2**20), "batch": batch, "pieces": progress.get("pieces", 1)}
+    return {**whole, "answered_at_once": fold.runtime.answered_at_once or fold.recipe.predict.batch}
 
 
 def build(spec: dict[str, Any], manifest: Manifest, keeper: Keeper, say: Say) -> Fold:

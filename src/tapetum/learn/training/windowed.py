@@ -138,8 +138,7 @@ def _measure_some(
     for batch in dataclasses.replace(source, pictures=pictures).batches(some, 8):
         x: Any = runtime.to_device(batch.x)
         values, mask = (x.values, x.mask) if network.joined is None else network.cut(x.values, x.mask)
-        with runtime.autocast():
-            found.append(network.step_vectors(values[mask]).float().cpu())
+        found.append(torch.from_numpy(sequences.step_vectors(network, values[mask], runtime)))
     network.measure(torch.cat(found))
 
 
