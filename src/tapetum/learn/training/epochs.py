@@ -63,6 +63,7 @@ class Fold:
     say: Say
     until: int = 0  # epochs after which a repeated plan was cut; 0: none
     windows: Any = None  # of neighbouring rows, for a model over sequences
+    fitted: bool = False  # the heads start as the probe's, so that the network answers before it has trained
 
     @property
     def stages(self) -> tuple[Stage, ...]:

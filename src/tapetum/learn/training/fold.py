@@ -26,6 +26,8 @@ from tapetum.learn.training.epochs import Epochs, Fold
 __all__ = ["Fold", "MayGoOn", "Training"]
 
 MayGoOn = Callable[[int, float], bool]  # (epochs done, seconds of the last epoch) → whether another one may start
+START = "epoch-000"  # the checkpoint before any training
+SHIPPED = Stage(epochs=1)  # the recipe's own size, which a pipeline shows pictures in
 
 
 class Training(Epochs):
@@ -59,6 +61,8 @@ class Training(Epochs):
             self._take_back(saved)
         else:
             files.write_csv(self.keeper.folder / "schedule.csv", self.planned_rates())
+            if self.fold.fitted and self.recipe.train.epoch in ("best", 0):
+                self._before_training()
         first = 0
         for number, stage in enumerate(self.fold.stages):
             last = number == len(self.fold.stages) - 1
@@ -136,8 +140,17 @@ class Training(Epochs):
 
     # ------------------------------------------------------------------------------------------------------- evaluation
 
+    def _before_training(self) -> None:
+        """Keep the network as it starts, with the probe's heads, as a checkpoint: training that makes it worse is then not taken."""
+        row: dict[str, Any] = {}
+        self.keeper.add(START, self._answered(START, SHIPPED, row), self.held)
+        if len(self.fold.held):
+            self.fold.say(f"{self.fold.member} fold {self.fold.number}: before training, loss {row['valid_loss']:.3f}")
+
     def _evaluate(self, stage: Stage, row: dict[str, Any], optimizer: torch.optim.Optimizer, number: int) -> dict[str, dict[str, Tensor]]:
         """Answer for the held-out rows with this epoch's weights (and their running average); add figures to ``row``.
+
+        The pictures have the size that a pipeline shows them in, whatever the stage trains on: that is what the figure is of.
 
         Returns:
             Checkpoint → weights, to be kept.
@@ -145,11 +158,11 @@ class Training(Epochs):
         row.update(epoch=self.progress.epoch, stage=number, size=str(stage.size or self.recipe.input.size))
         name = f"epoch-{self.progress.epoch:03d}"
         with optimizers.slow_weights(optimizer):
-            found = {name: self._answered(name, stage, row)}
+            found = {name: self._answered(name, SHIPPED, row)}
         if self.recipe.average.name == "ema" and self.average.weights() is not None:
             averaged: dict[str, Any] = {}
             with averaging.averaged(self.network, self.average.weights()):
-                found[f"{name}/ema"] = self._answered(f"{name}/ema", stage, averaged)
+                found[f"{name}/ema"] = self._answered(f"{name}/ema", SHIPPED, averaged)
             row.update({f"ema:{key}": value for key, value in averaged.items()})
         return found
 
@@ -174,7 +187,7 @@ class Training(Epochs):
         with averaging.averaged(self.network, weights):
             if self.recipe.average.refresh_norm:
                 self._refresh(stage)
-            found = self._answered(kind, stage, row)
+            found = self._answered(kind, SHIPPED, row)
         self.keeper.add(kind, found, self.held)
         if len(self.fold.held):
             self.fold.say(f"{self.fold.member} fold {self.fold.number}: {kind}, loss {row['valid_loss']:.3f}")

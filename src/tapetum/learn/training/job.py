@@ -89,7 +89,7 @@ def build(spec: dict[str, Any], manifest: Manifest, keeper: Keeper, say: Say) ->
     train, held = np.array(spec["train"], dtype=np.int64), np.array(spec["held"], dtype=np.int64)
     heads = keeper.folder / spec["probe"] if spec["probe"] else None
     over = recipe.sequence.length > 1
-    network = network_for(spec, recipe, manifest, train, None if over else heads, say)
+    network, fitted = network_for(spec, recipe, manifest, train, None if over else heads, say)
     windows = None
     if over:
         network, windows = windowed.prepare(spec, recipe, manifest, network, train, keeper.folder, runtime, say)
@@ -117,16 +117,19 @@ def build(spec: dict[str, Any], manifest: Manifest, keeper: Keeper, say: Say) ->
         say=say,
         until=spec["until"],
         windows=windows,
+        fitted=fitted,
     )
 
 
 def network_for(
     spec: dict[str, Any], recipe: Recipe, manifest: Manifest, train: np.ndarray, heads: Path | None, say: Say
-) -> models.Network:
-    """Return the network at step 0: pretrained or random, its heads those of the probe where they fit."""
+) -> tuple[models.Network, bool]:
+    """Return the network at step 0, pretrained or random, its heads those of the probe where they fit; and whether all of them do."""
     form = Form(**spec["form"])
     kept = recipe.sequence.length > 1 and recipe.sequence.features == "frozen"
-    seed = recipe.seed + (0 if kept else spec["fold"])  # a backbone that stays as it is is the same in all folds, even from random numbers
+    from_probe = recipe.train.start == "probe" and heads is not None
+    # a backbone that stays as it is, or that the probe's heads were fitted on, is the same in all folds, even from random numbers
+    seed = recipe.seed + (0 if kept or from_probe else spec["fold"])
     network = models.build(recipe.model, manifest.targets, form.channels, recipe.input, side=len(manifest.side), seed=seed, say=say)
     if recipe.input.normalise == "data":
         pictures = dataset.Pictures(manifest, recipe.input, Evaluate(recipe.input), form=form)
@@ -135,12 +138,15 @@ def network_for(
         say(f"measured on the training fold: mean {np.round(mean, 4).tolist()}, deviation {np.round(std, 4).tolist()}")
     for name in network.targets:
         network.head(name).measure(torch.from_numpy(manifest.truth(name)[train]))
-    if recipe.train.start == "probe" and heads is not None:
-        for name in network.targets:
+    fitted = []
+    if from_probe and heads is not None:
+        for name, target in network.targets.items():
             file = heads / f"{name}.safetensors"
             head = network.head(name)
-            if file.exists() and hasattr(head, "start_from"):
+            fits = file.exists() and hasattr(head, "start_from")
+            if fits:
                 found = probe.ProbeHead.from_bytes(file.read_bytes())
                 straight = isinstance(network.side, torch.nn.Identity)  # the head sees side numbers as the probe does
                 head.start_from(torch.as_tensor(found.weight if straight else found.of_pictures), torch.as_tensor(found.bias))
-    return network
+            fitted += [fits] if target.scored else []
+    return network, bool(fitted) and all(fitted)
