@@ -10,7 +10,9 @@ import pytest
 import small_runs
 from tapetum.core import files
 from tapetum.core.tables import Predictions
-from tapetum.workflow import budget, jobs
+from tapetum.learn.runtime import Measured
+from tapetum.pipeline import Pipeline
+from tapetum.workflow import budget, jobs, probing
 
 
 @pytest.fixture
@@ -59,6 +61,30 @@ def test_no_time_for_fine_tuning_leaves_the_probe_and_says_why(planted, tmp_path
     assert "no fine-tuning" in said.err
     assert json.loads(said.out)["choice"]["final"] == "probe"
     assert not (tmp_path / "run" / "members" / "main").exists()
+
+
+def test_a_probe_beyond_the_budget_says_so_before_it_begins_and_keeps_what_it_finds(planted, tmp_path):
+    said = fit(planted, tmp_path / "run", "--budget", "0.01s", "--json")
+    lines = said.err.splitlines()
+    told = next(i for i, line in enumerate(lines) if "budget is overrun by about" in line)
+    assert told < next(i for i, line in enumerate(lines) if line.startswith("features: "))
+    plan = files.read_json(tmp_path / "run" / "plan.json")
+    assert plan["probe"]["overrun"] > 0
+    assert plan["probe"]["views"] == ["plain"]
+    assert plan["members"]["main"]["folds"] == []
+    assert json.loads(said.out)["choice"]["final"] == "probe"
+    assert "overrun" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_probe_of_one_view_where_the_budget_has_no_time_for_more(planted, tmp_path, monkeypatch):
+    slow = lambda *given, **_: Measured(given[2][0], {given[2][0].name: 5.0})  # noqa: E731
+    monkeypatch.setattr(probing, "measure", slow)
+    said = fit(planted, tmp_path / "run", "--budget", "3m", "--json")  # 24 rows: two views would take 240 s
+    assert "it takes one" in said.err
+    plan = files.read_json(tmp_path / "run" / "plan.json")["probe"]
+    assert (plan["views"], plan["overrun"]) == (["plain"], 0)
+    probe = next(m for m in Pipeline.load(tmp_path / "run").members if m.name == "probe")
+    assert probe.predict.views == ("plain",)
 
 
 def test_a_cut_is_written_at_an_epochs_end_and_a_repeated_plan_ends_with_the_same_bits(planted, tmp_path, rates, monkeypatch):

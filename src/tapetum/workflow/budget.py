@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tapetum.core.errors import UserError
 
 RESERVE = 0.08  # share of the budget kept for decisions, pipeline and report
+DECODE = 1 / 150  # seconds for decoding and augmenting a picture on one core, on the safe side; cached pictures need less
 FEWEST = 3  # epochs below which fine-tuning all folds is not worth it: fewer folds are taken instead
 
 
@@ -76,7 +77,7 @@ def plan(left: float, folds: Mapping[int, tuple[int, int]], epochs: int, rates: 
         why = (
             f"{len(chosen)} of {len(every)} folds for {n} epochs; fewer folds than the probe's, so they are compared but do not replace it"
             if chosen
-            else f"no fine-tuning: one fold for {fewest} epochs needs {total(every[:1], fewest):.0f} s, {usable:.0f} s are left"
+            else f"no fine-tuning: one fold for {fewest} epochs needs {total(every[:1], fewest):.0f} s, {max(usable, 0):.0f} s are left"
         )
     return {
         "folds": chosen,
@@ -85,6 +86,37 @@ def plan(left: float, folds: Mapping[int, tuple[int, int]], epochs: int, rates: 
         "seconds": round(total(chosen, n), 1) if chosen else 0.0,
         "why": why,
     }
+
+
+def plan_probe(left: float, rows: int, views: Sequence[Any], each: float) -> dict[str, Any]:
+    """Plan the probe, which always runs, into the seconds that are left: in all of its views, else in the first alone.
+
+    Args:
+        left: seconds.
+        rows: pictures to be passed through the backbone.
+        views: of each picture.
+        each: seconds that one view of a picture takes, as measured.
+
+    Returns:
+        ``{"views": [...], "seconds": expected, "overrun": seconds beyond the budget, "why": a sentence, or nothing where it fits}``.
+    """
+    usable = left * (1 - RESERVE)
+
+    def needed(many: int) -> float:
+        return rows * (many * each + DECODE)
+
+    taken, why = list(views), ""
+    if needed(len(views)) > usable and len(views) > 1:
+        taken = taken[:1]
+        why = f"the probe would need about {needed(len(views)):.0f} s in {len(views)} views and {max(left, 0):.0f} s are left; it takes one"
+    seconds = needed(len(taken))
+    overrun = max(0.0, seconds - left)
+    if seconds > usable:
+        why = (
+            f"the probe alone needs about {seconds:.0f} s and {max(left, 0):.0f} s are left; it is run all the same, nothing is fine-tuned"
+            + (f", and the budget is overrun by about {overrun:.0f} s" if overrun else "")
+        )
+    return {"views": taken, "seconds": round(seconds, 1), "overrun": round(overrun, 1), "why": why}
 
 
 class Clock:

@@ -63,7 +63,7 @@ def fit(
             _plan_is_possible(recipe, prepared)
             if recipe.probe.enabled:
                 with record.stage("probe"):
-                    _probe(run, prepared, recipe, record)
+                    _probe(run, prepared, recipe, record, clock)
             with record.stage("training"):
                 _train(run, prepared, recipe, record, clock, given=plan is not None)
             with record.stage("decisions"):
@@ -78,10 +78,10 @@ def fit(
     return result
 
 
-def _probe(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -> None:
+def _probe(run: Run, prepared: Prepared, recipe: Recipe, record: Record, clock: budgets.Clock) -> None:
     from tapetum.workflow.probing import probe_member
 
-    probe_member(run, prepared, recipe, record)
+    probe_member(run, prepared, recipe, record, clock)
 
 
 def _train(run: Run, prepared: Prepared, recipe: Recipe, record: Record, clock: budgets.Clock, given: bool) -> None:

@@ -18,7 +18,7 @@ from tapetum.learn.models import backbone as trunk
 from tapetum.learn.side import Scaling
 from tapetum.learn.training.keep import Keeper
 from tapetum.pipeline import MARKER
-from tapetum.workflow.probing import probe_input, probe_model, probe_networks, probe_scaling, probe_targets
+from tapetum.workflow.probing import probe_input, probe_model, probe_networks, probe_scaling, probe_targets, probe_views
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +67,7 @@ def freeze(
                 folds.append({"fold": fold, **_write_network(aside, name, fold, network, scaling)})
             settings = probe_input(own) if name == PROBE else own.input
             model, answered = _shape_of(name, own, manifest)
-            as_probe = {"views": own.probe.views, "reduce": "logits"}
+            as_probe = {"views": probe_views(run, own), "reduce": "logits"}
             predict = own.predict.model_copy(update=as_probe if name == PROBE else _reduced(own.predict, decisions, name))
             members.append(
                 {

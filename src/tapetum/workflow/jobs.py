@@ -239,9 +239,10 @@ def _rates(own: Recipe, network: torch.nn.Module, shape: tuple[int, ...], dtype:
         seconds[training] = runtime.measure(network, shape, [engine, other], training=training, rows=rows, repeats=1, dtype=dtype).seconds[
             name
         ]
-    decode = 1 / 150  # augmentation and decoding of a picture on one core, on the safe side; cached pictures need less
     return budgets.Rates(
-        1 / (seconds[True] * 1.1 + decode), 1 / (seconds[False] * 1.1 + decode), start=4.0 + 0.1 * (time.perf_counter() - began)
+        1 / (seconds[True] * 1.1 + budgets.DECODE),
+        1 / (seconds[False] * 1.1 + budgets.DECODE),
+        start=4.0 + 0.1 * (time.perf_counter() - began),
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from tapetum.core import files
-from tapetum.core.config import Input, Model, Recipe
+from tapetum.core.config import Input, Model, Recipe, Spec
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Dense, Manifest, Predictions
 from tapetum.core.targets import Target
@@ -17,8 +17,9 @@ from tapetum.data.images.form import Form
 from tapetum.data.images.transforms import Evaluate
 from tapetum.learn import features, models, probe
 from tapetum.learn.choices import DEFAULT_HEADS
-from tapetum.learn.runtime import Engine, Measured, Runtime, decide_engine, one_thread
+from tapetum.learn.runtime import Engine, Measured, Runtime, decide_engine, measure, one_thread
 from tapetum.learn.side import Scaling
+from tapetum.workflow import budget as budgets
 from tapetum.workflow.prepare import Prepared
 from tapetum.workflow.settle import PROBE
 
@@ -26,13 +27,14 @@ CHANNELS = "channels.json"  # mean and deviation of each channel, where they are
 SCALING = "scaling.json"  # of side numbers, on the training fold
 
 
-def probe_member(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -> None:
-    """Write the probe's heads and held-out predictions for every fold that lacks them."""
+def probe_member(run: Run, prepared: Prepared, recipe: Recipe, record: Record, clock: budgets.Clock | None = None) -> None:
+    """Write the probe's heads and held-out predictions for every fold that lacks them; ``clock`` tells what is left of a budget."""
     manifest = prepared.manifest
     every = sorted({int(f) for f in manifest.fold[prepared.train] if f >= 0})
     if all((run.member(PROBE, fold) / "oof.parquet").exists() for fold in every):
         return
     own = probe_input(recipe).normalise == "data"  # each fold then has statistics of its own, and so vectors of its own
+    _planned(run, prepared, recipe, record, clock or budgets.Clock(None), passes=len(every) if own else 1)
     vectors, about = (np.zeros(0), "") if own else _vectors(run, prepared, recipe, record)
     for fold in every:
         if own:
@@ -66,7 +68,7 @@ def _vectors(run: Run, prepared: Prepared, recipe: Recipe, record: Record, measu
     manifest = prepared.manifest
     settings = probe_input(recipe)
     network = probe_network(recipe, prepared.form, manifest, record)
-    runtime = Runtime(_engine(run, recipe, network, prepared, record), threads=recipe.train.threads, say=record)
+    runtime = Runtime(Engine.from_dict(run.plan()["probe"]["engine"]), threads=recipe.train.threads, say=record)
     known = np.flatnonzero(manifest.split != "test")
     part = manifest.where(known)
     pictures = Pictures(part, settings, Evaluate(settings), form=prepared.form)
@@ -76,7 +78,7 @@ def _vectors(run: Run, prepared: Prepared, recipe: Recipe, record: Record, measu
         network,
         part,
         settings,
-        views=recipe.probe.views,
+        views=probe_views(run, recipe),
         store=run.features,
         runtime=runtime,
         pictures=pictures,
@@ -167,10 +169,25 @@ def probe_network(recipe: Recipe, form: Form, manifest: Manifest, record: Record
     return models.build(model, targets, form.channels, probe_input(recipe), side=side, seed=recipe.seed, say=record)
 
 
-def _engine(run: Run, recipe: Recipe, network: models.Network, prepared: Prepared, record: Record) -> Engine:
-    kept = run.plan().get("probe")
-    if kept is not None:
-        return Engine.from_dict(kept["engine"])
+def probe_views(run: Run, recipe: Recipe) -> tuple[Spec, ...]:
+    """Return the views that the probe's vectors are of: the recipe's, or those that a budget left of them."""
+    return tuple(run.plan().get("probe", {}).get("views", recipe.probe.views))
+
+
+def _planned(run: Run, prepared: Prepared, recipe: Recipe, record: Record, clock: budgets.Clock, passes: int) -> None:
+    """Decide once how the probe computes and, within a budget, of how many views; what it will take is said before it begins.
+
+    Args:
+        run: whose plan.json keeps it.
+        prepared: rows.
+        recipe: engine, views and size.
+        record: told.
+        clock: the budget.
+        passes: over the pictures; each fold makes one of its own where channels are measured on its training rows.
+    """
+    if "probe" in run.plan():
+        return
+    network = probe_network(recipe, prepared.form, prepared.manifest, record)
     size = probe_input(recipe).size
     height, width = prepared.form.size if size == "native" else (size, size) if isinstance(size, int) else size
     if recipe.train.threads is not None:
@@ -178,8 +195,18 @@ def _engine(run: Run, recipe: Recipe, network: models.Network, prepared: Prepare
     shape, dtype = (prepared.form.channels, height, width), getattr(torch, prepared.form.dtype)
     measured: Measured = decide_engine(recipe.train, network, shape, training=False, dtype=dtype)
     record(f"probe: {measured.said()}")
-    run.keep_plan(probe=measured.to_dict())
-    return measured.engine
+    plan = measured.to_dict()
+    if clock.budget is not None:
+        engine = measured.engine
+        if engine.name not in measured.seconds:  # there was no other engine to measure it against
+            other = Engine(engine.device, "32", not engine.channels_last)
+            measured = measure(network, shape, [engine, other], training=False, repeats=1, dtype=dtype)
+        rows = passes * int((prepared.manifest.split != "test").sum())
+        found = budgets.plan_probe(clock.left, rows, recipe.probe.views, measured.seconds[engine.name])
+        if found["why"]:
+            record(f"budget: {found['why']}")
+        plan |= found
+    run.keep_plan(probe=plan)
 
 
 def _fit_fold(run: Run, prepared: Prepared, recipe: Recipe, vectors: np.ndarray, fold: int) -> None:

@@ -30,6 +30,24 @@ def test_what_is_no_time_is_refused(text):
         budget.seconds(text)
 
 
+@pytest.mark.parametrize(
+    ("left", "views", "overrun", "words"),
+    [
+        (1000.0, 2, 0.0, ""),
+        (150.0, 1, 0.0, "it takes one"),  # two views take 200 s, one takes 100 s
+        (105.0, 1, 0.0, "nothing is fine-tuned"),  # 100 s, and the reserve for decisions is not left
+        (40.0, 1, 60.0, "overrun by about 60 s"),
+        (-5.0, 1, 105.0, "0 s are left"),
+    ],
+)
+def test_a_probe_that_does_not_fit_takes_one_view_and_says_what_it_overruns(monkeypatch, left, views, overrun, words):
+    monkeypatch.setattr(budget, "DECODE", 0.0)
+    plan = budget.plan_probe(left, 100, ("plain", "hflip"), 1.0)
+    assert (len(plan["views"]), plan["overrun"]) == (views, pytest.approx(overrun))
+    assert words in plan["why"]
+    assert (plan["why"] == "") == (words == "")
+
+
 def test_with_time_enough_all_folds_train_the_recipes_epochs():
     plan = budget.plan(1e6, FIVE, 8, budget.Rates(10, 40, 2))
     assert (plan["folds"], plan["epochs"]) == ([0, 1, 2, 3, 4], 8)
