@@ -65,7 +65,7 @@ def plan_of(run: Run, member: str, own: Recipe, prepared: Prepared, recipe: Reci
     return _planned(run, member, own, prepared, recipe, record, budgets.Clock(None), share=1.0)
 
 
-def refit_member(run: Run, prepared: Prepared, recipe: Recipe, member: str, epochs: int, record: Record) -> None:
+def refit_member(run: Run, prepared: Prepared, recipe: Recipe, member: str, epochs: int | None, record: Record) -> None:
     """Train a member once more, on all rows, to the epoch that the folds chose.
 
     Args:
@@ -73,16 +73,11 @@ def refit_member(run: Run, prepared: Prepared, recipe: Recipe, member: str, epoc
         prepared: rows.
         recipe: with its members.
         member: its name.
-        epochs: after which it ends (the rate goes as planned for all epochs, as it did in the folds); 0: all of them.
+        epochs: after which it ends (the rate goes as planned for all epochs, as it did in the folds); None: all of them.
         record: told what is done.
     """
     own, plan = recipe.members()[member], run.plan()["members"][member]
-    _run_fold(run, member, -1, own, {**plan, "cuts": {"-1": epochs or plan["epochs"] + tail_of(own)}}, prepared, record, None)
-
-
-def tail_of(own: Recipe) -> int:
-    """Return the epochs that an average of weights adds to a member's training."""
-    return own.average.epochs if own.average.name == "swa" else 0
+    _run_fold(run, member, -1, own, {**plan, "cuts": {} if epochs is None else {"-1": epochs}}, prepared, record, None)
 
 
 def folds_for(recipe: Recipe, member: str, prepared: Prepared) -> list[int]:
@@ -186,7 +181,6 @@ def _keep_cut(run: Run, member: str, fold: int, epochs: int) -> None:
 
 def write_spec(run: Run, spec: Path, member: str, fold: int, own: Recipe, plan: dict[str, Any], prepared: Prepared) -> Path:
     """Write a fold's spec: all that its job depends on, besides pictures and pretrained weights."""
-    cut = int(plan.get("cuts", {}).get(str(fold), 0))
     recipe = own if own.stages else own.model_copy(update={"train": own.train.model_copy(update={"epochs": plan["epochs"]})})
     if recipe.train.batch == "auto" and plan.get("batch"):
         recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"batch": plan["batch"]})})
@@ -204,7 +198,7 @@ def write_spec(run: Run, spec: Path, member: str, fold: int, own: Recipe, plan: 
         form={"channels": prepared.form.channels, "dtype": prepared.form.dtype, "size": list(prepared.form.size)},
         probe=Path(os.path.relpath(heads, spec.parent)).as_posix() if heads.exists() else None,
         engine=plan["engine"],
-        until=cut,
+        until=plan.get("cuts", {}).get(str(fold)),
         features=windowed.features_of(own, run.features, spec.parent, neighbours.base_of(run, own, fold, prepared.manifest.targets)),
     )
 

@@ -77,7 +77,7 @@ def _refit(run: Run, prepared: Prepared, recipe: Recipe, decisions: dict[str, An
         refit_member(run, prepared, recipe, member, epochs_of(decisions["epochs"][member]["final"]), record)
 
 
-def epochs_of(checkpoint: str) -> int:
-    """Return after how many epochs a refit ends: ``epoch-007/ema`` 7; 0, all of them, for averages of the whole training."""
+def epochs_of(checkpoint: str) -> int | None:
+    """Return after how many epochs a refit ends: ``epoch-007/ema`` 7; None, all of them, for averages of the whole training."""
     head = checkpoint.partition("/")[0].rpartition("-")
-    return int(head[2]) if head[0] == "epoch" and head[2].isdigit() else 0
+    return int(head[2]) if head[0] == "epoch" and head[2].isdigit() else None

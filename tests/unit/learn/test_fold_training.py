@@ -39,7 +39,7 @@ def spec(manifest, tmp_path):
     """Return a function that writes the spec of fold 0 (12 rows train, 6 are held out) under some recipe values."""
     manifest.write(tmp_path / "manifest.parquet")
 
-    def write(name="main", until=0, **values):
+    def write(name="main", until=None, **values):
         recipe = small_runs.recipe(**{"data__group": None, "optimizer__rate": 1e-3, **values}).recipe
         return job.write_spec(
             tmp_path / "members" / name / "fold-0",

@@ -90,6 +90,8 @@ def test_a_refit_cannot_watch_a_plateau(tmp_path, data):
         _fit(tmp_path / "run", data, "decide.pipeline=refit", "decide.choose=finetune", "schedule.name=plateau", "train.epochs=1")
 
 
-@pytest.mark.parametrize(("checkpoint", "epochs"), [("epoch-007", 7), ("epoch-012/ema", 12), ("swa", 0), ("soup", 0), ("cycle-2", 0)])
+@pytest.mark.parametrize(
+    ("checkpoint", "epochs"), [("epoch-000", 0), ("epoch-007", 7), ("epoch-012/ema", 12), ("swa", None), ("soup", None), ("cycle-2", None)]
+)
 def test_checkpoints_say_how_long_a_refit_trains(checkpoint, epochs):
     assert epochs_of(checkpoint) == epochs

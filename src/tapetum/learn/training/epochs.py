@@ -61,7 +61,7 @@ class Fold:
     keeper: Keeper
     scaling: Scaling | None
     say: Say
-    until: int = 0  # epochs after which a repeated plan was cut; 0: none
+    until: int | None = None  # epochs after which training ends before its plan does
     windows: Any = None  # of neighbouring rows, for a model over sequences
     fitted: bool = False  # the heads start as the probe's, so that the network answers before it has trained
 

@@ -63,6 +63,7 @@ class Training(Epochs):
             files.write_csv(self.keeper.folder / "schedule.csv", self.planned_rates())
             if self.fold.fitted and self.recipe.train.epoch in ("best", 0):
                 self._before_training()
+            self.stop = "budget" if self.fold.until == 0 else ""
         first = 0
         for number, stage in enumerate(self.fold.stages):
             last = number == len(self.fold.stages) - 1
@@ -72,7 +73,8 @@ class Training(Epochs):
                 saved = {}
             first += epochs
             self._predict_test(number, stage, first)
-        self._at_the_end(self.fold.stages[-1])
+        if self.progress.epoch:
+            self._at_the_end(self.fold.stages[-1])
         return self.keeper.finish(
             {**self.keeper.state(), "checkpoints": self.checkpoints, "stop": self.stop, "epochs": self.progress.epoch}
         )
@@ -259,7 +261,7 @@ class Training(Epochs):
         elif patience is not None and len(self.fold.held) and self.progress.waited >= patience:
             self.stop = f"patience: no better for {patience} epochs"
         elif self.progress.epoch < self.fold.epochs:
-            cut = self.fold.until and self.progress.epoch >= self.fold.until
+            cut = self.fold.until is not None and self.progress.epoch >= self.fold.until
             if cut or (may_go_on is not None and not may_go_on(self.progress.epoch, row["seconds"])):
                 self.stop = "budget"
 

@@ -38,7 +38,7 @@ def write_spec(folder: Path, manifest_file: Path, **values: Any) -> Path:
         folder: the fold's folder.
         manifest_file: the run's manifest.
         values: member, fold, recipe (a member's, resolved), manifest_hash, data_root, train and held (row numbers), form, probe (the fold's
-            probe heads, relative to the folder, or None), engine, until (epochs after which a repeated plan was cut).
+            probe heads, relative to the folder, or None), engine, until (epochs after which training ends before its plan does, or None).
     """
     place = Path(*[".."] * len(folder.relative_to(manifest_file.parent).parts)) / manifest_file.name
     return files.write_json(folder / "spec.json", {"format": 1, "manifest": place.as_posix(), **values})
