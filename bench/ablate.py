@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=recorded.ROOT / ".bench" / "ablate")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--size", type=int, default=96)
     parser.add_argument("--sets", nargs="+", default=["dogs", "faces"])
     parser.add_argument("--dry", action="store_true", help="print only; the page of benchmarks stays")
     wish = parser.parse_args(argv)
