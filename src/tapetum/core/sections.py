@@ -66,6 +66,7 @@ class Input(Section):
     bands_as: Literal["rows", "channels", "views"] = "rows"
     join: Literal["none", "x", "y"] = "none"  # several pictures of a row set side by side
     normalise: Literal["weights", "data", "none"] | dict[str, tuple[float, ...]] = "weights"
+    gains: tuple[float, ...] = ()  # of each channel after normalising: how loud it is to pretrained weights; none: 1 each
     cache: Literal["none", "memory"] = "memory"
 
 
@@ -75,7 +76,7 @@ class Model(Section):
     backbone: str = "tf_efficientnet_lite0"
     weights: str = "auto"  # auto | none | hub | local-dir:PATH | package:NAME
     channels: Literal["repeat", "zero", "mean", "copy:R", "copy:G", "copy:B"] = "repeat"  # where the picture has not 3 channels
-    pooling: Literal["default", "avg", "max", "avgmax", "catavgmax"] = "default"
+    pooling: Literal["default", "avg", "max", "avgmax", "catavgmax", "levels"] = "default"
     dropout: float = Field(0.0, ge=0, lt=1)
     drop_path: float = Field(0.0, ge=0, lt=1)
     head: Spec | None = None  # None: the head that fits the target's kind

@@ -17,7 +17,7 @@ from tapetum.core.errors import DataError, UserError
 from tapetum.learn.models import channels as adaptation
 from tapetum.learn.models.weights import Weights
 
-POOLINGS = ("default", "avg", "max", "avgmax", "catavgmax")
+POOLINGS = ("default", "avg", "max", "avgmax", "catavgmax", "levels")
 _ANY_SIZE = {"dynamic_img_size": True, "dynamic_img_pad": True}  # vision transformers: position embeddings follow the picture
 
 
@@ -37,7 +37,8 @@ def create(
         weights: from :func:`tapetum.learn.models.weights.find`; ``none`` starts from torch's random numbers.
         channels: of the pictures.
         policy: what becomes of the first layer where ``channels`` differs from the weights'.
-        pooling: one of ``POOLINGS``.
+        pooling: one of ``POOLINGS``; ``levels`` joins mean and deviation of the maps of every level to the pooled last one, so that a head
+            sees textures as well as things (pictures far from photographs: microscopy, spectrograms).
         size: (height, width) of the pictures, for models of a fixed size; None keeps the model's.
         drop_path: stochastic depth.
         options: further arguments of the timm model.
@@ -49,15 +50,16 @@ def create(
     name = weights.backbone
     check_name(name)
     arguments: dict[str, Any] = {"num_classes": 0, **weights.arguments, **(options or {})}
-    if pooling != "default":
+    pooled = pooling not in ("default", "levels")
+    if pooled:
         arguments["global_pool"] = pooling
     if drop_path:
         arguments["drop_path_rate"] = drop_path
     adaptation.check_policy(policy)
     if weights.random:
-        return _created(name, arguments, channels, size)
+        return _levelled(_created(name, arguments, channels, size), pooling, channels)
     state = weights.state()
-    keep_norm = {"fc_norm": False} if pooling != "default" and "norm.weight" in state and "pos_embed" in state else {}
+    keep_norm = {"fc_norm": False} if pooled and "norm.weight" in state and "pos_embed" in state else {}
     backbone = _created(name, arguments, channels, size, keep_norm)
     if channels != weights.channels:
         if weights.channels != 3:
@@ -67,7 +69,7 @@ def create(
             )
         state = adaptation.adapt_state(state, adaptation.stems(backbone, channels), channels, policy)
     load(backbone, state, weights.source)
-    return backbone
+    return _levelled(backbone, pooling, channels)
 
 
 def load(backbone: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
@@ -141,8 +143,42 @@ def state_hash(module: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
+def _levelled(backbone: nn.Module, pooling: str, channels: int) -> nn.Module:
+    """Note on the backbone how long its vector over all levels is, where the pooling asks for one.
+
+    Raises:
+        UserError: a model that shows no levels.
+    """
+    if pooling != "levels":
+        return backbone
+    if not hasattr(backbone, "forward_intermediates"):
+        raise UserError(f"{type(backbone).__name__} shows no maps between its levels", fix="choose another model.pooling than 'levels'")
+    side = max(64, *backbone.pretrained_cfg["input_size"][1:]) if backbone.pretrained_cfg.get("fixed_input_size") else 64  # type: ignore[index,operator,union-attr]
+    training = backbone.training
+    with torch.no_grad():
+        backbone.eval()
+        backbone.levels_width = _over_levels(backbone, torch.zeros(1, channels, side, side))[0].shape[1]  # type: ignore[assignment]
+        backbone.train(training)
+    return backbone
+
+
+def _over_levels(backbone: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation of each level's maps and the pooled last map, each scaled to length 1 (B, D); and the last map itself."""
+    last, maps = backbone.forward_intermediates(x)
+    parts = [torch.cat([m.mean((2, 3)), (m.var((2, 3), unbiased=False) + 1e-6).sqrt()], dim=1) for m in (map_.float() for map_ in maps)]
+    parts.append(backbone.forward_head(last).float())
+    return torch.cat([nn.functional.normalize(part, dim=1) for part in parts], dim=1), last
+
+
+def vector(backbone: Any, x: Tensor) -> Tensor:
+    """Return the feature vector (B, D), as the model's pooling makes it."""
+    return _over_levels(backbone, x)[0] if hasattr(backbone, "levels_width") else backbone(x)
+
+
 def width(backbone: Any) -> int:
     """Return the length of the feature vector; the head's own hidden layer counts where the model keeps one."""
+    if hasattr(backbone, "levels_width"):
+        return int(backbone.levels_width)
     return int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)
 
 
@@ -162,6 +198,9 @@ def feature_map(backbone: Any, x: Tensor) -> Tensor:
 
 def vector_and_map(backbone: Any, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the feature vector (B, D) and the last feature map (B, C, h, w) of one pass."""
+    if hasattr(backbone, "levels_width"):
+        f, out = _over_levels(backbone, x)
+        return f, _as_map(backbone, x, out)
     out = backbone.forward_features(x)
     return backbone.forward_head(out), _as_map(backbone, x, out)
 

@@ -31,6 +31,7 @@ class Network(nn.Module):
         heads: target name → head.
         mean: of each channel, for pictures in [0, 1].
         std: likewise.
+        gains: of each channel after normalising, by which its deviation is divided; none: 1 each.
         sharing: gives a vector a target; None: the same for all.
         side: makes side numbers (B, S) into a vector; None where there are none.
         dropout: on the picture's vector.
@@ -50,6 +51,7 @@ class Network(nn.Module):
         mean: Sequence[float],
         std: Sequence[float],
         *,
+        gains: Sequence[float] = (),
         sharing: nn.Module | None = None,
         side: nn.Module | None = None,
         dropout: float = 0.0,
@@ -62,8 +64,12 @@ class Network(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.width = trunk.width(backbone)
         self.notes = tuple(notes)
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1))
-        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1))
+        self.gains = tuple(gains) or (1.0,) * len(mean)
+        if len(self.gains) != len(mean) or min(self.gains) <= 0:
+            raise UserError(f"input.gains is {list(self.gains)}", need=f"{len(mean)} numbers above 0, one a channel")
+        self.register_buffer("mean", torch.zeros(len(mean), 1, 1))
+        self.register_buffer("std", torch.ones(len(mean), 1, 1))
+        self.set_normalisation(mean, std)
 
     @property
     def channels(self) -> int:
@@ -81,7 +87,7 @@ class Network(nn.Module):
         if min(std) <= 0:
             raise UserError(f"a channel's deviation is {min(std)}", need="more than 0", fix="set input.normalise = 'weights'")
         self.mean.copy_(torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1))
-        self.std.copy_(torch.tensor(std, dtype=torch.float32).view(-1, 1, 1))
+        self.std.copy_((torch.tensor(std, dtype=torch.float32) / torch.tensor(self.gains)).view(-1, 1, 1))
 
     def normalise(self, x: Tensor) -> Tensor:
         """Return pictures as the backbone expects them: float32, uint8 scaled by 255, less the mean, over the deviation."""
@@ -99,7 +105,7 @@ class Network(nn.Module):
         x = self.normalise(x.flatten(0, 1) if x.ndim == 5 else x)
         if _wants_channels_last(self.backbone):
             x = x.contiguous(memory_format=torch.channels_last)
-        f, map_ = trunk.vector_and_map(self.backbone, x) if with_map else (self.backbone(x), None)
+        f, map_ = trunk.vector_and_map(self.backbone, x) if with_map else (trunk.vector(self.backbone, x), None)
         if views > 1:
             f = f.unflatten(0, (-1, views)).mean(dim=1)
             map_ = None if map_ is None else map_.unflatten(0, (-1, views)).mean(dim=1)
@@ -213,7 +219,7 @@ def build(
     for line in lines:
         if say is not None:
             say(line)
-    return Network(backbone, heads, mean, std, sharing=sharing, side=mlp, dropout=model.dropout, notes=lines)
+    return Network(backbone, heads, mean, std, gains=input.gains, sharing=sharing, side=mlp, dropout=model.dropout, notes=lines)
 
 
 def make_head(spec: config.Spec, features: int, side: int, target: Target) -> Head:
