@@ -16,13 +16,14 @@ from tapetum.learn import inference
 from tapetum.learn.runtime import Runtime
 from tapetum.pipeline import Pipeline
 
-CHOICES = ("probe", "finetune", "mean")
+CHOICES = ("probe", "finetune", "mean", "mean over levels")
+LEVELS = {"model__pooling": "levels", "input__gains": [0.5, 1.0, 2.0], "input__normalise": "data"}
 
 
 @pytest.fixture(scope="module", params=CHOICES)
 def shipped(request, tmp_path_factory, planted):
     """A run that ships the probe, fine-tuned folds, or their mean (the choice is forced: on noise nobody earns it)."""
-    name = request.param
+    name = request.param.partition(" ")[0]
 
     def forced(candidates, *_):
         folds = sorted({int(f) for f in next(iter(candidates["probe"].values())).fold})
@@ -31,9 +32,10 @@ def shipped(request, tmp_path_factory, planted):
     def make(place):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(choose, "pick_candidate", forced)
-            small_runs.fit(planted / "labels.csv", place / "run", train__epochs=1)
+            values = LEVELS if request.param.endswith("levels") else {}
+            small_runs.fit(planted / "labels.csv", place / "run", train__epochs=1, **values)
 
-    return name, small_runs.once(tmp_path_factory, f"shipped-{name}", make) / "run"
+    return name, small_runs.once(tmp_path_factory, f"shipped-{request.param}", make) / "run"
 
 
 def answers(member, manifest):
