@@ -127,8 +127,8 @@ def _logits(
         with runtime.autocast():
             if len(networks) == 1:
                 return {fold: network(runtime.to_device(x[part]), own[fold]) for fold, network in networks.items()}
-            f = next(iter(networks.values())).features(runtime.to_device(x[part]))
-            return {fold: network.from_features(f, own[fold]) for fold, network in networks.items()}
+            f, map_ = next(iter(networks.values())).look(runtime.to_device(x[part]))
+            return {fold: network.from_features(f, own[fold], map_) for fold, network in networks.items()}
 
     pieces = runtime.in_pieces(forward, len(x))
     return {fold: {name: torch.cat([piece[fold][name] for piece in pieces]) for name in pieces[0][fold]} for fold in networks}

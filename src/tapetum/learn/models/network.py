@@ -100,6 +100,10 @@ class Network(nn.Module):
         """Return the picture's vector (B, D) before dropout and heads; views are averaged."""
         return self._trunk(x, with_map=False)[0]
 
+    def look(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return all that the heads are told of a picture: its vector (B, D), and its last map where targets share by that."""
+        return self._trunk(x, with_map=bool(getattr(self.sharing, "needs_map", False)))
+
     def _trunk(self, x: Tensor, *, with_map: bool) -> tuple[Tensor, Tensor | None]:
         views = x.shape[1] if x.ndim == 5 else 1
         x = self.normalise(x.flatten(0, 1) if x.ndim == 5 else x)
@@ -118,7 +122,7 @@ class Network(nn.Module):
             x: pictures (B, C, H, W) or (B, V, C, H, W).
             side: scaled side numbers (B, S); NaN counts as 0, the mean.
         """
-        f, map_ = self._trunk(x, with_map=bool(getattr(self.sharing, "needs_map", False)))
+        f, map_ = self.look(x)
         return self.from_features(f, side, map_)
 
     def from_features(self, f: Tensor, side: Tensor | None = None, map_: Tensor | None = None) -> dict[str, Tensor]:
@@ -136,7 +140,7 @@ class Network(nn.Module):
         as_vectors: Any = getattr(head, "vectors", None)
         if as_vectors is None:
             raise UserError(f"target {target!r} has a {type(head).__name__} head, which gives no vectors", fix="set its head to 'cosine'")
-        f, map_ = self._trunk(x, with_map=bool(getattr(self.sharing, "needs_map", False)))
+        f, map_ = self.look(x)
         with torch.autocast(f.device.type, enabled=False):
             f, map_ = f.float(), None if map_ is None else map_.float()
             own = f if self.sharing is None else self.sharing(f, map_)[list(self.targets).index(target)]
