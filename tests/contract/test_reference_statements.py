@@ -36,7 +36,7 @@ PLACES = Target("Target", "multi", tuple(str(i) for i in range(28)))
 SIZES_ALONE = {  # what a cpu profile may change; everything else is technique
     "input.size", "model.backbone", "model.drop_path", "stages", "split.folds", "split.holdout", "train.epochs", "train.batch",
     "average.epochs", "average.decay", "schedule.options.phases", "schedule.options.cycle", "optimizer.rate", "predict.views",
-    "probe.size",
+    "probe.size", "probe.views",
 }  # fmt: skip
 
 
