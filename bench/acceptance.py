@@ -63,12 +63,17 @@ def run_one(system: str, name: str, seed: int, size: str) -> dict[str, Any]:
     simulated["paths"] = {key: str(home / "simulated" / place) for key, place in simulated["paths"].items()}
     sets = {"seed": seed, "train.threads": 1}
     where = home / f"{name}-{api.load_recipe(name, profile='cpu', flags=sets).recipe.hash()[:8]}"  # a changed recipe gets its own
-    result = api.reproduce(name, where, simulated=simulated, profile="cpu", sets=sets, say=say, command="make acceptance")
+    spent = home / f"{where.name}.json"  # earlier starts count, too
+    before = files.read_json(spent)["seconds"] if spent.exists() else 0.0
+    try:
+        result = api.reproduce(name, where, simulated=simulated, profile="cpu", sets=sets, say=say, command="make acceptance")
+    finally:
+        files.write_json(spent, {"seconds": round(before + time.perf_counter() - began, 1)})
     return {
         "run": str(where),
         "submission": result["submission"],
         "simulated": simulated,
-        "seconds": round(time.perf_counter() - began, 1),
+        "seconds": files.read_json(spent)["seconds"],
     }
 
 
@@ -132,11 +137,12 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
 
     for row in rows:
-        minutes = sum(row["seconds"].values()) / 60
+        known = None not in row["seconds"].values()
+        minutes = f"{sum(row['seconds'].values()) / 60:.1f}" if known else "–"
         share = "–" if row["share_of_gap"] is None else f"{row['share_of_gap']:.0%}"
         name = f"{row['system']} ({row['size']})"
         figures = f"{shown(row['written'])} | {shown(row['plus'])} | {shown(row['difference'])} | {row['ceiling']:.3f} | {share}"
-        lines.append(f"| {name} | {row['seed']} | {row['metric']} | {row['n']} | {figures} | {minutes:.1f} |")
+        lines.append(f"| {name} | {row['seed']} | {row['metric']} | {row['n']} | {figures} | {minutes} |")
     for system in dict.fromkeys(row["system"] for row in rows):
         own = [row for row in rows if row["system"] == system]
         if len(own) > 1:

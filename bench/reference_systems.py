@@ -84,7 +84,7 @@ def figures() -> list[str]:
         "where the test part has groups (antibodies); the difference is paired. The ceiling is the best score to be expected of who knows "
         "the generator; the last share is the gain as a part of (ceiling − as written)."
     )
-    return [note, "", *table(kept["rows"])]
+    return [note, *([kept["note"]] if kept.get("note") else []), "", *table(kept["rows"])]
 
 
 if __name__ == "__main__":
