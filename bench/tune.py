@@ -1,4 +1,4 @@
-"""The search that the values of ``dogs-plus`` come from: simulated dogs of a seed of their own, the recipe's ``[tune]`` space, cpu profile.
+"""A search for the values of ``dogs-plus``: simulated dogs of a seed of their own, the recipe's ``[tune]`` space, cpu profile.
 
 Half-done work is kept in ``.bench/tune`` and gone on with. Run: ``python bench/tune.py [--trials 8]``.
 """
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     text = (
         f"`dogs-plus`, cpu profile, {PHOTOS} simulated photos (seed {SEED}, which no other figure here uses), 2 folds, 6 epochs, "
         f"{found['trials']} trials to their end and {found['pruned']} cut after a fold, {found['seconds'] / 60:.0f} minutes on one thread. "
-        "The recipe carries the values of the best trial, rounded; the nested figure counts.\n\n"
+        "The best trial's figure flatters; the nested one counts.\n\n"
         f"```text\n{found['table']}\n```"
     )
     print(text)
