@@ -64,17 +64,13 @@ def run_one(system: str, name: str, seed: int, size: str) -> dict[str, Any]:
     sets = {"seed": seed, "train.threads": 1}
     where = home / f"{name}-{api.load_recipe(name, profile='cpu', flags=sets).recipe.hash()[:8]}"  # a changed recipe gets its own
     spent = home / f"{where.name}.json"  # earlier starts count, too
-    before = files.read_json(spent)["seconds"] if spent.exists() else 0.0
+    seconds = files.read_json(spent)["seconds"] if spent.exists() else 0.0
     try:
         result = api.reproduce(name, where, simulated=simulated, profile="cpu", sets=sets, say=say, command="make acceptance")
     finally:
-        files.write_json(spent, {"seconds": round(before + time.perf_counter() - began, 1)})
-    return {
-        "run": str(where),
-        "submission": result["submission"],
-        "simulated": simulated,
-        "seconds": files.read_json(spent)["seconds"],
-    }
+        seconds = round(seconds + time.perf_counter() - began, 1)
+        files.write_json(spent, {"seconds": seconds})
+    return {"run": str(where), "submission": result["submission"], "simulated": simulated, "seconds": seconds}
 
 
 def compare(system: str, seed: int, size: str, done: dict[Any, dict[str, Any]]) -> dict[str, Any]:
