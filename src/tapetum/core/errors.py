@@ -24,10 +24,10 @@ class TapetumError(Exception):
         super().__init__(str(self))
 
     def __str__(self) -> str:
-        parts = [self.what if self.need is None else f"{self.what}; needed: {self.need}"]
-        if self.fix:
-            parts.append(self.fix)
-        return ". ".join(part.rstrip(".") for part in parts)
+        text = (self.what if self.need is None else f"{self.what}; needed: {self.need}").rstrip(".")
+        if not self.fix:
+            return text
+        return f"{text}{' ' if text.endswith('?') else '. '}{self.fix.rstrip('.')}"
 
 
 class UserError(TapetumError):

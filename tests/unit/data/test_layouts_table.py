@@ -59,6 +59,10 @@ def test_an_unknown_column_is_answered_with_the_nearest(tmp_path):
     for key in ("id", "group", "sequence", "position", "split", "fold", "weight"):
         with pytest.raises(UserError, match="has no column 'nothere'"):
             layouts.read(table, Data(**{"targets": ("breed",), key: "nothere"}), quiet)
+    with pytest.raises(UserError) as error:  # as of a recipe made for a folder of splits
+        layouts.read(table, Data(targets=("breed",), split="folder"), quiet)
+    assert str(error.value).endswith("Did you mean --set data.split=file? Write --set data.split=none where there is none")
+    assert "split" not in layouts.read(table, Data(targets=("breed",), split="none"), quiet).frame.columns
 
 
 def test_without_a_target_the_candidates_are_listed(tmp_path):

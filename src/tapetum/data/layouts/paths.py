@@ -75,7 +75,7 @@ def list_column(name: str, rows: Sequence[Sequence[str]]) -> pl.Series:
     return flat.reshape((len(rows), counts.pop())).arr.to_list()
 
 
-def unknown_column(column: str, columns: Sequence[str], name: str, flag: str, rest: str = "") -> UserError:
+def unknown_column(column: str, columns: Sequence[str], name: str, flag: str, rest: str = "", *, fix: str | None = None) -> UserError:
     """Return the error for a column that a table does not have, with what it has and the nearest name.
 
     Args:
@@ -84,10 +84,11 @@ def unknown_column(column: str, columns: Sequence[str], name: str, flag: str, re
         name: the table.
         flag: how it was asked for, for the hint (``--target``).
         rest: what stands behind the name in the flag (``:multi``).
+        fix: what else helps.
     """
     close = nearest(column, columns).removeprefix(" Did you mean '").removesuffix("'?")
-    hint = f" Did you mean {flag} {close}{rest}?" if close else ""
-    return UserError(f"{name} has no column {column!r} (it has: {listed(columns, 20)}).{hint}")
+    hint = f" Did you mean {flag}{'' if flag.endswith('=') else ' '}{close}{rest}?" if close else ""
+    return UserError(f"{name} has no column {column!r} (it has: {listed(columns, 20)}).{hint}", fix=fix)
 
 
 def _add_template(out: list[list[str]], frame: pl.DataFrame, template: str, name: str, split: str) -> None:

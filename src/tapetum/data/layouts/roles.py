@@ -162,7 +162,8 @@ def _plain_role(role: str, sheet: Sheet, data: Data, required: bool) -> tuple[st
         if role in sheet.roles:  # a layout's own way of saying it (folders called train and test)
             return sheet.roles[role], "of this layout"
         if required:
-            raise unknown_column(declared, columns, sheet.name, _FLAGS.get(role, f"--set data.{role}="))
+            without = f"Write --set data.{role}=none where there is none"
+            raise unknown_column(declared, columns, sheet.name, _FLAGS.get(role, f"--set data.{role}="), fix=without)
         return None
     if role in sheet.roles:
         return sheet.roles[role], "of this layout"
