@@ -45,8 +45,8 @@ def main(argv: list[str] | None = None) -> int:
     found = search(wish.out, wish.trials, wish.budget)
     text = (
         f"`dogs-plus`, cpu profile, {PHOTOS} simulated photos (seed {SEED}, which no other figure here uses), 2 folds, 6 epochs, "
-        f"{found['trials']} trials to their end and {found['pruned']} cut after a fold, {found['seconds'] / 60:.0f} minutes on one thread. "
-        "The best trial's figure flatters; the nested one counts.\n\n"
+        f"{found['trials']} trials to their end and {found['pruned']} cut after a fold, {found['seconds'] / 60:.0f} minutes of the last "
+        "start on one thread. The best trial's figure flatters; the nested one counts.\n\n"
         f"```text\n{found['table']}\n```"
     )
     print(text)

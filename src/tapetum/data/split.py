@@ -59,7 +59,8 @@ def assign_folds(manifest: Manifest, split: Split, seed: int, say: Say, *, dupli
         fold[trains] = _drawn(manifest.where(trains), groups[trains], split, seed)
     fold = _follow(fold, groups, manifest.split)
     manifest = manifest.with_column("fold", pl.Series(fold, dtype=pl.Int16))
-    rare = folds.rare_classes(_truths(manifest.where(trains)), manifest.targets, groups[trains], fold[trains])
+    kinds = _with_classes(manifest)
+    rare = folds.rare_classes(_truths(manifest.where(trains), kinds), kinds, groups[trains], fold[trains])
     if rare:
         say(f"{len(rare)} classes are too rare to stand in each fold: {listed(rare)}")
     return manifest
@@ -126,8 +127,9 @@ def fold_table(manifest: Manifest) -> pl.DataFrame:
             out.append({"target": target, "class": name, "fold": fold, "rows": n, "groups": g})
 
     count("all", "", np.ones(len(part), dtype=bool))
-    truths = _truths(part)
-    for target in part.targets:
+    targets = _with_classes(part)
+    truths = _truths(part, targets)
+    for target in targets:
         truth = truths[target.name]
         if target.kind == "regression":
             count(target.name, "known", ~np.isnan(truth[:, 0]))
@@ -186,5 +188,10 @@ def _follow(fold: np.ndarray, groups: np.ndarray, splits: np.ndarray) -> np.ndar
     return np.array(follows, dtype=np.int16)
 
 
-def _truths(manifest: Manifest, targets: list[Target] | None = None) -> dict[str, np.ndarray]:
-    return {t.name: manifest.truth(t.name) for t in (manifest.targets if targets is None else targets)}
+def _with_classes(manifest: Manifest) -> list[Target]:
+    """Return the targets that should stand in every fold: identities stand in one, as a rule."""
+    return [t for t in manifest.targets if not t.is_identity]
+
+
+def _truths(manifest: Manifest, targets: list[Target]) -> dict[str, np.ndarray]:
+    return {t.name: manifest.truth(t.name) for t in targets}

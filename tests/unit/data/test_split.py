@@ -114,6 +114,16 @@ def test_classes_too_rare_for_every_fold_are_named():
     assert len(set(done.fold)) == 4
 
 
+def test_identities_stand_in_one_fold_and_nobody_counts_them():
+    people = [f"p{i // 2}" for i in range(16)]
+    plain = table("ab" * 8, group=people, who=people)
+    manifest = Manifest(plain.frame, (*plain.targets, Target("who", "single", tuple(sorted(set(people))), scored=False)), Path())
+    said: list[str] = []
+    done = assign_folds(manifest, Split(folds=4), 0, said.append)
+    assert not [text for text in said if "too rare" in text]
+    assert "who" not in fold_table(done)["target"].to_list()
+
+
 def test_a_sequence_is_a_group_and_too_few_groups_are_refused():
     manifest = table("abab", sequence=["n1", "n1", "n2", "n2"])
     done = assign_folds(manifest, Split(folds=2), 0, quiet)
