@@ -37,7 +37,9 @@ def one(name: str, data: Path, out: Path, seeds: int, epochs: int, size: int) ->
 
     def measured(epoch: str, pieces: tuple[str, ...]) -> list[dict[str, Any]]:
         recipe = api.load_recipe(sets=(*sets, f"train.epoch='{epoch}'"))
-        found = api.ablate(data / name / "labels.csv", out / name / epoch, recipe=recipe, pieces=pieces, seeds=range(seeds), say=said)
+        found = api.ablate(
+            data / name / "labels.csv", out / name / epoch, recipe=recipe, pieces=pieces, seeds=range(seeds), say=recorded.said
+        )
         return list(found["pieces"])
 
     rows = [{**row, "piece": NAMES.get(row["piece"], row["piece"])} for row in measured("last", PIECES)]
@@ -45,27 +47,24 @@ def one(name: str, data: Path, out: Path, seeds: int, epochs: int, size: int) ->
     return {"pieces": rows, "seconds": round(time.perf_counter() - began, 1)}
 
 
-def said(message: str) -> None:
-    """Show progress."""
-    print(message.removeprefix("\r"), file=sys.stderr, flush=True)
-
-
 def shown(name: str, result: dict[str, Any]) -> str:
     """Return one set's table as Markdown."""
-    rows = []
-    for row in sorted(result["pieces"], key=lambda r: -(r["worth"] or 0.0)):
-        seeds = ", ".join(f"{value:+.3f}" for value in row["by_seed"].values())
-        rows.append(
-            [
-                row["piece"],
-                *(f"{row[k]:.3f}" for k in ("with", "without")),
-                f"{row['worth']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]",
-                seeds,
-            ]
-        )
-    head = ["piece", "with", "without", "worth, 95 % interval", "by seed"]
-    metric = result["pieces"][0]["metric"]
-    return f"**{name}**, {metric}, {result['pieces'][0]['groups']} groups, {result['seconds']:.0f} s:\n\n{recorded.table(head, rows)}"
+    pieces = result["pieces"]
+    return f"**{name}**, {pieces[0]['metric']}, {pieces[0]['groups']} groups, {result['seconds']:.0f} s:\n\n{worths(pieces)}"
+
+
+def worths(pieces: list[dict[str, Any]]) -> str:
+    """Return what pieces of a recipe are worth as a Markdown table, the most first."""
+    rows = [
+        [
+            row["piece"],
+            *(f"{row[k]:.3f}" for k in ("with", "without")),
+            f"{row['worth']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]",
+            ", ".join(f"{value:+.3f}" for value in row["by_seed"].values()),
+        ]
+        for row in sorted(pieces, key=lambda row: -row["worth"])
+    ]
+    return recorded.table(["piece", "with", "without", "worth, 95 % interval", "by seed"], rows)
 
 
 def main(argv: list[str] | None = None) -> int:

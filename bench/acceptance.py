@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from bench import reference_systems
+from bench import recorded, reference_systems
 
 from tapetum import api
 from tapetum.core import files, intervals
@@ -52,7 +52,7 @@ def main() -> None:
 
 def simulate(system: str, seed: int, size: str) -> dict[str, Any]:
     """Return the look-alikes that all runs of a system and seed read."""
-    return api.simulate(system, HOME / f"{system}-{size}-{seed}" / "simulated", size=size, seed=seed, say=say)
+    return api.simulate(system, HOME / f"{system}-{size}-{seed}" / "simulated", size=size, seed=seed, say=recorded.said)
 
 
 def run_one(system: str, name: str, seed: int, size: str) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def run_one(system: str, name: str, seed: int, size: str) -> dict[str, Any]:
     spent = home / f"{where.name}.json"  # earlier starts count, too
     seconds = files.read_json(spent)["seconds"] if spent.exists() else 0.0
     try:
-        result = api.reproduce(name, where, simulated=simulated, profile="cpu", sets=sets, say=say, command="make acceptance")
+        result = api.reproduce(name, where, simulated=simulated, profile="cpu", sets=sets, say=recorded.said, command="make acceptance")
     finally:
         seconds = round(seconds + time.perf_counter() - began, 1)
         files.write_json(spent, {"seconds": seconds})
@@ -147,11 +147,6 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
             figures = f"{mean['written']:.3f} | {mean['plus']:.3f} | {mean['difference']:+.3f} | | {share:.0%}"
             lines.append(f"| {system} | mean of {len(own)} | | | {figures} | |")
     return lines
-
-
-def say(message: str) -> None:
-    if not message.startswith("\r"):
-        print(message[:400], file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -50,6 +50,12 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
 
+def said(message: str) -> None:
+    """Show a line of progress; those that would overwrite themselves are left out."""
+    if not message.startswith("\r"):
+        print(message[:400], file=sys.stderr, flush=True)
+
+
 def record(name: str, title: str, text: str, values: dict[str, Any], *packages: str) -> None:
     """Write ``docs/benchmarks/<name>.json`` and this benchmark's section of the page; other sections stay."""
     about = {"machine": machine(), "versions": versions(*packages), "date": datetime.datetime.now(datetime.UTC).date().isoformat()}

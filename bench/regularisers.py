@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import ablate
 import recorded
 from tapetum import api
 
@@ -25,16 +26,11 @@ SETS = ("split.folds=2", "train.threads=1", "train.epoch='last'", "probe.size=96
 def measure(out: Path, seeds: int) -> dict[str, Any]:
     """Simulate samples and ablate; return the pieces with the seconds that it took."""
     began = time.perf_counter()
-    made = api.simulate("hpa", out / "simulated", size=SAMPLES, seed=SEED, say=said)
+    made = api.simulate("hpa", out / "simulated", size=SAMPLES, seed=SEED, say=recorded.said)
     recipe = api.load_recipe("hpa-plus", profile="cpu", sets=(*SETS, f"data.join=['{made['paths']['antibodies']}']"))
-    found = api.ablate(made["paths"]["source"], out / "runs", recipe=recipe, pieces=PIECES, seeds=range(seeds), say=said)
-    return {"pieces": found["pieces"], "seconds": round(time.perf_counter() - began, 1)}
-
-
-def said(message: str) -> None:
-    """Show progress."""
-    if not message.startswith("\r"):
-        print(message[:300], file=sys.stderr, flush=True)
+    found = api.ablate(made["paths"]["source"], out / "runs", recipe=recipe, pieces=PIECES, seeds=range(seeds), say=recorded.said)
+    pieces = [{**row, "piece": NAMES.get(row["piece"], row["piece"])} for row in found["pieces"]]
+    return {"pieces": pieces, "seconds": round(time.perf_counter() - began, 1)}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -45,22 +41,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--dry", action="store_true", help="print only; the page of benchmarks stays")
     wish = parser.parse_args(argv)
     found = measure(wish.out, wish.seeds)
-    head = ["piece", "with", "without", "worth, 95 % interval", "by seed"]
-    rows = [
-        [
-            NAMES.get(row["piece"], row["piece"]),
-            *(f"{row[k]:.3f}" for k in ("with", "without")),
-            f"{row['worth']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]",
-            ", ".join(f"{value:+.3f}" for value in row["by_seed"].values()),
-        ]
-        for row in sorted(found["pieces"], key=lambda r: -r["worth"])
-    ]
     about = (
         f"`hpa-plus`, cpu profile, {SAMPLES} simulated samples (seed {SEED}), 2 folds by antibody, {found['pieces'][0]['metric']}, seeds 0 "
         f"to {wish.seeds - 1} of training, {found['seconds'] / 60:.0f} minutes on one thread. *Worth* is the figure with the piece less "
         "the figure without it; antibodies are drawn again for the interval."
     )
-    text = f"{about}\n\n{recorded.table(head, rows)}"
+    text = f"{about}\n\n{ablate.worths(found['pieces'])}"
     print(text)
     if not wish.dry:
         recorded.record("regularisers", "What the regularisers of hpa-plus are worth", text, found, "torch", "timm", "numpy")

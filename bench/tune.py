@@ -22,16 +22,10 @@ SETS = ("split.folds=2", "train.epochs=6", "train.threads=1", "decide.choose='fi
 def search(out: Path, trials: int, budget: str | None) -> dict[str, Any]:
     """Simulate photos, search, and return what was found with the seconds that it took."""
     began = time.perf_counter()
-    api.simulate("dogs", out / "simulated", size=PHOTOS, seed=SEED, say=said)
+    api.simulate("dogs", out / "simulated", size=PHOTOS, seed=SEED, say=recorded.said)
     recipe = api.load_recipe("dogs-plus", profile="cpu", sets=SETS)
-    found = api.tune(out / "simulated" / "data", out / "search", recipe=recipe, trials=trials, budget=budget, say=said)
+    found = api.tune(out / "simulated" / "data", out / "search", recipe=recipe, trials=trials, budget=budget, say=recorded.said)
     return {**found, "seconds": round(time.perf_counter() - began, 1)}
-
-
-def said(message: str) -> None:
-    """Show progress."""
-    if not message.startswith("\r"):
-        print(message[:300], file=sys.stderr, flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:
