@@ -1,5 +1,7 @@
 """Values for recipe keys, searched: trials proposed by Optuna, cut short by fold, within a time; judged by choosing on other folds.
 
+The first trial has the recipe's own values, as far as they lie in the space, so that a search never ends worse than it began.
+
 The best trial's own figure is the best of many draws and flatters; what is reported is nested: for each fold the trial that is best on the
 other folds answers. (The search itself has seen all folds when it proposes; with ``sampler = "random"`` it has not.)
 """
@@ -14,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tapetum.core import draws, files, intervals, metrics
-from tapetum.core.config import Loaded, Recipe
+from tapetum.core.config import Loaded, Recipe, flatten
 from tapetum.core.errors import DataError, EnvironmentFault, UserError
 from tapetum.core.monitor import monitor
 from tapetum.core.runs import Record, Run, Say
@@ -91,6 +93,8 @@ def _search(optuna: Any, run: Run, prepared: Prepared, recipe: Recipe, wanted: i
     pruner = optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=0)
     study = optuna.create_study(study_name=STUDY, storage=storage, direction="maximize", pruner=pruner, load_if_exists=True)
     state = optuna.trial.TrialState
+    if not study.get_trials(deepcopy=False) and (own := _own(recipe)):
+        study.enqueue_trial(own)
     for left in study.get_trials(states=(state.RUNNING,)):  # a killed one: proposed again, and its folder goes on
         study.enqueue_trial(left.params)
         study.tell(left.number, state=state.FAIL)
@@ -242,6 +246,20 @@ def _text(table: list[dict[str, Any]], nested: Mapping[str, Any], optimistic: Ma
         flatters = f"{optimistic[name]['value']:.4f} of the best trial, which flatters"
         lines.append(f"{name} {found['metric']}: {found['value']:.4f} [{low}, {high}] nested; {flatters}")
     return "\n".join(lines)
+
+
+def _own(recipe: Recipe) -> dict[str, Any]:
+    """Return the recipe's own values of searched keys, as Optuna knows them: the first trial; those outside the space are drawn."""
+    flat = dict(flatten(recipe.model_dump(mode="json", include={key.partition(".")[0] for key in recipe.tune.space})))
+    found: dict[str, Any] = {}
+    for key, wish in recipe.tune.space.items():
+        value = flat.get(key)
+        if isinstance(wish, (list, tuple)):
+            text = files.to_json(value)
+            found |= {key: text} if text in [files.to_json(each) for each in wish] else {}
+        elif isinstance(value, (int, float)) and wish["low"] <= value <= wish["high"]:
+            found[key] = value
+    return found
 
 
 def _suggested(asked: Any, key: str, wish: Any) -> Any:

@@ -52,6 +52,15 @@ def test_a_search_goes_on_where_it_stopped(searched):
     assert all(row["values"]["augment"] in ([], ["hflip"]) for row in table)
 
 
+def test_the_first_trial_has_the_recipes_own_values_where_the_space_holds_them(searched):
+    rate = api.load_recipe(sets=TINY).recipe.optimizer.rate
+    table = files.read_json(searched[0] / "tune.json")["table"]
+    assert table[0]["values"]["optimizer.rate"] == rate
+    assert rate not in [row["values"]["optimizer.rate"] for row in table[1:]]
+    own = api.load_recipe(sets=(*TINY, "augment=['hflip']", "optimizer.rate=0.5")).recipe
+    assert tune._own(own) == {"augment": '["hflip"]'}  # the rate lies outside
+
+
 def test_the_nested_figure_takes_each_fold_from_the_trial_best_on_the_other(searched):
     run, _, again = searched
     kept = [row for row in files.read_json(run / "tune.json")["table"] if row["state"] == "complete"]
