@@ -87,8 +87,8 @@ def settle(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -> Sett
     chosen = {name: _picked(candidates, choice, name, rows.fold) for name in targets}
     products = _products(chosen, targets, truth, rows, decisions)
     optimistic = {name: candidates[choice.final][name] for name in targets}
-    near = _near(run, prepared, recipe, epochs, ids, record)
-    rows = dataclasses.replace(rows, near=None if choice.final == PROBE else near)  # the probe ships alone, without what gives vectors
+    if choice.final != PROBE:  # which ships alone, without what gives vectors
+        rows = dataclasses.replace(rows, near=_near(run, prepared, recipe, epochs, ids, record))
     steps = recipe.decide.model_copy(update={"calibrate": "none", "blend": "mean"})
     nested: Answers = {}
     for name, dense in chosen.items():
