@@ -32,6 +32,7 @@ TRUTH = {"dogs": ("label", None), "hpa": ("Target", "antibody")}  # column of th
 
 
 def main() -> None:
+    began = time.perf_counter()
     systems = [name for name in sys.argv[1:] if name in SYSTEMS] or list(SYSTEMS)
     seeds, size = int(os.environ.get("SEEDS", "1")), os.environ.get("SIZE", "small")
     runs = [(system, name, seed, size) for seed in range(seeds) for system in systems for name in (system, f"{system}-plus")]
@@ -44,8 +45,13 @@ def main() -> None:
     rows = [compare(system, seed, size, done) for seed in range(seeds) for system in systems]
     known = files.read_json(RESULTS)["rows"] if RESULTS.exists() else []
     kept = [row for row in known if row["system"] not in systems]
-    command = f"SEEDS={seeds} SIZE={size} make acceptance"
-    files.write_json(RESULTS, {"command": command, "date": str(datetime.date.today()), "cores": os.cpu_count(), "rows": [*kept, *rows]})
+    about = {
+        "command": f"SEEDS={seeds} SIZE={size} make acceptance",
+        "date": str(datetime.date.today()),
+        "cores": os.cpu_count(),
+        "minutes": round((time.perf_counter() - began) / 60, 1),
+    }
+    files.write_json(RESULTS, {**about, "rows": [*kept, *rows]})
     print(json.dumps(rows, indent=1))
     print(reference_systems.write())
 
