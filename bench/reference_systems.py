@@ -80,7 +80,7 @@ def figures() -> list[str]:
     kept = files.read_json(RESULTS)
     note = (
         "Simulated data, cpu profile, from layout to a valid submission; both judged on the simulator's test part, which neither saw. "
-        f"`{kept['command']}` on {kept['cores']} cores, {kept['date']}, {kept['minutes']} minutes from the first picture to the table. "
+        f"`{kept['command']}` on {kept['cores']} cores, {kept['date']}; its last start took {kept['minutes']} minutes. "
         "In brackets 95 % intervals, clustered by group where the test part has groups (antibodies); the difference is paired. The ceiling "
         "is the best score to be expected of who knows the generator; the last share is the gain as a part of (ceiling − as written). "
         "Training takes the arithmetic that it measures as the faster one (`plan.json`), so a repeat on another machine, or a busy one, "
