@@ -36,7 +36,7 @@ bench: $(VENV)/.ready  ## the measured figures of docs/benchmarks.md
 	$(BIN)/python bench/simulate.py
 	$(BIN)/python bench/ablate.py
 	$(BIN)/python bench/regularisers.py
-	$(BIN)/python bench/tune.py --trials 16
+	$(BIN)/python bench/tune.py
 
 acceptance: $(VENV)/.ready  ## reference systems on simulated data, as written against plus → docs/reference-systems.md; SEEDS=3 for the table
 	$(BIN)/python -m bench.acceptance

@@ -45,13 +45,15 @@ def main() -> None:
     rows = [compare(system, seed, size, done) for seed in range(seeds) for system in systems]
     known = files.read_json(RESULTS)["rows"] if RESULTS.exists() else []
     kept = [row for row in known if row["system"] not in systems]
+    command = "make acceptance" if systems == list(SYSTEMS) else f"python -m bench.acceptance {' '.join(systems)}"
     about = {
-        "command": f"SEEDS={seeds} SIZE={size} make acceptance",
+        "command": f"SEEDS={seeds} SIZE={size} {command}",
         "date": str(datetime.date.today()),
         "cores": os.cpu_count(),
-        "minutes": round((time.perf_counter() - began) / 60, 1),
+        "minutes": round((time.perf_counter() - began) / 60, 1),  # of this start
     }
-    files.write_json(RESULTS, {**about, "rows": [*kept, *rows]})
+    rows = [{**row, "measured": about} for row in rows]
+    files.write_json(RESULTS, {"rows": [*kept, *rows]})
     print(json.dumps(rows, indent=1))
     print(reference_systems.write())
 
@@ -139,12 +141,11 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
 
     for row in rows:
-        known = None not in row["seconds"].values()
-        minutes = f"{sum(row['seconds'].values()) / 60:.1f}" if known else "–"
+        minutes = sum(row["seconds"].values()) / 60
         share = "–" if row["share_of_gap"] is None else f"{row['share_of_gap']:.0%}"
         name = f"{row['system']} ({row['size']})"
         figures = f"{shown(row['written'])} | {shown(row['plus'])} | {shown(row['difference'])} | {row['ceiling']:.3f} | {share}"
-        lines.append(f"| {name} | {row['seed']} | {row['metric']} | {row['n']} | {figures} | {minutes} |")
+        lines.append(f"| {name} | {row['seed']} | {row['metric']} | {row['n']} | {figures} | {minutes:.1f} |")
     for system in dict.fromkeys(row["system"] for row in rows):
         own = [row for row in rows if row["system"] == system]
         if len(own) > 1:

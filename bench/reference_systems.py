@@ -77,16 +77,17 @@ def figures() -> list[str]:
 
     if not RESULTS.exists():
         return ["Not measured yet: `make acceptance`."]
-    kept = files.read_json(RESULTS)
+    rows = files.read_json(RESULTS)["rows"]
+    starts = dict.fromkeys("`{command}` on {cores} cores, {date}, {minutes} minutes".format(**row["measured"]) for row in rows)
     note = (
         "Simulated data, cpu profile, from layout to a valid submission; both judged on the simulator's test part, which neither saw. "
-        f"`{kept['command']}` on {kept['cores']} cores, {kept['date']}; its last start took {kept['minutes']} minutes. "
+        f"{'; '.join(starts)}. "
         "In brackets 95 % intervals, clustered by group where the test part has groups (antibodies); the difference is paired. The ceiling "
         "is the best score to be expected of who knows the generator; the last share is the gain as a part of (ceiling − as written). "
-        "Training takes the arithmetic that it measures as the faster one (`plan.json`), so a repeat on another machine, or a busy one, "
-        "can differ by more than rounding."
+        "Training takes the arithmetic that it measures as the faster one (`plan.json`), so a repeat elsewhere need not give the same "
+        "digits."
     )
-    return [note, "", *table(kept["rows"])]
+    return [note, "", *table(rows)]
 
 
 if __name__ == "__main__":
