@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tapetum.core import draws, files, intervals, metrics
-from tapetum.core.config import Loaded, Recipe, flatten
+from tapetum.core.config import Loaded, Recipe
 from tapetum.core.errors import DataError, EnvironmentFault, UserError
 from tapetum.core.monitor import monitor
 from tapetum.core.runs import Record, Run, Say
@@ -250,10 +250,12 @@ def _text(table: list[dict[str, Any]], nested: Mapping[str, Any], optimistic: Ma
 
 def _own(recipe: Recipe) -> dict[str, Any]:
     """Return the recipe's own values of searched keys, as Optuna knows them: the first trial; those outside the space are drawn."""
-    flat = dict(flatten(recipe.model_dump(mode="json", include={key.partition(".")[0] for key in recipe.tune.space})))
+    whole = recipe.model_dump(mode="json")
     found: dict[str, Any] = {}
     for key, wish in recipe.tune.space.items():
-        value = flat.get(key)
+        value: Any = whole
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
         if isinstance(wish, (list, tuple)):
             text = files.to_json(value)
             found |= {key: text} if text in [files.to_json(each) for each in wish] else {}

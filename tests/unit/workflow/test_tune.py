@@ -59,6 +59,8 @@ def test_the_first_trial_has_the_recipes_own_values_where_the_space_holds_them(s
     assert rate not in [row["values"]["optimizer.rate"] for row in table[1:]]
     own = api.load_recipe(sets=(*TINY, "augment=['hflip']", "optimizer.rate=0.5")).recipe
     assert tune._own(own) == {"augment": '["hflip"]'}  # the rate lies outside
+    tables = api.load_recipe(sets=(*TINY, "tune.space={'loss.options' = [{}, {focal = {gamma = 1.0}}]}")).recipe
+    assert tune._own(tables)["loss.options"] == "{}"
 
 
 def test_the_nested_figure_takes_each_fold_from_the_trial_best_on_the_other(searched):
