@@ -3,27 +3,27 @@
 Vectors are divided by their length. A row with several views counts by the mean of its views' unit vectors, which for a linear head is the
 mean of the views' logits. Side numbers of a row, scaled on the training rows, stand beside the unit vector. The fit is convex and exact:
 softmax regression (single, ordinal), one logistic regression a class (multi), cumulative thresholds on one score (ordinal with a CORAL
-head), ridge (regression); ``strength`` is scikit-learn's C, chosen by inner folds that cut no group.
+head), ridge (regression); ``strength`` is scikit-learn's C, chosen by inner folds that cut no group. For a multi target the inner folds
+also choose between logistic regression and least squares with Platt scaling: docs/decisions/016-least-squares-for-many-labels.md.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn import functional as F
 
 from tapetum.core import draws, folds
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.targets import Target
+from tapetum.learn import linear
 from tapetum.learn.models.backbone import tensors_from_bytes, tensors_to_bytes
 from tapetum.learn.models.heads import cumulative_to_classes
 
@@ -47,6 +47,7 @@ class ProbeHead:
         strength: the C that the inner folds chose.
         scores: strength → mean loss of the inner folds, for the record.
         side: S, how many side numbers it takes.
+        fit: ``likelihood`` or ``least_squares``, what the weights minimise.
     """
 
     target: Target
@@ -57,6 +58,7 @@ class ProbeHead:
     strength: float
     scores: dict[str, float] = dataclasses.field(default_factory=dict)
     side: int = 0
+    fit: Literal["likelihood", "least_squares"] = "likelihood"
 
     @property
     def of_pictures(self) -> np.ndarray:
@@ -80,8 +82,8 @@ class ProbeHead:
 
     def to_bytes(self) -> bytes:
         """Return a safetensors file; what is no tensor stands beside the weights as JSON bytes."""
-        about = {"target": self.target.to_dict(), "form": self.form, "scale": self.scale, "strength": self.strength}
-        about |= {"scores": self.scores, "side": self.side}
+        about: dict[str, Any] = {"target": self.target.to_dict(), "form": self.form, "scale": self.scale, "strength": self.strength}
+        about |= {"scores": self.scores, "side": self.side, "fit": self.fit}
         text = torch.frombuffer(bytearray(json.dumps(about).encode()), dtype=torch.uint8)
         return tensors_to_bytes({"weight": torch.from_numpy(self.weight), "bias": torch.from_numpy(self.bias), "about": text})
 
@@ -124,7 +126,7 @@ def fit_probe(
         groups: (N,), for the inner folds.
         side: (N, S) side numbers, scaled on these rows; None where there are none.
         weight: (N,), 1 for all if None.
-        strengths: inverse regularisations C to choose from.
+        strengths: inverse regularisations C to choose from; one alone is taken as it is, for the likelihood.
         head: ``coral`` fits cumulative thresholds for an ordinal target.
         inner: folds that choose the strength; fewer where there are fewer groups.
         seed: of the inner folds.
@@ -146,37 +148,13 @@ def fit_probe(
     rows = np.flatnonzero(usable)
     weights = np.ones(len(rows)) if weight is None else np.asarray(weight, dtype=np.float64)[rows]
     problem = _Problem(form, z[rows], truth[rows].astype(np.float64), weights)
-    scores = (
-        _inner_scores(problem, target, np.asarray(groups)[rows], sorted(strengths), inner=inner, seed=seed) if len(strengths) > 1 else {}
-    )
-    strength = min(scores, key=lambda s: scores[s]) if scores else float(strengths[0])
-    fitted = problem.fit(strength)
+    ways = _ways(problem, target, np.asarray(groups)[rows], sorted(strengths), inner=inner, seed=seed)
+    best = min(ways, key=lambda way: way.loss)
     scale = math.sqrt(numbers)
-    whole = problem.back(fitted)
+    whole = problem.back(best.finish())
     w = np.concatenate([whole.weight[:, :numbers] / scale, whole.weight[:, numbers:]], axis=1).astype(np.float32)
-    record = {f"{s:g}": v for s, v in scores.items()}
-    return ProbeHead(target, form, w, whole.bias.astype(np.float32), scale, strength, record, z.shape[1] - numbers)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Fit:
-    weight: np.ndarray  # (K, r) for reduced vectors
-    bias: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True)
-class _Descent:
-    """Where L-BFGS begins, how far it goes, and whether all columns share one weight vector."""
-
-    start: _Fit | None = None
-    roughly: bool = False
-    shared: bool = False
-
-    def options(self, exact: bool) -> dict[str, Any]:
-        """Return scipy's options; single precision cannot reach the finest tolerance."""
-        if self.roughly:
-            return {"maxiter": 100, "maxcor": 5, "gtol": 1e-4, "ftol": 1e-6}
-        return {"maxiter": 1000 if exact else 300, "maxcor": 10, "gtol": 1e-6, "ftol": 1e-12 if exact else 1e-7}
+    scores = {name: loss for way in ways for name, loss in way.scores.items()}
+    return ProbeHead(target, form, w, whole.bias.astype(np.float32), scale, best.strength, scores, z.shape[1] - numbers, best.fit)
 
 
 class _Problem:
@@ -200,28 +178,37 @@ class _Problem:
         self.z = full if full.numel() < 1e6 else full.float()
         self.y, self.weight = torch.from_numpy(y).to(self.z.dtype), torch.from_numpy(weight).to(self.z.dtype)
 
-    def back(self, fit: _Fit) -> _Fit:
+    def back(self, fit: linear.Fit) -> linear.Fit:
         """Return weights (K, D) and biases for the vectors as they were."""
         weight = fit.weight if self.basis is None else fit.weight @ self.basis.numpy()
-        return _Fit(weight, fit.bias - weight @ self.centre.numpy())
+        return linear.Fit(weight, fit.bias - weight @ self.centre.numpy())
 
-    def fit(self, strength: float, rows: np.ndarray | None = None, start: _Fit | None = None, *, roughly: bool = False) -> _Fit:
+    def fit(self, strength: float, rows: np.ndarray | None = None, start: linear.Fit | None = None, *, roughly: bool = False) -> linear.Fit:
         """Fit on some rows (all if None); roughly where only its loss on other rows is wanted."""
         at = slice(None) if rows is None else torch.from_numpy(rows)
         z, y, w = self.z[at], self.y[at], self.weight[at]
         if self.form == "value":
-            return _ridge(z, y, w, strength)
+            return linear.ridge(linear.Moments.of(z, y, w), strength)
         if self.form == "cumulative":
-            return _logistic(z, _above(y), w, strength, _Descent(start, roughly, shared=True))
+            return linear.logistic(z, _above(y), w, strength, linear.Descent(start, roughly, shared=True))
         if self.form == "sigmoid":
-            return _logistic(z, y, w, strength, _Descent(start, roughly))
-        return _softmax(z, y, w, strength, _Descent(start, roughly))
+            return linear.logistic(z, y, w, strength, linear.Descent(start, roughly))
+        return linear.softmax(z, y, w, strength, linear.Descent(start, roughly))
 
-    def loss(self, fit: _Fit, rows: np.ndarray) -> float:
+    def moments(self, rows: np.ndarray | None = None) -> linear.Moments:
+        """Return what least squares need of some rows (all if None)."""
+        at = slice(None) if rows is None else torch.from_numpy(rows)
+        return linear.Moments.of(self.z[at], self.y[at], self.weight[at])
+
+    def loss(self, fit: linear.Fit, rows: np.ndarray) -> float:
         """Return the mean loss of some rows: −log p (each class's, multi), or the squared error."""
         at = torch.from_numpy(rows)
-        z, y, w = self.z[at].double(), self.y[at].double(), self.weight[at].double()
-        logits = z @ torch.from_numpy(fit.weight).T + torch.from_numpy(fit.bias)
+        return self.loss_of(fit.logits(self.z[at]), rows)
+
+    def loss_of(self, logits: Tensor, rows: np.ndarray) -> float:
+        """Return the mean loss of logits (n, K) of some rows."""
+        at = torch.from_numpy(rows)
+        y, w = self.y[at].double(), self.weight[at].double()
         if self.form == "value":
             each = (logits - y).square().mean(dim=1)
         elif self.form == "sigmoid":
@@ -231,126 +218,78 @@ class _Problem:
         return float((each * w).sum() / w.sum())
 
 
-def _inner_scores(
-    problem: _Problem, target: Target, groups: np.ndarray, strengths: Sequence[float], *, inner: int, seed: int
-) -> dict[float, float]:
-    """Return strength → mean loss over inner folds; nothing where there are too few groups to hold any out."""
+@dataclasses.dataclass(frozen=True)
+class _Way:
+    """One way to fit the head, with its best strength.
+
+    Args:
+        fit: its name.
+        strength: C.
+        loss: mean over the inner folds.
+        scores: name and strength → that loss, for the record.
+        finish: fits all rows so.
+    """
+
+    fit: Literal["likelihood", "least_squares"]
+    strength: float
+    loss: float
+    scores: dict[str, float]
+    finish: Callable[[], linear.Fit]
+
+
+def _ways(problem: _Problem, target: Target, groups: np.ndarray, strengths: Sequence[float], *, inner: int, seed: int) -> list[_Way]:
+    """Return the ways to fit a target's head, each judged on inner folds; one where nothing is to choose or no rows can be held out."""
     rows = np.arange(len(groups))
     if len(rows) > MANY:
         rows = np.sort(draws.generator(seed, "probe", len(groups)).choice(len(groups), MANY, replace=False))
     count = min(inner if len(rows) < MANY else 3, len(np.unique(groups[rows])))
-    if count < 2:
-        return {}
+    if count < 2 or len(strengths) < 2:
+        first = float(strengths[0])
+        return [_Way("likelihood", first, 0.0, {}, lambda: problem.fit(first))]
     fold = folds.assign({target.name: problem.y[rows].double().numpy()}, [target], groups[rows], count, seed)
+    held = [np.flatnonzero(fold == k) for k in range(count)]
+    ways = [_likelihood(problem, rows, held, strengths)]
+    return [*ways, _least_squares(problem, rows, held, strengths)] if problem.form == "sigmoid" else ways
+
+
+def _likelihood(problem: _Problem, rows: np.ndarray, held: list[np.ndarray], strengths: Sequence[float]) -> _Way:
+    """Judge the fits of the form's own loss."""
     found: dict[float, float] = {}
-    starts: list[_Fit | None] = [None] * count
+    starts: list[linear.Fit | None] = [None] * len(held)
     for strength in strengths:  # weaker and weaker regularisation, each fit going on from the one before
         total = 0.0
-        for k in range(count):
-            starts[k] = fit = problem.fit(strength, rows[fold != k], starts[k], roughly=True)
-            total += problem.loss(fit, rows[fold == k]) * float((fold == k).sum())
+        for k, own in enumerate(held):
+            starts[k] = fit = problem.fit(strength, np.delete(rows, own), starts[k], roughly=True)
+            total += problem.loss(fit, rows[own]) * len(own)
         found[strength] = total / len(rows)
         if found[strength] > WORSE * min(found.values()):
             break  # past the best one: still weaker ones over-fit more, and take by far the longest
-    return found
+    best = min(found, key=lambda s: found[s])
+    return _Way("likelihood", best, found[best], {f"{s:g}": v for s, v in found.items()}, lambda: problem.fit(best))
 
 
-def _softmax(z: Tensor, y: Tensor, w: Tensor, strength: float, how: _Descent) -> _Fit:
-    """Softmax regression: strength · Σ w·CE + ½|W|². A class without rows gets a small constant share instead of minus infinity."""
-    there = (y * w[:, None]).sum(dim=0) > 0
-    own = y[:, there]
+def _least_squares(problem: _Problem, rows: np.ndarray, held: list[np.ndarray], strengths: Sequence[float]) -> _Way:
+    """Judge least squares on 0 and 1, their scores of held-out rows made probabilities by Platt scaling."""
+    moments = [problem.moments(np.delete(rows, own)) for own in held]
+    y, w = problem.y[rows], problem.weight[rows]
+    found: dict[float, tuple[float, np.ndarray, np.ndarray]] = {}
+    for strength in strengths:
+        scores = torch.zeros(y.shape, dtype=torch.float64)
+        for own, of_fold in zip(held, moments, strict=True):
+            scores[own] = linear.ridge(of_fold, strength).logits(problem.z[rows[own]])
+        slope, bias = linear.platt(scores, y, w)
+        loss = problem.loss_of(scores * torch.from_numpy(slope) + torch.from_numpy(bias), rows)
+        found[strength] = loss, slope, bias
+        if loss > WORSE * min(value[0] for value in found.values()):
+            break
+    best = min(found, key=lambda s: found[s][0])
+    loss, slope, bias = found[best]
 
-    def value(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        logits = z @ weight.T + bias
-        share = torch.log_softmax(logits, dim=1)
-        total = own.sum(dim=1, keepdim=True)
-        return -(w * (own * share).sum(dim=1)).sum(), w[:, None] * (share.exp() * total - own)
+    def finish() -> linear.Fit:
+        plain = linear.ridge(problem.moments(), best)
+        return linear.Fit(slope[:, None] * plain.weight, slope * plain.bias + bias)
 
-    if how.start is not None:
-        how = dataclasses.replace(how, start=_Fit(how.start.weight[there.numpy()], how.start.bias[there.numpy()]))
-    found = _descend(z, int(there.sum()), value, strength, how)
-    weight, bias = np.zeros((y.shape[1], z.shape[1])), np.zeros(y.shape[1])
-    weight[there.numpy()], bias[there.numpy()] = found.weight, found.bias
-    if not bool(there.all()):
-        level = torch.logsumexp(z.double() @ torch.from_numpy(found.weight).T + torch.from_numpy(found.bias), dim=1).mean()
-        bias[~there.numpy()] = float(level) + math.log(0.5 / (len(z) + 1))
-    return _Fit(weight, bias)
-
-
-def _logistic(z: Tensor, y: Tensor, w: Tensor, strength: float, how: _Descent) -> _Fit:
-    """A logistic regression a column; with shared weights (CORAL) thresholds keep their order.
-
-    Columns that are all 0 or all 1 get their smoothed share as a constant.
-    """
-    mass = (y * w[:, None]).sum(dim=0)
-    there = ((mass > 0) & (mass < w.sum())).numpy()
-    own = y[:, there]
-
-    def value(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        logits = (z @ weight.T).expand(-1, own.shape[1]) + bias
-        loss = F.binary_cross_entropy_with_logits(logits, own, reduction="none").sum(dim=1)
-        return (w * loss).sum(), w[:, None] * (torch.sigmoid(logits) - own)
-
-    if how.start is not None:
-        how = dataclasses.replace(how, start=_Fit(how.start.weight if how.shared else how.start.weight[there], how.start.bias[there]))
-    found = _descend(z, int(there.sum()), value, strength, how)
-    bias = torch.logit((mass + 0.5) / (w.sum() + 1)).double().numpy()
-    bias[there] = found.bias
-    if how.shared:
-        return _Fit(found.weight, np.minimum.accumulate(bias))
-    weight = np.zeros((y.shape[1], z.shape[1]))
-    weight[there] = found.weight
-    return _Fit(weight, bias)
-
-
-def _descend(z: Tensor, columns: int, value: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], strength: float, how: _Descent) -> _Fit:
-    """Minimise strength · loss + ½|W|² by L-BFGS; biases are not penalised.
-
-    Args:
-        z: (N, r).
-        columns: biases to find.
-        value: (weight, bias) → the loss and its gradient by the logits (N, columns).
-        strength: C.
-        how: start, tolerance, sharing.
-    """
-    rows, numbers = (1 if how.shared else columns), z.shape[1]
-    size = rows * numbers
-
-    def both(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        weight = torch.from_numpy(flat[:size]).to(z.dtype).view(rows, numbers)
-        loss, slope = value(weight, torch.from_numpy(flat[size:]).to(z.dtype))
-        by_weight = (slope.sum(dim=1, keepdim=True) if how.shared else slope).T @ z
-        gradient = strength * torch.cat([by_weight.reshape(-1), slope.sum(dim=0)]).double().numpy()
-        gradient[:size] += flat[:size]
-        return strength * float(loss) + 0.5 * float(np.square(flat[:size]).sum()), gradient
-
-    first = np.zeros(size + columns) if how.start is None else np.concatenate([how.start.weight.ravel(), how.start.bias])
-    with _threads(1 if z.numel() < SMALL else None):
-        found = minimize(both, first, jac=True, method="L-BFGS-B", options=how.options(z.dtype == torch.float64)).x
-    return _Fit(found[:size].reshape(rows, numbers), found[size:])
-
-
-@contextlib.contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Hold torch to some threads: on small matrices more of them only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _ridge(z: Tensor, y: Tensor, w: Tensor, strength: float) -> _Fit:
-    """Ridge on the standardised number: strength · Σ w·(error/σ)² + |W/σ|², solved exactly."""
-    z, y, w = z.double(), y.double(), w.double()
-    share = w / w.sum()
-    centre, level = share @ z, share @ y
-    inner = z - centre
-    weighted = inner * w[:, None]
-    system = weighted.T @ inner + torch.eye(z.shape[1], dtype=torch.float64) / strength
-    weight = torch.linalg.solve(system, weighted.T @ (y - level)).T
-    return _Fit(weight.numpy(), (level - weight @ centre).numpy())
+    return _Way("least_squares", best, loss, {f"least_squares {s:g}": value[0] for s, value in found.items()}, finish)
 
 
 def _above(y: Tensor) -> Tensor:
