@@ -171,7 +171,7 @@ class Moments:
 def ridge(moments: Moments, strength: float) -> Fit:
     """Least squares: strength · Σ w·error² + |W|²; biases are not penalised."""
     system = moments.square + torch.eye(len(moments.centre), dtype=torch.float64) / strength
-    weight = torch.linalg.solve(system, moments.cross).T
+    weight = torch.cholesky_solve(moments.cross, torch.linalg.cholesky(system)).T
     return Fit(weight.numpy(), (moments.level - weight @ moments.centre).numpy())
 
 

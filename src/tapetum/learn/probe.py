@@ -28,6 +28,7 @@ from tapetum.learn.models.backbone import tensors_from_bytes, tensors_to_bytes
 from tapetum.learn.models.heads import cumulative_to_classes
 
 Form = Literal["softmax", "sigmoid", "cumulative", "value"]
+Fit = Literal["likelihood", "least_squares"]
 STRENGTHS = (1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
 SMALL = 1_000_000  # numbers in a matrix below which one thread is the fastest
 WORSE = 1.02  # a mean loss this many times the best one ends the search
@@ -58,7 +59,7 @@ class ProbeHead:
     strength: float
     scores: dict[str, float] = dataclasses.field(default_factory=dict)
     side: int = 0
-    fit: Literal["likelihood", "least_squares"] = "likelihood"
+    fit: Fit = "likelihood"
 
     @property
     def of_pictures(self) -> np.ndarray:
@@ -114,6 +115,7 @@ def fit_probe(
     weight: np.ndarray | None = None,
     strengths: Sequence[float] = STRENGTHS,
     head: str = "linear",
+    fit: Fit | Literal["auto"] = "auto",
     inner: int = 5,
     seed: int = 0,
 ) -> ProbeHead:
@@ -128,6 +130,7 @@ def fit_probe(
         weight: (N,), 1 for all if None.
         strengths: inverse regularisations C to choose from; one alone is taken as it is, for the likelihood.
         head: ``coral`` fits cumulative thresholds for an ordinal target.
+        fit: ``least_squares`` is for multi targets; ``auto`` takes there what answers better on inner folds.
         inner: folds that choose the strength; fewer where there are fewer groups.
         seed: of the inner folds.
 
@@ -148,7 +151,13 @@ def fit_probe(
     rows = np.flatnonzero(usable)
     weights = np.ones(len(rows)) if weight is None else np.asarray(weight, dtype=np.float64)[rows]
     problem = _Problem(form, z[rows], truth[rows].astype(np.float64), weights)
-    ways = _ways(problem, target, np.asarray(groups)[rows], sorted(strengths), inner=inner, seed=seed)
+    ways = [
+        way
+        for way in _ways(problem, target, np.asarray(groups)[rows], sorted(strengths), inner=inner, seed=seed)
+        if fit in ("auto", way.fit)
+    ]
+    if not ways:
+        raise UserError(f"least squares for {target.name!r}", need="a multi target, two strengths and two groups, or another fit")
     best = min(ways, key=lambda way: way.loss)
     scale = math.sqrt(numbers)
     whole = problem.back(best.finish())
@@ -230,7 +239,7 @@ class _Way:
         finish: fits all rows so.
     """
 
-    fit: Literal["likelihood", "least_squares"]
+    fit: Fit
     strength: float
     loss: float
     scores: dict[str, float]
@@ -270,18 +279,16 @@ def _likelihood(problem: _Problem, rows: np.ndarray, held: list[np.ndarray], str
 
 def _least_squares(problem: _Problem, rows: np.ndarray, held: list[np.ndarray], strengths: Sequence[float]) -> _Way:
     """Judge least squares on 0 and 1, their scores of held-out rows made probabilities by Platt scaling."""
-    moments = [problem.moments(np.delete(rows, own)) for own in held]
     y, w = problem.y[rows], problem.weight[rows]
+    scores = {strength: torch.zeros(y.shape, dtype=torch.float64) for strength in strengths}
+    for own in held:
+        moments = problem.moments(np.delete(rows, own))  # one at a time: D² numbers
+        for strength in strengths:
+            scores[strength][own] = linear.ridge(moments, strength).logits(problem.z[rows[own]])
     found: dict[float, tuple[float, np.ndarray, np.ndarray]] = {}
-    for strength in strengths:
-        scores = torch.zeros(y.shape, dtype=torch.float64)
-        for own, of_fold in zip(held, moments, strict=True):
-            scores[own] = linear.ridge(of_fold, strength).logits(problem.z[rows[own]])
-        slope, bias = linear.platt(scores, y, w)
-        loss = problem.loss_of(scores * torch.from_numpy(slope) + torch.from_numpy(bias), rows)
-        found[strength] = loss, slope, bias
-        if loss > WORSE * min(value[0] for value in found.values()):
-            break
+    for strength, of_held in scores.items():
+        slope, bias = linear.platt(of_held, y, w)
+        found[strength] = problem.loss_of(of_held * torch.from_numpy(slope) + torch.from_numpy(bias), rows), slope, bias
     best = min(found, key=lambda s: found[s][0])
     loss, slope, bias = found[best]
 

@@ -45,6 +45,48 @@ def test_multi_label_probe_is_one_logistic_regression_a_class():
     np.testing.assert_allclose(p[:, 2], 0.5 / 81, atol=1e-6)
 
 
+def labelled(n=160, d=40, k=6, rare=0.05):
+    """Many labels on one noise that all directions share: a place shines, whatever else does."""
+    y = (RNG.random((n, k)) < np.linspace(rare, 0.5, k)).astype(np.float32)
+    mixing = RNG.normal(size=(d, d)) * np.linspace(0.05, 2, d)
+    x = y @ RNG.normal(size=(k, d)) + RNG.normal(size=(n, d)) @ mixing
+    return x.astype(np.float32), y, np.array([f"g{i}" for i in range(n)]), Target("t", "multi", tuple("abcdef"))
+
+
+def test_many_labels_are_fitted_by_what_answers_better_on_inner_folds():
+    x, y, groups, target = labelled()
+    auto = probe.fit_probe(x, y, target, groups)
+    ways = {name: probe.fit_probe(x, y, target, groups, fit=name) for name in ("likelihood", "least_squares")}
+    lowest = {
+        name: min(v for key, v in way.scores.items() if key.startswith("least") == (name == "least_squares")) for name, way in ways.items()
+    }
+    assert auto.fit == min(lowest, key=lowest.get)
+    np.testing.assert_array_equal(auto.weight, ways[auto.fit].weight)
+    assert auto.scores == {**ways["likelihood"].scores, **ways["least_squares"].scores}
+    assert probe.ProbeHead.from_bytes(auto.to_bytes()).fit == auto.fit
+
+
+def test_least_squares_of_labels_rank_as_ridge_does_and_answer_with_their_rates():
+    x, y, groups, target = labelled()
+    y[:, 2] = 0  # a label that never occurs
+    head = probe.fit_probe(x, y, target, groups, fit="least_squares", strengths=(1.0, 1.0 + 1e-9))
+    twin = Ridge(alpha=1.0).fit(normalize(x.astype(float)), y).predict(normalize(x.astype(float)))
+    p = head.predict(x)
+    for k in (0, 1, 3, 4, 5):
+        logit = np.log(p[:, k] / (1 - p[:, k]))
+        assert np.corrcoef(logit, twin[:, k])[0, 1] > 0.9999
+    np.testing.assert_allclose(p[:, 2], 0.5 / 161, atol=1e-6)
+    np.testing.assert_allclose(p.mean(0), y.mean(0), atol=0.03)
+
+
+def test_least_squares_are_for_many_labels():
+    x, y, groups = clouds(30)
+    with pytest.raises(UserError, match="a multi target"):
+        probe.fit_probe(x, y, THREE, groups, fit="least_squares")
+    with pytest.raises(UserError, match="two strengths"):
+        probe.fit_probe(x, y, Target("t", "multi", ("a", "b", "c")), groups, fit="least_squares", strengths=(1.0,))
+
+
 def test_regression_probe_is_ridge():
     x, _, groups = clouds(40, 5)
     y = (x @ RNG.normal(size=(5, 1)) + 3).astype(np.float32)
