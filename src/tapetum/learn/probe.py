@@ -116,6 +116,7 @@ def fit_probe(
     strengths: Sequence[float] = STRENGTHS,
     head: str = "linear",
     fit: Fit | Literal["auto"] = "auto",
+    last: int | None = None,
     inner: int = 5,
     seed: int = 0,
 ) -> ProbeHead:
@@ -131,6 +132,8 @@ def fit_probe(
         strengths: inverse regularisations C to choose from; one alone is taken as it is, for the likelihood.
         head: ``coral`` fits cumulative thresholds for an ordinal target.
         fit: ``least_squares`` is for multi targets; ``auto`` takes there what answers better on inner folds.
+        last: how many numbers at the end of a vector are the last level's, where the vector is over several levels; inner folds then choose
+            between all levels and the last alone, whose head has zeros for the others.
         inner: folds that choose the strength; fewer where there are fewer groups.
         seed: of the inner folds.
 
@@ -150,20 +153,26 @@ def fit_probe(
     form = _form(target, head)
     rows = np.flatnonzero(usable)
     weights = np.ones(len(rows)) if weight is None else np.asarray(weight, dtype=np.float64)[rows]
-    problem = _Problem(form, z[rows], truth[rows].astype(np.float64), weights)
-    ways = [
-        way
-        for way in _ways(problem, target, np.asarray(groups)[rows], sorted(strengths), inner=inner, seed=seed)
-        if fit in ("auto", way.fit)
-    ]
-    if not ways:
+    candidates: list[tuple[np.ndarray, _Problem, _Way]] = []
+    scores: dict[str, float] = {}
+    for named, first in {"": 0, **({} if last is None else {"last level ": numbers - last})}.items():
+        columns = np.arange(first, z.shape[1])
+        problem = _Problem(form, z[np.ix_(rows, columns)], truth[rows].astype(np.float64), weights)
+        ways = _ways(problem, target, np.asarray(groups)[rows], sorted(strengths), inner=inner, seed=seed)
+        candidates += [(columns, problem, way) for way in ways if fit in ("auto", way.fit)]
+        scores |= {f"{named}{name}": loss for way in ways for name, loss in way.scores.items()}
+    if not candidates:
         raise UserError(f"least squares for {target.name!r}", need="a multi target, two strengths and two groups, or another fit")
-    best = min(ways, key=lambda way: way.loss)
+    columns, problem, best = min(candidates, key=lambda candidate: candidate[2].loss)
+    found = problem.back(best.finish())
     scale = math.sqrt(numbers)
-    whole = problem.back(best.finish())
-    w = np.concatenate([whole.weight[:, :numbers] / scale, whole.weight[:, numbers:]], axis=1).astype(np.float32)
-    scores = {name: loss for way in ways for name, loss in way.scores.items()}
-    return ProbeHead(target, form, w, whole.bias.astype(np.float32), scale, best.strength, scores, z.shape[1] - numbers, best.fit)
+    w = np.zeros((len(found.weight), z.shape[1]))
+    w[:, columns] = found.weight
+    w[:, :numbers] /= scale
+    side_numbers = z.shape[1] - numbers
+    return ProbeHead(
+        target, form, w.astype(np.float32), found.bias.astype(np.float32), scale, best.strength, scores, side_numbers, best.fit
+    )
 
 
 class _Problem:

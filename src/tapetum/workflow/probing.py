@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +18,7 @@ from tapetum.data.images.form import Form
 from tapetum.data.images.transforms import Evaluate
 from tapetum.learn import features, models, probe
 from tapetum.learn.choices import DEFAULT_HEADS
+from tapetum.learn.models.backbone import last_width
 from tapetum.learn.runtime import Engine, Measured, Runtime, decide_engine, measure, one_thread
 from tapetum.learn.side import Scaling
 from tapetum.workflow import budget as budgets
@@ -35,13 +37,13 @@ def probe_member(run: Run, prepared: Prepared, recipe: Recipe, record: Record, c
         return
     own = probe_input(recipe).normalise == "data"  # each fold then has statistics of its own, and so vectors of its own
     _planned(run, prepared, recipe, record, clock or budgets.Clock(None), passes=len(every) if own else 1)
-    vectors, about = (np.zeros(0), "") if own else _vectors(run, prepared, recipe, record)
+    seen = None if own else _look(run, prepared, recipe, record)
     for fold in every:
-        if own:
-            vectors, about = _vectors(run, prepared, recipe, record, measured_for=fold)
+        if own or seen is None:
+            seen = _look(run, prepared, recipe, record, measured_for=fold)
         with one_thread():
-            _fit_fold(run, prepared, recipe, vectors, fold)
-    record(f"probe: {len(every)} folds fitted on {about}")
+            _fit_fold(run, prepared, recipe, seen, fold)
+    record(f"probe: {len(every)} folds fitted on {'nothing' if seen is None else seen.about}")
 
 
 def refit_probe(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -> None:
@@ -49,14 +51,29 @@ def refit_probe(run: Run, prepared: Prepared, recipe: Recipe, record: Record) ->
     if (run.member(PROBE, -1) / "oof.parquet").exists():
         return
     own = probe_input(recipe).normalise == "data"
-    vectors, about = _vectors(run, prepared, recipe, record, measured_for=-1 if own else None)
+    seen = _look(run, prepared, recipe, record, measured_for=-1 if own else None)
     with one_thread():
-        _fit_fold(run, prepared, recipe, vectors, -1)
-    record(f"probe: fitted on all rows, {about}")
+        _fit_fold(run, prepared, recipe, seen, -1)
+    record(f"probe: fitted on all rows, {seen.about}")
 
 
-def _vectors(run: Run, prepared: Prepared, recipe: Recipe, record: Record, measured_for: int | None = None) -> tuple[np.ndarray, str]:
-    """Return the vectors of all rows (N, V, D), NaN for those of the test part, and what they are in words.
+@dataclasses.dataclass(frozen=True)
+class _Seen:
+    """What the backbone saw in every row.
+
+    Args:
+        vectors: (N, V, D), NaN for the rows of the test part.
+        last: how many numbers at the end of a vector are the last level's, where it is over several levels.
+        about: what they are in words.
+    """
+
+    vectors: np.ndarray
+    last: int | None
+    about: str
+
+
+def _look(run: Run, prepared: Prepared, recipe: Recipe, record: Record, measured_for: int | None = None) -> _Seen:
+    """Return the vectors of all rows.
 
     Args:
         run: where they are kept.
@@ -86,7 +103,8 @@ def _vectors(run: Run, prepared: Prepared, recipe: Recipe, record: Record, measu
         after_batch=lambda done, total: record.tick("features", done, total),
     )
     vectors = found.of(manifest.row_ids)
-    return vectors, f"{vectors.shape[2]} numbers a view, views {', '.join(found.views)}"
+    about = f"{vectors.shape[2]} numbers a view, views {', '.join(found.views)}"
+    return _Seen(vectors, last_width(network.backbone), about)
 
 
 def _measure(run: Run, prepared: Prepared, network: models.Network, pictures: Pictures, fold: int) -> None:
@@ -209,7 +227,7 @@ def _planned(run: Run, prepared: Prepared, recipe: Recipe, record: Record, clock
     run.keep_plan(probe=plan)
 
 
-def _fit_fold(run: Run, prepared: Prepared, recipe: Recipe, vectors: np.ndarray, fold: int) -> None:
+def _fit_fold(run: Run, prepared: Prepared, recipe: Recipe, seen: _Seen, fold: int) -> None:
     """Fit each target's head on the other folds and answer for the fold; the predictions are the marker, written last."""
     manifest, folder = prepared.manifest, run.member(PROBE, fold)
     if (folder / "oof.parquet").exists():
@@ -223,7 +241,7 @@ def _fit_fold(run: Run, prepared: Prepared, recipe: Recipe, vectors: np.ndarray,
     for target in probe_targets(recipe, manifest):
         truth = manifest.truth(target.name)
         head = probe.fit_probe(
-            vectors[train],
+            seen.vectors[train],
             truth[train],
             target,
             manifest.groups[train],
@@ -231,10 +249,11 @@ def _fit_fold(run: Run, prepared: Prepared, recipe: Recipe, vectors: np.ndarray,
             weight=manifest.weight[train],
             strengths=recipe.probe.strengths,
             head=probe_head(recipe, target),
+            last=seen.last,
             seed=recipe.seed,
         )
         files.write_bytes(folder / f"{target.name}.safetensors", head.to_bytes())
-        p = head.predict(vectors[held], None if side is None else side[held])
+        p = head.predict(seen.vectors[held], None if side is None else side[held])
         status = np.where(np.isnan(p).any(axis=1), "missing", "ok").astype(object)
         answers.append(Dense(target, ids, p, truth[held], np.full(len(held), fold, dtype=np.int16), status))
     table = Predictions.from_dense(answers, member=PROBE, manifest_hash=manifest.content_hash(), recipe_hash=recipe.hash())

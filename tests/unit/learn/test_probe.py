@@ -87,6 +87,25 @@ def test_least_squares_are_for_many_labels():
         probe.fit_probe(x, y, Target("t", "multi", ("a", "b", "c")), groups, fit="least_squares", strengths=(1.0,))
 
 
+@pytest.mark.parametrize("place", ["lower", "last"])
+def test_inner_folds_choose_between_all_levels_and_the_last(place):
+    """Where the signal is in the last level alone, the others are noise that the head does not see."""
+    x, y, groups = clouds(90, 8, spread=0.6)
+    noise = RNG.normal(size=(90, 30)).astype(np.float32)
+    parts = (normalize(x), normalize(noise)) if place == "lower" else (normalize(noise), normalize(x))
+    vectors = np.concatenate(parts, axis=1)
+    head = probe.fit_probe(vectors, y, THREE, groups, last=parts[1].shape[1])
+    lower = head.of_pictures[:, : parts[0].shape[1]]
+    assert (lower == 0).all() == (place == "last")
+    whole = probe.fit_probe(vectors, y, THREE, groups)
+    if place == "lower":
+        np.testing.assert_array_equal(head.weight, whole.weight)
+    else:
+        assert min(v for k, v in head.scores.items() if k.startswith("last level")) < min(whole.scores.values())
+    again = probe.ProbeHead.from_bytes(head.to_bytes())
+    np.testing.assert_array_equal(again.predict(vectors), head.predict(vectors))
+
+
 def test_regression_probe_is_ridge():
     x, _, groups = clouds(40, 5)
     y = (x @ RNG.normal(size=(5, 1)) + 3).astype(np.float32)

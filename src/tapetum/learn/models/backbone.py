@@ -157,7 +157,9 @@ def _levelled(backbone: nn.Module, pooling: str, channels: int) -> nn.Module:
     training = backbone.training
     with torch.no_grad():
         backbone.eval()
-        backbone.levels_width = _over_levels(backbone, torch.zeros(1, channels, side, side))[0].shape[1]  # type: ignore[assignment]
+        joined, last = _over_levels(backbone, torch.zeros(1, channels, side, side))
+        backbone.levels_width = joined.shape[1]  # type: ignore[assignment]
+        backbone.last_width = backbone.forward_head(last).shape[1]  # type: ignore[operator]
         backbone.train(training)
     return backbone
 
@@ -180,6 +182,11 @@ def width(backbone: Any) -> int:
     if hasattr(backbone, "levels_width"):
         return int(backbone.levels_width)
     return int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)
+
+
+def last_width(backbone: Any) -> int | None:
+    """Return how many numbers at the end of the vector are the last level's; None where the vector has no other levels."""
+    return int(backbone.last_width) if hasattr(backbone, "levels_width") else None
 
 
 def map_width(backbone: Any) -> int:
