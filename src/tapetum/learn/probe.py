@@ -142,6 +142,7 @@ def fit_probe(
 
     Raises:
         DataError: no row has both a vector and a truth.
+        UserError: strengths that are none or not above 0; least squares for a target that is not multi, or with nothing to choose by.
     """
     z, numbers = unit(vectors), vectors.shape[-1]
     z = z if side is None else np.concatenate([z, side.astype(np.float32)], axis=1)
@@ -155,7 +156,8 @@ def fit_probe(
     weights = np.ones(len(rows)) if weight is None else np.asarray(weight, dtype=np.float64)[rows]
     candidates: list[tuple[np.ndarray, _Problem, _Way]] = []
     scores: dict[str, float] = {}
-    for named, first in {"": 0, **({} if last is None else {"last level ": numbers - last})}.items():
+    parts = {"": 0} if last is None else {"": 0, "last level ": numbers - last}  # name → first of the numbers that are taken
+    for named, first in parts.items():
         columns = np.arange(first, z.shape[1])
         problem = _Problem(form, z[np.ix_(rows, columns)], truth[rows].astype(np.float64), weights)
         ways = _ways(problem, target, np.asarray(groups)[rows], sorted(strengths), inner=inner, seed=seed)
