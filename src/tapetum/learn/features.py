@@ -138,6 +138,7 @@ def describe(network: nn.Module, settings: Input, views: Sequence[Spec], runtime
         "arguments": {name: str(value) for name, value in sorted(arguments.items())},
         "preprocessing": {**preprocessing, **numbers},
         **({"positions": network.positions} if hasattr(network, "positions") else {}),
+        **({"levels": backbone.levels_width} if hasattr(backbone, "levels_width") else {}),
         "views": list(views),
         "engine": {**runtime.engine.to_dict(), "torch": torch.__version__},
     }

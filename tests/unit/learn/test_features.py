@@ -110,7 +110,8 @@ def test_the_key_tells_weights_size_views_pooling_and_engine_apart(net):
     other = network.build(Model(backbone="test_resnet", weights="none"), (TARGET,), 3, SMALL, seed=1)
     pooled = network.build(Model(backbone="test_resnet", weights="none", pooling="max"), (TARGET,), 3, SMALL)
     bare = network.build(Model(backbone="test_resnet", weights="none"), (TARGET,), 3, Input(size=32, normalise="none"))
-    keys = [key(), key(other), key(pooled), key(bare), key(settings=Input(size=48)), key(views=("plain", "hflip"))]
+    levels = network.build(Model(backbone="test_resnet", weights="none", pooling="levels"), (TARGET,), 3, SMALL)
+    keys = [key(), key(other), key(pooled), key(levels), key(bare), key(settings=Input(size=48)), key(views=("plain", "hflip"))]
     keys.append(key(engine=Engine("cpu", "bf16", True)))
     assert len(set(keys)) == len(keys)
     assert key() == key()
