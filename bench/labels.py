@@ -15,15 +15,16 @@ from typing import Any
 
 import numpy as np
 
+import ordinal
 import recorded
 from tapetum import api
 from tapetum.core import intervals, metrics
-from tapetum.core.config import Data, Input, Model, Probe, Split
+from tapetum.core.config import Data, Probe, Split
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target
 from tapetum.data import layouts, split
 from tapetum.data.images.form import Form
-from tapetum.learn import features, models, probe
+from tapetum.learn import features, probe
 from tapetum.workflow import probing
 
 WAYS: tuple[probe.Fit, ...] = ("likelihood", "least_squares")
@@ -54,7 +55,9 @@ def main() -> int:
     if photos.exists():
         sets.append(faces(photos, args.seed))
     found = [compare(one, args.seed) for one in sets]
-    rows = [[f["what"], *(f"{f[way][m]:.3f}" for m in SHOWN for way in WAYS), shown(f["difference"]), f["chosen"]] for f in found]
+    rows = [
+        [f["what"], *(f"{f[way][m]:.3f}" for m in SHOWN for way in WAYS), recorded.difference(f["difference"]), f["chosen"]] for f in found
+    ]
     head = ["pictures", *(f"{m}: {way}" for m in SHOWN for way in ("logistic", "least squares")), "average precision gained", "chosen"]
     text = (
         f"Probes of `tf_efficientnet_lite0` on the same vectors, {FOLDS} folds that cut no group, out of fold; macro-F1 with each label "
@@ -84,9 +87,7 @@ def cells(size: str, seed: int) -> Labelled:
 def faces(photos: Path, seed: int) -> Labelled:
     """Return faces whose labels are nine age groups and two genders, all in one target."""
     manifest = layouts.read(photos, Data(targets=("gender", "age_group")), lambda _: None)
-    settings = Input(size=288)
-    network = models.build(Model(), manifest.targets, 3, settings)
-    vectors = features.extract(network, manifest, settings, views=("plain", "hflip")).vectors
+    vectors = ordinal.vectors_of(manifest)
     part: Manifest = split.assign_folds(manifest, Split(folds=FOLDS), seed, lambda _: None)
     names = tuple(f"{t.name} {c}" for t in part.targets for c in t.classes)
     truth = np.concatenate([part.truth(t.name) for t in part.targets], axis=1)
@@ -117,11 +118,6 @@ def scored(metric: str, one: Labelled, p: np.ndarray) -> float | None:
     for k, count in enumerate(one.truth.sum(axis=0).astype(int)):
         given[np.argsort(-p[:, k], kind="stable")[:count], k] = 1
     return metrics.score(metric, one.target, given, one.truth)
-
-
-def shown(difference: dict[str, Any]) -> str:
-    """Return a difference with its interval."""
-    return f"{difference['value']:+.3f} [{difference['low']:+.3f}, {difference['high']:+.3f}]"
 
 
 if __name__ == "__main__":

@@ -37,7 +37,10 @@ def main() -> int:
     means = {head: {m: float(np.mean([draw[head][m] for draw in found])) for m in SHOWN} for head in HEADS}
     better = min(HEADS, key=lambda head: means[head]["ordinal_mae"])
     rows = [[head, *(f"{means[head][m]:.4f}" for m in SHOWN)] for head in HEADS]
-    by_seed = [[str(s), *(f"{d[h]['ordinal_mae']:.4f}" for h in HEADS), shown(d["difference"])] for s, d in enumerate(found)]
+    by_seed = [
+        [str(s), *(f"{d[h]['ordinal_mae']:.4f}" for h in HEADS), recorded.difference(d["difference"], digits=4)]
+        for s, d in enumerate(found)
+    ]
     text = "\n\n".join(
         [
             f"{len(manifest)} faces, nine age groups, probes of `tf_efficientnet_lite0` at {SIZE} pixels, five folds; `ordinal_mae` is the "
@@ -80,11 +83,6 @@ def one_draw(manifest: Manifest, vectors: np.ndarray, seed: int) -> dict[str, An
         **{head: {m: metrics.score(m, target, p, y) for m in SHOWN} for head, p in answers.items()},
         "difference": difference.to_dict(),
     }
-
-
-def shown(difference: dict[str, Any]) -> str:
-    """Return a difference with its interval."""
-    return f"{difference['value']:+.4f} [{difference['low']:+.4f}, {difference['high']:+.4f}]"
 
 
 if __name__ == "__main__":

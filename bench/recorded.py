@@ -50,6 +50,12 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
 
+def difference(found: dict[str, Any], digits: int = 3) -> str:
+    """Return a paired difference with its interval, signs and all."""
+    value, low, high = (f"{found[key]:+.{digits}f}" for key in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
 def said(message: str) -> None:
     """Show a line of progress; those that would overwrite themselves are left out."""
     if not message.startswith("\r"):

@@ -67,7 +67,7 @@ def softmax(z: Tensor, y: Tensor, w: Tensor, strength: float, how: Descent) -> F
     weight, bias = np.zeros((y.shape[1], z.shape[1])), np.zeros(y.shape[1])
     weight[there.numpy()], bias[there.numpy()] = found.weight, found.bias
     if not bool(there.all()):
-        level = torch.logsumexp(z.double() @ torch.from_numpy(found.weight).T + torch.from_numpy(found.bias), dim=1).mean()
+        level = torch.logsumexp(found.logits(z), dim=1).mean()
         bias[~there.numpy()] = float(level) + math.log(0.5 / (len(z) + 1))
     return Fit(weight, bias)
 

@@ -205,10 +205,10 @@ class _Problem:
 
     def fit(self, strength: float, rows: np.ndarray | None = None, start: linear.Fit | None = None, *, roughly: bool = False) -> linear.Fit:
         """Fit on some rows (all if None); roughly where only its loss on other rows is wanted."""
+        if self.form == "value":
+            return linear.ridge(self.moments(rows), strength)
         at = slice(None) if rows is None else torch.from_numpy(rows)
         z, y, w = self.z[at], self.y[at], self.weight[at]
-        if self.form == "value":
-            return linear.ridge(linear.Moments.of(z, y, w), strength)
         if self.form == "cumulative":
             return linear.logistic(z, _above(y), w, strength, linear.Descent(start, roughly, shared=True))
         if self.form == "sigmoid":

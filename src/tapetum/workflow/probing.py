@@ -37,13 +37,12 @@ def probe_member(run: Run, prepared: Prepared, recipe: Recipe, record: Record, c
         return
     own = probe_input(recipe).normalise == "data"  # each fold then has statistics of its own, and so vectors of its own
     _planned(run, prepared, recipe, record, clock or budgets.Clock(None), passes=len(every) if own else 1)
-    seen = None if own else _look(run, prepared, recipe, record)
+    shared = None if own else _look(run, prepared, recipe, record)
     for fold in every:
-        if own or seen is None:
-            seen = _look(run, prepared, recipe, record, measured_for=fold)
+        seen = shared or _look(run, prepared, recipe, record, measured_for=fold)
         with one_thread():
             _fit_fold(run, prepared, recipe, seen, fold)
-    record(f"probe: {len(every)} folds fitted on {'nothing' if seen is None else seen.about}")
+    record(f"probe: {len(every)} folds fitted on {seen.about}")
 
 
 def refit_probe(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -> None:
