@@ -182,7 +182,12 @@ class Average(Section):
     epochs: int = 0  # further epochs of SWA after the schedule; full_batch: steps
     full_batch: bool = False
     best: int = 3
-    refresh_norm: bool = True
+    refresh_norm: bool | Literal["auto"] = "auto"  # BatchNorm statistics anew for the average; auto: of swa and soup, ema averages them
+
+    @property
+    def refreshes(self) -> bool:
+        """Whether the averaged weights get BatchNorm statistics of their own."""
+        return self.name in ("swa", "soup") if self.refresh_norm == "auto" else self.refresh_norm
 
 
 class Memory(Section):

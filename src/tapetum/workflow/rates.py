@@ -111,7 +111,7 @@ def _curves(
 
 def _steps(training: Any, optimizer: Any) -> Callable[[int], float]:
     """Return what takes one optimizer step at the rate that stands in the optimizer and gives its loss, over epochs without end."""
-    from tapetum.learn.training.loop import Progress, forward_backward, mixed
+    from tapetum.learn.training.loop import Group, Progress, forward_backward, mixed, trained
 
     progress = Progress()
 
@@ -127,13 +127,16 @@ def _steps(training: Any, optimizer: Any) -> Callable[[int], float]:
 
     def step(number: int) -> float:
         rate = max(group["lr"] / group.get("scale", 1.0) for group in optimizer.param_groups)
-        losses, accumulate = [], training.recipe.train.accumulate
-        for part in range(accumulate):
+        losses, shares, group = [], [], Group(training.recipe.train.accumulate)
+        network, objective = training.network, training.fold.objective
+        for part in range(group.accumulate):
             epoch, batch = next(every)
             x, y = mixed(epoch, batch, (number, part))
-            losses.append(forward_backward(training.network, training.fold.objective, training.runtime, epoch, progress, batch.rows, x, y))
-        training.runtime.step(training.network, optimizer, rate, training.recipe.train.clip or None)
-        return float(np.mean(losses))
+            shares.append(group.share(epoch.weight[batch.rows]))
+            losses.append(forward_backward(network, objective, training.runtime, epoch, progress, batch.rows, x, y, shares[-1]))
+        group.close(trained(network, objective))
+        training.runtime.step(network, optimizer, rate, training.recipe.train.clip or None)
+        return float(np.average(losses, weights=shares if sum(shares) > 0 else None))
 
     return step
 

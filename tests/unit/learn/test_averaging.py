@@ -167,17 +167,41 @@ def test_the_best_are_ranked_with_the_earlier_of_equals_first():
     assert averaging.best([None], 2, greater_is_better=True) == []
 
 
-def test_refreshed_statistics_are_torchs_and_those_of_the_data():
+@pytest.mark.parametrize("sizes", [(10, 10, 10), (16, 3, 11), (28, 2)])
+def test_refreshed_statistics_are_those_of_all_rows_together(sizes):
+    torch.manual_seed(0)
+    net = network()
+    rows = torch.cat([torch.randn(15, 4) - 3, torch.randn(15, 4) + 3])  # sorted by class, far apart
+    assert averaging.refresh_norm(net, rows.split(sizes)) == 1
+    inner = net[0](rows)
+    torch.testing.assert_close(net[1].running_mean, inner.mean(0))
+    torch.testing.assert_close(net[1].running_var, inner.var(0))
+    assert net[1].momentum == 0.1
+    assert int(net[1].num_batches_tracked) == len(sizes)
+
+
+def test_refreshed_statistics_of_images_far_from_zero_lose_no_digits():
+    net = nn.Sequential(nn.BatchNorm2d(2))
+    x = 1e4 + torch.randn(12, 2, 3, 3, dtype=torch.float64)
+    averaging.refresh_norm(net.double(), x.split(5))
+    torch.testing.assert_close(net[0].running_var, x.transpose(0, 1).flatten(1).var(1), rtol=1e-9, atol=0)
+
+
+def test_one_batch_gives_what_torch_gives():
     net, twin = network(), network()
-    batches = list(torch.randn(6, 10, 4).mul(3).add(2))
-    assert averaging.refresh_norm(net, batches) == 1
-    update_bn(batches, twin)
+    batch = torch.randn(10, 4).mul(3).add(2)
+    averaging.refresh_norm(net, [batch])
+    update_bn([batch], twin)
     for name, value in twin.state_dict().items():
         torch.testing.assert_close(net.state_dict()[name], value)
-    inner = torch.stack([net[0](b) for b in batches])
-    torch.testing.assert_close(net[1].running_mean, inner.mean((0, 1)))
-    torch.testing.assert_close(net[1].running_var, inner.var(1).mean(0))
-    assert net[1].momentum == 0.1
+
+
+def test_only_the_named_layers_are_measured():
+    net = nn.Sequential(nn.BatchNorm1d(4), nn.BatchNorm1d(4))
+    before = net[0].running_mean.clone()
+    assert averaging.refresh_norm(net, [torch.randn(10, 4) + 5], only=["1"]) == 1
+    assert torch.equal(net[0].running_mean, before)
+    assert (net[1].running_mean > 2).all()
 
 
 def test_refreshing_leaves_modes_weights_and_dropout_alone():

@@ -58,7 +58,7 @@ def epoch(data, batch=8, accumulate=1, rate=0.0, clip=None, mix=None):
     x, truth, weight = data
     parts = torch.arange(ROWS).split(batch)
     batches = [Batch(part, x[part], torch.ones(len(part), dtype=torch.bool), {}) for part in parts]
-    return loop.Epoch(batches, np.full(len(parts) // accumulate, rate), accumulate, clip, truth, weight, None, mix, (0, "main", 0))
+    return loop.Epoch(batches, np.full(-(-len(parts) // accumulate), rate), accumulate, clip, truth, weight, None, mix, (0, "main", 0))
 
 
 class Kept(torch.optim.SGD):
@@ -124,10 +124,30 @@ def test_other_errors_are_not_taken_for_short_memory(data):
     assert net.seen == [8]
 
 
-def test_accumulated_batches_make_the_gradient_of_their_mean(data):
+def test_accumulated_batches_make_the_gradient_of_their_weighted_mean(data):
     one, _ = gradients(data, Net(), batch=4)
     two, _ = gradients(data, Net(), batch=4, accumulate=2)
-    assert torch.allclose(two, one.reshape(2, 2, -1).mean(dim=1), atol=1e-6)
+    mass = data[2].reshape(2, 2, 4).sum(dim=2)
+    by_hand = (one.reshape(2, 2, -1) * mass[..., None]).sum(dim=1) / mass.sum(dim=1, keepdim=True)
+    assert torch.allclose(two, by_hand, atol=1e-6)
+
+
+@pytest.mark.parametrize(("batch", "accumulate", "whole"), [(4, 3, 12), (3, 4, 12), (5, 2, 10), (6, 10, 16)])
+def test_the_last_smaller_group_is_the_mean_of_the_rows_that_it_has(data, batch, accumulate, whole):
+    x, truth, weight = data
+    known = {"label": torch.nan_to_num(truth["label"], nan=1 / 3), "size": torch.nan_to_num(truth["size"])}
+    groups, _ = gradients((x, known, weight), Net(), batch=batch, accumulate=accumulate)
+    at_once, _ = gradients((x, known, weight), Net(), batch=whole)
+    assert groups.shape == at_once.shape
+    assert torch.allclose(groups, at_once, atol=1e-6)
+
+
+def test_rows_without_weight_leave_an_accumulated_group_alone(data):
+    x, truth, _ = data
+    weight = torch.cat([torch.ones(8), torch.zeros(8)])
+    group, _ = gradients((x, truth, weight), Net(), accumulate=2)
+    alone, _ = gradients((x, truth, weight), Net())
+    assert torch.allclose(group[0], alone[0], atol=1e-6)
 
 
 def test_a_loss_that_is_not_finite_names_its_rows_before_any_step_on_them(data):

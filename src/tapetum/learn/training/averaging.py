@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -183,31 +183,75 @@ def best(scores: Sequence[float | None], k: int, *, greater_is_better: bool) -> 
     return [i for _, i in sorted(known, key=lambda pair: (-pair[0] if greater_is_better else pair[0], pair[1]))][:k]
 
 
+class _Pooled:
+    """Mean and variance of a BatchNorm's inputs over all rows of all batches, from those of each batch.
+
+    The variance is that of all values together: the mean of the batches' variances and the variance of their means, each batch counted by
+    its values. In double precision, and never as a difference of large squares.
+
+    Source: Chan, Golub, LeVeque 1983, "Algorithms for computing the sample variance".
+    """
+
+    def __init__(self, norm: _BatchNorm) -> None:
+        self.count = 0
+        self.mean = torch.zeros_like(norm.running_mean, dtype=torch.float64, device="cpu")  # type: ignore[arg-type]
+        self.spread = torch.zeros_like(self.mean)  # sum of squared distances from the mean
+
+    def add(self, norm: _BatchNorm, given: tuple[Tensor, ...], out: Tensor) -> None:
+        """Take in the batch that the layer has just seen; with a momentum of 1 its buffers are that batch's own."""
+        count = given[0].numel() // len(self.mean)
+        mean, variance = norm.running_mean.double().cpu(), norm.running_var.double().cpu()  # type: ignore[union-attr]
+        total, apart = self.count + count, mean - self.mean
+        self.spread += variance * (count - 1) + apart.square() * (self.count * count / total)
+        self.mean += apart * (count / total)
+        self.count = total
+
+    def put(self, norm: _BatchNorm) -> None:
+        """Write what all batches together gave into the layer."""
+        if self.count:
+            norm.running_mean.copy_(self.mean)  # type: ignore[union-attr]
+            norm.running_var.copy_(self.spread / max(self.count - 1, 1))  # type: ignore[union-attr]
+
+
 @torch.no_grad()
-def refresh_norm(network: nn.Module, batches: Iterable[Any], forward: Callable[[Any], Any] | None = None) -> int:
+def refresh_norm(
+    network: nn.Module, batches: Iterable[Any], forward: Callable[[Any], Any] | None = None, only: Collection[str] | None = None
+) -> int:
     """Take BatchNorm statistics anew from un-mixed training pictures, as averaged weights need; return how many layers had it.
 
-    Everything but the BatchNorms stays in eval mode (no dropout), so that the statistics are those of inference.
+    Everything but the BatchNorms stays in eval mode (no dropout), so that the statistics are those of inference. A layer's statistics are
+    those of all its values together, however they were cut into batches; what a layer sees depends on the batch through the layers before
+    it, so rows should come in random order, not class by class.
 
     Args:
         network: with the averaged weights in it; its mode comes back afterwards.
         batches: what ``forward`` takes, one after the other; 2 pictures or more each.
         forward: runs one batch; None calls the network.
+        only: names of the layers that are measured; None: all.
     """
-    norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    named = [(name, m) for name, m in network.named_modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    norms = [norm for name, norm in named if only is None or name in only]
     if not norms:
         return 0
     modes = {module: module.training for module in network.modules()}
     momenta = [norm.momentum for norm in norms]
+    pooled = [_Pooled(norm) for norm in norms]
     network.eval()
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # the equal average over batches
+        norm.momentum = 1.0  # the buffers are those of the last batch
         norm.train()
-    for batch in batches:
-        (forward or network)(batch)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    for module, mode in modes.items():
-        module.training = mode
+    hooks = [norm.register_forward_hook(own.add) for norm, own in zip(norms, pooled, strict=True)]
+    try:
+        for batch in batches:
+            (forward or network)(batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        for module, mode in modes.items():
+            module.training = mode
+    for norm, own in zip(norms, pooled, strict=True):
+        own.put(norm)
     return len(norms)

@@ -158,6 +158,11 @@ def check_training(recipe: config.Recipe, targets: Sequence[Target], mixes: Mapp
     said = check_loss(recipe.loss, targets)
     check_heads(recipe.model, recipe.loss, targets)
     check_mixing(recipe.mix, mixes, recipe.loss, targets)
+    if recipe.average.refresh_norm is True and recipe.average.name == "none":
+        raise UserError(
+            "average.refresh_norm = true, and no weights are averaged",
+            fix="set average.name to 'ema', 'swa' or 'soup', or leave average.refresh_norm out",
+        )
     parts = [(stage.schedule or recipe.schedule, stage.epochs) for stage in recipe.stages] or [(recipe.schedule, recipe.train.epochs)]
     for schedule, epochs in parts:
         schedules.check(schedule, epochs)

@@ -167,7 +167,7 @@ class Epochs:
         """
         pictures = self._pictures(stage)[1 if key is None else 0]
         for batch in dataset.batches(pictures, rows, sizes, key, self.recipe.train.workers):
-            if batch.reasons and key is not None:
+            if batch.reasons:
                 ids = self.fold.manifest.row_ids
                 named = [f"{ids[row]} ({reason})" for row, reason in batch.reasons.items()]
                 raise DataError(f"pictures to train on cannot be read any more: {listed(named, 5)}", fix="put them back as they were")

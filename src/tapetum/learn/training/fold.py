@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tapetum.core import files
+from tapetum.core import draws, files
 from tapetum.core.config import Predict, Stage
 from tapetum.core.tables import Predictions
 from tapetum.data.images import dataset
@@ -164,6 +164,8 @@ class Training(Epochs):
         if self.recipe.average.name == "ema" and self.average.weights() is not None:
             averaged: dict[str, Any] = {}
             with averaging.averaged(self.network, self.average.weights()):
+                if self.recipe.average.refreshes:
+                    self._refresh(SHIPPED)
                 found[f"{name}/ema"] = self._answered(f"{name}/ema", SHIPPED, averaged)
             row.update({f"ema:{key}": value for key, value in averaged.items()})
         return found
@@ -187,7 +189,8 @@ class Training(Epochs):
             return
         row: dict[str, Any] = {}
         with averaging.averaged(self.network, weights):
-            if self.recipe.average.refresh_norm:
+            if self.recipe.average.refreshes:
+                stages.freeze(self.network, stage.trains)  # which a start that trains no further epoch has not done
                 self._refresh(stage)
             found = self._answered(kind, SHIPPED, row)
         self.keeper.add(kind, found, self.held)
@@ -237,15 +240,19 @@ class Training(Epochs):
 
     @torch.no_grad()
     def _refresh(self, stage: Stage) -> None:
-        """Measure BatchNorm's statistics anew on un-mixed training pictures, for averaged weights."""
+        """Measure BatchNorm's statistics anew on un-mixed training pictures, for averaged weights.
+
+        The rows come in an order drawn once for the fold: as they stand in the table, a batch would often be of one class alone.
+        """
 
         def forward(batch: dataset.Batch) -> None:
             with self.runtime.autocast():
                 self.network(self.runtime.to_device(batch.x), None if self.side is None else self.side[batch.rows])
 
-        rows = self.fold.train
+        rows = draws.generator(*self.key, "refresh").permutation(self.fold.train)
         sizes = [len(part) for part in np.array_split(rows, max(1, len(rows) // 64))]
-        averaging.refresh_norm(self.network, self._batches(stage, rows, sizes), forward)
+        stages.train_mode(self.network, frozen_norm=self.recipe.train.frozen_norm)  # frozen BatchNorms keep what they have
+        averaging.refresh_norm(self.network, self._batches(stage, rows, sizes), forward, only=stages.training_norms(self.network))
 
     def _watch(self, row: dict[str, Any], may_go_on: MayGoOn | None) -> None:
         """Decide whether training stops here: come apart, no better for long, or out of time."""

@@ -67,7 +67,7 @@ class Epoch:
     Args:
         batches: pictures and row numbers.
         rates: the rate of each optimizer step (steps,).
-        accumulate: batches a step.
+        accumulate: batches a step; the last step of an epoch may have fewer.
         clip: bound of the gradients' global norm, or None.
         truth: target → (N, K) of all rows of the manifest, on the device.
         weight: (N,) of all rows, on the device.
@@ -85,6 +85,47 @@ class Epoch:
     side: Tensor | None
     mix: Mix | None
     key: tuple[Any, ...]
+
+
+class Group:
+    """The batches whose gradients add up to one step; each counts by the weight of its rows, as if they were one batch.
+
+    So a last batch that is small, and a last group that has fewer batches, give the mean over the rows that they have.
+
+    Args:
+        accumulate: batches a step.
+    """
+
+    def __init__(self, accumulate: int) -> None:
+        self.accumulate, self.batches = accumulate, 0
+        self._unit, self._total = 0, 0.0
+
+    def share(self, weight: Tensor) -> float:
+        """Count a batch in, and return what its loss is multiplied by.
+
+        Args:
+            weight: of its rows; shares are in units of the first batch's rows, so that they stay near 1 in every precision.
+        """
+        self.batches += 1
+        if self.accumulate == 1:
+            return 1.0
+        self._unit = self._unit or max(weight.numel(), 1)
+        share = float(weight.sum()) / self._unit
+        self._total += share
+        return share
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is time for a step."""
+        return self.batches == self.accumulate
+
+    def close(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Divide the gradients by what their batches weigh together, and begin the next group."""
+        if self.accumulate > 1 and self._total > 0:
+            for parameter in parameters:
+                if parameter.grad is not None:
+                    parameter.grad.div_(self._total)
+        self.batches, self._unit, self._total = 0, 0, 0.0
 
 
 def train_epoch(
@@ -117,10 +158,12 @@ def train_epoch(
     losses: list[float] = []
     sizes: list[int] = []
     step_of_epoch = 0
+    group, parameters = Group(epoch.accumulate), trained(network, objective)
     optimizer.zero_grad(set_to_none=True)
 
     def step() -> None:
         nonlocal step_of_epoch
+        group.close(parameters)
         runtime.step(network, optimizer, float(epoch.rates[min(step_of_epoch, len(epoch.rates) - 1)]) * progress.rate_factor, epoch.clip)
         step_of_epoch += 1
         progress.step += 1
@@ -128,11 +171,12 @@ def train_epoch(
 
     for number, batch in enumerate(epoch.batches):
         x, y = mixed(epoch, batch, (progress.epoch, number))
-        losses.append(forward_backward(network, objective, runtime, epoch, progress, batch.rows, x, y))
+        share = group.share(epoch.weight[batch.rows])
+        losses.append(forward_backward(network, objective, runtime, epoch, progress, batch.rows, x, y, share))
         sizes.append(len(batch.rows))
-        if (number + 1) % epoch.accumulate == 0:
+        if group.is_full:
             step()
-    if len(sizes) % epoch.accumulate:
+    if group.batches:
         step()  # the last, smaller group of batches counts too
     progress.epoch += 1
     mean = float(np.average(losses, weights=sizes)) if losses else float("nan")
@@ -143,6 +187,11 @@ def train_epoch(
         "seconds": time.perf_counter() - began,
         "pieces": progress.pieces,
     }
+
+
+def trained(network: nn.Module, objective: Objective) -> list[nn.Parameter]:
+    """Return the parameters that gradients are made for: the network's and those of the objective."""
+    return [*network.parameters(), *(objective.parameters() if isinstance(objective, nn.Module) else ())]
 
 
 def mixed(epoch: Epoch, batch: Batch, place: tuple[int, int]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -168,20 +217,22 @@ def forward_backward(
     rows: Tensor,
     x: Tensor,
     y: dict[str, Tensor],
+    share: float = 1.0,
 ) -> float:
     """Run one batch through the network and add its gradients; where memory runs out, in ever smaller pieces.
 
     The effective batch stays: the pieces add up to the same gradient (BatchNorm sees the smaller pieces, and the log says so).
+    The gradients are multiplied by ``share``, see :meth:`Group.share`.
 
     Returns:
         The batch's loss.
     """
-    parameters = [*network.parameters(), *(objective.parameters() if isinstance(objective, nn.Module) else ())]
+    parameters = trained(network, objective)
     # Under accumulation the batches before this one have left gradients, which a failed attempt must not spoil.
     before = [None if p.grad is None else p.grad.detach().clone() for p in parameters]
     while True:
         try:
-            return sum(_pieces(network, objective, runtime, epoch, progress, rows, x, y))
+            return sum(_pieces(network, objective, runtime, epoch, progress, rows, x, y, share))
         except (RuntimeError, MemoryError) as error:
             if not runtime.is_out_of_memory(error) or progress.pieces >= len(x):
                 raise
@@ -200,6 +251,7 @@ def _pieces(
     rows: Tensor,
     x: Tensor,
     y: dict[str, Tensor],
+    share: float,
 ) -> Iterator[float]:
     """Yield the share of each piece in the batch's loss, once its gradients are added."""
     for part in torch.arange(len(x)).chunk(progress.pieces):
@@ -210,5 +262,5 @@ def _pieces(
         value = float(loss.detach())
         if not np.isfinite(value):
             raise NotFinite(progress.step, [row for row in rows.flatten().tolist() if row >= 0])
-        runtime.backward(loss / epoch.accumulate)
+        runtime.backward(loss * share)
         yield value
