@@ -16,6 +16,7 @@ from tapetum.core import files
 from tapetum.core.config import Data
 from tapetum.core.tables import Predictions
 from tapetum.data import layouts
+from tapetum.data.images import dataset
 from tapetum.learn.models.network import Network
 from tapetum.learn.runtime import Runtime
 from tapetum.learn.training import fold as folds
@@ -116,6 +117,62 @@ def test_a_plan_that_was_cut_is_cut_again_and_only_there(spec):
     assert {name: digest for name, digest in weights(whole).items() if "003" not in name} == weights(cut)
 
 
+# ------------------------------------------------------------------------------------------------- statistics of averages
+
+
+def first_norm(file, manifest, checkpoint):
+    """Return (statistics kept in a checkpoint's first BatchNorm, those of what it sees of all rows that train)."""
+    given = files.read_json(file)
+    fold = job.build(given, manifest, Keeper(file.parent), lambda _: None)
+    fold.network.load_state_dict(Keeper(file.parent).checkpoint(checkpoint))
+    fold.network.eval()
+    norm = next(m for m in fold.network.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    inputs = []
+    hook = norm.register_forward_hook(lambda module, x, out: inputs.append(x[0]))
+    pictures = folds.Training(fold)._pictures(folds.SHIPPED)[1]
+    with torch.no_grad():
+        for batch in dataset.batches(pictures, given["train"], 5):
+            fold.network(batch.x)
+    hook.remove()
+    seen = torch.cat(inputs).transpose(0, 1).flatten(1)
+    return (norm.running_mean, norm.running_var), (seen.mean(1), seen.var(1))
+
+
+@pytest.mark.parametrize("average", [{"name": "ema", "refresh_norm": True}, {"name": "swa", "start": 0.0}, {"name": "soup"}])
+def test_averaged_weights_have_the_statistics_of_all_rows_that_train(spec, manifest, average):
+    file = spec(**{f"average__{key}": value for key, value in average.items()})
+    job.run(file)
+    kept, seen = first_norm(file, manifest, "epoch-002/ema" if average["name"] == "ema" else average["name"])
+    torch.testing.assert_close(kept, seen, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("average", [{"name": "ema"}, {"name": "swa", "start": 0.0, "refresh_norm": False}])
+def test_statistics_are_left_alone_where_the_recipe_says_so(spec, manifest, average):
+    file = spec(**{f"average__{key}": value for key, value in average.items()})
+    job.run(file)
+    kept, seen = first_norm(file, manifest, "epoch-002/ema" if average["name"] == "ema" else average["name"])
+    assert not torch.allclose(kept[1], seen[1], rtol=1e-3)
+
+
+def test_frozen_norms_keep_their_statistics_in_an_average(spec, manifest):
+    file = spec(average__name="swa", average__start=0.0, train__frozen_norm=True)
+    job.run(file)
+    checkpoint = Keeper(file.parent).checkpoint("swa")
+    assert all(bool((value == 0).all()) for name, value in checkpoint.items() if name.endswith("running_mean"))
+
+
+def test_rows_are_refreshed_in_random_order_and_the_same_after_a_restart(spec, monkeypatch):
+    orders = []
+    monkeypatch.setattr(
+        folds.averaging, "refresh_norm", lambda net, batches, forward, **_: orders.append([r for b in batches for r in b.rows.tolist()])
+    )
+    for name in ("one", "two"):
+        job.run(spec(name, average__name="swa", average__start=0.0))
+    train = files.read_json(spec("three"))["train"]
+    assert sorted(orders[0]) == train != orders[0]
+    assert orders[0] == orders[1]
+
+
 # ----------------------------------------------------------------------------------------------------------- kill, go on
 
 RECIPES = {
@@ -123,6 +180,7 @@ RECIPES = {
     "ema": {"average__name": "ema", "average__decay": 0.9},
     "swa": {"average__name": "swa", "average__start": 0.3, "train__epochs": 3},
     "swa after": {"average__name": "swa", "average__epochs": 2, "train__epochs": 1},
+    "ema refreshed": {"average__name": "ema", "average__refresh_norm": True},
     "soup": {"average__name": "soup", "average__best": 2},
     "stages": {
         "stages": [{"epochs": 1, "trains": "head", "rate": 0.01}, {"epochs": 1, "size": 40, "batch": 6}, {"epochs": 1, "trains": "top-1"}]

@@ -265,3 +265,12 @@ def test_a_number_counts_in_units_of_its_training_rows_unless_the_recipe_names_o
     assert float(Objective(config.Loss(), [age], None, spread)({"age": x}, {"age": y})) == pytest.approx((10 / 20) ** 2)
     named = config.Loss(options={"mse": {"unit": 60.0}})
     assert float(Objective(named, [age], None, spread)({"age": x}, {"age": y})) == pytest.approx((10 / 60) ** 2)
+
+
+def test_refreshing_statistics_of_no_average_is_refused():
+    with pytest.raises(UserError, match="no weights are averaged"):
+        checks.check_training(config.Recipe(average={"refresh_norm": True}), [STAGE], MIXES)
+    for name in ("ema", "swa", "soup"):
+        checks.check_training(config.Recipe(average={"name": name, "refresh_norm": True}), [STAGE], MIXES)
+    kept = [config.Average(name=name).refreshes for name in ("none", "ema", "swa", "soup")]
+    assert kept == [False, False, True, True]
