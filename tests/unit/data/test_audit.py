@@ -17,8 +17,9 @@ from tapetum.core.tables import Dense, Manifest
 from tapetum.core.targets import Target
 from tapetum.data import audit, layouts, split
 from tapetum.data.audit import twins
-from tapetum.data.audit.looks import chroma, content_format, misnamed, thumbnail
+from tapetum.data.audit.looks import chroma, misnamed, thumbnail
 from tapetum.data.images.decode import Composition
+from tapetum.data.images.formats import content_format
 from tapetum.data.simulate.dogs import simulate_dogs
 from tapetum.data.simulate.hpa import simulate_hpa
 

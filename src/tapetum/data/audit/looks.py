@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tapetum.data.images.archives import read_bytes, split
+from tapetum.data.images import formats
+from tapetum.data.images.archives import read_head
 from tapetum.data.images.colour import full_scale
 
 GRAY_DIFFERENCE = 8.0  # 99 % of a gray picture's pixels have channels closer than this, of 255
@@ -16,9 +17,6 @@ GRAY_DEVIATION = 3.0  # and the differences hardly vary; a sepia print is no gra
 THUMBNAIL = 32
 FLAT = 2.0  # a thumbnail that deviates less, of 255, shows nothing to compare by
 _STRIDE = 256  # colour is measured on so many rows and columns at most
-_HEAD = 16
-_SIGNATURES = ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG", "PNG"), (b"BM", "BMP"), (b"GIF8", "GIF"), (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"))
-_SUFFIXES = {"jpg": "JPEG", "jpeg": "JPEG", "png": "PNG", "bmp": "BMP", "gif": "GIF", "tif": "TIFF", "tiff": "TIFF", "webp": "WEBP"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,21 +71,6 @@ def thumbnail(picture: np.ndarray) -> np.ndarray:
 
 def misnamed(path: Path) -> str | None:
     """Return ``"cat.jpg is PNG"`` where a file's content is another format than its name says, else None."""
-    named = _SUFFIXES.get(path.suffix.lower().removeprefix("."))
-    found = content_format(head(path))
+    named = formats.SUFFIXES.get(path.suffix.lower())
+    found = formats.content_format(read_head(path))
     return None if named is None or found is None or named == found else f"{path.name} is {found}"
-
-
-def head(path: Path) -> bytes:
-    """Return the first bytes of a file or a zip member."""
-    if split(path)[1] is not None:
-        return read_bytes(path)[:_HEAD]
-    with path.open("rb") as file:
-        return file.read(_HEAD)
-
-
-def content_format(start: bytes) -> str | None:
-    """Return the format that the first bytes of a file belong to, None where they are of none known."""
-    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
-        return "WEBP"
-    return next((name for signature, name in _SIGNATURES if start.startswith(signature)), None)

@@ -11,6 +11,7 @@ import zlib
 from pathlib import Path
 
 from tapetum.core.errors import DataError, nearest
+from tapetum.data.images import formats
 
 MARKS = (".zip!/", ".tar!/")
 
@@ -48,6 +49,24 @@ def read_bytes(path: Path | str) -> bytes:
         raise DecodeError(path, "a folder") from None
     except OSError as error:
         raise DecodeError(path, error.strerror or str(error)) from None
+
+
+def read_head(path: Path | str, count: int = formats.HEAD) -> bytes:
+    """Return the first bytes of a file or of an archive's member; nothing where it cannot be read."""
+    archive, member = split(path)
+    try:
+        if member is None:
+            with open(path, "rb") as file:
+                return file.read(count)
+        if archive.lower().endswith(".tar"):
+            start, size = _tar_index(archive)[member]
+            with open(archive, "rb") as file:
+                file.seek(start)
+                return file.read(min(size, count))
+        with _archive(archive).open(member) as inner:
+            return inner.read(count)
+    except (OSError, KeyError, RuntimeError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error, tarfile.TarError):
+        return b""
 
 
 def split(path: Path | str) -> tuple[str, str | None]:

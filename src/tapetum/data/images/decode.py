@@ -22,12 +22,12 @@ from PIL import Image
 from tapetum.core.config import Input
 from tapetum.core.errors import UserError
 from tapetum.data.images import colour as colours
+from tapetum.data.images import formats
 from tapetum.data.images.archives import DecodeError, read_bytes
 from tapetum.data.images.tiff import MAGIC as TIFF_MAGIC
 from tapetum.data.images.tiff import read_tiff
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM")  # Pillow would also start other programs, for EPS
-_SIGNATURES = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"RIFF": "WebP", b"BM": "BMP", b"GIF8": "GIF"}
 _ORIENTATION = 0x0112
 _PLAIN_MODE = {
     "1": "L",
@@ -153,7 +153,7 @@ def decode(data: bytes, name: str = "a picture", how: Composition | None = None)
             picture, alpha = colours.without_alpha(picture, how.alpha), how.alpha == "keep"
         return colours.in_colour(picture, how.colour, alpha)
     except Exception as error:  # decoders raise whatever they stumble over: struct.error, SyntaxError, IndexError, …
-        raise DecodeError(name, _reason(error, data)) from None
+        raise DecodeError(name, _reason(error, data, name)) from None
 
 
 def content_hash(contents: Sequence[bytes]) -> str:
@@ -222,7 +222,7 @@ def _check_png(data: bytes) -> None:
         at = end
 
 
-def _reason(error: Exception, data: bytes) -> str:
+def _reason(error: Exception, data: bytes, name: str) -> str:
     """Return why a decoder failed, in the words of the audit table."""
     text = str(error).strip() or type(error).__name__
     if text.startswith(("truncated after", "damaged")):
@@ -232,8 +232,7 @@ def _reason(error: Exception, data: bytes) -> str:
     if "imagecodecs" in text:
         return f"{text}: pip install imagecodecs"
     if isinstance(error, Image.UnidentifiedImageError):
-        kind = next((name for start, name in _SIGNATURES.items() if data.startswith(start)), None)
-        return f"a {kind} file with a damaged header" if kind else "not a picture of a known format"
+        return formats.not_decoded(name, data)
     if isinstance(error, MemoryError):
         return "larger than the memory"
     return text if isinstance(error, ValueError) else f"damaged: {text}"

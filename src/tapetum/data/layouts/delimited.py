@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from tapetum.core.errors import DataError, UserError, listed
-from tapetum.data.layouts.sheet import is_picture
+from tapetum.data.images.formats import has_image_name
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 csv.field_size_limit(2**27)  # a cell may hold a long list of labels
@@ -89,7 +89,7 @@ def _text(path: Path) -> str:
 def _check_header(names: Sequence[str], file: str) -> None:
     blank = [i + 1 for i, name in enumerate(names) if not name]
     doubled = sorted({name for name in names if names.count(name) > 1 and name})
-    if any(is_picture(name) for name in names):
+    if any(has_image_name(name) for name in names):
         raise DataError(f"{file} has no header: its first line is {listed(names)}", fix="add a line with the columns' names on top")
     if blank:
         raise DataError(f"{file} has no name for column {listed(blank)}", fix="name it in the header line")

@@ -17,7 +17,7 @@ from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.tables import Manifest
 from tapetum.data.layouts.delimited import read_delimited, to_delimited
 from tapetum.data.layouts.folder import refuse_columns
-from tapetum.data.layouts.sheet import Say, Sheet, copy_picture, is_hidden, is_picture
+from tapetum.data.layouts.sheet import Say, Sheet, copy_picture, images_among, is_hidden
 
 MASKS, GENDERS, AGES = ("worn", "incorrect", "none"), ("male", "female"), ("0-29", "30-59", "60+")
 STATES = {**{f"mask{i}": "worn" for i in range(1, 6)}, "incorrect_mask": "incorrect", "normal": "none"}
@@ -115,7 +115,7 @@ def _people(root: Path, say: Say) -> list[tuple[str | None, ...]]:
             raise DataError(f"train.csv line {line} names the folder {folder!r}, which is not in train/images", fix="mend the table")
         names = sorted(path.name for path in place.iterdir())
         hidden += sum(map(is_hidden, names))
-        found = {Path(name).stem: name for name in names if is_picture(name) and not is_hidden(name)}
+        found = {Path(name).stem: name for name in sorted(images_among(place, [n for n in names if not is_hidden(n)]))}
         if set(found) != set(STATES):
             odd = sorted(set(STATES) - set(found)) or sorted(set(found) - set(STATES))
             raise DataError(f"train/images/{folder} holds {listed(sorted(found))}; unlike the others: {listed(odd)}", need=listed(STATES))

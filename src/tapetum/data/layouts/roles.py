@@ -12,8 +12,9 @@ from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.tables import RESERVED
 from tapetum.core.targets import Target, parse_target
+from tapetum.data.images.formats import IMAGE_SUFFIXES
 from tapetum.data.layouts.paths import is_template, template_columns, unknown_column
-from tapetum.data.layouts.sheet import PICTURE_SUFFIXES, Sheet
+from tapetum.data.layouts.sheet import Sheet
 
 ID_NAMES = ("row_id", "id", "image_id", "imageid")  # read as the id column, in any case of letters
 PLAIN_ROLES = ("group", "sequence", "position", "split", "fold", "weight", "sha256")  # inferred by exactly this name
@@ -147,7 +148,7 @@ def _holds_pictures(column: pl.Series) -> bool:
         column = column.explode()
     if column.dtype != pl.String or column.null_count() or not len(column):
         return False
-    ending = "(?i)(" + "|".join(suffix.replace(".", r"\.") for suffix in PICTURE_SUFFIXES) + ")$"
+    ending = "(?i)(" + "|".join(suffix.replace(".", r"\.") for suffix in IMAGE_SUFFIXES) + ")$"
     return bool(column.str.contains(ending).all())
 
 

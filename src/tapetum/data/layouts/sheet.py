@@ -1,4 +1,4 @@
-"""A sheet: rows as a source gives them, before its columns have meanings; and what counts as a picture file."""
+"""A sheet: rows as a source gives them, before its columns have meanings; and which files of a source are images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import os
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -14,11 +14,11 @@ import polars as pl
 
 from tapetum.core import files
 from tapetum.core.errors import DataError, UserError, listed
-from tapetum.data.images.archives import read_bytes
+from tapetum.data.images import formats
+from tapetum.data.images.archives import read_bytes, read_head
 
 Say = Callable[[str], None]
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
 ARCHIVE_MARK = "!/"  # pictures.zip!/a.png is the member a.png of pictures.zip
 
 
@@ -47,9 +47,17 @@ class Sheet:
     layout: str = ""
 
 
-def is_picture(name: str) -> bool:
-    """Tell whether a file's name ends like a picture."""
-    return name.lower().endswith(PICTURE_SUFFIXES)
+def images_among(source: Path, names: Sequence[str]) -> set[str]:
+    """Return those of some files below a folder, or inside a zip or tar archive, that are images by their name or their first bytes.
+
+    Args:
+        source: the folder or the archive.
+        names: relative paths with ``/``, as :func:`list_files` gives them.
+    """
+    named = {name for name in names if formats.has_image_name(name)}
+    rest = [name for name in names if name not in named]
+    before = f"{source.as_posix()}{ARCHIVE_MARK}" if source.is_file() else f"{source.as_posix()}/"
+    return named | {name for name in rest if formats.is_image(name, read_head(before + name))}
 
 
 def is_hidden(path: str) -> bool:

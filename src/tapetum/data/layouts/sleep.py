@@ -18,7 +18,7 @@ from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.tables import Manifest
 from tapetum.data.layouts.delimited import read_delimited, to_delimited
 from tapetum.data.layouts.folder import refuse_columns
-from tapetum.data.layouts.sheet import Say, Sheet, copy_picture, is_hidden, is_picture
+from tapetum.data.layouts.sheet import Say, Sheet, copy_picture, images_among, is_hidden
 
 STAGES = ("Wake", "N1", "N2", "N3", "REM")
 TRAIN, TEST = "trainset-for_user.csv", "testset-for_user.csv"
@@ -107,12 +107,10 @@ def _part(root: Path, table: str, data: Data, say: Say) -> pl.DataFrame:
 def _with_context(frame: pl.DataFrame, root: Path, folders: dict[str, str], data: Data, say: Say) -> pl.DataFrame:
     """Add pictures of the exams that stand in no table, or count them."""
     known = set(frame["image"].to_list())
-    unnamed = [
-        (exam, path.name, None)
-        for exam, folder in folders.items()
-        for path in sorted((root / folder).iterdir())
-        if is_picture(path.name) and not is_hidden(path.name) and path.name not in known
-    ]
+    unnamed = []
+    for exam, folder in folders.items():
+        others = [p.name for p in (root / folder).iterdir() if p.is_file() and not is_hidden(p.name) and p.name not in known]
+        unnamed += [(exam, name, None) for name in sorted(images_among(root / folder, others))]
     if not unnamed:
         return frame
     what = f"{len(unnamed)} pictures stand in no table ({listed(name for _, name, _ in unnamed)})"

@@ -19,8 +19,9 @@ from tapetum.core import files
 from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target, decode
+from tapetum.data.images.formats import has_image_name
 from tapetum.data.layouts.delimited import read_delimited, sniff, to_delimited
-from tapetum.data.layouts.sheet import Say, is_picture
+from tapetum.data.layouts.sheet import Say
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +115,7 @@ def read_template(path: Path, dense: Dense, *, id_column: str | None = None, col
     first = [cell or "" for cell in raw.row(0)]
     if ordered:
         return _by_order(raw, delimiter, first, len(dense.row_ids), path)
-    if id_column is None and any(cell in known or is_picture(cell) for cell in first):  # no header: the first line names a picture
+    if id_column is None and any(cell in known or has_image_name(cell) for cell in first):  # no header: the first line names a picture
         matches = [sum(cell in known for cell in raw[name].to_list()) for name in raw.columns]
         ids = raw.columns[int(np.argmax(matches))]
         if ids == raw.columns[-1]:  # nothing but ids: the answers stand alone

@@ -18,10 +18,11 @@ from tapetum.core import files
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.tables import Manifest
+from tapetum.data.images import formats
 from tapetum.data.images.archives import read_bytes
 from tapetum.data.layouts.folder import refuse_columns
 from tapetum.data.layouts.roles import PLAIN_ROLES
-from tapetum.data.layouts.sheet import ARCHIVE_MARK, Say, Sheet, is_hidden, is_picture
+from tapetum.data.layouts.sheet import ARCHIVE_MARK, Say, Sheet, is_hidden
 
 KEY = "__key__"
 WORDS = ("cls", "txt")
@@ -94,11 +95,11 @@ def _samples(shard: Path, say: Say) -> list[dict[str, Any]]:
                 folder, _, base = name.rpartition("/")
                 stem, _, ending = base.partition(".")
                 key = f"{folder}/{stem}" if folder else stem
-                if is_picture(name):
-                    rows.setdefault(key, {KEY: key}).setdefault("path", []).append(f"{shard.name}{ARCHIVE_MARK}{name}")
-                elif ending in (*WORDS, "json"):
-                    content = tar.extractfile(info)
+                content = tar.extractfile(info)
+                if ending in (*WORDS, "json"):
                     rows.setdefault(key, {KEY: key}).update(_texts(name, ending, content.read() if content else b"", shard))
+                elif formats.is_image(name, content.read(formats.HEAD) if content else b""):
+                    rows.setdefault(key, {KEY: key}).setdefault("path", []).append(f"{shard.name}{ARCHIVE_MARK}{name}")
                 else:
                     other.append(name)
     except (tarfile.TarError, OSError) as error:
