@@ -27,6 +27,7 @@ from tapetum.data.images.dataset import Pictures
 from tapetum.data.images.form import Form
 from tapetum.data.images.transforms import Evaluate
 from tapetum.decide import chain
+from tapetum.decide.ensemble import mean_of
 from tapetum.decide.steps import Rows
 from tapetum.learn import inference, models, sequences
 from tapetum.learn.embedding import embed
@@ -274,14 +275,8 @@ def combine(
             parts = {n: final[n] for n in expression_names(target.expression)}
             p = compose(target, {n: d.target for n, d in parts.items()}, {n: d.p for n, d in parts.items()}, decisions.get("deviations"))
             first = next(iter(parts.values()))
-            final[name] = dataclasses.replace(first, target=target, p=p, y=np.full_like(p, np.nan), answer=None)
+            final[name] = dataclasses.replace(first.with_p(p), target=target, y=np.full_like(p, np.nan))
     return {name: chain.apply(decisions["steps"][name], {"chosen": dense}, rows) for name, dense in final.items() if name in targets}
-
-
-def mean_of(parts: list[Dense]) -> Dense:
-    """Return the mean of several answers for the same rows; a row that one of them lacks has none."""
-    p = np.stack([part.p for part in parts]).mean(axis=0, dtype=np.float64).astype(np.float32)
-    return dataclasses.replace(parts[0], p=p, fold=np.full(len(p), -1, dtype=np.int16))
 
 
 def labels(dense: Dense) -> list[Any]:
@@ -311,20 +306,6 @@ def flat_table(answered: Mapping[str, Dense]) -> pl.DataFrame:
         if dense.target.kind != "regression":
             columns |= {f"{before}p_{c}": np.where(dense.ok, dense.p[:, k], np.nan) for k, c in enumerate(dense.target.classes)}
     return pl.DataFrame(columns, nan_to_null=True, strict=False)
-
-
-def decided_table(answered: Mapping[str, Dense], role: str) -> pl.DataFrame:
-    """Return the decided labels as ``decided.parquet`` holds them: row_id, target, role, label (a list; null where there is no answer)."""
-    frames = []
-    for name, dense in answered.items():
-        cells = [None if one is None else [str(part) for part in one] if isinstance(one, list) else [str(one)] for one in labels(dense)]
-        frames.append(
-            pl.DataFrame(
-                {"row_id": dense.row_ids.tolist(), "target": [name] * len(cells), "role": [role] * len(cells), "label": cells},
-                schema={"row_id": pl.String, "target": pl.String, "role": pl.String, "label": pl.List(pl.String)},
-            )
-        )
-    return pl.concat(frames)
 
 
 def _load_member(folder: Path, spec: dict[str, Any], targets: list[dict[str, Any]]) -> Member:

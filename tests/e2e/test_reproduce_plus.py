@@ -13,7 +13,6 @@ import small_runs
 from tapetum.core import files
 from tapetum.core.runs import Run
 from tapetum.core.tables import Predictions
-from tapetum.workflow.reproduce import decided
 
 TINY = [
     "model.backbone=test_resnet", "model.weights=none", "input.size=32", "probe.size=32", "train.threads=1", 'train.precision="32"',
@@ -81,7 +80,7 @@ def test_class_rates_are_matched_for_each_fold_on_the_other_and_every_picture_ha
     assert sorted(by_fold) == ["0", "1"]
     assert by_fold["0"] != by_fold["1"]
     for part in ("oof", "test"):
-        dense = decided(Run(run), Predictions.read(run / f"{part}.parquet").dense("Target"), part)
+        dense = Predictions.read(run / f"{part}.parquet").dense("Target")
         assert (dense.answer[dense.ok].sum(axis=1) >= 1).all(), part
     handed = pl.read_csv(result["submission"], infer_schema=False)
     assert all(0 <= int(label) < 28 for cell in handed["Predicted"] for label in cell.split(" "))

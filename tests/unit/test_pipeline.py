@@ -17,8 +17,9 @@ from tapetum.core.runs import PROBE, Record
 from tapetum.core.tables import Predictions
 from tapetum.core.targets import Target
 from tapetum.decide import chain
+from tapetum.decide.ensemble import mean_of
 from tapetum.decide.steps import Rows
-from tapetum.pipeline import Pipeline, combine, decided_table, flat_table, labels, mean_of, table_of
+from tapetum.pipeline import Pipeline, combine, flat_table, labels, table_of
 
 KIND = Target("kind", "single", ("ant", "bee"))
 TAGS = Target("tags", "multi", ("big", "old"))
@@ -82,8 +83,10 @@ def test_targets_that_are_not_scored_are_left_out_and_derived_ones_composed():
 
 def test_a_row_that_one_model_lacks_has_no_mean():
     lost = said(KIND, [[np.nan, np.nan], [0.2, 0.8]])
-    found = mean_of([lost, said(KIND, A)])
+    found = mean_of([said(KIND, A, [[0, 1], [0, 1]]), lost])
     assert np.isnan(found.p[0]).all()
+    assert found.status.tolist() == ["missing", "ok"]
+    assert found.answer is None  # what one of them decided is no decision of the mean
     assert np.allclose(found.p[1], [0.2, 0.8])
 
 
@@ -103,12 +106,12 @@ def test_tables_hold_each_row_once_with_nothing_where_there_is_no_answer():
     assert flat.columns == ["id", "status", "kind", "kind_p_ant", "kind_p_bee", "age"]
     assert flat["age"].to_list() == [31.5, None]
     assert flat["kind_p_bee"].to_list() == [pytest.approx(0.1), None]
-    decided = decided_table({"tags": said(TAGS, [[0.9, 0.7], [0.1, 0.2], [np.nan, np.nan]])}, "test")
-    assert decided["label"].to_list() == [["big", "old"], [], None]
-    assert decided["role"].unique().to_list() == ["test"]
     table = table_of(answered, {"manifest_hash": "m", "recipe_hash": "r", "sources": {"kind": "blend", "age": "head"}})
     assert (table.manifest_hash, table.recipe_hash, table.members) == ("m", "r", ["final"])
     assert table.dense("kind").status.tolist() == ["ok", "missing"]
+    spec = {"manifest_hash": "", "recipe_hash": "", "sources": {"tags": "head"}}
+    decided = table_of({"tags": said(TAGS, [[0.9, 0.7], [0.1, 0.2], [np.nan, np.nan]], [[0, 1], [0, 0], [np.nan, np.nan]])}, spec)
+    assert decided.frame["answer"].to_list() == [[0, 1], [0, 0], None]
 
 
 # --------------------------------------------------------------------------------------------------------------- frozen

@@ -7,12 +7,26 @@ from collections.abc import Mapping
 import numpy as np
 
 from tapetum.core import metrics
+from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
 
 Answers = Mapping[str, tuple[np.ndarray, np.ndarray]]  # target → (p (N, K), y (N, K))
 
 
-def monitor(name: str, targets: Mapping[str, Target], answers: Answers, weight: np.ndarray | None = None) -> float:
+def monitor_of(name: str, answers: Mapping[str, Dense], weight: np.ndarray | None = None) -> float:
+    """Return the monitored figure of answers as they were decided; see :func:`monitor`."""
+    decided = {n: d.answer for n, d in answers.items() if d.answer is not None}
+    shown = {n: (d.p, d.y) for n, d in answers.items()}
+    return monitor(name, {n: d.target for n, d in answers.items()}, shown, weight, decided)
+
+
+def monitor(
+    name: str,
+    targets: Mapping[str, Target],
+    answers: Answers,
+    weight: np.ndarray | None = None,
+    decided: Mapping[str, np.ndarray] | None = None,
+) -> float:
     """Return the monitored figure, the greater the better; −inf where it is undefined.
 
     Args:
@@ -20,22 +34,24 @@ def monitor(name: str, targets: Mapping[str, Target], answers: Answers, weight: 
         targets: the scored targets.
         answers: probabilities and truth of each.
         weight: of the rows (N,).
+        decided: target → decided labels (N, K) where a step set them; others as their p says.
 
     One target under ``auto`` is its default metric. Several are each divided by the score of an answer that is always the prior, then
     averaged; where less is better the ratio is turned over.
     """
+    labels = decided or {}
     if name != "auto":
         target, metric = metrics.parse(name, list(targets.values()))
-        return _signed(metric, target, *answers[target.name], weight)
+        return _signed(metric, target, *answers[target.name], weight, labels.get(target.name))
     scored = [t for t in targets.values() if t.name in answers]
     if len(scored) == 1:
         target = scored[0]
-        return _signed(metrics.default_metric(target), target, *answers[target.name], weight)
+        return _signed(metrics.default_metric(target), target, *answers[target.name], weight, labels.get(target.name))
     ratios = []
     for target in scored:
         p, y = answers[target.name]
         metric = metrics.default_metric(target)
-        value = metrics.score(metric, target, p, y, weight)
+        value = metrics.score(metric, target, p, y, weight, answer=labels.get(target.name))
         prior = prior_answer(target, y)
         base = metrics.score(metric, target, prior, y, weight, answer=prior_decision(target, prior))
         if value is None or base is None:
@@ -62,8 +78,8 @@ def prior_decision(target: Target, prior: np.ndarray) -> np.ndarray | None:
     return np.eye(target.width, dtype=np.float32)[middle]
 
 
-def _signed(metric: str, target: Target, p: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> float:
-    value = metrics.score(metric, target, p, y, weight)
+def _signed(metric: str, target: Target, p: np.ndarray, y: np.ndarray, weight: np.ndarray | None, answer: np.ndarray | None) -> float:
+    value = metrics.score(metric, target, p, y, weight, answer=answer)
     if value is None:
         return -np.inf
     return value if metrics.METRICS[metric].greater_is_better else -value

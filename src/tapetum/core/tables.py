@@ -16,33 +16,15 @@ import polars as pl
 
 from tapetum.core import files
 from tapetum.core.errors import DataError, UserError, listed, nearest
+from tapetum.core.schema import PREDICTIONS_SCHEMA, STATUSES, check_predictions, lists, matrix, with_answer
 from tapetum.core.targets import Target, compose, encode, expression_names
 
 SPLITS = ("train", "test", "extra", "spare")  # spare: left out by data.limit, neither trains nor scores
-ROLES = ("oof", "test")
-STATUSES = ("ok", "missing", "uncovered")
-SOURCES = ("head", "product", "decoded", "blend")
-KEY = ("row_id", "target", "member", "source", "checkpoint", "draw", "fold")
 FINAL = "final"
-_CHECKED = 1 << 18  # rows whose values are checked at a time
 REDUCED = -1  # in `draw`: views already reduced to one answer; in `fold`: mean of folds or refit
 
 _OPTIONAL = {"group": pl.String, "sequence": pl.String, "position": pl.Float64, "split": pl.String, "weight": pl.Float64, "fold": pl.Int16}
 RESERVED = frozenset({"row_id", "path", "sha256", *_OPTIONAL})
-
-PREDICTIONS_SCHEMA: dict[str, Any] = {
-    "row_id": pl.String,
-    "target": pl.String,
-    "member": pl.String,
-    "source": pl.String,
-    "checkpoint": pl.String,
-    "draw": pl.Int16,
-    "fold": pl.Int16,
-    "p": pl.List(pl.Float32),
-    "y": pl.List(pl.Float32),
-    "role": pl.String,
-    "status": pl.String,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,7 +168,8 @@ class Dense:
         y: (N, K) float32; NaN rows where the truth is unknown.
         fold: (N,) int16, the fold whose model predicted the row.
         status: (N,) of strings.
-        answer: (N, K) of 0 and 1, decisions that thresholds or context made; None: the largest p, or p ≥ ½ for multi, decides.
+        answer: (N, K) of 0 and 1, labels that a step decided (thresholds, a vote, context), NaN rows where there is none; None: the
+            largest p, or p ≥ ½ for multi, decides.
     """
 
     target: Target
@@ -220,12 +203,26 @@ class Dense:
         return dataclasses.replace(self, p=p, status=np.where(lost, "uncovered", self.status), answer=None)
 
 
+def decided(dense: Dense) -> np.ndarray:
+    """Return the decisions (N, K) of 0 and 1: those set, else the largest p (multi: p ≥ ½); NaN rows where there is no answer."""
+    if dense.answer is not None:
+        return np.asarray(dense.answer, dtype=np.float32)
+    if dense.target.kind == "multi":
+        out = (dense.p >= 0.5).astype(np.float32)
+    else:
+        out = np.zeros_like(dense.p, dtype=np.float32)
+        out[np.arange(len(out)), np.nan_to_num(dense.p, nan=0.0).argmax(axis=1)] = 1
+    out[~dense.ok] = np.nan
+    return out
+
+
 @dataclasses.dataclass(frozen=True)
 class Predictions:
     """Probabilities, ours or any other framework's: one row per (row_id, target, member, source, checkpoint, draw, fold).
 
     Args:
-        frame: columns of ``PREDICTIONS_SCHEMA``; no nulls in the key; p null unless status is ok; y null where unknown.
+        frame: columns of ``PREDICTIONS_SCHEMA``; no nulls in the key; p null unless status is ok; y null where unknown; answer null where
+            no step decided, and it may be absent (tables written before it was a column).
         targets: kind and classes of each target named in the frame.
         manifest_hash, recipe_hash: what they were made from; empty when unknown.
     """
@@ -236,10 +233,11 @@ class Predictions:
     recipe_hash: str = ""
 
     def __post_init__(self) -> None:
-        missing = [name for name in PREDICTIONS_SCHEMA if name not in self.frame.columns]
+        whole = with_answer(self.frame)
+        missing = [name for name in PREDICTIONS_SCHEMA if name not in whole.columns]
         if missing:
             raise DataError(f"a predictions table lacks the columns {listed(missing)}", need=listed(PREDICTIONS_SCHEMA, 20))
-        frame = self.frame.select(pl.col(name).cast(dtype) for name, dtype in PREDICTIONS_SCHEMA.items())
+        frame = whole.select(pl.col(name).cast(dtype) for name, dtype in PREDICTIONS_SCHEMA.items())
         object.__setattr__(self, "frame", frame)
         check_predictions(frame, self.targets)
 
@@ -297,14 +295,19 @@ class Predictions:
             frame = order.join(frame, on="row_id", how="left", maintain_order="left").with_columns(
                 pl.col("status").fill_null("uncovered"), pl.col("fold").fill_null(REDUCED)
             )
-        return Dense(
+        dense = Dense(
             kind,
             frame["row_id"].to_numpy().astype(object),
-            _matrix(frame["p"], kind.width),
-            _matrix(frame["y"], kind.width),
+            matrix(frame["p"], kind.width),
+            matrix(frame["y"], kind.width),
             frame["fold"].to_numpy().astype(np.int16),
             np.array(STATUSES, dtype=object)[frame["status"].cast(pl.Enum(STATUSES)).to_physical().to_numpy()],  # three strings, not N
         )
+        if kind.kind == "regression" or frame["answer"].null_count() == len(frame):
+            return dense
+        answer = matrix(frame["answer"], kind.width)
+        open_ = np.isnan(answer).any(axis=1)  # of another source than the rest, which no step decided
+        return dataclasses.replace(dense, answer=np.where(open_[:, None], decided(dense), answer) if (open_ & dense.ok).any() else answer)
 
     def write(self, path: Path | str) -> Path:
         """Write as Parquet with targets and hashes in the metadata."""
@@ -343,8 +346,9 @@ class Predictions:
                     {
                         "row_id": pl.Series(part.row_ids.tolist(), dtype=pl.String),
                         "fold": pl.Series(part.fold, dtype=pl.Int16),
-                        "p": _lists(part.p, shown),
-                        "y": _lists(part.y, ~np.isnan(part.y).any(axis=1)),
+                        "p": lists(part.p, shown),
+                        "y": lists(part.y, ~np.isnan(part.y).any(axis=1)),
+                        "answer": _answers(part),
                         "status": pl.Series(part.status.tolist(), dtype=pl.String),
                     }
                 ).with_columns(pl.lit(value).alias(name) for name, value in key.items())
@@ -373,6 +377,13 @@ class Predictions:
         return cls(pl.concat([t.frame for t in tables]), tuple(targets.values()), first.manifest_hash, first.recipe_hash)
 
 
+def _answers(dense: Dense) -> pl.Series:
+    """Return the decided labels as a list column; null where no step decided, or the row has no answer."""
+    if dense.answer is None or dense.target.kind == "regression":
+        return pl.Series([None], dtype=PREDICTIONS_SCHEMA["answer"]).new_from_index(0, len(dense.row_ids))
+    return lists(dense.answer, dense.ok & ~np.isnan(dense.answer).any(axis=1))
+
+
 def check_ids(frame: pl.DataFrame) -> None:
     """Refuse a table whose ``row_id`` is absent, null or doubled; the first such id is named."""
     if "row_id" not in frame.columns or frame["row_id"].null_count():
@@ -383,94 +394,8 @@ def check_ids(frame: pl.DataFrame) -> None:
         raise DataError(f"{len(names)} ids stand in more than one row: {listed(names)}", need="each id once", fix="remove the doubled rows")
 
 
-def check_predictions(frame: pl.DataFrame, targets: Sequence[Target]) -> None:
-    """Refuse a table that breaks the format: nulls or doubles in the key, wrong widths, NaN, sums off, p against status.
-
-    Raises:
-        DataError: names the first row that is wrong.
-    """
-    nulls = [name for name in (*KEY, "role", "status") if frame[name].null_count()]
-    if nulls:
-        raise DataError(f"predictions have nulls in {listed(nulls)}", need="a value in every row")
-    differing = [name for name in KEY if name == "row_id" or (len(frame) and frame[name].n_unique() > 1)]
-    if frame.select(differing).n_unique() < len(frame):
-        doubled = frame.select(KEY).is_duplicated()
-        row = frame.filter(doubled).row(0, named=True)
-        raise DataError(f"row {row['row_id']!r} of target {row['target']!r}, member {row['member']!r} stands twice", need="each key once")
-    for name, allowed in (("role", ROLES), ("status", STATUSES), ("source", SOURCES)):
-        odd = frame.filter(~pl.col(name).is_in(allowed))
-        if len(odd):
-            raise DataError(f"row {odd['row_id'][0]!r} has {name} = {odd[name][0]!r}", need=f"one of {listed(allowed)}")
-    wrong = frame.filter((pl.col("status") == "ok") == pl.col("p").is_null())
-    if len(wrong):
-        raise DataError(
-            f"row {wrong['row_id'][0]!r} has status {wrong['status'][0]!r} and p {'null' if wrong['p'][0] is None else 'set'}",
-            need="p exactly where status is ok",
-        )
-    known = {t.name: t for t in targets}
-    names = frame["target"].unique().to_list()
-    for name in names:
-        if name not in known:
-            raise DataError(f"predictions name target {name!r}, whose classes are not stated (stated: {listed(known)})")
-    for name in names:
-        own = frame if len(names) == 1 else frame.filter(pl.col("target") == name)
-        for start in range(0, len(own), _CHECKED):
-            _check_values(own.slice(start, _CHECKED), known[name])
-
-
-def _check_values(frame: pl.DataFrame, target: Target) -> None:
-    for column in ("p", "y"):
-        part = frame.filter(pl.col(column).is_not_null()) if frame[column].null_count() else frame
-        bad = part.filter(pl.col(column).list.len() != target.width)
-        if len(bad):
-            raise DataError(
-                f"row {bad['row_id'][0]!r} has {len(bad[column][0])} values in {column} for target {target.name!r}", need=f"{target.width}"
-            )
-        values = _matrix(part[column], target.width)
-        if _sound(values, target):
-            continue
-        wrong = ~np.isfinite(values).all(axis=1)
-        need = "finite numbers"
-        if target.kind != "regression" and not wrong.any():
-            wrong, need = ((values < -1e-6) | (values > 1 + 1e-6)).any(axis=1), "numbers from 0 to 1"
-        if target.is_distribution and not wrong.any():
-            wrong, need = np.abs(values.sum(axis=1, dtype=np.float64) - 1) > 1e-3, "numbers that sum to 1"
-        if wrong.any():
-            row = int(np.flatnonzero(wrong)[0])
-            raise DataError(f"row {part['row_id'][row]!r} of target {target.name!r} has {column} = {values[row].tolist()}", need=need)
-
-
-def _sound(values: np.ndarray, target: Target) -> bool:
-    """Return whether all values are as they must be; the quick test before the row that is wrong is looked for."""
-    if not values.size:
-        return True
-    low, high = float(values.min()), float(values.max())
-    if target.kind == "regression":
-        return bool(np.isfinite(low) and np.isfinite(high))
-    within = low >= -1e-6 and high <= 1 + 1e-6  # NaN is not
-    return within and (not target.is_distribution or bool((np.abs(values.sum(axis=1) - 1) <= 9e-4).all()))
-
-
 def _cast(frame: pl.DataFrame, name: str, dtype: Any) -> pl.Series:
     try:
         return frame[name].cast(dtype)
     except pl.exceptions.PolarsError:
         raise DataError(f"column {name!r} holds values that are not {dtype}", fix="mend the column or rename it") from None
-
-
-def _matrix(lists: pl.Series, width: int) -> np.ndarray:
-    """Return (N, width) float32 of a list column; NaN rows for nulls."""
-    if not lists.null_count() and len(lists):
-        return np.array(lists.explode().to_numpy(), dtype=np.float32).reshape(-1, width)
-    out = np.full((len(lists), width), np.nan, dtype=np.float32)
-    known = lists.is_not_null().to_numpy()
-    if known.any():
-        out[known] = lists.drop_nulls().explode().to_numpy().reshape(-1, width)
-    return out
-
-
-def _lists(matrix: np.ndarray, shown: np.ndarray) -> pl.Series:
-    """Return a list column of a matrix; null where ``shown`` is False."""
-    width = matrix.shape[1]
-    column = pl.Series(np.ascontiguousarray(matrix, dtype=np.float32).reshape(-1)).reshape((len(matrix), width)).arr.to_list()
-    return pl.select(pl.when(pl.Series(np.asarray(shown, dtype=bool))).then(column)).to_series()

@@ -143,7 +143,11 @@ def _spread(table: Dense, union: Mapping[str, int]) -> Dense:
     p, y = np.full((n, k), np.nan, dtype=np.float32), np.full((n, k), np.nan, dtype=np.float32)
     fold, status = np.full(n, -1, dtype=np.int16), np.full(n, "uncovered", dtype=object)
     p[where], y[where], fold[where], status[where] = table.p, table.y, table.fold, table.status
-    return Dense(table.target, np.array(list(union), dtype=object), p, y, fold, status)
+    answer = None
+    if table.answer is not None:
+        answer = np.full((n, k), np.nan, dtype=np.float32)
+        answer[where] = table.answer
+    return Dense(table.target, np.array(list(union), dtype=object), p, y, fold, status, answer)
 
 
 def _agreed(names: list[str], tables: list[Dense]) -> tuple[np.ndarray, np.ndarray]:

@@ -21,7 +21,7 @@ from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
 from tapetum.decide.align import Coverage, align, check_targets
 from tapetum.decide.choices import BLENDS, CALIBRATORS, STEPS
-from tapetum.decide.ensemble import blend_rows
+from tapetum.decide.ensemble import mean_of
 from tapetum.decide.steps import FIT_ROWS, Rows, assemble, crossfit_parts
 
 CHUNK = 65_536  # rows calibrated and blended at a time, so that the members are never copied whole
@@ -280,7 +280,7 @@ def _over_folds(json: Mapping[str, Any], chain: Chain, name: str, member: Dense 
         plain = dataclasses.replace(dense, fold=np.full(len(dense.row_ids), -1, dtype=np.int16))
         calibrated[f"{name} of fold {fold}"] = chain.calibrate.piece.apply(plain, Rows.new(dense.row_ids), values)
     aligned, _ = align(calibrated)
-    return blend_rows(list(aligned.values()), lambda stack: stack.mean(axis=0, dtype=np.float64))
+    return mean_of(list(aligned.values()))
 
 
 def _by_name(weights: Mapping[str, float], members: Sequence[str]) -> list[float]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from tapetum.core import draws, intervals, metrics
 from tapetum.core.derived import with_derived
-from tapetum.core.monitor import monitor
+from tapetum.core.monitor import monitor, monitor_of
 from tapetum.core.tables import Dense, Predictions
 from tapetum.core.targets import Target
 
@@ -128,7 +129,7 @@ def _simplest(
     candidates: Mapping[str, Mapping[str, Dense]], groups: np.ndarray, rows: np.ndarray, watch: str, seed: int
 ) -> tuple[str, dict[str, float], bool]:
     parts = {name: {t: d.where(rows) for t, d in tables.items()} for name, tables in candidates.items()}
-    figures = {name: _figure(tables, watch) for name, tables in parts.items()}
+    figures = {name: monitor_of(watch, tables) for name, tables in parts.items()}
     best = max(figures, key=lambda name: figures[name])
     for name in candidates:
         if name == best:
@@ -138,25 +139,21 @@ def _simplest(
     return best, figures, False
 
 
-def _figure(tables: Mapping[str, Dense], watch: str, weight: np.ndarray | None = None) -> float:
-    targets = {name: dense.target for name, dense in tables.items()}
-    return monitor(watch, targets, {name: (dense.p, dense.y) for name, dense in tables.items()}, weight)
-
-
 def _standard_error(a: Mapping[str, Dense], b: Mapping[str, Dense], groups: np.ndarray, watch: str, seed: int) -> float:
     """Return the standard error of the paired difference of the monitored figure, clustered by group."""
     targets: list[Target] = [d.target for d in a.values()]
     if len(targets) == 1 or watch != "auto":
         target, metric = metrics.parse(watch, targets) if watch != "auto" else (targets[0], metrics.default_metric(targets[0]))
-        pair = (a[target.name].p, b[target.name].p)
-        found = intervals.difference(metric, target, *pair, a[target.name].y, groups, resamples=1000, seed=seed)
+        one, two = a[target.name], b[target.name]
+        labels: dict[str, Any] = {"answer_a": one.answer, "answer_b": two.answer}
+        found = intervals.difference(metric, target, one.p, two.p, one.y, groups, **labels, resamples=1000, seed=seed)
         return (found.high - found.low) / (2 * Z95)
     _, place = np.unique(groups.astype(str), return_inverse=True)
     rng = draws.generator("choose", seed)
     values = []
     for _ in range(100):  # several targets make one figure: re-scored with group weights
         weight = rng.multinomial(place.max() + 1, np.full(place.max() + 1, 1 / (place.max() + 1)))[place].astype(np.float64)
-        values.append(_figure(a, watch, weight) - _figure(b, watch, weight))
+        values.append(monitor_of(watch, a, weight) - monitor_of(watch, b, weight))
     return float(np.std(values))
 
 

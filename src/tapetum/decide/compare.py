@@ -13,9 +13,8 @@ import polars as pl
 from tapetum.core import intervals, metrics
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.intervals import Interval
-from tapetum.core.tables import FINAL, Dense, Predictions
+from tapetum.core.tables import FINAL, Dense, Predictions, decided
 from tapetum.decide.align import check_targets
-from tapetum.decide.steps import decided
 
 _Z95 = 1.959964
 

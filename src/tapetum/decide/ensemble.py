@@ -14,8 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tapetum.core.errors import UserError
-from tapetum.core.tables import Dense
-from tapetum.core.targets import Target
+from tapetum.core.tables import REDUCED, Dense, decided
 from tapetum.decide.align import Coverage, align, common
 from tapetum.decide.calibrate import CHUNK, TINY, needs_classes, renormalised
 from tapetum.decide.steps import FIT_ROWS, SMOOTH_ROWS, CrossFitted, Rows, crossfit_parts
@@ -109,10 +108,11 @@ class Power:
         return {"weights": found.tolist(), "metric": goal.metric, "value": value, "n": len(y), "tried": tried}
 
     def apply(self, members: Sequence[Dense], rows: Rows, fitted: dict[str, Any]) -> Dense:
-        """Return the power mean."""
+        """Return the power mean; of one member that member, with what was decided of it."""
         w, target = np.asarray(fitted["weights"]), members[0].target
         check_count(w, members)
-        return blend_rows(members, lambda part: renormalised(target, power_mean(part, w, self.r)))
+        blend = blend_rows(members, lambda part: renormalised(target, power_mean(part, w, self.r)))
+        return dataclasses.replace(blend, answer=members[0].answer) if len(members) == 1 else blend
 
 
 def mean() -> Power:
@@ -163,9 +163,11 @@ class RankMean:
 
 @dataclasses.dataclass(frozen=True)
 class Vote:
-    """Hard vote. ``p`` is the share of votes; a tie goes to the larger mean probability, then to the earlier class.
+    """Hard vote of the members' decided labels. ``p`` is the share of votes.
 
-    Multi-label: each label is voted on by itself (p ≥ ½); at half the votes the mean probability decides.
+    A tie goes to the larger mean probability, then to the earlier class.
+
+    Multi-label: each label is voted on by itself (decided, or p ≥ ½); at half the votes the mean probability decides.
 
     Args:
         weights: ``"equal"`` or a number a member.
@@ -187,10 +189,11 @@ class Vote:
         """Return vote shares, with the decision in ``answer``."""
         w, target = np.asarray(fitted["weights"]), members[0].target
         check_count(w, members)
-        votes = blend_rows(members, lambda part: np.tensordot(w, _votes(target, part), axes=1))
+        labels = [dataclasses.replace(member, p=decided(member)) for member in members]
+        votes = blend_rows(labels, lambda part: np.tensordot(w, part.astype(np.float64), axes=1))
         average = blend_rows(members, lambda part: np.tensordot(w, part.astype(np.float64), axes=1))
         ok = votes.ok
-        answer = np.zeros_like(votes.p)
+        answer = np.where(ok[:, None], np.zeros_like(votes.p), np.nan).astype(np.float32)
         shares = votes.p[ok].astype(np.float64).round(6)  # so that 0.2+0.2+0.2 ties with 0.6
         if target.kind == "multi":
             answer[ok] = np.where(shares == 0.5, average.p[ok] >= 0.5, shares > 0.5)
@@ -260,6 +263,13 @@ def blend_rows(members: Sequence[Dense], combine: Callable[[np.ndarray], np.ndar
     return dataclasses.replace(first, p=p, status=status, answer=None)
 
 
+def mean_of(parts: Sequence[Dense]) -> Dense:
+    """Return the plain mean of several answers for the same rows, nothing decided; a row that one of them lacks has none."""
+    fold = np.stack([part.fold for part in parts])
+    mean = blend_rows(parts, lambda stack: stack.mean(axis=0, dtype=np.float64))
+    return dataclasses.replace(mean, fold=np.where((fold == fold[0]).all(axis=0), fold[0], REDUCED).astype(np.int16))
+
+
 def in_chunks(stack: np.ndarray, combine: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Return ``combine`` of (M, n, K), some rows at a time, so that its temporaries stay in the cache."""
     step = max(1, CHUNK // 8)
@@ -286,12 +296,6 @@ def check_count(weights: np.ndarray, members: Sequence[Dense]) -> None:
     """Refuse another number of members than was fitted."""
     if len(weights) != len(members):
         raise UserError(f"{len(members)} members were given to a blend of {len(weights)}", need="the members that it was fitted on")
-
-
-def _votes(target: Target, part: np.ndarray) -> np.ndarray:
-    if target.kind == "multi":
-        return (part >= 0.5).astype(np.float64)
-    return np.eye(target.width)[part.argmax(axis=2)]
 
 
 def _share(values: np.ndarray, grid: np.ndarray) -> np.ndarray:

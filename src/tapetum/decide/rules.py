@@ -12,10 +12,10 @@ import numpy as np
 
 from tapetum.core.config import read_toml
 from tapetum.core.errors import DataError, UserError, listed, nearest
-from tapetum.core.tables import Dense
+from tapetum.core.tables import Dense, decided
 from tapetum.decide.bias import one_hot
 from tapetum.decide.sequences import arrange
-from tapetum.decide.steps import Rows, decided
+from tapetum.decide.steps import Rows
 
 Rule = tuple[tuple[str, ...], tuple[str, ...]]
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from tapetum.core.errors import UserError
-from tapetum.core.tables import Dense
+from tapetum.core.tables import Dense, decided
 from tapetum.decide.bias import one_hot
 from tapetum.decide.sequences import arrange
-from tapetum.decide.steps import Rows, decided
+from tapetum.decide.steps import Rows
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 
 from tapetum.core import draws, folds
 from tapetum.core.errors import DataError, UserError, listed
-from tapetum.core.tables import Dense, Manifest
+from tapetum.core.tables import Dense, Manifest, decided
 from tapetum.core.vectors import Near
 
 SMOOTH_ROWS = 50_000  # smooth, low-dimensional fits see at most this many rows: d parameters then cost d/(2n) of log-loss, 1e-5 each
@@ -247,19 +247,6 @@ def assemble(parts: Sequence[tuple[np.ndarray, Dense]]) -> Dense:
     names = ("row_ids", "p", "y", "fold", "status")
     whole: dict[str, Any] = {name: joined(lambda table, name=name: getattr(table, name)) for name in names}  # type: ignore[misc]
     return dataclasses.replace(parts[0][1], **whole, answer=joined(decided) if answered else None)
-
-
-def decided(dense: Dense) -> np.ndarray:
-    """Return the decisions (N, K) of 0 and 1: those set, else the largest p (multi: p ≥ ½); NaN rows where there is no answer."""
-    if dense.answer is not None:
-        return np.asarray(dense.answer, dtype=np.float32)
-    if dense.target.kind == "multi":
-        out = (dense.p >= 0.5).astype(np.float32)
-    else:
-        out = np.zeros_like(dense.p, dtype=np.float32)
-        out[np.arange(len(out)), np.nan_to_num(dense.p, nan=0.0).argmax(axis=1)] = 1
-    out[~dense.ok] = np.nan
-    return out
 
 
 def fitting(dense: Dense, rows: Rows, most: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray, Rows]:

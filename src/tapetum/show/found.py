@@ -14,7 +14,7 @@ from tapetum.core.config import Input
 from tapetum.core.errors import DataError
 from tapetum.core.runs import Run
 from tapetum.core.tables import FINAL, Dense, Manifest, Predictions
-from tapetum.core.targets import Target, encode
+from tapetum.core.targets import Target
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,8 +24,7 @@ class Found:
     Args:
         run: the folder.
         manifest: rows, targets, groups and folds.
-        final: ``oof.parquet``: the final answer on held-out rows.
-        decided: ``decided.parquet``: the labels that thresholds or context decided, a list a (row_id, target).
+        final: ``oof.parquet``: the final answer on held-out rows, with its decided labels.
         members: member → fold → its own held-out predictions.
         history: member → fold → a row an epoch.
         schedule: member → fold → planned rate by step.
@@ -39,7 +38,6 @@ class Found:
     run: Run
     manifest: Manifest | None
     final: Predictions | None
-    decided: pl.DataFrame | None
     members: dict[str, dict[int, Predictions]]
     history: dict[str, dict[int, pl.DataFrame]]
     schedule: dict[str, dict[int, pl.DataFrame]]
@@ -71,16 +69,7 @@ class Found:
 
     def held_out(self, target: Target) -> Dense | None:
         """Return the final answer to a target with its decisions, rows in the table's order; None where there is none."""
-        if self.final is None:
-            return None
-        dense = self.final.dense(target.name)
-        if self.decided is None or target.kind == "regression":
-            return dense
-        own = self.decided.filter(pl.col("target") == target.name)
-        label = dict(zip(own["row_id"].to_list(), own["label"].to_list(), strict=True))
-        cells = [label.get(row_id) for row_id in dense.row_ids]
-        cells = [cell[0] if cell and target.kind != "multi" else cell for cell in cells]
-        return dataclasses.replace(dense, answer=encode(target, cells, dense.row_ids.tolist()))
+        return None if self.final is None else self.final.dense(target.name)
 
     def of_member(self, member: str, fold: int, target: str) -> Dense | None:
         """Return one fold's own held-out answers of a member: views reduced where they are, the last checkpoint."""
@@ -125,7 +114,6 @@ def look(folder: Path | str, data: Path | str | None = None) -> Found:
         run,
         run.manifest(data) if run.manifest_file.exists() else None,
         _if_there(run.file("oof.parquet"), Predictions.read),
-        _if_there(run.file("decided.parquet"), _table),
         by_fold("oof.parquet", Predictions.read),
         by_fold("history.csv", _csv),
         by_fold("schedule.csv", _csv),

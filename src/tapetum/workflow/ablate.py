@@ -12,7 +12,7 @@ from tapetum.core import files, intervals, metrics
 from tapetum.core.config import Loaded, Recipe, Spec
 from tapetum.core.errors import UserError, listed, nearest
 from tapetum.core.runs import Record, Run, Say
-from tapetum.core.tables import Dense
+from tapetum.core.tables import Dense, decided
 from tapetum.workflow import trials
 from tapetum.workflow.prepare import Prepared, prepare
 
@@ -148,7 +148,7 @@ def _trial(run: Run, prepared: Prepared, recipe: Recipe, values: Values, what: s
     trial, settled = trials.run_trial(run, prepared, own, files.fingerprint(values), Record(None))
     trials.keep_small(trial)
     first = next(iter(settled.nested.values()))
-    figure = metrics.score(metrics.default_metric(first.target), first.target, first.p[first.scorable], first.y[first.scorable])
+    figure = metrics.score(metrics.default_metric(first.target), first.target, first.p, first.y, answer=first.answer)
     record(f"{what}: {metrics.default_metric(first.target)} " + ("–" if figure is None else f"{figure:.4f}"))
     return trial
 
@@ -193,8 +193,7 @@ def _difference(metric: str, a: Sequence[Dense], b: Sequence[Dense], groups: np.
         return np.concatenate([of(part)[rows] for part, rows in zip(parts, both, strict=True)])
 
     def answers(parts: Sequence[Dense]) -> np.ndarray | None:
-        kept = [part.answer for part in parts]
-        return None if any(k is None for k in kept) else joined(parts, lambda d: np.asarray(d.answer))
+        return joined(parts, decided) if any(part.answer is not None for part in parts) else None
 
     own = np.concatenate([groups[rows] for rows in both])
     pair = (joined(a, lambda d: d.p), joined(b, lambda d: d.p))

@@ -14,8 +14,8 @@ from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Predictions
 from tapetum.data.layouts import submission
 from tapetum.decide import chain
+from tapetum.decide.ensemble import mean_of
 from tapetum.decide.steps import Rows
-from tapetum.pipeline import mean_of
 from tapetum.workflow.measuring import headline_metric, interval_of
 
 

@@ -101,7 +101,7 @@ def _freeze(run: Run, prepared: Prepared, recipe: Recipe, settled: Settled, reco
     shown = galleries(run, prepared, recipe, settled.decisions, folds, record)
     freeze(run, recipe, prepared.form, prepared.manifest, settled.decisions, sources, folds, shown)
     _prune(run, settled.decisions)
-    answer_test_rows(run, prepared, recipe, settled.nested, record, settled.figures)
+    answer_test_rows(run, prepared, recipe, record, settled.figures)
 
 
 def _explain(run: Run, prepared: Prepared, recipe: Recipe, settled: Settled, record: Record) -> None:

@@ -113,7 +113,7 @@ def interval_of(metric: str, dense: Dense, rows: Rows, resamples: int = 2000) ->
     """Return value, interval, n and groups of one metric over the rows that can be scored, as metrics.json holds them."""
     know = dense.scorable
     empty = {"value": None, "low": None, "high": None, "n": 0, "groups": 0}
-    if not know.any() or metrics.score(metric, dense.target, dense.p[know], dense.y[know]) is None:
+    if not know.any() or metrics.score(metric, dense.target, dense.p[know], dense.y[know], answer=_part(dense, know)) is None:
         return empty
     found = intervals.interval(
         metric, dense.target, dense.p[know], dense.y[know], rows.groups[know], answer=_part(dense, know), resamples=resamples

@@ -5,7 +5,6 @@ Nothing here knows one system from another: a recipe, its ``[statements]``, a la
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,8 +18,7 @@ from tapetum.core.config import Loaded, Recipe
 from tapetum.core.errors import UserError, listed
 from tapetum.core.ledger import Ledger
 from tapetum.core.runs import Record, Run, Say
-from tapetum.core.tables import Dense, Manifest, Predictions
-from tapetum.core.targets import encode
+from tapetum.core.tables import Manifest, Predictions
 from tapetum.data.layouts.roles import read_target
 from tapetum.workflow import statements
 from tapetum.workflow.fit import fit
@@ -143,7 +141,7 @@ def classes_table(run: Run) -> pl.DataFrame:
         for target in table.targets:
             if target.kind == "regression":
                 continue
-            whole = decided(run, table.dense(target.name), part)
+            whole = table.dense(target.name)
             know = whole.scorable
             if not know.any():
                 continue
@@ -155,18 +153,6 @@ def classes_table(run: Run) -> pl.DataFrame:
                 kept = {key: row[key] for key in ("class", "n", "recall", "precision", "f1")}
                 lines.append({"part": part, "target": target.name, **kept})
     return pl.DataFrame(lines, infer_schema_length=None)
-
-
-def decided(run: Run, dense: Dense, part: str) -> Dense:
-    """Return answers with the labels that the run decided; as they are where it decided none."""
-    if not run.file("decided.parquet").exists():
-        return dense
-    frame, _ = files.read_parquet(run.file("decided.parquet"))
-    own = frame.filter((pl.col("target") == dense.target.name) & (pl.col("role") == part))
-    label = dict(zip(own["row_id"].to_list(), own["label"].to_list(), strict=True))
-    cells = [label.get(row_id) for row_id in dense.row_ids]
-    plain = [None if c is None else c if dense.target.kind == "multi" else c[0] for c in cells]
-    return dataclasses.replace(dense, answer=encode(dense.target, plain, dense.row_ids.tolist()))
 
 
 def _with_places(loaded: Loaded, source: Path, record: Record) -> Loaded:

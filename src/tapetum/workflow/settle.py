@@ -13,13 +13,14 @@ import numpy as np
 
 from tapetum.core import files
 from tapetum.core.config import Recipe
-from tapetum.core.monitor import monitor
+from tapetum.core.monitor import monitor_of
 from tapetum.core.runs import PROBE, Record, Run
 from tapetum.core.tables import Dense, Predictions
 from tapetum.core.targets import Target, compose, expression_names
 from tapetum.core.vectors import Near
 from tapetum.decide import chain, choose, retrieval, views
-from tapetum.decide.steps import Rows, crossfit_parts
+from tapetum.decide.ensemble import mean_of
+from tapetum.decide.steps import Rows, assemble, crossfit_parts
 from tapetum.workflow.measuring import Answers, figures_of
 from tapetum.workflow.prepare import Prepared
 
@@ -76,7 +77,7 @@ def settle(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -> Sett
         blended, decisions["blend"] = _blend(members, rows, recipe, targets, record)
         candidates["finetune"] = blended
         if probe and recipe.decide.choose == "auto":
-            candidates["mean"] = {name: _mean(candidates[PROBE][name], blended[name]) for name in blended if name in candidates[PROBE]}
+            candidates["mean"] = {name: mean_of([candidates[PROBE][name], blended[name]]) for name in blended if name in candidates[PROBE]}
     decisions["composed"] = {}
     for label, answers in candidates.items():
         decisions["composed"][label] = [name for name in targets if name not in answers]
@@ -181,11 +182,6 @@ def _blend(
     return blended, kept
 
 
-def _mean(a: Dense, b: Dense) -> Dense:
-    """Return the mean of two answers on the rows that both hold; the rest are uncovered."""
-    return a.with_p(np.where(b.ok[:, None], (a.p + b.p) / 2, np.nan))
-
-
 def _derive(
     answers: Answers, targets: Mapping[str, Target], truth: Mapping[str, np.ndarray], rows: Rows, decisions: dict[str, Any]
 ) -> None:
@@ -203,7 +199,7 @@ def _derive(
             deviations = {n: by.get(int(fold), by[-1]) for n, by in spread.items()}
             p[own] = compose(target, {n: d.target for n, d in parts.items()}, {n: d.p[own] for n, d in parts.items()}, deviations)
         decisions.setdefault("deviations", {}).update({n: by[-1] for n, by in spread.items()})
-        answers[name] = dataclasses.replace(first, target=target, p=p, y=truth[name], answer=None)
+        answers[name] = dataclasses.replace(first.with_p(p), target=target, y=truth[name])
 
 
 def _products(
@@ -243,7 +239,7 @@ def _deviations(dense: Dense, rows: Rows) -> dict[int, float]:
 def _choose(candidates: dict[str, Answers], rows: Rows, recipe: Recipe, record: Record) -> choose.Choice:
     wanted: str = recipe.decide.choose
     folds = sorted({int(f) for f in rows.fold})
-    figure = {name: _figure(answers, recipe) for name, answers in candidates.items()}
+    figure = {name: monitor_of(recipe.train.monitor, answers) for name, answers in candidates.items()}
     covered = {name: min(float(d.ok.mean()) for d in answers.values()) for name, answers in candidates.items()}
     if wanted != "auto":
         if wanted not in candidates:
@@ -259,17 +255,10 @@ def _choose(candidates: dict[str, Answers], rows: Rows, recipe: Recipe, record: 
     return choose.pick_candidate(candidates, rows.groups, recipe.train.monitor, recipe.seed)
 
 
-def _figure(answers: Answers, recipe: Recipe) -> float:
-    return monitor(recipe.train.monitor, {n: d.target for n, d in answers.items()}, {n: (d.p, d.y) for n, d in answers.items()})
-
-
 def _picked(candidates: dict[str, Answers], choice: choose.Choice, target: str, fold: np.ndarray) -> Dense:
-    base = candidates[choice.final][target]
-    p, status = base.p.copy(), base.status.copy()
-    for k, name in choice.per_fold.items():
-        own = fold == k
-        p[own], status[own] = candidates[name][target].p[own], candidates[name][target].status[own]
-    return dataclasses.replace(base, p=p, status=status)
+    """Return each fold's answers by its own candidate, with what that one decided (a vote's ties); the rest by the final one."""
+    parts = [(np.flatnonzero(fold == k), candidates[choice.per_fold.get(int(k), choice.final)][target]) for k in np.unique(fold)]
+    return assemble([(place, dense.where(place)) for place, dense in parts])
 
 
 def source_of(target: Target, decisions: Mapping[str, Any]) -> str:

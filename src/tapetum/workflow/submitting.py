@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,7 @@ from tapetum.core import files
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.ledger import Ledger
 from tapetum.core.runs import Record, Run
-from tapetum.core.tables import FINAL, Dense, Predictions
-from tapetum.core.targets import encode
+from tapetum.core.tables import FINAL, Predictions
 
 
 def submit(source: Path | str, template: Path | str, out: Path | str, *, target: str | None, fill: str, say: Record) -> dict[str, Any]:
@@ -26,7 +24,6 @@ def submit(source: Path | str, template: Path | str, out: Path | str, *, target:
     dense = table.dense(name, FINAL if FINAL in table.members else table.members[0])
     prior = None
     if source.is_dir():
-        dense = _decided(Run(source), dense)
         known = Predictions.read(Run(source).file("oof.parquet")).dense(name).y
         prior = np.nanmean(known, axis=0)
     written = submission.submit(dense, template, out, say, fill=fill, prior=prior)
@@ -44,18 +41,6 @@ def _enter(run: Run, written: Path, target: str) -> None:
     metric = None if first is None else first["metric"]
     estimate = None if first is None else {key: first[key] for key in ("value", "low", "high", "n", "groups")}
     Ledger(run.root).add(written, recipe={"name": recipe.name, "hash": recipe.hash()}, metric=metric, own=estimate)
-
-
-def _decided(run: Run, dense: Dense) -> Dense:
-    """Return the answers with the labels that the run decided (thresholds, context), which a table of probabilities cannot hold."""
-    if not run.file("decided.parquet").exists() or dense.target.kind == "regression":
-        return dense
-    frame, _ = files.read_parquet(run.file("decided.parquet"))
-    kept = frame.filter(frame["target"] == dense.target.name)
-    label = dict(zip(kept["row_id"].to_list(), kept["label"].to_list(), strict=True))
-    cells = [label.get(row_id) for row_id in dense.row_ids]
-    single = [None if c is None else c if dense.target.kind == "multi" else c[0] for c in cells]
-    return dataclasses.replace(dense, answer=encode(dense.target, single, dense.row_ids.tolist()))
 
 
 def predictions_of(source: Path) -> Predictions:

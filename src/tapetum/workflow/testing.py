@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from tapetum.core import files, metrics
 from tapetum.core.config import Recipe
@@ -22,25 +21,19 @@ ON_TEST = "test rows"  # name of the figures on test rows that have a truth
 SINGLE_VIEWS = "test rows, single views"  # the mean over views, each scored by itself
 
 
-def answer_test_rows(
-    run: Run, prepared: Prepared, recipe: Recipe, nested: Mapping[str, Dense], record: Record, figures: dict[str, Any]
-) -> None:
-    """Write test.parquet with the pipeline's answers for the manifest's test rows, and decided.parquet with all decided labels.
+def answer_test_rows(run: Run, prepared: Prepared, recipe: Recipe, record: Record, figures: dict[str, Any]) -> None:
+    """Write test.parquet with the pipeline's answers for the manifest's test rows.
 
     Args:
         run: with its pipeline.
         prepared: rows.
         recipe: the run's.
-        nested: target → decided out-of-fold answers.
         record: told of pictures that cannot be read.
         figures: metrics.json; the scores of test rows that have a truth are added, and nothing was chosen on them.
     """
-    from tapetum.pipeline import Pipeline, decided_table
-
-    decided = decided_table(nested, "oof")
     if not len(prepared.test):
-        files.write_parquet(run.file("decided.parquet"), decided)
         return
+    from tapetum.pipeline import Pipeline
 
     pipeline = Pipeline.load(run.pipeline)
     part = prepared.manifest.where(prepared.test)
@@ -59,7 +52,6 @@ def answer_test_rows(
         for d in answered.values()
     ]
     Predictions.concat(tables).write(run.file("test.parquet"))
-    files.write_parquet(run.file("decided.parquet"), pl.concat([decided, decided_table(answered, "test")]))
 
 
 def _single_views(answered: Mapping[str, Dense], draws: Mapping[str, Mapping[str, np.ndarray]], record: Record) -> list[dict[str, Any]]:

@@ -18,9 +18,10 @@ import numpy as np
 from tapetum.core import draws, files, intervals, metrics
 from tapetum.core.config import Loaded, Recipe
 from tapetum.core.errors import DataError, EnvironmentFault, UserError
-from tapetum.core.monitor import monitor
+from tapetum.core.monitor import monitor, monitor_of
 from tapetum.core.runs import Record, Run, Say
 from tapetum.core.tables import Dense, Predictions
+from tapetum.decide.steps import assemble
 from tapetum.workflow import budget as budgets
 from tapetum.workflow import trials
 from tapetum.workflow.prepare import Prepared, prepare
@@ -163,8 +164,7 @@ def _so_far(trial: trials.Trial, recipe: Recipe, member: str) -> float:
 def _figure(answers: Mapping[str, Dense], recipe: Recipe, rows: np.ndarray | None = None) -> float:
     """Return the monitored figure of decided answers, on some rows."""
     keep = {n: d.scorable if rows is None else d.scorable & rows for n, d in answers.items()}
-    shown = {n: (d.p[keep[n]], d.y[keep[n]]) for n, d in answers.items()}
-    value = monitor(recipe.train.monitor, {n: d.target for n, d in answers.items()}, shown)
+    value = monitor_of(recipe.train.monitor, {n: d.where(keep[n]) for n, d in answers.items()})
     return float(np.nan_to_num(value, neginf=-1e9))
 
 
@@ -217,16 +217,9 @@ def _report(run: Run, prepared: Prepared, recipe: Recipe, study: Any, record: Re
 
 
 def _picked(answers: Mapping[int, Dense], per_fold: Mapping[int, int], fold: np.ndarray) -> Dense:
-    base = next(iter(answers.values()))
-    decided = all(d.answer is not None for d in answers.values())
-    p, answer = base.p.copy(), np.full_like(base.p, np.nan)
-    status = base.status.copy()
-    for k, number in per_fold.items():
-        own = fold == k
-        p[own], status[own] = answers[number].p[own], answers[number].status[own]
-        if decided and (given := answers[number].answer) is not None:
-            answer[own] = given[own]
-    return Dense(base.target, base.row_ids, p, base.y, base.fold, status, answer if decided else None)
+    """Return each fold's answers by its own trial, with what that one decided."""
+    parts = [(np.flatnonzero(fold == k), answers[number]) for k, number in per_fold.items()]
+    return assemble([(place, dense.where(place)) for place, dense in parts])
 
 
 def _interval(metric: str, dense: Dense, groups: np.ndarray) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Manifest and Predictions: round trips of every kind, rows matched by id, and what is refused."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 
 from tapetum.core import files
 from tapetum.core.errors import DataError, UserError
-from tapetum.core.tables import KEY, Dense, Manifest, Predictions
+from tapetum.core.schema import KEY
+from tapetum.core.tables import Dense, Manifest, Predictions
 from tapetum.core.targets import Target, derive_target
 
 BREED = Target("breed", "single", ("akita", "boxer", "pug"))
@@ -239,6 +241,76 @@ def test_a_broken_row_is_refused_and_named(column, value, says):
         frame = frame.with_columns(fold=pl.lit(0, pl.Int16))
     with pytest.raises(DataError, match=says):
         Predictions(frame.with_columns(pl.Series(column, values, dtype=frame.schema[column], strict=False)), (BREED,))
+
+
+def said(target):
+    """Return answers whose decided labels are not those of the largest p (or of p ≥ ½)."""
+    part = dense(target)
+    most = np.nan_to_num(part.p).argmax(axis=1)
+    answer = (1 - (part.p >= 0.5) if target.kind == "multi" else np.eye(target.width)[most - 1]).astype(np.float32)
+    answer[1] = np.nan  # the row that is missing
+    return dataclasses.replace(part, answer=answer)
+
+
+@pytest.mark.parametrize("target", [BREED, TAGS, SIZE], ids=lambda t: t.kind)
+def test_decided_labels_survive_the_table_the_file_and_another_order(target, tmp_path):
+    before = said(target)
+    read = Predictions.read(Predictions.from_dense(before).write(tmp_path / "oof.parquet"))
+    np.testing.assert_array_equal(read.dense(target.name).answer, before.answer)
+    turned = read.dense(target.name, row_ids=["row-3", "unseen", "row-0"])
+    np.testing.assert_array_equal(turned.answer, [before.answer[3], [np.nan] * target.width, before.answer[0]])
+    both = Predictions.concat([read, Predictions.from_dense(dense(AGE))]).select(target=target.name)
+    np.testing.assert_array_equal(both.dense(target.name).answer, before.answer)
+    assert read.frame["answer"].null_count() == 1
+    assert read.dense(target.name, row_ids=["unseen"]).answer is None
+
+
+def test_numbers_and_undecided_answers_have_no_labels_in_the_table():
+    number = dataclasses.replace(dense(AGE), answer=np.ones((4, 1), np.float32))
+    table = Predictions.from_dense([number, dense(BREED)])
+    assert table.frame["answer"].null_count() == len(table)
+    assert table.dense("age").answer is None
+    assert table.dense("breed").answer is None
+
+
+def test_rows_that_no_step_decided_get_their_plain_decision_beside_those_that_one_did():
+    part, decided_part = dense(BREED).where(np.array([0, 1])), said(BREED).where(np.array([2, 3]))
+    found = Predictions.concat([Predictions.from_dense(part), Predictions.from_dense(decided_part)]).dense("breed")
+    np.testing.assert_array_equal(found.answer[0], np.eye(3)[part.p[0].argmax()])
+    assert np.isnan(found.answer[1]).all()
+    np.testing.assert_array_equal(found.answer[2:], decided_part.answer)
+
+
+def test_a_table_from_before_decided_labels_were_a_column_is_read_as_undecided(tmp_path):
+    table = Predictions.from_dense(dense(BREED))
+    meta = {"targets": [BREED.to_dict()], "manifest": "m", "recipe": "r"}
+    read = Predictions.read(files.write_parquet(tmp_path / "old.parquet", table.frame.drop("answer"), meta))
+    assert read.frame.equals(table.frame)
+    assert read.dense("breed").answer is None
+
+
+@pytest.mark.parametrize(
+    ("target", "row", "value", "says"),
+    [
+        (BREED, 0, [1.0, 0.0], "2 values in answer for target 'breed'; needed: 3"),
+        (BREED, 0, [1.0, 1.0, 0.0], r"row 'row-0' of target 'breed' has answer = .*; needed: 1 for one class"),
+        (SIZE, 0, [0.0, 0.0], "1 for one class"),
+        (TAGS, 0, [0.4, 0.6], "0 or 1 for each class"),
+        (TAGS, 0, [float("nan"), 1.0], "0 or 1 for each class"),
+        (BREED, 1, [1.0, 0.0, 0.0], "row 'row-1' has status 'missing' and an answer"),
+        (AGE, 0, [1.0], "a regression, has an answer"),
+    ],
+)
+def test_a_broken_decision_is_refused_and_named(target, row, value, says):
+    frame = Predictions.from_dense(dense(target)).frame
+    values = [value if i == row else None for i in range(4)]
+    with pytest.raises(DataError, match=says):
+        Predictions(frame.with_columns(pl.Series("answer", values, dtype=pl.List(pl.Float32))), (target,))
+
+
+def test_no_label_at_all_is_a_decision_where_there_may_be_several():
+    none = dataclasses.replace(dense(TAGS), answer=np.zeros((4, 2), np.float32))
+    assert Predictions.from_dense(none).dense("tags").answer[[0, 2, 3]].tolist() == [[0, 0]] * 3
 
 
 def test_a_table_without_its_columns_is_refused():

@@ -13,7 +13,7 @@ from simulated_predictions import dense_of, multi, names, rows_of, single
 from tapetum.core import files, metrics
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.targets import Target
-from tapetum.decide.ensemble import Greedy, Power, RankMean, Vote, align, crossfit_blend, mean, power_mean, weighted
+from tapetum.decide.ensemble import Greedy, Power, RankMean, Vote, align, crossfit_blend, mean, mean_of, power_mean, weighted
 from tapetum.decide.stack import Stack, fit_stack
 
 
@@ -139,6 +139,26 @@ def test_a_vote_on_labels_breaks_halves_by_the_mean():
     out = Vote().apply([a, b], rows, Vote().fit([a, b], rows))
     assert out.p.tolist() == [[0.5, 0.5]]
     assert out.answer.tolist() == [[1, 0]]
+
+
+def test_a_vote_counts_what_members_decided_not_what_their_p_says():
+    target, rows = Target("m", "multi", names(2)), rows_of(1)
+    low = dataclasses.replace(dense_of(target, [[0.3, 0.2]], [[1, 0]]), answer=np.array([[1, 0]], np.float32))
+    plain = dense_of(target, [[0.4, 0.1]], [[1, 0]])
+    out = Vote((2, 1)).apply([low, plain], rows, Vote((2, 1)).fit([low, plain], rows))
+    assert out.answer.tolist() == [[1, 0]]
+    assert np.allclose(out.p, [[2 / 3, 0]])
+
+
+def test_a_blend_of_one_keeps_what_was_decided_and_of_several_nothing():
+    target, rows = Target("k", "single", names(2)), rows_of(2)
+    one = dataclasses.replace(dense_of(target, [[0.5, 0.5], [0.9, 0.1]], np.eye(2)), answer=np.eye(2, dtype=np.float32)[[1, 1]])
+    how = mean()
+    assert how.apply([one], rows, how.fit([one], rows)).answer.tolist() == [[0, 1], [0, 1]]
+    assert how.apply([one, one], rows, how.fit([one, one], rows)).answer is None
+    assert mean_of([one]).answer is None
+    moved, _ = align({"one": one}, row_ids=np.array(["r1", "new", "r0"], dtype=object))
+    np.testing.assert_array_equal(moved["one"].answer, [[0, 1], [np.nan, np.nan], [0, 1]])
 
 
 def test_rank_mean_is_the_mean_of_ranks():

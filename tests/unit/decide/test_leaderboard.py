@@ -6,11 +6,11 @@ import pytest
 from simulated_predictions import dense_of, single
 from tapetum.core import intervals, metrics
 from tapetum.core.errors import UserError
-from tapetum.core.tables import Dense
+from tapetum.core.tables import Dense, decided
 from tapetum.core.targets import Target
 from tapetum.decide.compare import holm
 from tapetum.decide.leaderboard import leaderboard
-from tapetum.decide.steps import Rows, decided
+from tapetum.decide.steps import Rows
 
 
 def blurred(dense: Dense, amount: float, seed: int = 1) -> Dense:

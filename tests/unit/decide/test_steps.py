@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from simulated_predictions import dense_of, names, rows_of, single
 from tapetum.core.errors import DataError, UserError
-from tapetum.core.tables import Manifest
+from tapetum.core.tables import Manifest, decided
 from tapetum.core.targets import Target
 from tapetum.decide.choices import BLENDS, CALIBRATORS, STEPS
-from tapetum.decide.steps import Rows, assemble, check_folds, crossfit, decided, fitting, folds_of
+from tapetum.decide.steps import Rows, assemble, check_folds, crossfit, fitting, folds_of
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import html.parser
 import io
 import re
@@ -110,8 +111,9 @@ def test_the_confusion_matrix_equals_scikit_learn(whole):
 def test_decisions_beside_the_probabilities_win(whole, tmp_path):
     run = shutil.copytree(whole, tmp_path / "run")
     dense = look(run).held_out(TARGETS[1])
-    labels = [list(TARGETS[1].classes) if ok else None for ok in dense.ok]
-    files.write_parquet(run / "decided.parquet", pl.DataFrame({"row_id": dense.row_ids.tolist(), "target": "marks", "label": labels}))
+    table = Predictions.read(run / "oof.parquet")
+    decided = Predictions.from_dense(dataclasses.replace(dense, answer=np.ones_like(dense.p)))
+    Predictions.concat([*(table.select(target=t.name) for t in TARGETS if t.name != "marks"), decided]).write(run / "oof.parquet")
     lines = sections.outcomes(look(run).held_out(TARGETS[1]))
     truth = dense.y[dense.scorable]
     assert [line["found"] for line in lines] == truth.sum(0).astype(int).tolist()

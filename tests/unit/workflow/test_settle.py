@@ -10,6 +10,9 @@ from tapetum.core.runs import PROBE, Record, Run
 from tapetum.core.tables import Manifest, Predictions
 from tapetum.core.targets import Target
 from tapetum.data.images.form import Form
+from tapetum.decide import choose
+from tapetum.decide.steps import Rows
+from tapetum.pipeline import combine
 from tapetum.workflow.prepare import Prepared
 from tapetum.workflow.settle import settle
 
@@ -226,3 +229,43 @@ def test_what_is_written_is_what_is_returned(kinds):
     assert (table.manifest_hash, table.recipe_hash) == (desk.prepared.manifest.content_hash(), desk.recipe.hash())
     dense = desk.oof("kind")
     assert metrics.score("log_loss", KIND, dense.p, dense.y) == pytest.approx(-np.log((dense.p * dense.y).sum(1)).mean(), rel=1e-5)
+
+
+@pytest.fixture
+def tied(tmp_path):
+    """A run of two voters who always disagree: on every row the surer one is right, and the vote is a tie."""
+    desk = Desk(
+        tmp_path / "run", {"kind": LABELS}, (KIND,), **{"decide.blend": "vote", "decide.choose": "finetune", "decide.calibrate": "none",
+        "member": [{"name": "one"}, {"name": "two"}], "train.epoch": 1},
+    )  # fmt: skip
+    y = desk.truth("kind")
+    told = {"one": sure(y, True), "two": sure(y, True)}
+    told["one"][y[:, 1] == 1] = [0.6, 0.4]
+    told["two"][y[:, 0] == 1] = [0.4, 0.6]
+    for member, p in told.items():
+        desk.says(member, {"epoch-001": {"kind": p}})
+    return desk, told, y
+
+
+def test_a_tied_vote_keeps_its_decision_in_the_run_and_in_the_pipeline(tied):
+    desk, told, y = tied
+    found = desk.settle()
+    dense = desk.oof("kind")
+    assert np.allclose(dense.p, 0.5)
+    np.testing.assert_array_equal(dense.answer, y)
+    final = [f for f in found.figures["figures"] if (f["name"], f["metric"]) == ("final", "macro_f1")]
+    assert [f["value"] for f in final] == [1.0, 1.0]  # nested and optimistic
+    answers = {m: {0: {"kind": dense_of(KIND, p, np.full_like(p, np.nan), np.zeros(len(p)))}} for m, p in told.items()}
+    shipped = combine(found.decisions, {"kind": KIND}, answers, Rows.new(answers["one"][0]["kind"].row_ids))["kind"]
+    np.testing.assert_array_equal(shipped.answer, y)
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_each_fold_keeps_what_its_own_candidate_decided(tied, monkeypatch):
+    desk, _, y = tied
+    desk.says(PROBE, {"kind": sure(y, False)})
+    folds = dict.fromkeys(range(FOLDS), "finetune") | {1: PROBE}
+    for final in ("finetune", PROBE):
+        monkeypatch.setattr("tapetum.workflow.settle._choose", lambda *_, final=final: choose.Choice(folds, final, {}, "as the test says"))
+        desk.settle()
+        np.testing.assert_array_equal(desk.oof("kind").answer, np.where(desk.fold[:, None] == 1, 1 - y, y))

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
-import polars as pl
 import pytest
 
 from simulated_predictions import dense_of
@@ -33,7 +34,7 @@ def figure(target, name, how, metric, value):
 def make(tmp_path):
     """Return a function that makes a finished run's folder of test answers."""
 
-    def run(*test, decided=None):
+    def run(*test):
         made = Run(tmp_path / "run")
         files.write_text(made.recipe_file, config.load(flags={"seed": 4}).recipe.to_toml())
         truth = np.eye(3)[[0, 1, 1, 1]]
@@ -43,9 +44,6 @@ def make(tmp_path):
         own = [figure("kind", "final", "optimistic", "accuracy", 0.9), figure("kind", "final", "nested", "accuracy", None)]
         own += [figure("kind", "final", "nested", "macro_f1", 0.7), figure("kind", "probe", "nested", "macro_f1", 0.8)]
         files.write_json(made.file("metrics.json"), {"figures": own})
-        if decided is not None:
-            schema = {"row_id": pl.String, "target": pl.String, "role": pl.String, "label": pl.List(pl.String)}
-            files.write_parquet(made.file("decided.parquet"), pl.DataFrame(decided, schema=schema, orient="row"))
         return made
 
     return run
@@ -70,26 +68,21 @@ def test_probabilities_decide_where_the_run_decided_nothing_else(make, hand_in):
 
 
 def test_labels_that_the_run_decided_win_over_probabilities(make, hand_in):
-    decided = [(f"t{i}", "kind", "test", [label]) for i, label in enumerate(["bee", "bee", "cat", "bee"])]
-    other = [(f"t{i}", "tags", "test", ["big"]) for i in range(4)]
-    assert hand_in(make(answers(KIND, P), decided=[*other, *decided]).root) == ["t2,cat", "t0,bee", "t3,bee", "t1,bee"]
+    said = dataclasses.replace(answers(KIND, P), answer=np.eye(3, dtype=np.float32)[[1, 1, 2, 1]])
+    run = make(said, answers(TAGS, np.full((4, 2), 0.9)))
+    assert hand_in(run.root, target="kind") == ["t2,cat", "t0,bee", "t3,bee", "t1,bee"]
+    assert hand_in(run.file("test.parquet"), target="kind") == ["t2,cat", "t0,bee", "t3,bee", "t1,bee"]
 
 
 def test_decided_sets_of_labels_are_written_also_empty_ones(make, hand_in):
-    decided = [
-        ("t0", "tags", "test", ["big", "old"]),
-        ("t1", "tags", "test", []),
-        ("t2", "tags", "test", ["old"]),
-        ("t3", "tags", "test", []),
-    ]
-    source = make(answers(TAGS, np.full((4, 2), 0.9)), decided=decided).root
-    assert hand_in(source) == ["t2,old", "t0,big old", "t3,", "t1,"]
+    said = dataclasses.replace(answers(TAGS, np.full((4, 2), 0.9)), answer=np.array([[1, 1], [0, 0], [0, 1], [0, 0]], dtype=np.float32))
+    assert hand_in(make(said).root) == ["t2,old", "t0,big old", "t3,", "t1,"]
 
 
 def test_rows_without_an_answer_are_refused_or_filled_with_what_is_commonest_in_training(make, hand_in):
     p = P.copy()
     p[1] = np.nan
-    run = make(answers(KIND, p), decided=[(f"t{i}", "kind", "test", None if i == 1 else ["ant"]) for i in range(4)])
+    run = make(dataclasses.replace(answers(KIND, p), answer=np.where(np.isnan(p), np.nan, np.eye(3)[0]).astype(np.float32)))
     with pytest.raises(DataError, match="t1"):
         hand_in(run.root)
     assert not run.file("ledger.jsonl").exists()
