@@ -242,7 +242,7 @@ def run_all(rows: int) -> dict[str, dict[str, float]]:
     with tempfile.TemporaryDirectory() as folder:
         for name in PARTS:
             command = [sys.executable, __file__, "--part", name, "--rows", str(rows), "--folder", folder]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            done = subprocess.run(command, check=True, capture_output=True, text=True, encoding="utf-8")
             found[name] = json.loads(done.stdout.splitlines()[-1])
             print(name, {k: round(v, 2) for k, v in found[name].items()}, file=sys.stderr, flush=True)
     return found

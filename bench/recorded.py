@@ -21,7 +21,9 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 
 def machine() -> dict[str, Any]:
     """Return processor, cores, memory and system."""
-    names = re.findall(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text()) if Path("/proc/cpuinfo").exists() else []
+    names = (
+        re.findall(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8")) if Path("/proc/cpuinfo").exists() else []
+    )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
     return {
         "processor": names[0].strip() if names else platform.processor() or platform.machine(),

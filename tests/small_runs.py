@@ -154,7 +154,9 @@ class Forge:
 
     def __init__(self) -> None:
         env = {**os.environ, "OMP_NUM_THREADS": "1"}
-        self.process = subprocess.Popen([sys.executable, __file__], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            [sys.executable, __file__], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+        )
 
     def start(self, source: Path, out: Path, *, plan: Path | None = None, die: str = "", **values: Any) -> int:
         """Start a fit that kills itself where ``die`` says; return its process id."""
@@ -211,7 +213,7 @@ def _die_at(moment: str) -> None:
 
 def _one(spec: dict[str, Any], log: Path) -> None:
     """Be the child: fit, say what goes wrong, end without cleaning up."""
-    with log.open("w", buffering=1) as file:
+    with log.open("w", buffering=1, encoding="utf-8") as file:
         os.dup2(file.fileno(), 2)
         code = 1
         try:
@@ -244,7 +246,7 @@ def main() -> None:
             _one(json.loads(line), log)
         print(child, flush=True)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        print(json.dumps({"code": code, "said": log.read_text()}), flush=True)
+        print(json.dumps({"code": code, "said": log.read_text(encoding="utf-8")}), flush=True)
         log.unlink()
 
 

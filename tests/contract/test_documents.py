@@ -19,7 +19,7 @@ BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```", re.S | re.M)
 
 
 def blocks(page: Path, language: str) -> list[str]:
-    return [body for name, rest, body in BLOCK.findall(page.read_text()) if name == language and "no-run" not in rest]
+    return [body for name, rest, body in BLOCK.findall(page.read_text(encoding="utf-8")) if name == language and "no-run" not in rest]
 
 
 def commands(page: Path) -> list[str]:
@@ -61,7 +61,7 @@ def test_commands_exist_with_their_options(page):
 
 def test_pages_name_no_place_outside_the_project():
     for page in PAGES:
-        assert not re.search(r"/(work|tmp|root|home)/", page.read_text()), page
+        assert not re.search(r"/(work|tmp|root|home)/", page.read_text(encoding="utf-8")), page
 
 
 def test_help_answers():

@@ -48,7 +48,7 @@ def name_of(path: Path) -> str:
 
 def imported(path: Path, *, top_only: bool = False) -> set[str]:
     found: set[str] = set()
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     nodes = _top_level(tree) if top_only else ast.walk(tree)
     for node in nodes:
         if isinstance(node, ast.Import):
@@ -108,7 +108,7 @@ def test_only_files_writes():
     for path in modules():
         if path == SOURCE / "core" / "files.py":
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
                 continue
             owner = node.func.value

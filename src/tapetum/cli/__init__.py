@@ -8,10 +8,12 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from pathlib import Path
 
 import typer
 
 from tapetum.cli import answers, inquiry, pictures, runs
+from tapetum.cli.saying import file_names_are_utf8, speak_anywhere
 from tapetum.core import errors
 
 app = typer.Typer(
@@ -28,6 +30,9 @@ for group in (runs, pictures, answers, inquiry):
 
 def main() -> None:
     """Run the command line; every known error ends with its own exit code and one sentence."""
+    if Path(sys.argv[0]).stem in ("tapetum", "__main__"):  # the process is this command line's own
+        file_names_are_utf8()
+    speak_anywhere()
     # Telemetry of dependencies is off before any of them is imported.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_OFFLINE", "0" if "--online" in sys.argv else "1")
@@ -40,6 +45,9 @@ def main() -> None:
         if end.code == errors.INTERRUPTED:  # what typer makes of Ctrl-C
             print("interrupted; what was finished is saved, and the same command goes on", file=sys.stderr)
         raise
+    except UnicodeEncodeError as error:  # a name of bytes that are not UTF-8, where nothing said so earlier
+        print(f"error: {error.object[:200]!r} is not UTF-8. Rename it", file=sys.stderr)
+        raise SystemExit(errors.DATA) from None
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
             raise

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 from typing import Any
 
@@ -13,7 +15,8 @@ def show(result: dict[str, Any], as_json: bool) -> None:
     from tapetum.core.files import to_json
 
     if as_json:
-        print(to_json(result, indent=1))
+        text = to_json(result, indent=1)
+        print(text if _can_say(text) else json.dumps(json.loads(text), indent=1))  # ASCII alone: no character may be replaced
         return
     if result.get("table"):
         print(result["table"])
@@ -34,3 +37,32 @@ def progress(message: str) -> None:
 def command_line() -> str:
     """Return the command as it was given, for the record."""
     return " ".join(["tapetum", *sys.argv[1:]])
+
+
+def speak_anywhere() -> None:
+    """Let both streams replace a character that they cannot say: a table or a name never ends a finished command."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def file_names_are_utf8() -> None:
+    """Start this command line again in Python's UTF-8 mode where the locale's encoding is another.
+
+    Under such a locale Python reads a file called ``café`` as other characters: class names and row ids would differ from those of
+    every other machine. What is printed keeps the locale's encoding.
+    """
+    if sys.getfilesystemencoding().lower().replace("-", "") == "utf8" or sys.flags.ignore_environment or "TAPETUM_UTF8" in os.environ:
+        return
+    os.environ.setdefault("PYTHONIOENCODING", f"{getattr(sys.stdout, 'encoding', None) or 'utf-8'}:replace")
+    os.environ |= {"PYTHONUTF8": "1", "TAPETUM_UTF8": "1"}
+    sys.stdout.flush()
+    os.execv(sys.executable, sys.orig_argv)
+
+
+def _can_say(text: str) -> bool:
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import tempfile
@@ -23,11 +24,26 @@ import filelock
 import numpy as np
 import polars as pl
 
-from tapetum.core.errors import DataError, EnvironmentFault
+from tapetum.core.errors import DataError, EnvironmentFault, TapetumError
 
 META_KEY = "tapetum"
 FLUSHES = 8  # files of a folder that are put on the disk at once
 HOLDER = ".holder.json"  # in a folder that is or was locked: by whom
+_OLD = re.compile(r"\.(.+)-[a-z0-9_]{8}\.old")  # a folder that was moved away while its new content took its name
+
+
+def _umask() -> int:
+    """Return the process's umask; Linux tells it, elsewhere it can only be read by setting it."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"^Umask:\s*([0-7]+)", Path("/proc/self/status").read_text(encoding="ascii", errors="replace"), re.MULTILINE)
+        if found is not None:
+            return int(found[1], 8)
+    value = os.umask(0)
+    os.umask(value)
+    return value
+
+
+UMASK = _umask()  # read once: reading it again could open the files of another thread to everybody for a moment
 
 
 @contextlib.contextmanager
@@ -44,7 +60,7 @@ def whole(path: Path | str) -> Iterator[Path]:
     try:
         yield aside
         _flush(aside)
-        aside.chmod(0o666 & ~_umask())
+        aside.chmod(0o666 & ~UMASK)
         os.replace(aside, path)
         _flush(path.parent)
     finally:
@@ -53,25 +69,37 @@ def whole(path: Path | str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def whole_folder(path: Path | str) -> Iterator[Path]:
-    """Yield a fresh folder aside of ``path``; when the block ends well, it replaces ``path``."""
+    """Yield a fresh folder aside of ``path``; when the block ends well, it replaces ``path``.
+
+    Where the new folder cannot take its name, the old one gets it back. After a kill between the two renames :func:`sweep` gives it back.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{path.name}-", suffix=".aside", dir=path.parent))
     try:
         yield aside
-        aside.chmod(0o777 & ~_umask())
+        aside.chmod(0o777 & ~UMASK)
         with ThreadPoolExecutor(FLUSHES) as pool:  # a disk takes many at once in the time of one
             list(pool.map(_flush, aside.rglob("*")))
         if path.exists():
-            old = aside.with_suffix(".old")
-            os.replace(path, old)
-            os.replace(aside, path)
-            shutil.rmtree(old)
+            _exchange(aside, path)
         else:
             os.replace(aside, path)
         _flush(path.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _exchange(aside: Path, path: Path) -> None:
+    old = aside.with_suffix(".old")
+    os.replace(path, old)
+    try:
+        os.replace(aside, path)
+    except BaseException:
+        os.replace(old, path)
+        raise
+    with contextlib.suppress(OSError):  # the new folder stands; what is left of the old one is swept later
+        remove(old)
 
 
 def write_bytes(path: Path | str, content: bytes) -> Path:
@@ -115,7 +143,7 @@ def write_array(path: Path | str, array: np.ndarray) -> Path:
 def append_line(path: Path | str, value: Any) -> Path:
     """Append ``value`` as one line of JSON; the whole file is rewritten, so a kill cannot leave half a line."""
     path = Path(path)
-    before = path.read_text() if path.exists() else ""
+    before = read_text(path) if path.exists() else ""
     return write_text(path, before + to_json(value) + "\n")
 
 
@@ -136,12 +164,19 @@ def remove(path: Path | str) -> None:
 
 
 def sweep(folder: Path | str, age: float = 3600.0) -> list[Path]:
-    """Remove what killed writers left aside below a folder; what was touched within ``age`` seconds may still be in use and stays."""
+    """Remove what killed writers left aside below a folder; what was touched within ``age`` seconds may still be in use and stays.
+
+    A folder that was moved away and never replaced gets its name back.
+    """
     before = time.time() - age
     left = [p for p in Path(folder).rglob(".*") if p.suffix == ".old" or ".aside" in p.suffixes]
     stale = [p for p in left if p.exists() and p.stat().st_mtime < before]
     for path in stale:
-        remove(path)
+        name = _OLD.fullmatch(path.name)
+        if name is not None and not path.with_name(name[1]).exists():
+            os.replace(path, path.with_name(name[1]))
+        else:
+            remove(path)
     return stale
 
 
@@ -154,13 +189,40 @@ def make_folder(path: Path | str) -> Path:
     return Path(path)
 
 
+def read_text(path: Path | str, error: type[TapetumError] = DataError) -> str:
+    """Read UTF-8 text, with or without a byte-order mark, whatever the machine's own encoding is.
+
+    Args:
+        path: the file.
+        error: what to raise: ``UserError`` where the file says how to work, ``DataError`` where it is what to work on.
+
+    Raises:
+        TapetumError: the file is absent, a folder, or not UTF-8; its name and the first line that cannot be read are told.
+    """
+    try:
+        content = (Path(path) if isinstance(path, str) else path).read_bytes()
+    except FileNotFoundError:
+        raise error(f"{path} does not exist", fix="check the path") from None
+    except IsADirectoryError:
+        raise error(f"{path} is a folder", need="a file", fix="check the path") from None
+    save = "save it again as UTF-8 (in a spreadsheet: CSV UTF-8)"
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in content[:4096]:
+        raise error(f"{path} is UTF-16 text or no text at all", need="UTF-8", fix=save)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as wrong:
+        at = wrong.start + 3 * content.startswith(b"\xef\xbb\xbf")  # a mark is not counted by the decoder
+        line = content.count(b"\n", 0, at) + 1
+        shown = content[max(0, at - 12) : at + 8].splitlines()
+        near = next((part for part in shown if content[at : at + 1] in part), content[at : at + 1])
+        raise error(f"{path} is not UTF-8 (line {line}: {near!r})", need="UTF-8", fix=save) from None
+
+
 def read_json(path: Path | str) -> Any:
     """Read JSON; an absent or broken file is named."""
     path = Path(path)
     try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist", fix="check the path") from None
+        return json.loads(read_text(path))
     except ValueError as error:
         raise DataError(f"{path} is not JSON ({error})", fix="remove it and run the command again") from None
 
@@ -179,8 +241,9 @@ def read_parquet(path: Path | str) -> tuple[pl.DataFrame, dict[str, Any]]:
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """Return JSON with sorted nothing, numpy and paths understood, NaN refused."""
-    return json.dumps(value, indent=indent, default=_plain, allow_nan=False, ensure_ascii=False)
+    """Return JSON in the order given, numpy and paths understood, NaN refused; bytes of a file name that are no text are escaped."""
+    text = json.dumps(value, indent=indent, default=_plain, allow_nan=False, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace").decode()  # a lone surrogate becomes \\udce9, which JSON reads back
 
 
 def sha256(path: Path | str) -> str:
@@ -192,7 +255,7 @@ def sha256(path: Path | str) -> str:
 def fingerprint(value: Any, length: int = 16) -> str:
     """Return a short hex hash of a JSON-able value; the order of keys does not matter."""
     text = json.dumps(value, sort_keys=True, default=_plain, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:length]
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:length]
 
 
 def relative(path: Path | str, start: Path | str) -> str:
@@ -238,12 +301,6 @@ def _flush(path: Path) -> None:
         pass
     finally:
         os.close(handle)
-
-
-def _umask() -> int:
-    value = os.umask(0)
-    os.umask(value)
-    return value
 
 
 def _plain(value: Any) -> Any:

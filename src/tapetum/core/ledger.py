@@ -207,7 +207,7 @@ class Ledger:
         if not self.path.exists():
             return []
         try:
-            return [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines() if line.strip()]
+            return [json.loads(line) for line in files.read_text(self.path).splitlines() if line.strip()]
         except ValueError as error:
             raise DataError(f"{self.path} is not a ledger ({error})", need="one JSON object a line", fix="restore the file") from None
 

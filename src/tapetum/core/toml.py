@@ -11,11 +11,9 @@ from tapetum.core.errors import UserError
 
 
 def read_toml(path: Any) -> dict[str, Any]:
-    """Read a TOML file; what is wrong in it is said with the file's name."""
+    """Read a TOML file, with or without a byte-order mark; what is wrong in it is said with the file's name."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist", fix="check the path") from None
+        return tomllib.loads(files.read_text(path, UserError))
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{path} is not TOML: {error}") from None
 

@@ -265,7 +265,7 @@ def _read_ids(path: Path | str) -> list[str]:
     try:
         if str(path).endswith(".csv"):
             return pl.read_csv(path, infer_schema=False).to_series(0).to_list()
-        text = Path(path).read_text(encoding="utf-8")
+        text = files.read_text(path)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist", fix="check the path") from None
     return [line.strip() for line in text.splitlines() if line.strip()]

@@ -82,15 +82,15 @@ def free_bytes() -> int:
     found = [UNKNOWN]
     info = Path("/proc/meminfo")
     if info.exists():
-        lines = dict(line.split(":", 1) for line in info.read_text().splitlines() if ":" in line)
+        lines = dict(line.split(":", 1) for line in info.read_text(encoding="ascii", errors="replace").splitlines() if ":" in line)
         if "MemAvailable" in lines:
             found = [int(lines["MemAvailable"].split()[0]) * 1024]
     elif hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2]
     group = Path("/sys/fs/cgroup")
     limit, used = group / "memory.max", group / "memory.current"
-    if limit.exists() and used.exists() and limit.read_text().strip().isdigit():
-        found.append(max(0, int(limit.read_text()) - int(used.read_text())))
+    if limit.exists() and used.exists() and limit.read_text(encoding="ascii").strip().isdigit():
+        found.append(max(0, int(limit.read_text(encoding="ascii")) - int(used.read_text(encoding="ascii"))))
     return min(found)
 
 

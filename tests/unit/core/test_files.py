@@ -191,3 +191,68 @@ def test_what_killed_writers_left_aside_is_swept_once_it_is_old(tmp_path):
     assert sorted(map(str, files.sweep(tmp_path))) == sorted(map(str, stale))
     assert all(os.path.exists(path) for path in kept)
     assert not any(os.path.exists(path) for path in stale)
+
+
+def test_a_folder_that_cannot_be_replaced_stays_as_it_was(tmp_path, monkeypatch):
+    folder = tmp_path / "pipeline"
+    with files.whole_folder(folder) as aside:
+        (aside / "one").write_text("1")
+    replace = os.replace
+
+    def second_fails(source, target):
+        if str(source).endswith(".aside"):
+            raise OSError("no")
+        replace(source, target)
+
+    def fails():
+        with files.whole_folder(folder) as aside:
+            (aside / "two").write_text("2")
+
+    monkeypatch.setattr(os, "replace", second_fails)
+    with pytest.raises(OSError, match="no"):
+        fails()
+    assert nothing_aside(folder) == ["one"]
+    assert [p.name for p in tmp_path.iterdir()] == ["pipeline"]
+
+
+def test_a_folder_that_was_moved_away_when_its_writer_died_gets_its_name_back(tmp_path):
+    left = tmp_path / ".pipeline-abcd1234.old"
+    left.mkdir()
+    (left / "one").write_text("1")
+    os.utime(left, (0, 0))
+    files.sweep(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["pipeline"]
+    assert nothing_aside(tmp_path / "pipeline") == ["one"]
+
+
+def test_the_umask_is_never_set_while_files_are_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("another thread's file would be open to all"))
+    files.write_text(tmp_path / "a.txt", "x")
+    with files.whole_folder(tmp_path / "folder") as aside:
+        (aside / "one").write_text("1")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("name\nö\n".encode("latin-1"), r"a\.csv is not UTF-8 \(line 2: b'\\xf6'\).*save it again as UTF-8"),
+        (b"\xef\xbb\xbfa\nb\xe9", r"line 2: b'b\\xe9'"),
+        ("a,b\n".encode("utf-16"), "UTF-16"),
+        ("a,b\n".encode("utf-16-le"), "UTF-16"),
+    ],
+)
+def test_text_that_is_not_utf8_is_named(tmp_path, content, words):
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(DataError, match=words):
+        files.read_text(tmp_path / "a.csv")
+
+
+def test_text_is_read_with_and_without_a_byte_order_mark(tmp_path):
+    (tmp_path / "a.txt").write_bytes("\ufeffgröße\n".encode())
+    (tmp_path / "b.txt").write_bytes("größe\n".encode())
+    assert files.read_text(tmp_path / "a.txt") == files.read_text(tmp_path / "b.txt") == "größe\n"
+
+
+def test_json_keeps_the_bytes_of_a_name_that_is_no_text(tmp_path):
+    name = os.fsdecode(b"caf\xe9")
+    assert files.read_json(files.write_json(tmp_path / "a.json", {"file": name})) == {"file": name}

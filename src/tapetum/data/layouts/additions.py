@@ -66,7 +66,7 @@ def leave_out(frame: pl.DataFrame, data: Data, say: Say) -> pl.DataFrame:
     path = Path(data.exclude)
     if not path.is_file():
         raise UserError(f"{path} does not exist", need="a text file with one row id a line")
-    lines = [line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    lines = [line.partition("#")[0].strip() for line in files.read_text(path).splitlines()]
     wanted = [line for line in dict.fromkeys(lines) if line]
     have = set(frame["row_id"].to_list())
     unknown = [row_id for row_id in wanted if row_id not in have]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
+from tapetum.core import files
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.data.images.formats import has_image_name
 
@@ -78,12 +79,9 @@ def to_delimited(frame: pl.DataFrame, delimiter: str = ",", *, header: bool = Tr
 
 
 def _text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist", fix="check the path") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path.name} is not UTF-8 (byte {error.start})", fix="save it again as UTF-8") from None
+    if not path.exists():
+        raise UserError(f"{path} does not exist", fix="check the path")
+    return files.read_text(path)
 
 
 def _check_header(names: Sequence[str], file: str) -> None:
