@@ -5,7 +5,7 @@ Rows are matched by id with the manifest and columns by class name; what does no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import polars as pl
 
 from tapetum.core import files
 from tapetum.core.errors import DataError, UserError, listed, nearest
+from tapetum.core.ids import match
 from tapetum.core.tables import FINAL, REDUCED, Dense, Manifest, Predictions
 from tapetum.core.targets import Target
 from tapetum.decide.steps import Rows, check_folds
@@ -31,6 +32,7 @@ def read_csv(
     classes: Sequence[str] | None = None,
     prefix: str = "p_",
     partial: bool = False,
+    say: Callable[[str], None] | None = None,
 ) -> Predictions:
     """Read ``id, p_<class>…`` as the predictions of one target.
 
@@ -43,6 +45,7 @@ def read_csv(
         classes: the class order of the columns where their names are not class names (``p_0, p_1, …``).
         prefix: of the columns of probabilities.
         partial: take predictions that lack rows of a split; those are ``uncovered``.
+        say: told of ids that are matched by their file name.
 
     Raises:
         DataError: ids doubled, absent or unknown to the manifest; classes absent, unknown or doubled; values that are no
@@ -64,7 +67,7 @@ def read_csv(
     ordered = _columns_in_order(str(path), kind, found, prefix, classes)
     p = _numbers(str(path), table, ordered, column)
     fold = _numbers(str(path), table, ["fold"], column)[:, 0] if "fold" in table.columns else None
-    return _predictions(str(path), manifest, kind, table[column].to_list(), p, member=member, fold=fold, partial=partial)
+    return _predictions(str(path), manifest, kind, table[column].to_list(), p, member=member, fold=fold, partial=partial, say=say)
 
 
 def read_array(
@@ -76,6 +79,7 @@ def read_array(
     classes: Sequence[str] | None = None,
     member: str = FINAL,
     partial: bool = False,
+    say: Callable[[str], None] | None = None,
 ) -> Predictions:
     """Read a ``.npy`` matrix (N, K) with the ids of its rows.
 
@@ -87,6 +91,7 @@ def read_array(
         classes: the order of the columns. An array says nothing about it, so it must be stated (not for a regression).
         member: what to call the predictions.
         partial: see :func:`read_csv`.
+        say: see :func:`read_csv`.
 
     Raises:
         UserError: no class order was stated.
@@ -108,7 +113,7 @@ def read_array(
     if classes is not None and kind.kind != "regression":
         order = _columns_in_order(str(path), kind, list(classes), "", None)
         p = p[:, [list(classes).index(name) for name in order]]
-    return _predictions(str(path), manifest, kind, row_ids, p, member=member, fold=None, partial=partial)
+    return _predictions(str(path), manifest, kind, row_ids, p, member=member, fold=None, partial=partial, say=say)
 
 
 def write_csv(path: Path | str, dense: Dense, *, id: str = "row_id", prefix: str = "p_") -> Path:
@@ -142,11 +147,16 @@ def _predictions(
     member: str,
     fold: np.ndarray | None,
     partial: bool,
+    say: Callable[[str], None] | None = None,
 ) -> Predictions:
     """Match rows with the manifest and return the table: out-of-fold rows with the manifest's fold, test rows apart."""
     _check_ids(path, row_ids)
     check_values(path, target, p, row_ids)
     place = {name: i for i, name in enumerate(manifest.row_ids)}
+    matched = match(row_ids, manifest.row_ids)
+    row_ids = [matched.of.get(name, name) for name in row_ids]
+    if say is not None and matched.how:
+        say(f"{path}: {matched.text()}")
     unknown = [name for name in row_ids if name not in place]
     if unknown:
         raise DataError(

@@ -47,7 +47,7 @@ def decide_tables(
     Returns:
         ``{"out", "table", "nested", "optimistic", "coverage"}``.
     """
-    members = {name: read_member(path, manifest, target, name, classes) for name, path in tables.items()}
+    members = {name: read_member(path, manifest, target, name, classes, record) for name, path in tables.items()}
     scored = np.flatnonzero(manifest.split == "train")
     rows = Rows.of(manifest, [manifest.row_ids[r] for r in scored], allow_leak=allow_leak)
     found = chain.fit(members, rows, decide, strict=strict)
@@ -62,15 +62,17 @@ def decide_tables(
     return {"out": str(out), "table": text_of(board), "coverage": str(found.coverage)}
 
 
-def read_member(path: Path, manifest: Manifest, target: str, member: str, classes: Sequence[str] | None = None) -> Dense:
+def read_member(
+    path: Path, manifest: Manifest, target: str, member: str, classes: Sequence[str] | None = None, say: Record | None = None
+) -> Dense:
     """Return one target's out-of-fold answers from a file of any kind that Tapetum reads."""
     if path.suffix == ".parquet":
         table = Predictions.read(path).select(role="oof")
         _same_classes(table, manifest, target, path)
     elif path.suffix == ".npy":
-        table = elsewhere.read_array(path, path.with_suffix(".ids.txt"), manifest, target, classes=classes, member=member)
+        table = elsewhere.read_array(path, path.with_suffix(".ids.txt"), manifest, target, classes=classes, member=member, say=say)
     elif path.suffix == ".csv":
-        table = elsewhere.read_csv(path, manifest, target, member=member, partial=True)
+        table = elsewhere.read_csv(path, manifest, target, member=member, partial=True, say=say)
     else:
         raise UserError(f"{path} is neither .parquet, .csv nor .npy", need="predictions in one of these")
     return table.dense(target, FINAL if FINAL in table.members else table.members[0])

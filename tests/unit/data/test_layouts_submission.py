@@ -42,6 +42,16 @@ def test_ids_order_and_columns_are_the_templates(tmp_path):
     assert written(tmp_path, answers, kept) == "id,note,t,more\nx,n1,b,9\ny,n2,a,8\nz,n3,c,7\n"
 
 
+def test_ids_match_by_file_name_and_that_is_logged(tmp_path):
+    text, said = "Id,ans\nz,0\nx,0\ny,0\n", []
+    answers = dense(["test/x.jpg", "test/y.jpg", "test/z.jpg"], P)
+    place = submit(answers, template(tmp_path, text), tmp_path / "s.csv", said.append)
+    assert place.read_text() == "Id,ans\nz,c\nx,b\ny,a\n"
+    assert any("3 ids are matched by the file name without its ending ('z' is row 'test/z.jpg')" in line for line in said)
+    with pytest.raises(DataError, match="holds an id of the predictions"):
+        submit(dense(["1/x.jpg", "2/x.jpg"], P[:2]), template(tmp_path, "Id,ans\nx,0\n"), tmp_path / "s.csv", quiet)
+
+
 def test_classes_are_written_as_the_template_wants_them(tmp_path):
     answers = dense(["x", "y", "z"], P)
     assert written(tmp_path, answers, "id,t\nx,\ny,\nz,\n", written={"a": "10", "b": "11"}) == "id,t\nx,11\ny,10\nz,c\n"

@@ -17,6 +17,7 @@ import polars as pl
 
 from tapetum.core import files
 from tapetum.core.errors import DataError, UserError, listed, nearest
+from tapetum.core.ids import match
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target, decode
 from tapetum.data.images.formats import has_image_name
@@ -83,6 +84,7 @@ def submit(
         DataError: ids missing or extra (the first are named), rows without an answer under ``fill = "none"``.
         UserError: a template that can be read in two ways, or a ``fill`` that is no class.
     """
+    dense = _by_name(dense, Path(template), id_column, say)
     form = read_template(Path(template), dense, id_column=id_column, column=column, ordered=order is not None)
     ids = form.frame[form.ids].to_list() if form.ids is not None else list(order or ())
     if form.ids is None and len(ids) != len(form.frame):
@@ -125,6 +127,19 @@ def read_template(path: Path, dense: Dense, *, id_column: str | None = None, col
     ids = _id_column(frame, known, id_column, path)
     _refuse_id_as_header(ids, frame[ids].to_list(), path)
     return Template(frame, delimiter, True, ids, _answer_columns(frame, ids, column, dense.target, path), tuple(frame.columns))
+
+
+def _by_name(dense: Dense, path: Path, id_column: str | None, say: Say) -> Dense:
+    """Return the answers with the template's ids where both name the same files in other ways (``abc`` and ``images/abc.jpg``)."""
+    raw = read_delimited(path, _numbered(path))[0] if id_column is None else read_delimited(path)[0]
+    columns = [id_column] if id_column in raw.columns else raw.columns if id_column is None else []
+    tried = [match(raw[name].to_list(), dense.row_ids.tolist()) for name in columns]
+    best = max(tried, key=lambda found: len(found.of), default=None)
+    if best is None or not best.how:
+        return dense
+    say(f"{path.name}: {best.text()}")
+    own = {row_id: wanted for wanted, row_id in best.of.items()}
+    return dataclasses.replace(dense, row_ids=np.array([own.get(i, i) for i in dense.row_ids.tolist()], dtype=object))
 
 
 def _numbered(path: Path) -> list[str]:
