@@ -104,7 +104,7 @@ def conformal(
     method: Annotated[str, typer.Option(help="lac (small sets) or aps (sets that grow with difficulty)")] = "lac",
     by_class: Annotated[bool, typer.Option("--by-class", help="a bound for each class")] = False,
     target: OneTarget = None,
-    review: Annotated[int, typer.Option(help="rows of the review list")] = 100,
+    review: Annotated[int, typer.Option(help="rows of the review list", min=1)] = 100,
     json: Json = False,
 ) -> None:
     """Write sets that hold the truth with a stated probability, when to abstain, and the rows most worth a human look."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -40,10 +41,8 @@ def _weights(text: str) -> str:
     return text if text in ("auto", "none", "hub") or ":" in text else f"local-dir:{text}"
 
 
-def _folds(count: int) -> int:
-    if count == 1:
-        raise UserError("one fold holds nothing out", fix="use --holdout 0.2 for one quick split, or --folds 2 or more")
-    return count
+def _number(text: str) -> int | str:
+    return int(text) if re.fullmatch(r"[+-]?[0-9]{1,18}", text) else text
 
 
 class Flag(NamedTuple):
@@ -86,7 +85,7 @@ FLAGS = {
     "join": Flag("data.join", Annotated[list[str] | None, typer.Option(help="a table whose columns are joined by id")]),
     "side": Flag("data.side", Annotated[list[str] | None, typer.Option(help="a column of side numbers")]),
     "pseudo": Flag("data.pseudo", Annotated[str | None, typer.Option(help="a Predictions file whose confident rows train")]),
-    "folds": Flag("split.folds", Annotated[int | None, typer.Option(help="number of folds (default 5)")], _folds),
+    "folds": Flag("split.folds", Annotated[int | None, typer.Option(help="number of folds (default 5)")]),
     "holdout": Flag("split.holdout", Annotated[float | None, typer.Option(help="one quick split: the share held out, as 0.2")]),
     "backbone": Flag("model.backbone", Annotated[str | None, typer.Option(help="any timm model")]),
     "online": Flag(
@@ -100,7 +99,7 @@ FLAGS = {
     "batch": Flag(
         "train.batch",
         Annotated[str | None, typer.Option(help="pictures in a batch, or auto")],
-        lambda given: int(given) if given.isdigit() else given,
+        _number,
     ),
     "saliency": Flag(
         "predict.saliency",

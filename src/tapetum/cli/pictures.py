@@ -50,8 +50,8 @@ def show_batches(
     data: Data,
     recipe: Any,
     out: Annotated[Path, typer.Option("-o", "--out", help="a .png file")],
-    rows: Annotated[int, typer.Option(help="pictures shown")] = 8,
-    draws: Annotated[int, typer.Option(help="times that each is augmented")] = 4,
+    rows: Annotated[int, typer.Option(help="pictures shown", min=1)] = 8,
+    draws: Annotated[int, typer.Option(help="times that each is augmented", min=1)] = 4,
     member: Member = None,
     json: Json = False,
 ) -> None:
@@ -66,8 +66,8 @@ def simulate(
     name: Annotated[str, typer.Argument(help="dogs or hpa")],
     out: Annotated[Path, typer.Argument(help="a new folder")],
     size: Annotated[str, typer.Option(help="small, full, or how many pictures")] = "small",
-    px: Annotated[int, typer.Option(help="typical side of a picture")] = 128,
-    seed: Annotated[int, typer.Option(help="the same seed gives the same bytes")] = 0,
+    px: Annotated[int, typer.Option(help="typical side of a picture", min=8, max=4096)] = 128,
+    seed: Annotated[int, typer.Option(help="the same seed gives the same bytes", min=0)] = 0,
     zip: Annotated[bool, typer.Option("--zip", help="archives instead of folders")] = False,
     json: Json = False,
 ) -> None:

@@ -10,6 +10,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tapetum.core.bounds import Range, refusal
 from tapetum.core.errors import UserError, listed, nearest
 
 
@@ -19,11 +20,12 @@ class Choice:
     Args:
         where: ``"package.module:function"``.
         kinds: the target kinds it can serve; empty for all.
+        limits: parameter → its range, where :data:`tapetum.core.bounds.LIMITS` does not say it.
         parameters: name → default.
     """
 
-    def __init__(self, where: str, *, kinds: tuple[str, ...] = (), **parameters: Any) -> None:
-        self.where, self.kinds, self.parameters = where, kinds, parameters
+    def __init__(self, where: str, *, kinds: tuple[str, ...] = (), limits: Mapping[str, Range] | None = None, **parameters: Any) -> None:
+        self.where, self.kinds, self.parameters, self.limits = where, kinds, parameters, limits or {}
 
     def load(self) -> Callable[..., Any]:
         """Import the module and return the function or class."""
@@ -57,7 +59,7 @@ def pick(spec: str | Mapping[str, Any], choices: Mapping[str, Choice], what: str
         what: what is being chosen, for the error (``"loss"``).
 
     Raises:
-        UserError: an unknown name or parameter; the nearest one is offered.
+        UserError: an unknown name or parameter (the nearest one is offered), or a number out of its range.
     """
     given = {"name": spec} if isinstance(spec, str) else dict(spec)
     if "name" not in given:
@@ -74,4 +76,6 @@ def pick(spec: str | Mapping[str, Any], choices: Mapping[str, Choice], what: str
                 f"{what} {name!r} has no parameter {key!r} (it has: {listed(choice.parameters) or 'none'})."
                 f"{nearest(key, choice.parameters)}"
             )
+        if need := refusal(key, given[key], choice.parameters[key], choice.limits):
+            raise UserError(f"{what} {name!r} has {key} = {given[key]!r}", need=need)
     return choice, {**choice.parameters, **given}

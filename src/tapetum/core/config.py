@@ -7,15 +7,14 @@ key, everything else (lists too) is replaced. ``[[member]]`` tables then overrid
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from tapetum.core import files
+from tapetum.core import checking, files
 from tapetum.core.choices import Choice, pick
 from tapetum.core.errors import UserError, listed, nearest
 from tapetum.core.sections import (
@@ -45,7 +44,7 @@ class Recipe(Section):
     """All sections; see the classes of the same names."""
 
     name: str = "default"
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     data: Data = Data()
     split: Split = Split()
     input: Input = Input()
@@ -77,7 +76,9 @@ class Recipe(Section):
         out: dict[str, Recipe] = {}
         for table in self.member:
             own = {k: v for k, v in table.items() if k not in ("name", "only_folds")}
-            out[_member_name(table)] = validated({**merge(base, own), "name": self.name})
+            name = _member_name(table)
+            _check_only_folds(table)
+            out[name] = validated({**merge(base, own), "name": self.name}, where=f"member {name!r}: ")
         if len(out) != len(self.member):
             raise UserError("two [[member]] tables have the same name", need="a name of its own for each")
         return {name: own.seeing(out, name) for name, own in out.items()}
@@ -177,10 +178,12 @@ def load(
             values["member"] = [merge(m, by_member.get(m.get("name", ""), {})) for m in values.get("member", [])]
             origin["member"] = f"profile {profile}"
     lay(unflatten({k: v for k, v in (flags or {}).items() if v is not None}), "flag")
+    texts: dict[str, str] = {}
     for text in sets:
         lay(assignment(text), "--set")
+        texts[text.partition("=")[0].strip()] = text.partition("=")[2].strip()
     values.pop("origin", None)
-    checked = validated(values)
+    checked = validated(values, texts)
     if choices is not None:
         for member in checked.members().values():
             check_choices(member, choices)
@@ -195,6 +198,10 @@ def check_choices(recipe: Recipe, choices: Mapping[str, Mapping[str, Choice]]) -
             value = getattr(value, part)
         by_target = isinstance(value, dict) and key == "model.heads"  # any other table is one choice with its parameters
         specs = value if isinstance(value, tuple) else list(value.values()) if by_target else [value]
+        if key == "loss.options":
+            specs = [{"name": name, **options} for name, options in value.items()]
+        if key == "schedule":
+            specs = [value, *(stage.schedule for stage in recipe.stages if stage.schedule is not None)]
         for spec in specs:
             if isinstance(spec, Section):
                 values = spec.model_dump()
@@ -226,27 +233,9 @@ def builtin_recipes() -> dict[str, Any]:
     return {p.name.removesuffix(".toml"): p for p in sorted(folder.iterdir(), key=lambda p: p.name) if p.name.endswith(".toml")}
 
 
-def validated(values: Mapping[str, Any]) -> Recipe:
-    """Return the recipe of nested values; the first thing that is wrong is said with its key."""
-    try:
-        return Recipe.model_validate(dict(values))
-    except ValidationError as error:
-        raise UserError(_first_problem(error)) from None
-
-
-def _first_problem(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    where = ".".join(
-        str(part) for part in problem["loc"] if not (isinstance(part, str) and ("[" in part or part in ("int", "str", "float")))
-    )
-    if problem["type"] == "extra_forbidden":
-        known = [key for key, _ in flatten(Recipe().model_dump())] + list(Recipe.model_fields)
-        siblings = [k for k in known if k.rpartition(".")[0] == where.rpartition(".")[0]]
-        close = difflib.get_close_matches(where, siblings, n=1, cutoff=0.6) or difflib.get_close_matches(where, known, n=1, cutoff=0.6)
-        same = [k for k in known if k.rpartition(".")[2] == where.rpartition(".")[2]]
-        offer = (close or same)[:1]
-        return f"the recipe has no key {where!r}." + (f" Did you mean {offer[0]!r}?" if offer else " See: tapetum explain")
-    return f"recipe key {where!r} is {problem['input']!r}; needed: {problem['msg'].removeprefix('Input should be ')}"
+def validated(values: Mapping[str, Any], texts: Mapping[str, str] | None = None, where: str = "") -> Recipe:
+    """Return the recipe of nested values; the first thing that is wrong is said with its key. See :func:`checking.validate`."""
+    return checking.validate(Recipe, values, texts, where)
 
 
 def _origin_of(key: str, origin: Mapping[str, str]) -> str:
@@ -261,3 +250,9 @@ def _member_name(table: Mapping[str, Any]) -> str:
     if not table.get("name"):
         raise UserError("a [[member]] table has no name", need="name = '…' in each")
     return str(table["name"])
+
+
+def _check_only_folds(table: Mapping[str, Any]) -> None:
+    folds = table.get("only_folds", ())
+    if not isinstance(folds, (list, tuple)) or any(type(fold) is not int or fold < 0 for fold in folds):
+        raise UserError(f"member {table['name']!r} has only_folds = {folds!r}", need="a list of fold numbers, as [0, 2]")

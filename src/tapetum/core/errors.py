@@ -54,8 +54,24 @@ class Interrupted(TapetumError):
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the name most like ``name``, or an empty string."""
-    close = difflib.get_close_matches(name, [str(n) for n in names], n=1, cutoff=0.6)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    close = closest(name, names)
+    return f" Did you mean {close!r}?" if close else ""
+
+
+def closest(name: str, names: Iterable[object], cutoff: float = 0.6) -> str | None:
+    """Return the name most like ``name``; among those as like, the one of the same length (``epochz``: ``epochs``, not ``epoch``)."""
+    close = difflib.get_close_matches(name, [str(n) for n in names], n=5, cutoff=cutoff)
+    return min(close, key=lambda other: (_edits(name, other), abs(len(other) - len(name)))) if close else None
+
+
+def _edits(a: str, b: str) -> int:
+    """Return how many letters must be put in, left out or changed to get from one to the other (Levenshtein)."""
+    row = list(range(len(b) + 1))
+    for i, left in enumerate(a, start=1):
+        before, row[0] = row[0], i
+        for j, right in enumerate(b, start=1):
+            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (left != right))
+    return row[-1]
 
 
 def listed(names: Iterable[object], most: int = 8) -> str:

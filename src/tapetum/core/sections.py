@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 Spec = str | dict[str, Any]  # a name from a room's choices.py, or {"name": …, parameter: value}
+Count = Annotated[int, Field(ge=1)]
+Amount = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Pixels = Annotated[int, Field(ge=1, le=16384)]
+
+
+def _takes_numbers(annotation: Any) -> bool:
+    return annotation in (int, float) or any(_takes_numbers(one) for one in get_args(annotation))
 
 
 class Section(BaseModel):
     """Base of all sections: frozen, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and annotation is not bool and _takes_numbers(annotation):
+            raise PydanticCustomError("bool_for_number", "a number")
+        return value
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
 
 class Data(Section):
@@ -33,13 +51,13 @@ class Data(Section):
     test: tuple[str, ...] = ()  # tables of test rows
     extra: tuple[str, ...] = ()  # tables of rows that train and never score
     pseudo: str | None = None  # a Predictions file whose confident test rows train
-    pseudo_bound: float = 0.9
+    pseudo_bound: float = Field(0.9, ge=0, le=1)
     exclude: str | None = None  # a text file of row ids left out, one a line
     audit: str | None = None  # auto: look for near duplicates and gray photos; an audit.parquet: its column `decision` is obeyed
     derive: dict[str, str] = {}  # new target → arithmetic over class numbers
     on_bad: Literal["refuse", "skip"] = "refuse"
     blank: Literal["refuse", "context"] = "refuse"
-    limit: int | None = None  # draw this many training rows (stratified); the rest become uncovered
+    limit: Count | None = None  # draw this many training rows (stratified); the rest become uncovered
 
 
 class Split(Section):
@@ -55,18 +73,18 @@ class Split(Section):
 class Input(Section):
     """How the files of a row become one picture, and how large it is."""
 
-    size: int | tuple[int, int] | Literal["native"] = 224  # pixels; (height, width)
+    size: Pixels | tuple[Pixels, Pixels] | Literal["native"] = 224  # pixels; (height, width)
     resize: Literal["stretch", "crop", "pad"] = "stretch"
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bicubic"  # as most of timm's weights were trained
     colour: Literal["auto", "rgb", "gray"] = "auto"
     alpha: Literal["drop", "white", "black", "keep"] = "white"
     paths: Literal["channels", "views"] = "channels"
-    crop: tuple[int, int, int, int] | None = None  # top, left, height, width, before resizing
-    bands: tuple[tuple[int, int], ...] = ()  # row bands start:end
+    crop: tuple[Amount, Amount, Count, Count] | None = None  # top, left, height, width, before resizing
+    bands: tuple[tuple[Amount, Count], ...] = ()  # row bands start:end
     bands_as: Literal["rows", "channels", "views"] = "rows"
     join: Literal["none", "x", "y"] = "none"  # several pictures of a row set side by side
-    normalise: Literal["weights", "data", "none"] | dict[str, tuple[float, ...]] = "weights"
-    gains: tuple[float, ...] = ()  # of each channel after normalising: how loud it is to pretrained weights; none: 1 each
+    normalise: Literal["weights", "data", "none"] | dict[Literal["mean", "std"], tuple[NotNegative, ...]] = "weights"
+    gains: tuple[NotNegative, ...] = ()  # of each channel after normalising: how loud it is to pretrained weights; none: 1 each
     cache: Literal["none", "memory"] = "memory"
 
 
@@ -82,7 +100,7 @@ class Model(Section):
     head: Spec | None = None  # None: the head that fits the target's kind
     heads: dict[str, Spec] = {}  # target → head
     sharing: Spec = "hard"
-    side_width: int = 32
+    side_width: int = Field(32, ge=1)
     options: dict[str, Any] = {}  # handed to timm.create_model
 
 
@@ -93,9 +111,9 @@ class Neighbours(Section):
     head: Spec = "bilstm"
     target: Literal["last", "centre", "all"] = "all"
     positions: int = Field(1, ge=1)  # columns of the last feature map taken within each picture
-    windows: int = 0  # pictures joined along x and cut into this many overlapping windows; 0: one picture a step
-    window_width: int = 0
-    window_stride: int = 0
+    windows: int = Field(0, ge=0)  # pictures joined along x and cut into this many overlapping windows; 0: one picture a step
+    window_width: int = Field(0, ge=0)
+    window_stride: int = Field(0, ge=0)
     features: str = "end-to-end"  # end-to-end | frozen | the name of a member whose fold models give the features
 
 
@@ -105,11 +123,11 @@ class Loss(Section):
     name: str | None = None  # an expression such as '0.5*focal+0.5*lovasz'; None: what fits the target's kind
     smoothing: float = Field(0.0, ge=0, lt=1)
     smoothing_over: Literal["K", "K-1"] = "K"
-    class_weights: Literal["none", "balanced"] | tuple[float, ...] = "none"
+    class_weights: Literal["none", "balanced"] | tuple[NotNegative, ...] = "none"
     options: dict[str, dict[str, Any]] = {}  # loss → its parameters
     targets: dict[str, str] = {}  # target → expression
-    weights: dict[str, float] | Literal["equal", "learned"] = "equal"  # between targets
-    logit_adjust: float = 0.0  # τ of arXiv 2007.07314
+    weights: dict[str, NotNegative] | Literal["equal", "learned"] = "equal"  # between targets
+    logit_adjust: float = Field(0.0, ge=0)  # τ of arXiv 2007.07314
 
 
 class Optimizer(Section):
@@ -136,9 +154,9 @@ class Stage(Section):
 
     epochs: int = Field(ge=1)
     trains: str = "all"  # head | top-N | all
-    size: int | tuple[int, int] | None = None
-    batch: int | None = None
-    rate: float | None = None
+    size: Pixels | tuple[Pixels, Pixels] | None = None
+    batch: Count | None = None
+    rate: Positive | None = None
     schedule: Schedule | None = None
     predict: bool = False  # write test predictions at the stage's end
 
@@ -147,19 +165,19 @@ class Train(Section):
     """The loop."""
 
     epochs: int = Field(8, ge=0)
-    batch: int | Literal["auto"] = 32
+    batch: Count | Literal["auto"] = 32
     accumulate: int = Field(1, ge=1)
     clip: float = Field(1.0, ge=0)  # global norm of the gradients; 0 clips nothing
     precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
     channels_last: bool = True
-    threads: int | None = None
-    workers: int = 0
+    threads: Count | None = None
+    workers: int = Field(0, ge=0)
     start: Literal["probe", "random"] = "probe"
     frozen_norm: bool = False
     monitor: str = "auto"
-    patience: int | None = None
+    patience: Count | None = None
     patience_on: str = "loss"
-    epoch: int | str = "best"  # whose weights are taken: a number, last, swa, soup; best: cross-fitted
+    epoch: Count | str = "best"  # whose weights are taken: a number, last, swa, soup; best: cross-fitted
     restart_on_nan: bool = True
 
 
@@ -167,21 +185,23 @@ class Probe(Section):
     """The linear baseline on cached features."""
 
     enabled: bool = True
-    size: int | Literal["auto"] = "auto"  # pixels; auto: 9/7 of input.size where pretrained weights take any size
-    views: tuple[str, ...] = ("plain", "hflip")
-    strengths: tuple[float, ...] = (0.1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e5)  # inverse regularisation C, chosen by inner folds
+    size: Pixels | Literal["auto"] = "auto"  # pixels; auto: 9/7 of input.size where pretrained weights take any size
+    views: tuple[str, ...] = Field(("plain", "hflip"), min_length=1)
+    strengths: tuple[Positive, ...] = Field(
+        (0.1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e5), min_length=1
+    )  # inverse regularisation C, chosen by inner folds
 
 
 class Average(Section):
     """Averages of weights along training."""
 
     name: Literal["none", "ema", "swa", "soup"] = "none"
-    decay: float = 0.999
-    start: float = 0.75  # share of the epochs after which SWA begins
-    rate: float | None = None
-    epochs: int = 0  # further epochs of SWA after the schedule; full_batch: steps
+    decay: float = Field(0.999, ge=0, lt=1)
+    start: float = Field(0.75, ge=0, le=1)  # share of the epochs after which SWA begins
+    rate: Positive | None = None
+    epochs: int = Field(0, ge=0)  # further epochs of SWA after the schedule; full_batch: steps
     full_batch: bool = False
-    best: int = 3
+    best: int = Field(3, ge=1)
     refresh_norm: bool | Literal["auto"] = "auto"  # BatchNorm statistics anew for the average; auto: of swa and soup, ema averages them
 
     @property
@@ -194,7 +214,7 @@ class Memory(Section):
     """What happens when memory runs out."""
 
     keep_effective: bool = True
-    floor: int = 1
+    floor: int = Field(1, ge=1)
 
 
 Reducer = Literal["plain", "mean", "logits", "max"]  # of the views' probabilities, or of logits before them; plain: the picture as it is
@@ -203,7 +223,7 @@ Reducer = Literal["plain", "mean", "logits", "max"]  # of the views' probabiliti
 class Predict(Section):
     """How answers are taken."""
 
-    batch: int = 64
+    batch: int = Field(64, ge=1)
     views: Spec | tuple[Spec, ...] = "plain"  # plain | flips | dihedral | crops | random | scales; several are joined
     reduce: Literal["auto", "plain", "mean", "logits", "max"] | dict[str, Reducer] = "mean"  # auto: what held-out rows prefer
     keep_draws: bool = False

@@ -16,6 +16,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import itertools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, cast, get_args
 
@@ -324,6 +325,6 @@ def _value(node: ast.expr, codes: Mapping[str, int]) -> int:
     return int(_OPERATIONS[type(node.op)](left, right))
 
 
-def _natural(name: str) -> tuple[int, float, str]:
-    """Sort key: whole numbers by value before names by letter, so that class 10 follows 9."""
-    return (0, int(name), name) if name.lstrip("-").isdigit() else (1, 0.0, name)
+def _natural(name: str) -> tuple[int, int, str]:
+    """Sort key: whole numbers by value before names by letter, so that class 10 follows 9; ``²`` and ``--5`` are names."""
+    return (0, int(name), name) if re.fullmatch(r"-?\d{1,300}", name) else (1, 0, name)

@@ -43,7 +43,9 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
         *parts, last = key.split(".")
         table = out
         for part in parts:
-            table = table.setdefault(part, {})
+            if not isinstance(table.get(part), dict):
+                table[part] = {}
+            table = table[part]
         table[last] = value
     return out
 

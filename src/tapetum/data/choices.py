@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tapetum.core.bounds import PART
 from tapetum.core.choices import Choice
 
 LAYOUTS = {  # each module has recognise, read and write; `auto` asks them in this order
@@ -20,7 +21,7 @@ AUGMENTS = {  # in the order given; the two that decide the size go first. Param
     "hflip": Choice("tapetum.data.images.geometry:hflip", probability=0.5),
     "vflip": Choice("tapetum.data.images.geometry:vflip", probability=0.5),
     "dihedral": Choice("tapetum.data.images.geometry:dihedral", probability=1.0),
-    "resized_crop": Choice("tapetum.data.images.geometry:resized_crop", scale=(0.6, 1.0), ratio=(3 / 4, 4 / 3)),
+    "resized_crop": Choice("tapetum.data.images.geometry:resized_crop", limits={"scale": PART}, scale=(0.6, 1.0), ratio=(3 / 4, 4 / 3)),
     "scaled_crop": Choice("tapetum.data.images.geometry:scaled_crop", scale=(0.8, 1.2)),
     "rotation": Choice("tapetum.data.images.geometry:rotation", degrees=15.0, fill=0.0, probability=1.0),
     "affine": Choice(
@@ -31,7 +32,9 @@ AUGMENTS = {  # in the order given; the two that decide the size go first. Param
     ),
     "lighting": Choice("tapetum.data.images.photometry:lighting", brightness=0.1, contrast=0.1, channelwise=False, probability=1.0),
     "grayscale": Choice("tapetum.data.images.photometry:grayscale", probability=0.1),
-    "erasing": Choice("tapetum.data.images.photometry:erasing", scale=(0.02, 0.33), ratio=(0.3, 3.3), fill=0.0, probability=0.25),
+    "erasing": Choice(
+        "tapetum.data.images.photometry:erasing", limits={"scale": PART}, scale=(0.02, 0.33), ratio=(0.3, 3.3), fill=0.0, probability=0.25
+    ),
     "coarse_dropout": Choice("tapetum.data.images.photometry:coarse_dropout", holes=(1, 8), size=(0.05, 0.15), fill=0.0, probability=0.5),
     "cutout": Choice("tapetum.data.images.photometry:cutout", holes=1, size=0.25, fill=0.0, probability=1.0),
     "randaugment": Choice("tapetum.data.images.randaugment:randaugment", n=2, magnitude=9, fill=0.0, interpolation="nearest"),

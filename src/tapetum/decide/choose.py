@@ -171,4 +171,4 @@ def _place(checkpoint: str) -> tuple[int, int, str]:
     """Sort key: epochs by number, their averages after them, what has no number (swa, soup, final) last."""
     head, _, tail = checkpoint.partition("/")
     number = head.rpartition("-")[2]
-    return (0, int(number), tail) if number.isdigit() and head.startswith("epoch") else (1, 0, checkpoint)
+    return (0, int(number), tail) if number.isdecimal() and head.startswith("epoch") else (1, 0, checkpoint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tapetum.core.bounds import AMOUNT, SHARE
 from tapetum.core.choices import Choice
 from tapetum.core.config import Model, Spec
 from tapetum.core.targets import Target
@@ -11,7 +12,7 @@ LOSSES = {  # a recipe sets options under loss.options.NAME, sums them as '0.5*f
     "focal_softmax": Choice("tapetum.learn.training.losses:focal_softmax", kinds=("single", "ordinal"), gamma=2.0),
     "arcface": Choice("tapetum.learn.training.losses:arcface", kinds=("single",), scale=30.0, margin=0.5),
     "bce": Choice("tapetum.learn.training.losses:bce", kinds=("multi",), over="mean"),
-    "focal": Choice("tapetum.learn.training.losses:focal", kinds=("multi",), gamma=2.0, alpha=0.25, over="mean"),
+    "focal": Choice("tapetum.learn.training.losses:focal", kinds=("multi",), limits={"alpha": SHARE}, gamma=2.0, alpha=0.25, over="mean"),
     "asymmetric": Choice(
         "tapetum.learn.training.losses:asymmetric", kinds=("multi",), gamma_neg=4.0, gamma_pos=1.0, clip=0.05, over="mean"
     ),
@@ -28,7 +29,7 @@ OPTIMIZERS = {  # any other of timm's goes by 'timm:NAME', with its own options
     "adam": Choice("torch.optim:Adam", betas=(0.9, 0.999), eps=1e-8),
     "adamw": Choice("torch.optim:AdamW", betas=(0.9, 0.999), eps=1e-8),
     "radam": Choice("torch.optim:RAdam", betas=(0.9, 0.999), eps=1e-8, decoupled_weight_decay=False),
-    "ranger": Choice("tapetum.learn.training.optimizers:ranger", betas=(0.95, 0.999), eps=1e-5, k=6, alpha=0.5),
+    "ranger": Choice("tapetum.learn.training.optimizers:ranger", limits={"alpha": SHARE}, betas=(0.95, 0.999), eps=1e-5, k=6, alpha=0.5),
     "adamp": Choice("timm.optim:AdamP", betas=(0.9, 0.999), eps=1e-8, delta=0.1, wd_ratio=0.1, nesterov=False),
     "nadamw": Choice("timm.optim:NAdamW", betas=(0.9, 0.999), eps=1e-8),
     "lamb": Choice("timm.optim:Lamb", betas=(0.9, 0.999), eps=1e-6),
@@ -41,7 +42,7 @@ SCHEDULES = {
     "constant": Choice("tapetum.learn.training.schedules:constant"),
     "cosine": Choice("tapetum.learn.training.schedules:cosine", floor=0.0),
     "cosine_restarts": Choice("tapetum.learn.training.schedules:cosine_restarts", t0=10.0, t_mult=1.0, decay=1.0, floor=0.0),
-    "cyclic": Choice("tapetum.learn.training.schedules:cyclic", cycle=2.0, low=0.1, decay=1.0, rise=0.5),
+    "cyclic": Choice("tapetum.learn.training.schedules:cyclic", limits={"low": SHARE}, cycle=2.0, low=0.1, decay=1.0, rise=0.5),
     "phases": Choice("tapetum.learn.training.schedules:phases", phases=(), cycle=None, rise=0.5),
     "one_cycle": Choice("tapetum.learn.training.schedules:one_cycle", div=25.0, final_div=1e4),
     "flat_cosine": Choice("tapetum.learn.training.schedules:flat_cosine", flat=0.75, floor=0.0),
@@ -68,7 +69,7 @@ HEADS = {  # from the picture's vector to logits, one a target
     "mlp": Choice("tapetum.learn.models.heads:MLP", hidden=512, dropout=0.5),
     "coral": Choice("tapetum.learn.models.heads:Coral", kinds=("ordinal",), normalise=True),
     "sigmoid": Choice("tapetum.learn.models.heads:Sigmoid", kinds=("regression",), scale=60.0),
-    "cosine": Choice("tapetum.learn.models.heads:Cosine", kinds=("single",), width=0, scale=30.0),
+    "cosine": Choice("tapetum.learn.models.heads:Cosine", kinds=("single",), limits={"width": AMOUNT}, width=0, scale=30.0),
 }
 
 DEFAULT_HEADS = {"single": "linear", "multi": "linear", "ordinal": "coral", "regression": "linear"}  # kind of target → head

@@ -89,7 +89,7 @@ def free_bytes() -> int:
         found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2]
     group = Path("/sys/fs/cgroup")
     limit, used = group / "memory.max", group / "memory.current"
-    if limit.exists() and used.exists() and limit.read_text(encoding="ascii").strip().isdigit():
+    if limit.exists() and used.exists() and limit.read_text(encoding="ascii").strip().isdecimal():
         found.append(max(0, int(limit.read_text(encoding="ascii")) - int(used.read_text(encoding="ascii"))))
     return min(found)
 

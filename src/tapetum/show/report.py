@@ -236,7 +236,7 @@ def _decided(value: Any) -> Any:
 
 def _is_per_fold(value: Mapping[str, Any]) -> bool:
     """Tell whether a table's keys are fold numbers and its values are single ones."""
-    return all(str(key).isdigit() and not isinstance(inner, (Mapping, list)) for key, inner in value.items())
+    return all(str(key).isdecimal() and not isinstance(inner, (Mapping, list)) for key, inner in value.items())
 
 
 def _describe(target: Target) -> str:

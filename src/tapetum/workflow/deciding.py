@@ -148,6 +148,8 @@ def sets_of(run: Run, *, coverage: float, method: Any, by_class: bool, target: s
     table = Predictions.read(run.file("oof.parquet"))
     dense = table.dense(target or table.targets[0].name)
     rows = Rows.of(run.manifest(), dense.row_ids.tolist())
+    if most < 1:
+        raise UserError(f"a review list of {most} rows was asked for", need="1 or more")
     found = conformal.crossfit_sets(conformal.Conformal(method, 1 - coverage, by_class, one_per_group=True), dense, rows)
     abstain = conformal.Abstain(risk=1 - coverage).fit(dense, rows)
     ece = reliability.reliability(dense, rows)

@@ -80,4 +80,4 @@ def _refit(run: Run, prepared: Prepared, recipe: Recipe, decisions: dict[str, An
 def epochs_of(checkpoint: str) -> int | None:
     """Return after how many epochs a refit ends: ``epoch-007/ema`` 7; None, all of them, for averages of the whole training."""
     head = checkpoint.partition("/")[0].rpartition("-")
-    return int(head[2]) if head[0] == "epoch" and head[2].isdigit() else None
+    return int(head[2]) if head[0] == "epoch" and head[2].isdecimal() else None

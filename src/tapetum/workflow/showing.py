@@ -39,6 +39,8 @@ def show_batches(
     Returns:
         ``{"out", "rows", "channels"}``.
     """
+    if rows < 1 or draws < 1:
+        raise UserError(f"{rows} rows and {draws} draws were asked for", need="1 or more of each")
     if Path(out).suffix.lower() != ".png":
         raise UserError(f"pictures cannot be drawn to {Path(out).suffix or 'a file without suffix'}", need=".png")
     members = recipe.members()

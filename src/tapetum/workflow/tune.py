@@ -64,6 +64,8 @@ def tune(
             fix="name keys and what to try: --set 'tune.space={\"optimizer.rate\" = {low = 1e-5, high = 1e-2, log = true}}'",
         )
     trials.changed(recipe, {key: _first(key, wish) for key, wish in recipe.tune.space.items()})  # every key is one that may change
+    if trials_ is not None and trials_ < 1:
+        raise UserError(f"{trials_} trials were asked for", need="1 or more")
     optuna = _optuna()
     run, record = Run.start(out, loaded, {}), Record(say)
     wanted, limit = trials_ or recipe.tune.trials, budget or recipe.tune.budget

@@ -30,6 +30,12 @@ AGE = Target("age", "ordinal", ("young", "middle", "old"))
 PARTS = {t.name: t for t in (MASK, GENDER, AGE)}
 
 
+def test_classes_that_are_whole_numbers_sort_by_value_before_names():
+    """Also what only looks like a number: superscripts, two signs, digits beyond what int() reads."""
+    cells = ["10", "9", "-1", "²", "--5", "b", "a", "½", "9" * 5000, "٣"]
+    assert with_classes(Target("t"), cells).classes == ("-1", "٣", "9", "10", "--5", "9" * 5000, "a", "b", "²", "½")
+
+
 @pytest.mark.parametrize(
     ("text", "target"),
     [

@@ -106,7 +106,7 @@ def _people(root: Path, say: Say) -> list[tuple[str | None, ...]]:
     rows: list[tuple[str | None, ...]] = []
     hidden = 0
     for line, (person, gender, race, years, folder) in enumerate(table.select(COLUMNS).iter_rows(), start=2):
-        if gender not in GENDERS or years is None or not years.isdigit() or person is None or folder is None:
+        if gender not in GENDERS or years is None or not years.isdecimal() or person is None or folder is None:
             raise DataError(
                 f"train.csv line {line} has gender {gender!r} and age {years!r}", need=f"one of {listed(GENDERS)} and whole years"
             )
@@ -137,7 +137,7 @@ def _unknown(root: Path, say: Say) -> list[tuple[str | None, ...]]:
     for name, answer in zip(table["ImageID"].to_list(), answers, strict=True):
         truth: tuple[str | None, ...] = (None, None, None, None, None)
         if known and answer is not None:
-            if not answer.isdigit() or int(answer) > 17:
+            if not answer.isdecimal() or int(answer) > 17:
                 raise DataError(f"eval/info.csv has ans = {answer!r} for {name!r}", need="0 to 17")
             code = int(answer)
             truth = (MASKS[code // 6], GENDERS[code // 3 % 2], AGES[code % 3], None, None)

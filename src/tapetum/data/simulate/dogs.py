@@ -84,6 +84,7 @@ def simulate_dogs(
         UserError: a size too small, or a place that holds something else.
     """
     out = Path(out)
+    place.check_side(px)
     photos = _plan(place.how_many(size, SIZES, 8 * len(BREEDS)), seed)
     with place.layout(out) as aside:
         for part in ("train", "test"):

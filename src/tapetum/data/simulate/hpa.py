@@ -75,6 +75,7 @@ def simulate_hpa(
         UserError: a size too small, or a place that holds something else.
     """
     out = Path(out)
+    place.check_side(px)
     samples = _plan(place.how_many(size, SIZES, 100), seed)
     with place.layout(out) as aside:
         for part in ("train", "test"):

@@ -59,7 +59,7 @@ def how_many(size: str | int, sizes: dict[str, int], least: int) -> int:
     Raises:
         UserError: another word, or fewer than ``least``.
     """
-    if isinstance(size, str) and size.isdigit():
+    if isinstance(size, str) and size.isdecimal():
         size = int(size)
     count = sizes.get(size) if isinstance(size, str) else size
     if count is None:
@@ -67,6 +67,12 @@ def how_many(size: str | int, sizes: dict[str, int], least: int) -> int:
     if count < least:
         raise UserError(f"size is {count} pictures", need=f"at least {least}, so that each class stands in both parts")
     return count
+
+
+def check_side(px: int) -> None:
+    """Refuse a side of pictures that cannot be drawn."""
+    if not 8 <= px <= 4096:
+        raise UserError(f"px is {px}", need="a side of 8 to 4096 pixels")
 
 
 def shares(total: int, weights: Sequence[float]) -> list[int]:
