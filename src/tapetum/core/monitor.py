@@ -11,6 +11,7 @@ from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
 
 Answers = Mapping[str, tuple[np.ndarray, np.ndarray]]  # target → (p (N, K), y (N, K))
+TINY = 1e-9  # between the scores of the prior and of the truth, below which nothing can be told
 
 
 def monitor_of(name: str, answers: Mapping[str, Dense], weight: np.ndarray | None = None) -> float:
@@ -36,8 +37,8 @@ def monitor(
         weight: of the rows (N,).
         decided: target → decided labels (N, K) where a step set them; others as their p says.
 
-    One target under ``auto`` is its default metric. Several are each divided by the score of an answer that is always the prior, then
-    averaged; where less is better the ratio is turned over.
+    One target under ``auto`` is its default metric. Several are averaged by their :func:`skill`; targets without any known truth are left
+    out.
     """
     labels = decided or {}
     if name != "auto":
@@ -47,18 +48,36 @@ def monitor(
     if len(scored) == 1:
         target = scored[0]
         return _signed(metrics.default_metric(target), target, *answers[target.name], weight, labels.get(target.name))
-    ratios = []
-    for target in scored:
-        p, y = answers[target.name]
-        metric = metrics.default_metric(target)
-        value = metrics.score(metric, target, p, y, weight, answer=labels.get(target.name))
-        prior = prior_answer(target, y)
-        base = metrics.score(metric, target, prior, y, weight, answer=prior_decision(target, prior))
-        if value is None or base is None:
-            continue
-        better = metrics.METRICS[metric].greater_is_better
-        ratios.append(value / max(base, 1e-6) if better else base / max(value, 1e-6))
-    return float(np.mean(ratios)) if ratios else -np.inf
+    known = [target for target in scored if not _unknown(answers[target.name][1])]
+    skills = [skill(target, *answers[target.name], weight, labels.get(target.name)) for target in known]
+    return float(np.mean(skills)) if skills else -np.inf
+
+
+def skill(
+    target: Target, p: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None, decided: np.ndarray | None = None
+) -> float:
+    """Return how far an answer stands between the prior (0) and the truth (1), from −1 to 1, by the target's default metric.
+
+    It is (score − prior) / (best − prior): ``prior`` is the score of an answer that is always the prior, ``best`` that of the truth itself,
+    which is below the metric's own bound where classes are absent. Worse than −1 counts as −1, so that no target outweighs the others.
+    0 where nothing can be told: the prior is as good as the truth (one class, a constant number), or no row has both truth and answer.
+
+    Args:
+        target: of any kind.
+        p: probabilities, or values (N, K).
+        y: truth, as p.
+        weight: of the rows (N,).
+        decided: labels (N, K) where a step set them; None: as p says.
+    """
+    metric, known = metrics.default_metric(target), ~np.isnan(y).any(axis=1) & ~np.isnan(p).any(axis=1)
+    p, y, weight = p[known], y[known], None if weight is None else weight[known]
+    value = metrics.score(metric, target, p, y, weight, answer=None if decided is None else decided[known])
+    best = metrics.score(metric, target, y, y, weight)
+    prior = prior_answer(target, y)
+    base = metrics.score(metric, target, prior, y, weight, answer=prior_decision(target, prior))
+    if value is None or best is None or base is None or abs(best - base) < TINY:
+        return 0.0
+    return float(np.clip((value - base) / (best - base), -1.0, 1.0))
 
 
 def prior_answer(target: Target, y: np.ndarray) -> np.ndarray:
@@ -83,3 +102,7 @@ def _signed(metric: str, target: Target, p: np.ndarray, y: np.ndarray, weight: n
     if value is None:
         return -np.inf
     return value if metrics.METRICS[metric].greater_is_better else -value
+
+
+def _unknown(y: np.ndarray) -> bool:
+    return bool(np.isnan(y).any(axis=1).all())

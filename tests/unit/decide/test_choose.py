@@ -162,7 +162,7 @@ def test_the_recipes_epoch_is_taken_as_it_stands_and_one_fold_chooses_nothing():
 # --------------------------------------------------------------------------------------------------------- the one scalar
 
 
-def test_several_targets_are_each_divided_by_what_the_prior_scores():
+def test_several_targets_are_averaged_by_their_skill_over_the_prior():
     rng = np.random.default_rng(3)
     number = Target("n", "regression", ("n",))
     truth, value = np.eye(3, dtype=np.float32)[rng.integers(0, 3, 90)], rng.normal(size=(90, 1)).astype(np.float32)
@@ -171,7 +171,7 @@ def test_several_targets_are_each_divided_by_what_the_prior_scores():
     top = f1_score(truth.argmax(1), p.argmax(1), average="macro")
     base = f1_score(truth.argmax(1), np.full(90, truth.mean(0).argmax()), average="macro", labels=[0, 1, 2], zero_division=0)
     error, alone = np.abs(said - value).mean(), np.abs(value - np.median(value)).mean()
-    assert found == pytest.approx((top / base + alone / error) / 2, rel=1e-5)
+    assert found == pytest.approx(((top - base) / (1 - base) + (alone - error) / alone) / 2, rel=1e-5)
     assert monitor("n/mae", {"t": TARGET, "n": number}, {"t": (p, truth), "n": (said, value)}) == pytest.approx(-error, rel=1e-5)
 
 
