@@ -8,6 +8,7 @@ import numpy as np
 
 from tapetum.core import files
 from tapetum.core.config import Recipe
+from tapetum.core.derived import with_derived
 from tapetum.core.monitor import monitor
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Predictions
@@ -41,10 +42,10 @@ def ship(run: Run, prepared: Prepared, recipe: Recipe, decisions: dict[str, Any]
         record("shipped: models trained once more on all rows; the figures are those of the folds' models, none is measured on a refit")
     elif how == "best-fold":
         for member, own in folds.items():
-            scores[member] = {str(fold): _score(run, recipe, member, fold) for fold in own}
+            scores[member] = {str(fold): _score(run, prepared, recipe, member, fold) for fold in own}
             folds[member] = [max(own, key=lambda fold: scores[member][str(fold)])]
         named = ", ".join(f"{member} fold {own[0]}" for member, own in folds.items())
-        record(f"shipped: {named}, best on its own held-out rows (which flatters it); averaging all folds is usually better")
+        record(f"shipped: {named}, best on its own held-out rows (an in-sample choice); averaging all folds is usually better")
     decisions["ships"] = {"how": how, "folds": folds, "scores": scores}
     files.write_json(run.file("decisions.json"), decisions)
     return folds
@@ -56,12 +57,12 @@ def _folds(run: Run, decisions: dict[str, Any], member: str) -> list[int]:
     return sorted(int(fold) for fold in decisions["epochs"][member]["per_fold"])
 
 
-def _score(run: Run, recipe: Recipe, member: str, fold: int) -> float:
-    """Return the monitored figure of a fold's model on the rows that it held out."""
+def _score(run: Run, prepared: Prepared, recipe: Recipe, member: str, fold: int) -> float:
+    """Return the monitored figure of a fold's model on the rows that it held out; derived targets without a head are composed."""
     table = Predictions.read(run.member(member, fold) / "oof.parquet")
     dense = {t.name: table.dense(t.name, member) for t in table.targets}
-    shown = {name: (d.p[d.scorable], d.y[d.scorable]) for name, d in dense.items()}
-    value = monitor(recipe.train.monitor, {n: d.target for n, d in dense.items()}, shown)
+    shown = {name: (d.p, d.y) for name, d in dense.items()}
+    value = monitor(recipe.train.monitor, *with_derived(shown, {n: d.target for n, d in dense.items()}, prepared.manifest.targets))
     return float(np.nan_to_num(value, neginf=-1e300))
 
 

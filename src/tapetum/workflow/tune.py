@@ -17,6 +17,7 @@ import numpy as np
 
 from tapetum.core import draws, files, intervals, metrics
 from tapetum.core.config import Loaded, Recipe
+from tapetum.core.derived import with_derived
 from tapetum.core.errors import DataError, EnvironmentFault, UserError
 from tapetum.core.monitor import monitor, monitor_of
 from tapetum.core.runs import Record, Run, Say
@@ -158,9 +159,9 @@ def _so_far(trial: trials.Trial, recipe: Recipe, member: str) -> float:
         table = Predictions.read(path)
         for target in table.targets:
             parts.setdefault(target.name, []).append(table.dense(target.name, member, checkpoint=checkpoints(table)[-1]))
-    whole = {n: (np.concatenate([d.p[d.scorable] for d in ds]), np.concatenate([d.y[d.scorable] for d in ds])) for n, ds in parts.items()}
-    watch = recipe.members()[member].train.monitor
-    return float(np.nan_to_num(monitor(watch, {n: ds[0].target for n, ds in parts.items()}, whole), neginf=-1e9))
+    whole = {n: (np.concatenate([d.p for d in ds]), np.concatenate([d.y for d in ds])) for n, ds in parts.items()}
+    watch, have = recipe.members()[member].train.monitor, {n: ds[0].target for n, ds in parts.items()}
+    return float(np.nan_to_num(monitor(watch, *with_derived(whole, have, trial.manifest().targets)), neginf=-1e9))
 
 
 def _figure(answers: Mapping[str, Dense], recipe: Recipe, rows: np.ndarray | None = None) -> float:

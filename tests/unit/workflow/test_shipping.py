@@ -11,9 +11,14 @@ from pictures import plant
 from tapetum import api
 from tapetum.core import files
 from tapetum.core.errors import UserError
+from tapetum.core.runs import Record, Run
+from tapetum.core.tables import Dense, Manifest, Predictions
+from tapetum.core.targets import Target
+from tapetum.data.images.form import Form
 from tapetum.learn.training.keep import Keeper
 from tapetum.pipeline import Pipeline
-from tapetum.workflow.shipping import epochs_of
+from tapetum.workflow.prepare import Prepared
+from tapetum.workflow.shipping import epochs_of, ship
 
 TINY = (
     "model.backbone=test_resnet", "model.weights=none", "input.size=32", "train.batch=8", "train.threads=1", "train.epochs=2",
@@ -83,6 +88,32 @@ def test_best_fold_ships_the_one_with_the_best_held_out_figure(tmp_path, data):
     ships = files.read_json(run / "decisions.json")["ships"]
     assert found[ships["folds"]["main"][0]] == max(found.values())
     assert [f["fold"] for f in Pipeline.load(run).spec["members"][0]["folds"]] == ships["folds"]["main"]
+
+
+def test_the_best_fold_is_told_by_a_derived_target_without_a_head(tmp_path):
+    """`train.monitor` may name a product: its figure is that of the composed answers."""
+    rng = np.random.default_rng(0)
+    ids, fold = [f"r{i}" for i in range(40)], np.repeat([0, 1], 20)
+    parts = [Target("a", "single", ("0", "1")), Target("b", "single", ("0", "1"))]
+    both = Target("both", "single", tuple("0123"), expression="a*2+b")
+    truth = {t.name: rng.integers(0, 2, 40) for t in parts}
+    frame = pl.DataFrame({"row_id": ids, "path": [[i] for i in ids], "fold": fold, **{n: v.astype(str) for n, v in truth.items()}})
+    manifest = Manifest(frame, (*parts, both), tmp_path)
+    prepared = Prepared(manifest, frozenset(), np.arange(40), np.arange(0), np.arange(0), Form(3, (8, 8), "uint8"))
+    run = Run(tmp_path / "run")
+    for k in (0, 1):  # fold 0 is right in a alone, fold 1 in both
+        own = np.flatnonzero(fold == k)
+        tables = []
+        for target in parts:
+            y = np.eye(2, dtype=np.float32)[truth[target.name][own]]
+            p = np.full_like(y, 0.5) if k == 0 and target.name == "b" else 0.8 * y + 0.1
+            dense = Dense(target, np.array(ids, dtype=object)[own], p, y, np.full(20, k, np.int16), np.full(20, "ok", dtype=object))
+            tables.append(Predictions.from_dense(dense, member="main"))
+        Predictions.concat(tables).write(run.member("main", k) / "oof.parquet")
+    recipe = api.load_recipe(sets=("train.monitor=both/accuracy", "decide.pipeline=best-fold")).recipe
+    decisions = {"choice": {"final": "finetune"}, "epochs": {"main": {"per_fold": {"0": "epoch-001", "1": "epoch-001"}}}}
+    assert ship(run, prepared, recipe, decisions, Record()) == {"main": [1]}
+    assert decisions["ships"]["scores"]["main"]["1"] == 1.0
 
 
 def test_a_refit_cannot_watch_a_plateau(tmp_path, data):
