@@ -78,13 +78,15 @@ def settle(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -> Sett
         candidates["finetune"] = blended
         if probe and recipe.decide.choose == "auto":
             candidates["mean"] = {name: mean_of([candidates[PROBE][name], blended[name]]) for name in blended if name in candidates[PROBE]}
-    decisions["composed"] = {}
+    decisions["composed"], deviations = {}, {}
     for label, answers in candidates.items():
         decisions["composed"][label] = [name for name in targets if name not in answers]
-        _derive(answers, targets, truth, rows, decisions)
+        deviations[label] = _derive(answers, targets, truth, rows)
 
     choice = _choose(candidates, rows, recipe, record)
     decisions["choice"] = {**dataclasses.asdict(choice), "per_fold": {str(k): v for k, v in choice.per_fold.items()}}
+    if deviations[choice.final]:
+        decisions["deviations"] = deviations[choice.final]  # the pipeline cuts the numbers of the candidate that ships
     chosen = {name: _picked(candidates, choice, name, rows.fold) for name in targets}
     products = _products(chosen, targets, truth, rows, decisions)
     optimistic = {name: candidates[choice.final][name] for name in targets}
@@ -182,24 +184,28 @@ def _blend(
     return blended, kept
 
 
-def _derive(
-    answers: Answers, targets: Mapping[str, Target], truth: Mapping[str, np.ndarray], rows: Rows, decisions: dict[str, Any]
-) -> None:
-    """Add derived targets that no head answered: products of the parts' probabilities; numbers cut with cross-fitted residuals."""
+def _derive(answers: Answers, targets: Mapping[str, Target], truth: Mapping[str, np.ndarray], rows: Rows) -> dict[str, float]:
+    """Add derived targets that no head answered: products of the parts' probabilities; numbers cut with cross-fitted residuals.
+
+    Returns:
+        Number → the standard deviation of its residual over all rows, with which new pictures are cut.
+    """
+    final: dict[str, float] = {}
     for name, target in targets.items():
         if target.expression is None or name in answers:
             continue
         parts = {n: answers[n] for n in expression_names(target.expression)}
         first = next(iter(parts.values()))
-        numbers = {n: d for n, d in parts.items() if d.target.kind == "regression"}
-        spread = {n: _deviations(d, rows) for n, d in numbers.items()}
+        spread = {n: _deviations(d, rows) for n, d in parts.items() if d.target.kind == "regression"}
+        each = np.stack([by_row for _, by_row in spread.values()] or [np.zeros(len(first.row_ids))], axis=1)
         p = np.full((len(first.row_ids), len(target.classes)), np.nan, dtype=np.float32)
-        for fold in np.unique(rows.fold):
-            own = rows.fold == fold
-            deviations = {n: by.get(int(fold), by[-1]) for n, by in spread.items()}
+        for values in np.unique(each, axis=0):
+            own = (each == values).all(axis=1)
+            deviations = dict(zip(spread, values.tolist(), strict=False))
             p[own] = compose(target, {n: d.target for n, d in parts.items()}, {n: d.p[own] for n, d in parts.items()}, deviations)
-        decisions.setdefault("deviations", {}).update({n: by[-1] for n, by in spread.items()})
+        final |= {n: over_all for n, (over_all, _) in spread.items()}
         answers[name] = dataclasses.replace(first.with_p(p), target=target, y=truth[name])
+    return final
 
 
 def _products(
@@ -208,7 +214,7 @@ def _products(
     """Return, for derived targets that a joint head answered, the product of their parts: reported beside it, never chosen."""
     joint = [n for n, t in targets.items() if t.expression is not None and n not in decisions["composed"][decisions["choice"]["final"]]]
     parts = {name: dense for name, dense in chosen.items() if targets[name].expression is None}
-    _derive(parts, {n: targets[n] for n in joint if all(m in parts for m in expression_names(str(targets[n].expression)))}, truth, rows, {})
+    _derive(parts, {n: targets[n] for n in joint if all(m in parts for m in expression_names(str(targets[n].expression)))}, truth, rows)
     return {name: parts[name] for name in joint if name in parts}
 
 
@@ -225,15 +231,20 @@ def _marks(prepared: Prepared, recipe: Recipe) -> list[str]:
     return marks
 
 
-def _deviations(dense: Dense, rows: Rows) -> dict[int, float]:
-    """Return the residual's standard deviation for each fold, from the other folds; under −1 from all rows."""
+def _deviations(dense: Dense, rows: Rows) -> tuple[float, np.ndarray]:
+    """Return the residual's standard deviation over all rows, and for each row (N,) the one over the folds that do not hold it."""
 
     def fit(part: np.ndarray) -> dict[str, Any]:
         inside = dense.where(part)
-        return {"deviation": float(np.std((inside.p - inside.y)[inside.scorable]))}
+        residuals = (inside.p - inside.y)[inside.scorable]
+        return {"deviation": float(np.std(residuals)) if len(residuals) else 0.0}
 
     found = crossfit_parts(fit, lambda part, _: dense.where(part), dense, rows)
-    return {-1: found.final["deviation"], **{k: v["deviation"] for k, v in found.by_fold.items()}}
+    final = float(found.final["deviation"])
+    by_row = np.full(len(rows), final)
+    for fold, values in found.by_fold.items():  # where fewer than two folds are scored these are drawn ones, not those of the models
+        by_row[found.fold == fold] = values["deviation"]
+    return final, by_row
 
 
 def _choose(candidates: dict[str, Answers], rows: Rows, recipe: Recipe, record: Record) -> choose.Choice:

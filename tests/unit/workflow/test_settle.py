@@ -218,6 +218,28 @@ def test_a_derived_target_is_the_product_of_its_parts_by_fold(tmp_path):
     assert np.array_equal(found.nested["both"].y.argmax(1), found.nested["a"].y.argmax(1) * 2 + found.nested["b"].y.argmax(1))
 
 
+def _numbers(tmp_path, folds=FOLDS, **sets):
+    """A number with a border and a derived target of it; the probe is off by 0.1, the network by 5."""
+    rng, n = np.random.default_rng(4), FOLDS * EACH
+    size = Target("size", "regression", borders=(0.0,))
+    big = Target("big", "single", ("0", "1"), expression="size")
+    desk = Desk(tmp_path / "run", {"size": rng.normal(0, 2, n)}, (size, big), **{"train.monitor": "size/mae", **sets})
+    desk.fold[:] = desk.fold % folds
+    noise = rng.normal(0, 1, (n, 1))
+    told = {PROBE: desk.truth("size") + 0.1 * noise, "main": desk.truth("size") + 5 * noise}
+    return desk.says(PROBE, {"size": told[PROBE]}).says("main", {"epoch-001": {"size": told["main"]}}), told
+
+
+@pytest.mark.usefixtures("unmeasured")
+@pytest.mark.parametrize("chosen", ["probe", "finetune"])
+def test_the_deviations_that_ship_are_those_of_the_chosen_candidate(tmp_path, chosen):
+    desk, told = _numbers(tmp_path, **{"decide.choose": chosen})
+    decisions = desk.settle().decisions
+    expected = np.std(told[PROBE if chosen == "probe" else "main"] - desk.truth("size"))
+    assert decisions["choice"]["final"] == chosen
+    assert decisions["deviations"]["size"] == pytest.approx(expected, rel=1e-4)
+
+
 def test_what_is_written_is_what_is_returned(kinds):
     desk = kinds(**{"split.allow_leak": "the write-up did"})
     found = desk.says(PROBE, {"kind": sure(desk.truth("kind"), True, np.random.default_rng(0))}).settle()
