@@ -26,7 +26,7 @@ def rates(monkeypatch):
 
 
 def fit(planted, out, *more, **values):
-    said = small_runs.cli("fit", planted / "labels.csv", "-o", out, *small_runs.flags(train__epochs=6, **values), *more)
+    said = small_runs.cli("fit", planted / "labels.csv", "-o", out, *small_runs.flags(**{"train__epochs": 6, **values}), *more)
     assert said.code == 0, said.err
     return said
 
@@ -101,6 +101,51 @@ def test_a_cut_is_written_at_an_epochs_end_and_a_repeated_plan_ends_with_the_sam
     fit(planted, tmp_path / "again", "--plan", tmp_path / "cut" / "plan.json")
     for pattern in ("oof.parquet", "members/main/*/epochs.parquet", "members/main/*/checkpoints/*"):
         assert small_runs.contents(tmp_path / "again", pattern) == small_runs.contents(tmp_path / "cut", pattern)
+
+
+@pytest.fixture
+def begun(planted, tmp_path, monkeypatch):
+    """Start a run and end it before its first fold trains, so that its plan stands and nothing was timed."""
+
+    def make(*more):
+        with monkeypatch.context() as here:
+            here.setattr(jobs, "_run_fold", _killed)
+            with pytest.raises(small_runs.Killed):
+                fit(planted, tmp_path / "run", *more, split__folds=2, train__epochs=1)
+        return tmp_path / "run"
+
+    return make
+
+
+def _killed(*_, **__):
+    raise small_runs.Killed
+
+
+def test_a_run_begun_without_a_budget_goes_on_within_one(planted, begun):
+    run = begun()
+    said = fit(planted, run, "--budget", "10m", "--json", split__folds=2, train__epochs=1)
+    assert "made without a budget" in said.err
+    assert sorted((run / "members/main").glob("*/oof.parquet")) == [run / f"members/main/fold-{k}/oof.parquet" for k in (0, 1)]
+
+
+def test_a_run_begun_within_a_budget_goes_on_without_one_or_within_another(planted, begun, rates):
+    rates(1e6)
+    run = begun("--budget", "10m")
+    said = fit(planted, run, "--budget", "20m", "--json", split__folds=2, train__epochs=1)
+    assert "made for a budget of 600 s and stands" in said.err
+    said = fit(planted, run, "--json", split__folds=2, train__epochs=1)
+    assert "made within a budget" in said.err
+
+
+def test_a_plan_made_without_a_budget_is_repeated_and_then_goes_on_within_one(planted, begun, tmp_path, monkeypatch):
+    plan = begun() / "plan.json"
+    with monkeypatch.context() as here:
+        here.setattr(jobs, "_run_fold", _killed)
+        with pytest.raises(small_runs.Killed):
+            fit(planted, tmp_path / "again", "--plan", plan, "--budget", "10m", split__folds=2, train__epochs=1)
+    said = fit(planted, tmp_path / "again", "--budget", "10m", "--json", split__folds=2, train__epochs=1)
+    assert "made without a budget" in said.err
+    assert (tmp_path / "again" / "oof.parquet").exists()
 
 
 def _in_training():

@@ -88,6 +88,27 @@ def plan(left: float, folds: Mapping[int, tuple[int, int]], epochs: int, rates: 
     }
 
 
+def against(kept: Mapping[str, Any], budget: float | None, *, given: bool) -> str:
+    """Return what must be said where a plan that stands meets another budget than the one it was made for; nothing where it fits.
+
+    Args:
+        kept: a member's part of plan.json.
+        budget: seconds of this start, or None.
+        given: the plan is another run's, repeated as it stands.
+    """
+    within = "epoch_seconds" in kept
+    if given:
+        return "" if budget is None else "the given plan is repeated as it stands; the budget ends no training"
+    if budget is None:
+        stands = f"{len(kept['folds'])} folds for {kept['epochs']} epochs stand. For more, choose a new folder with -o"
+        return f"its plan was made within a budget: {stands}" if within else ""
+    if not within:
+        return "its plan was made without a budget: folds and epochs stand, and the budget ends training after an epoch"
+    if kept.get("budget", budget) != budget:
+        return f"its plan was made for a budget of {kept['budget']:g} s and stands; training ends by that of {budget:g} s"
+    return ""
+
+
 def plan_probe(left: float, rows: int, views: Sequence[Any], each: float) -> dict[str, Any]:
     """Plan the probe, which always runs, into the seconds that are left: in all of its views, else in the first alone.
 

@@ -46,6 +46,8 @@ def train_members(
     """
     members = {name: own for name, own in recipe.members().items() if own.stages or own.train.epochs}
     for number, (member, own) in enumerate(members.items()):
+        if (kept := run.plan().get("members", {}).get(member)) and (note := budgets.against(kept, clock.budget, given=given)):
+            record(f"member {member}: {note}")
         plan = _planned(run, member, own, prepared, recipe, record, clock, share=1 / (len(members) - number))
         for place, fold in enumerate(plan["folds"]):
             if plan.get("cuts", {}).get(str(fold)) == 0:
@@ -124,6 +126,7 @@ def _planned(
         rates = dataclasses.replace(rates, start=rates.start + again)
         plan |= budgets.plan(clock.left * share, rows, epochs, rates)
         plan["rates"] = {"training": round(rates.training, 2), "inference": round(rates.inference, 2)}
+        plan["budget"] = clock.budget
         if plan["epochs"] < epochs and (own.stages or not _fits(own.schedule, plan["epochs"])):
             what = "stages" if own.stages else f"schedule {own.schedule.name!r}"
             plan |= {"folds": [], "epochs": 0, "why": f"the recipe's {what} takes {epochs} epochs, the budget allows {plan['epochs']}"}
@@ -169,7 +172,9 @@ def _may_begin(run: Run, member: str, fold: int, plan: dict[str, Any], clock: bu
     if clock.budget is None or (run.member(member, fold) / "state.json").exists():
         return True
     took = [seconds for path in run.folds_of(member, "history.csv").values() for seconds in pl.read_csv(path)["seconds"].to_list()]
-    return clock.allows(sum(took) / len(took) if took else plan["epoch_seconds"][str(fold)])
+    # a plan made without a budget knows no times: the first fold begins where any time is left, and its epochs then tell
+    expected = sum(took) / len(took) if took else plan.get("epoch_seconds", {}).get(str(fold), 0.0)
+    return clock.allows(expected)
 
 
 def _keep_cut(run: Run, member: str, fold: int, epochs: int) -> None:
