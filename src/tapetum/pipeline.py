@@ -7,6 +7,7 @@ What happens to a picture stands here in order: compose the row's files, transfo
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -140,7 +141,7 @@ class Pipeline:
         for row, reason in sorted(reasons.items()):
             if say is not None:
                 say(f"missing: {ids[row]} ({reason})")
-        return combine(self.decisions, self.scored, answered, rows)
+        return combine(self.decisions, self.scored, answered, rows, say or _warn)
 
     def read(self, sources: Sequence[Path | str], say: Say) -> Manifest:
         """Return the rows that some files, folders or a table name, composed as the pipeline's own data were."""
@@ -154,6 +155,10 @@ class Pipeline:
             paths = [[str(p) for p in one] if isinstance(one, (list, tuple)) else [str(one)] for one in images]
             return Manifest(pl.DataFrame({"row_id": [str(i) for i in range(len(paths))], "path": paths}, schema=_LOOSE), (), Path())
         return _Given(images)
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, UserWarning, stacklevel=3)
 
 
 _LOOSE: dict[str, Any] = {"row_id": pl.String, "path": pl.List(pl.String)}
@@ -241,7 +246,11 @@ def _answer(
 
 
 def combine(
-    decisions: Mapping[str, Any], targets: Mapping[str, Target], answers: Mapping[str, Mapping[int, Mapping[str, Dense]]], rows: Rows
+    decisions: Mapping[str, Any],
+    targets: Mapping[str, Target],
+    answers: Mapping[str, Mapping[int, Mapping[str, Dense]]],
+    rows: Rows,
+    say: Say | None = None,
 ) -> dict[str, Dense]:
     """Turn the members' answers into final ones, as ``decisions.json`` says.
 
@@ -250,6 +259,7 @@ def combine(
         targets: the scored ones, derived ones among them.
         answers: member → fold → target → Dense, all over the same rows.
         rows: groups, sequence and position of the rows, for context steps.
+        say: told of decision steps that these rows are too few for.
 
     Returns:
         target → final Dense.
@@ -276,7 +286,7 @@ def combine(
             p = compose(target, {n: d.target for n, d in parts.items()}, {n: d.p for n, d in parts.items()}, decisions.get("deviations"))
             first = next(iter(parts.values()))
             final[name] = dataclasses.replace(first.with_p(p), target=target, y=np.full_like(p, np.nan))
-    return {name: chain.apply(decisions["steps"][name], {"chosen": dense}, rows) for name, dense in final.items() if name in targets}
+    return {name: chain.apply(decisions["steps"][name], {"chosen": dense}, rows, say) for name, dense in final.items() if name in targets}
 
 
 def labels(dense: Dense) -> list[Any]:

@@ -12,6 +12,7 @@ from pictures import plant
 from simulated_predictions import dense_of
 from tapetum import api
 from tapetum.core import files
+from tapetum.core.config import Decide
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.runs import PROBE, Record
 from tapetum.core.tables import Predictions
@@ -52,6 +53,18 @@ def fitted(target, *members):
 
 
 A, B, C = ([[0.9, 0.1], [0.2, 0.8]], [[0.5, 0.5], [0.4, 0.6]], [[0.1, 0.9], [0.6, 0.4]])
+
+
+def test_one_image_alone_keeps_its_probabilities_where_rates_are_estimated_on_the_set():
+    rng, truth = np.random.default_rng(0), np.eye(2)[np.arange(200) % 2]
+    p = np.clip(truth * 0.6 + 0.2 + rng.normal(0, 0.05, (200, 1)) * [[1, -1]], 0, 1)
+    dense = dense_of(KIND, p, truth, np.arange(200) % 2)
+    steps = Decide(steps=({"name": "prior", "source": "balanced", "target": "em"},))
+    json = chain.fit({"chosen": dense}, Rows(dense.row_ids, np.arange(200) % 2), steps).json
+    decisions, heard = {"choice": {"final": PROBE}, "steps": {"kind": json}}, []
+    found = combine(decisions, {"kind": KIND}, {PROBE: {0: {"kind": said(KIND, [[0.55, 0.45]])}}}, rows(1), heard.append)
+    assert np.allclose(found["kind"].p, [[0.55, 0.45]])
+    assert "on 1 answered row (at least 100 are needed)" in heard[0]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ same way: each fold's model at the temperature of its fold, then their average, 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ CHUNK = 65_536  # rows calibrated and blended at a time, so that the members are
 VERSION = 1
 
 Members = Mapping[str, Dense | Mapping[int, Dense]]
+Say = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,9 +103,9 @@ class Chain:
                 dense = step.piece.apply(dense, inside, fitted["steps"][-1])
         return fitted
 
-    def apply(self, members: Mapping[str, Dense], rows: Rows, part: np.ndarray, fitted: Mapping[str, Any]) -> Dense:
+    def apply(self, members: Mapping[str, Dense], rows: Rows, part: np.ndarray, fitted: Mapping[str, Any], say: Say | None = None) -> Dense:
         """Decide some rows."""
-        return self.decided(self.blended(members, rows, part, fitted), rows.where(part), fitted)
+        return self.decided(self.blended(members, rows, part, fitted), rows.where(part), fitted, say)
 
     def blended(self, members: Mapping[str, Dense], rows: Rows, part: np.ndarray, fitted: Mapping[str, Any]) -> Dense:
         """Calibrate and blend some rows."""
@@ -115,9 +116,12 @@ class Chain:
             pieces.append((np.arange(start, start + len(some)), blend))
         return assemble(pieces)
 
-    def decided(self, dense: Dense, rows: Rows, fitted: Mapping[str, Any]) -> Dense:
-        """Apply the steps to a blend."""
+    def decided(self, dense: Dense, rows: Rows, fitted: Mapping[str, Any], say: Say | None = None) -> Dense:
+        """Apply the steps to a blend; ``say`` is told of steps that a set is too small for."""
         for step, values in zip(self.steps, fitted["steps"], strict=True):
+            idle = getattr(step.piece, "idle", None)
+            if say is not None and idle is not None and (why := idle(dense)):
+                say(f"step {step.name!r} of {dense.target.name!r}: {why}")
             dense = step.piece.apply(dense, rows, values)
         return dense
 
@@ -155,7 +159,10 @@ def fit(members: Mapping[str, Dense], rows: Rows, decide: Decide | None = None, 
     seen = dataclasses.replace(first, status=np.where(held, "ok", "uncovered").astype(object))
     if chain.learns:
         crossed = crossfit_parts(
-            lambda part: chain.fit(aligned, rows, part), lambda part, values: chain.apply(aligned, rows, part, values), seen, rows
+            lambda part: chain.fit(aligned, rows, part),
+            lambda part, values: chain.apply(aligned, rows, part, values, notes.append),
+            seen,
+            rows,
         )
         nested, optimistic, by_fold, final = crossed.nested, crossed.optimistic, crossed.by_fold, crossed.final
         fold, drawn = crossed.fold, crossed.drawn
@@ -164,6 +171,7 @@ def fit(members: Mapping[str, Dense], rows: Rows, decide: Decide | None = None, 
         nested = optimistic = chain.apply(aligned, rows, every, final)
     if drawn:
         notes.append(f"fewer than two folds: {len(by_fold)} group folds were drawn to fit decisions on some and judge them on others")
+    notes = list(dict.fromkeys(notes))
     json = {
         "version": VERSION,
         "target": first.target.to_dict(),
@@ -180,7 +188,7 @@ def fit(members: Mapping[str, Dense], rows: Rows, decide: Decide | None = None, 
     return Decisions(nested, optimistic, json, coverage, fold, notes)
 
 
-def apply(json: Mapping[str, Any], members: Members, rows: Rows | None = None) -> Dense:
+def apply(json: Mapping[str, Any], members: Members, rows: Rows | None = None, say: Say | None = None) -> Dense:
     """Decide new pictures as :func:`fit` decided its own.
 
     Args:
@@ -188,6 +196,7 @@ def apply(json: Mapping[str, Any], members: Members, rows: Rows | None = None) -
         members: name → one Dense (a refit, or folds already averaged: final values), or fold → Dense of each fold's model, which is
             calibrated by its own fold's values before the folds are averaged.
         rows: sequence and position for context steps, aligned with the members; None where no step needs them.
+        say: told of steps that estimate something on the set, where it is too small for that.
 
     Raises:
         DataError: other members than were fitted, or another target.
@@ -205,7 +214,7 @@ def apply(json: Mapping[str, Any], members: Members, rows: Rows | None = None) -
     if len(rows) != len(first.row_ids):
         raise DataError(f"{len(first.row_ids)} rows were predicted and {len(rows)} are described", need="the same rows in the same order")
     blend = chain.blend.piece.apply([aligned[name] for name in names], rows, json["final"]["blend"])
-    return chain.decided(blend, rows, json["final"])
+    return chain.decided(blend, rows, json["final"], say)
 
 
 def build(decide: Decide, target: Target, members: Sequence[str]) -> tuple[Chain, list[str]]:

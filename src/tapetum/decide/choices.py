@@ -32,7 +32,7 @@ STEPS: dict[str, Choice] = {
     "thresholds": Choice("tapetum.decide.thresholds:BestF1", kinds=("multi",), rare=20, at_least_one=True),
     "class_rates": Choice("tapetum.decide.thresholds:MatchRates", kinds=("multi",), prior="train", on="fit", at_least_one=True),
     "fixed": Choice("tapetum.decide.thresholds:Fixed", kinds=("multi",), value=0.5, at_least_one=False),
-    "prior": Choice("tapetum.decide.priors:PriorShift", kinds=_CLASSES, source="balanced", target="truth"),
+    "prior": Choice("tapetum.decide.priors:PriorShift", kinds=_CLASSES, source="balanced", target="truth", least=100),
     "context": Choice(
         "tapetum.decide.context:Context",
         kinds=("single", "ordinal"),

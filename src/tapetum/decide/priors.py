@@ -23,6 +23,7 @@ from tapetum.decide.weights import Objective
 TINY = 1e-7
 TAUS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 WORST_CONDITION = 1e4  # of BBSE's confusion matrix; beyond it the answer is noise
+LEAST = 100  # answered rows from which on the rates of a set are estimated: a rate of ½ then has a standard error of .05 or more
 
 Prior = str | Sequence[float]
 
@@ -48,10 +49,17 @@ class PriorShift:
         source: the rates that the model believes: ``"balanced"``, ``"truth"`` (of the rows fitted on) or a rate for each class.
         target: the rates that hold: ``"truth"`` (of the rows fitted on), ``"em"`` or ``"bbse"`` (estimated on each set that it is applied
             to, without its truth) or a rate for each class.
+        least: answered rows that a set must have for its rates to be estimated; smaller ones keep their probabilities. Of one image with
+            p = .55 / .45 the estimate would be 1 / 0.
     """
 
     source: Prior = "balanced"
     target: Prior = "truth"
+    least: int = LEAST
+
+    def __post_init__(self) -> None:
+        if isinstance(self.least, bool) or not isinstance(self.least, int) or self.least < 2:
+            raise UserError(f"a change of prior has least = {self.least!r}", need="a whole number of 2 or more")
 
     def fit(self, dense: Dense, rows: Rows) -> dict[str, Any]:
         """Return ``{"source": (K,), "target": (K,) or None, "joint": for bbse, "n": rows}``."""
@@ -70,9 +78,9 @@ class PriorShift:
         return fitted
 
     def apply(self, dense: Dense, rows: Rows, fitted: dict[str, Any]) -> Dense:
-        """Return the re-weighted probabilities."""
+        """Return the re-weighted probabilities; those of a set too small for an estimate as they are."""
         ok, source = dense.ok, np.asarray(fitted["source"])
-        if not ok.any():
+        if not ok.any() or self.idle(dense):
             return dense
         if fitted["target"] is not None:
             goal = np.asarray(fitted["target"])
@@ -83,6 +91,13 @@ class PriorShift:
         p = dense.p.copy()
         p[ok] = reweight(dense.target, dense.p[ok], source, goal)
         return dense.with_p(p)
+
+    def idle(self, dense: Dense) -> str:
+        """Return why nothing is estimated on a set, or nothing."""
+        n = int(np.count_nonzero(dense.ok))
+        if self.target not in ("em", "bbse") or n >= self.least:
+            return ""
+        return f"class rates are not estimated on {_rows(n)} (at least {self.least} are needed): the probabilities stay as they are"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,6 +236,10 @@ def stated_prior(target: Target, values: Sequence[float]) -> np.ndarray:
             f"rates {list(values)} were stated for {target.name!r}", need=f"{target.width} numbers, one for each class in order"
         )
     return rates / rates.sum() if target.is_distribution else rates
+
+
+def _rows(n: int) -> str:
+    return f"{n} answered row" + ("" if n == 1 else "s")
 
 
 def _worded(target: Target, value: Prior, words: dict[str, np.ndarray], more: str = "'balanced', 'truth'") -> np.ndarray:

@@ -89,12 +89,23 @@ class MatchRates:
         """Return the same probabilities with decisions."""
         thresholds = np.asarray(fitted["thresholds"])
         p = dense.p[dense.ok]
-        if (self.on == "set" or self.prior == "estimate") and len(p) >= FEW:
+        if self._on_set and len(p) >= FEW:
             rates = np.asarray(fitted["rates"])
             if self.prior == "estimate":
                 rates = priors.em(dense.target, p, np.asarray(fitted["train"])).prior
             thresholds = np.array([rate_threshold(p[:, c], float(rates[c])) for c in range(p.shape[1])])
         return cut(dense, thresholds, self.at_least_one)
+
+    @property
+    def _on_set(self) -> bool:
+        return self.on == "set" or self.prior == "estimate"
+
+    def idle(self, dense: Dense) -> str:
+        """Return why thresholds are not found anew on a set, or nothing."""
+        n = int(np.count_nonzero(dense.ok))
+        if not self._on_set or n >= FEW:
+            return ""
+        return f"class rates are not matched on {n} answered rows (at least {FEW} are needed): the fitted thresholds serve"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy.special import softmax
@@ -78,6 +80,31 @@ def test_the_step_estimates_on_what_it_is_applied_to_without_its_truth(how):
     blind = dense_of(TARGET, there.p, np.full_like(there.y, np.nan))
     out = step.apply(blind, rows_of(8000), fitted)
     assert np.abs(out.p - exact).mean() < 0.02
+
+
+@pytest.mark.parametrize("how", ["em", "bbse"])
+@pytest.mark.parametrize("n", [0, 1, 99])
+def test_a_set_too_small_for_an_estimate_keeps_its_probabilities_and_says_so(how, n):
+    train, _ = normals(BALANCED, n=3000, seed=3)
+    step = PriorShift("balanced", how)
+    fitted = step.fit(train, rows_of(3000))
+    p = np.tile([0.55, 0.30, 0.15], (100, 1))
+    p[n:] = np.nan  # rows that cannot be read count for nothing
+    status = np.where(np.arange(100) < n, "ok", "missing").astype(object)
+    dense = dataclasses.replace(dense_of(TARGET, p, np.full_like(p, np.nan)), status=status)
+    assert np.array_equal(step.apply(dense, rows_of(100), fitted).p, dense.p, equal_nan=True)
+    assert f"on {n} answered row" in step.idle(dense)
+    assert "at least 100" in step.idle(dense)
+    whole = normals(BALANCED, n=100, seed=5)[0]
+    assert step.idle(whole) == ""
+    assert not np.array_equal(step.apply(whole, rows_of(100), fitted).p, whole.p)
+    assert PriorShift("balanced", "truth").idle(dense) == ""
+
+
+@pytest.mark.parametrize("least", [1, 0, 2.5, True])
+def test_a_least_set_size_is_a_whole_number(least):
+    with pytest.raises(UserError, match="least"):
+        PriorShift(least=least)
 
 
 def test_logit_adjustment_is_log_p_less_tau_log_prior_and_serves_balanced_error():
