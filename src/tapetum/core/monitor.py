@@ -53,9 +53,7 @@ def monitor(
     return float(np.mean(skills)) if skills else -np.inf
 
 
-def skill(
-    target: Target, p: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None, decided: np.ndarray | None = None
-) -> float:
+def skill(target: Target, p: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None, decided: np.ndarray | None = None) -> float:
     """Return how far an answer stands between the prior (0) and the truth (1), from −1 to 1, by the target's default metric.
 
     It is (score − prior) / (best − prior): ``prior`` is the score of an answer that is always the prior, ``best`` that of the truth itself,
