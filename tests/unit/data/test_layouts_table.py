@@ -120,7 +120,7 @@ def test_a_template_gives_several_files_a_row_in_the_order_stated(tmp_path):
 
 def test_cells_are_split_only_where_the_target_is_multi(tmp_path):
     table = small(tmp_path, ["file", "t"], [["a.png", "0 3"], ["b.png", "1"]])
-    assert layouts.read(table, Data(targets=("t",)), quiet).targets[0].classes == ("1", "0 3")
+    assert layouts.read(table, Data(targets=("t:single",)), quiet).targets[0].classes == ("1", "0 3")
     assert layouts.read(table, Data(targets=("t:multi",)), quiet).targets[0].classes == ("0", "1", "3")
     piped = small(tmp_path, ["file", "t"], [["a.png", "u v|w"], ["b.png", "w"]], name="p.csv")
     manifest = layouts.read(piped, Data(targets=({"name": "t", "kind": "multi", "separator": "|"},)), quiet)

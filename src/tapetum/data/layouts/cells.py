@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.targets import Target, compose, decode, derive_target, encode, with_classes
+from tapetum.data.layouts.several import LISTS, split_cell
 from tapetum.data.layouts.sheet import Say
 
 DTYPES: dict[str, Any] = {"single": pl.String, "ordinal": pl.String, "multi": pl.List(pl.String), "regression": pl.Float64}
@@ -40,6 +41,13 @@ def as_text(cell: Any) -> str | None:
     if isinstance(cell, float) and cell.is_integer():  # pandas turns whole numbers with blanks into floats
         return str(int(cell))
     return str(cell).strip() or None
+
+
+def text_column(column: pl.Series) -> pl.Series:
+    """Return a column of ids as text; numbers that are whole lose their decimal point."""
+    if column.dtype.is_float():
+        return pl.Series(column.name, [as_text(cell) for cell in column.to_list()], dtype=pl.String)
+    return column.cast(pl.String)
 
 
 def settle_targets(targets: Sequence[Target], frame: pl.DataFrame, derive: Mapping[str, str]) -> tuple[Target, ...]:
@@ -126,9 +134,11 @@ def count_blanks(targets: Sequence[Target], frame: pl.DataFrame, data: Data, say
 def _parse(target: Target, cell: Any, row_id: str, name: str) -> Any:
     if target.kind == "multi":
         return _parse_labels(target, cell, row_id, name)
-    if isinstance(cell, (list, np.ndarray)):
+    if isinstance(cell, LISTS):
         raise DataError(
-            f"{name} row {row_id!r} has a list in {target.name!r}", need="one answer a row", fix=f"declare it --target {target.name}:multi"
+            f"{name} row {row_id!r} has a list in {target.name!r}",
+            need="one answer a row",
+            fix=f"declare it: --target {shlex.quote(f'{target.name}:multi')}",
         )
     text = as_text(cell)
     if target.kind != "regression" or text is None:
@@ -145,13 +155,13 @@ def _parse(target: Target, cell: Any, row_id: str, name: str) -> Any:
 def _parse_labels(target: Target, cell: Any, row_id: str, name: str) -> list[str] | None:
     if cell is None:
         return None
-    if isinstance(cell, (list, np.ndarray)):
+    if isinstance(cell, LISTS):
         labels = [text for text in map(as_text, cell) if text is not None]
     else:
         text = as_text(cell)
         if text is None:
             return None
-        labels = [part for part in (p.strip() for p in text.split(target.separator)) if part]
+        labels = split_cell(text, target)
     if len(set(labels)) != len(labels):
         raise DataError(f"{name} row {row_id!r} names a label twice in {target.name} = {cell!r}", need="each label once")
     return labels

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
+import decimal
 import math
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -11,9 +14,13 @@ import polars as pl
 
 from tapetum.core import files
 from tapetum.core.config import Data
+from tapetum.core.errors import DataError, listed
 from tapetum.core.tables import Manifest
-from tapetum.data.layouts.sheet import Say, Sheet
+from tapetum.data.layouts.roles import ID_NAMES, read_target
+from tapetum.data.layouts.sheet import Say, Sheet, is_picture
 from tapetum.data.layouts.table import flat_paths
+
+_CELLS = (type(None), str, bool, int, float, decimal.Decimal, datetime.date, datetime.time, datetime.timedelta)
 
 
 def recognise(source: Any) -> str | None:
@@ -24,12 +31,20 @@ def recognise(source: Any) -> str | None:
 
 
 def read(source: Any, data: Data, say: Say) -> Sheet:
-    """Read a polars or pandas table."""
+    """Read a polars or pandas table; a named pandas index is a column, and the id column where each of its values stands once."""
     if isinstance(source, pl.LazyFrame):
         source = source.collect()
-    frame = source if isinstance(source, pl.DataFrame) else from_pandas(source)
+    roles: dict[str, Any] = {}
+    if isinstance(source, pl.DataFrame):
+        frame = source
+    else:
+        source, index = _with_index(source, say)
+        frame = from_pandas(source, data, say)
+        if index is not None and data.id is None and index not in _spoken_for(data) and _names_rows(frame, index):
+            roles["id"] = index
+            say(f"the table's index {index!r} is read as the id column")
     say(f"the table: {len(frame)} rows, {len(frame.columns)} columns")
-    return Sheet(frame, Path.cwd(), "the table")
+    return Sheet(frame, Path.cwd(), "the table", roles)
 
 
 def write(manifest: Manifest, place: Path, say: Say) -> Path:
@@ -42,19 +57,117 @@ def to_frame(manifest: Manifest, root: Path | None = None) -> pl.DataFrame:
     return flat_paths(manifest, root or Path.cwd())
 
 
-def from_pandas(source: Any) -> pl.DataFrame:
-    """Return a pandas table in polars, without pyarrow; pandas' missing values become null, the index is left out."""
+def from_pandas(source: Any, data: Data, say: Say) -> pl.DataFrame:
+    """Return a pandas table in polars, without pyarrow; pandas' missing values become null, the index is left out.
 
-    def plain(value: Any) -> Any:
-        if isinstance(value, (list, tuple, np.ndarray)):
-            return [plain(v) for v in value]
-        if value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and math.isnan(value)):
-            return None
-        return value.item() if isinstance(value, np.generic) else value
+    Raises:
+        DataError: two columns of one name, or a column that is used and holds what no table can.
+    """
+    names = [str(name) for name in source.columns]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise DataError(f"the table has two columns called {listed(doubled)}", need="each name once", fix="rename one of them")
+    return _of_values({name: source.iloc[:, i].tolist() for i, name in enumerate(names)}, data, say)
 
-    return pl.DataFrame(
-        {str(name): pl.Series(str(name), [plain(v) for v in source[name].tolist()], strict=False) for name in source.columns}
-    )
+
+def plain_columns(frame: pl.DataFrame, data: Data, say: Say) -> pl.DataFrame:
+    """Return a table whose cells are text, numbers, booleans, times or lists of them: categories become text, objects what they hold."""
+    text = [pl.col(c.name).cast(pl.String) for c in frame.get_columns() if c.dtype in (pl.Categorical, pl.Enum)]
+    frame = frame.with_columns(text)
+    odd = [c for c in frame.get_columns() if c.dtype in (pl.Object, pl.Binary, pl.Struct) or isinstance(c.dtype, (pl.List, pl.Array))]
+    if not odd:
+        return frame
+    plain = _of_values({column.name: column.to_list() for column in odd}, data, say)
+    return frame.drop([c.name for c in odd if c.name not in plain.columns]).with_columns(plain.get_columns())
+
+
+def _of_values(columns: Mapping[str, Sequence[Any]], data: Data, say: Say) -> pl.DataFrame:
+    """Return columns of Python values as a table; a column that nobody asked for and that no table can hold is left out, and that is said.
+
+    Raises:
+        DataError: such a column that has a meaning; the cell is named.
+    """
+    out = []
+    for name, values in columns.items():
+        cells = [_plain(value) for value in values]
+        odd = next(
+            ((row, one) for row, c in enumerate(cells) for one in (c if isinstance(c, list) else [c]) if not isinstance(one, _CELLS)), None
+        )
+        if odd is None:
+            out.append(_series(name, cells))
+            continue
+        what = f"row {odd[0] + 1} has a {type(odd[1]).__name__} in column {name!r}"
+        if name in _spoken_for(data):
+            raise DataError(f"the table's {what}", need="text, a number, a path or a list of them", fix="write what it means as text")
+        say(f"the table's {what}: the column is left out")
+    return pl.DataFrame(out)
+
+
+def _series(name: str, cells: list[Any]) -> pl.Series:
+    """Return cells as a column; those of several types become text."""
+    lists = any(isinstance(cell, list) for cell in cells)
+    kinds = {type(one) for cell in cells for one in (cell if isinstance(cell, list) else [cell]) if one is not None}
+    if lists and (len(kinds) != 1 or any(cell is not None and not isinstance(cell, list) for cell in cells)):
+        cells = [None if c is None else [str(one) for one in c if one is not None] if isinstance(c, list) else [str(c)] for c in cells]
+        return pl.Series(name, cells, dtype=pl.List(pl.String))
+    if len(kinds) > 1 and kinds != {int, float}:
+        return pl.Series(name, [None if cell is None else str(cell) for cell in cells], dtype=pl.String)
+    try:
+        return pl.Series(name, [float(c) if c is not None else c for c in cells] if kinds == {int, float} else cells)
+    except (pl.exceptions.PolarsError, TypeError, OverflowError):
+        return pl.Series(name, [None if cell is None else str(cell) for cell in cells], dtype=pl.String)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (set, frozenset)):
+        return sorted((_plain(one) for one in value if _plain(one) is not None), key=str)
+    if isinstance(value, (list, tuple, np.ndarray, pl.Series)):
+        return [_plain(one) for one in value]
+    if value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, PurePath):
+        return value.as_posix()
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    return str(value) if isinstance(value, str) else value
+
+
+def _with_index(source: Any, say: Say) -> tuple[Any, str | None]:
+    """Return a pandas table with the named levels of its index as first columns, and the index's name where there is one level.
+
+    Raises:
+        DataError: a column has the index's name and other values.
+    """
+    levels = [name for name in source.index.names if name is not None]
+    if not levels:
+        if source.index.dtype.kind not in "iu" and len(source):
+            say("the table's index has no name and is left out: name it (table.index.name = 'id') to keep it as the id column")
+        return source, None
+    for name in levels:
+        if name in list(source.columns):
+            if list(source.index.get_level_values(name)) != list(source[name]):
+                raise DataError(
+                    f"the table's index and one of its columns are both called {name!r}", need="each name once", fix="rename one of them"
+                )
+            source = source.drop(columns=[name])
+    unnamed = [i for i, name in enumerate(source.index.names) if name is None]
+    source = (source.reset_index(level=unnamed, drop=True) if unnamed else source).reset_index()
+    return source, str(levels[0]) if len(levels) == 1 and not unnamed else None
+
+
+def _names_rows(frame: pl.DataFrame, index: str) -> bool:
+    """Tell whether an index has a value of its own for every row, and no column is called as ids are."""
+    column = frame[index]
+    own = any(name.lower() in ID_NAMES for name in frame.columns if name != index)
+    files_ = column.dtype == pl.String and len(column) and all(is_picture(cell or "") for cell in column.to_list())
+    return not own and not files_ and not column.null_count() and column.n_unique() == len(column)
+
+
+def _spoken_for(data: Data) -> set[str]:
+    """Return the columns that the user has given a meaning."""
+    roles = [getattr(data, role) for role in ("id", "group", "sequence", "position", "split", "fold", "weight")]
+    paths = [data.path] if isinstance(data.path, str) else list(data.path or ())
+    return {*(role for role in roles if role), *paths, *data.side, *(read_target(spec).name for spec in data.targets)}
 
 
 def _is_pandas(source: Any) -> bool:

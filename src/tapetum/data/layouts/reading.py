@@ -16,8 +16,9 @@ from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.tables import Manifest, check_ids
 from tapetum.core.targets import Target, expression_names
 from tapetum.data.choices import LAYOUTS
-from tapetum.data.layouts import additions
-from tapetum.data.layouts.cells import count_blanks, parse_column, settle_derived, settle_targets
+from tapetum.data.layouts import additions, several
+from tapetum.data.layouts.cells import count_blanks, parse_column, settle_derived, settle_targets, text_column
+from tapetum.data.layouts.frame import plain_columns
 from tapetum.data.layouts.paths import list_column, row_paths
 from tapetum.data.layouts.roles import Roles, find_roles
 from tapetum.data.layouts.sheet import Say, Sheet, missing_files, refuse_missing, relative_to
@@ -49,10 +50,11 @@ def read(source: Any, data: Data, say: Say, *, labelled: bool = True) -> Manifes
     sheet = additions.join_tables(open_sheet(source, data, say), data, say)
     roles = find_roles(sheet, data, labelled=labelled)
     say("\n".join([f"{sheet.name}: columns read as", *roles.lines()]))
+    roles = _with_separators(sheet, roles, data, say, labelled)
     frame = to_rows(sheet, roles, data, say)
     for places, split in ((data.test, "test"), (data.extra, "extra")):
         for place in places:
-            frame = _append(frame, sheet.root, Path(place), split, data=data, say=say)
+            frame = _append(frame, sheet.root, Path(place), split, targets=roles.targets, data=data, say=say)
     frame = additions.leave_out(frame, data, say)
     if "split" in frame.columns:
         frame = read_splits(frame, sheet.name, say)
@@ -98,7 +100,7 @@ def open_sheet(source: Any, data: Data, say: Say) -> Sheet:
     sheet = choice.load()(source, data, say, **options)
     if not len(sheet.frame):
         raise DataError(f"{sheet.name} has no rows", need="one line a picture")
-    return dataclasses.replace(sheet, layout=name)
+    return dataclasses.replace(sheet, frame=plain_columns(sheet.frame, data, say), layout=name)
 
 
 def recognised(source: Any) -> tuple[str, str]:
@@ -121,7 +123,7 @@ def to_rows(sheet: Sheet, roles: Roles, data: Data, say: Say, split: str = "trai
     """
     paths = row_paths(sheet.frame, roles.path, sheet.name, split)
     source = sheet.frame
-    ids = source[roles.plain["id"]].cast(pl.String) if "id" in roles.plain else pl.Series([_below(row[0], sheet.root) for row in paths])
+    ids = text_column(source[roles.plain["id"]]) if "id" in roles.plain else pl.Series([_below(row[0], sheet.root) for row in paths])
     frame = pl.DataFrame({"row_id": ids, "path": list_column("path", paths)})
     check_ids(frame)
     if not sheet.found:
@@ -141,10 +143,12 @@ def to_rows(sheet: Sheet, roles: Roles, data: Data, say: Say, split: str = "trai
     return frame
 
 
-def _append(frame: pl.DataFrame, root: Path, place: Path, split: str, *, data: Data, say: Say) -> pl.DataFrame:
-    """Add the rows of another table as test or extra rows; its paths are seen from the main table's folder."""
+def _append(frame: pl.DataFrame, root: Path, place: Path, split: str, *, targets: tuple[Target, ...], data: Data, say: Say) -> pl.DataFrame:
+    """Add the rows of another table as test or extra rows; its paths are seen from the main table's folder, its labels split as there."""
     sheet = additions.join_tables(open_sheet(place, data, say), data, say)
     roles = find_roles(sheet, data, labelled=False)
+    main = {target.name: target for target in targets}
+    roles = dataclasses.replace(roles, targets=tuple(main.get(target.name, target) for target in roles.targets))
     say("\n".join([f"{sheet.name}: columns read as", *roles.lines(), f"  every row is split {split!r}"]))
     more = to_rows(sheet, roles, data, say, split).with_columns(pl.lit(split).alias("split"))
     if "split" not in frame.columns:
@@ -152,6 +156,28 @@ def _append(frame: pl.DataFrame, root: Path, place: Path, split: str, *, data: D
     both = pl.concat([frame, _moved(more, sheet.root, root)], how="diagonal_relaxed")
     check_ids(both)
     return both
+
+
+def _with_separators(sheet: Sheet, roles: Roles, data: Data, say: Say, labelled: bool) -> Roles:
+    """Find what separates the labels of multi targets; name undeclared targets whose cells say that they are multi, or a number."""
+    specs = (*data.targets, *sheet.targets)
+    column = roles.plain.get("id")
+    row_ids = sheet.frame[column].to_list() if column is not None else list(range(1, len(sheet.frame) + 1))
+
+    def settled(target: Target) -> Target:
+        said = several.declared(specs, target.name)
+        if target.name not in sheet.frame.columns:
+            return target
+        cells = sheet.frame[target.name]
+        if target.kind == "multi" and "separator" not in said:
+            return several.with_separator(target, cells, row_ids, sheet.name, say)
+        if labelled and target.kind == "single" and target.scored and not said:
+            several.refuse_several(target, cells, sheet.name)
+            if (hint := several.number_hint(target, cells)) is not None:
+                say(hint)
+        return target
+
+    return dataclasses.replace(roles, targets=tuple(settled(target) for target in roles.targets))
 
 
 def _derived(sheet: Sheet, roles: Roles, data: Data, say: Say) -> dict[str, str]:
