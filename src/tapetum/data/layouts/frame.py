@@ -16,8 +16,9 @@ from tapetum.core import files
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, listed
 from tapetum.core.tables import Manifest
+from tapetum.data.images import formats
 from tapetum.data.layouts.roles import ID_NAMES, read_target
-from tapetum.data.layouts.sheet import Say, Sheet, is_picture
+from tapetum.data.layouts.sheet import Say, Sheet
 from tapetum.data.layouts.table import flat_paths
 
 _CELLS = (type(None), str, bool, int, float, decimal.Decimal, datetime.date, datetime.time, datetime.timedelta)
@@ -159,7 +160,7 @@ def _names_rows(frame: pl.DataFrame, index: str) -> bool:
     """Tell whether an index has a value of its own for every row, and no column is called as ids are."""
     column = frame[index]
     own = any(name.lower() in ID_NAMES for name in frame.columns if name != index)
-    files_ = column.dtype == pl.String and len(column) and all(is_picture(cell or "") for cell in column.to_list())
+    files_ = column.dtype == pl.String and len(column) and all(formats.has_image_name(cell or "") for cell in column.to_list())
     return not own and not files_ and not column.null_count() and column.n_unique() == len(column)
 
 

@@ -24,6 +24,7 @@ from tapetum.data.layouts.roles import Roles, find_roles
 from tapetum.data.layouts.sheet import Say, Sheet, missing_files, refuse_missing, relative_to
 from tapetum.data.layouts.splits import read_splits
 
+FOLDERS = ("folder", "stanford_dogs")  # a class is a folder: one label an image
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".tab", ".parquet")
 
 
@@ -171,7 +172,7 @@ def _with_separators(sheet: Sheet, roles: Roles, data: Data, say: Say, labelled:
         cells = sheet.frame[target.name]
         if target.kind == "multi" and "separator" not in said:
             return several.with_separator(target, cells, row_ids, sheet.name, say)
-        if labelled and target.kind == "single" and target.scored and not said:
+        if labelled and target.kind == "single" and target.scored and not said and sheet.layout not in FOLDERS:
             several.refuse_several(target, cells, sheet.name)
             if (hint := several.number_hint(target, cells)) is not None:
                 say(hint)
