@@ -23,7 +23,9 @@ from tapetum.core.config import Data, Probe, Split
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target
 from tapetum.data import layouts, split
+from tapetum.data.images.dataset import Pictures
 from tapetum.data.images.form import Form
+from tapetum.data.images.transforms import Evaluate
 from tapetum.learn import features, probe
 from tapetum.workflow import probing
 
@@ -77,8 +79,10 @@ def cells(size: str, seed: int) -> Labelled:
         simulated = api.simulate("hpa", Path(folder) / "hpa", size=size, seed=seed, say=recorded.said)
         manifest = layouts.read(Path(simulated["paths"]["source"]), recipe.data, recorded.said)
         known = manifest.where(np.flatnonzero(manifest.split != "test"))
-        network = probing.probe_network(recipe, Form(4, "uint8", (simulated["px"], simulated["px"])), known)
-        vectors = features.extract(network, known, probing.probe_input(recipe), views=recipe.probe.views, say=recorded.said).vectors
+        form, settings = Form(4, "uint8", (simulated["px"], simulated["px"])), probing.probe_input(recipe)
+        network = probing.probe_network(recipe, form, known)
+        pictures = Pictures(known, settings, Evaluate(settings), form=form)
+        vectors = features.extract(network, known, settings, pictures=pictures, views=recipe.probe.views, say=recorded.said).vectors
     part = split.assign_folds(known, Split(folds=FOLDS), seed, recorded.said)
     target = next(t for t in part.targets if t.scored)
     return Labelled("simulated cells, 28 labels", target, vectors, part.truth(target.name), part.groups, part.fold)

@@ -17,6 +17,11 @@ from tapetum.core import intervals, metrics
 from tapetum.core.config import Data, Input, Model, Probe, Split
 from tapetum.core.tables import Manifest
 from tapetum.data import layouts, split
+from tapetum.data.audit import check_files
+from tapetum.data.images.dataset import Pictures
+from tapetum.data.images.decode import Composition
+from tapetum.data.images.form import Form
+from tapetum.data.images.transforms import Evaluate
 from tapetum.learn import features, models, probe
 
 AGES = "age_group:ordinal=0-2<3-9<10-19<20-29<30-39<40-49<50-59<60-69<70+"
@@ -62,7 +67,10 @@ def vectors_of(manifest: Manifest) -> np.ndarray:
     """Return the probe's vectors (N, V, D)."""
     settings = Input(size=SIZE)
     network = models.build(Model(), manifest.targets, 3, settings)
-    return features.extract(network, manifest, settings, views=VIEWS).vectors
+    form = Form.of(check_files(manifest, Composition.from_input(settings), recorded.said))
+    return features.extract(
+        network, manifest, settings, pictures=Pictures(manifest, settings, Evaluate(settings), form=form), views=VIEWS
+    ).vectors
 
 
 def one_draw(manifest: Manifest, vectors: np.ndarray, seed: int) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from tapetum.core.errors import UserError
 from tapetum.core.targets import Target
 from tapetum.data import layouts
 from tapetum.data.images import views
+from tapetum.data.images.form import Form
 from tapetum.data.images.transforms import Augment, Evaluate
 from tapetum.learn import models
 from tapetum.learn.training import averaging, fold, loop, losses, optimizers, schedules
@@ -189,7 +190,7 @@ def test_G08_originals_stay_in_memory_and_every_epoch_sees_them_anew(tmp_path, m
     planted = plant(tmp_path, classes=2, each=2)
     manifest = layouts.read(tmp_path / "images", Data(), lambda _: None)
     settings = DOGS.input.model_copy(update={"size": 32})
-    pictures = dataset.Pictures(manifest, settings, Augment(settings, DOGS.augment))
+    pictures = dataset.Pictures(manifest, settings, Augment(settings, DOGS.augment), form=Form(3))
     decoded = []
     own = pictures._decode
     monkeypatch.setattr(pictures, "_decode", lambda row: decoded.append(row) or own(row))
@@ -335,7 +336,7 @@ def test_P07_mean_and_deviation_of_each_channel_are_measured(cells):
     manifest = read(cells[0])
     settings = HPA.input.model_copy(update={"size": 32})
     rows = np.arange(12)
-    mean, std = dataset.channel_statistics(dataset.Pictures(manifest, settings, Evaluate(settings)), rows)
+    mean, std = dataset.channel_statistics(dataset.Pictures(manifest, settings, Evaluate(settings), form=Form(4)), rows)
     pixels = np.stack([[np.asarray(Image.open(p)) / 255 for p in manifest.paths(int(r))] for r in rows])
     assert mean == pytest.approx(pixels.mean(axis=(0, 2, 3)), abs=1e-4)
     assert std == pytest.approx(pixels.std(axis=(0, 2, 3)), abs=1e-3)

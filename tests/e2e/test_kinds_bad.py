@@ -49,6 +49,13 @@ def test_a_channel_file_in_colour_among_gray_ones_is_named(cells, tmp_path):
     Image.fromarray(np.zeros((32, 32, 3), dtype=np.uint8)).save(cells / "train" / "s005_red.png")
     with pytest.raises(DataError, match=r"different numbers of channels: .*s005 has 6"):
         fit(cells, tmp_path / "run", train__epochs=0)
+    said: list[str] = []
+    fit(cells, tmp_path / "skipped", said, data__on_bad="skip", train__epochs=1)
+    assert any("s005 (6 channels; most images have 4)" in line for line in said)
+    oof = Predictions.read(tmp_path / "skipped" / "oof.parquet").dense("Target")
+    assert [r for r, s in zip(oof.row_ids, oof.status, strict=True) if s == "missing"] == ["s005"]
+    api.audit(tmp_path / "skipped")  # finds every file whole
+    assert api.decide(tmp_path / "skipped")["choice"]["final"]
 
 
 @pytest.mark.parametrize(

@@ -42,13 +42,18 @@ def embed(
     rows = np.asarray(rows, dtype=np.int64)
     side = None if scaling is None else runtime.to_device(torch.from_numpy(scaling.apply(manifest)))
     network = runtime.to_device(network).eval()
-    parts: list[np.ndarray] = []
-    for part in dataset.batches(pictures, rows, batch):
+    found: np.ndarray | None = None
+    for part, at in dataset.Packed(dataset.batches(pictures, rows, batch)):
         values = _vectors(network, part.x, target, None if side is None else side[part.rows], runtime)
-        values[~part.ok.numpy()] = np.nan
-        parts.append(values)
+        found = np.full((len(rows), values.shape[1]), np.nan, dtype=np.float32) if found is None else found
+        use = part.ok.numpy()
+        found[at[use]] = values[use]
+    if found is None and len(rows):  # not one can be read: an empty picture tells how many numbers a vector has
+        nothing = pictures.empty(int(rows[0]), None)[None]
+        found = np.full_like(_vectors(network, nothing, target, None if side is None else side[rows[:1]], runtime), np.nan)
+        found = np.repeat(found, len(rows), axis=0)
     ids = np.array(manifest.row_ids, dtype=object)[rows]
-    return Vectors(ids, np.concatenate(parts) if parts else np.zeros((0, 0), dtype=np.float32))
+    return Vectors(ids, np.zeros((0, 0), dtype=np.float32) if found is None else found)
 
 
 def _vectors(network: Network, x: torch.Tensor, target: str, side: torch.Tensor | None, runtime: Runtime) -> np.ndarray:

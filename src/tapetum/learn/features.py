@@ -21,7 +21,7 @@ from tapetum.core import draws, files
 from tapetum.core.config import Input, Spec
 from tapetum.core.errors import DataError
 from tapetum.core.tables import Manifest
-from tapetum.data.images import dataset, transforms
+from tapetum.data.images import dataset
 from tapetum.data.images import views as seen
 from tapetum.learn.models.backbone import state_hash
 from tapetum.learn.runtime import Runtime
@@ -38,6 +38,7 @@ class Features:
         vectors: (N, V, D) float32, one vector a view as the backbone gave it; NaN where the picture could not be read.
         status: (N,) ok or missing.
         reasons: row_id → why its picture could not be read.
+        pictures: the manifest's, as evaluation shows them.
         views: names of the views.
         key: the hash that names the store.
     """
@@ -64,10 +65,10 @@ def extract(
     manifest: Manifest,
     settings: Input,
     *,
+    pictures: dataset.Pictures,
     views: Sequence[Spec] = ("plain",),
     store: Path | str | None = None,
     runtime: Runtime | None = None,
-    pictures: dataset.Pictures | None = None,
     batch: int = 32,
     workers: int = 0,
     say: Callable[[str], None] | None = None,
@@ -79,10 +80,10 @@ def extract(
         network: with ``features(x)``; normalises by itself.
         manifest: rows, in the order of the result.
         settings: the recipe's ``[input]``.
+        pictures: the manifest's, as evaluation shows them.
         views: names of ``data.choices.VIEWS``; those that show several pictures count as several views.
         store: the run's ``features`` folder; None keeps nothing.
         runtime: device, precision, layout.
-        pictures: the manifest's pictures where they are in memory already; None reads them.
         batch: rows at once.
         workers: threads that decode ahead.
         say: told what is computed and where it came from.
@@ -97,14 +98,10 @@ def extract(
         if say is not None:
             say(f"features: {len(manifest)} rows from {folder}")
         return kept
-    if pictures is None:
-        pictures = dataset.Pictures(manifest, settings, transforms.Evaluate(settings))
     work = _Work(runtime.to_device(network).eval(), pictures, tuple(views), runtime, batch, workers)
     parts: list[np.ndarray] = []
     reasons: dict[str, str] = {}
-    chunk = max(batch, CHUNK // batch * batch)
-    for start in range(0, len(manifest), chunk):
-        rows = np.arange(start, min(start + chunk, len(manifest)))
+    for rows in _chunks(pictures, batch):
         part, why = _chunk(work, rows, folder, contents)
         parts.append(part)
         reasons.update(why)
@@ -124,6 +121,21 @@ def extract(
     if say is not None:
         say(f"features: {len(manifest)} rows × {vectors.shape[1]} views × {vectors.shape[2]} numbers ({runtime.engine.name})")
     return found
+
+
+def _chunks(pictures: dataset.Pictures, batch: int) -> list[np.ndarray]:
+    """Return the rows of each chunk: whole batches, with about ``CHUNK`` rows that are not known to be missing."""
+    known = np.zeros(len(pictures), dtype=bool)
+    known[list(pictures.missing)] = True
+    chunks: list[np.ndarray] = []
+    first, work = 0, 0
+    for start in range(0, len(pictures), batch):
+        end = min(start + batch, len(pictures))
+        work += int((~known[start:end]).sum())
+        if work + batch > max(batch, CHUNK) or end == len(pictures):
+            chunks.append(np.arange(first, end))
+            first, work = end, 0
+    return chunks
 
 
 def describe(network: nn.Module, settings: Input, views: Sequence[Spec], runtime: Runtime) -> dict[str, Any]:
@@ -178,20 +190,22 @@ def _chunk(work: _Work, rows: np.ndarray, folder: Path | None, contents: list[st
 
 @torch.inference_mode()
 def _computed(work: _Work, rows: np.ndarray) -> tuple[np.ndarray, dict[str, str]]:
+    """Return the vectors of some rows (N, V, D), NaN where a picture cannot be read; (N, 0, 0) where none can."""
     ids = work.pictures.manifest.frame["row_id"]
-    out: list[np.ndarray] = []
-    reasons: dict[str, str] = {}
-    for batch in dataset.batches(work.pictures, rows, work.batch, workers=work.workers):
+    out = np.zeros((len(rows), 0, 0), dtype=np.float32)
+    packed = dataset.Packed(dataset.batches(work.pictures, rows, work.batch, workers=work.workers))
+    for batch, at in packed:
         keys = [draws.key("features", ids[int(row)]) for row in batch.rows]
         found = []
         for spec in work.views:
             for x in seen.expand(batch.x, spec, keys):
                 found.append(_vectors(work, x))
         vectors = np.stack(found, axis=1)
-        vectors[~batch.ok.numpy()] = np.nan
-        out.append(vectors)
-        reasons.update({ids[row]: why for row, why in batch.reasons.items()})
-    return np.concatenate(out), reasons
+        if not out.shape[2]:
+            out = np.full((len(rows), *vectors.shape[1:]), np.nan, dtype=np.float32)
+        use = batch.ok.numpy()
+        out[at[use]] = vectors[use]
+    return out, {ids[row]: why for row, why in packed.reasons.items()}
 
 
 def _vectors(work: _Work, x: torch.Tensor) -> np.ndarray:
@@ -204,7 +218,10 @@ def _vectors(work: _Work, x: torch.Tensor) -> np.ndarray:
 
 
 def _together(parts: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate(parts) if parts else np.zeros((0, 1, 0), dtype=np.float32)
+    """Return the vectors of all chunks; one without a readable row does not know how many numbers a vector has."""
+    known = next((part.shape[1:] for part in parts if part.shape[2]), (1, 0))
+    whole = [part if part.shape[2] else np.full((len(part), *known), np.nan, dtype=np.float32) for part in parts]
+    return np.concatenate(whole) if whole else np.zeros((0, 1, 0), dtype=np.float32)
 
 
 def _names(views: Sequence[Spec], count: int) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ class Answers:
     Args:
         rows: (N,) row numbers in the manifest.
         p: target → (N, K) float32, NaN where the picture could not be read.
-        draws: target → (V, N, K), each view before it was reduced; empty unless asked for.
+        draws: target → (V, N, K), each view before it was reduced; empty unless asked for, or where no picture could be read.
         ok: (N,) bool.
         reasons: row number → why its picture could not be read.
     """
@@ -85,25 +85,20 @@ def answer_folds(
     of_fold = side if isinstance(side, Mapping) else dict.fromkeys(networks, side)
     wanted = _wanted(predict, next(iter(gathered.values())).alone)
     ok = np.zeros(len(rows), dtype=bool)
-    reasons: dict[int, str] = {}
     for network in networks.values():
         network.eval()
-    done = 0
-    for batch in dataset.batches(pictures, rows, predict.batch):
-        at = slice(done, done + len(batch.rows))
+    packed = dataset.Packed(dataset.batches(pictures, rows, predict.batch), after_batch)
+    for batch, at in packed:
         sides = {fold: None if s is None else s[batch.rows] for fold, s in of_fold.items()}
         seen: dict[int, list[dict[str, torch.Tensor]]] = {fold: [] for fold in networks}  # logits of each view
         for x in _views(batch.x, wanted, [draws.key(*key, ids[int(r)], "view") for r in batch.rows]):
             for fold, logits in _logits(networks, x, sides, runtime).items():
                 seen[fold].append(logits)
-        ok[at] = batch.ok.numpy()
+        use = batch.ok.numpy()
+        ok[at[use]] = True
         for fold in networks:
-            gathered[fold].take(at, seen[fold], ok[at])
-        reasons.update(batch.reasons)
-        done += len(batch.rows)
-        if after_batch is not None:
-            after_batch(done)
-    return {fold: Answers(rows, g.p, {n: np.stack(v) for n, v in g.draws.items()}, ok, reasons) for fold, g in gathered.items()}
+            gathered[fold].take(at, seen[fold], use)
+    return {fold: Answers(rows, g.p, {n: np.stack(v) for n, v in g.draws.items()}, ok, packed.reasons) for fold, g in gathered.items()}
 
 
 def _wanted(predict: Predict, alone: bool) -> tuple[Spec, ...]:
@@ -142,27 +137,26 @@ class _Gathered:
         self.how = {name: predict.reducer(name) for name, target in network.targets.items() if target.scored}
         first = predict.views[0] if isinstance(predict.views, tuple) else predict.views
         self.alone = "plain" in self.how.values() and views.first_draw(first) > 0  # the first view then is none of those to reduce
-        self.p: dict[str, np.ndarray] = {}
+        self.p = {name: np.full((rows, network.targets[name].width), np.nan, dtype=np.float32) for name in self.how}
         self.draws: dict[str, list[np.ndarray]] = {}
 
-    def take(self, at: slice, seen: list[dict[str, torch.Tensor]], ok: np.ndarray) -> None:
-        """Turn a batch's logits (one dict a view) into probabilities, reduce the views, and keep them at their rows."""
+    def take(self, at: np.ndarray, seen: list[dict[str, torch.Tensor]], use: np.ndarray) -> None:
+        """Turn a batch's logits (one dict a view) into probabilities, reduce the views, and keep those in use at the rows ``at``."""
         several = seen[1:] if self.alone else seen
         if "logits" in self.how.values():
             together = self.network.probabilities({name: torch.stack([one[name].float() for one in several]).mean(0) for name in seen[0]})
         stacks = [self.network.probabilities(one) for one in seen]
         for name, how in self.how.items():
             stack = np.stack([one[name].float().cpu().numpy() for one in stacks])
-            stack[:, ~ok] = np.nan
-            out = self.p.setdefault(name, np.full((self.rows, stack.shape[2]), np.nan, dtype=np.float32))
+            stack, out = stack[:, use], self.p[name]
             if how == "plain":
-                out[at] = stack[0]
+                out[at[use]] = stack[0]
             elif how == "logits":
-                out[at] = np.where(ok[:, None], together[name].float().cpu().numpy(), np.nan)
+                out[at[use]] = together[name].float().cpu().numpy()[use]
             else:
-                out[at] = reduced(stack[len(seen) - len(several) :], how, self.network.targets[name])
+                out[at[use]] = reduced(stack[len(seen) - len(several) :], how, self.network.targets[name])
             if self.keep_draws:
                 own = stack[len(seen) - len(several) :]
                 kept = self.draws.setdefault(name, [np.full_like(out, np.nan) for _ in own])
                 for view, one in zip(kept, own, strict=True):
-                    view[at] = one
+                    view[at[use]] = one

@@ -236,7 +236,10 @@ def answer_folds(
     for block in _blocks(source, rows):
         seen = _with_vectors(next(iter(networks.values())), source, source.table[block], predict, runtime)
         for batch in seen.batches(block, predict.batch):
+            reasons.update(batch.reasons)
             x: Steps = batch.x  # type: ignore[assignment]
+            if not bool(x.mask.any()):
+                continue  # not one picture of these windows can be read
             at, real = _answered_rows(batch, source.target)
             np.add.at(counts, at[real], 1)
             readable[at[real]] = True
@@ -245,7 +248,6 @@ def answer_folds(
                 for name, values in _probabilities(network, x, own_side, runtime).items():
                     total = sums[fold].setdefault(name, np.zeros((len(source.table), values.shape[-1]), dtype=np.float64))
                     np.add.at(total, at[real], values[real])
-            reasons.update(batch.reasons)
         reasons.update(seen.reasons)
         done += len(block)
         if after_batch is not None:
@@ -253,6 +255,9 @@ def answer_folds(
     ok = readable[rows]
     found = {}
     for fold, totals in sums.items():
+        if not totals:  # not one picture can be read
+            scored = [target for target in networks[fold].targets.values() if target.scored]
+            totals.update({target.name: np.zeros((len(source.table), target.width)) for target in scored})
         share = 1 / np.maximum(counts[rows], 1)[:, None]
         means = {name: np.where(ok[:, None], total[rows] * share, np.nan).astype(np.float32) for name, total in totals.items()}
         found[fold] = Answers(rows, means, {}, ok, {r: why for r, why in reasons.items() if r in set(rows[~ok].tolist())})
@@ -303,14 +308,17 @@ def _with_vectors(network: SequenceNetwork, source: Source, table: np.ndarray, p
     needed = np.unique(table[table >= 0])
     place = np.full(len(source.table) + 1, -1, dtype=np.int64)
     place[needed] = np.arange(len(needed))
-    parts: list[np.ndarray] = []
-    reasons: dict[int, str] = {}
-    for batch in dataset.batches(source.pictures, needed, predict.batch):
+    found: np.ndarray | None = None
+    packed = dataset.Packed(dataset.batches(source.pictures, needed, predict.batch))
+    for batch, at in packed:
         vectors = step_vectors(network, batch.x, runtime)
-        vectors[~batch.ok.numpy()] = np.nan
-        parts.append(vectors)
-        reasons.update(batch.reasons)
-    return _Compact(source.table, source.target, np.concatenate(parts), None, reasons, place)
+        found = np.full((len(needed), *vectors.shape[1:]), np.nan, dtype=np.float32) if found is None else found
+        use = batch.ok.numpy()
+        found[at[use]] = vectors[use]
+    if found is None:  # not one can be read: an empty picture tells how many numbers a vector has
+        nothing = step_vectors(network, source.pictures.empty(int(needed[0]), None)[None], runtime)
+        found = np.repeat(np.full_like(nothing, np.nan), len(needed), axis=0)
+    return _Compact(source.table, source.target, found, None, packed.reasons, place)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -44,7 +44,7 @@ def write_maps(run: Run, prepared: Prepared, recipe: Recipe, settled: Settled, r
         record(f"no saliency: member {member} answers no scored target itself")
         return
     settings = _input(recipe, own, member)
-    pictures = dataset.Pictures(prepared.manifest, settings, Evaluate(settings), form=prepared.form)
+    pictures = dataset.Pictures(prepared.manifest, settings, Evaluate(settings), form=prepared.form, missing=prepared.reasons)
     place = {row_id: i for i, row_id in enumerate(prepared.manifest.row_ids)}
     shown = 0
     for name in names:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tapetum.core.tables import Manifest
 from tapetum.data import audit, layouts, split
 from tapetum.data.choices import MIXES
 from tapetum.data.images.decode import Composition
-from tapetum.data.images.form import Form
+from tapetum.data.images.form import Form, without_odd
 from tapetum.learn.models import backbone, weights
 from tapetum.learn.training.checks import check_training
 
@@ -34,6 +35,7 @@ class Prepared:
         extra: row numbers that train and never score.
         test: row numbers of the test part.
         form: channels and depth that all pictures have in common.
+        reasons: row_id → why its picture cannot be read.
     """
 
     manifest: Manifest
@@ -42,6 +44,7 @@ class Prepared:
     extra: np.ndarray
     test: np.ndarray
     form: Form
+    reasons: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def fitting(self, fold: int) -> np.ndarray:
         """Rows that train when ``fold`` is held out: the other folds and the extra rows, without bad pictures (−1: all folds)."""
@@ -65,11 +68,14 @@ def prepare(run: Run, source: Any, recipe: Recipe, record: Record) -> Prepared:
     _check_recipe(recipe, manifest, record)
     manifest, checked, twins = _looked_at(manifest, recipe, record)
     manifest = _with_hashes(manifest, checked)
+    if recipe.data.on_bad == "skip":
+        checked = without_odd(checked)
     bad = checked.filter(pl.col("status") != "ok")
     if not run.manifest_file.exists():
         files.write_parquet(run.file("audit.parquet"), checked)
     if len(bad):
         _refuse_or_say(bad, len(manifest), recipe, record, run)
+    Form.of(checked)  # images that do not go together are refused before anything is made of them
     manifest = split.join_duplicates(manifest, {**_exact_duplicates(checked, record), **twins}, record)
     if run.manifest_file.exists():
         return _rows(_same(run, manifest), checked)
@@ -179,12 +185,14 @@ def _exact_duplicates(checked: pl.DataFrame, record: Record) -> dict[str, str]:
 
 
 def _rows(manifest: Manifest, checked: pl.DataFrame) -> Prepared:
-    names = set(checked.filter(pl.col("status") != "ok")["row_id"].to_list())
-    numbers = frozenset(i for i, row_id in enumerate(manifest.row_ids) if row_id in names)
+    checked = without_odd(checked)  # a later audit of the run finds such files whole
+    reasons = {row["row_id"]: row["reason"] or "" for row in checked.filter(pl.col("status") != "ok").iter_rows(named=True)}
+    numbers = frozenset(i for i, row_id in enumerate(manifest.row_ids) if row_id in reasons)
     part = manifest.split
     known = np.zeros(len(manifest), dtype=bool)
     for target in manifest.targets:
         known |= ~np.isnan(manifest.truth(target.name)).any(axis=1)
     usable = known & ~np.isin(np.arange(len(manifest)), list(numbers))
     train = np.flatnonzero((part == "train") & usable & (manifest.fold >= -1))
-    return Prepared(manifest, numbers, train, np.flatnonzero((part == "extra") & usable), np.flatnonzero(part == "test"), Form.of(checked))
+    extra, test = np.flatnonzero((part == "extra") & usable), np.flatnonzero(part == "test")
+    return Prepared(manifest, numbers, train, extra, test, Form.of(checked), reasons)

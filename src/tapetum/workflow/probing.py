@@ -87,7 +87,7 @@ def _look(run: Run, prepared: Prepared, recipe: Recipe, record: Record, measured
     runtime = Runtime(Engine.from_dict(run.plan()["probe"]["engine"]), threads=recipe.train.threads, say=record)
     known = np.flatnonzero(manifest.split != "test")
     part = manifest.where(known)
-    pictures = Pictures(part, settings, Evaluate(settings), form=prepared.form)
+    pictures = Pictures(part, settings, Evaluate(settings), form=prepared.form, missing=prepared.reasons)
     if measured_for is not None:
         _measure(run, prepared, network, pictures, measured_for)
     found = features.extract(

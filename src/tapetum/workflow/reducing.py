@@ -180,7 +180,7 @@ def _answered(run: Run, prepared: Prepared, member: str, own: Recipe, fold: int,
     network, scaling = network_at(run, member, fold, own, prepared.form, manifest, checkpoint)
     runtime = Runtime(Engine.from_dict(run.plan()["members"][member]["engine"]), threads=own.train.threads, say=record)
     side = None if scaling is None else runtime.to_device(torch.from_numpy(scaling.apply(manifest)))
-    pictures = Pictures(manifest, own.input, Evaluate(own.input), form=prepared.form)
+    pictures = Pictures(manifest, own.input, Evaluate(own.input), form=prepared.form, missing=prepared.reasons)
     network = runtime.to_device(network)
 
     def answered(**how: Any) -> Answered:
@@ -195,7 +195,7 @@ def _answered(run: Run, prepared: Prepared, member: str, own: Recipe, fold: int,
         if not target.scored:
             continue
         numbered = [(REDUCED, every.p[name]), *((0, one.p[name]) for one in plain)]
-        numbered += [(first + i, p) for i, p in enumerate(every.draws[name])]
+        numbered += [(first + i, p) for i, p in enumerate(every.draws.get(name, ()))]
         ids = np.asarray(manifest.row_ids, dtype=object)[rows]
         status = np.where(every.ok, "ok", "missing").astype(object)
         folds, y = np.full(len(rows), fold, dtype=np.int16), manifest.truth(name)[rows]

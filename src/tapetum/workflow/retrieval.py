@@ -113,7 +113,7 @@ def _identities(recipe: Recipe, manifest: Manifest) -> Iterator[tuple[str, Recip
 
 
 def _pictures(prepared: Prepared, own: Recipe) -> Pictures:
-    return Pictures(prepared.manifest, own.input, Evaluate(own.input), form=prepared.form)
+    return Pictures(prepared.manifest, own.input, Evaluate(own.input), form=prepared.form, missing=prepared.reasons)
 
 
 def _truths(manifest: Manifest) -> dict[str, np.ndarray]:

@@ -6,16 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 
 from tapetum.core import draws as chance
 from tapetum.core.config import Recipe
-from tapetum.core.errors import DataError, UserError
+from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.runs import Record
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target
 from tapetum.data import layouts
+from tapetum.data.audit import check_files
 from tapetum.data.images import dataset, mixing, sampling
+from tapetum.data.images.decode import Composition
+from tapetum.data.images.form import Form
 from tapetum.data.images.transforms import Augment, Evaluate
 from tapetum.show import batches
 
@@ -51,18 +55,8 @@ def show_batches(
     manifest = layouts.read(source, own.data, record)
     trains = np.flatnonzero(np.isin(manifest.split, ["train", "extra"]))
     order = chance.generator(own.seed, "show").permutation(trains)
-    seen = dataset.Pictures(manifest, own.input, Evaluate(own.input))
-    picked: list[int] = []
-    for row in order.tolist():
-        kept = seen.tensor(row)
-        if isinstance(kept, str):
-            record(f"{manifest.row_ids[row]} cannot be read ({kept}) and is passed over")
-        else:
-            picked.append(row)
-        if len(picked) == rows:
-            break
-    if not picked:
-        raise DataError("not one picture can be read", fix="see the reasons above")
+    picked, form = _picked(manifest, Composition.from_input(own.input), order.tolist(), rows, record)
+    seen = dataset.Pictures(manifest, own.input, Evaluate(own.input), form=form)
     drawn = [_batch(own, manifest, seen, np.array(picked), trains, name, draw) for draw in range(draws)]
     sheet = []
     for place, row in enumerate(picked):
@@ -72,6 +66,28 @@ def show_batches(
         sheet.append(batches.Shown(tuple(words), original, [_arrays(x[place]) for x, _ in drawn], notes if own.mix else ()))
     channels = _names(manifest, picked[0], seen.form.channels) if own.input.paths == "channels" else ()
     return {"out": str(batches.draw(sheet, out, channels=channels)), "rows": len(picked), "channels": seen.form.channels}
+
+
+def _picked(manifest: Manifest, how: Composition, order: list[int], rows: int, record: Record) -> tuple[list[int], Form]:
+    """Return the first rows of an order that can be read, and the form of these images, which are all that is shown.
+
+    Raises:
+        DataError: none can be read, or they have different numbers of channels.
+    """
+    picked: list[int] = []
+    checked: list[pl.DataFrame] = []
+    while order and len(picked) < rows:
+        some, order = order[: rows - len(picked)], order[rows - len(picked) :]
+        found = check_files(manifest.where(np.array(some)), how, lambda _: None)
+        for row, (row_id, status, reason) in zip(some, found.select("row_id", "status", "reason").iter_rows(), strict=True):
+            if status == "ok":
+                picked.append(row)
+            else:
+                record(f"{row_id} cannot be read ({reason}) and is passed over")
+        checked.append(found)
+    if not picked:
+        raise DataError("not one picture can be read", fix="see the reasons above")
+    return picked, Form.of(pl.concat(checked))
 
 
 def _batch(
@@ -99,6 +115,9 @@ def _batch(
         options = {key: value for key, value in (found[0] if found else {}).items() if key in ("target", "classes", "rarest")}
         chosen = trains[rng.choice(sampling.rare_rows(training, **options), size=wanted)]
         rare = next(dataset.batches(augmented, chosen, wanted, lambda row_id, occurrence: chance.key("pool", draw, row_id, occurrence)))
+        if rare.reasons:
+            named = [f"{manifest.row_ids[row]} ({reason})" for row, reason in rare.reasons.items()]
+            raise DataError(f"images to mix in cannot be read: {listed(named, 5)}", fix="mend or remove them, or set mix = []")
         return rare.x, {name: value[rare.rows] for name, value in truth.items()}
 
     mix = mixing.Mix(recipe.mix, bands=recipe.input.bands, pool=pool)

@@ -13,8 +13,10 @@ from tapetum.core import draws
 from tapetum.core.config import Input
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Manifest
-from tapetum.data.images.dataset import Pictures, batches, channel_statistics
-from tapetum.data.images.form import Form
+from tapetum.data.audit import check_files
+from tapetum.data.images.dataset import Packed, Pictures, batches, channel_statistics
+from tapetum.data.images.decode import Composition
+from tapetum.data.images.form import Form, without_odd
 from tapetum.data.images.transforms import Augment, Evaluate
 
 ROWS = 11
@@ -46,6 +48,12 @@ def key_of(row_id, occurrence):
     return draws.key(0, "main", 0, 3, row_id, occurrence, 0)
 
 
+def pictures_of(manifest, settings, transform, **more):
+    """Return pictures whose form is that of all rows."""
+    found = check_files(manifest, Composition.from_input(settings), lambda _: None)
+    return Pictures(manifest, settings, transform, form=Form.of(found), **more)
+
+
 def joined(parts):
     parts = list(parts)
     return torch.cat([p.x for p in parts]), torch.cat([p.rows for p in parts]), torch.cat([p.ok for p in parts])
@@ -57,7 +65,7 @@ def test_workers_and_batch_size_change_nothing(some, cache):
     settings = Input(size=24, cache=cache)
     seen = []
     for workers, size in ((0, 4), (2, 4), (3, 7), (0, 1)):
-        seen.append(joined(batches(Pictures(some, settings, Augment(settings, AUGMENTS)), rows, size, key_of, workers)))
+        seen.append(joined(batches(pictures_of(some, settings, Augment(settings, AUGMENTS)), rows, size, key_of, workers)))
     for x, numbers, ok in seen:
         assert torch.equal(x, seen[0][0])
         assert numbers.tolist() == rows.tolist()
@@ -70,11 +78,11 @@ def test_workers_and_batch_size_change_nothing(some, cache):
 def test_an_unreadable_row_keeps_its_slot_and_changes_no_other(some, workers):
     settings = Input(size=24, cache="none")
     transform = Augment(settings, AUGMENTS)
-    whole = list(batches(Pictures(some, settings, transform), range(ROWS), 4, key_of, workers))
+    whole = list(batches(pictures_of(some, settings, transform), range(ROWS), 4, key_of, workers))
     path = some.paths(5)[0]
     path.write_bytes(path.read_bytes()[:600])
     some.paths(9)[0].unlink()
-    broken = list(batches(Pictures(some, settings, transform), range(ROWS), 4, key_of, workers))
+    broken = list(batches(pictures_of(some, settings, transform), range(ROWS), 4, key_of, workers))
     assert {row: why for b in broken for row, why in b.reasons.items()} == {5: "truncated after 600 bytes", 9: "no such file"}
     for a, b in zip(whole, broken, strict=True):
         assert a.x.shape == b.x.shape
@@ -87,7 +95,7 @@ def test_an_unreadable_row_keeps_its_slot_and_changes_no_other(some, workers):
 def test_a_batch_of_nothing_readable_still_has_its_shape(tmp_path, some):
     for i in (0, 1):
         some.paths(i)[0].write_bytes(b"")
-    (batch,) = batches(Pictures(some, Input(size=(10, 12)), Evaluate(Input(size=(10, 12)))), [0, 1], 4)
+    (batch,) = batches(pictures_of(some, Input(size=(10, 12)), Evaluate(Input(size=(10, 12)))), [0, 1], 4)
     assert batch.x.shape == (2, 3, 10, 12)
     assert not batch.ok.any()
 
@@ -96,17 +104,17 @@ def test_a_file_changed_since_it_was_listed_is_named(some):
     from tapetum.core import files
 
     hashed = some.with_column("sha256", [files.sha256(some.paths(i)[0]) for i in range(ROWS)])
-    (whole,) = batches(Pictures(hashed, Input(size=8), Evaluate(Input(size=8))), range(ROWS), ROWS)
+    (whole,) = batches(pictures_of(hashed, Input(size=8), Evaluate(Input(size=8))), range(ROWS), ROWS)
     assert whole.ok.all()
     some.paths(3)[0].write_bytes(some.paths(2)[0].read_bytes())  # a whole picture, and another one
-    (batch,) = batches(Pictures(hashed, Input(size=8), Evaluate(Input(size=8))), range(ROWS), ROWS)
+    (batch,) = batches(pictures_of(hashed, Input(size=8), Evaluate(Input(size=8))), range(ROWS), ROWS)
     assert list(batch.reasons) == [3]
     assert "changed" in batch.reasons[3]
 
 
 def test_memory_holds_what_fits_and_no_more(some):
     sizes = [(20 + i) * (40 - i) * 3 for i in range(ROWS)]
-    pictures = Pictures(some, Input(size=8), Evaluate(Input(size=8)), cache_bytes=sum(sizes[:3]))
+    pictures = pictures_of(some, Input(size=8), Evaluate(Input(size=8)), cache_bytes=sum(sizes[:3]))
     list(batches(pictures, range(ROWS), 4))
     assert [pictures.kept.get(i) is not None for i in range(4)] == [True, True, True, False]
     assert pictures.kept.room == 0
@@ -121,11 +129,11 @@ def test_gray_among_rgb_is_repeated_and_other_mixtures_are_named(tmp_path):
     for name, picture in (("a", gray), ("b", rgb), ("c", four)):
         (tmp_path / f"{name}.png").write_bytes(png(picture))
     settings = Input(size=8, alpha="keep")
-    (batch,) = batches(Pictures(manifest_of(tmp_path, ["a.png", "b.png"]), settings, Evaluate(settings)), [0, 1], 2)
+    (batch,) = batches(pictures_of(manifest_of(tmp_path, ["a.png", "b.png"]), settings, Evaluate(settings)), [0, 1], 2)
     assert batch.x.shape == (2, 3, 8, 8)
     assert (batch.x[0] == 50).all()
     with pytest.raises(DataError, match=r"r0 has 3, r1 has 4"):
-        Pictures(manifest_of(tmp_path, ["b.png", "c.png"]), settings, Evaluate(settings))
+        pictures_of(manifest_of(tmp_path, ["b.png", "c.png"]), settings, Evaluate(settings))
     known = Pictures(manifest_of(tmp_path, ["b.png", "c.png"]), settings, Evaluate(settings), form=Form(3))
     (batch,) = batches(known, [0, 1], 2)
     assert batch.reasons == {1: "4 channels; the pictures that the network learns from have 3"}
@@ -134,7 +142,7 @@ def test_gray_among_rgb_is_repeated_and_other_mixtures_are_named(tmp_path):
 def test_depths_are_brought_together_for_all_rows(tmp_path):
     (tmp_path / "a.png").write_bytes(png(np.full((4, 4, 1), 51, dtype=np.uint8)))
     tifffile.imwrite(tmp_path / "b.tif", np.full((4, 4), 13107, dtype=np.uint16))
-    pictures = Pictures(manifest_of(tmp_path, ["a.png", "b.tif"]), Input(size="native"), Evaluate(Input(size="native")))
+    pictures = pictures_of(manifest_of(tmp_path, ["a.png", "b.tif"]), Input(size="native"), Evaluate(Input(size="native")))
     assert pictures.form == Form(1, "float32", (4, 4))
     (batch,) = batches(pictures, [0, 1], 2)
     assert torch.allclose(batch.x, torch.tensor(0.2))
@@ -146,7 +154,7 @@ def test_channel_order_of_four_files_reaches_the_tensor(tmp_path):
     for c in range(4):
         (tmp_path / f"{c}.png").write_bytes(png(np.full((8, 8, 1), 10 + c, dtype=np.uint8)))
     manifest = manifest_of(tmp_path, [[f"{c}.png" for c in (2, 0, 3, 1)]])
-    (batch,) = batches(Pictures(manifest, Input(size=4), Evaluate(Input(size=4))), [0], 1)
+    (batch,) = batches(pictures_of(manifest, Input(size=4), Evaluate(Input(size=4))), [0], 1)
     assert batch.x[0, :, 0, 0].tolist() == [12, 10, 13, 11]
     (tmp_path / "3.png").unlink()
     pictures = Pictures(manifest, Input(size=4), Evaluate(Input(size=4)), form=Form(4))
@@ -159,15 +167,15 @@ def test_channel_order_of_four_files_reaches_the_tensor(tmp_path):
 
 def test_native_sizes_that_differ_are_named(some):
     with pytest.raises(DataError, match=r"r0 is 3x20x40.*input\.size"):
-        list(batches(Pictures(some, Input(size="native"), Evaluate(Input(size="native"))), [0, 1], 2))
+        list(batches(pictures_of(some, Input(size="native"), Evaluate(Input(size="native"))), [0, 1], 2))
     with pytest.raises(UserError, match="at least one"):
-        list(batches(Pictures(some, Input(size=8), Evaluate(Input(size=8))), [0], 0))
+        list(batches(pictures_of(some, Input(size=8), Evaluate(Input(size=8))), [0], 0))
 
 
 def test_leaving_early_stops_the_workers(some):
     import threading
 
-    stream = batches(Pictures(some, Input(size=8), Evaluate(Input(size=8))), range(ROWS), 1, workers=2)
+    stream = batches(pictures_of(some, Input(size=8), Evaluate(Input(size=8))), range(ROWS), 1, workers=2)
     next(stream)
     stream.close()
     assert not [t for t in threading.enumerate() if t.name.startswith("pictures")]
@@ -179,15 +187,96 @@ def test_statistics_equal_numpys_over_all_pixels(tmp_path):
     for i, picture in enumerate(stack):
         (tmp_path / f"{i}.png").write_bytes(png(picture))
     manifest = manifest_of(tmp_path, [f"{i}.png" for i in range(6)])
-    pictures = Pictures(manifest, Input(size="native"), Evaluate(Input(size="native")))
+    pictures = pictures_of(manifest, Input(size="native"), Evaluate(Input(size="native")))
     (tmp_path / "4.png").unlink()
-    pictures = Pictures(manifest, Input(size="native"), Evaluate(Input(size="native")))
+    pictures = pictures_of(manifest, Input(size="native"), Evaluate(Input(size="native")))
     mean, std = channel_statistics(pictures, [0, 2, 3, 4])
     used = stack[[0, 2, 3]] / 255
     assert np.allclose(mean, used.mean(axis=(0, 1, 2)), atol=1e-12)
     assert np.allclose(std, used.std(axis=(0, 1, 2)), atol=1e-12)
     with pytest.raises(DataError, match="not one"):
         channel_statistics(pictures, [4])
+
+
+def test_statistics_of_images_far_from_zero_lose_no_digits(tmp_path):
+    rng = np.random.default_rng(0)
+    names = [f"{i}.tif" for i in range(5)]
+    for name in names:
+        tifffile.imwrite(tmp_path / name, (1e8 + rng.normal(size=(6, 6))).astype(np.float64).astype(np.float32) / np.float32(1e8))
+    pictures = pictures_of(manifest_of(tmp_path, names), Input(size="native"), Evaluate(Input(size="native")))
+    pixels = np.stack([pictures.read(i)[0] for i in range(5)]).astype(np.float64)
+    mean, std = channel_statistics(pictures, range(5))
+    assert mean[0] == pytest.approx(pixels.mean(), rel=1e-12)
+    assert std[0] == pytest.approx(pixels.std(), rel=1e-6)
+
+
+# ------------------------------------------------------------------------------------------------------- what is missing
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
+def test_packed_batches_hold_every_readable_row_once_at_its_own_place(some, seed, share):
+    rng = np.random.default_rng(seed)
+    wanted = rng.permutation(np.repeat(np.arange(ROWS), 4))[:42]
+    gone = {some.row_ids[i]: "gone" for i in np.flatnonzero(rng.random(ROWS) < share)}
+    pictures = pictures_of(some, Input(size=8), Evaluate(Input(size=8)), missing=gone)
+    plain = torch.cat([batch.x for batch in batches(pictures, wanted, 5)])
+    told, seen = [], []
+    packed = Packed(batches(pictures, wanted, 5), told.append)
+    for batch, at in packed:
+        assert len(batch.x) == (2 if at.max() >= 40 else 5)  # 42 rows in batches of 5: the last has 2
+        for place, number in enumerate(at):
+            assert bool(batch.ok[place]) == (number >= 0)
+            if number >= 0:
+                assert number % 5 == place
+                assert int(batch.rows[place]) == wanted[number]
+                assert torch.equal(batch.x[place], plain[number])
+                seen.append(int(number))
+    readable = [i for i, row in enumerate(wanted) if some.row_ids[row] not in gone]
+    assert sorted(seen) == readable
+    assert told == [5, 10, 15, 20, 25, 30, 35, 40, 42]
+    assert set(packed.reasons) == {int(row) for row in wanted if some.row_ids[row] in gone}
+
+
+def test_few_readable_rows_make_few_batches(some):
+    pictures = pictures_of(some, Input(size=8), Evaluate(Input(size=8)), missing={r: "gone" for r in some.row_ids if r not in ("r1", "r7")})
+    rows = np.tile(np.arange(ROWS), 8)
+    assert len(list(Packed(batches(pictures, rows, 8)))) == 2  # 16 readable rows, two at each place
+
+
+def test_batches_whose_rows_wait_take_bounded_memory(some):
+    """The first place of every batch is always missing: a batch is given up once four batches' rows wait."""
+    pictures = pictures_of(some, Input(size=8), Evaluate(Input(size=8)), missing={"r0": "gone"})
+    rows, waiting = np.tile([0, 1, 2, 3], 40), []
+    packed = Packed(batches(pictures, rows, 4))
+    for _ in packed:
+        waiting.append(sum(map(len, packed._waiting)))
+    assert max(waiting) <= 16
+    assert len(waiting) == 40
+
+
+def test_what_cannot_be_read_is_found_out_once(some, monkeypatch):
+    (some.root / "3.png").unlink()
+    pictures = Pictures(some, Input(size=8), Evaluate(Input(size=8)), form=Form(3))
+    tries, decode = [], Pictures._decode
+    monkeypatch.setattr(Pictures, "_decode", lambda self, row: tries.append(row) or decode(self, row))
+    other = pictures.with_transform(Augment(Input(size=8), ["hflip"]))
+    for seen in (pictures, other, pictures):
+        (batch,) = batches(seen, [3], 1)
+        assert batch.reasons == {3: "no such file"}
+    assert tries == [3]
+
+
+def test_images_unlike_most_are_missing_with_the_reason():
+    schema = {"row_id": pl.String, "status": pl.String, "reason": pl.String, "channels": pl.Int16}
+    rows = [("a", "ok", None, 3), ("b", "ok", None, 1), ("c", "ok", None, 4), ("d", "missing", "gone", None), ("e", "ok", None, 3)]
+    found = without_odd(pl.DataFrame(rows, schema=schema, orient="row"))
+    assert found["status"].to_list() == ["ok", "ok", "missing", "missing", "ok"]
+    assert found["reason"].to_list() == [None, None, "4 channels; most images have 3", "gone", None]
+    gray = without_odd(pl.DataFrame([("a", "ok", None, 1), ("b", "ok", None, 1), ("c", "ok", None, 2)], schema=schema, orient="row"))
+    assert gray["reason"].to_list() == [None, None, "2 channels; most images have 1"]
+    tie = without_odd(pl.DataFrame([("a", "ok", None, 1), ("b", "ok", None, 4)], schema=schema, orient="row"))
+    assert tie["status"].to_list() == ["missing", "ok"]
 
 
 def test_decoding_needs_no_torch():

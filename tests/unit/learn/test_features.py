@@ -10,6 +10,9 @@ from PIL import Image
 from tapetum.core.config import Input, Model
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target
+from tapetum.data.images.dataset import Pictures
+from tapetum.data.images.form import Form
+from tapetum.data.images.transforms import Evaluate
 from tapetum.learn import features
 from tapetum.learn.models import network
 from tapetum.learn.runtime import Engine, Runtime
@@ -38,9 +41,14 @@ def read(folder, names):
     return Manifest(frame, (TARGET,), folder)
 
 
+def extract(net, table, settings, **how):
+    pictures = Pictures(table, settings, Evaluate(settings), form=Form(3), missing=how.pop("missing", None))
+    return features.extract(net, table, settings, pictures=pictures, **how)
+
+
 def test_vectors_are_the_networks_for_each_view_and_row(tmp_path, net):
     table = manifest(tmp_path)
-    found = features.extract(net, table, SMALL, views=("plain", "hflip"), runtime=RUNTIME, batch=3)
+    found = extract(net, table, SMALL, views=("plain", "hflip"), runtime=RUNTIME, batch=3)
     x = torch.stack([torch.from_numpy(np.array(Image.open(tmp_path / n))).permute(2, 0, 1) for n in table.row_ids])
     with torch.inference_mode():
         want = torch.stack([net.eval().features(x), net.features(x.flip(-1))], 1)
@@ -51,9 +59,9 @@ def test_vectors_are_the_networks_for_each_view_and_row(tmp_path, net):
 
 def test_a_second_call_reads_the_store_and_computes_nothing(tmp_path, net, monkeypatch):
     table = manifest(tmp_path)
-    first = features.extract(net, table, SMALL, store=tmp_path / "f", runtime=RUNTIME)
+    first = extract(net, table, SMALL, store=tmp_path / "f", runtime=RUNTIME)
     monkeypatch.setattr(features, "_computed", lambda *a: pytest.fail("computed again"))
-    again = features.extract(net, table.where(np.array([4, 1])), SMALL, store=tmp_path / "f", runtime=RUNTIME)
+    again = extract(net, table.where(np.array([4, 1])), SMALL, store=tmp_path / "f", runtime=RUNTIME)
     np.testing.assert_array_equal(again.vectors, first.vectors[[4, 1]])
     assert again.row_ids.tolist() == ["p4.png", "p1.png"]
     assert json.loads((tmp_path / "f" / first.key / "index.json").read_text())["what"]["engine"]["precision"] == "32"
@@ -61,18 +69,18 @@ def test_a_second_call_reads_the_store_and_computes_nothing(tmp_path, net, monke
 
 def test_a_changed_picture_is_computed_again(tmp_path, net):
     table = manifest(tmp_path)
-    first = features.extract(net, table, SMALL, store=tmp_path / "f", runtime=RUNTIME)
+    first = extract(net, table, SMALL, store=tmp_path / "f", runtime=RUNTIME)
     Image.new("RGB", (32, 32), "red").save(tmp_path / "p2.png")
-    again = features.extract(net, read(tmp_path, table.row_ids), SMALL, store=tmp_path / "f", runtime=RUNTIME)
+    again = extract(net, read(tmp_path, table.row_ids), SMALL, store=tmp_path / "f", runtime=RUNTIME)
     same = np.isclose(again.vectors, first.vectors, atol=1e-6).all(axis=(1, 2))
     assert same.tolist() == [True, True, False, True, True, True, True]
 
 
 def test_an_unreadable_picture_is_a_row_of_nan_and_moves_no_other_by_a_bit(tmp_path, net):
     table = manifest(tmp_path)
-    whole = features.extract(net, table, SMALL, runtime=RUNTIME, batch=4)
+    whole = extract(net, table, SMALL, runtime=RUNTIME, batch=4)
     (tmp_path / "p2.png").write_bytes((tmp_path / "p2.png").read_bytes()[:60])
-    torn = features.extract(net, read(tmp_path, table.row_ids), SMALL, runtime=RUNTIME, batch=4, store=tmp_path / "f")
+    torn = extract(net, read(tmp_path, table.row_ids), SMALL, runtime=RUNTIME, batch=4, store=tmp_path / "f")
     assert np.isnan(torn.vectors[2]).all()
     assert torn.status.tolist() == ["ok", "ok", "missing", "ok", "ok", "ok", "ok"]
     assert list(torn.reasons) == ["p2.png"]
@@ -80,10 +88,34 @@ def test_an_unreadable_picture_is_a_row_of_nan_and_moves_no_other_by_a_bit(tmp_p
     np.testing.assert_array_equal(torn.vectors[rest], whole.vectors[rest])
 
 
+def test_rows_known_to_be_missing_are_neither_opened_nor_computed(tmp_path, net, monkeypatch):
+    table = manifest(tmp_path, 40)
+    whole = extract(net, table, SMALL, runtime=RUNTIME, batch=4)
+    there = [1, 6, 22, 39]
+    gone = {row_id: "no such file" for i, row_id in enumerate(table.row_ids) if i not in there}
+    opened, passes, read = [], [], Pictures.read
+    monkeypatch.setattr(Pictures, "read", lambda self, row: opened.append(row) or read(self, row))
+    monkeypatch.setattr(features, "CHUNK", 8)
+    forward = type(net).features
+    monkeypatch.setattr(type(net), "features", lambda self, x: passes.append(len(x)) or forward(self, x))
+    found = extract(net, table, SMALL, runtime=RUNTIME, batch=4, missing=gone)
+    np.testing.assert_array_equal(found.vectors[there], whole.vectors[there])
+    assert np.isnan(found.vectors[[i for i in range(40) if i not in there]]).all()
+    assert opened == there
+    assert passes == [4, 4]  # places 1, 2, 2 and 3 of their batches
+    assert found.reasons == gone
+
+
+def test_not_one_readable_row_is_not_an_error(tmp_path, net):
+    table = manifest(tmp_path, 3)
+    found = extract(net, table, SMALL, runtime=RUNTIME, store=tmp_path / "f", missing=dict.fromkeys(table.row_ids, "gone"))
+    assert found.status.tolist() == ["missing"] * 3
+
+
 def test_what_was_killed_goes_on_from_its_chunks_with_the_same_bits(tmp_path, net, monkeypatch):
     table = manifest(tmp_path)
     monkeypatch.setattr(features, "CHUNK", 2)
-    whole = features.extract(net, table, SMALL, runtime=RUNTIME, batch=2)
+    whole = extract(net, table, SMALL, runtime=RUNTIME, batch=2)
     done, compute = [], features._computed
 
     def killed(work, rows):
@@ -94,10 +126,10 @@ def test_what_was_killed_goes_on_from_its_chunks_with_the_same_bits(tmp_path, ne
 
     monkeypatch.setattr(features, "_computed", killed)
     with pytest.raises(KeyboardInterrupt):
-        features.extract(net, table, SMALL, store=tmp_path / "f", runtime=RUNTIME, batch=2)
+        extract(net, table, SMALL, store=tmp_path / "f", runtime=RUNTIME, batch=2)
     later = []
     monkeypatch.setattr(features, "_computed", lambda work, rows: later.append(rows.tolist()) or compute(work, rows))
-    again = features.extract(net, table, SMALL, store=tmp_path / "f", runtime=RUNTIME, batch=2)
+    again = extract(net, table, SMALL, store=tmp_path / "f", runtime=RUNTIME, batch=2)
     assert later == [[4, 5], [6]]
     np.testing.assert_array_equal(again.vectors, whole.vectors)
     assert not (tmp_path / "f" / again.key / "parts").exists()
@@ -118,7 +150,7 @@ def test_the_key_tells_weights_size_views_pooling_and_engine_apart(net):
 
 
 def test_rows_are_found_by_id_and_unknown_ones_are_nan(tmp_path, net):
-    found = features.extract(net, manifest(tmp_path, 3), SMALL, runtime=RUNTIME)
+    found = extract(net, manifest(tmp_path, 3), SMALL, runtime=RUNTIME)
     out = found.of(["p2.png", "elsewhere", "p0.png"])
     np.testing.assert_array_equal(out[[0, 2]], found.vectors[[2, 0]])
     assert np.isnan(out[1]).all()

@@ -12,6 +12,7 @@ from tapetum.core.config import Data, Input, Loss, Model
 from tapetum.core.targets import Target, parse_target
 from tapetum.data import layouts
 from tapetum.data.images.dataset import Pictures, batches
+from tapetum.data.images.form import Form
 from tapetum.data.images.transforms import Evaluate
 from tapetum.learn import models
 from tapetum.learn.choices import head_of
@@ -69,7 +70,7 @@ def test_vectors_come_by_row_and_a_picture_that_cannot_be_read_has_none(tmp_path
     settings = Input(size=32)
     line = Target("label", "single", manifest.target("label").classes, scored=False)
     network = models.build(TINY, [line], 3, settings).eval()
-    pictures = Pictures(manifest, settings, Evaluate(settings))
+    pictures = Pictures(manifest, settings, Evaluate(settings), form=Form(3))
     rows = np.array([8, 3, 0])
     found = embed(network, pictures, rows, "label", Runtime(Engine("cpu", "32", False)), batch=2)
     assert found.row_ids.tolist() == [manifest.row_ids[r] for r in rows]

@@ -44,7 +44,7 @@ def check_files(manifest: Manifest, how: Composition, say: Callable[[str], None]
 
     Returns:
         One row a manifest row, in its order: row_id, status (``ok`` or ``missing``), reason (null where ok), and, null where
-        missing: sha256, height, width, channels and dtype (``uint8``, ``uint16``, ``float32``) of the first view.
+        missing: sha256, height and width of the first view, channels and dtype (``uint8``, ``uint16``, ``float32``) of all of them.
     """
     found = scan(manifest, how, lambda row, pictures: None, say, workers)
     return pl.DataFrame([facts for facts, _ in found], schema=FILES_SCHEMA)
@@ -77,8 +77,12 @@ def scan(
             digest, pictures = read_row(manifest.paths(row), how, expected[row])
         except DecodeError as error:
             return {"row_id": ids[row], "status": "missing", "reason": error.reason}, None
-        height, width, channels = pictures[0].shape
-        facts = {"sha256": digest, "status": "ok", "height": height, "width": width, "channels": channels, "dtype": pictures[0].dtype.name}
+        if odd := views_differ(pictures):
+            return {"row_id": ids[row], "status": "missing", "reason": odd}, None
+        height, width = pictures[0].shape[:2]
+        channels = max(picture.shape[2] for picture in pictures)
+        dtype = next((p.dtype.name for p in pictures if p.dtype != np.uint8), "uint8")
+        facts = {"sha256": digest, "status": "ok", "height": height, "width": width, "channels": channels, "dtype": dtype}
         return {"row_id": ids[row], **facts}, look(row, pictures)
 
     workers = workers if workers is not None else os.cpu_count() or 1
@@ -91,6 +95,12 @@ def scan(
                 say(f"checked {len(found):,} of {len(ids):,} pictures")
     say(summary(pl.DataFrame([facts for facts, _ in found], schema=FILES_SCHEMA)))
     return found
+
+
+def views_differ(pictures: list[np.ndarray]) -> str:
+    """Return why the views of a row do not go together (their channels, gray and RGB apart), or nothing."""
+    channels = sorted({picture.shape[2] for picture in pictures})
+    return "" if len(channels) == 1 or channels == [1, 3] else f"its views have {listed(channels)} channels"
 
 
 def summary(found: pl.DataFrame) -> str:

@@ -7,12 +7,11 @@ import dataclasses
 import math
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
-import polars as pl
 import torch
 from torch import Tensor
 
@@ -24,6 +23,7 @@ from tapetum.data.images.decode import Composition, read_row
 from tapetum.data.images.form import Form
 
 GIB = 1 << 30
+WAITING = 4  # batches of rows that wait at most for others to fill theirs
 
 
 class Transform(Protocol):
@@ -84,18 +84,27 @@ class Pictures:
         manifest: its paths are read; where ``sha256`` is set, files that have changed since count as unreadable.
         settings: the recipe's ``[input]``.
         transform: :class:`Evaluate` or :class:`Augment`.
-        form: what the pictures have in common; None looks at up to 64 rows spread over the manifest.
+        form: what all pictures of the data have in common, decided once from all of them (``Form.of``), or the one of a pipeline.
+        missing: row_id → why its picture cannot be read, where that is known already; such files are not opened.
         cache_bytes: most bytes of decoded pictures held with ``input.cache = "memory"``; what does not fit is decoded anew each time.
     """
 
     def __init__(
-        self, manifest: Manifest, settings: Input, transform: Transform, *, form: Form | None = None, cache_bytes: int = 2 * GIB
+        self,
+        manifest: Manifest,
+        settings: Input,
+        transform: Transform,
+        *,
+        form: Form,
+        missing: Mapping[str, str] | None = None,
+        cache_bytes: int = 2 * GIB,
     ) -> None:
         self.manifest, self.settings, self.transform = manifest, settings, transform
         self.how = Composition.from_input(settings)
         self.kept = Kept(cache_bytes if settings.cache == "memory" else 0)
         self._hashes = manifest.frame["sha256"].to_list()
-        self.form = form or self._look()
+        self.form = form
+        self.missing = {row: missing[row_id] for row, row_id in enumerate(manifest.row_ids) if row_id in missing} if missing else {}
 
     def __len__(self) -> int:
         return len(self.manifest)
@@ -120,10 +129,13 @@ class Pictures:
         return pictures
 
     def tensor(self, row: int, key: int = 0) -> Tensor | str:
-        """Return the transformed picture of a row, or why it cannot be read."""
+        """Return the transformed picture of a row, or why it cannot be read; that is found out once."""
+        if row in self.missing:
+            return self.missing[row]
         try:
             pictures = self.read(row)
         except DecodeError as error:
+            self.missing[row] = error.reason
             return error.reason
         return self.transform(pictures, key)
 
@@ -138,18 +150,6 @@ class Pictures:
 
     def _decode(self, row: int) -> list[np.ndarray]:
         return read_row(self.manifest.paths(row), self.how, self._hashes[row])[1]
-
-    def _look(self) -> Form:
-        """Return the form of up to 64 rows spread over the manifest."""
-        found = []
-        for row in np.unique(np.linspace(0, len(self) - 1, 64).round().astype(int)) if len(self) else []:
-            try:
-                first = self._decode(int(row))[0]
-            except DecodeError:
-                continue
-            height, width, channels = first.shape
-            found.append((self.manifest.frame["row_id"][int(row)], channels, first.dtype.name, height, width))
-        return Form.of(pl.DataFrame(found, schema=["row_id", "channels", "dtype", "height", "width"], orient="row"))
 
 
 def batches(
@@ -216,6 +216,68 @@ def _collate(pictures: Pictures, rows: list[int], items: list[Tensor | str]) -> 
     x = torch.stack([item if isinstance(item, Tensor) else pictures.empty(row, shape) for row, item in zip(rows, items, strict=True)])
     reasons = {row: item for row, item in zip(rows, items, strict=True) if isinstance(item, str)}
     return Batch(torch.tensor(rows, dtype=torch.int64), x, torch.tensor([isinstance(item, Tensor) for item in items]), reasons)
+
+
+class Packed:
+    """Batches as a network answers them: what cannot be read is not computed, and no other row's answer changes by a bit.
+
+    An answer depends on its row, and in its last bits on the shape of the batch and the place in it, but not on the rows beside it. So a
+    batch without a readable row is left out, and those with some are put together place by place: each row stays at the place that it had,
+    in a batch of the same shape.
+
+    Args:
+        stream: from :func:`batches`.
+        after_batch: told how many rows of the stream are done.
+
+    Attributes:
+        reasons: row number → why it could not be read, of what has been seen so far.
+    """
+
+    def __init__(self, stream: Iterable[Batch], after_batch: Callable[[int], None] | None = None) -> None:
+        self.stream, self.after_batch = stream, after_batch
+        self.reasons: dict[int, str] = {}
+        self._like: Batch | None = None
+        self._waiting: list[deque[tuple[int, int, Tensor]]] = []  # of each place in a batch: (row, its number in the stream, picture)
+
+    def __iter__(self) -> Iterator[tuple[Batch, np.ndarray]]:
+        """Yield (batch, the number in the stream of the row at each place); both −1, and not ok, where no row stands."""
+        done = 0
+        for batch in self.stream:
+            at = np.arange(done, done + len(batch.rows))
+            done += len(batch.rows)
+            self.reasons.update(batch.reasons)
+            if bool(batch.ok.all()):
+                yield batch, at
+            elif bool(batch.ok.any()):
+                yield from self._wait(batch, at)
+            if self.after_batch is not None:
+                self.after_batch(done)
+        yield from self._rest()
+
+    def _wait(self, batch: Batch, at: np.ndarray) -> Iterator[tuple[Batch, np.ndarray]]:
+        """Let the readable rows of a batch wait for others; yield what need not wait any longer."""
+        if self._like is None or (batch.x.shape, batch.x.dtype) != (self._like.x.shape, self._like.x.dtype):
+            yield from self._rest()
+            self._like, self._waiting = batch, [deque() for _ in at]
+        for place in np.flatnonzero(batch.ok.numpy()).tolist():
+            self._waiting[place].append((int(batch.rows[place]), int(at[place]), batch.x[place].clone()))
+        while all(self._waiting) or sum(map(len, self._waiting)) > WAITING * len(self._waiting):
+            yield self._together()
+
+    def _rest(self) -> Iterator[tuple[Batch, np.ndarray]]:
+        while any(self._waiting):
+            yield self._together()
+
+    def _together(self) -> tuple[Batch, np.ndarray]:
+        """Return a batch of the first row that waits for each place."""
+        if self._like is None:
+            raise ValueError("nothing waits")
+        x = torch.zeros_like(self._like.x)
+        rows, at = np.full(len(x), -1, dtype=np.int64), np.full(len(x), -1, dtype=np.int64)
+        for place, queue in enumerate(self._waiting):
+            if queue:
+                rows[place], at[place], x[place] = queue.popleft()
+        return Batch(torch.from_numpy(rows), x, torch.from_numpy(at >= 0), {}), at
 
 
 def channel_statistics(pictures: Pictures, rows: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -27,6 +29,15 @@ class Form:
     size: tuple[int, int] = (1, 1)
 
     @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Form:
+        """Rebuild from what :meth:`to_dict` gave, once it has been JSON."""
+        return cls(value["channels"], value["dtype"], (int(value["size"][0]), int(value["size"][1])))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {"channels": self.channels, "dtype": self.dtype, "size": list(self.size)}
+
+    @classmethod
     def of(cls, found: pl.DataFrame) -> Form:
         """Return the form of pictures listed by ``data.audit.check_files``.
 
@@ -46,7 +57,8 @@ class Form:
             raise DataError(
                 f"pictures have different numbers of channels: {listed(examples)}",
                 need="one number, or gray among RGB",
-                fix="set input.colour to 'rgb' or 'gray', or input.alpha to 'white', 'black' or 'drop'",
+                fix="set input.colour to 'rgb' or 'gray', or input.alpha to 'white', 'black' or 'drop', "
+                "or go on without the fewer: --on-bad skip",
             )
         eight_bit = readable["dtype"].unique().to_list() == ["uint8"]
         return cls(channels[-1], "uint8" if eight_bit else "float32", (int(readable["height"][0]), int(readable["width"][0])))
@@ -67,3 +79,30 @@ class Form:
         if self.dtype == "uint8" and picture.dtype != np.uint8:
             raise DecodeError(name, f"{picture.dtype.name} values; the pictures that the network learns from are 8-bit")
         return picture
+
+
+def without_odd(found: pl.DataFrame) -> pl.DataFrame:
+    """Return a table of ``data.audit.check_files`` in which images with other channels than most are missing, with that reason.
+
+    Gray and RGB go together. Of two kinds that are equally many, the one with more channels stays.
+
+    Args:
+        found: columns row_id, status, reason and channels.
+    """
+    readable = found.filter((pl.col("status") == "ok") & pl.col("channels").is_not_null())
+    kind = pl.when(pl.col("channels") == 1).then(3).otherwise(pl.col("channels"))
+    counts = readable.group_by(kind.alias("kind")).len().sort("len", "kind", descending=True)
+    if len(counts) < 2:
+        return found
+    most = counts["kind"][0]
+    if most == 3 and not (readable["channels"] == 3).any():
+        most_said, goes = "1", pl.col("channels") == 1
+    else:
+        most_said, goes = str(most), kind == most
+    odd = (pl.col("status") == "ok") & pl.col("channels").is_not_null() & ~goes
+    reason = pl.format("{} channels; most images have {}", pl.col("channels"), pl.lit(most_said))
+    return found.with_columns(
+        pl.when(odd).then(pl.lit("missing")).otherwise(pl.col("status")).alias("status"),
+        pl.when(odd).then(reason).otherwise(pl.col("reason")).alias("reason"),
+        pl.when(odd).then(None).otherwise(pl.col("channels")).alias("channels"),
+    )

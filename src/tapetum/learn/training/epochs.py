@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from tapetum.core.config import Recipe, Stage
 from tapetum.core.errors import DataError, listed
 from tapetum.core.tables import Manifest
 from tapetum.data.images import dataset, mixing, sampling
+from tapetum.data.images.form import Form
 from tapetum.data.images.transforms import Augment, Evaluate
 from tapetum.learn import models
 from tapetum.learn.runtime import Runtime
@@ -46,6 +47,7 @@ class Fold:
         runtime: device and precision.
         keeper: the fold's folder.
         scaling: of side numbers, or None.
+        form: channels and depth of all pictures.
         say: where messages go.
     """
 
@@ -60,7 +62,9 @@ class Fold:
     runtime: Runtime
     keeper: Keeper
     scaling: Scaling | None
+    form: Form
     say: Say
+    missing: Mapping[str, str] = dataclasses.field(default_factory=dict)  # row_id → why its picture cannot be read
     until: int | None = None  # epochs after which training ends before its plan does
     windows: Any = None  # of neighbouring rows, for a model over sequences
     fitted: bool = False  # the heads start as the probe's, so that the network answers before it has trained
@@ -160,18 +164,21 @@ class Epochs:
     def _batches(
         self, stage: Stage, rows: np.ndarray, sizes: Sequence[int], key: Callable[[str, int], int] | None = None
     ) -> Iterator[dataset.Batch]:
-        """Yield rows as training sees them (with a key) or as evaluation does.
+        """Yield rows that train, as training sees them (with a key) or as evaluation does.
 
         Raises:
             DataError: a picture to train on was readable when the run began and is not any more; its label never trains on zeros.
         """
         pictures = self._pictures(stage)[1 if key is None else 0]
         for batch in dataset.batches(pictures, rows, sizes, key, self.recipe.train.workers):
-            if batch.reasons:
-                ids = self.fold.manifest.row_ids
-                named = [f"{ids[row]} ({reason})" for row, reason in batch.reasons.items()]
-                raise DataError(f"pictures to train on cannot be read any more: {listed(named, 5)}", fix="put them back as they were")
-            yield batch
+            yield self._readable(batch)
+
+    def _readable(self, batch: dataset.Batch) -> dataset.Batch:
+        if batch.reasons:
+            ids = self.fold.manifest.row_ids
+            named = [f"{ids[row]} ({reason})" for row, reason in batch.reasons.items()]
+            raise DataError(f"pictures to train on cannot be read any more: {listed(named, 5)}", fix="put them back as they were")
+        return batch
 
     def _rates(self, stage: Stage, steps: int, *, last: bool, watched: Sequence[float] = ()) -> np.ndarray:
         """Return the rate of every step of a stage; the averaging of weights changes those of the last stage."""
@@ -206,7 +213,8 @@ class Epochs:
                     options = {key: spec[key] for key in ("target", "classes", "rarest") if key in spec}
             rows = self.fold.train[rng.choice(sampling.rare_rows(self.training, **options), size=wanted)]
             draw = int(rng.integers(1 << 31))
-            batch = next(dataset.batches(pictures, rows, wanted, lambda row_id, occurrence: draws.key(draw, row_id, occurrence)))
+            drawn = dataset.batches(pictures, rows, wanted, lambda row_id, occurrence: draws.key(draw, row_id, occurrence))
+            batch = self._readable(next(drawn))
             return batch.x, {target: truth[batch.rows] for target, truth in self.on_device.items()}
 
         mix = mixing.Mix(self.recipe.mix, bands=self.recipe.input.bands, pool=pool)
@@ -228,7 +236,7 @@ class Epochs:
             base = (
                 next(iter(self.pictures.values()))[1]
                 if self.pictures
-                else dataset.Pictures(self.fold.manifest, settings, Evaluate(settings))
+                else dataset.Pictures(self.fold.manifest, settings, Evaluate(settings), form=self.fold.form, missing=self.fold.missing)
             )
             self.pictures[size] = (base.with_transform(Augment(settings, self.recipe.augment)), base.with_transform(Evaluate(settings)))
         return self.pictures[size]

@@ -37,8 +37,9 @@ def write_spec(folder: Path, manifest_file: Path, **values: Any) -> Path:
     Args:
         folder: the fold's folder.
         manifest_file: the run's manifest.
-        values: member, fold, recipe (a member's, resolved), manifest_hash, data_root, train and held (row numbers), form, probe (the fold's
-            probe heads, relative to the folder, or None), engine, until (epochs after which training ends before its plan does, or None).
+        values: member, fold, recipe (a member's, resolved), manifest_hash, data_root, train and held (row numbers), form, missing (row_id →
+            why its picture cannot be read), probe (the fold's probe heads, relative to the folder, or None), engine, until (epochs after
+            which training ends before its plan does, or None).
     """
     place = Path(*[".."] * len(folder.relative_to(manifest_file.parent).parts)) / manifest_file.name
     return files.write_json(folder / "spec.json", {"format": 1, "manifest": place.as_posix(), **values})
@@ -114,7 +115,9 @@ def build(spec: dict[str, Any], manifest: Manifest, keeper: Keeper, say: Say) ->
         runtime=runtime,
         keeper=keeper,
         scaling=scaling,
+        form=Form.from_dict(spec["form"]),
         say=say,
+        missing=spec.get("missing", {}),
         until=spec["until"],
         windows=windows,
         fitted=fitted,
@@ -125,7 +128,7 @@ def network_for(
     spec: dict[str, Any], recipe: Recipe, manifest: Manifest, train: np.ndarray, heads: Path | None, say: Say
 ) -> tuple[models.Network, bool]:
     """Return the network at step 0, pretrained or random, its heads those of the probe where they fit; and whether all of them do."""
-    form = Form(**spec["form"])
+    form = Form.from_dict(spec["form"])
     kept = recipe.sequence.length > 1 and recipe.sequence.features == "frozen"
     from_probe = recipe.train.start == "probe" and heads is not None
     # a backbone that stays as it is, or that the probe's heads were fitted on, is the same in all folds, even from random numbers

@@ -110,11 +110,14 @@ def prepare(
     if wanted is not None and recipe.augment:
         say(f"member {spec['member']} trains on kept vectors, which no augmentation changes")
     if wanted is None:
-        _measure_some(network, recipe, manifest, train, source, Form(**spec["form"]), runtime)
+        _measure_some(network, recipe, manifest, train, source, Form.from_dict(spec["form"]), runtime)
         return network, source
     if wanted["from"] is not None:
         load_base(network, Keeper(folder / wanted["from"]["folder"]), wanted["from"]["checkpoint"])
-    vectors, reasons = _vectors(network, recipe, manifest, Form(**spec["form"]), (folder / wanted["store"]).resolve(), runtime, say)
+    part = manifest.where(np.flatnonzero(manifest.split != "test"))
+    known = {"form": Form.from_dict(spec["form"]), "missing": spec.get("missing", {})}
+    pictures = dataset.Pictures(part, recipe.input, Evaluate(recipe.input), **known)
+    vectors, reasons = _vectors(network, recipe, manifest, pictures, (folder / wanted["store"]).resolve(), runtime, say)
     network.measure(torch.from_numpy(vectors[train]))
     network.backbone = nn.Identity()  # its vectors are at hand: neither trained nor kept with every epoch
     return network, dataclasses.replace(source, vectors=vectors, reasons=reasons)
@@ -156,16 +159,19 @@ def load_base(network: models.Network, keeper: Keeper, checkpoint: str) -> None:
 
 
 def _vectors(
-    network: networks.SequenceNetwork, recipe: Recipe, manifest: Manifest, form: Form, store: Path, runtime: Runtime, say: Say
+    network: networks.SequenceNetwork,
+    recipe: Recipe,
+    manifest: Manifest,
+    pictures: dataset.Pictures,
+    store: Path,
+    runtime: Runtime,
+    say: Say,
 ) -> tuple[np.ndarray, dict[int, str]]:
-    """Return the vectors of all rows (N, P, D) from the run's store, and why some rows have none; test rows are not computed."""
-    rows = np.flatnonzero(manifest.split != "test")
-    part = manifest.where(rows)
+    """Return the vectors of all rows (N, P, D) from the run's store, and why some rows have none; only ``pictures`` are computed."""
     seen = networks.StepVectors(network)
-    pictures = dataset.Pictures(part, recipe.input, Evaluate(recipe.input), form=form)
-    found = features.extract(seen, part, recipe.input, store=store, runtime=runtime, pictures=pictures, say=say)
+    found = features.extract(seen, pictures.manifest, recipe.input, pictures=pictures, store=store, runtime=runtime, say=say)
     flat = found.of(manifest.row_ids)[:, 0]
-    reasons = {int(row): found.reasons[manifest.row_ids[row]] for row in rows if manifest.row_ids[row] in found.reasons}
+    reasons = {row: found.reasons[row_id] for row, row_id in enumerate(manifest.row_ids) if row_id in found.reasons}
     return flat.reshape(len(flat), network.positions, -1), reasons
 
 
