@@ -37,7 +37,8 @@ def _is_bare(call: ast.Call) -> bool:
     words = {word.arg for word in call.keywords}
     if name in TEXT_METHODS and owner not in ENCODED:
         return not _says_encoding(call) and len(call.args) < (1 if name == "read_text" else 2)
-    if name == "open" and owner not in ("tarfile", "Image", "zipfile", "os"):
+    is_member = isinstance(call.func, ast.Attribute) and bool(call.args) and not isinstance(call.args[0], ast.Constant)
+    if name == "open" and owner not in ("tarfile", "Image", "zipfile", "os") and not is_member:  # a member of an archive is bytes
         modes = [a.value for a in call.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
         return not _says_encoding(call) and not any("b" in mode for mode in modes if len(mode) < 4)
     if owner == "subprocess":

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from pathlib import Path
 
 import typer
 
@@ -30,8 +29,7 @@ for group in (runs, pictures, answers, inquiry):
 
 def main() -> None:
     """Run the command line; every known error ends with its own exit code and one sentence."""
-    if Path(sys.argv[0]).stem in ("tapetum", "__main__"):  # the process is this command line's own
-        file_names_are_utf8()
+    file_names_are_utf8()
     speak_anywhere()
     # Telemetry of dependencies is off before any of them is imported.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

@@ -47,12 +47,16 @@ def speak_anywhere() -> None:
 
 
 def file_names_are_utf8() -> None:
-    """Start this command line again in Python's UTF-8 mode where the locale's encoding is another.
+    """Start this command line again in Python's UTF-8 mode where the locale's encoding is another, if the process is its own.
 
     Under such a locale Python reads a file called ``café`` as other characters: class names and row ids would differ from those of
     every other machine. What is printed keeps the locale's encoding.
     """
-    if sys.getfilesystemencoding().lower().replace("-", "") == "utf8" or sys.flags.ignore_environment or "TAPETUM_UTF8" in os.environ:
+    started = sys.modules["__main__"]
+    by_name = getattr(getattr(started, "__spec__", None), "name", "") == "tapetum.__main__"
+    own = by_name or os.path.basename(getattr(started, "__file__", None) or "") == "tapetum"
+    is_utf8 = sys.getfilesystemencoding().lower().replace("-", "") == "utf8"
+    if is_utf8 or not own or sys.flags.ignore_environment or "TAPETUM_UTF8" in os.environ:
         return
     os.environ.setdefault("PYTHONIOENCODING", f"{getattr(sys.stdout, 'encoding', None) or 'utf-8'}:replace")
     os.environ |= {"PYTHONUTF8": "1", "TAPETUM_UTF8": "1"}

@@ -28,7 +28,8 @@ from tapetum.core.errors import DataError, EnvironmentFault, TapetumError
 
 META_KEY = "tapetum"
 FLUSHES = 8  # files of a folder that are put on the disk at once
-HOLDER = ".holder.json"  # in a folder that is or was locked: by whom
+HOLDER, LOCK = ".holder.json", ".lock"  # in a folder that is or was locked: by whom
+HELD = (HOLDER, LOCK)
 _OLD = re.compile(r"\.(.+)-[a-z0-9_]{8}\.old")  # a folder that was moved away while its new content took its name
 
 
@@ -272,7 +273,7 @@ def lock(folder: Path | str) -> Iterator[int]:
     """
     folder = make_folder(folder)
     holder = folder / HOLDER
-    held = filelock.FileLock(folder / ".lock", timeout=0)
+    held = filelock.FileLock(folder / LOCK, timeout=0)
     try:
         held.acquire()
     except filelock.Timeout:

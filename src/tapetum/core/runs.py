@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.metadata
+import os
 import platform
 import sys
 import time
@@ -149,6 +150,28 @@ class Run:
             run.adopt(loaded, identity)
         return run
 
+    @classmethod
+    @contextlib.contextmanager
+    def opened(cls, root: Path | str, loaded: Loaded, identity: Mapping[str, Any]) -> Iterator[Run]:
+        """Start a run, or go on with it, and hold it; a start that fails before anything is decided leaves nothing behind.
+
+        Args:
+            root: the folder.
+            loaded: the recipe with its origins.
+            identity: see :meth:`start`.
+        """
+        root = Path(root)
+        new = [place for place in (root, *root.absolute().parents) if not place.exists()]
+        before = set(os.listdir(root)) if root.is_dir() else set()
+        try:
+            run = cls.start(root, loaded, identity)
+            with files.lock(run.root):
+                yield run
+        except BaseException:
+            if not before & {"manifest.parquet", "run-id.json"}:
+                _take_back(root, before, new)
+            raise
+
     def adopt(self, loaded: Loaded, identity: Mapping[str, Any] | None = None) -> None:
         """Make this the run of a recipe: write it with its origins, and the marker last; ``identity`` None keeps the marker's own."""
         marker = self.file("run-id.json")
@@ -165,6 +188,18 @@ class Run:
         mine = dict(flatten(recipe.model_dump(mode="json")))
         keys = [k for k in {**theirs, **mine} if theirs.get(k) != mine.get(k) and not k.startswith("profile")]
         return "; ".join(f"{k} was {theirs.get(k)!r}, now {mine.get(k)!r}" for k in keys[:3]) or "recipe"
+
+
+def _take_back(root: Path, before: set[str], new: list[Path]) -> None:
+    """Remove what a start wrote into a run that decided nothing, and the folders that it made; findings (audit.parquet) stay."""
+    names = set(os.listdir(root)) - before if root.is_dir() else set()
+    if not names <= {*BEFORE_MANIFEST, *files.HELD} - {"audit.parquet"}:
+        return
+    for name in names:
+        files.remove(root / name)
+    for place in new:
+        with contextlib.suppress(OSError):  # it holds something of somebody else
+            place.rmdir()
 
 
 class Record:

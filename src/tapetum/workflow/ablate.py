@@ -101,8 +101,8 @@ def ablate(
             )
     if not seeds:
         raise UserError("no seeds", need="one or more")
-    run, record = Run.start(out, loaded, {}), Record(say)
-    with files.lock(run.root):
+    record = Record(say)
+    with Run.opened(out, loaded, {}) as run:
         try:
             with record.stage("files"):
                 prepared = prepare(run, source, recipe, record)

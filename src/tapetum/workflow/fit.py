@@ -48,10 +48,9 @@ def fit(
     """
     seconds = None if budget is None else budgets.seconds(budget)
     clock = budgets.Clock(seconds)
-    run = Run.start(out, loaded, {})
     record = Record(say)
     recipe = loaded.recipe
-    with files.lock(run.root):
+    with Run.opened(out, loaded, {}) as run:
         files.sweep(run.root)
         try:
             if plan is not None:

@@ -57,10 +57,10 @@ def find_rate(
         raise UserError(
             f"a range test of {repeats} repeats and {steps} steps from {low:g} to {high:g}", need="1 or more, 10 or more, 0 < low < high"
         )
-    run, record = Run.start(out, loaded, {}), Record(say)
+    record = Record(say)
     recipe = loaded.recipe
     own = _member(recipe, member)
-    with files.lock(run.root):
+    with Run.opened(out, loaded, {}) as run:
         try:
             with record.stage("files"):
                 prepared = prepare(run, source, recipe, record)

@@ -68,10 +68,10 @@ def tune(
     if trials_ is not None and trials_ < 1:
         raise UserError(f"{trials_} trials were asked for", need="1 or more")
     optuna = _optuna()
-    run, record = Run.start(out, loaded, {}), Record(say)
+    record = Record(say)
     wanted, limit = trials_ or recipe.tune.trials, budget or recipe.tune.budget
     clock = budgets.Clock(None if limit is None else budgets.seconds(limit))
-    with files.lock(run.root):
+    with Run.opened(out, loaded, {}) as run:
         try:
             with record.stage("files"):
                 prepared = prepare(run, source, recipe, record)

@@ -113,3 +113,32 @@ def test_a_stage_that_fails_is_measured_all_the_same():
     with pytest.raises(ZeroDivisionError), record.stage("training"):
         raise ZeroDivisionError
     assert "training" in record.stages
+
+
+def test_a_start_that_fails_before_anything_is_decided_leaves_no_folder(tmp_path):
+    def fails(out):
+        with Run.opened(out, loaded(), {}) as run:
+            run.file("run.json").write_text("{}")
+            raise DataError("no such data")
+
+    with pytest.raises(DataError, match="no such data"):
+        fails(tmp_path / "runs" / "run")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(DataError, match="no such data"):
+        fails(tmp_path / "mine")
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
+@pytest.mark.parametrize("found", ["manifest.parquet", "audit.parquet", "features/x.npy"])
+def test_a_start_that_fails_keeps_what_it_found(tmp_path, found):
+    def fails():
+        with Run.opened(tmp_path / "run", loaded(), {}) as run:
+            run.file(found).parent.mkdir(exist_ok=True)
+            run.file(found).write_text("x")
+            raise DataError("damaged")
+
+    with pytest.raises(DataError, match="damaged"):
+        fails()
+    assert (tmp_path / "run" / found).exists()
+    assert (tmp_path / "run" / "recipe.toml").exists()

@@ -188,7 +188,7 @@ def test_broken_tables_are_refused_with_their_line(tmp_path, text, says):
 
 def test_other_encodings_are_refused_by_byte(tmp_path):
     (tmp_path / "t.csv").write_bytes("file,t\na.png,é\n".encode("latin-1"))
-    with pytest.raises(DataError, match=r"not UTF-8 \(byte 13\)"):
+    with pytest.raises(DataError, match=r"t\.csv is not UTF-8 \(line 2: b'a\.png,\\xe9'\)"):
         layouts.read(tmp_path / "t.csv", Data(targets=("t",)), quiet)
 
 

@@ -9,6 +9,7 @@ import threading
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Literal
 
 from tapetum.core.errors import DataError, nearest
 from tapetum.data.images import formats
@@ -78,6 +79,24 @@ def split(path: Path | str) -> tuple[str, str | None]:
     return text[: min(found) + 4], text[min(found) + len(MARKS[0]) :]
 
 
+def open_zip(archive: Path | str) -> zipfile.ZipFile:
+    """Open a zip archive whose members' names are UTF-8 wherever their bytes are, also where the archive does not say so (macOS).
+
+    A name whose bytes are not UTF-8 keeps them as lone surrogates, as Python does for files.
+    """
+    opened = zipfile.ZipFile(archive)
+    for name, info in list(opened.NameToInfo.items()):
+        if not info.flag_bits & 0x800 and not name.isascii():
+            info.filename = name.encode("cp437").decode("utf-8", "surrogateescape")
+            opened.NameToInfo[info.filename] = opened.NameToInfo.pop(name)
+    return opened
+
+
+def open_tar(archive: Path | str, mode: Literal["r", "r:"] = "r") -> tarfile.TarFile:
+    """Open a tar archive whose members' names are UTF-8 under every locale."""
+    return tarfile.open(archive, mode, encoding="utf-8", errors="surrogateescape")
+
+
 def _read_member(path: Path | str, archive: str, member: str) -> bytes:
     try:
         opened = _archive(archive)
@@ -114,7 +133,7 @@ def _read_tarred(path: Path | str, archive: str, member: str) -> bytes:
 @functools.lru_cache(maxsize=64)
 def _tar_index(archive: str) -> dict[str, tuple[int, int]]:
     """Return where each member's bytes stand in a plain tar archive: name → (start, size)."""
-    with tarfile.open(archive, "r:") as tar:
+    with open_tar(archive, "r:") as tar:
         return {info.name.removeprefix("./"): (info.offset_data, info.size) for info in tar if info.isfile()}
 
 
@@ -123,7 +142,7 @@ def _archive(archive: str) -> zipfile.ZipFile:
     key = (os.getpid(), archive)
     with _lock:
         if key not in _open:
-            _open[key] = zipfile.ZipFile(archive)
+            _open[key] = open_zip(archive)
         return _open[key]
 
 

@@ -21,7 +21,8 @@ from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.tables import Manifest
 from tapetum.data.layouts.delimited import read_delimited
-from tapetum.data.layouts.sheet import ARCHIVE_MARK, Say, Sheet, is_hidden, list_files
+from tapetum.data.layouts.listing import listing, refuse_undecodable
+from tapetum.data.layouts.sheet import ARCHIVE_MARK, Say, Sheet
 from tapetum.data.layouts.table import write as write_table
 
 NAMES = ("croissant.json", "metadata.json")
@@ -174,7 +175,8 @@ def _file_set(thing: Mapping[str, Any], things: Mapping[str, Any], root: Path) -
     archived = above.is_file()
     patterns = thing.get("includes", "**")
     patterns = [patterns] if isinstance(patterns, str) else patterns
-    names = [n for n in list_files(above) if not is_hidden(n) and any(_glob(p).fullmatch(n) for p in patterns)]
+    names = [n for n in listing(above).files if any(_glob(p).fullmatch(n) for p in patterns)]
+    refuse_undecodable(names, above.name)
     if not names:
         raise DataError(f"Croissant file set {_id(thing)!r} is empty: nothing in {above.name} is called {listed(patterns)}")
     before = above.relative_to(root).as_posix() + (ARCHIVE_MARK if archived else "/") if above != root else ""

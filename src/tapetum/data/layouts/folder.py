@@ -15,8 +15,9 @@ from tapetum.core import files
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.tables import Manifest
+from tapetum.data.layouts.listing import is_hidden, listing, refuse_undecodable
 from tapetum.data.layouts.roles import read_target
-from tapetum.data.layouts.sheet import ARCHIVE_MARK, Say, Sheet, copy_picture, images_among, is_hidden, list_files
+from tapetum.data.layouts.sheet import ARCHIVE_MARK, Say, Sheet, copy_picture, images_among
 from tapetum.data.layouts.splits import SPLIT_WORDS
 
 DECLARED = "folder"  # data.split = "folder": the first folders are splits
@@ -95,30 +96,29 @@ def write(manifest: Manifest, place: Path, say: Say) -> Path:
 
 
 def keep_pictures(source: Path, say: Say) -> tuple[list[str], list[str]]:
-    """Return the images below ``source`` and its folders, hidden files and files that are no images left out and counted.
+    """Return the images below ``source`` and its folders, hidden files, runs and files that are no images left out and counted.
 
     An image is what :mod:`tapetum.data.images.formats` calls one, by its name or its content.
 
     Raises:
         DataError: no pictures at all.
     """
-    every = list_files(source)
-    seen = [name for name in every if not is_hidden(name)]
+    found = listing(source)
+    seen = found.files
     images = images_among(source, seen)
     names = [name for name in seen if name in images]
     other = Counter(Path(name).suffix.lower() or "no ending" for name in seen if name not in images)
-    if len(every) > len(seen):
-        say(f"{source.name}: {len(every) - len(seen)} hidden files left out")
+    refuse_undecodable(names, f"{source}")
+    if found.hidden:
+        say(f"{source.name}: {found.hidden} hidden files left out")
+    if found.runs:
+        say(f"{source.name}: {len(found.runs)} folders are runs, pipelines or Python environments and no data: {listed(found.runs)}")
     if other:
         kinds = listed(f"{count} {ending}" for ending, count in other.most_common())
         say(f"{source.name}: {sum(other.values())} files that are no pictures left out ({kinds})")
     if not names:
         raise DataError(f"{source} holds no pictures", need="JPEG, PNG, TIFF, WebP, BMP, GIF or PPM files", fix="check the path")
-    if source.is_file():
-        folders = sorted({name.rpartition("/")[0] for name in seen if "/" in name})
-    else:
-        folders = sorted(p.relative_to(source).as_posix() for depth in ("*", "*/*") for p in source.glob(depth) if p.is_dir())
-    return names, [folder for folder in folders if not is_hidden(folder)]
+    return names, [folder for folder in found.folders if folder.count("/") < 2]
 
 
 def refuse_columns(manifest: Manifest, held: set[str], what: str) -> None:

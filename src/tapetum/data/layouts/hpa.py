@@ -17,7 +17,8 @@ from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.tables import Manifest
 from tapetum.data.layouts.delimited import read_delimited, to_delimited
 from tapetum.data.layouts.folder import refuse_columns
-from tapetum.data.layouts.sheet import ARCHIVE_MARK, Say, Sheet, archive_names, copy_picture
+from tapetum.data.layouts.listing import archive_names
+from tapetum.data.layouts.sheet import ARCHIVE_MARK, Say, Sheet, copy_picture
 from tapetum.data.layouts.table import joined_labels
 
 CHANNELS = ("red", "green", "blue", "yellow")  # microtubules, protein, nucleus, endoplasmic reticulum

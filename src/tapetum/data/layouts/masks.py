@@ -17,7 +17,8 @@ from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.tables import Manifest
 from tapetum.data.layouts.delimited import read_delimited, to_delimited
 from tapetum.data.layouts.folder import refuse_columns
-from tapetum.data.layouts.sheet import Say, Sheet, copy_picture, images_among, is_hidden
+from tapetum.data.layouts.listing import is_hidden, refuse_undecodable
+from tapetum.data.layouts.sheet import Say, Sheet, copy_picture, images_among
 
 MASKS, GENDERS, AGES = ("worn", "incorrect", "none"), ("male", "female"), ("0-29", "30-59", "60+")
 STATES = {**{f"mask{i}": "worn" for i in range(1, 6)}, "incorrect_mask": "incorrect", "normal": "none"}
@@ -114,6 +115,7 @@ def _people(root: Path, say: Say) -> list[tuple[str | None, ...]]:
         if not place.is_dir():
             raise DataError(f"train.csv line {line} names the folder {folder!r}, which is not in train/images", fix="mend the table")
         names = sorted(path.name for path in place.iterdir())
+        refuse_undecodable(names, f"train/images/{folder}")
         hidden += sum(map(is_hidden, names))
         found = {Path(name).stem: name for name in sorted(images_among(place, [n for n in names if not is_hidden(n)]))}
         if set(found) != set(STATES):

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from tapetum.core.errors import DataError, UserError, listed, nearest
+from tapetum.data.layouts.listing import refuse_undecodable
 
 _FIELD = re.compile(r"\{([^{}]*)\}")
 
@@ -67,7 +68,12 @@ def row_paths(frame: pl.DataFrame, how: str | Sequence[str], name: str, split: s
 
 
 def list_column(name: str, rows: Sequence[Sequence[str]]) -> pl.Series:
-    """Return a column of lists of text; built flat where every row has as many."""
+    """Return a column of lists of text; built flat where every row has as many.
+
+    Raises:
+        DataError: a path whose bytes are not UTF-8.
+    """
+    refuse_undecodable(itertools.chain.from_iterable(rows), "the data")
     counts = {len(row) for row in rows}
     if len(counts) != 1 or counts == {0}:
         return pl.Series(name, rows, dtype=pl.List(pl.String))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import tarfile
-import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -13,9 +11,10 @@ from typing import Any
 import polars as pl
 
 from tapetum.core import files
-from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.errors import DataError, listed
 from tapetum.data.images import formats
 from tapetum.data.images.archives import read_bytes, read_head
+from tapetum.data.layouts.listing import archive_names
 
 Say = Callable[[str], None]
 
@@ -52,7 +51,7 @@ def images_among(source: Path, names: Sequence[str]) -> set[str]:
 
     Args:
         source: the folder or the archive.
-        names: relative paths with ``/``, as :func:`list_files` gives them.
+        names: relative paths with ``/``, as :mod:`~tapetum.data.layouts.listing` gives them.
     """
     named = {name for name in names if formats.has_image_name(name)}
     rest = [name for name in names if name not in named]
@@ -60,57 +59,10 @@ def images_among(source: Path, names: Sequence[str]) -> set[str]:
     return named | {name for name in rest if formats.is_image(name, read_head(before + name))}
 
 
-def is_hidden(path: str) -> bool:
-    """Tell whether a relative path (with ``/``) is hidden or the shadow that macOS leaves in archives."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
-
-
 def split_archive(path: str) -> tuple[str, str] | None:
     """Return (archive, member) of ``a.zip!/x.png``, or None for a plain file."""
     archive, mark, member = path.partition(ARCHIVE_MARK)
     return (archive, member) if mark else None
-
-
-def list_files(folder: Path) -> list[str]:
-    """Return every file below a folder or inside a zip or tar archive, as sorted relative paths with ``/``.
-
-    Raises:
-        UserError: there is no such folder.
-        DataError: an archive that cannot be read.
-    """
-    if folder.is_file():
-        return sorted(archive_names(folder))
-    if not folder.is_dir():
-        raise UserError(f"{folder} does not exist", fix="check the path")
-    out: list[str] = []
-    seen: set[str] = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        if real in seen:  # a link back to a folder above
-            folders.clear()
-            continue
-        seen.add(real)
-        inner = Path(place).relative_to(folder).as_posix()
-        out += [name if inner == "." else f"{inner}/{name}" for name in names]
-    return sorted(out)
-
-
-def archive_names(archive: Path) -> list[str]:
-    """Return the names of the files in a zip or tar archive.
-
-    Raises:
-        DataError: the archive is absent or damaged.
-    """
-    try:
-        if archive.suffix.lower() == ".tar":
-            with tarfile.open(archive) as tar:
-                return [member.name.removeprefix("./") for member in tar if member.isfile()]
-        with zipfile.ZipFile(archive) as inside:
-            return [info.filename for info in inside.infolist() if not info.is_dir()]
-    except FileNotFoundError:
-        raise DataError(f"archive {archive} does not exist", fix="check the path") from None
-    except (zipfile.BadZipFile, tarfile.TarError, OSError) as error:
-        raise DataError(f"archive {archive} cannot be read ({error})", fix="fetch it again") from None
 
 
 def missing_files(paths: Iterable[str], root: Path) -> list[str]:

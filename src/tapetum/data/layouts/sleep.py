@@ -18,7 +18,8 @@ from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.tables import Manifest
 from tapetum.data.layouts.delimited import read_delimited, to_delimited
 from tapetum.data.layouts.folder import refuse_columns
-from tapetum.data.layouts.sheet import Say, Sheet, copy_picture, images_among, is_hidden
+from tapetum.data.layouts.listing import is_hidden, refuse_undecodable
+from tapetum.data.layouts.sheet import Say, Sheet, copy_picture, images_among
 
 STAGES = ("Wake", "N1", "N2", "N3", "REM")
 TRAIN, TEST = "trainset-for_user.csv", "testset-for_user.csv"
@@ -110,6 +111,7 @@ def _with_context(frame: pl.DataFrame, root: Path, folders: dict[str, str], data
     unnamed = []
     for exam, folder in folders.items():
         others = [p.name for p in (root / folder).iterdir() if p.is_file() and not is_hidden(p.name) and p.name not in known]
+        refuse_undecodable(others, folder)
         unnamed += [(exam, name, None) for name in sorted(images_among(root / folder, others))]
     if not unnamed:
         return frame

@@ -17,6 +17,7 @@ from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.tables import Manifest
 from tapetum.data.layouts.folder import keep_pictures, refuse_columns
+from tapetum.data.layouts.listing import children
 from tapetum.data.layouts.roles import read_target
 from tapetum.data.layouts.sheet import Say, Sheet, copy_picture
 
@@ -28,7 +29,7 @@ def recognise(source: Any) -> str | None:
     """Say why ``source`` is of this layout, or None."""
     if not isinstance(source, Path) or not source.is_dir():
         return None
-    names = [p.name for p in _images(source).iterdir() if p.is_dir() and not p.name.startswith(".")]
+    names = [p.name for p in children(_images(source)) if p.is_dir()]
     return "its folders are called like n02085620-Chihuahua" if names and all(_FOLDER.fullmatch(n) for n in names) else None
 
 

@@ -13,6 +13,7 @@ from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.tables import Manifest, check_ids
 from tapetum.data.layouts.folder import keep_pictures
 from tapetum.data.layouts.hpa import CHANNELS
+from tapetum.data.layouts.listing import refuse_undecodable
 from tapetum.data.layouts.paths import list_column
 from tapetum.data.layouts.sheet import ARCHIVE_MARK, Say, relative_to
 
@@ -95,6 +96,7 @@ def _rows(source: Path, data: Data, root: Path, say: Say) -> pl.DataFrame:
         moved = [[relative_to(path, part.root, root) for path in row] for row in part.frame["path"].to_list()]
         return part.frame.with_columns(list_column("path", moved))
     if not is_place:
+        refuse_undecodable([source.as_posix()], "the images")
         return pl.DataFrame({"row_id": [source.as_posix()], "path": [[source.as_posix()]]})
     names = keep_pictures(source, say)[0]
     samples = [(name, [name]) for name in names]

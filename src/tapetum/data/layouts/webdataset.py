@@ -19,10 +19,11 @@ from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.tables import Manifest
 from tapetum.data.images import formats
-from tapetum.data.images.archives import read_bytes
+from tapetum.data.images.archives import open_tar, read_bytes
 from tapetum.data.layouts.folder import refuse_columns
+from tapetum.data.layouts.listing import children, is_hidden, refuse_undecodable
 from tapetum.data.layouts.roles import PLAIN_ROLES
-from tapetum.data.layouts.sheet import ARCHIVE_MARK, Say, Sheet, is_hidden
+from tapetum.data.layouts.sheet import ARCHIVE_MARK, Say, Sheet
 
 KEY = "__key__"
 WORDS = ("cls", "txt")
@@ -34,7 +35,7 @@ def recognise(source: Any) -> str | None:
         return None
     if source.is_file():
         return "it is a tar archive" if source.suffix.lower() == ".tar" else None
-    names = [p.name for p in source.iterdir() if not p.name.startswith(".")] if source.is_dir() else []
+    names = [p.name for p in children(source)] if source.is_dir() else []
     return "it is a folder of tar archives" if names and all(name.lower().endswith(".tar") for name in names) else None
 
 
@@ -87,7 +88,7 @@ def _samples(shard: Path, say: Say) -> list[dict[str, Any]]:
     rows: dict[str, dict[str, Any]] = {}
     other: list[str] = []
     try:
-        with tarfile.open(shard, "r:") as tar:
+        with open_tar(shard, "r:") as tar:
             for info in tar:
                 name = info.name.removeprefix("./")
                 if not info.isfile() or is_hidden(name):
@@ -105,6 +106,7 @@ def _samples(shard: Path, say: Say) -> list[dict[str, Any]]:
     except (tarfile.TarError, OSError) as error:
         fix = "unpack compressed archives first" if tarfile.is_tarfile(shard) else "fetch it again"
         raise DataError(f"{shard.name} is not a plain tar archive that can be read ({error})", fix=fix) from None
+    refuse_undecodable((path for row in rows.values() for path in row.get("path", ())), shard.name)
     if other:
         say(f"{shard.name}: {len(other)} files of other kinds left out: {listed(other)}")
     bare = [key for key, row in rows.items() if "path" not in row]

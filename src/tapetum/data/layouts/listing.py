@@ -1,0 +1,169 @@
+"""What lies in a folder or an archive: its files and folders, without hidden ones, runs, pipelines and Python environments."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import tarfile
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from tapetum.core import files
+from tapetum.core.errors import DataError, EnvironmentFault, UserError, listed
+from tapetum.data.images.archives import open_tar, open_zip
+
+RUN_MARKS = ("run-id.json", files.HOLDER, "pipeline.json")  # one of them stands in every run (from its first moment) and pipeline
+MARKS = (*RUN_MARKS, "pyvenv.cfg")
+UNSEEN = ("__macosx", "__pycache__", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r")  # what systems leave, not hidden by a dot
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """Files and folders below a place, as sorted relative paths with ``/``.
+
+    Args:
+        files: every visible file.
+        folders: every visible folder; one that holds nothing but runs and hidden files is none.
+        hidden: how many files are hidden.
+        runs: folders that were passed over because they are runs, pipelines or Python environments.
+    """
+
+    files: list[str]
+    folders: list[str]
+    hidden: int
+    runs: list[str]
+
+
+def listing(place: Path) -> Listing:
+    """List a folder or a zip or tar archive.
+
+    Raises:
+        UserError: there is no such place, or it is itself a run or a pipeline.
+        DataError: an archive that cannot be read.
+        EnvironmentFault: Python does not read this machine's file names as UTF-8, and some are not ASCII.
+    """
+    if place.is_file():
+        names, folders = archive_names(place), set[str]()
+    elif place.is_dir():
+        names, folders = _walk(place)
+    else:
+        raise UserError(f"{place} does not exist", fix="check the path")
+    runs = {name.rpartition("/")[0] for name in names if name.rpartition("/")[2] in MARKS}
+    if "" in runs and any(mark in names for mark in RUN_MARKS):
+        raise UserError(f"{place} is a run or a pipeline, not data", need="a folder of images", fix="name the folder that was trained on")
+    runs = {run for run in runs if run and not any(above in runs for above in _above(run))}
+    within = {name for name in (*names, *folders) if name in runs or any(above in runs for above in _above(name))}
+    seen = [name for name in names if name not in within and not is_hidden(name)]
+    full = {above for name in seen for above in _above(name)}
+    kept = full | {f for f in folders - within if not is_hidden(f) and not _holds_only_runs(f, folders, runs)}
+    hidden = sum(name not in within for name in names) - len(seen)
+    return Listing(sorted(seen), sorted(kept), hidden, sorted(run for run in runs if not is_hidden(run)))
+
+
+def is_run(folder: Path) -> bool:
+    """Tell whether a folder is a run, a pipeline or a Python environment, and so never data."""
+    return any((folder / mark).exists() for mark in MARKS)
+
+
+def children(folder: Path) -> list[Path]:
+    """Return what lies in a folder, by name: hidden things, runs and folders that hold nothing but runs left out."""
+    seen = (p for p in sorted(folder.iterdir()) if not is_hidden(p.name))
+    return [p for p in seen if not (p.is_dir() and (is_run(p) or _is_shelf(p)))]
+
+
+def is_hidden(path: str) -> bool:
+    """Tell whether a relative path (with ``/``) is hidden, or what macOS, Windows and Python leave beside files."""
+    return any(part.startswith(".") or part.lower() in UNSEEN for part in path.split("/"))
+
+
+def archive_names(archive: Path) -> list[str]:
+    """Return the names of the files in a zip or tar archive.
+
+    Raises:
+        DataError: the archive is absent or damaged.
+    """
+    try:
+        if archive.suffix.lower() == ".tar":
+            with open_tar(archive) as tar:
+                return [member.name.removeprefix("./") for member in tar if member.isfile()]
+        with open_zip(archive) as inside:
+            return [info.filename for info in inside.infolist() if not info.is_dir()]
+    except FileNotFoundError:
+        raise DataError(f"archive {archive} does not exist", fix="check the path") from None
+    except (zipfile.BadZipFile, tarfile.TarError, OSError) as error:
+        raise DataError(f"archive {archive} cannot be read ({error})", fix="fetch it again") from None
+
+
+def refuse_undecodable(names: Iterable[str], where: str) -> None:
+    """Refuse file names whose bytes are not UTF-8: no table could hold them, and every machine would read them differently.
+
+    Raises:
+        DataError: the first of them are named by ``repr``.
+    """
+    odd = [name for name in names if not is_text(name)]
+    if odd:
+        raise DataError(
+            f"file names of {where} are not UTF-8 ({len(odd)}): {listed(map(repr, odd))}",
+            fix="rename the files, or unpack the archive again with the encoding of its names",
+        )
+
+
+def is_text(name: str) -> bool:
+    """Tell whether a name is UTF-8, rather than bytes that Python could only keep as they are."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _walk(place: Path) -> tuple[list[str], set[str]]:
+    names: list[str] = []
+    folders: set[str] = set()
+    seen: set[str] = set()
+    for at, below, found in os.walk(place, followlinks=True):
+        real = os.path.realpath(at)
+        if real in seen:  # a link back to a folder above
+            below.clear()
+            continue
+        seen.add(real)
+        inner = Path(at).relative_to(place).as_posix()
+        before = "" if inner == "." else f"{inner}/"
+        marks = [name for name in found if name in MARKS] if before else []
+        if marks:  # what lies in a run is not looked at
+            below.clear()
+        names += [before + name for name in marks or found]
+        folders.update(before + name for name in below)
+    if sys.getfilesystemencoding().lower().replace("-", "") != "utf8":
+        _refuse_other_encoding([*names, *folders], place)
+    return names, folders
+
+
+def _refuse_other_encoding(names: list[str], place: Path) -> None:
+    odd = [name for name in names if not name.isascii()]
+    if odd:
+        raise EnvironmentFault(
+            f"Python reads file names as {sys.getfilesystemencoding()} here, and {place} has others: {listed(map(repr, odd), 3)}",
+            need="UTF-8, as on every other machine",
+            fix="start Python with -X utf8, or set PYTHONUTF8=1",
+        )
+
+
+def _above(name: str) -> list[str]:
+    parts = name.split("/")[:-1]
+    return ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
+
+
+def _holds_only_runs(folder: str, folders: set[str], runs: set[str]) -> bool:
+    """Tell whether a folder without visible files holds runs and, beside them, nothing that is empty on its own account."""
+    if not any(run.startswith(f"{folder}/") for run in runs):
+        return False
+    inner = [f for f in folders if f.rpartition("/")[0] == folder and not is_hidden(f)]
+    return all(f in runs or _holds_only_runs(f, folders, runs) for f in inner)
+
+
+def _is_shelf(folder: Path) -> bool:
+    inner = [p for p in folder.iterdir() if not is_hidden(p.name)]
+    return bool(inner) and all(p.is_dir() and is_run(p) for p in inner)
