@@ -222,21 +222,39 @@ def predict(pipeline: Path | str, pictures: Sequence[Path | str], out: Path | st
 
 
 def submit(
-    source: Path | str, template: Path | str, out: Path | str, *, target: str | None = None, fill: str = "none", say: Say | None = None
+    source: Path | str,
+    template: Path | str,
+    out: Path | str,
+    *,
+    target: str | None = None,
+    fill: str = "none",
+    id: str | None = None,
+    column: str | None = None,
+    write: str = "auto",
+    positive: str | None = None,
+    separator: str | None = None,
+    say: Say | None = None,
 ) -> dict[str, Any]:
-    """Write a submission with exactly a template's ids, order and columns.
+    """Write a submission with exactly a template's ids, order and columns; its columns and cells say how answers are written.
 
     Args:
         source: a run (its test rows, else its out-of-fold rows) or a Predictions file.
         template: the sample submission.
         out: the file to write.
         target: which one, where there are several.
-        fill: none (refuse), prior, or a class, for ids without a prediction.
-        say: told what was filled.
+        fill: none (refuse), prior, or a class (a regression: a number), for ids without a prediction and rows without an answer.
+        id: the template's column of ids, where it is not the one that holds the predicted ids.
+        column: to fill, where the template has several.
+        write: auto (as the template's columns and cells say), labels, probabilities or zero-one.
+        positive: the class whose probability a single numeric column takes.
+        separator: between several labels of a cell; None: as in the template's cells, else as in the data.
+        say: told what was written and what was filled.
     """
-    from tapetum.workflow.submitting import submit as write
+    from tapetum.data.layouts.template import Wish
+    from tapetum.workflow import submitting
 
-    return write(source, template, out, target=target, fill=fill, say=Record(say))
+    wish = Wish(column, write, positive, separator)
+    return submitting.submit(source, template, out, target=target, fill=fill, id_column=id, wish=wish, say=Record(say))
 
 
 def report(run: Path | str, out: Path | str | None = None) -> str:

@@ -185,14 +185,16 @@ def test_filling_by_the_prior_or_a_word_that_is_no_class(tuned, damaged, tmp_pat
         assert "nonsense" in said.error
 
 
-@pytest.mark.parametrize(("change", "named"), [("lost", "bee_000.png"), ("new", "other.png"), ("twice", "bee_000.png")])
-def test_a_template_with_other_ids_is_refused_by_the_first_that_differs(tuned, damaged, tmp_path, change, named):
+@pytest.mark.parametrize(
+    ("change", "named", "fill"), [("lost", "bee_000.png", "ant"), ("new", "other.png", "none"), ("twice", "bee_000.png", "ant")]
+)
+def test_a_template_with_other_ids_is_refused_by_the_first_that_differs(tuned, damaged, tmp_path, change, named, fill):
     ids = pl.read_csv(damaged / "template.csv")["file"].to_list()
     ids = {"lost": [i for i in ids if "bee_000" not in i], "new": [*ids, "other.png"], "twice": [*ids, "more/images/bee/bee_000.png"]}[
         change
     ]
     write_table(tmp_path / "t.csv", ["file", "label"], [[i, "ant"] for i in ids])
-    said = small_runs.cli("submit", tuned, "--template", tmp_path / "t.csv", "-o", tmp_path / "s.csv", "--fill", "ant")
+    said = small_runs.cli("submit", tuned, "--template", tmp_path / "t.csv", "-o", tmp_path / "s.csv", "--fill", fill)
     assert said.code == 3
     assert named in said.error
     assert not (tmp_path / "s.csv").exists()

@@ -36,12 +36,22 @@ def submit(
     template: Annotated[Path, typer.Option("--template", help="the sample submission: ids, order and columns are taken from it")],
     out: Out,
     target: Annotated[str | None, typer.Option(help="the target to write, where there are several")] = None,
-    fill: Annotated[str, typer.Option(help="none, prior or a class, for ids without a prediction")] = "none",
+    fill: Annotated[str, typer.Option(help="none (refuse), prior, or a class, for ids without a prediction or an answer")] = "none",
+    id: Annotated[str | None, typer.Option("--id", help="the template's column of ids")] = None,
+    column: Annotated[str | None, typer.Option(help="the column to fill, where the template has several")] = None,
+    write: Annotated[str, typer.Option(help="auto (as the template's cells say), labels, probabilities or zero-one")] = "auto",
+    positive: Annotated[str | None, typer.Option(help="the class whose probability a single numeric column takes")] = None,
+    separator: Annotated[str | None, typer.Option(help="between several labels of a cell")] = None,
+    json: Json = False,
 ) -> None:
-    """Write a submission with exactly the template's ids, order and columns; any difference is refused."""
+    """Write a submission with exactly the template's ids, order and columns; what does not fit is refused.
+
+    tapetum submit runs/first --template sample_submission.csv -o submission.csv
+    """
     from tapetum import api
 
-    show(api.submit(source, template, out, target=target, fill=fill, say=progress), False)
+    how: dict[str, Any] = {"id": id, "column": column, "write": write, "positive": positive, "separator": separator}
+    show(api.submit(source, template, out, target=target, fill=fill, **how, say=progress), json)
 
 
 @app.command()

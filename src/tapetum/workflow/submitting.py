@@ -10,26 +10,45 @@ import numpy as np
 from tapetum.core import files
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.ledger import Ledger
+from tapetum.core.monitor import prior_answer
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import FINAL, Predictions
+from tapetum.data.layouts.template import Wish
 
 
-def submit(source: Path | str, template: Path | str, out: Path | str, *, target: str | None, fill: str, say: Record) -> dict[str, Any]:
+def submit(
+    source: Path | str,
+    template: Path | str,
+    out: Path | str,
+    *,
+    target: str | None,
+    fill: str,
+    say: Record,
+    id_column: str | None = None,
+    wish: Wish | None = None,
+) -> dict[str, Any]:
     """Write a submission; see :func:`tapetum.api.submit`."""
     from tapetum.data.layouts import submission
 
     source = Path(source)
     table = predictions_of(source)
     name = target or _only_target(table)
-    dense = table.dense(name, FINAL if FINAL in table.members else table.members[0])
-    prior = None
-    if source.is_dir():
-        known = Predictions.read(Run(source).file("oof.parquet")).dense(name).y
-        prior = np.nanmean(known, axis=0)
-    written = submission.submit(dense, template, out, say, fill=fill, prior=prior)
+    dense = table.dense(name, _only_member(table))
+    prior = _prior_of(source, table, name)
+    written = submission.submit(dense, template, out, say, fill=fill, prior=prior, id_column=id_column, wish=wish)
     if source.is_dir():
         _enter(Run(source), written, name)
     return {"out": str(written), "rows": len(dense.row_ids), "sha256": files.sha256(written)}
+
+
+def _prior_of(source: Path, table: Predictions, target: str) -> np.ndarray | None:
+    """Return the mean truth (K,) of the held-out rows (a regression: their median); None where no truth is known."""
+    held = Predictions.read(Run(source).file("oof.parquet")) if source.is_dir() else table.select(role="oof", target=target)
+    if not len(held):
+        return None
+    found = held.dense(target, _only_member(held))
+    known = found.y[~np.isnan(found.y).any(axis=1)]
+    return prior_answer(found.target, known)[0] if len(known) else None
 
 
 def _enter(run: Run, written: Path, target: str) -> None:
@@ -52,6 +71,13 @@ def predictions_of(source: Path) -> Predictions:
         if run.file(name).exists():
             return Predictions.read(run.file(name))
     raise DataError(f"{source} has no predictions yet", fix="finish it with: tapetum fit")
+
+
+def _only_member(table: Predictions) -> str:
+    members = table.members
+    if FINAL not in members and len(members) != 1:
+        raise UserError(f"the predictions hold {len(members)} members: {listed(members)}", need=f"one, or one called {FINAL!r}")
+    return FINAL if FINAL in members else members[0]
 
 
 def _only_target(table: Predictions) -> str:

@@ -1,7 +1,7 @@
 """Fill a template with answers: the same ids in the same order under the same columns, or nothing is written.
 
-Templates: a header with an id column and an answer column; a header with an id column and one column a class (probabilities); no header,
-ids in the last column (answers alone are written, one a line, as the sleep challenge wants); no header and no ids (rows in a stated order).
+Templates: a header with an id column and what :mod:`tapetum.data.layouts.template` can read beside it; no header, ids in the last column
+(answers alone are written, one a line, as the sleep challenge wants); no header and no ids (rows in a stated order).
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -18,11 +17,13 @@ import polars as pl
 from tapetum.core import files
 from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.ids import match
-from tapetum.core.tables import Dense
+from tapetum.core.monitor import prior_decision
+from tapetum.core.tables import Dense, decided
 from tapetum.core.targets import Target, decode
 from tapetum.data.images.formats import has_image_name
 from tapetum.data.layouts.delimited import read_delimited, sniff, to_delimited
 from tapetum.data.layouts.sheet import Say
+from tapetum.data.layouts.template import Wish, Writing, writing_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,16 +35,20 @@ class Template:
         delimiter: what stands between cells.
         header: whether a header line is written back.
         ids: the id column; None where rows go by a stated order.
-        answers: columns to fill.
+        row_ids: the predictions' row that each line asks for, in its order; None where there is no such row.
+        writing: which columns are filled, and how.
         columns: columns to write.
+        matched: how ids were matched, where not letter by letter.
     """
 
     frame: pl.DataFrame
     delimiter: str
     header: bool
     ids: str | None
-    answers: tuple[str, ...]
+    row_ids: tuple[str | None, ...]
+    writing: Writing
     columns: tuple[str, ...]
+    matched: str = ""
 
 
 def submit(
@@ -55,91 +60,95 @@ def submit(
     fill: str = "none",
     prior: np.ndarray | None = None,
     threshold: float | np.ndarray = 0.5,
-    written: Mapping[str, str] | None = None,
-    separator: str | None = None,
     id_column: str | None = None,
-    column: str | None = None,
+    wish: Wish | None = None,
     order: Sequence[str] | None = None,
 ) -> Path:
     """Write a submission.
 
     Args:
-        dense: the answers of exactly the rows that the template asks for, in any order.
+        dense: the answers of the rows that the template asks for, in any order.
         template: a delimited text file.
         place: the file to write; its folder is made.
-        say: told what was written and what was filled in.
-        fill: for rows without an answer: ``none`` refuses, ``prior`` takes what is commonest, else a class (or a number).
-        prior: mean truth over the training rows (K,), for ``fill = "prior"``.
+        say: told what was written, in which way, and what was filled in.
+        fill: for rows without an answer and ids without a prediction: ``none`` refuses, ``prior`` takes what training rows have most often
+            (their shares where probabilities are written, the middle class of an order, a regression's median), else a class (or a number).
+        prior: mean truth over the training rows (K,) (a regression: their median), for ``fill = "prior"``.
         threshold: several labels: the probability from which a class counts, where ``dense`` holds no decisions.
-        written: class name → how the template wants it written; others as they are.
-        separator: several labels: what stands between; None: as in the data.
         id_column: of the template, where it is not the one that holds the predicted ids.
-        column: to fill, where the template has several.
+        wish: what the user says of the template's other columns.
         order: row ids in the template's order, where it holds none.
 
     Returns:
         ``place``.
 
     Raises:
-        DataError: ids missing or extra (the first are named), rows without an answer under ``fill = "none"``.
-        UserError: a template that can be read in two ways, or a ``fill`` that is no class.
+        DataError: ids missing or extra (the first are named), rows without an answer under ``fill = "none"``, a template that fits no
+            way of writing.
+        UserError: a ``fill`` that is no class, options that do not suit the template.
     """
-    dense = _by_name(dense, Path(template), id_column, say)
-    form = read_template(Path(template), dense, id_column=id_column, column=column, ordered=order is not None)
-    ids = form.frame[form.ids].to_list() if form.ids is not None else list(order or ())
-    if form.ids is None and len(ids) != len(form.frame):
-        raise DataError(f"{Path(template).name} has {len(form.frame)} rows", need=f"{len(ids)}, as the stated order has")
-    _same_ids(ids, dense.row_ids.tolist(), Path(template).name)
-    names = {**{c: c for c in dense.target.classes}, **(written or {})}
-    if len(form.answers) == 1:
-        texts = _answer_cells(dense, ids, fill=fill, prior=prior, threshold=threshold, names=names, separator=separator)
-        cells = [[text] for text in texts]
-    else:
-        cells = _probability_cells(dense, ids, fill, prior)
-    filled = form.frame.with_columns(
-        pl.Series(name, [row[i] for row in cells], dtype=pl.String) for i, name in enumerate(form.answers)
-    ).select(form.columns)
-    blank = int((dense.status != "ok").sum())
-    files.write_text(place, to_delimited(filled, form.delimiter, header=form.header))
-    say(f"{len(ids)} answers written to {place}" + (f", {blank} of them filled with {fill!r}" if blank else ""))
+    form = read_template(Path(template), dense, id_column=id_column, wish=wish or Wish(), order=order)
+    lost = _same_ids(form, dense, Path(template).name, fill)
+    p, labels = _answers(dense, form.row_ids, threshold)
+    without = np.isnan(p).any(axis=1)
+    if without.any():
+        names = form.frame[form.ids].to_list() if form.ids is not None else list(form.row_ids)
+        p[without], labels[without] = _filler(dense.target, fill, prior, [n for n, w in zip(names, without, strict=True) if w], threshold)
+    cells = _cells(dense.target, form.writing, p, labels, (wish or Wish()).written)
+    filled = form.frame.with_columns(pl.Series(c, cells[i], dtype=pl.String) for i, c in enumerate(form.writing.columns))
+    files.write_text(place, to_delimited(filled.select(form.columns), form.delimiter, header=form.header))
+    _report(form, dense.target, labels, fill, int(without.sum()), lost, Path(place), say)
     return Path(place)
 
 
-def read_template(path: Path, dense: Dense, *, id_column: str | None = None, column: str | None = None, ordered: bool = False) -> Template:
-    """Find out which columns of a template hold ids and answers.
+def _report(form: Template, target: Target, labels: np.ndarray, fill: str, without: int, absent: int, place: Path, say: Say) -> None:
+    n = len(labels)
+    parts = [f"{absent} ids without a prediction"] if absent else []
+    parts += [f"{without - absent} rows without an answer"] if without > absent else []
+    say(f"{n} answers written to {place}: {form.writing.why}" + (f"; {' and '.join(parts)} filled with {fill!r}" if parts else ""))
+    if form.matched:
+        say(form.matched)
+    none = int((labels.sum(axis=1) == 0).sum()) if target.kind == "multi" else 0
+    if none == n and n:
+        say(f"no label for any of the {n} rows: every answer is blank; lower thresholds give labels (decide.steps = ['thresholds'])")
+    elif none:
+        say(f"{none} of {n} rows have no label")
+
+
+def read_template(
+    path: Path, dense: Dense, *, id_column: str | None = None, wish: Wish | None = None, order: Sequence[str] | None = None
+) -> Template:
+    """Find out which columns of a template hold ids and answers, and how answers are written.
 
     Raises:
-        UserError: more than one way to read it; the columns are listed.
-        DataError: no column holds the ids.
+        UserError: options that do not suit it; a first line that may be one more id.
+        DataError: no column holds the ids; it fits no way of writing.
     """
+    wish = wish or Wish()
     raw, delimiter = read_delimited(path, _numbered(path))
-    known = set(dense.row_ids.tolist())
     first = [cell or "" for cell in raw.row(0)]
-    if ordered:
-        return _by_order(raw, delimiter, first, len(dense.row_ids), path)
+    if order is not None:
+        return _by_order(raw, delimiter, first, order, dense.target, wish, path)
+    known = set(dense.row_ids.tolist())
     if id_column is None and any(cell in known or has_image_name(cell) for cell in first):  # no header: the first line names a picture
-        matches = [sum(cell in known for cell in raw[name].to_list()) for name in raw.columns]
-        ids = raw.columns[int(np.argmax(matches))]
+        ids, row_of, matched = _id_column(raw, dense, None, path)
         if ids == raw.columns[-1]:  # nothing but ids: the answers stand alone
-            return Template(raw.with_columns(pl.lit(None, pl.String).alias("answer")), delimiter, False, ids, ("answer",), ("answer",))
-        return Template(raw, delimiter, False, ids, (raw.columns[-1],), tuple(raw.columns))
+            raw = raw.with_columns(pl.lit(None, pl.String).alias("answer"))
+            columns: tuple[str, ...] = ("answer",)
+        else:
+            columns = tuple(raw.columns)
+        last = raw.columns[-1]
+        writing = writing_of(raw, [last], dense.target, dataclasses.replace(wish, column=None), path.name)
+        return Template(raw, delimiter, False, ids, _rows(raw, ids, row_of), writing, columns, matched)
     frame = read_delimited(path)[0]
-    ids = _id_column(frame, known, id_column, path)
+    ids, row_of, matched = _id_column(frame, dense, id_column, path)
     _refuse_id_as_header(ids, frame[ids].to_list(), path)
-    return Template(frame, delimiter, True, ids, _answer_columns(frame, ids, column, dense.target, path), tuple(frame.columns))
+    writing = writing_of(frame, [c for c in frame.columns if c != ids], dense.target, wish, path.name)
+    return Template(frame, delimiter, True, ids, _rows(frame, ids, row_of), writing, tuple(frame.columns), matched)
 
 
-def _by_name(dense: Dense, path: Path, id_column: str | None, say: Say) -> Dense:
-    """Return the answers with the template's ids where both name the same files in other ways (``abc`` and ``images/abc.jpg``)."""
-    raw = read_delimited(path, _numbered(path))[0] if id_column is None else read_delimited(path)[0]
-    columns = [id_column] if id_column in raw.columns else raw.columns if id_column is None else []
-    tried = [match(raw[name].to_list(), dense.row_ids.tolist()) for name in columns]
-    best = max(tried, key=lambda found: len(found.of), default=None)
-    if best is None or not best.how:
-        return dense
-    say(f"{path.name}: {best.text()}")
-    own = {row_id: wanted for wanted, row_id in best.of.items()}
-    return dataclasses.replace(dense, row_ids=np.array([own.get(i, i) for i in dense.row_ids.tolist()], dtype=object))
+def _rows(frame: pl.DataFrame, ids: str, row_of: Mapping[str, str]) -> tuple[str | None, ...]:
+    return tuple(row_of.get(cell) for cell in frame[ids].to_list())
 
 
 def _numbered(path: Path) -> list[str]:
@@ -149,28 +158,32 @@ def _numbered(path: Path) -> list[str]:
     return [f"column_{i + 1}" for i in range("".join(first.split('"')[::2]).count(sniff(text)) + 1)]
 
 
-def _by_order(raw: pl.DataFrame, delimiter: str, first: list[str], rows: int, path: Path) -> Template:
+def _by_order(
+    raw: pl.DataFrame, delimiter: str, first: list[str], order: Sequence[str], target: Target, wish: Wish, path: Path
+) -> Template:
     if len(raw.columns) != 1:
         raise UserError(f"{path.name} has {len(raw.columns)} columns", need="one, where rows go by a stated order")
-    if len(raw) == rows + 1:  # a header above
-        frame = raw[1:].rename({"column_1": first[0]})
-        return Template(frame, delimiter, True, None, (first[0],), (first[0],))
-    return Template(raw, delimiter, False, None, ("column_1",), ("column_1",))
+    header = len(raw) == len(order) + 1  # a header above
+    frame = raw[1:].rename({"column_1": first[0]}) if header else raw
+    if len(frame) != len(order):
+        raise DataError(f"{path.name} has {len(frame)} rows", need=f"{len(order)}, as the stated order has")
+    writing = writing_of(frame, frame.columns, target, wish, path.name)
+    return Template(frame, delimiter, header, None, tuple(order), writing, tuple(frame.columns))
 
 
-def _id_column(frame: pl.DataFrame, known: set[str], declared: str | None, path: Path) -> str:
-    if declared is not None:
-        if declared not in frame.columns:
-            raise UserError(f"{path.name} has no column {declared!r} (it has: {listed(frame.columns)}).{nearest(declared, frame.columns)}")
-        return declared
-    matches = {name: sum(cell in known for cell in frame[name].to_list()) for name in frame.columns}
-    best = max(matches, key=lambda name: matches[name])
-    if not matches[best]:
+def _id_column(frame: pl.DataFrame, dense: Dense, declared: str | None, path: Path) -> tuple[str, dict[str, str], str]:
+    """Return the column of ids, its text → row id, and what to log where they are matched by file name."""
+    if declared is not None and declared not in frame.columns:
+        raise UserError(f"{path.name} has no column {declared!r} (it has: {listed(frame.columns)}).{nearest(declared, frame.columns)}")
+    found = {name: match(frame[name].to_list(), dense.row_ids.tolist()) for name in ([declared] if declared else frame.columns)}
+    best = max(found, key=lambda name: len(found[name].of))
+    if not found[best].of:
         raise DataError(
-            f"no column of {path.name} ({listed(frame.columns)}) holds an id of the predictions ({listed(sorted(known), 3)})",
+            f"no column of {path.name} ({listed(frame.columns)}) holds an id of the predictions ({listed(sorted(dense.row_ids), 3)})",
             need="the template of these test rows",
+            fix="predict the template's pictures",
         )
-    return best
+    return best, found[best].of, f"{path.name}: {found[best].text()}" if found[best].how else ""
 
 
 def _refuse_id_as_header(name: str, ids: Sequence[str | None], path: Path) -> None:
@@ -183,97 +196,75 @@ def _refuse_id_as_header(name: str, ids: Sequence[str | None], path: Path) -> No
         raise UserError(
             f"{path.name} begins with {name!r}, which looks like one of its ids",
             need="a header line, or predictions for every id",
-            fix="predict that row too, or name the id column",
+            fix="predict that row too, or name the id column with --id",
         )
 
 
-def _answer_columns(frame: pl.DataFrame, ids: str, declared: str | None, target: Target, path: Path) -> tuple[str, ...]:
-    rest = [name for name in frame.columns if name != ids]
-    if declared is not None:
-        if declared not in rest:
-            raise UserError(f"{path.name} has no column {declared!r} to fill (it has: {listed(rest)}).{nearest(declared, rest)}")
-        return (declared,)
-    if len(rest) == 1:
-        return (rest[0],)
-    if target.kind != "regression" and sorted(rest) == sorted(target.classes):
-        return target.classes
-    if target.name in rest:
-        return (target.name,)
-    raise UserError(
-        f"{path.name} has {len(rest)} columns that could be filled: {listed(rest, 20)}",
-        need=f"one, one called {target.name!r}, or one for each class",
-        fix="name it",
-    )
-
-
-def _same_ids(asked: Sequence[str | None], given: Sequence[str], name: str) -> None:
-    wanted, have = set(asked), set(given)
-    doubled = sorted({str(i) for i in asked if asked.count(i) > 1}) if len(wanted) != len(asked) else []
-    if doubled or None in wanted:
+def _same_ids(form: Template, dense: Dense, name: str, fill: str) -> int:
+    """Refuse a template whose ids are not those of the predictions; return how many lack a prediction and are to be filled in."""
+    asked = form.frame[form.ids].to_list() if form.ids is not None else list(form.row_ids)
+    doubled = sorted({str(i) for i in asked if asked.count(i) > 1}) if len(set(asked)) != len(asked) else []
+    if doubled or None in asked:
         raise DataError(f"{name} has ids that are blank or doubled: {listed(doubled or ['blank'])}", need="each id once")
-    missing = [i for i in asked if i not in have]
-    extra = [i for i in given if i not in wanted]
-    parts = [f"{len(missing)} ids of it have no prediction: {listed(missing)}"] if missing else []
+    given, wanted = set(dense.row_ids.tolist()), set(form.row_ids)
+    missing = [text for text, row_id in zip(asked, form.row_ids, strict=True) if row_id not in given]
+    extra = [row_id for row_id in dense.row_ids.tolist() if row_id not in wanted]
+    parts = [f"{len(missing)} ids of it have no prediction: {listed(missing)}"] if missing and fill == "none" else []
     parts += [f"{len(extra)} predicted ids are not in it: {listed(extra)}"] if extra else []
     if parts:
+        fixes = ["predict the template's pictures"] + (["fill them in: --fill prior, or --fill CLASS"] if missing else [])
         what = f"{name} and the predictions differ ({'; '.join(parts)})"
-        raise DataError(what, need="the same ids", fix="predict the template's pictures")
+        raise DataError(what, need="the same ids", fix=", or ".join(fixes))
+    return len(missing)
 
 
-def _answer_cells(
-    dense: Dense,
-    ids: Sequence[str],
-    *,
-    fill: str,
-    prior: np.ndarray | None,
-    threshold: float | np.ndarray,
-    names: Mapping[str, str],
-    separator: str | None,
-) -> list[str]:
-    target = dense.target
-    decided = dense.answer if dense.answer is not None else dense.p
-    answers = decode(target, decided, 0.5 if dense.answer is not None else threshold)
-    found = {row_id: answer for row_id, answer, ok in zip(dense.row_ids, answers, dense.ok, strict=True) if ok}
-    lost = [row_id for row_id in ids if found.get(row_id) is None]
-    other = _filler(target, fill, prior, lost, threshold) if lost else None
-    between = target.separator if separator is None else separator
-
-    def text(answer: Any) -> str:
-        if target.kind == "multi":
-            return between.join(names[label] for label in answer)
-        return f"{answer:.7g}" if target.kind == "regression" else names[answer]
-
-    return [text(found[row_id] if found.get(row_id) is not None else other) for row_id in ids]
+def _answers(dense: Dense, row_ids: Sequence[str | None], threshold: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return probabilities and decided labels (N, K) in the template's order; NaN rows where there is no answer."""
+    place = {row_id: i for i, row_id in enumerate(dense.row_ids.tolist())}
+    at = np.array([place.get(row_id, -1) if row_id is not None else -1 for row_id in row_ids], dtype=np.int64)
+    labels = decided(dense)
+    if dense.target.kind == "multi" and dense.answer is None:
+        labels = np.where(np.isnan(labels), np.nan, dense.p >= threshold)
+    nothing = (at < 0) | ~dense.ok[at]
+    p, labels = dense.p[at].astype(np.float64), labels[at].astype(np.float64)
+    p[nothing], labels[nothing] = np.nan, np.nan
+    return p, labels
 
 
-def _probability_cells(dense: Dense, ids: Sequence[str], fill: str, prior: np.ndarray | None) -> list[list[str]]:
-    found = {row_id: p for row_id, p, ok in zip(dense.row_ids, dense.p, dense.ok, strict=True) if ok}
-    lost = [row_id for row_id in ids if row_id not in found]
-    if lost and fill == "prior" and prior is not None:
-        other: np.ndarray | None = np.asarray(prior)
-    elif lost:
-        label = _filler(dense.target, fill, prior, lost, 0.5)
-        named = label if isinstance(label, list) else [label]
-        other = np.array([float(c in named) for c in dense.target.classes])
-    else:
-        other = None
-    return [[f"{v:.7g}" for v in np.asarray(found.get(row_id, other))] for row_id in ids]
+def _cells(target: Target, writing: Writing, p: np.ndarray, labels: np.ndarray, written: Mapping[str, str]) -> list[list[str]]:
+    """Return the texts of each column to fill."""
+    if writing.way == "number":
+        return [[f"{value:.7g}" for value in p[:, 0]]]
+    if writing.way == "labels":
+        found = decode(target, labels)
+        several = target.kind == "multi"
+        return [[writing.separator.join(written.get(c, c) for c in one) if several else written.get(one, one) for one in found]]
+    if writing.way == "zero-one":
+        return [[f"{value:.0f}" for value in labels[:, k]] for k in writing.classes]
+    return [[f"{value:.7g}" for value in p[:, k]] for k in writing.classes]
 
 
-def _filler(target: Target, fill: str, prior: np.ndarray | None, lost: Sequence[str], threshold: float | np.ndarray) -> Any:
-    """Return the answer for rows that have none."""
+def _filler(
+    target: Target, fill: str, prior: np.ndarray | None, lost: Sequence[str | None], threshold: float | np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return probabilities and decided labels (K,) for rows that have none."""
     if fill == "none":
         raise DataError(
             f"{len(lost)} rows have no answer: {listed(lost)}", fix="mend the pictures, or fill them in: --fill prior, or --fill CLASS"
         )
     if fill == "prior":
-        if prior is None or len(prior) != target.width:
+        if prior is None or len(prior) != target.width or np.isnan(prior).any():
             raise UserError("--fill prior needs the classes' shares in the training rows", fix="submit from the run, or use --fill CLASS")
-        common = decode(target, np.asarray(prior)[None], threshold)[0]
-        return common or [target.classes[int(np.argmax(prior))]] if target.kind == "multi" else common
+        p = np.asarray(prior, dtype=np.float64)
+        most = np.eye(target.width)[int(p.argmax())]
+        if target.kind == "multi":
+            often = (p >= threshold).astype(np.float64)
+            return p, often if often.any() else most
+        middle = prior_decision(target, p[None])
+        return p, most if middle is None else middle[0]
     if target.kind == "regression":
         try:
-            return float(fill)
+            return np.array([float(fill)]), np.ones(1)
         except ValueError:
             raise UserError(f"--fill {fill!r} is no number", need=f"none, prior or a number for {target.name!r}") from None
     if fill not in target.classes:
@@ -281,4 +272,5 @@ def _filler(target: Target, fill: str, prior: np.ndarray | None, lost: Sequence[
             f"--fill {fill!r} is none of the classes of {target.name!r} ({listed(target.classes)}).{nearest(fill, target.classes)}",
             need="none, prior or a class",
         )
-    return [fill] if target.kind == "multi" else fill
+    one = np.eye(target.width)[target.classes.index(fill)]
+    return one, one
