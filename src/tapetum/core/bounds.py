@@ -60,7 +60,7 @@ LIMITS = {  # parameters that mean the same wherever a choice has them; a choice
     "holes": COUNT, "size": PART, "n": COUNT, "magnitude": Range(0, 30), "count": COUNT, "factors": POSITIVE, "multiple": COUNT,
     "alpha": POSITIVE, "soft": AMOUNT, "rarest": COUNT, "of": AMOUNT, "bands": AMOUNT, "length": POSITIVE, "part": AMOUNT,
     "shrink": AMOUNT, "points": Range(2), "rounds": COUNT, "strength": POSITIVE, "rows": COUNT, "r": ANY,
-    "rare": AMOUNT, "value": SHARE, "emission": POSITIVE, "prior_exponent": AMOUNT, "longest": AMOUNT, "position": AMOUNT,
+    "rare": AMOUNT, "value": SHARE, "emission": POSITIVE, "prior_exponent": AMOUNT, "least": COUNT, "longest": AMOUNT, "position": AMOUNT,
     "reach": COUNT, "tau": Range(words=("fit",)), "bound": Range(-1, 1, words=("fit",)), "width": COUNT,
     "gamma": AMOUNT, "gamma_neg": AMOUNT, "gamma_pos": AMOUNT, "margin": AMOUNT, "clip": BELOW_1, "delta": POSITIVE, "unit": POSITIVE,
     "momentum": BELOW_1, "betas": BELOW_1, "eps": AMOUNT, "k": COUNT, "wd_ratio": AMOUNT,

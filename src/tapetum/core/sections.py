@@ -100,7 +100,7 @@ class Model(Section):
     head: Spec | None = None  # None: the head that fits the target's kind
     heads: dict[str, Spec] = {}  # target → head
     sharing: Spec = "hard"
-    side_width: int = Field(32, ge=1)
+    side_width: int = Field(32, ge=0)  # of the layer over side numbers; 0: they go to the heads as they are
     options: dict[str, Any] = {}  # handed to timm.create_model
 
 
