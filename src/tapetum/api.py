@@ -8,7 +8,7 @@ from typing import Any
 
 from tapetum.core import config, files
 from tapetum.core.config import Loaded
-from tapetum.core.errors import UserError
+from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.runs import Record, Run, Say
 
 
@@ -192,33 +192,54 @@ def show(
     return show_batches(data, out, _recipe(recipe, sets).recipe, Record(say), rows=rows, draws=draws, member=member)
 
 
-def predict(pipeline: Path | str, pictures: Sequence[Path | str], out: Path | str, *, say: Say | None = None) -> dict[str, Any]:
-    """Predict pictures with a frozen pipeline and write a Predictions table (``.parquet``) or labels and probabilities (``.csv``).
+def predict(
+    pipeline: Path | str, pictures: Any, out: Path | str | None = None, *, top: int = 5, say: Say | None = None, **declared: Any
+) -> dict[str, Any]:
+    """Predict images with a frozen pipeline, and write a Predictions table (``.parquet``) or labels and probabilities (``.csv``).
 
     Args:
         pipeline: its folder, or a run.
-        pictures: files, folders, or one table.
-        out: the file to write.
-        say: told which pictures cannot be read.
+        pictures: files, folders, archives, tables of paths, polars or pandas frames, or one of them.
+        out: the file to write; None returns the answers.
+        top: without ``out``: the most classes listed for a row.
+        say: told how the images are read, of progress, and which cannot be read.
+        declared: ``path``, ``id``, ``group``, ``sequence`` and ``position`` name columns of the table (``path`` also a template),
+            ``layout`` says how the data are laid out, and ``on_bad = "refuse"`` refuses images that cannot be read.
 
     Returns:
-        ``{"out", "rows", "missing"}``.
+        ``{"rows", "missing"}``, with ``out`` or with ``answers`` (:func:`tapetum.core.answers.entries`) and ``table`` (their text).
+
+    Raises:
+        DataError: images that cannot be read, under ``on_bad = "refuse"``.
     """
+    from tapetum.core import answers
     from tapetum.pipeline import Pipeline, flat_table, table_of
 
-    out = Path(out)
-    if out.suffix not in (".parquet", ".csv"):
-        raise UserError(f"predictions cannot be written as {out.suffix or 'a file without suffix'}", need=".parquet or .csv")
+    place = None if out is None else Path(out)
+    if place is not None and place.suffix not in (".parquet", ".csv"):
+        raise UserError(f"predictions cannot be written as {place.suffix or 'a file without suffix'}", need=".parquet or .csv")
     record = Record(say)
     loaded = Pipeline.load(pipeline)
-    manifest = loaded.read(pictures, record)
-    answered = loaded.answer(manifest, record)
-    if out.suffix == ".csv":
-        files.write_csv(out, flat_table(answered))
-    else:
-        table_of(answered, loaded.spec).write(out)
+    several = isinstance(pictures, Sequence) and not isinstance(pictures, (str, bytes))
+    manifest = loaded.read(pictures if several else [pictures], record, **declared)
+    answered = loaded.answer(manifest, record, record.share("predicting"))
     first = next(iter(answered.values()))
-    return {"out": str(out), "rows": len(first.row_ids), "missing": int((~first.ok).sum())}
+    missing = int((~first.ok).sum())
+    if missing and declared.get("on_bad") == "refuse":
+        named = listed(f"{manifest.row_ids[row]} ({why})" for row, why in sorted(loaded.problems.items()))
+        raise DataError(
+            f"{missing} of {len(manifest)} images cannot be read: {named}", fix="mend or remove them, or go on without them: --on-bad skip"
+        )
+    record(f"{len(manifest):,} images predicted" + (f", {missing:,} of them missing" if missing else ""))
+    counts = {"rows": len(first.row_ids), "missing": missing}
+    if place is None:
+        table = answers.text_of(answered, loaded.problems, top)
+        return {"table": table, "answers": answers.entries(answered, loaded.problems, top), **counts}
+    if place.suffix == ".csv":
+        files.write_csv(place, flat_table(answered))
+    else:
+        table_of(answered, loaded.spec).write(place)
+    return {"out": str(place), **counts}
 
 
 def submit(

@@ -7,6 +7,7 @@ What happens to a picture stands here in order: compose the row's files, transfo
 from __future__ import annotations
 
 import dataclasses
+import functools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,11 +18,12 @@ import polars as pl
 import torch
 
 from tapetum.core import files
+from tapetum.core.answers import labels
 from tapetum.core.config import Data, Input, Model, Neighbours, Predict
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.runs import PROBE
 from tapetum.core.tables import FINAL, Dense, Manifest, Predictions
-from tapetum.core.targets import Target, compose, decode, expression_names
+from tapetum.core.targets import Target, compose, expression_names
 from tapetum.core.vectors import Gallery, Near
 from tapetum.data import layouts
 from tapetum.data.images.dataset import Pictures
@@ -40,6 +42,7 @@ from tapetum.learn.side import Scaling
 
 MARKER = "pipeline.json"
 Say = Callable[[str], None]
+Tick = Callable[[int, int], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +87,7 @@ class Pipeline:
         self.decisions: dict[str, Any] = spec["decisions"]
         self.targets = {t["name"]: Target.from_dict(t) for t in spec["targets"]}
         self.draws: dict[str, dict[str, np.ndarray]] = {}  # of the last answer: member → target → (V, N, K), where predict.keep_draws
+        self.problems: dict[int, str] = {}  # of the last answer: row number → why it has none
 
     @classmethod
     def load(cls, path: Path | str) -> Pipeline:
@@ -125,27 +129,43 @@ class Pipeline:
         found = {name: labels(dense) for name, dense in self.answer(self._manifest(images)).items()}
         return next(iter(found.values())) if len(found) == 1 else found
 
-    def answer(self, manifest: Manifest | _Given, say: Say | None = None) -> dict[str, Dense]:
-        """Return one Dense a scored target for every row of a manifest, in its order; ``reasons`` of missing rows are said."""
+    def answer(self, manifest: Manifest | _Given, say: Say | None = None, tick: Tick | None = None) -> dict[str, Dense]:
+        """Return one Dense a scored target for every row of a manifest, in its order.
+
+        Args:
+            manifest: the rows.
+            say: told why rows are missing; :attr:`problems` keeps it.
+            tick: told how many images are done, of how many; each is counted once a pass.
+        """
         rows = Rows.of(manifest if isinstance(manifest, Manifest) else manifest.manifest)
         rows = dataclasses.replace(rows, fold=np.full(len(rows), -1, dtype=np.int16))
         answered: dict[str, dict[int, dict[str, Dense]]] = {}
-        reasons: dict[int, str] = {}
+        self.problems = {}
         near: list[Near] = []
+        passes = sum(_passes(member) for member in self.members)
+        done = 0
         for member in self.members:
-            answered[member.name], why, self.draws[member.name] = _answer(member, manifest, self.targets, say)
-            reasons.update(why)
+            count = None if tick is None else _counted(tick, done, passes, len(rows))
+            answered[member.name], why, self.draws[member.name] = _answer(member, manifest, self.targets, say, count)
+            done += _passes(member) * len(rows)
+            self.problems.update(why)
             near += _near(member, manifest, {key[1:]: g for key, g in self.galleries.items() if key[0] == member.name})
         rows = dataclasses.replace(rows, near=Near.joined(near) if near else None)
         ids = manifest.row_ids
-        for row, reason in sorted(reasons.items()):
+        for row, reason in sorted(self.problems.items()):
             if say is not None:
                 say(f"missing: {ids[row]} ({reason})")
         return combine(self.decisions, self.scored, answered, rows, say or _warn)
 
-    def read(self, sources: Sequence[Path | str], say: Say) -> Manifest:
-        """Return the rows that some files, folders or a table name, composed as the pipeline's own data were."""
-        return layouts.loose(sources, Data.model_validate(self.spec["data"]), say)
+    def read(self, sources: Sequence[Any], say: Say, **declared: Any) -> Manifest:
+        """Return the rows that some sources name, composed as the pipeline's own data were; each source is read by its own layout.
+
+        Args:
+            sources: files, folders, archives, tables or frames.
+            say: told how they are read.
+            declared: columns, ``layout`` and ``on_bad``, as for :func:`tapetum.api.predict`.
+        """
+        return layouts.loose(sources, Data.model_validate(self.spec["data"]), say, targets=self.targets, declared=declared)
 
     def _manifest(self, images: Sequence[Any]) -> Manifest | _Given:
         if all(
@@ -207,8 +227,26 @@ def _near(member: Member, manifest: Manifest | _Given, galleries: Mapping[tuple[
     return found
 
 
+def _passes(member: Member) -> int:
+    """Return how often a member sees each image: once for each network that has its own backbone."""
+    return 1 if member.shared else len(member.networks)
+
+
+def _counted(tick: Tick, before: int, passes: int, rows: int) -> Callable[[int], None]:
+    """Return what a member tells how many images it has seen, over all its passes."""
+    return lambda done: tick((before + done) // max(passes, 1), rows)
+
+
+def _after(count: Callable[[int], None], before: int, done: int) -> None:
+    count(before + done)
+
+
 def _answer(
-    member: Member, manifest: Manifest | _Given, targets: Mapping[str, Target], say: Say | None = None
+    member: Member,
+    manifest: Manifest | _Given,
+    targets: Mapping[str, Target],
+    say: Say | None = None,
+    count: Callable[[int], None] | None = None,
 ) -> tuple[dict[int, dict[str, Dense]], dict[int, str], dict[str, np.ndarray]]:
     pictures = _pictures(member, manifest)
     table = pictures.manifest
@@ -219,14 +257,15 @@ def _answer(
         source = dataclasses.replace(sequences.of_recipe(table, member.sequence), pictures=pictures)
     groups = [list(member.networks)] if member.shared else [[fold] for fold in member.networks]
     found: dict[int, inference.Answers] = {}
-    for folds in groups:
+    for number, folds in enumerate(groups):
+        after = None if count is None else functools.partial(_after, count, number * len(table))
         scalings = {fold: member.scalings[fold] for fold in folds}
         sides = {f: None if s is None else runtime.to_device(torch.from_numpy(s.apply(table))) for f, s in scalings.items()}
         networks = {fold: runtime.to_device(member.networks[fold]) for fold in folds}
         if source is not None:
             side = sides[folds[0]]
             padded = None if side is None else sequences.padded(side, 0.0)
-            found |= sequences.answer_folds(networks, source, every, member.predict, runtime, side=padded)
+            found |= sequences.answer_folds(networks, source, every, member.predict, runtime, side=padded, after_batch=after)
             continue
         found |= inference.answer_folds(
             networks,
@@ -237,6 +276,7 @@ def _answer(
             side=sides,
             key=("predict", member.name),
             keep_draws=member.predict.keep_draws,
+            after_batch=after,
         )
     empty = {name: np.full((len(table), t.width), np.nan, dtype=np.float32) for name, t in targets.items()}
     dense = {fold: answers.dense(targets, table.row_ids, empty, fold) for fold, answers in found.items()}
@@ -287,13 +327,6 @@ def combine(
             first = next(iter(parts.values()))
             final[name] = dataclasses.replace(first.with_p(p), target=target, y=np.full_like(p, np.nan))
     return {name: chain.apply(decisions["steps"][name], {"chosen": dense}, rows, say) for name, dense in final.items() if name in targets}
-
-
-def labels(dense: Dense) -> list[Any]:
-    """Return the decided label, number or list of labels of each row; None where there is no answer."""
-    if dense.answer is None:
-        return decode(dense.target, dense.p)
-    return decode(dense.target, np.where(dense.ok[:, None], dense.answer, np.nan))
 
 
 def table_of(answered: Mapping[str, Dense], spec: Mapping[str, Any]) -> Predictions:

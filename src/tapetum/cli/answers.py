@@ -7,7 +7,22 @@ from typing import Annotated, Any
 
 import typer
 
-from tapetum.cli.options import Json, MetricName, OneTarget, Out, RunFolder, Sets
+from tapetum.cli.options import (
+    FLAGS,
+    GroupColumn,
+    IdColumn,
+    Json,
+    Layout,
+    MetricName,
+    OnBad,
+    OneTarget,
+    Out,
+    PathColumns,
+    PositionColumn,
+    RunFolder,
+    SequenceColumn,
+    Sets,
+)
 from tapetum.cli.saying import progress, show
 from tapetum.core import errors
 
@@ -17,15 +32,32 @@ app = typer.Typer()
 @app.command()
 def predict(
     pipeline: Annotated[Path, typer.Argument(help="a pipeline folder, or a run that holds one")],
-    pictures: Annotated[list[Path], typer.Argument(help="pictures, folders of pictures, or one table")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="a .parquet or .csv file")],
+    pictures: Annotated[list[Path], typer.Argument(help="images, folders or archives of images, or tables of their paths")],
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="a .parquet or .csv file; without it the answers are printed")] = None,
+    path: PathColumns = None,
+    id: IdColumn = None,
+    group: GroupColumn = None,
+    sequence: SequenceColumn = None,
+    position: PositionColumn = None,
+    layout: Layout = None,
+    on_bad: OnBad = None,
     json: Json = False,
 ) -> None:
-    """Predict pictures with a frozen pipeline; one that cannot be read is named and keeps its row (exit code 4)."""
+    """Predict images with a frozen pipeline; one that cannot be read is named and keeps its row (exit code 4).
+
+    Example: tapetum predict runs/first new-images -o predictions.csv
+    """
     from tapetum import api
 
-    result = api.predict(pipeline, pictures, out, say=progress)
-    show(result, json)
+    columns: dict[str, Any] = {
+        "id": id,
+        "group": group,
+        "sequence": sequence,
+        "position": position,
+        "path": FLAGS["path"].read(path) if path else None,
+    }
+    result = api.predict(pipeline, pictures, out, say=progress, layout=layout, on_bad=on_bad, **columns)
+    show({key: value for key, value in result.items() if key != "table" or not json}, json)
     if result["missing"]:
         raise SystemExit(errors.PARTLY)
 

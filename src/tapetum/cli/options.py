@@ -26,6 +26,15 @@ Over = Annotated[list[Path] | None, typer.Option("-c", "--config", help="a TOML 
 Profile = Annotated[str | None, typer.Option(help="a profile of the recipe, as cpu; full is the recipe itself")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="key=value, as train.epochs=3")]
 Json = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
+IdColumn = Annotated[str | None, typer.Option("--id", help="the id column")]
+PathColumns = Annotated[
+    list[str] | None, typer.Option("--path", help="the path column, a template as 'train/{Id}_{red,green}.png', or several (repeat it)")
+]
+GroupColumn = Annotated[str | None, typer.Option("--group", help="the column of groups, which never cross folds")]
+SequenceColumn = Annotated[str | None, typer.Option("--sequence", help="the column of sequences (exams, nights)")]
+PositionColumn = Annotated[str | None, typer.Option("--position", help="the column of the place in the sequence")]
+Layout = Annotated[str | None, typer.Option("--layout", help="how the data are laid out; auto looks")]
+OnBad = Annotated[str | None, typer.Option("--on-bad", help="refuse or skip images that cannot be read")]
 LAYERS = {"recipe": RecipeName, "config": Over, "profile": Profile, "set": Sets}
 
 
@@ -66,20 +75,13 @@ FLAGS = {
         Annotated[list[str] | None, typer.Option("--derive", help="a target composed of others, as 'ans=mask*6+gender*3+age'")],
         _named,
     ),
-    "id": Flag("data.id", Annotated[str | None, typer.Option("--id", help="the id column")]),
-    "path": Flag(
-        "data.path",
-        Annotated[
-            list[str] | None,
-            typer.Option("--path", help="the path column, a template as 'train/{Id}_{red,green}.png', or several (repeat it)"),
-        ],
-        lambda given: given[0] if len(given) == 1 else given,
-    ),
-    "group": Flag("data.group", Annotated[str | None, typer.Option(help="the column of groups, which never cross folds")]),
-    "sequence": Flag("data.sequence", Annotated[str | None, typer.Option("--sequence", help="the column of sequences (exams, nights)")]),
-    "position": Flag("data.position", Annotated[str | None, typer.Option(help="the column of the place in the sequence")]),
-    "layout": Flag("data.layout", Annotated[str | None, typer.Option(help="how the data are laid out; auto looks")]),
-    "on_bad": Flag("data.on_bad", Annotated[str | None, typer.Option("--on-bad", help="refuse or skip pictures that cannot be read")]),
+    "id": Flag("data.id", IdColumn),
+    "path": Flag("data.path", PathColumns, lambda given: given[0] if len(given) == 1 else given),
+    "group": Flag("data.group", GroupColumn),
+    "sequence": Flag("data.sequence", SequenceColumn),
+    "position": Flag("data.position", PositionColumn),
+    "layout": Flag("data.layout", Layout),
+    "on_bad": Flag("data.on_bad", OnBad),
     "test": Flag("data.test", Annotated[list[str] | None, typer.Option(help="a table of test rows")]),
     "extra": Flag("data.extra", Annotated[list[str] | None, typer.Option(help="a table of rows that train and never score")]),
     "join": Flag("data.join", Annotated[list[str] | None, typer.Option(help="a table whose columns are joined by id")]),

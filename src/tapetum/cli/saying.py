@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from typing import Any
 
-LONG = ("table", "figures", "differences", "pairs", "leaderboard", "submissions")  # for machines, or shown as the table
+LONG = ("table", "figures", "differences", "pairs", "leaderboard", "submissions", "answers")  # for machines, or shown as the table
+
+_PERCENT = re.compile(r"\((\d+)%\)")
+_tenths: dict[str, int | None] = {}  # of each bar, the tenth that was printed last
 
 
 def show(result: dict[str, Any], as_json: bool) -> None:
@@ -26,8 +30,17 @@ def show(result: dict[str, Any], as_json: bool) -> None:
 
 
 def progress(message: str) -> None:
-    """Say something on stderr at once; what begins with a carriage return is a bar that the next line replaces on a terminal."""
+    """Say something on stderr at once; what begins with a carriage return is a bar that the next line replaces on a terminal.
+
+    Elsewhere such a bar is a line at each tenth of the work.
+    """
     passing, text = message.startswith("\r"), message.removeprefix("\r")
+    if passing and not sys.stderr.isatty():
+        what, _, rest = text.partition(":")
+        tenth = int(found[1]) // 10 if (found := _PERCENT.search(rest)) else None
+        if tenth is not None and _tenths.get(what) == tenth:
+            return
+        _tenths[what] = None if tenth == 10 else tenth
     if sys.stderr.isatty():
         print(f"\r\x1b[K{text}", end="" if passing else "\n", file=sys.stderr, flush=True)
     else:

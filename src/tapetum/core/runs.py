@@ -231,6 +231,21 @@ class Record:
             self._ticked = now
             self._say(f"\r{what}: {done:,} of {total:,} ({done / total:.0%})")
 
+    def share(self, what: str) -> Callable[[int, int], None]:
+        """Return what shows work at each new percent, with its rate and the time left, as :meth:`tick` shows long work."""
+        began, shown = time.monotonic(), [-1]
+
+        def told(done: int, total: int) -> None:
+            percent = 100 * done // max(total, 1)
+            if self._say is None or percent == shown[0]:
+                return
+            shown[0] = percent
+            rate = done / max(time.monotonic() - began, 1e-3)
+            left = f", {rate:,.0f}/s, {(total - done) / rate:,.0f} s left" if 0 < done < total else ""
+            self._say(f"\r{what}: {done:,} of {total:,} ({percent}%){left}")
+
+        return told
+
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Measure the wall seconds of a stage."""

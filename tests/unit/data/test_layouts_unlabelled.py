@@ -4,6 +4,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from pictures import plant, quiet, save, write_table
@@ -75,3 +76,84 @@ def test_a_challenges_folder_is_read_by_its_own_layout(tmp_path):
     part = layouts.loose([tmp_path / "train"], Data(layout="hpa"), quiet)
     assert whole.row_ids == part.row_ids == ["a", "b"]
     assert [len(paths) for paths in part.frame["path"]] == [4, 4]
+
+
+# ---------------------------------------------------------------------------------- the source's own layout, not training's
+
+
+@pytest.mark.parametrize("fitted", ["folder", "frame", "table", "webdataset", "sleep", "stanford_dogs"])
+def test_a_table_is_read_as_a_table_whatever_the_pipeline_was_trained_on(tmp_path, fitted):
+    planted = plant(tmp_path, classes=2, each=2)
+    table = write_table(tmp_path / "new.csv", ["file"], [[f] for f in planted.files])
+    data = Data(layout=fitted, path="gone", id="key", group="person")
+    assert layouts.loose([table], data, quiet).row_ids == planted.files
+    frame = pl.DataFrame({"file": [str(tmp_path / f) for f in planted.files]})
+    pandas = pytest.importorskip("pandas").DataFrame({"file": frame["file"].to_list()})
+    assert len(layouts.loose([frame], data, quiet)) == len(layouts.loose([pandas], data, quiet)) == 4
+    assert len(layouts.loose([tmp_path / "images"], data, quiet)) == 4
+
+
+def test_columns_of_targets_are_no_ids_paths_or_roles(tmp_path):
+    planted = plant(tmp_path, classes=2, each=2)
+    rows = [[f, "ant", "same.png", str(i)] for i, f in enumerate(planted.files)]
+    table = write_table(tmp_path / "new.csv", ["file", "id", "copy", "sequence"], rows)
+    manifest = layouts.loose([table], Data(), quiet, targets=("id", "copy", "sequence"))
+    assert manifest.row_ids == planted.files
+    assert manifest.frame["path"].list.len().unique().to_list() == [1]
+    assert "sequence" not in manifest.frame.columns
+    declared = layouts.loose([table], Data(), quiet, targets=("id", "copy"), declared={"sequence": "sequence", "id": "file"})
+    assert declared.frame["sequence"].to_list() == ["0", "1", "2", "3"]
+
+
+def test_a_template_finds_its_files_in_the_folder_that_holds_them(tmp_path):
+    for place in ("train_sample", "test_sample"):
+        for name in "ab" if place == "train_sample" else "cd":
+            for colour in ("red", "green"):
+                save(tmp_path / place / f"{name}_{colour}.png", np.zeros((4, 4), np.uint8))
+    said: list[str] = []
+    test = write_table(tmp_path / "test.csv", ["Id"], [["c"], ["d"]])
+    data = Data(path="train_sample/{Id}_{red,green}.png", id="Id")
+    manifest = layouts.loose([test], data, said.append)
+    assert all(path.is_file() for row in range(2) for path in manifest.paths(row))
+    assert any("test_sample/ holds 4: read from there" in text for text in said)
+    own = layouts.loose([write_table(tmp_path / "own.csv", ["Id"], [["a"], ["z"]])], data, quiet)
+    assert [p.parent.name for p in own.paths(0)] == ["train_sample"] * 2
+    declared = layouts.loose([test], data, quiet, declared={"path": "train_sample/{Id}_{red,green}.png"})
+    assert declared.paths(0)[0].parent.name == "train_sample"  # as it was said, and the rows are missing
+    split = layouts.loose([write_table(tmp_path / "s.csv", ["Id"], [["c"]])], Data(path="{split}_sample/{Id}_{red,green}.png"), quiet)
+    assert split.paths(0)[0].parent.name == "test_sample"
+    for colour in ("red", "green"):
+        save(tmp_path / "other" / f"c_{colour}.png", np.zeros((4, 4), np.uint8))
+    with pytest.raises(DataError, match=r"2 folders hold 2 of the 2 files .*: other/, test_sample/.*--path 'other/"):
+        layouts.loose([write_table(tmp_path / "c.csv", ["Id"], [["c"]])], data, quiet)
+
+
+def test_absent_files_are_rows_of_a_prediction(tmp_path):
+    planted = plant(tmp_path, classes=2, each=2)
+    table = write_table(tmp_path / "new.csv", ["file"], [[f] for f in [*planted.files, "images/gone.png"]])
+    said: list[str] = []
+    assert len(layouts.loose([table], Data(on_bad="refuse"), said.append)) == 5
+    assert any("1 of 5 picture files that do not exist; their rows stay as missing: images/gone.png" in text for text in said)
+    with pytest.raises(DataError, match=r"images/gone\.png.*--on-bad skip"):
+        layouts.loose([table], Data(), quiet, declared={"on_bad": "refuse"})
+    for name in ("a_red.png", "a_green.png", "b_red.png"):
+        save(tmp_path / "cells" / name, np.zeros((4, 4), np.uint8))
+    cells = layouts.loose([tmp_path / "cells"], Data(path="{Id}_{red,green}.png"), quiet)
+    assert cells.row_ids == ["a", "b"]
+    assert [p.name for p in cells.paths(1)] == ["b_red.png", "b_green.png"]
+
+
+def test_what_is_declared_for_a_prediction_must_be_there(tmp_path):
+    planted = plant(tmp_path, classes=2, each=2)
+    table = write_table(tmp_path / "new.csv", ["file"], [[f] for f in planted.files])
+    for role in ("id", "group", "sequence", "position"):
+        with pytest.raises(UserError, match=r"has no column 'fille' .*Did you mean --.* file"):
+            layouts.loose([table], Data(), quiet, declared={role: "fille"})
+        with pytest.raises(UserError, match=f"--{role} night names a column"):
+            layouts.loose([tmp_path / "images"], Data(), quiet, declared={role: "night"})
+    with pytest.raises(UserError, match="skip or refuse"):
+        layouts.loose([table], Data(), quiet, declared={"on_bad": "drop"})
+    with pytest.raises(UserError, match="Did you mean 'path'"):
+        layouts.loose([table], Data(), quiet, declared={"paths": "file"})
+    with pytest.raises(DataError, match="has no column 'depth'"):
+        layouts.loose([table], Data(side=("depth",)), quiet)

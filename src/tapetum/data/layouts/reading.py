@@ -44,7 +44,7 @@ def read(source: Any, data: Data, say: Say, *, labelled: bool = True) -> Manifes
         UserError: an unknown layout, column or target; the nearest name is offered.
         DataError: the data as they are cannot be used: the file, row or class is named.
     """
-    written = _written_before(source, data)
+    written = written_before(source, data)
     if written is not None:
         say(f"{Path(source).name} is a manifest: {len(written)} rows, targets {listed(t.name for t in written.targets)}")
         return written
@@ -229,7 +229,7 @@ def _numbers(column: pl.Series, row_ids: Sequence[str], name: str) -> pl.Series:
     return numbers
 
 
-def _written_before(source: Any, data: Data) -> Manifest | None:
+def written_before(source: Any, data: Data) -> Manifest | None:
     """Return a Parquet manifest as it was written, unless targets are named anew."""
     if not isinstance(source, (str, Path)) or Path(source).suffix.lower() != ".parquet" or data.targets or not Path(source).exists():
         return None

@@ -1,43 +1,84 @@
-"""Pictures without truth, as ``predict`` takes them: files, folders, archives, tables, or a challenge's folder."""
+"""Images without truth, as ``predict`` takes them: files, folders, archives, tables, frames, or a challenge's folder.
+
+Each source is read by its own layout, whatever the pipeline was trained on. Of the training data's columns those count that the source
+has; what the caller names now (``--path``, ``--id``, …) must be there.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from tapetum.core.config import Data
-from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.tables import Manifest, check_ids
 from tapetum.data.layouts.folder import keep_pictures
 from tapetum.data.layouts.hpa import CHANNELS
 from tapetum.data.layouts.listing import refuse_undecodable
-from tapetum.data.layouts.paths import list_column
-from tapetum.data.layouts.sheet import ARCHIVE_MARK, Say, relative_to
+from tapetum.data.layouts.paths import is_template, list_column, row_paths, template_columns, unknown_column
+from tapetum.data.layouts.roles import find_roles
+from tapetum.data.layouts.sheet import ARCHIVE_MARK, Say, Sheet, list_files, missing_files, relative_to
 
-PLAIN = ("folder", "stanford_dogs")  # layouts that add nothing to a folder of pictures but its labels
+PLAIN = ("folder", "stanford_dogs")  # layouts that add nothing to a folder of images but its labels
+DECLARED = ("path", "id", "group", "sequence", "position", "layout", "on_bad")  # what a caller may say about the images to predict
+_COLUMNS = ("id", "group", "sequence", "position")
 _NOT_FOR_PREDICTION = {"split": "none", "fold": "none", "test": (), "extra": (), "pseudo": None, "exclude": None, "limit": None}
 _FIELD = re.compile(r"\{([^{}]*)\}")
 
 
-def loose(sources: Sequence[Path | str], data: Data, say: Say) -> Manifest:
-    """Read pictures without truth; every picture is a row, or every sample where ``data.path`` is a template of several files.
+@dataclasses.dataclass(frozen=True)
+class _Wanted:
+    """How the sources of one prediction are read.
+
+    Args:
+        data: of the training data, what says how a row is composed; ``layout`` and ``on_bad`` as declared now.
+        declared: what the caller names.
+        targets: of the pipeline; their columns are never read.
+        several: the template by which several files make a row, or None.
+    """
+
+    data: Data
+    declared: Mapping[str, Any]
+    targets: Collection[str]
+    several: str | None
+
+
+def loose(
+    sources: Sequence[Any], data: Data, say: Say, *, targets: Collection[str] = (), declared: Mapping[str, Any] | None = None
+) -> Manifest:
+    """Read images without truth; every image is a row, or every sample where ``data.path`` is a template of several files.
 
     Row ids are the id column of a table, else the path below the folder or archive, else the file's name as given. Of ``data`` only what
-    says how a row is composed holds: splits, test tables, exclusions and limits belong to training.
+    says how a row is composed holds: the layout, splits, test tables, exclusions and limits belong to training.
+
+    Args:
+        sources: paths, or polars and pandas frames.
+        data: the ``[data]`` that the pipeline was trained by.
+        say: told how each source is read.
+        targets: names of the pipeline's targets; a column of that name is never an id, a path or a role.
+        declared: values of :data:`DECLARED` that hold for these sources; ``on_bad`` is ``skip`` unless it is given.
 
     Raises:
-        UserError: a source that does not exist.
-        DataError: the same id from two sources, no pictures, or a sample that lacks one of its files.
+        UserError: a source that does not exist, or a declared column that a source does not have.
+        DataError: the same id from two sources, or no images.
     """
+    own = {key: value for key, value in (declared or {}).items() if value is not None}
+    _check_declared(own)
+    several = _template(data if "path" not in own else data.model_copy(update={"path": own["path"], "layout": ""}))
+    data = data.model_copy(update={**_NOT_FOR_PREDICTION, "layout": "auto", "on_bad": "skip", **own})
+    wanted = _Wanted(data, own, frozenset(targets), several)
     frames, root = [], Path.cwd()
-    data = data.model_copy(update=_NOT_FOR_PREDICTION)
-    for source in map(Path, sources):
-        if not source.exists():
-            raise UserError(f"{source} does not exist", fix="check the path")
-        frames.append(_rows(source, data, root, say))
+    for source in sources:
+        place = Path(source) if isinstance(source, str) else source
+        if isinstance(place, Path) and not place.exists():
+            raise UserError(f"{place} does not exist", fix="check the path")
+        frames.append(_rows(place, wanted, root, say))
     if not frames:
         raise UserError("no pictures are named", need="files, folders or a table")
     frame = pl.concat(frames, how="diagonal_relaxed")
@@ -45,25 +86,27 @@ def loose(sources: Sequence[Path | str], data: Data, say: Say) -> Manifest:
     return Manifest(frame, (), root)
 
 
-def group_files(names: Sequence[str], template: str) -> list[tuple[str, list[str]]]:
+def group_files(names: Sequence[str], template: str, *, partial: str = "refuse") -> list[tuple[str, list[str]]]:
     """Return the samples among files: (id, files in the template's order).
 
     Args:
         names: relative paths.
         template: such as ``train/{Id}_{red,green}.png``; only its last part counts, in whatever folder a file lies.
+        partial: ``refuse`` samples that lack a file, or ``keep`` them with the name of the file that is not there.
 
     Returns:
         One entry a sample, in order of its first file; the id is its folder and the cells of the template's columns. Files that do not fit
         are left to the caller, who sees that they are not in any entry.
 
     Raises:
-        DataError: a sample that lacks a file.
+        DataError: a sample that lacks a file, under ``partial = "refuse"``.
     """
     parts = _FIELD.split(template.rpartition("/")[2])
     lists = [part for i, part in enumerate(parts) if i % 2 and "," in part]
     places = [[p.strip() for p in part.split(",")] for part in lists]
     pattern = re.compile("".join(_piece(part, bool(i % 2)) for i, part in enumerate(parts)))
     samples: dict[str, dict[tuple[int, ...], str]] = {}
+    cells_of: dict[str, tuple[str, list[str]]] = {}
     for name in names:
         folder, _, base = name.rpartition("/")
         found = pattern.fullmatch(base)
@@ -72,48 +115,207 @@ def group_files(names: Sequence[str], template: str) -> list[tuple[str, list[str
         cells = [text for i, text in enumerate(found.groups()) if "," not in parts[2 * i + 1]]
         picked = [text for i, text in enumerate(found.groups()) if "," in parts[2 * i + 1]]
         order = tuple(options.index(text) for options, text in zip(places, picked, strict=True))
-        key = "_".join(cells)
-        samples.setdefault(f"{folder}/{key}" if folder else key, {})[order] = name
-    total = 1
-    for options in places:
-        total *= len(options)
-    partial = [key for key, files in samples.items() if len(files) != total]
-    if partial:
-        raise DataError(
-            f"{len(partial)} samples lack some of their {total} files ({template}): {listed(partial)}", fix="add or remove them"
-        )
-    return [(key, [files[order] for order in sorted(files)]) for key, files in samples.items()]
+        key = f"{folder}/{'_'.join(cells)}" if folder else "_".join(cells)
+        samples.setdefault(key, {})[order] = name
+        cells_of[key] = (f"{folder}/" if folder else "", cells)
+    orders = list(itertools.product(*(range(len(options)) for options in places)))
+    lacking = [key for key, files in samples.items() if len(files) != len(orders)]
+    if lacking and partial == "refuse":
+        what = f"{len(lacking)} samples lack some of their {len(orders)} files ({template}): {listed(lacking)}"
+        raise DataError(what, fix="add or remove them, or go on without them: --on-bad skip")
+    return [(key, [files.get(order) or _named(parts, places, *cells_of[key], order) for order in orders]) for key, files in samples.items()]
 
 
-def _rows(source: Path, data: Data, root: Path, say: Say) -> pl.DataFrame:
+def _named(parts: Sequence[str], places: Sequence[Sequence[str]], folder: str, cells: Sequence[str], order: Sequence[int]) -> str:
+    """Return the name that a template gives to one file of a sample."""
+    own, picked = iter(cells), iter(options[i] for options, i in zip(places, order, strict=True))
+    texts = [part if i % 2 == 0 else next(picked) if "," in part else next(own) for i, part in enumerate(parts)]
+    return folder + "".join(texts)
+
+
+def _rows(source: Any, wanted: _Wanted, root: Path, say: Say) -> pl.DataFrame:
     """Return one source's rows, paths as seen from ``root``."""
-    from tapetum.data.layouts.reading import TABLE_SUFFIXES, read, recognised
+    from tapetum.data.layouts.reading import TABLE_SUFFIXES, recognised
 
+    layout = wanted.data.layout
+    if not isinstance(source, Path):
+        return _table(source, wanted, root, say)
     is_place = source.is_dir() or source.suffix.lower() in (".zip", ".tar", ".json")
-    layout = recognised(source)[0] if is_place else ""
-    if source.suffix.lower() in TABLE_SUFFIXES or (is_place and layout not in PLAIN):
-        part = read(source, data if layout == "" else data.model_copy(update={"layout": layout}), say, labelled=False)
-        moved = [[relative_to(path, part.root, root) for path in row] for row in part.frame["path"].to_list()]
-        return part.frame.with_columns(list_column("path", moved))
+    if is_place and layout == "auto":
+        layout = recognised(source)[0]
+    if source.suffix.lower() in TABLE_SUFFIXES or layout not in ("auto", *PLAIN):
+        return _table(source, dataclasses.replace(wanted, data=wanted.data.model_copy(update={"layout": layout})), root, say)
+    _refuse_columns(source, wanted)
     if not is_place:
         refuse_undecodable([source.as_posix()], "the images")
         return pl.DataFrame({"row_id": [source.as_posix()], "path": [[source.as_posix()]]})
     names = keep_pictures(source, say)[0]
     samples = [(name, [name]) for name in names]
-    template = _template(data)
-    if template is not None:
-        samples = group_files(names, template)
+    if wanted.several is not None:
+        samples = group_files(names, wanted.several, partial="keep" if wanted.data.on_bad == "skip" else "refuse")
         used = {name for _, files in samples for name in files}
         rest = [name for name in names if name not in used]
         say(
-            f"{source.name}: {len(samples)} samples by {template}"
+            f"{source.name}: {len(samples)} samples by {wanted.several}"
             + (f"; files that do not fit are left out: {listed(rest)}" if rest else "")
         )
         if not samples:
-            raise DataError(f"{source} has no files called like {template!r}", fix="check the path, or name a table")
+            raise DataError(f"{source} has no files called like {wanted.several!r}", fix="name the template with --path, or name a table")
     above = f"{source.as_posix()}{ARCHIVE_MARK}" if source.is_file() else f"{source.as_posix()}/"
     paths = list_column("path", [[above + name for name in files] for _, files in samples])
     return pl.DataFrame({"row_id": [key for key, _ in samples], "path": paths})
+
+
+def _table(source: Any, wanted: _Wanted, root: Path, say: Say) -> pl.DataFrame:
+    """Return the rows of a table, a frame, or a folder whose layout is more than a folder of images."""
+    from tapetum.data.layouts.reading import open_sheet, to_rows, written_before
+
+    written = None if set(wanted.declared) & {"path", *_COLUMNS} else written_before(source, wanted.data)
+    if written is not None:
+        say(f"{source.name} is a manifest: {len(written)} rows")
+        known = {*(t.name for t in written.targets), "split", "fold"}
+        frame, start = written.frame.drop([c for c in written.frame.columns if c in known]), written.root
+    else:
+        sheet = open_sheet(source, wanted.data, say)
+        data = _fitting(sheet, wanted, say)
+        sheet = _without_truth(sheet, wanted, data)
+        roles = find_roles(sheet, data, labelled=False)
+        say("\n".join([f"{sheet.name}: columns read as", *roles.lines()]))
+        frame, start = to_rows(sheet, roles, data, say, "test"), sheet.root
+        frame = frame.drop([c for c in ("split", "fold") if c in frame.columns])
+    moved = [[relative_to(path, start, root) for path in row] for row in frame["path"].to_list()]
+    return frame.with_columns(list_column("path", moved))
+
+
+def _without_truth(sheet: Sheet, wanted: _Wanted, data: Data) -> Sheet:
+    """Return the sheet without the columns of targets, the pipeline's and the layout's own, unless they say where the images are."""
+    from tapetum.data.layouts.roles import read_target
+
+    paths = [data.path] if isinstance(data.path, str) else list(data.path or ())
+    kept = {name for path in paths for name in (template_columns(path) if is_template(path, sheet.frame.columns) else [path])}
+    kept |= {str(value) for key, value in wanted.declared.items() if key in _COLUMNS} | set(data.side)
+    truth = {*wanted.targets, *(read_target(spec).name for spec in sheet.targets), *sheet.derive} - kept
+    own = [name for name in sheet.frame.columns if name in truth and name not in sheet.roles.values()]
+    return dataclasses.replace(sheet, frame=sheet.frame.drop(own), targets=(), derive={})
+
+
+def _fitting(sheet: Sheet, wanted: _Wanted, say: Say) -> Data:
+    """Return the training data's roles as far as this sheet has their columns; declared ones must be there.
+
+    Raises:
+        UserError: a declared column, or one of several path columns, that the sheet does not have.
+        DataError: it lacks a column of side numbers.
+    """
+    data, columns = wanted.data, sheet.frame.columns
+    update: dict[str, Any] = {}
+    for role in _COLUMNS:
+        name = getattr(data, role)
+        if name is None or name == "none" or name in columns:
+            continue
+        if role in wanted.declared:
+            raise unknown_column(name, columns, sheet.name, f"--{role}")
+        update[role] = None
+    lacking = [name for name in data.side if name not in columns]
+    if lacking:
+        need = f"the columns {listed(data.side)}, whose numbers the pipeline takes beside the image"
+        raise DataError(f"{sheet.name} has no column {lacking[0]!r} (it has: {listed(columns, 20)})", need=need)
+    if "path" not in wanted.declared:
+        update["path"] = _path(sheet, wanted, say)
+    return data.model_copy(update=update)
+
+
+def _path(sheet: Sheet, wanted: _Wanted, say: Say) -> str | tuple[str, ...] | None:
+    """Return the training data's path columns or templates as they hold for this sheet; None: to be inferred."""
+    path, columns = wanted.data.path, sheet.frame.columns
+    if path is None and wanted.several is not None and "path" not in sheet.roles:
+        path = f"train/{wanted.several}"
+    if path is None:
+        return None
+    items = [path] if isinstance(path, str) else list(path)
+    used = [name for item in items for name in (template_columns(item) if is_template(item, columns) else [item])]
+    absent = [name for name in used if name not in columns and name != "split"]
+    if absent and ("path" in sheet.roles or (len(items) == 1 and wanted.several is None)):
+        say(f"{sheet.name} has no column {absent[0]!r}, which named the images of the training data: the column is looked for")
+        return None
+    if absent:
+        raise unknown_column(absent[0], columns, sheet.name, "--path", fix="name the columns or the template of several files with --path")
+    found = tuple(_placed(item, sheet, say) if is_template(item, columns) else item for item in items)
+    return found[0] if isinstance(path, str) else found
+
+
+def _placed(template: str, sheet: Sheet, say: Say) -> str:
+    """Return a template with the folder that holds this sheet's files: the one that it names, else the one folder beside it that does.
+
+    Raises:
+        DataError: several folders hold as many of the files.
+    """
+    folder, rest = _folder_of(template if "split" in sheet.frame.columns else template.replace("{split}", "test"))
+    if not sheet.root.is_dir() or not len(sheet.frame):
+        return folder + rest
+
+    names = [name for row in row_paths(sheet.frame, rest, sheet.name, "test") for name in row]
+    total = len(names)
+
+    def held(place: str) -> int:
+        return total - len(missing_files([place + name for name in names], sheet.root))
+
+    own = held(folder)
+    if own == total:
+        return folder + rest
+    counts = {place: held(place) for place in _places(sheet.root) if place != folder}
+    most = max(counts.values(), default=0)
+    best = [place for place, count in counts.items() if count == most]
+    if most <= own:
+        return folder + rest
+    if len(best) > 1:
+        raise DataError(
+            f"{sheet.name}: {len(best)} folders hold {most} of the {total} files called {rest!r}: {listed(best)}",
+            need="the one to read",
+            fix=f"name it: --path '{best[0]}{rest}'",
+        )
+    say(f"{sheet.name}: {folder or 'its folder'} holds {own} of {total} files, {best[0] or 'its folder'} holds {most}: read from there")
+    return best[0] + rest
+
+
+def _folder_of(template: str) -> tuple[str, str]:
+    """Return the folders (or the archive) before a template's first column, and the rest."""
+    before = template[: template.index("{")] if "{" in template else template
+    cut = before.rfind("/") + 1
+    return template[:cut], template[cut:]
+
+
+def _places(root: Path) -> list[str]:
+    """Return where a template's files may lie: the table's folder, folders beside the table, and folders in archives beside it."""
+    found = [""]
+    for place in sorted(root.iterdir()):
+        if place.name.startswith("."):
+            continue
+        if place.is_dir():
+            inner = sorted(p.name for p in place.iterdir() if p.is_dir() and not p.name.startswith("."))
+            found += [f"{place.name}/", *(f"{place.name}/{name}/" for name in inner)]
+        elif place.suffix.lower() in (".zip", ".tar"):
+            folders = {name.rpartition("/")[0] for name in list_files(place)}
+            found += [f"{place.name}{ARCHIVE_MARK}{folder}/" if folder else f"{place.name}{ARCHIVE_MARK}" for folder in sorted(folders)]
+    return found
+
+
+def _check_declared(declared: Mapping[str, Any]) -> None:
+    for key in declared:
+        if key not in DECLARED:
+            raise UserError(f"{key!r} says nothing about images to predict (known: {listed(DECLARED)}).{nearest(key, DECLARED)}")
+    if declared.get("on_bad", "skip") not in ("skip", "refuse"):
+        raise UserError(f"--on-bad {declared['on_bad']!r} is not known", need="skip or refuse")
+
+
+def _refuse_columns(source: Path, wanted: _Wanted) -> None:
+    """Refuse declared columns for images that have none."""
+    named = [f"--{role} {wanted.declared[role]}" for role in (*_COLUMNS, "path") if role in wanted.declared]
+    if wanted.several is not None:
+        named = [text for text in named if not text.startswith("--path")]
+    if named:
+        raise UserError(
+            f"{named[0]} names a column, and {source} is no table", need="a table that has it", fix="predict a CSV or Parquet table"
+        )
 
 
 def _template(data: Data) -> str | None:
