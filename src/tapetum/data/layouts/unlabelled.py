@@ -20,10 +20,10 @@ from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.tables import Manifest, check_ids
 from tapetum.data.layouts.folder import keep_pictures
 from tapetum.data.layouts.hpa import CHANNELS
-from tapetum.data.layouts.listing import refuse_undecodable
+from tapetum.data.layouts.listing import archive_names, children, refuse_undecodable
 from tapetum.data.layouts.paths import is_template, list_column, row_paths, template_columns, unknown_column
 from tapetum.data.layouts.roles import find_roles
-from tapetum.data.layouts.sheet import ARCHIVE_MARK, Say, Sheet, list_files, missing_files, relative_to
+from tapetum.data.layouts.sheet import ARCHIVE_MARK, Say, Sheet, missing_files, relative_to
 
 PLAIN = ("folder", "stanford_dogs")  # layouts that add nothing to a folder of images but its labels
 DECLARED = ("path", "id", "group", "sequence", "position", "layout", "on_bad")  # what a caller may say about the images to predict
@@ -287,14 +287,11 @@ def _folder_of(template: str) -> tuple[str, str]:
 def _places(root: Path) -> list[str]:
     """Return where a template's files may lie: the table's folder, folders beside the table, and folders in archives beside it."""
     found = [""]
-    for place in sorted(root.iterdir()):
-        if place.name.startswith("."):
-            continue
+    for place in children(root):
         if place.is_dir():
-            inner = sorted(p.name for p in place.iterdir() if p.is_dir() and not p.name.startswith("."))
-            found += [f"{place.name}/", *(f"{place.name}/{name}/" for name in inner)]
+            found += [f"{place.name}/", *(f"{place.name}/{p.name}/" for p in children(place) if p.is_dir())]
         elif place.suffix.lower() in (".zip", ".tar"):
-            folders = {name.rpartition("/")[0] for name in list_files(place)}
+            folders = {name.rpartition("/")[0] for name in archive_names(place)}
             found += [f"{place.name}{ARCHIVE_MARK}{folder}/" if folder else f"{place.name}{ARCHIVE_MARK}" for folder in sorted(folders)]
     return found
 
