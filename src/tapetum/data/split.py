@@ -40,6 +40,7 @@ def assign_folds(manifest: Manifest, split: Split, seed: int, say: Say, *, dupli
         DataError: a group that stands in two given folds, or in the training and the test part; too few groups.
         UserError: the scheme ``image`` without the reason why it may leak, or an unknown target to balance.
     """
+    refuse_crossing(manifest, duplicates or {}, split)
     manifest = join_duplicates(manifest, duplicates or {}, say)
     by_image = split.scheme == "image"
     if by_image and not split.allow_leak:
@@ -64,6 +65,41 @@ def assign_folds(manifest: Manifest, split: Split, seed: int, say: Say, *, dupli
     if rare:
         say(f"{len(rare)} classes are too rare to stand in each fold: {listed(rare)}")
     return manifest
+
+
+def refuse_crossing(manifest: Manifest, duplicates: Mapping[str, str], split: Split) -> None:
+    """Refuse images that stand in two folds which the data themselves bring (a ``fold`` column, folders called train and valid).
+
+    Args:
+        manifest: rows with the folds of the data.
+        duplicates: row id → name of its set.
+        split: the scheme ``image`` lets duplicates cross, by its stated reason.
+
+    Raises:
+        DataError: names both files and where they stand.
+    """
+    trains = manifest.split == "train"
+    if split.scheme == "image" or not (manifest.fold[trains] >= 0).any():
+        return
+    first: dict[str, tuple[str, int]] = {}
+    crossing: list[tuple[str, str]] = []
+    for row_id, fold, is_in in zip(manifest.row_ids, manifest.fold.tolist(), trains, strict=True):
+        name = duplicates.get(row_id)
+        if name is not None and is_in:
+            other, there = first.setdefault(name, (row_id, fold))
+            if there != fold:
+                crossing.append((f"{other} ({_where(there)})", f"{row_id} ({_where(fold)})"))
+    if crossing:
+        pairs = [f"{one} and {two}" for one, two in crossing]
+        raise DataError(
+            f"{len(crossing)} images stand in two folds of the data: {listed(pairs, 4)} show the same image",
+            need="each image in one fold, else what is held out was seen in training",
+            fix="remove one of the two, or leave it out: write its row id in a text file and give --set data.exclude=FILE",
+        )
+
+
+def _where(fold: int) -> str:
+    return "always trains" if fold == ALWAYS else f"held out as fold {fold}"
 
 
 def join_duplicates(manifest: Manifest, duplicates: Mapping[str, str], say: Say) -> Manifest:

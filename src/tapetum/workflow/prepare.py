@@ -76,7 +76,9 @@ def prepare(run: Run, source: Any, recipe: Recipe, record: Record) -> Prepared:
     if len(bad):
         _refuse_or_say(bad, len(manifest), recipe, record, run)
     Form.of(checked)  # images that do not go together are refused before anything is made of them
-    manifest = split.join_duplicates(manifest, {**_exact_duplicates(checked, record), **twins}, record)
+    duplicates = {**_exact_duplicates(checked, record), **twins}
+    split.refuse_crossing(manifest, duplicates, recipe.split)
+    manifest = split.join_duplicates(manifest, duplicates, record)
     if run.manifest_file.exists():
         return _rows(_same(run, manifest), checked)
     manifest = split.assign_folds(manifest, recipe.split, recipe.seed, record)

@@ -43,7 +43,7 @@ def test_an_empty_class_and_a_single_class_are_refused_by_name(pictures):
         layouts.read(pictures, Data(), quiet)
     for name in ("zebra", "bee", "cat"):
         shutil.rmtree(pictures / name)
-    with pytest.raises(DataError, match="only class 'ant'"):
+    with pytest.raises(DataError, match="only one class folder, 'ant'"):
         layouts.read(pictures, Data(), quiet)
     shutil.rmtree(pictures / "ant")
     with pytest.raises(DataError, match="holds no pictures"):
@@ -52,7 +52,7 @@ def test_an_empty_class_and_a_single_class_are_refused_by_name(pictures):
 
 def test_a_picture_beside_the_class_folders_has_no_label(pictures):
     shutil.move(pictures / "ant" / "ant_000.png", pictures / "ant_000.png")
-    with pytest.raises(DataError, match=r"1 of 9 training rows have no label: ant_000\.png"):
+    with pytest.raises(DataError, match=r"1 of 9 images of .* lie beside the class folders and have no label: ant_000\.png"):
         layouts.read(pictures, Data(), quiet)
 
 

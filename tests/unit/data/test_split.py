@@ -163,3 +163,19 @@ def test_several_labels_a_row_and_unknown_targets_to_balance():
     assert by_fold.filter(pl.col("class") == "c")["rows"].to_list() == [4] * 5
     with pytest.raises(UserError, match="Did you mean 'v'"):
         assign_folds(manifest, Split(folds=5, stratify=("vv",)), 0, quiet)
+
+
+def test_an_image_in_two_folds_of_the_data_is_refused_with_both_files_and_where_they_stand():
+    frame = pl.DataFrame(
+        {"row_id": ["train/a", "valid/b", "train/c", "valid/d"], "path": [["x"]] * 4, "t": ["x", "y"] * 2, "fold": [-1, 0] * 2}
+    )
+    manifest = Manifest(frame, (Target("t", "single", ("x", "y")),), Path())
+    twins = {"train/a": "s", "valid/b": "s"}
+    with pytest.raises(DataError, match=r"train/a \(always trains\) and valid/b \(held out as fold 0\) show the same image") as error:
+        assign_folds(manifest, Split(), 0, quiet, duplicates=twins)
+    assert "data.exclude" in str(error.value)
+    assert "column" not in str(error.value)
+    same = {"train/a": "s", "train/c": "s"}
+    assert assign_folds(manifest, Split(), 0, quiet, duplicates=same).fold.tolist() == [-1, 0, -1, 0]
+    leaking = Split(scheme="image", allow_leak="as its write-up")
+    assert assign_folds(manifest, leaking, 0, quiet, duplicates=twins).fold.tolist() == [-1, 0, -1, 0]

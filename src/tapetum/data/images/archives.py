@@ -88,6 +88,8 @@ def open_zip(archive: Path | str) -> zipfile.ZipFile:
     for name, info in list(opened.NameToInfo.items()):
         if not info.flag_bits & 0x800 and not name.isascii():
             info.filename = name.encode("cp437").decode("utf-8", "surrogateescape")
+        info.filename = member_name(info.filename)
+        if info.filename != name:
             opened.NameToInfo[info.filename] = opened.NameToInfo.pop(name)
     return opened
 
@@ -95,6 +97,11 @@ def open_zip(archive: Path | str) -> zipfile.ZipFile:
 def open_tar(archive: Path | str, mode: Literal["r", "r:"] = "r") -> tarfile.TarFile:
     """Open a tar archive whose members' names are UTF-8 under every locale."""
     return tarfile.open(archive, mode, encoding="utf-8", errors="surrogateescape")
+
+
+def member_name(name: str) -> str:
+    """Return a zip member's name with ``/`` between folders: some programs on Windows write a backslash, others begin with ``./``."""
+    return name.replace("\\", "/").removeprefix("./")
 
 
 def _read_member(path: Path | str, archive: str, member: str) -> bytes:

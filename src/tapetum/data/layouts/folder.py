@@ -15,6 +15,7 @@ from tapetum.core import files
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.tables import Manifest
+from tapetum.data.layouts import class_folders
 from tapetum.data.layouts.listing import is_hidden, listing, refuse_undecodable
 from tapetum.data.layouts.roles import read_target
 from tapetum.data.layouts.sheet import ARCHIVE_MARK, Say, Sheet, copy_picture, images_among
@@ -42,21 +43,48 @@ def read(source: Path, data: Data, say: Say) -> Sheet:
         DataError: no pictures, or a class folder without any: it is named.
     """
     names, folders = keep_pictures(source, say)
-    by_split = _splits_above(source, names, folders, data, say)
-    labels = [_label(name, by_split) for name in names]
-    _refuse_empty(source, folders, names, by_split)
+    above = class_folders.below_wrappers(names)
+    if above:
+        say(f"{source.name}: everything is in the folder {above.rstrip('/')}; the folders below it are read")
+    folders = [folder.removeprefix(above) for folder in folders if folder.startswith(above) and folder != above.rstrip("/")]
+    folders = [folder for folder in folders if folder.count("/") < 2]
+    short = [name.removeprefix(above) for name in names]
+    by_split = _splits_above(source, short, folders, data, say)
+    labels = [_label(name, by_split) for name in short]
+    if data.layout == "auto" and not by_split:
+        _beside_a_table(source, names, short, labels, data, say)
+    _refuse_empty(source, folders, short, by_split)
     prefix = f"{source.name}{ARCHIVE_MARK}" if source.is_file() else ""
     target = read_target(data.targets[0]).name if len(data.targets) == 1 else "label"
     columns: dict[str, Any] = {"row_id": names, "path": [prefix + name for name in names], target: labels}
     roles = {"id": "row_id", "path": "path"}
     if by_split:
-        columns["split"] = [name.split("/", 1)[0] for name in names]
+        tops = [name.split("/", 1)[0] for name in short]
+        columns["split"] = [class_folders.split_of(top) or top for top in tops]
         roles["split"] = "split"
     frame = pl.DataFrame({name: pl.Series(values, dtype=pl.String) for name, values in columns.items()})
-    deep = sum(name.count("/") > 1 + by_split for name in names)
+    deep = sum(name.count("/") > 1 + by_split for name in short)
     if deep:
         say(f"{deep} pictures lie deeper than their class folder and count as its own")
     return Sheet(frame, source.parent if source.is_file() else source, source.name, roles, (target,), found=True)
+
+
+def check_labels(sheet: Sheet, target: str, data: Data) -> None:
+    """Refuse a folder without class folders, with a single one, or with images beside them, in the words of folders.
+
+    Raises:
+        DataError: names the images or the class.
+    """
+    frame = sheet.frame
+    if "split" in frame.columns:
+        frame = frame.filter(~frame["split"].is_in(["test", "testing", "extra", "spare"]))
+    names, loose = frame["row_id"].to_list(), frame.filter(frame[target].is_null())["row_id"].to_list()
+    source = sheet.root if sheet.root.name == sheet.name else sheet.root / sheet.name
+    if loose and (data.blank == "refuse" or len(loose) == len(names)):
+        raise class_folders.refuse_unlabelled(source, names, loose)
+    classes = frame[target].drop_nulls().unique().to_list()
+    if len(classes) == 1 and not (data.test or data.extra):
+        raise class_folders.refuse_one_class(source, classes[0])
 
 
 def write(manifest: Manifest, place: Path, say: Say) -> Path:
@@ -96,7 +124,7 @@ def write(manifest: Manifest, place: Path, say: Say) -> Path:
 
 
 def keep_pictures(source: Path, say: Say) -> tuple[list[str], list[str]]:
-    """Return the images below ``source`` and its folders, hidden files, runs and files that are no images left out and counted.
+    """Return the images below ``source`` and all its folders, hidden files, runs and files that are no images left out and counted.
 
     An image is what :mod:`tapetum.data.images.formats` calls one, by its name or its content.
 
@@ -118,7 +146,7 @@ def keep_pictures(source: Path, say: Say) -> tuple[list[str], list[str]]:
         say(f"{source.name}: {sum(other.values())} files that are no pictures left out ({kinds})")
     if not names:
         raise DataError(f"{source} holds no pictures", need="JPEG, PNG, TIFF, WebP, BMP, GIF or PPM files", fix="check the path")
-    return names, [folder for folder in found.folders if folder.count("/") < 2]
+    return names, found.folders
 
 
 def refuse_columns(manifest: Manifest, held: set[str], what: str) -> None:
@@ -137,7 +165,7 @@ def refuse_columns(manifest: Manifest, held: set[str], what: str) -> None:
 
 def _splits_above(source: Path, names: list[str], folders: list[str], data: Data, say: Say) -> bool:
     tops = sorted({folder.split("/", 1)[0] for folder in folders})
-    alike = [top for top in tops if top.lower() in SPLIT_WORDS]
+    alike = [top for top in tops if class_folders.split_of(top)]
     if data.split == DECLARED:
         odd = [top for top in tops if top not in alike]
         if odd or not tops:
@@ -152,10 +180,31 @@ def _splits_above(source: Path, names: list[str], folders: list[str], data: Data
     if same and len(alike) == len(tops):
         say(f"{source.name}: folders {listed(alike)} hold the same {len(inner[alike[0]])} class folders and are taken for splits")
         return True
+    if data.layout == "auto" and not any(inner.values()):  # images of parts, with labels elsewhere
+        return False
     raise DataError(
         f"{source} has folders called {listed(alike)} that do not hold the same class folders",
         fix="say what they are: --set data.split=folder (splits) or --set data.split=none (classes)",
     )
+
+
+def _beside_a_table(source: Path, names: list[str], short: list[str], labels: list[str | None], data: Data, say: Say) -> None:
+    """Compare the folders with a table that stands beside them; refuse two readings, and folders whose names are those of parts.
+
+    Raises:
+        DataError: names both readings.
+    """
+    tops = sorted({name.split("/", 1)[0] for name in short if "/" in name})
+    parts = [top for top in tops if class_folders.split_of(top)]
+    unlike = data.split != "none" and bool(parts) and all(p in parts or class_folders.is_wrapper_name(p) for p in tops)
+    beside = class_folders.table_beside(source, names, dict(zip(names, labels, strict=True)))
+    whole = beside is not None and beside.images >= class_folders.LISTED * len(names)
+    if beside is not None and beside.labels is None and (unlike or whole):
+        raise class_folders.refuse_two_readings(source, beside, tops, len(names))
+    if unlike and len(tops) > 1:
+        raise class_folders.refuse_parts(source, tops)
+    if beside is not None and beside.labels is not None:
+        say(f"{beside.path.name} lists {beside.images} of {len(names)} images; its column {beside.labels!r} says what the folders say")
 
 
 def _label(name: str, by_split: bool) -> str | None:

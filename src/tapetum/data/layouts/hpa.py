@@ -1,7 +1,8 @@
 """Layout ``hpa``: the Human Protein Atlas challenge, four one-channel pictures and several of 28 labels a sample.
 
 ``train.csv`` (Id, Target: class ids with blanks between), ``sample_submission.csv`` (Id, Predicted), pictures
-``train/{Id}_{red,green,blue,yellow}.png`` and ``test/…``, as folders or as zip archives read in place.
+``train/{Id}_{red,green,blue,yellow}.png`` and ``test/…``, as folders or as zip archives read in place. A part of the pictures may be in
+folders called ``train_…`` and ``test_…`` instead (``train_sample``).
 """
 
 from __future__ import annotations
@@ -95,13 +96,17 @@ def first_line(table: Path) -> str:
 
 def _pictures(root: Path, part: str) -> str | None:
     """Return what stands before ``{Id}_green.png``: a folder, or an archive and its inner folder; None without pictures."""
-    if (root / part).is_dir():
-        return f"{part}/" if any((root / part).glob(f"*_{CHANNELS[1]}.png")) else None
-    archive = root / f"{part}.zip"
-    if not archive.is_file():
-        return None
-    member = next((name for name in archive_names(archive) if name.endswith(f"_{CHANNELS[1]}.png")), None)
-    return None if member is None else f"{archive.name}{ARCHIVE_MARK}{member[: member.rfind('/') + 1]}"
+    others = sorted(p for p in root.glob(f"{part}[_-]*") if p.is_dir() or p.suffix.lower() == ".zip")
+    for place in (root / part, root / f"{part}.zip", *others):
+        if place.is_dir():
+            inner = next((p for p in (place, place / part) if any(p.glob(f"*_{CHANNELS[1]}.png"))), None)
+            if inner is not None:
+                return f"{inner.relative_to(root).as_posix()}/"
+        elif place.is_file():
+            member = next((name for name in archive_names(place) if name.endswith(f"_{CHANNELS[1]}.png")), None)
+            if member is not None:
+                return f"{place.name}{ARCHIVE_MARK}{member[: member.rfind('/') + 1]}"
+    return None
 
 
 def _part(root: Path, part: str, table: str, columns: list[str], say: Say) -> pl.DataFrame:

@@ -16,12 +16,12 @@ from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.tables import Manifest, check_ids
 from tapetum.core.targets import Target, expression_names
 from tapetum.data.choices import LAYOUTS
-from tapetum.data.layouts import additions, several
+from tapetum.data.layouts import additions, folder, several
 from tapetum.data.layouts.cells import count_blanks, parse_column, settle_derived, settle_targets, text_column
 from tapetum.data.layouts.frame import plain_columns
 from tapetum.data.layouts.paths import list_column, row_paths
 from tapetum.data.layouts.roles import Roles, find_roles
-from tapetum.data.layouts.sheet import Say, Sheet, missing_files, refuse_missing, relative_to
+from tapetum.data.layouts.sheet import Say, Sheet, count_complete, missing_files, refuse_missing, relative_to
 from tapetum.data.layouts.splits import read_splits
 
 FOLDERS = ("folder", "stanford_dogs")  # a class is a folder: one label an image
@@ -52,6 +52,8 @@ def read(source: Any, data: Data, say: Say, *, labelled: bool = True) -> Manifes
     roles = find_roles(sheet, data, labelled=labelled)
     say("\n".join([f"{sheet.name}: columns read as", *roles.lines()]))
     roles = _with_separators(sheet, roles, data, say, labelled)
+    if labelled and sheet.layout == "folder":
+        folder.check_labels(sheet, roles.targets[0].name, data)
     frame = to_rows(sheet, roles, data, say)
     for places, split in ((data.test, "test"), (data.extra, "extra")):
         for place in places:
@@ -214,10 +216,11 @@ def _check_files(frame: pl.DataFrame, sheet: Sheet, data: Data, say: Say) -> Non
     every = frame["path"].explode().to_list()
     missing = missing_files(every, sheet.root)
     if missing and data.on_bad == "refuse":
-        raise refuse_missing(missing, len(every), sheet.name)
+        raise refuse_missing(missing, frame["path"].to_list(), sheet.name)
     if missing:
         gone = f"{len(missing)} of {len(every)} picture files that do not exist"
-        say(f"{sheet.name} names {gone}; their rows stay as missing: {listed(missing)}")
+        counts = count_complete(frame["path"].to_list(), missing)
+        say(f"{sheet.name} names {gone}; their rows stay as missing: {listed(missing)}{counts}")
 
 
 def _numbers(column: pl.Series, row_ids: Sequence[str], name: str) -> pl.Series:

@@ -37,7 +37,7 @@ def read(source: Path, data: Data, say: Say) -> Sheet:
     """Read the folder; row ids are paths below ``Images``."""
     root = _images(source)
     names, folders = keep_pictures(root, say)
-    empty = sorted(set(folders) - {name.rpartition("/")[0] for name in names})
+    empty = sorted({folder for folder in folders if folder.count("/") < 2} - {name.rpartition("/")[0] for name in names})
     if empty:
         raise DataError(f"{root} has {len(empty)} class folders without pictures: {listed(empty)}", fix="fill or remove them")
     loose = [name for name in names if not _FOLDER.fullmatch(name.split("/")[0])]

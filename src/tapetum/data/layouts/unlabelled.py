@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,13 @@ def group_files(names: Sequence[str], template: str, *, partial: str = "refuse")
     orders = list(itertools.product(*(range(len(options)) for options in places)))
     lacking = [key for key, files in samples.items() if len(files) != len(orders)]
     if lacking and partial == "refuse":
-        what = f"{len(lacking)} samples lack some of their {len(orders)} files ({template}): {listed(lacking)}"
+        counts = Counter(order for files in samples.values() for order in files)
+        labels = ["_".join(options[i] for options, i in zip(places, order, strict=True)) for order in orders]
+        counted = ", ".join(f"{label} {counts[order]}" for label, order in zip(labels, orders, strict=True))
+        what = (
+            f"{len(lacking)} samples lack some of their {len(orders)} files ({template}): {listed(lacking)}. "
+            f"{len(samples) - len(lacking)} of {len(samples)} rows complete: {counted}"
+        )
         raise DataError(what, fix="add or remove them, or go on without them: --on-bad skip")
     return [(key, [files.get(order) or _named(parts, places, *cells_of[key], order) for order in orders]) for key, files in samples.items()]
 
