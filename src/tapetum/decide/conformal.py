@@ -16,7 +16,7 @@ from scipy.stats import beta
 from tapetum.core import draws
 from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.intervals import Interval, wilson
-from tapetum.core.tables import Dense
+from tapetum.core.tables import Dense, decided
 from tapetum.core.targets import Target, decode
 from tapetum.decide.steps import Rows, folds_of
 
@@ -165,7 +165,7 @@ class Abstain:
         _needs_distribution(dense.target)
         take = _labelled(dense, rows, one_per_group=self.one_per_group)
         top = dense.p[take].max(axis=1).astype(np.float64)
-        wrong = dense.p[take].argmax(axis=1) != dense.y[take].argmax(axis=1)
+        wrong = decided(dense)[take].argmax(axis=1) != dense.y[take].argmax(axis=1)
         order = np.argsort(-top, kind="stable")
         top, errors = top[order], np.cumsum(wrong[order])
         rounds = max(1, int(np.ceil(np.log2(len(top)))))
@@ -223,14 +223,16 @@ def review_list(dense: Dense, members: Mapping[str, Dense] | None = None, *, by:
         doubt = 1 - (two[:, 1] - two[:, 0])
     rows = np.flatnonzero(dense.ok & np.isfinite(doubt))
     rows = rows[np.argsort(-doubt[rows], kind="stable")][:most]
-    answers = decode(target, dense.p[rows])
+    labels = decided(dense)[rows]
+    answers = decode(target, labels)
+    own = dense.p[rows] if target.kind == "multi" else dense.p[rows] * labels
     return pl.DataFrame(
         {
             "rank": np.arange(1, len(rows) + 1),
             "row_id": pl.Series(dense.row_ids[rows].tolist(), dtype=pl.String),
             "doubt": doubt[rows].astype(np.float64),
             "answer": pl.Series([" ".join(a) if isinstance(a, list) else a for a in answers], dtype=pl.String),
-            "p": dense.p[rows].max(axis=1) if len(rows) else np.zeros(0, dtype=np.float32),
+            "p": own.max(axis=1) if len(rows) else np.zeros(0, dtype=np.float32),
             "known": dense.scorable[rows],
         }
     )

@@ -14,6 +14,8 @@ import polars as pl
 from tapetum.core import files
 from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.ids import match
+from tapetum.core.labels import answer_of, cells_of
+from tapetum.core.schema import STATUSES
 from tapetum.core.tables import FINAL, REDUCED, Dense, Manifest, Predictions
 from tapetum.core.targets import Target
 from tapetum.decide.steps import Rows, check_folds
@@ -52,22 +54,23 @@ def read_csv(
             probabilities; a fold column that is not the manifest's. The row or column is named.
     """
     kind = manifest.target(target)
-    try:
-        table = pl.read_csv(path, infer_schema=False)
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist", fix="check the path") from None
-    except pl.exceptions.PolarsError as error:
-        raise DataError(f"{path} is not a CSV table ({str(error).splitlines()[0]})", fix="check the file") from None
+    table = read_table(path)
     column = id or next((name for name in IDS if name in table.columns), table.columns[0])
     if column not in table.columns:
         raise DataError(f"{path} has no column {column!r} (it has: {listed(table.columns)}).{nearest(column, table.columns)}")
     found = [name for name in table.columns if name.startswith(prefix) and name != column]
     if kind.kind == "regression" and not found and "p" in table.columns:
         found = ["p"]
-    ordered = _columns_in_order(str(path), kind, found, prefix, classes)
-    p = _numbers(str(path), table, ordered, column)
-    fold = _numbers(str(path), table, ["fold"], column)[:, 0] if "fold" in table.columns else None
-    return _predictions(str(path), manifest, kind, table[column].to_list(), p, member=member, fold=fold, partial=partial, say=say)
+    ordered = columns_in_order(str(path), kind, found, prefix, classes)
+    status = status_of(table)
+    if status is not None:  # our own table: rows without an answer are left out and stand as uncovered
+        table, partial = table.filter(pl.Series(status == "ok")), True
+    p = numbers(str(path), table, ordered, column)
+    fold = numbers(str(path), table, ["fold"], column)[:, 0] if "fold" in table.columns else None
+    row_ids = table[column].to_list()
+    answer = answer_column(table, kind, row_ids)
+    how = {"member": member, "fold": fold, "partial": partial, "answer": answer, "say": say}
+    return _predictions(str(path), manifest, kind, row_ids, p, **how)  # type: ignore[arg-type]
 
 
 def read_array(
@@ -111,17 +114,22 @@ def read_array(
     if p.ndim != 2 or p.shape != (len(row_ids), kind.width):
         raise DataError(f"{path} has shape {p.shape}", need=f"({len(row_ids)}, {kind.width}): ids × classes of {target!r}")
     if classes is not None and kind.kind != "regression":
-        order = _columns_in_order(str(path), kind, list(classes), "", None)
+        order = columns_in_order(str(path), kind, list(classes), "", None)
         p = p[:, [list(classes).index(name) for name in order]]
     return _predictions(str(path), manifest, kind, row_ids, p, member=member, fold=None, partial=partial, say=say)
 
 
 def write_csv(path: Path | str, dense: Dense, *, id: str = "row_id", prefix: str = "p_") -> Path:
-    """Write ``id, p_<class>…`` of the rows with an answer; the header carries the class order."""
+    """Write ``id, p_<class>…`` of the rows with an answer; the header carries the class order.
+
+    Where a step decided labels, the column ``answer`` holds them; several are joined by the target's separator.
+    """
     ok = np.flatnonzero(dense.ok)
     names = dense.target.classes or (dense.target.name,)
     columns = {id: pl.Series(dense.row_ids[ok].tolist(), dtype=pl.String)}
     columns |= {f"{prefix}{name}": pl.Series(dense.p[ok, c]) for c, name in enumerate(names)}
+    if dense.answer is not None and dense.target.kind != "regression":
+        columns["answer"] = pl.Series(cells_of(dense.target, dense.answer[ok]), dtype=pl.String)
     return files.write_csv(path, pl.DataFrame(columns))
 
 
@@ -147,10 +155,11 @@ def _predictions(
     member: str,
     fold: np.ndarray | None,
     partial: bool,
+    answer: np.ndarray | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Predictions:
     """Match rows with the manifest and return the table: out-of-fold rows with the manifest's fold, test rows apart."""
-    _check_ids(path, row_ids)
+    check_ids(path, row_ids)
     check_values(path, target, p, row_ids)
     place = {name: i for i, name in enumerate(manifest.row_ids)}
     matched = match(row_ids, manifest.row_ids)
@@ -186,13 +195,42 @@ def _predictions(
     values[where] = p
     status = np.full(len(manifest), "uncovered", dtype=object)
     status[where] = "ok"
-    table = Dense(target, np.array(manifest.row_ids, dtype=object), values, manifest.truth(target.name), own_fold, status)
+    labels = None
+    if answer is not None:
+        labels = np.full_like(values, np.nan)
+        labels[where] = answer
+    table = Dense(target, np.array(manifest.row_ids, dtype=object), values, manifest.truth(target.name), own_fold, status, labels)
     parts = []
     for role, rows in (("oof", split[every] != "test"), ("test", split[every] == "test")):
         if rows.any():
             part = table.where(np.sort(every[rows]))
             parts.append(Predictions.from_dense(part, member=member, role=role, manifest_hash=manifest.content_hash()))  # type: ignore[arg-type]
     return Predictions.concat(parts)
+
+
+def read_table(path: Path | str) -> pl.DataFrame:
+    """Return a CSV file's cells as text."""
+    try:
+        return pl.read_csv(path, infer_schema=False)
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist", fix="check the path") from None
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{path} is not a CSV table ({str(error).splitlines()[0]})", fix="check the file") from None
+
+
+def status_of(table: pl.DataFrame) -> np.ndarray | None:
+    """Return the status of each row (N,) where the column is one of ours; None where it is absent, or a column of the data's own."""
+    if "status" not in table.columns or not set(table["status"].to_list()) <= set(STATUSES):
+        return None
+    return table["status"].to_numpy().astype(object)
+
+
+def answer_column(table: pl.DataFrame, target: Target, row_ids: Sequence[str]) -> np.ndarray | None:
+    """Return the decided labels (N, K) of a CSV: its column ``answer``, or beside our ``status`` the one that the target is called."""
+    column = "answer" if "answer" in table.columns else target.name if status_of(table) is not None else None
+    if target.kind == "regression" or column not in table.columns:
+        return None
+    return answer_of(target, table[column].to_list(), row_ids)
 
 
 def check_values(path: str, target: Target, p: np.ndarray, row_ids: Sequence[str]) -> None:
@@ -215,7 +253,7 @@ def check_values(path: str, target: Target, p: np.ndarray, row_ids: Sequence[str
         raise DataError(f"{path}: row {row_ids[row]!r} (and {int(wrong.sum()) - 1} more) has p = {shown}", need=need, fix=fix)
 
 
-def _columns_in_order(path: str, target: Target, found: list[str], prefix: str, classes: Sequence[str] | None) -> list[str]:
+def columns_in_order(path: str, target: Target, found: list[str], prefix: str, classes: Sequence[str] | None) -> list[str]:
     """Return the columns in the target's class order."""
     if target.kind == "regression":
         if len(found) != 1:
@@ -237,7 +275,8 @@ def _columns_in_order(path: str, target: Target, found: list[str], prefix: str, 
     return [found[named.index(name)] for name in target.classes]
 
 
-def _numbers(path: str, table: pl.DataFrame, columns: list[str], id: str) -> np.ndarray:
+def numbers(path: str, table: pl.DataFrame, columns: list[str], id: str) -> np.ndarray:
+    """Return columns of a CSV as numbers (N, columns); a cell that is none is named by its row."""
     parts = []
     for name in columns:
         try:
@@ -248,7 +287,8 @@ def _numbers(path: str, table: pl.DataFrame, columns: list[str], id: str) -> np.
     return np.stack(parts, axis=1)
 
 
-def _check_ids(path: str, row_ids: list[str]) -> None:
+def check_ids(path: str, row_ids: list[str]) -> None:
+    """Refuse ids that are blank or doubled."""
     if not row_ids:
         raise DataError(f"{path} has no rows", need="one for each picture predicted")
     if any(name is None or name == "" for name in row_ids):

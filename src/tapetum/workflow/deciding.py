@@ -16,6 +16,7 @@ from tapetum.core.ledger import Ledger
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import FINAL, Dense, Manifest, Predictions
 from tapetum.decide import chain, compare, conformal, elsewhere, leaderboard, reliability
+from tapetum.decide.alone import read_alone
 from tapetum.decide.steps import Rows
 
 
@@ -96,7 +97,10 @@ def compare_sources(
         manifest: for the groups; a run's own is taken.
         reference: compare all with this one; None: every pair.
     """
-    tables = {name: _table_of(path) for name, path in named.items()}
+    tables = {name: _table_of(path) for name, path in named.items() if path.suffix != ".csv"}
+    known = [t for table in tables.values() for t in table.targets if target in (None, t.name)]
+    tables |= {n: read_alone(path, target, known[0] if known else None) for n, path in named.items() if path.suffix == ".csv"}
+    tables = {name: tables[name] for name in named}
     groups = _groups_of([manifest] if manifest else list(named.values()))
     frame = compare.compare_many(tables, reference, metric=metric, target=target, groups=groups)
     return {"table": text_of(frame), "pairs": frame.to_dicts()}

@@ -14,6 +14,7 @@ from tapetum.core.monitor import prior_answer
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import FINAL, Predictions
 from tapetum.data.layouts.template import Wish
+from tapetum.decide.alone import read_alone
 
 
 def submit(
@@ -31,7 +32,7 @@ def submit(
     from tapetum.data.layouts import submission
 
     source = Path(source)
-    table = predictions_of(source)
+    table = predictions_of(source, target)
     name = target or _only_target(table)
     dense = table.dense(name, _only_member(table))
     prior = _prior_of(source, table, name)
@@ -62,10 +63,10 @@ def _enter(run: Run, written: Path, target: str) -> None:
     Ledger(run.root).add(written, recipe={"name": recipe.name, "hash": recipe.hash()}, metric=metric, own=estimate)
 
 
-def predictions_of(source: Path) -> Predictions:
+def predictions_of(source: Path, target: str | None = None) -> Predictions:
     """Return the test predictions of a run (out-of-fold ones where it has no test rows), or those of a file."""
     if not source.is_dir():
-        return Predictions.read(source)
+        return read_alone(source, target) if source.suffix == ".csv" else Predictions.read(source)
     run = Run.existing(source)
     for name in ("test.parquet", "oof.parquet"):
         if run.file(name).exists():

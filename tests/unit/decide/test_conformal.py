@@ -136,3 +136,18 @@ def test_labels_can_be_reviewed_but_not_put_in_sets():
         review_list(dense, by="entropi")
     with pytest.raises(UserError, match="between 0 and 1"):
         Conformal(alpha=5)
+
+
+def test_abstaining_and_the_review_list_judge_decided_labels():
+    dense, rows = single(n=400)
+    rows = dataclasses.replace(rows, groups=dense.row_ids)
+    plain = dataclasses.replace(
+        dense, p=np.full_like(dense.p, 0.25) + 0.01 * np.roll(dense.y, 1, axis=1) - 0.0025
+    )  # the largest p is wrong
+    right = dataclasses.replace(plain, answer=dense.y)
+    assert Abstain(0.05).fit(plain, rows)["threshold"] == ALL
+    assert Abstain(0.05).fit(right, rows)["risk"] == 0
+    table = review_list(right, most=5)
+    place = {row: i for i, row in enumerate(dense.row_ids)}
+    assert table["answer"].to_list() == [dense.target.classes[dense.y[place[row]].argmax()] for row in table["row_id"]]
+    assert np.allclose(table["p"], 0.2475)

@@ -12,6 +12,7 @@ from tapetum.core.ledger import Ledger
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Predictions
 from tapetum.core.targets import Target
+from tapetum.decide.elsewhere import write_csv
 from tapetum.workflow.submitting import predictions_of, submit
 
 KIND = Target("kind", "single", ("ant", "bee", "cat"))
@@ -105,6 +106,25 @@ def test_a_file_of_predictions_is_taken_as_it_is_and_enters_no_ledger(tmp_path, 
         Predictions.from_dense(answers(KIND, P), member=member, role="test").write(tmp_path / f"{name}.parquet")
         assert hand_in(tmp_path / f"{name}.parquet") == ["t2,cat", "t0,ant", "t3,ant", "t1,bee"]
     assert not list(tmp_path.rglob("ledger.jsonl"))
+
+
+def test_predictions_in_a_csv_alone_are_submitted(tmp_path, hand_in):
+    decided = dataclasses.replace(answers(KIND, P), answer=np.eye(3, dtype=np.float32)[[1, 1, 2, 1]])
+    write_csv(tmp_path / "mine.csv", decided)
+    assert hand_in(tmp_path / "mine.csv") == ["t2,cat", "t0,bee", "t3,bee", "t1,bee"]
+    (tmp_path / "theirs.csv").write_text("id,p_ant,p_bee\nt0,0.9,0.1\nt1,0.2,0.8\nt2,0.6,0.4\nt3,0.1,0.9\n")
+    assert hand_in(tmp_path / "theirs.csv") == ["t2,ant", "t0,ant", "t3,bee", "t1,bee"]
+
+
+def test_held_out_truth_of_a_file_is_the_prior_and_a_regressions_median(tmp_path, hand_in):
+    truth = np.eye(3)[[0, 1, 1, 1]]
+    p = P.copy()
+    p[1] = np.nan
+    Predictions.from_dense(answers(KIND, p, y=truth)).write(tmp_path / "oof.parquet")
+    assert hand_in(tmp_path / "oof.parquet", fill="prior")[-1] == "t1,bee"
+    ages = answers(Target("age", "regression"), [[1], [np.nan], [3], [4]], y=np.array([[10.0], [20.0], [90.0], [np.nan]]))
+    Predictions.from_dense(ages).write(tmp_path / "age.parquet")
+    assert hand_in(tmp_path / "age.parquet", fill="prior")[-1] == "t1,20"
 
 
 def test_ids_that_differ_from_the_templates_are_named_and_nothing_is_written(make, hand_in, tmp_path):
