@@ -278,11 +278,11 @@ def submit(
     return submitting.submit(source, template, out, target=target, fill=fill, id_column=id, wish=wish, say=Record(say))
 
 
-def report(run: Path | str, out: Path | str | None = None) -> str:
-    """Write a run's report again; return its path."""
+def report(run: Path | str, out: Path | str | None = None, *, data: Path | str | None = None) -> str:
+    """Write a run's report again; return its path. ``data`` says where the run's data are now, if they moved."""
     from tapetum.show.report import write_report
 
-    return str(write_report(Run.existing(run).root, None if out is None else Path(out)))
+    return str(write_report(Run.existing(run).root, None if out is None else Path(out), data=None if data is None else Path(data)))
 
 
 def recipes() -> dict[str, str]:
@@ -334,6 +334,7 @@ def decide(
     sets: Sequence[str] = (),
     classes: Sequence[str] | None = None,
     strict: bool = False,
+    data: Path | str | None = None,
     say: Say | None = None,
 ) -> dict[str, Any]:
     """Decide a run again, or anybody's predictions over a manifest; every step is cross-fitted.
@@ -346,6 +347,7 @@ def decide(
         sets: ``decide.key=value``.
         classes: for arrays: the order of their columns.
         strict: refuse where a member lacks rows that another holds.
+        data: of a run: where its data are now, if they moved.
         say: told the notes.
     """
     from tapetum.workflow import deciding
@@ -354,7 +356,9 @@ def decide(
     if len(places) == 1 and places[0].is_dir():
         from tapetum.workflow.fit import decide_again
 
-        return decide_again(places[0], sets, say=say)
+        return decide_again(places[0], sets, data=data, say=say)
+    if data is not None:
+        raise UserError("--data was given with predictions from files", need="a run, whose data moved")
     if manifest is None or out is None:
         raise UserError("predictions from files need a manifest and a place to write", fix="give --manifest M.parquet and -o FOLDER")
     from tapetum.core.tables import Manifest
@@ -383,17 +387,18 @@ def compare(
     return deciding.compare_sources(places, metric=metric, target=target, manifest=where, reference=reference)
 
 
-def compare_views(run: Path | str, views: str = "recipe", *, say: Say | None = None) -> dict[str, Any]:
+def compare_views(run: Path | str, views: str = "recipe", *, data: Path | str | None = None, say: Say | None = None) -> dict[str, Any]:
     """Compare the plain picture with ways of reducing test-time views on a run's held-out rows; nothing of the run changes.
 
     Args:
         run: with fine-tuned members.
         views: ``recipe`` for the recipe's, or the name of others, as ``dihedral``.
+        data: where the run's data are now, if they moved.
         say: told what is answered.
     """
     from tapetum.workflow import reducing
 
-    return reducing.compare(Run.existing(run), views, Record(say))
+    return reducing.compare(Run.existing(run), views, Record(say), data)
 
 
 def leaderboard(run: Path | str, *, metric: str = "auto", target: str | None = None) -> dict[str, Any]:
@@ -447,6 +452,7 @@ def audit(
     *,
     recipe: Loaded | str | Path | None = None,
     target: str | None = None,
+    data: Path | str | None = None,
     say: Say | None = None,
     **sets: Any,
 ) -> dict[str, Any]:
@@ -457,12 +463,13 @@ def audit(
         out: the Parquet file.
         recipe: how pictures are composed; as for :func:`fit`.
         target: whose labels are judged.
+        data: of a run: where its data are now, if they moved.
         say: told what was found.
         sets: recipe keys with ``__`` for dots.
     """
     from tapetum.workflow.auditing import audit_source
 
-    return audit_source(source, out, _recipe(recipe, sets), Record(say), target=target)
+    return audit_source(source, out, _recipe(recipe, sets), Record(say), target=target, data=data)
 
 
 def reproduce(

@@ -14,6 +14,7 @@ from tapetum.cli.options import (
     Json,
     Layout,
     MetricName,
+    NowAt,
     OnBad,
     OneTarget,
     Out,
@@ -95,13 +96,14 @@ def decide(
     classes: Annotated[str | None, typer.Option(help="for arrays: the order of their columns, as wake,light,deep")] = None,
     set: Sets = None,
     strict: Annotated[bool, typer.Option("--strict", help="refuse where a member lacks rows that another holds")] = False,
+    data: NowAt = None,
     json: Json = False,
 ) -> None:
     """Run what [decide] names, cross-fitted: on a run again, or on anybody's predictions."""
     from tapetum import api
 
     source = sources[0] if len(sources) == 1 else sources
-    more: dict[str, Any] = {"classes": classes.split(",") if classes else None, "strict": strict}
+    more: dict[str, Any] = {"classes": classes.split(",") if classes else None, "strict": strict, "data": data}
     show(api.decide(source, manifest=manifest, target=target, out=out, sets=set or (), **more, say=progress), json)
 
 
@@ -112,6 +114,7 @@ def compare(
     target: OneTarget = None,
     manifest: Annotated[Path | None, typer.Option(help="for the groups, where the sources are files")] = None,
     views: Annotated[str | None, typer.Option(help="compare a run's test-time views instead: recipe, or others as dihedral")] = None,
+    data: NowAt = None,
     json: Json = False,
 ) -> None:
     """Compare pair by pair: difference with its interval clustered by group, exact McNemar, Holm over all."""
@@ -120,8 +123,10 @@ def compare(
     if views is not None:
         if len(sources) > 1:
             raise errors.UserError(f"--views was given with {len(sources)} sources", need="one run, whose views are compared")
-        show(api.compare_views(sources[0], views, say=progress), json)
+        show(api.compare_views(sources[0], views, data=data, say=progress), json)
         return
+    if data is not None:
+        raise errors.UserError("--data was given without --views", need="one run, whose views are compared; nothing else reads images")
     named = {place.as_posix(): place for place in sources}
     show(api.compare(named, metric=metric, target=target, manifest=manifest), json)
 
@@ -169,8 +174,10 @@ def ledger(
 
 
 @app.command()
-def report(run: RunFolder, out: Annotated[Path | None, typer.Option("-o", "--out", help="where to write it")] = None) -> None:
+def report(
+    run: RunFolder, out: Annotated[Path | None, typer.Option("-o", "--out", help="where to write it")] = None, data: NowAt = None
+) -> None:
     """Write the run's report again, as one HTML file."""
     from tapetum import api
 
-    print(api.report(run, out))
+    print(api.report(run, out, data=data))

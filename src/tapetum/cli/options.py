@@ -16,6 +16,7 @@ from tapetum.core.errors import UserError
 Data = Annotated[Path, typer.Argument(help="a folder of class folders, a table (CSV, Parquet) or a layout's folder")]
 RunFolder = Annotated[Path, typer.Argument(help="a run folder")]
 Out = Annotated[Path, typer.Option("-o", "--out", help="where to write")]
+NowAt = Annotated[Path | None, typer.Option("--data", help="of a run: where its data are now, if they moved")]
 Member = Annotated[str | None, typer.Option(help="which member, where there are several")]
 OneTarget = Annotated[str | None, typer.Option(help="which one, where there are several")]
 MetricName = Annotated[str, typer.Option(help="auto: the target's default")]

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tapetum.cli.options import READING, SPLITTING, Data, Json, Member, with_recipe
+from tapetum.cli.options import READING, SPLITTING, Data, Json, Member, NowAt, with_recipe
 from tapetum.cli.saying import progress, show
 
 app = typer.Typer()
@@ -22,13 +22,14 @@ def audit(
         Path | None, typer.Option("-o", "--out", help="the Parquet file (default: audit.parquet, of a run in its folder)")
     ] = None,
     target: Annotated[list[str] | None, typer.Option("--target", help="of data: as for fit; of a run: whose labels are judged")] = None,
+    data: NowAt = None,
     json: Json = False,
 ) -> None:
     """Find damaged, misnamed, gray, doubled and wrongly labelled pictures; training obeys the column 'decision' (data.audit)."""
     from tapetum import api
 
     judged = target[0] if target and (source / "recipe.toml").exists() else None
-    show(api.audit(source, out, recipe=recipe, target=judged, say=progress), json)
+    show(api.audit(source, out, recipe=recipe, target=judged, data=data, say=progress), json)
 
 
 @app.command()

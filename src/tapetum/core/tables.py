@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from tapetum.core import files
+from tapetum.core import files, places
 from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.schema import PREDICTIONS_SCHEMA, STATUSES, check_predictions, lists, matrix, with_answer
 from tapetum.core.targets import Target, compose, encode, expression_names
@@ -144,17 +144,19 @@ class Manifest:
 
     def write(self, path: Path | str) -> Path:
         """Write as Parquet with targets, root and side columns in the metadata."""
-        meta = {"targets": [t.to_dict() for t in self.targets], "root": self.root, "side": list(self.side), "layout": self.layout}
+        targets = [t.to_dict() for t in self.targets]
+        meta = {"targets": targets, **places.kept_root(self.root, Path(path)), "side": list(self.side), "layout": self.layout}
         return files.write_parquet(path, self.frame, meta)
 
     @classmethod
     def read(cls, path: Path | str, root: Path | str | None = None) -> Manifest:
-        """Read what :meth:`write` wrote; ``root`` says where the pictures are now, if they moved."""
+        """Read what :meth:`write` wrote; ``root`` says where the images are now, if they moved otherwise than together with the file."""
         frame, meta = files.read_parquet(path)
         if "targets" not in meta:
             raise DataError(f"{path} is a table, but not a manifest", fix="read it with layout 'table'")
         targets = tuple(Target.from_dict(t) for t in meta["targets"])
-        return cls(frame, targets, Path(root or meta["root"]), tuple(meta["side"]), meta.get("layout", ""))
+        place = Path(root) if root is not None else places.found_root(Path(path), meta, frame["path"].to_list())
+        return cls(frame, targets, place, tuple(meta["side"]), meta.get("layout", ""))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ import jinja2
 import numpy as np
 import polars as pl
 
-from tapetum.core import files, metrics
+from tapetum.core import files, metrics, places
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
 from tapetum.show import figures, measured, sections, training, words
@@ -118,6 +118,12 @@ def cautions(found: Found) -> list[str]:
             one = {"missing": ("has",), "uncovered": ("was", "is"), "unknown": ("has", "is")}[key]
             many = {"missing": ("have",), "uncovered": ("were", "are"), "unknown": ("have", "are")}[key]
             out.append(f"{words.plural(n, 'picture')} {text.format(*(one if n == 1 else many))}.")
+    gone = [] if found.manifest is None else places.absent(found.manifest)
+    if gone and found.manifest is not None:
+        out.append(
+            f"The files of {words.plural(len(gone), 'row')} are not below {found.manifest.root} any more and are not shown; "
+            "no figure depends on them. Where the data moved: tapetum report RUN --data DIR."
+        )
     return out
 
 

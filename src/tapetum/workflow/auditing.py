@@ -7,17 +7,19 @@ from typing import Any
 
 import polars as pl
 
-from tapetum.core import files
+from tapetum.core import files, places
 from tapetum.core.config import Loaded
 from tapetum.core.errors import UserError, listed, nearest
 from tapetum.core.runs import Record, Run
-from tapetum.core.tables import Predictions
+from tapetum.core.tables import Manifest, Predictions
 from tapetum.data import audit, layouts
 from tapetum.data.audit.table import found_text
 from tapetum.data.images.decode import Composition
 
 
-def audit_source(source: Any, out: Path | str | None, loaded: Loaded, record: Record, *, target: str | None = None) -> dict[str, Any]:
+def audit_source(
+    source: Any, out: Path | str | None, loaded: Loaded, record: Record, *, target: str | None = None, data: Path | str | None = None
+) -> dict[str, Any]:
     """Audit data before training, or a run after it; a run's out-of-fold answers also tell which labels are suspect.
 
     Args:
@@ -26,16 +28,20 @@ def audit_source(source: Any, out: Path | str | None, loaded: Loaded, record: Re
         loaded: the recipe, for how pictures are composed; a run brings its own.
         record: told what was found.
         target: whose labels are judged; None: the first scored target that has classes.
+        data: of a run: where its data are now, if they moved.
 
     Returns:
         ``{"out", "rows", "suspects", "table"}``; the table counts what was found and decided.
 
     Raises:
         UserError: no such target.
+        DataError: the data of the run are not where they were.
     """
     run = Run(Path(source)) if isinstance(source, (str, Path)) and (Path(source) / "recipe.toml").exists() else None
     recipe = loaded.recipe if run is None else run.recipe()
-    manifest = layouts.read(source, recipe.data, record) if run is None else run.manifest()
+    if run is None and data is not None:
+        raise UserError("--data was given for data that no run was made from", need="a run, whose data moved", fix="audit the data alone")
+    manifest = layouts.read(source, recipe.data, record) if run is None else _of_run(run, data, out, record)
     turned = any((spec if isinstance(spec, str) else spec["name"]) == "dihedral" for spec in recipe.augment)
     table = audit.examine(manifest, Composition.from_input(recipe.input), record, dihedral=turned)
     if run is not None:
@@ -48,6 +54,20 @@ def audit_source(source: Any, out: Path | str | None, loaded: Loaded, record: Re
     lines.append(f"{suspects:>8,} labels suspect" if run is not None else "labels are judged from a run: tapetum audit RUN")
     lines.append(f"change the column 'decision' ({listed(audit.DECISIONS)}) and train with --set data.audit={place}")
     return {"out": str(place), "rows": len(table), "suspects": suspects, "table": "\n".join(lines)}
+
+
+def _of_run(run: Run, data: Path | str | None, out: Path | str | None, record: Record) -> Manifest:
+    """Return a run's rows where its images are; that they moved is no finding about them."""
+    manifest = run.manifest(data)
+    gone = places.absent(manifest)
+    if gone and (out is None or len(gone) == len(manifest)):
+        elsewhere = "" if len(gone) == len(manifest) else ", or write the audit of the others elsewhere: -o FILE"
+        raise places.moved(manifest, gone, f"say where the data are now: --data DIR{elsewhere}")
+    if gone:
+        record(
+            f"the images of {len(gone)} of {len(manifest)} rows are not below {manifest.root}: {listed(gone)}. Nothing is decided of them"
+        )
+    return manifest
 
 
 def judge_labels(run: Run, record: Record) -> int:

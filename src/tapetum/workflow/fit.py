@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tapetum.core import files
+from tapetum.core import files, places
 from tapetum.core.config import Loaded, Recipe, load
 from tapetum.core.errors import UserError, listed
 from tapetum.core.runs import Record, Run, Say
@@ -125,16 +125,20 @@ def _prune(run: Run, decisions: Mapping[str, Any]) -> None:
             refit.prune({epochs["final"] if epochs["final"] in known else known[-1]})
 
 
-def decide_again(root: Path | str, sets: Sequence[str], *, say: Say | None = None, command: str = "tapetum decide") -> dict[str, Any]:
+def decide_again(
+    root: Path | str, sets: Sequence[str], *, data: Path | str | None = None, say: Say | None = None, command: str = "tapetum decide"
+) -> dict[str, Any]:
     """Decide a finished run again under another ``[decide]``, and write decisions, figures, pipeline and report anew.
 
     Args:
         root: the run.
         sets: ``decide.key=value``; the run's recipe is changed by them. None runs the recipe's own section.
+        data: where the data are now, if they moved; the test rows are answered again.
         say: where messages go.
         command: kept in the record.
 
     Raises:
+        DataError: images of test rows are not there.
         UserError: a key outside ``[decide]``, which would need training.
     """
     run = Run.existing(root)
@@ -144,7 +148,8 @@ def decide_again(root: Path | str, sets: Sequence[str], *, say: Say | None = Non
     loaded = load(run.recipe_file, sets=sets, choices=ALL)
     record = Record(say)
     with files.lock(run.root):
-        prepared = prepared_of(run)
+        prepared = prepared_of(run, data)
+        places.refuse_absent(prepared.manifest.where(prepared.test), "say where the data are now: --data DIR")
         with record.stage("decisions"):
             settled = settle(run, prepared, loaded.recipe, record)
         with record.stage("pipeline"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,9 @@ def prepare(run: Run, source: Any, recipe: Recipe, record: Record) -> Prepared:
     Raises:
         DataError: pictures that cannot be read (``on_bad = "refuse"``), or files that changed since the run began.
     """
+    if run.manifest_file.exists() and isinstance(source, (str, Path)) and not Path(source).exists():
+        fix = "name the place where the data are now; the run goes on where names and contents are the same"
+        raise UserError(f"{source} does not exist, and {run.root} was made from other data or from this place before they moved", fix=fix)
     manifest = layouts.read(source, recipe.data, record)
     _check_recipe(recipe, manifest, record)
     manifest, checked, twins = _looked_at(manifest, recipe, record)
@@ -108,10 +112,10 @@ def _looked_at(manifest: Manifest, recipe: Recipe, record: Record) -> tuple[Mani
     return audit.apply(manifest, table, record), checked.join(decided, on="row_id", how="left"), audit.duplicates(table)
 
 
-def prepared_of(run: Run) -> Prepared:
-    """Return the rows of a finished run from its own files; no picture is looked at."""
+def prepared_of(run: Run, data: Path | str | None = None) -> Prepared:
+    """Return the rows of a finished run from its own files; no picture is looked at. ``data`` says where they are now, if they moved."""
     checked, _ = files.read_parquet(run.file("audit.parquet"))
-    return _rows(run.manifest(), checked)
+    return _rows(run.manifest(data), checked)
 
 
 def _check_recipe(recipe: Recipe, manifest: Manifest, record: Record) -> None:
@@ -168,6 +172,8 @@ def _refuse_or_say(bad: pl.DataFrame, rows: int, recipe: Recipe, record: Record,
 def _same(run: Run, manifest: Manifest) -> Manifest:
     kept = run.manifest(manifest.root)
     if kept.content_hash() == manifest.content_hash():
+        if os.path.abspath(run.manifest().root) != os.path.abspath(kept.root):
+            kept.write(run.manifest_file)  # the data moved, and every later command finds them
         return kept
     was = dict(zip(kept.row_ids, kept.frame["sha256"].to_list(), strict=True))
     now = dict(zip(manifest.row_ids, manifest.frame["sha256"].to_list(), strict=True))

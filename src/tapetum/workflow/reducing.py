@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tapetum.core import files, metrics
+from tapetum.core import files, metrics, places
 from tapetum.core.config import Decide, Predict, Recipe, Spec
 from tapetum.core.errors import UserError
 from tapetum.core.runs import Record, Run
@@ -102,13 +102,14 @@ def choose(
     return found
 
 
-def compare(run: Run, spec: str, record: Record) -> dict[str, Any]:
+def compare(run: Run, spec: str, record: Record, data: Path | str | None = None) -> dict[str, Any]:
     """Compare ways of reducing test-time views on a finished run's own held-out rows; nothing of the run changes.
 
     Args:
         run: finished.
         spec: ``recipe`` for the recipe's views, or a name from ``data.choices.VIEWS``.
         record: told what is answered.
+        data: where the run's data are now, if they moved.
 
     Returns:
         ``{"out", "table", "choice", "views"}``; the same stands in ``views.json``.
@@ -116,10 +117,11 @@ def compare(run: Run, spec: str, record: Record) -> dict[str, Any]:
     Raises:
         UserError: the run has no weights to answer with, or there is one view only.
     """
-    prepared, recipe = prepared_of(run), run.recipe()
+    prepared, recipe = prepared_of(run, data), run.recipe()
     decisions = files.read_json(run.file("decisions.json"))
     manifest = prepared.manifest
     scored = np.flatnonzero((manifest.split == "train") & (manifest.fold >= 0))
+    places.refuse_absent(manifest.where(scored), "say where the data are now: --data DIR")
     rows = Rows.of(manifest, [manifest.row_ids[r] for r in scored], allow_leak=recipe.split.allow_leak)
     truth = {t.name: manifest.truth(t.name)[scored] for t in manifest.targets if t.scored}
     table: list[dict[str, Any]] = []

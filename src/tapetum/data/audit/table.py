@@ -15,6 +15,7 @@ from tapetum.data.audit.files import FILES_SCHEMA, scan
 from tapetum.data.audit.labels import NEIGHBOURS, find_suspects
 from tapetum.data.audit.looks import THUMBNAIL, Look, look_at
 from tapetum.data.audit.twins import Twins, find_duplicates
+from tapetum.data.images.archives import is_absence
 from tapetum.data.images.decode import Composition
 
 DECISIONS = ("keep", "exclude", "relabel", "group")
@@ -84,7 +85,8 @@ def examine(
     gray = _gray(files, looks)
     notes = _notes(manifest, files, looks, gray, twins)
     missing = (files["status"] != "ok").to_list()
-    decided = ["exclude" if bad else "group" if s >= 0 else "keep" for bad, s in zip(missing, twins.set, strict=True)]
+    bad = [lost and not is_absence(reason) for lost, reason in zip(missing, files["reason"].to_list(), strict=True)]
+    decided = ["exclude" if b else "group" if s >= 0 else "keep" for b, s in zip(bad, twins.set, strict=True)]
     ids = manifest.row_ids
     columns: dict[str, Any] = {
         "misnamed": ["; ".join(look.formats) or None if look else None for look in looks],

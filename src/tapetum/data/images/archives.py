@@ -20,6 +20,14 @@ _open: dict[tuple[int, str], zipfile.ZipFile] = {}
 _lock = threading.Lock()
 
 
+_ABSENT = ("no such file", "there is no archive", "no such member")  # how the reasons of absence begin
+
+
+def is_absence(reason: str | None) -> bool:
+    """Tell whether the reason why an image cannot be read is that it is not there, rather than damaged."""
+    return reason is not None and reason.startswith(_ABSENT)
+
+
 class DecodeError(DataError):
     """A picture that cannot be read.
 

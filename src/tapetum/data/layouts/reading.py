@@ -13,6 +13,7 @@ import polars as pl
 from tapetum.core.choices import pick
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.places import absent, moved
 from tapetum.core.tables import Manifest, check_ids
 from tapetum.core.targets import Target, expression_names
 from tapetum.data.choices import LAYOUTS
@@ -47,6 +48,7 @@ def read(source: Any, data: Data, say: Say, *, labelled: bool = True) -> Manifes
     written = written_before(source, data)
     if written is not None:
         say(f"{Path(source).name} is a manifest: {len(written)} rows, targets {listed(t.name for t in written.targets)}")
+        _say_absent(written, Path(source), data, say)
         return written
     sheet = additions.join_tables(open_sheet(source, data, say), data, say)
     roles = find_roles(sheet, data, labelled=labelled)
@@ -240,7 +242,17 @@ def written_before(source: Any, data: Data) -> Manifest | None:
         manifest = Manifest.read(source)
     except DataError:
         return None  # a plain table
-    return manifest if manifest.root.is_dir() else dataclasses.replace(manifest, root=Path(source).parent)
+    return manifest
+
+
+def _say_absent(manifest: Manifest, file: Path, data: Data, say: Say) -> None:
+    """Say which images of a manifest are not there; where none is, or all are needed, the data moved and that is refused."""
+    gone = absent(manifest)
+    if not gone:
+        return
+    if data.on_bad == "refuse" or len(gone) == len(manifest):
+        raise moved(manifest, gone, f"put the data back, or move {file.name} into the folder that its paths start from")
+    say(f"the images of {len(gone)} of {len(manifest)} rows are not below {manifest.root}; they stay as missing: {listed(gone)}")
 
 
 def _say_classes(target: Target, say: Say) -> None:

@@ -1,0 +1,79 @@
+"""Where a manifest's images are: found again when manifest and images moved together, and said when they are gone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tapetum.core.errors import DataError, listed
+
+if TYPE_CHECKING:
+    from tapetum.core.tables import Manifest
+
+ARCHIVE_MARK = "!/"
+
+
+def kept_root(root: Path, manifest: Path) -> dict[str, str]:
+    """Return what a manifest's file keeps of its root: the absolute path, and the way from the file's own folder."""
+    absolute = os.path.abspath(root)
+    try:
+        way = Path(os.path.relpath(absolute, os.path.abspath(manifest.parent))).as_posix()
+    except ValueError:  # another drive
+        way = Path(absolute).as_posix()
+    return {"root": Path(absolute).as_posix(), "root_from_here": way}
+
+
+def found_root(manifest: Path, meta: Mapping[str, Any], paths: Sequence[Sequence[str]]) -> Path:
+    """Return the root under which the first images lie: as it was kept, the same way from the manifest, or the manifest's own folder.
+
+    Args:
+        manifest: the file.
+        meta: with ``root`` and, in newer files, ``root_from_here``.
+        paths: the rows' files.
+
+    Returns:
+        The kept root where none of them holds the images.
+    """
+    kept = Path(meta["root"])
+    places = (kept, manifest.parent / meta.get("root_from_here", "."), manifest.parent)
+    some = [paths[row][0] for row in sorted({0, len(paths) // 2, len(paths) - 1}) if 0 <= row < len(paths) and paths[row]]
+    return next((Path(os.path.normpath(place)) for place in places if any(_is_there(place, path) for path in some)), kept)
+
+
+def absent(manifest: Manifest) -> list[str]:
+    """Return the ids of rows that have a file which is not there; rows that could not be read when they were hashed do not count."""
+    hashes = manifest.frame["sha256"]
+    hashed = hashes.null_count() < len(manifest)
+    known: dict[str, bool] = {}
+
+    def is_there(path: str) -> bool:
+        file = path.partition(ARCHIVE_MARK)[0]
+        if file not in known:
+            known[file] = _is_there(manifest.root, file)
+        return known[file]
+
+    rows = zip(manifest.row_ids, manifest.frame["path"].to_list(), hashes.to_list(), strict=True)
+    return [row_id for row_id, paths, digest in rows if (digest is not None or not hashed) and not all(map(is_there, paths))]
+
+
+def refuse_absent(manifest: Manifest, fix: str) -> None:
+    """Refuse to go on without images that were there before.
+
+    Raises:
+        DataError: the root, how many rows lack files, and ``fix``: how to give the new place.
+    """
+    gone = absent(manifest)
+    if gone:
+        raise moved(manifest, gone, fix)
+
+
+def moved(manifest: Manifest, gone: Sequence[str], fix: str) -> DataError:
+    """Return the error for images that are not where the manifest says."""
+    place = "" if manifest.root.is_dir() else ", which is no folder"
+    return DataError(f"the images of {len(gone)} of {len(manifest)} rows are not below {manifest.root}{place}: {listed(gone, 3)}", fix=fix)
+
+
+def _is_there(root: Path, path: str) -> bool:
+    return (root / path.partition(ARCHIVE_MARK)[0]).exists()

@@ -1,0 +1,124 @@
+"""After the data moved, every command says so and takes the new place; no file that is absent becomes a decision."""
+
+from __future__ import annotations
+
+import shutil
+
+import polars as pl
+import pytest
+
+import small_runs
+from pictures import plant, write_table
+from tapetum.core import files
+from tapetum.core.tables import Manifest
+
+QUICK = {"train__epochs": 0, "data__targets": None, "data__group": None}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    place = tmp_path_factory.mktemp("moved")
+    plant(place, classes=2, each=6, size=24)
+    small_runs.fit(place / "images", place / "run", **QUICK)
+    return place
+
+
+@pytest.fixture
+def moved(made, tmp_path):
+    """A run whose data were renamed after it: (run, where they were, where they are)."""
+    shutil.copytree(made / "run", tmp_path / "run")
+    shutil.copytree(made / "images", tmp_path / "away")
+    manifest = Manifest.read(tmp_path / "run" / "manifest.parquet", tmp_path / "images")
+    manifest.write(tmp_path / "run" / "manifest.parquet")
+    return tmp_path / "run", tmp_path / "images", tmp_path / "away"
+
+
+def test_the_audit_of_a_run_says_that_the_data_moved_and_takes_their_new_place(moved):
+    run, before, now = moved
+    kept = small_runs.sha256(run / "audit.parquet")
+    error = small_runs.cli("audit", run).error
+    assert f"12 of 12 rows are not below {before}" in error
+    assert "--data DIR" in error
+    assert small_runs.sha256(run / "audit.parquet") == kept
+    said = small_runs.cli("audit", run, "--data", now)
+    assert said.code == 0, said.err
+    assert set(pl.read_parquet(run / "audit.parquet")["decision"]) == {"keep"}
+
+
+def test_some_absent_files_are_no_finding_either(moved):
+    run, _, now = moved
+    (now / "ant" / "ant_000.png").unlink()
+    kept = small_runs.sha256(run / "audit.parquet")
+    assert "1 of 12 rows" in small_runs.cli("audit", run, "--data", now).error
+    assert small_runs.sha256(run / "audit.parquet") == kept
+    said = small_runs.cli("audit", run, "--data", now, "-o", run.parent / "elsewhere.parquet")
+    assert said.code == 0, said.err
+    assert set(pl.read_parquet(run.parent / "elsewhere.parquet")["decision"]) == {"keep"}
+
+
+def test_a_run_resumed_with_the_moved_data_finds_them_from_then_on(moved):
+    run, before, now = moved
+    error = small_runs.cli("fit", before, "-o", run, *small_runs.flags(**QUICK)).error
+    assert "does not exist" in error
+    assert "where the data are now" in error
+    again = small_runs.cli("fit", now, "-o", run, *small_runs.flags(**QUICK))
+    assert again.code == 0, again.err
+    assert Manifest.read(run / "manifest.parquet").root == now
+    assert small_runs.cli("audit", run).code == 0
+
+
+def test_data_and_run_that_move_together_find_each_other(made, tmp_path):
+    shutil.copytree(made, tmp_path / "all")
+    text = Manifest.read(tmp_path / "all" / "run" / "manifest.parquet", made / "gone")
+    frame, meta = files.read_parquet(tmp_path / "all" / "run" / "manifest.parquet")
+    files.write_parquet(tmp_path / "all" / "run" / "manifest.parquet", frame, {**meta, "root": str(made / "gone")})
+    assert Manifest.read(tmp_path / "all" / "run" / "manifest.parquet").root == tmp_path / "all" / "images"
+    assert text.root == made / "gone"
+
+
+def test_the_report_says_that_images_cannot_be_shown(moved):
+    run, before, now = moved
+    assert small_runs.cli("report", run).code == 0
+    assert f"not below {before}" in files.read_text(run / "report.html")
+    assert small_runs.cli("report", run, "--data", now).code == 0
+    assert "not below" not in files.read_text(run / "report.html")
+
+
+def test_a_manifest_whose_data_moved_is_refused_until_it_lies_beside_them(moved):
+    run, before, now = moved
+    manifest = shutil.copy(run / "manifest.parquet", run.parent / "folds.parquet")
+    for words in (
+        ("predict", run, manifest, "-o", run.parent / "o.csv"),
+        ("fit", manifest, "-o", run.parent / "r2", *small_runs.flags(**QUICK)),
+        ("audit", manifest, "-o", run.parent / "a.parquet", "--on-bad", "skip"),
+    ):
+        error = small_runs.cli(*words).error
+        assert f"12 of 12 rows are not below {before}" in error
+        assert "move folds.parquet into the folder" in error
+    shutil.move(manifest, now / "folds.parquet")
+    said = small_runs.cli("predict", run, now / "folds.parquet", "-o", run.parent / "o.csv")
+    assert said.code == 0, said.err
+
+
+def test_decisions_on_test_rows_wait_for_their_images(damaged, tuned, tmp_path):
+    shutil.copytree(tuned, tmp_path / "run")
+    manifest = Manifest.read(tmp_path / "run" / "manifest.parquet", tmp_path / "nowhere")
+    manifest.write(tmp_path / "run" / "manifest.parquet")
+    kept = small_runs.sha256(tmp_path / "run" / "test.parquet")
+    error = small_runs.cli("decide", tmp_path / "run", "--set", "decide.calibrate=none").error
+    assert "--data DIR" in error
+    assert str(tmp_path / "nowhere") in error
+    assert small_runs.sha256(tmp_path / "run" / "test.parquet") == kept
+    assert "--data DIR" in small_runs.cli("compare", tmp_path / "run", "--views", "flips").error
+    said = small_runs.cli("decide", tmp_path / "run", "--set", "decide.calibrate=none", "--data", damaged)
+    assert said.code == 0, said.err
+
+
+def test_a_table_may_name_an_absent_file_and_the_audit_excludes_nothing(tmp_path):
+    plant(tmp_path, classes=2, each=3, size=24)
+    write_table(tmp_path / "more.csv", ["file", "label"], [["images/ant/ant_000.png", "ant"], ["images/ant/gone.png", "ant"]])
+    said = small_runs.cli("audit", tmp_path / "more.csv", "--target", "label", "--on-bad", "skip", "-o", tmp_path / "a.parquet")
+    assert said.code == 0, said.err
+    table = pl.read_parquet(tmp_path / "a.parquet")
+    assert table["status"].to_list() == ["ok", "missing"]
+    assert table["decision"].to_list() == ["keep", "keep"]
