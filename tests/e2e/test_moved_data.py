@@ -116,7 +116,7 @@ def test_decisions_on_test_rows_wait_for_their_images(damaged, tuned, tmp_path):
 
 def test_a_table_may_name_an_absent_file_and_the_audit_excludes_nothing(tmp_path):
     plant(tmp_path, classes=2, each=3, size=24)
-    write_table(tmp_path / "more.csv", ["file", "label"], [["images/ant/ant_000.png", "ant"], ["images/ant/gone.png", "ant"]])
+    write_table(tmp_path / "more.csv", ["file", "label"], [["images/ant/ant_000.png", "ant"], ["images/ant/gone.png", "bee"]])
     said = small_runs.cli("audit", tmp_path / "more.csv", "--target", "label", "--on-bad", "skip", "-o", tmp_path / "a.parquet")
     assert said.code == 0, said.err
     table = pl.read_parquet(tmp_path / "a.parquet")
