@@ -48,7 +48,7 @@ def read(source: Any, data: Data, say: Say, *, labelled: bool = True) -> Manifes
     written = written_before(source, data)
     if written is not None:
         say(f"{Path(source).name} is a manifest: {len(written)} rows, targets {listed(t.name for t in written.targets)}")
-        _say_absent(written, Path(source), data, say)
+        say_absent(written, Path(source), data, say)
         return written
     sheet = additions.join_tables(open_sheet(source, data, say), data, say)
     roles = find_roles(sheet, data, labelled=labelled)
@@ -245,7 +245,7 @@ def written_before(source: Any, data: Data) -> Manifest | None:
     return manifest
 
 
-def _say_absent(manifest: Manifest, file: Path, data: Data, say: Say) -> None:
+def say_absent(manifest: Manifest, file: Path, data: Data, say: Say) -> None:
     """Say which images of a manifest are not there; where none is, or all are needed, the data moved and that is refused."""
     gone = absent(manifest)
     if not gone:

@@ -175,11 +175,12 @@ def _rows(source: Any, wanted: _Wanted, root: Path, say: Say) -> pl.DataFrame:
 
 def _table(source: Any, wanted: _Wanted, root: Path, say: Say) -> pl.DataFrame:
     """Return the rows of a table, a frame, or a folder whose layout is more than a folder of images."""
-    from tapetum.data.layouts.reading import open_sheet, to_rows, written_before
+    from tapetum.data.layouts.reading import open_sheet, say_absent, to_rows, written_before
 
     written = None if set(wanted.declared) & {"path", *_COLUMNS} else written_before(source, wanted.data)
     if written is not None:
         say(f"{source.name} is a manifest: {len(written)} rows")
+        say_absent(written, source, wanted.data, say)
         known = {*(t.name for t in written.targets), "split", "fold"}
         frame, start = written.frame.drop([c for c in written.frame.columns if c in known]), written.root
     else:
