@@ -9,6 +9,7 @@ from typing import Any
 
 from tapetum.core import files
 from tapetum.core.config import Model, Neighbours, Predict, Recipe
+from tapetum.core.known import write_known
 from tapetum.core.runs import PROBE, Run
 from tapetum.core.tables import Manifest
 from tapetum.core.vectors import Gallery
@@ -50,7 +51,7 @@ def freeze(
         run: with its members' folders.
         recipe: the run's.
         form: of its pictures.
-        manifest: for targets and hashes.
+        manifest: for targets, and for the content hashes of the images that the pipeline is made from.
         decisions: decisions.json.
         sources: target → ``source`` of its final rows.
         ships: member → folds whose models go in; −1 is the one trained on all rows.
@@ -93,6 +94,7 @@ def freeze(
             "manifest_hash": manifest.content_hash(),
             "recipe_hash": recipe.hash(),
         }
+        write_known(aside, manifest, sorted({fold for folds in ships.values() for fold in folds}))
         files.write_text(aside / "README.md", _card(run, recipe, spec))
         files.write_json(aside / MARKER, spec)
     return run.pipeline

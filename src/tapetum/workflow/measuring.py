@@ -49,7 +49,7 @@ def figures_of(
     for name, dense in nested.items():
         target = dense.target
         main = headline_metric(target) if watched is None or watched[0].name != name else watched[1]
-        shown = dict.fromkeys([main, headline_metric(target), metrics.default_metric(target), *_secondary(target)])
+        shown = dict.fromkeys([main, *shown_metrics(target)])
         prior = _cross_prior(dense, rows)
         chance = dataclasses.replace(dense.with_p(prior), answer=prior_decision(target, prior))
         series: list[tuple[str, str, Dense]] = [("final", "nested", dense), ("final", "optimistic", optimistic[name])]
@@ -100,13 +100,15 @@ def headline_metric(target: Target) -> str:
     return "accuracy" if target.kind == "single" else metrics.default_metric(target)
 
 
-def _secondary(target: Target) -> list[str]:
-    return {
+def shown_metrics(target: Target) -> list[str]:
+    """Return the metrics that are computed of a target, the one that leads first."""
+    secondary = {
         "single": ["accuracy", "log_loss", "kappa"],
         "ordinal": ["accuracy", "quadratic_kappa", "log_loss"],
         "multi": ["micro_f1", "average_precision", "log_loss"],
         "regression": ["rmse", "r2"],
     }[target.kind]
+    return list(dict.fromkeys([headline_metric(target), metrics.default_metric(target), *secondary]))
 
 
 def interval_of(metric: str, dense: Dense, rows: Rows, resamples: int = 2000) -> dict[str, Any]:
