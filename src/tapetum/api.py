@@ -242,6 +242,53 @@ def predict(
     return {"out": str(place), **counts}
 
 
+def evaluate(
+    pipeline: Any,
+    data: Any,
+    out: Path | str | None = None,
+    *,
+    target: str | Sequence[str] = (),
+    split: str | None = None,
+    on_bad: str | None = None,
+    report: Path | str | None = None,
+    say: Say | None = None,
+    **declared: Any,
+) -> dict[str, Any]:
+    """Score a frozen pipeline on labelled images: figures with intervals, tables by class, confusion; known rows stand apart.
+
+    Rows whose content is in the pipeline's list of training images are named and scored apart, as in-sample.
+
+    Args:
+        pipeline: its folder, a run, or what :func:`tapetum.load` returned.
+        data: a folder of class folders, a table, an archive, or a polars or pandas frame.
+        out: a folder for ``predictions.parquet`` and ``metrics.json``, or a ``.parquet`` or ``.csv`` file of predictions.
+        target: which targets; ``TARGET=COLUMN`` where the column of the truth is called otherwise.
+        split: the part of the data to take, as ``test``; None takes every row.
+        on_bad: ``refuse`` refuses images that cannot be read; ``skip`` counts classes that the pipeline does not know as unknown truth.
+        report: an HTML file to write.
+        say: told how the data are read and what is missing, unknown or known.
+        declared: ``path``, ``id``, ``group``, ``sequence``, ``position`` and ``layout``, as for :func:`predict`.
+
+    Returns:
+        ``{"table", "details", "headline", "counts", "figures", "per_class", "confusion", "marks", "known", "problems"}``, and
+        ``out`` and ``report`` where they were written.
+
+    Raises:
+        UserError: no column holds the truth.
+        DataError: a class that the pipeline does not know.
+    """
+    from tapetum.pipeline import Pipeline
+    from tapetum.workflow import evaluating, evaluation_files
+
+    places = [None if place is None else Path(place) for place in (out, report)]
+    evaluation_files.check_place(*places)
+    loaded = pipeline if isinstance(pipeline, Pipeline) else Pipeline.load(pipeline)
+    names = [target] if isinstance(target, str) else list(target)
+    found = evaluating.evaluate(loaded, data, Record(say), target=names, split=split, on_bad=on_bad, **declared)
+    written = evaluation_files.write_files(found, loaded, *places)
+    return {"table": evaluating.summary(found), "details": evaluating.details(found), **found.figures, **written}
+
+
 def submit(
     source: Path | str,
     template: Path | str,

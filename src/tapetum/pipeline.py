@@ -22,6 +22,7 @@ from tapetum.core.answers import labels
 from tapetum.core.config import Data, Input, Model, Neighbours, Predict
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.runs import PROBE
+from tapetum.core.scoring import score_of
 from tapetum.core.tables import FINAL, Dense, Manifest, Predictions
 from tapetum.core.targets import Target, compose, expression_names
 from tapetum.core.vectors import Gallery, Near
@@ -128,6 +129,16 @@ class Pipeline:
         """Return a label (or number, or list of labels) for each picture, None where it cannot be read; see :meth:`predict_proba`."""
         found = {name: labels(dense) for name, dense in self.answer(self._manifest(images)).items()}
         return next(iter(found.values())) if len(found) == 1 else found
+
+    def score(self, images: Any, labels: Any, metric: str | None = None) -> Any:
+        """Return how good the answers to labelled images are, as scikit-learn's ``score``; see :func:`tapetum.core.scoring.score_of`.
+
+        Args:
+            images: as for :meth:`predict`.
+            labels: the truth of each image, None where unknown; of several targets a dict of such lists.
+            metric: its name; None: accuracy (one class an image), macro-F1 (several labels) or R² (numbers).
+        """
+        return score_of(self.answer(self._manifest(images)), labels, metric)
 
     def answer(self, manifest: Manifest | _Given, say: Say | None = None, tick: Tick | None = None) -> dict[str, Dense]:
         """Return one Dense a scored target for every row of a manifest, in its order.

@@ -64,6 +64,47 @@ def predict(
 
 
 @app.command()
+def evaluate(
+    pipeline: Annotated[Path, typer.Argument(help="a pipeline folder, or a run that holds one")],
+    data: Annotated[Path, typer.Argument(help="labelled images: a folder of class folders, a table, an archive or a layout's folder")],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="a folder for predictions and metrics.json, or a .parquet or .csv of predictions")
+    ] = None,
+    target: Annotated[
+        list[str] | None, typer.Option("--target", help="TARGET to score, or TARGET=COLUMN where its column is called otherwise")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="the part of the data to take, as test; without it every row")] = None,
+    path: PathColumns = None,
+    id: IdColumn = None,
+    group: GroupColumn = None,
+    sequence: SequenceColumn = None,
+    position: PositionColumn = None,
+    layout: Layout = None,
+    on_bad: Annotated[
+        str | None,
+        typer.Option("--on-bad", help="refuse images that cannot be read; or skip: count classes unknown to the pipeline as unknown truth"),
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="write the figures, tables and worst answers as one HTML file")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="print the table by class and the confusion matrix too")] = False,
+    json: Json = False,
+) -> None:
+    """Score a frozen pipeline on labelled images; rows known from training are named and scored apart (exit code 4: rows are missing).
+
+    Example: tapetum evaluate runs/first new-images --report evaluation.html
+    """
+    from tapetum import api
+
+    columns = {"id": id, "group": group, "sequence": sequence, "position": position, "path": FLAGS["path"].read(path) if path else None}
+    how: dict[str, Any] = {**columns, "target": target or (), "split": split, "on_bad": on_bad, "report": report, "layout": layout}
+    result = api.evaluate(pipeline, data, out, **how, say=progress)
+    if verbose and not json:
+        result["table"] += f"\n\n{result['details']}"
+    show({key: value for key, value in result.items() if key not in ("table", "details") or not json}, json)
+    if result["counts"]["missing"]:
+        raise SystemExit(errors.PARTLY)
+
+
+@app.command()
 def submit(
     source: Annotated[Path, typer.Argument(help="a run or a Predictions file")],
     template: Annotated[Path, typer.Option("--template", help="the sample submission: ids, order and columns are taken from it")],

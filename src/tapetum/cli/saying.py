@@ -8,7 +8,23 @@ import re
 import sys
 from typing import Any
 
-LONG = ("table", "figures", "differences", "pairs", "leaderboard", "submissions", "answers")  # for machines, or shown as the table
+LONG = (
+    "table",
+    "figures",
+    "differences",
+    "pairs",
+    "leaderboard",
+    "submissions",
+    "answers",
+    "details",
+    "headline",
+    "counts",
+    "per_class",
+    "confusion",
+    "marks",
+    "known",
+    "problems",
+)  # for machines, or shown as the table
 
 _PERCENT = re.compile(r"\((\d+)%\)")
 _tenths: dict[str, int | None] = {}  # of each bar, the tenth that was printed last

@@ -33,6 +33,7 @@ class Found:
         origin: recipe key, value and where it came from.
         saliency: the list of ``saliency/saliency.json``.
         statements: ``statements.json`` of a reference system: what its write-up says and where it stands; ``first_look`` its counts.
+        composed: how the files of a row become one image; None: as the run's recipe says.
     """
 
     run: Run
@@ -51,6 +52,26 @@ class Found:
     saliency: list[dict[str, Any]]
     statements: dict[str, Any] = dataclasses.field(default_factory=dict)
     first_look: dict[str, Any] = dataclasses.field(default_factory=dict)
+    composed: Input | None = None
+
+    @classmethod
+    def of_answers(
+        cls, run: Run, manifest: Manifest, final: Predictions, metrics: dict[str, Any], audit: pl.DataFrame, composed: Input
+    ) -> Found:
+        """Return what an evaluation found, as a run without training: answers to labelled images and their figures.
+
+        Args:
+            run: a name for the page; nothing is read from its folder.
+            manifest: the rows with their truth.
+            final: the answers.
+            metrics: as metrics.json holds them.
+            audit: a row an image, with its status.
+            composed: how the files of a row become one image.
+        """
+        empty: dict[str, Any] = {name: {} for name in ("members", "history", "schedule", "decisions", "plan", "environment", "record")}
+        return cls(
+            run=run, manifest=manifest, final=final, metrics=metrics, audit=audit, origin=[], saliency=[], composed=composed, **empty
+        )
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -86,6 +107,8 @@ class Found:
 
     def input(self) -> Input:
         """Return how the files of a row become one picture; the defaults where the run has no recipe."""
+        if self.composed is not None:
+            return self.composed
         return self.run.recipe().input if self.run.recipe_file.exists() else Input()
 
 

@@ -35,6 +35,7 @@ HOW = {
     "optimistic": "choices were made on these same rows",
     "baseline": "what simple means reach",
     "given": "taken as given",
+    "in-sample": "on images that the pipeline was made from",
     "test": "on test rows whose truth is known; nothing was chosen on them",
 }
 LESS_IS_BETTER = frozenset({"log_loss", "brier", "ordinal_mae", "mae", "rmse"})

@@ -147,8 +147,9 @@ def _columns(sheet: Sheet, wanted: Wanted) -> dict[str, str]:
     """
     columns = sheet.frame.columns
     scored = [t for t in wanted.targets if t.scored]
+    composed = {t.name for t in scored if t.expression and all(part in columns for part in expression_names(t.expression))}
     for name, column in wanted.columns.items():
-        if column not in columns:
+        if column not in columns and not (column == name and name in composed):
             raise UserError(
                 f"{sheet.name} has no column {column!r} for the target {name!r} (it has: {listed(columns, 20)}).{nearest(column, columns)}",
                 fix=f"name it: --target {name}=COLUMN",
