@@ -213,7 +213,7 @@ def page(found: dict[str, dict[str, Any]], checked: list[tuple[str, float, float
         (
             f"{len(manifest):,} epochs of {manifest.frame['sequence'].n_unique()} nights, {many} subjects (Sleep-EDF features), 5 folds "
             "by subject; predictions of scikit-learn models read from CSV. Gains in points of macro-F1 over the model alone, each fold "
-            "decided with values from the other folds, 95 % intervals from 2,000 resamples of subjects. `default, nothing fitted` has its "
+            "decided with values from the other folds, 95 % intervals clustered by subject. `default, nothing fitted` has its "
             "transitions from other subjects' nights.",
             recorded.table(["step", *BASES], gains),
             f"Gain by subject, {BASES[0]}:",

@@ -1,4 +1,4 @@
-"""How long deciding takes: a million rows, thirty classes, five members; a thousand nights; two thousand resamples.
+"""How long deciding takes: a million rows, thirty classes, five members; a thousand nights; intervals.
 
 Each part runs in a process of its own, so that the memory it reports is its own. Run: ``python bench/decide.py [--rows N]``.
 """
@@ -38,8 +38,8 @@ BOUNDS = {
     "weights": ("fit blend weights for log-loss", 60.0),
     "weights_f1": ("fit blend weights for macro-F1", 60.0),
     "context": ("decode 1,000 nights of 1,000 epochs", 5.0),
-    "bootstrap": ("2,000 resamples of macro-F1, 100,000 rows, 1,000 groups", 20.0),
-    "bootstrap_rows": ("2,000 resamples of macro-F1, 100,000 rows, each its own group", 20.0),
+    "interval": ("interval of macro-F1, 100,000 rows, 1,000 groups", 20.0),
+    "interval_rows": ("interval of macro-F1, 100,000 rows, each its own group", 20.0),
 }
 HELD = ("read", "blend", "weights", "weights_f1")  # parts whose memory is measured against the table
 
@@ -151,8 +151,8 @@ def part_context(rows: int, folder: Path) -> dict[str, float]:
     return out
 
 
-def bootstrap(groups: np.ndarray) -> dict[str, float]:
-    """Return the time of 2,000 resamples at 100,000 rows."""
+def interval(groups: np.ndarray) -> dict[str, float]:
+    """Return the time of an interval at 100,000 rows."""
     rng = np.random.default_rng(0)
     y = np.eye(CLASSES, dtype=np.float32)[rng.integers(0, CLASSES, len(groups))]
     p = rng.dirichlet(np.ones(CLASSES), len(groups)).astype(np.float32)
@@ -162,14 +162,14 @@ def bootstrap(groups: np.ndarray) -> dict[str, float]:
     return out
 
 
-def part_bootstrap(rows: int, folder: Path) -> dict[str, float]:
+def part_interval(rows: int, folder: Path) -> dict[str, float]:
     """A hundred rows a group."""
-    return bootstrap(np.array([f"g{i // 100}" for i in range(100_000)], dtype=object))
+    return interval(np.array([f"g{i // 100}" for i in range(100_000)], dtype=object))
 
 
-def part_bootstrap_rows(rows: int, folder: Path) -> dict[str, float]:
+def part_interval_rows(rows: int, folder: Path) -> dict[str, float]:
     """Every row a group."""
-    return bootstrap(np.array([f"g{i}" for i in range(100_000)], dtype=object))
+    return interval(np.array([f"g{i}" for i in range(100_000)], dtype=object))
 
 
 PARTS: dict[str, Callable[[int, Path], dict[str, float]]] = {

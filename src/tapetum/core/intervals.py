@@ -1,27 +1,31 @@
-"""How sure a figure is: percentile bootstrap clustered by group, and Wilson's interval where every row is a group of its own.
+"""How sure a figure is: a t interval of the jackknife over groups, and Wilson's interval where every row is a group of its own.
 
-Groups are drawn with replacement. A score needs only sums (:mod:`tapetum.core.counts`), so a draw is a vector of group weights and all
-draws together are one matrix product; only scores of an order look at the rows again.
+Each group is left out once (:mod:`tapetum.core.jackknife`); how the figure moves gives its standard error and the degrees of freedom of
+that error. Shares get bounds on the scale of their logit, errors on a logarithmic one, differences plain ones, and the bounds always hold
+the figure. Where the groups are too few for bounds to hold, there are none, and ``method`` says why. ``bench/intervals.py`` measures how
+often the bounds hold the truth.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from tapetum.core import counts, draws, ranking
+from tapetum.core import counts, jackknife
 from tapetum.core.counts import Kept, keep
 from tapetum.core.errors import UserError
+from tapetum.core.jackknife import Spread
 from tapetum.core.metrics import METRICS, Metric, named, per_class
 from tapetum.core.targets import Target
 
-BOOTSTRAP, WILSON = "bootstrap clustered by group", "Wilson"
-_CELLS = 1 << 23  # numbers in one block of resampled weights (64 MB)
+JACKKNIFE, WILSON, ALIKE = "jackknife clustered by group, t", "Wilson", "the same answers"
+NOTHING = "no interval: no row can be scored"
+FEWEST = 3  # groups from which on intervals hold (docs/benchmarks.md, intervals)
 _SHARES = ("accuracy", "exact_match")  # means of 0 and 1, for which Wilson's interval holds
 
 
@@ -31,26 +35,46 @@ class Interval:
 
     Args:
         value: the figure on all rows; NaN where it is not defined.
-        low: lower bound; NaN where there are fewer than two groups, or the figure is not defined.
-        high: upper bound.
+        low: lower bound; None where there is no interval.
+        high: upper bound; likewise.
         n: rows scored.
         groups: groups among them.
-        method: how the bounds were found.
+        method: how the bounds were found, or why there are none (``no interval: …``).
+        standard_error: of the value, clustered by group; None where it is not known.
+        freedom: degrees of freedom of the standard error; None where it is not known.
     """
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     n: int
     groups: int
     method: str
+    standard_error: float | None = None
+    freedom: float | None = None
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """``(low, high)``; None where there is no interval."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether there is an interval, and 0 lies outside it."""
+        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
+
+    def turned(self) -> Interval:
+        """Return the interval of −value."""
+        bounds = (None, None) if self.bounds is None else (-self.bounds[1], -self.bounds[0])
+        return dataclasses.replace(self, value=-self.value, low=bounds[0], high=bounds[1])
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values, None for NaN."""
         return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in dataclasses.asdict(self).items()}
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        value = "undefined" if math.isnan(self.value) else f"{self.value:.3f}"
+        return f"{value} ({self.method})" if self.bounds is None else f"{value} [{self.low:.3f}, {self.high:.3f}]"
 
 
 def interval(
@@ -62,9 +86,7 @@ def interval(
     *,
     weight: np.ndarray | None = None,
     answer: np.ndarray | None = None,
-    resamples: int = 2000,
     level: float = 0.95,
-    seed: int = 0,
 ) -> Interval:
     """Return a score with its interval.
 
@@ -74,24 +96,25 @@ def interval(
         p: probabilities (N, K), or values (N, 1); NaN rows are left out.
         y: truth, as p.
         groups: the group of each row (N,).
-        weight: (N,); None: each row counts 1.
+        weight: (N,); None: each row counts 1. Rows of weight 0 are left out.
         answer: decisions (N, K) of 0 and 1; None: the largest p, or p ≥ ½ for several labels.
-        resamples: bootstrap draws.
         level: of confidence.
-        seed: of the draws; the same groups are drawn for every score of the same rows.
 
     Raises:
         UserError: as :func:`tapetum.core.metrics.score`, or groups that are not one a row.
     """
     chosen = named(metric, target)
-    kept = keep(target, p, y, weight, answer)
+    kept = _counting(keep(target, p, y, weight, answer))
     codes, many = _codes(groups, len(p), kept.rows)
     whole = _nan(chosen(kept))
     if metric in _SHARES and many == len(kept) > 1 and not kept.weighted:
-        low, high = wilson(whole * len(kept), len(kept), level)
-        return Interval(whole, low, high, len(kept), many, WILSON)
-    replicates = _replicates(chosen, [kept], _Plan(codes, many, resamples, seed))[0] if many > 1 else np.zeros(0)
-    return Interval(whole, *_percentiles(replicates, level), len(kept), many, BOOTSTRAP)
+        return _wilson(whole, len(kept), level)
+    found = None
+    if many > 1:
+        left = jackknife.left_out(chosen, [kept], codes, many)
+        found = jackknife.spread(left.values[0], left.times, left.sizes, abs(whole))
+    rows = _effective_rows(kept.weight) if metric in _SHARES else math.inf
+    return bounded(whole, found, chosen.limits, len(kept), many, level=level, rows=rows)
 
 
 def difference(
@@ -105,11 +128,9 @@ def difference(
     weight: np.ndarray | None = None,
     answer_a: np.ndarray | None = None,
     answer_b: np.ndarray | None = None,
-    resamples: int = 2000,
     level: float = 0.95,
-    seed: int = 0,
 ) -> Interval:
-    """Return the paired difference a − b of a score, both on the rows that both answered, with the same groups drawn for both.
+    """Return the paired difference a − b of a score, both on the rows that both answered, the same groups left out of both.
 
     ``answer_a`` and ``answer_b`` are decisions (N, K); a method that gives decisions alone passes them as its p too. Other arguments as
     for :func:`interval`.
@@ -117,14 +138,20 @@ def difference(
     chosen = named(metric, target)
     a, b = keep(target, p_a, y, weight, answer_a), keep(target, p_b, y, weight, answer_b)
     rows = np.intersect1d(a.rows, b.rows, assume_unique=True)
-    a, b = (part.where(np.searchsorted(part.rows, rows)) for part in (a, b))
-    codes, many = _codes(groups, len(p_a), rows)
-    whole = _nan(chosen(a)) - _nan(chosen(b))
-    found = np.zeros(0)
+    a, b = (_counting(part.where(np.searchsorted(part.rows, rows))) for part in (a, b))
+    codes, many = _codes(groups, len(p_a), a.rows)
+    of_a, of_b = _nan(chosen(a)), _nan(chosen(b))
+    whole = of_a - of_b
+    if len(a) and _same_answers(chosen, a, b):
+        return Interval(whole, whole, whole, len(a), many, ALIKE, 0.0, float(max(many - 1, 1)))
+    found = None
     if many > 1:
-        of_a, of_b = _replicates(chosen, [a, b], _Plan(codes, many, resamples, seed))
-        found = of_a - of_b
-    return Interval(whole, *_percentiles(found, level), len(rows), many, BOOTSTRAP)
+        left = jackknife.left_out(chosen, [a, b], codes, many)
+        found = jackknife.spread(left.values[0] - left.values[1], left.times, left.sizes, max(abs(of_a), abs(of_b)))
+    if many >= FEWEST and found is not None and not found.standard_error and not whole and metric in _SHARES:
+        most = wilson(0, found.effective, level)[1]  # neither is right alone in any group: so seldom may it be
+        return Interval(whole, -most, most, len(a), many, JACKKNIFE, 0.0, found.freedom)
+    return bounded(whole, found, (-math.inf, math.inf), len(a), many, level=level)
 
 
 def per_class_intervals(
@@ -135,37 +162,109 @@ def per_class_intervals(
     *,
     weight: np.ndarray | None = None,
     answer: np.ndarray | None = None,
-    resamples: int = 2000,
     level: float = 0.95,
-    seed: int = 0,
 ) -> list[dict[str, Any]]:
     """Return the rows of :func:`tapetum.core.metrics.per_class` with ``precision_low``, ``precision_high``, … for recall and f1 too.
 
-    Arguments as for :func:`interval`. Bounds are None where there are fewer than two groups, or the class is neither true nor answered.
+    Arguments as for :func:`interval`. Bounds are None where too few groups hold the class or are answered with it. Where every row is its
+    own group, recall and precision are plain shares and get Wilson's bounds.
     """
     rows = per_class(target, p, y, weight, answer)
-    kept = keep(target, p, y, weight, answer) if rows else None
-    if kept is None:
+    if not rows:
         return rows
+    kept = _counting(keep(target, p, y, weight, answer))
     codes, many = _codes(groups, len(p), kept.rows)
-    k = target.width
-    metric = METRICS["macro_f1"]  # any score of counts: their sums are what is resampled
-    parts: dict[str, list[np.ndarray]] = {"precision": [], "recall": [], "f1": []}
-    if many > 1:
-        for sums in _resampled_sums(metric, [kept], _Plan(codes, many, resamples, seed)):
-            hit, truth, said = (sums[:, block * k : (block + 1) * k] for block in range(3))
-            parts["precision"].append(counts.ratio(hit, said))
-            parts["recall"].append(counts.ratio(hit, truth))
-            parts["f1"].append(counts.ratio(2 * hit, truth + said))
-    for name, found in parts.items():
-        stacked = np.concatenate(found) if found else np.zeros((0, k))
+    k, alone = target.width, many == len(kept) and not kept.weighted
+    sums, times = jackknife.sums_of(METRICS["macro_f1"], [kept], codes, many)  # any score of counts: their sums are what is needed
+    hit, truth, said = (sums[:, block * k : (block + 1) * k] for block in range(3))
+    parts = {"precision": (hit, said), "recall": (hit, truth), "f1": (2 * hit, truth + said)}
+    for name, (above, below) in parts.items():
         for c, row in enumerate(rows):
-            low, high = _percentiles(stacked[:, c], level)
-            row[f"{name}_low"], row[f"{name}_high"] = (None, None) if math.isnan(low) else (low, high)
+            exact = alone and name != "f1"
+            found = _ratio(above[:, c], below[:, c], times, level, exact=exact, share=name != "f1") if len(kept) else None
+            row[f"{name}_low"], row[f"{name}_high"] = found or (None, None)
     return rows
 
 
-def wilson(successes: float, n: int, level: float = 0.95) -> tuple[float, float]:
+def share(hit: np.ndarray, groups: np.ndarray, *, weight: np.ndarray | None = None, level: float = 0.95) -> Interval:
+    """Return the share of rows that are True with its interval.
+
+    Args:
+        hit: (N,) bool, one or more.
+        groups: the group of each row (N,).
+        weight: (N,); None: each row counts 1.
+        level: of confidence.
+    """
+    target = Target("share", "single", ("no", "yes"))
+    y = np.eye(2, dtype=np.float32)[np.ones(len(hit), dtype=np.int64)]
+    p = np.eye(2, dtype=np.float32)[np.asarray(hit, dtype=np.int64)]
+    return interval("accuracy", target, p, y, groups, weight=weight, level=level)
+
+
+def bounded(
+    value: float,
+    found: Spread | None,
+    limits: tuple[float, float],
+    n: int,
+    groups: int,
+    *,
+    level: float = 0.95,
+    rows: float = math.inf,
+) -> Interval:
+    """Return a figure with the bounds that its standard error gives within the limits of its scale.
+
+    Args:
+        value: the figure.
+        found: its spread between groups.
+        limits: the least and the largest value that such a figure can have.
+        n: rows scored.
+        groups: groups among them.
+        level: of confidence.
+        rows: of a share of rows: how many there are; its interval is never narrower than that of as many independent rows.
+    """
+    from scipy.special import stdtrit
+
+    reason = _lacking(value, groups) or ("no interval: the figure is not defined without single groups" if found is None else "")
+    error, freedom = (None, None) if found is None else (found.standard_error, found.freedom)
+    if reason or found is None or error is None or freedom is None:
+        return Interval(value, None, None, n, groups, reason, error, freedom)
+    q, (low, high) = float(stdtrit(freedom, 0.5 + level / 2)), limits
+    if math.isfinite(high - low):
+        share = min(max((value - low) / (high - low), 0.0), 1.0)
+        ends = _share_bounds(share, error / (high - low), found.effective, rows, q, level)
+        bounds = (low + (high - low) * ends[0], low + (high - low) * ends[1])
+    elif not error:
+        return Interval(value, None, None, n, groups, "no interval: the figure is the same without any of the groups", 0.0, freedom)
+    elif math.isfinite(low) or math.isfinite(high):
+        edge = low if math.isfinite(low) else high
+        factor = math.exp(min(q * error / abs(value - edge), 700.0)) if value != edge else math.inf
+        ends = (edge + (value - edge) / factor, edge + (value - edge) * factor)
+        bounds = (min(ends), max(ends))
+    else:
+        bounds = (value - q * error, value + q * error)
+    return Interval(value, min(bounds[0], value), max(bounds[1], value), n, groups, JACKKNIFE, error, freedom)
+
+
+def _share_bounds(share: float, error: float, effective: float, rows: float, q: float, level: float) -> tuple[float, float]:
+    """Return the bounds of a share on the scale of its logit; where nothing varies, those of as many groups that agree (Wilson)."""
+    from scipy.special import expit, logit
+
+    inside = share * (1 - share)
+    if not error or not inside:
+        return wilson(share * min(effective, rows), min(effective, rows), level)
+    half = q * max(error, math.sqrt(inside / rows)) / inside
+    return float(expit(logit(share) - half)), float(expit(logit(share) + half))
+
+
+def span(found: Mapping[str, Any], digits: int = 4, sign: str = "") -> str:
+    """Return ``low – high`` of a figure's plain values, or why there is no interval."""
+    low, high = found.get("low"), found.get("high")
+    if low is None or high is None:
+        return str(found.get("method") or "–")
+    return f"{low:{sign}.{digits}f} – {high:{sign}.{digits}f}"
+
+
+def wilson(successes: float, n: float, level: float = 0.95) -> tuple[float, float]:
     """Return Wilson's score interval (low, high) of a share; NaN for n = 0.
 
     Source: Wilson 1927, J. Am. Stat. Assoc. 22, 209.
@@ -176,92 +275,59 @@ def wilson(successes: float, n: int, level: float = 0.95) -> tuple[float, float]
         return math.nan, math.nan
     if not 0 <= successes <= n * (1 + 1e-12):
         raise UserError(f"Wilson's interval was given {successes} successes of {n}", need="a number from 0 to n")
-    z = float(ndtri(0.5 + level / 2))
-    share = min(successes / n, 1.0)
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, min(middle - half, share)), min(1.0, max(middle + half, share))
+    z, place = float(ndtri(0.5 + level / 2)), min(successes / n, 1.0)
+    middle = (place + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(place * (1 - place) / n + z * z / (4 * n * n))
+    return max(0.0, min(middle - half, place)), min(1.0, max(middle + half, place))
 
 
-# ------------------------------------------------------------------------------------------------------------ resampling
+def _wilson(value: float, n: int, level: float) -> Interval:
+    low, high = wilson(value * n, n, level)
+    return Interval(value, low, high, n, n, WILSON, math.sqrt(value * (1 - value) / n), float(n - 1))
 
 
-@dataclasses.dataclass(frozen=True)
-class _Plan:
-    """What is drawn: ``codes`` (N,) says which of the ``groups`` each row scored is in."""
-
-    codes: np.ndarray
-    groups: int
-    resamples: int
-    seed: int
-
-
-def _replicates(metric: Metric, parts: list[Kept], plan: _Plan) -> list[np.ndarray]:
-    """Return the score of each part under each draw (resamples,), the draws being the same for all parts."""
-    out: list[list[np.ndarray]] = [[] for _ in parts]
-    value, width = metric.value, parts[0].target.width
-    if value is None:
-        of_part = [ranking.rankers(metric.name, part) for part in parts]
-        block = max(1, _CELLS // 8 // max(len(plan.codes), 1))
-        for drawn in _weights(np.ones(plan.groups), plan, block):
-            for found, part, ranked in zip(out, parts, of_part, strict=True):
-                weight = drawn[:, plan.codes] * part.weight
-                found.append(ranking.macro([of_class(weight) for of_class in ranked]))
-    else:
-        for sums in _resampled_sums(metric, parts, plan):
-            for found, own in zip(out, np.split(sums, len(parts), axis=1), strict=True):
-                found.append(value(own, width))
-    return [np.concatenate(found) for found in out]
+def _lacking(value: float, groups: int) -> str:
+    """Return why there can be no interval; empty where there can."""
+    if math.isnan(value):
+        return "no interval: the figure is not defined"
+    if groups < FEWEST:
+        return f"no interval: {groups} group{'s are' if groups != 1 else ' is'} too few"
+    return ""
 
 
-def _resampled_sums(metric: Metric, parts: list[Kept], plan: _Plan) -> Iterator[np.ndarray]:
-    """Yield the summed layouts of all parts, side by side, of some draws at a time."""
-    first, codes = parts[0], plan.codes
-    if metric.bootstrap == "counts" and plan.groups == len(codes) and first.target.kind != "multi" and not first.weighted:
-        codes, parts, times = _cells(parts)  # single rows: alike where truth and answers are, so never (groups × classes) in memory
-        sums = np.concatenate([metric.sums(part, codes, len(times)) for part in parts], axis=1)
-    else:
-        sums, times = _types(np.concatenate([metric.sums(part, codes, plan.groups) for part in parts], axis=1))
-    for drawn in _weights(times, plan, max(1, _CELLS // len(times))):
-        yield drawn @ sums
+def _ratio(
+    above: np.ndarray, below: np.ndarray, times: np.ndarray, level: float, *, exact: bool, share: bool
+) -> tuple[float, float] | None:
+    """Return the bounds of Σ above / Σ below over groups; None where too few of them count."""
+    total = float(times @ below)
+    if not total:
+        return None
+    value = float(times @ above) / total
+    if exact:
+        return wilson(value * total, total, level)
+    inside = below > 0
+    many = int(times[inside].sum())
+    if many < FEWEST:
+        return None
+    above, below, times = above[inside], below[inside], times[inside]
+    left = counts.ratio(times @ above - above, np.where(total - below > 1e-9 * total, total - below, 0.0))
+    found = jackknife.spread(left, times, below, value)
+    return bounded(value, found, (0.0, 1.0), int(total), many, level=level, rows=total if share else math.inf).bounds
 
 
-def _weights(times: np.ndarray, plan: _Plan, block: int) -> Iterator[np.ndarray]:
-    """Yield how often each type of group was drawn (block, types), when as many groups are drawn with replacement as there are.
-
-    Groups of one type are interchangeable, so their number in a draw is multinomial with the type's share: the same law, fewer draws.
-    """
-    rng = draws.generator("bootstrap", plan.seed)
-    types, many = len(times), plan.groups
-    for start in range(0, plan.resamples, block):
-        size = min(block, plan.resamples - start)
-        if types * 16 < many:
-            yield rng.multinomial(many, times / many, size=size).astype(np.float64)
-            continue
-        type_of = None if types == many else np.repeat(np.arange(types), times.astype(np.int64))
-        out = np.empty((size, types))
-        for row in range(size):
-            picked = rng.integers(0, many, many)
-            out[row] = np.bincount(picked if type_of is None else type_of[picked], minlength=types)
-        yield out
+def _same_answers(metric: Metric, a: Kept, b: Kept) -> bool:
+    """Return whether two answers are one and the same as far as a metric looks at them."""
+    decisions = metric.of == "counts" or (metric.terms is not None and metric.name == "ordinal_mae")
+    return np.array_equal(a.answer, b.answer) if decisions else np.array_equal(a.p, b.p)
 
 
-def _cells(parts: list[Kept]) -> tuple[np.ndarray, list[Kept], np.ndarray]:
-    """Collapse single rows with the same truth and answers: codes (T,), one row a type of each part, and how many there are of each."""
-    k = parts[0].target.width
-    key = parts[0].truth.astype(np.int64)
-    for part in parts:
-        key = key * k + part.answer
-    _, first, times = np.unique(key, return_index=True, return_counts=True)
-    return np.arange(len(first)), [part.where(first) for part in parts], times.astype(np.float64)
+def _counting(kept: Kept) -> Kept:
+    """Leave out the rows whose weight is 0."""
+    return kept if not kept.weighted or (kept.weight > 0).all() else kept.where(kept.weight > 0)
 
 
-def _types(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Collapse groups with equal sums: (T, S) and how many groups there are of each; left as they are where few are alike."""
-    first, _, times = counts.alike(sums)
-    if len(first) * 2 > len(sums):
-        return sums, np.ones(len(sums))
-    return sums[first], times.astype(np.float64)
+def _effective_rows(weight: np.ndarray) -> float:
+    return float(weight.sum() ** 2 / (weight**2).sum()) if len(weight) else 0.0
 
 
 def _codes(groups: np.ndarray, n: int, rows: np.ndarray) -> tuple[np.ndarray, int]:
@@ -276,15 +342,6 @@ def _codes(groups: np.ndarray, n: int, rows: np.ndarray) -> tuple[np.ndarray, in
     first = pl.DataFrame({"g": names}).with_row_index("i").select(pl.col("i").min().over("g")).to_series().to_numpy()
     found, codes = np.unique(first, return_inverse=True)
     return codes, len(found)
-
-
-def _percentiles(values: np.ndarray, level: float) -> tuple[float, float]:
-    """Return the bounds that hold ``level`` of the values, among those defined."""
-    defined = values[~np.isnan(values)]
-    if not len(defined):
-        return math.nan, math.nan
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
 
 
 def _nan(value: float | None) -> float:

@@ -6,6 +6,7 @@ Rows without a truth or an answer are left out; how many, the caller counts. A s
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -30,19 +31,21 @@ class Metric:
         name: as recipes and tables call it.
         kinds: the kinds of target that it can score.
         greater_is_better: False for errors and losses.
-        bootstrap: what is resampled: groups' ``counts`` or ``sums``, or the weights of all ``rows``.
+        of: what it is worked out from: groups' ``counts`` or ``sums``, or all ``rows``.
         value: counts and sums: the summed layout of :mod:`tapetum.core.counts` and K → the score, NaN where undefined.
         terms: sums only: rows → the columns (N, C) to be summed.
         aside: kinds for which it is computed only when it is asked for by name (it sorts every class).
+        limits: the least and the largest value it can have; they give the scale of its interval.
     """
 
     name: str
     kinds: tuple[str, ...]
     greater_is_better: bool
-    bootstrap: Literal["counts", "sums", "rows"]
+    of: Literal["counts", "sums", "rows"]
     value: Callable[[np.ndarray, int], np.ndarray] | None = None
     terms: Callable[[Kept], np.ndarray] | None = None
     aside: tuple[str, ...] = ()
+    limits: tuple[float, float] = (0.0, 1.0)
 
     def sums(self, kept: Kept, codes: np.ndarray | None = None, groups: int = 1) -> np.ndarray:
         """Return the sums of each group (groups, S) from which :attr:`value` is computed; not for ``rows``."""
@@ -112,6 +115,7 @@ def _r2(s: np.ndarray, k: int) -> np.ndarray:
 
 
 ONE, CLASSES = ("single", "ordinal"), ("single", "ordinal", "multi")
+ERROR, CORRELATION, EXPLAINED = (0.0, math.inf), (-1.0, 1.0), (-math.inf, 1.0)  # limits of scores that are no shares
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
@@ -121,14 +125,14 @@ METRICS: dict[str, Metric] = {
         Metric("macro_f1", CLASSES, True, "counts", counts.macro_f1),
         Metric("micro_f1", CLASSES, True, "counts", counts.micro_f1),
         Metric("weighted_f1", CLASSES, True, "counts", counts.weighted_f1),
-        Metric("kappa", ONE, True, "counts", counts.kappa),
-        Metric("log_loss", CLASSES, False, "sums", _mean, log_losses),
-        Metric("brier", CLASSES, False, "sums", _mean, brier_terms),
-        Metric("quadratic_kappa", ("ordinal",), True, "counts", counts.quadratic_kappa),
-        Metric("ordinal_mae", ("ordinal",), False, "sums", _mean, absolute_errors),
-        Metric("mae", ("regression",), False, "sums", _mean, absolute_errors),
-        Metric("rmse", ("regression",), False, "sums", _root_mean, squared_errors),
-        Metric("r2", ("regression",), True, "sums", _r2, squared_errors),
+        Metric("kappa", ONE, True, "counts", counts.kappa, limits=CORRELATION),
+        Metric("log_loss", CLASSES, False, "sums", _mean, log_losses, limits=ERROR),
+        Metric("brier", CLASSES, False, "sums", _mean, brier_terms, limits=ERROR),
+        Metric("quadratic_kappa", ("ordinal",), True, "counts", counts.quadratic_kappa, limits=CORRELATION),
+        Metric("ordinal_mae", ("ordinal",), False, "sums", _mean, absolute_errors, limits=ERROR),
+        Metric("mae", ("regression",), False, "sums", _mean, absolute_errors, limits=ERROR),
+        Metric("rmse", ("regression",), False, "sums", _root_mean, squared_errors, limits=ERROR),
+        Metric("r2", ("regression",), True, "sums", _r2, squared_errors, limits=EXPLAINED),
         Metric("average_precision", CLASSES, True, "rows", aside=ONE),
         Metric("roc_auc", CLASSES, True, "rows", aside=ONE),
         Metric("exact_match", ("multi",), True, "counts", counts.exact_match),
@@ -194,7 +198,7 @@ def scores(
     out: dict[str, float | None] = {}
     for name in suiting(target):
         metric = METRICS[name]
-        counted = metric.bootstrap == "counts" and metric.value is not None and tally is not None
+        counted = metric.of == "counts" and metric.value is not None and tally is not None
         out[name] = plain(metric.value(tally, target.width)) if counted else metric(kept)  # type: ignore[misc, arg-type]
     return out
 

@@ -71,19 +71,23 @@ def skill(target: Target, p: np.ndarray, y: np.ndarray, weight: np.ndarray | Non
     p, y, weight = p[known], y[known], None if weight is None else weight[known]
     value = metrics.score(metric, target, p, y, weight, answer=None if decided is None else decided[known])
     best = metrics.score(metric, target, y, y, weight)
-    prior = prior_answer(target, y)
+    prior = prior_answer(target, y, weight)
     base = metrics.score(metric, target, prior, y, weight, answer=prior_decision(target, prior))
     if value is None or best is None or base is None or abs(best - base) < TINY:
         return 0.0
     return float(np.clip((value - base) / (best - base), -1.0, 1.0))
 
 
-def prior_answer(target: Target, y: np.ndarray) -> np.ndarray:
-    """Return the answer (N, K) that knows nothing but how often each class occurs in ``y`` (regression: the median)."""
-    known = y[~np.isnan(y).any(axis=1)]
+def prior_answer(target: Target, y: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
+    """Return the answer (N, K) that knows nothing but how often each class occurs in ``y`` (regression: the median), rows weighted."""
+    rows = ~np.isnan(y).any(axis=1) if weight is None else ~np.isnan(y).any(axis=1) & (weight > 0)
+    known, own = y[rows], None if weight is None else weight[rows].astype(np.float64)
     if not len(known):
         return np.full_like(y, np.nan)
-    prior = np.median(known, axis=0) if target.kind == "regression" else known.mean(axis=0)
+    if target.kind != "regression":
+        prior = np.average(known, axis=0, weights=own)
+    else:
+        prior = np.median(known, axis=0) if own is None else np.quantile(known, 0.5, axis=0, weights=own, method="inverted_cdf")
     return np.repeat(prior[None, :].astype(np.float32), len(y), axis=0)
 
 

@@ -107,6 +107,18 @@ class Manifest:
             return np.ones(len(self), dtype=np.float32)
         return self.frame["weight"].fill_null(1.0).to_numpy().astype(np.float32)
 
+    @property
+    def weights(self) -> dict[str, float] | None:
+        """Row id → weight; None where the manifest gives none. They count in training, in what is fitted and in every figure."""
+        if "weight" not in self.frame.columns:
+            return None
+        return dict(zip(self.row_ids, self.weight.tolist(), strict=True))
+
+    def weights_of(self, row_ids: Iterable[str]) -> np.ndarray | None:
+        """Return the weights of some rows (N,); None where the manifest gives none."""
+        known = self.weights
+        return None if known is None else np.array([known[row_id] for row_id in row_ids], dtype=np.float64)
+
     def target(self, name: str) -> Target:
         """Return a target by name; a typo is answered with the nearest one."""
         for target in self.targets:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from tapetum.core import draws, intervals, metrics
+from tapetum.core import intervals, jackknife, metrics
 from tapetum.core.derived import with_derived
 from tapetum.core.monitor import monitor, monitor_of
 from tapetum.core.tables import Dense, Predictions
 from tapetum.core.targets import Target
-
-Z95 = 1.959964
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +34,11 @@ class EpochChoice:
 
 
 def pick_epochs(
-    held: Mapping[int, Predictions], watch: str = "auto", fixed: str | None = None, targets: Sequence[Target] = ()
+    held: Mapping[int, Predictions],
+    watch: str = "auto",
+    fixed: str | None = None,
+    targets: Sequence[Target] = (),
+    weights: Mapping[str, float] | None = None,
 ) -> EpochChoice:
     """Pick each fold's checkpoint by the monitored figure on the other folds; a fold that stopped earlier stands at its last.
 
@@ -44,6 +47,7 @@ def pick_epochs(
         watch: ``train.monitor``.
         fixed: a checkpoint named by the recipe; then nothing is chosen.
         targets: of the manifest; derived ones that no head answered are composed, so that they can be watched.
+        weights: row id → weight; None: each row counts 1.
     """
     order: list[str] = []
     for table in held.values():
@@ -59,7 +63,9 @@ def pick_epochs(
         parts = [answers[fold][at(fold, checkpoint)] for fold in folds]
         have = {d.target.name: d.target for d in parts[0].values()}
         joined = {n: (np.concatenate([p[n].p for p in parts]), np.concatenate([p[n].y for p in parts])) for n in have}
-        return monitor(watch, *with_derived(joined, have, targets))
+        ids = [row_id for part in parts for row_id in next(iter(part.values())).row_ids]
+        weight = None if weights is None else np.array([weights[row_id] for row_id in ids])
+        return monitor(watch, *with_derived(joined, have, targets), weight)
 
     folds = list(held)
     curve = {c: figure(folds, c) for c in order}
@@ -92,16 +98,19 @@ class Choice:
     reason: str
 
 
-def pick_candidate(candidates: Mapping[str, Mapping[str, Dense]], groups: np.ndarray, watch: str = "auto", seed: int = 0) -> Choice:
+def pick_candidate(
+    candidates: Mapping[str, Mapping[str, Dense]], groups: np.ndarray, watch: str = "auto", weight: np.ndarray | None = None
+) -> Choice:
     """Pick among candidates (the simplest first) for each fold on the other folds, by the monitored figure.
 
-    A more complicated candidate must beat the simplest one by more than one clustered standard error of the paired difference.
+    A more complicated candidate must beat the simplest one by more than one clustered standard error of the paired difference; where
+    that error is not known (one group), the simplest stays.
 
     Args:
         candidates: name → target → held-out answers; rows are the same and in the same order everywhere.
         groups: group of each row (N,).
         watch: ``train.monitor``.
-        seed: of the resampling.
+        weight: of each row (N,); None: each counts 1.
     """
     first = next(iter(next(iter(candidates.values())).values()))
     common = np.ones(len(first.row_ids), dtype=bool)
@@ -110,9 +119,9 @@ def pick_candidate(candidates: Mapping[str, Mapping[str, Dense]], groups: np.nda
             common &= dense.ok
     folds = sorted({int(f) for f in first.fold[common]})
     per_fold = (
-        {fold: _simplest(candidates, groups, common & (first.fold != fold), watch, seed)[0] for fold in folds} if len(folds) > 1 else {}
+        {fold: _simplest(candidates, groups, common & (first.fold != fold), watch, weight)[0] for fold in folds} if len(folds) > 1 else {}
     )
-    final, figures, tie = _simplest(candidates, groups, common, watch, seed)
+    final, figures, tie = _simplest(candidates, groups, common, watch, weight)
     best = max(figures, key=lambda name: figures[name])
     if tie:
         reason = f"{final} is within one standard error of {best} and simpler"
@@ -126,35 +135,37 @@ def pick_candidate(candidates: Mapping[str, Mapping[str, Dense]], groups: np.nda
 
 
 def _simplest(
-    candidates: Mapping[str, Mapping[str, Dense]], groups: np.ndarray, rows: np.ndarray, watch: str, seed: int
+    candidates: Mapping[str, Mapping[str, Dense]], groups: np.ndarray, rows: np.ndarray, watch: str, weight: np.ndarray | None
 ) -> tuple[str, dict[str, float], bool]:
     parts = {name: {t: d.where(rows) for t, d in tables.items()} for name, tables in candidates.items()}
-    figures = {name: monitor_of(watch, tables) for name, tables in parts.items()}
+    own = None if weight is None else weight[rows].astype(np.float64)
+    figures = {name: monitor_of(watch, tables, own) for name, tables in parts.items()}
     best = max(figures, key=lambda name: figures[name])
     for name in candidates:
         if name == best:
             return name, figures, False
-        if figures[best] - figures[name] <= _standard_error(parts[best], parts[name], groups[rows], watch, seed):
+        if figures[best] - figures[name] <= _standard_error(parts[best], parts[name], groups[rows], watch, own):
             return name, figures, True
     return best, figures, False
 
 
-def _standard_error(a: Mapping[str, Dense], b: Mapping[str, Dense], groups: np.ndarray, watch: str, seed: int) -> float:
-    """Return the standard error of the paired difference of the monitored figure, clustered by group."""
+def _standard_error(a: Mapping[str, Dense], b: Mapping[str, Dense], groups: np.ndarray, watch: str, weight: np.ndarray | None) -> float:
+    """Return the standard error of the paired difference of the monitored figure, clustered by group; infinite where it is not known."""
     targets: list[Target] = [d.target for d in a.values()]
     if len(targets) == 1 or watch != "auto":
         target, metric = metrics.parse(watch, targets) if watch != "auto" else (targets[0], metrics.default_metric(targets[0]))
         one, two = a[target.name], b[target.name]
         labels: dict[str, Any] = {"answer_a": one.answer, "answer_b": two.answer}
-        found = intervals.difference(metric, target, one.p, two.p, one.y, groups, **labels, resamples=1000, seed=seed)
-        return (found.high - found.low) / (2 * Z95)
-    _, place = np.unique(groups.astype(str), return_inverse=True)
-    rng = draws.generator("choose", seed)
-    values = []
-    for _ in range(100):  # several targets make one figure: re-scored with group weights
-        weight = rng.multinomial(place.max() + 1, np.full(place.max() + 1, 1 / (place.max() + 1)))[place].astype(np.float64)
-        values.append(monitor_of(watch, a, weight) - monitor_of(watch, b, weight))
-    return float(np.std(values))
+        found = intervals.difference(metric, target, one.p, two.p, one.y, groups, weight=weight, **labels)
+        return math.inf if found.standard_error is None else found.standard_error
+    own = np.ones(len(groups)) if weight is None else weight
+
+    def apart(inside: np.ndarray) -> float:  # several targets make one figure: scored again without each block of groups
+        return monitor_of(watch, a, own * inside) - monitor_of(watch, b, own * inside)
+
+    names, codes = np.unique(groups.astype(str), return_inverse=True)
+    error = jackknife.standard_error(apart, codes, len(names), most=100)
+    return math.inf if error is None else error
 
 
 def checkpoints(table: Predictions) -> list[str]:

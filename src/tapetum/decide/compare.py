@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,8 +15,6 @@ from tapetum.core.intervals import Interval
 from tapetum.core.tables import FINAL, Dense, Predictions, decided
 from tapetum.decide.align import check_targets
 
-_Z95 = 1.959964
-
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
@@ -28,7 +25,7 @@ class Comparison:
         a, b: the score of each on the common rows; None where undefined.
         difference: a − b, with an interval clustered by group.
         better: ``a``, ``b``, or ``neither`` where the interval holds 0 or there is none.
-        p: two-sided, that the difference is 0: normal, with the bootstrap's standard error.
+        p: two-sided, that the difference is 0: Student's t, with the clustered standard error and its degrees of freedom.
         only_a, only_b: rows that only one of them has right; None for a regression.
         mcnemar: exact two-sided p of those; it takes rows as independent, so with several rows a group read it beside ``p``.
         n, groups: common rows and groups among them.
@@ -62,8 +59,6 @@ def compare(
     target: str | None = None,
     groups: Mapping[str, str] | None = None,
     weight: Mapping[str, float] | None = None,
-    resamples: int = 2000,
-    seed: int = 0,
 ) -> Comparison:
     """Compare two answers to the same question on the rows that both answer and whose truth is known.
 
@@ -73,9 +68,7 @@ def compare(
         metric: any that suits the target; ``auto``: its default.
         target: which one, where tables hold several.
         groups: row_id → group (a manifest's); None: every row is a group of its own.
-        weight: row_id → weight.
-        resamples: bootstrap draws.
-        seed: of the draws.
+        weight: row_id → weight; None: each row counts 1.
 
     Raises:
         DataError: other classes or another truth for the same row, no common row, or a row without a group.
@@ -97,8 +90,6 @@ def compare(
         weight=weights,
         answer_a=left.answer,
         answer_b=right.answer,
-        resamples=resamples,
-        seed=seed,
     )
     only_a, only_b, exact = _mcnemar_of(left, right)
     return Comparison(
@@ -127,7 +118,8 @@ def compare_many(named: Mapping[str, Dense | Predictions], reference: str | None
         how: as for :func:`compare`.
 
     Returns:
-        One row a pair: ``a b metric value_a value_b difference low high p holm only_a only_b mcnemar holm_mcnemar n groups left_out``.
+        One row a pair: ``a b metric value_a value_b difference low high p holm only_a only_b mcnemar holm_mcnemar n groups
+        left_out method``; ``method`` says how bounds were found, or why there are none.
     """
     names = list(named)
     if reference is not None and reference not in named:
@@ -156,6 +148,7 @@ def compare_many(named: Mapping[str, Dense | Predictions], reference: str | None
                 "n": c.n,
                 "groups": c.groups,
                 "left_out": c.left_out,
+                "method": c.difference.method,
             }
             for (n, m), c in zip(pairs, found, strict=True)
         ]
@@ -179,7 +172,7 @@ def compare_many(named: Mapping[str, Dense | Predictions], reference: str | None
         "mcnemar",
         "holm_mcnemar",
     ]
-    return frame.with_columns(corrected).select(*order, "n", "groups", "left_out")
+    return frame.with_columns(corrected).select(*order, "n", "groups", "left_out", "method")
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
@@ -209,13 +202,14 @@ def holm(p: Sequence[float | None]) -> list[float | None]:
 
 
 def p_value(difference: Interval) -> float | None:
-    """Return the two-sided p-value of a difference from its 95 % interval, as of a normal law; None without an interval."""
-    if math.isnan(difference.low) or math.isnan(difference.value):
+    """Return the two-sided p-value of a difference by Student's t; None without an interval."""
+    from scipy.special import stdtr
+
+    if difference.bounds is None or difference.standard_error is None or difference.freedom is None:
         return None
-    error = (difference.high - difference.low) / (2 * _Z95)
-    if not error:
-        return 1.0 if not difference.value else 0.0
-    return math.erfc(abs(difference.value) / error / math.sqrt(2))
+    if not difference.standard_error:
+        return 1.0  # the same answers, or right in the same rows
+    return float(2 * stdtr(difference.freedom, -abs(difference.value) / difference.standard_error))
 
 
 def as_dense(answers: Dense | Predictions, target: str | None = None) -> Dense:
@@ -267,9 +261,9 @@ def _mcnemar_of(a: Dense, b: Dense) -> tuple[int | None, int | None, float | Non
 
 
 def _better(found: Interval, greater: bool) -> str:
-    if math.isnan(found.low) or found.low <= 0 <= found.high:
+    if not found.excludes_zero:
         return "neither"
-    return "a" if (found.low > 0) == greater else "b"
+    return "a" if (found.value > 0) == greater else "b"
 
 
 def _looked_up(table: Mapping[str, Any], rows: Sequence[str], what: str) -> np.ndarray:

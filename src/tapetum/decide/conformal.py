@@ -13,9 +13,8 @@ import numpy as np
 import polars as pl
 from scipy.stats import beta
 
-from tapetum.core import draws
+from tapetum.core import draws, intervals
 from tapetum.core.errors import DataError, UserError, listed, nearest
-from tapetum.core.intervals import Interval, wilson
 from tapetum.core.tables import Dense, decided
 from tapetum.core.targets import Target, decode
 from tapetum.decide.steps import Rows, folds_of
@@ -59,7 +58,10 @@ class Conformal:
         own = self._scores(dense.p[take], dense.row_ids[take])[np.arange(len(take)), truth]
         k = dense.target.width
         parts = [own[truth == c] for c in range(k)] if self.by_class else [own] * k
-        return {"bounds": [conformal_quantile(part, self.alpha) for part in parts], "n": [len(part) for part in parts]}
+        weight = np.ones(len(take)) if rows.weight is None else rows.weight[take].astype(np.float64)
+        weights = [weight[truth == c] for c in range(k)] if self.by_class else [weight] * k
+        bounds = [conformal_quantile(part, self.alpha, own_weight) for part, own_weight in zip(parts, weights, strict=True)]
+        return {"bounds": bounds, "n": [len(part) for part in parts]}
 
     def sets(self, dense: Dense, fitted: dict[str, Any]) -> np.ndarray:
         """Return which classes are in the set of each row (N, K) bool; all False where there is no answer."""
@@ -117,29 +119,32 @@ def crossfit_sets(how: Conformal, dense: Dense, rows: Rows) -> Sets:
     return Sets(nested, by_fold, final, report_sets(dense.where(held), nested[held], rows.where(held)))
 
 
-def report_sets(dense: Dense, sets: np.ndarray, rows: Rows, *, resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
-    """Return coverage with its interval (bootstrap clustered by group; Wilson where every row is a group) and sizes of sets.
+def report_sets(dense: Dense, sets: np.ndarray, rows: Rows) -> dict[str, Any]:
+    """Return coverage with its interval (clustered by group; Wilson where every row is a group) and sizes of sets.
 
     Args:
         dense: with the truth.
         sets: (N, K) bool.
-        rows: groups.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
+        rows: groups, and weights, which count in every share and mean.
     """
     take = np.flatnonzero(dense.scorable)
     truth, inside = dense.y[take].argmax(axis=1), sets[take]
     hit, size = inside[np.arange(len(take)), truth], inside.sum(axis=1)
     names = dense.target.classes
+    weight = np.ones(len(take)) if rows.weight is None else rows.weight[take].astype(np.float64)
+
+    def mean(values: np.ndarray, own: np.ndarray | slice = slice(None)) -> float:
+        return float(np.average(values[own], weights=weight[own]))
+
     return {
-        "coverage": _share(hit, rows.groups[take], resamples, seed).to_dict(),
-        "size": float(size.mean()),
-        "empty": float((size == 0).mean()),
-        "single": float((size == 1).mean()),
+        "coverage": intervals.share(hit, rows.groups[take], weight=weight).to_dict(),
+        "size": mean(size),
+        "empty": mean(size == 0),
+        "single": mean(size == 1),
         "classes": {
-            name: {"n": int(own.sum()), "coverage": float(hit[own].mean()), "size": float(size[own].mean())}
+            name: {"n": int(own.sum()), "coverage": mean(hit, own), "size": mean(size, own)}
             for c, name in enumerate(names)
-            if (own := truth == c).any()
+            if weight[own := truth == c].any()
         },
     }
 
@@ -247,8 +252,18 @@ def entropy(target: Target, p: np.ndarray) -> np.ndarray:
     return -(p * np.log(p)).sum(axis=1)
 
 
-def conformal_quantile(scores: np.ndarray, alpha: float) -> float:
-    """Return the ⌈(n+1)(1−α)⌉-th smallest score, or 2 where there is none (n too small)."""
+def conformal_quantile(scores: np.ndarray, alpha: float, weight: np.ndarray | None = None) -> float:
+    """Return the ⌈(n+1)(1−α)⌉-th smallest score, or 2 where there is none (n too small).
+
+    With weights: the smallest score up to which the share of the weight is 1 − α, the row to come weighing as much as the mean row.
+
+    Source: Tibshirani, Barber, Candès and Ramdas 2019, arXiv 1904.06019 (weights).
+    """
+    if weight is not None and (weight != weight[:1]).any():
+        order = np.argsort(scores, kind="stable")
+        share = np.cumsum(weight[order]) / (weight.sum() * (1 + 1 / len(scores)))
+        inside = np.flatnonzero(share >= 1 - alpha - 1e-9)
+        return float(scores[order[inside[0]]]) if len(inside) else ALL
     place = int(np.ceil((len(scores) + 1) * (1 - alpha) - 1e-9))
     return ALL if place > len(scores) else float(np.sort(scores)[max(place, 1) - 1])
 
@@ -266,26 +281,13 @@ def one_of_each(take: np.ndarray, row_ids: np.ndarray, groups: np.ndarray) -> np
 
 
 def _labelled(dense: Dense, rows: Rows, *, one_per_group: bool) -> np.ndarray:
-    """Return the rows with answer and truth, or one of them a group: rows of one group are no sample of rows to come."""
-    take = np.flatnonzero(dense.scorable)
+    """Return the rows with answer, truth and weight, or one of them a group: rows of one group are no sample of rows to come."""
+    take = np.flatnonzero(dense.scorable if rows.weight is None else dense.scorable & (rows.weight > 0))
     if one_per_group:
         take = one_of_each(take, dense.row_ids, rows.groups)
     if not len(take):
         raise DataError(f"no row of {dense.target.name!r} has both an answer and a truth", need="labelled rows")
     return take
-
-
-def _share(hit: np.ndarray, groups: np.ndarray, resamples: int, seed: int) -> Interval:
-    names, code = np.unique(groups.astype(str), return_inverse=True)
-    n, value = len(hit), float(hit.mean())
-    if len(names) == n:
-        low, high = wilson(int(hit.sum()), n)
-        return Interval(value, low, high, n, n, "Wilson")
-    hits, sizes = np.bincount(code, hit), np.bincount(code)
-    rng = draws.generator(seed, "coverage", len(names))
-    picked = rng.integers(0, len(names), (resamples, len(names)))
-    low, high = np.quantile(hits[picked].sum(axis=1) / sizes[picked].sum(axis=1), [0.025, 0.975])
-    return Interval(value, float(low), float(high), n, len(names), "bootstrap clustered by group")
 
 
 def _needs_distribution(target: Target) -> None:

@@ -22,7 +22,6 @@ from tapetum.decide.steps import FEW_FOLDS, Rows
 EMISSIONS, EXPONENTS = (0.5, 0.7, 1.0, 1.4), (0.25, 0.5, 0.75, 1.0)
 GROUPS_TO_TUNE, GROUPS_TO_CHOOSE = 2, 8
 METHODS = ("forward-backward", "none", "bias", "stack", "log-mean")  # the first is the default
-Z95 = 1.959964
 _REGRESSION_CELLS = 500_000  # rows × classes that the regression is fitted on at most
 
 
@@ -80,10 +79,9 @@ class Study:
         """Return the standard error of the difference of two candidates, clustered by group."""
         target, y, groups = self.dense.target, self.dense.y, self.rows.groups
         found = intervals.difference(
-            self.metric, target, a.p, b.p, y, groups, weight=self.rows.weight, answer_a=a.answer, answer_b=b.answer, resamples=500
+            self.metric, target, a.p, b.p, y, groups, weight=self.rows.weight, answer_a=a.answer, answer_b=b.answer
         )
-        width = (found.high - found.low) / (2 * Z95)
-        return width if np.isfinite(width) else 0.0
+        return found.standard_error or 0.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,8 +23,6 @@ def leaderboard(
     metric: str = "auto",
     *,
     optimistic: Collection[str] = (),
-    resamples: int = 2000,
-    seed: int = 0,
 ) -> pl.DataFrame:
     """Score entries on the rows that all of them answer.
 
@@ -32,16 +30,14 @@ def leaderboard(
 
     Args:
         entries: (name, answers) of one target.
-        rows: aligned with the first entry; its groups cluster the intervals.
+        rows: aligned with the first entry; its groups cluster the intervals, and its weights count in every figure.
         metric: its name; ``auto``: the target's default.
         optimistic: names whose figures are not nested.
-        resamples: bootstrap draws.
-        seed: of the draws.
 
     Returns:
-        Best first: ``rank name metric value low high difference difference_low difference_high p holm tied nested n groups answered``.
-        ``difference`` is to the best entry (its own row: 0); ``tied``: the interval of the difference holds 0; ``answered``: rows that the
-        entry answers, common or not.
+        Best first: ``rank name metric value low high difference difference_low difference_high p holm tied nested n groups answered
+        method``. ``difference`` is to the best entry (its own row: 0); ``tied``: the interval of the difference holds 0, or there is
+        none; ``answered``: rows that the entry answers, common or not; ``method``: how bounds were found, or why there are none.
 
     Raises:
         UserError: no entries, or doubled names.
@@ -63,7 +59,7 @@ def leaderboard(
     inside = rows.where(np.array([place[row] for row in tables[0].row_ids.tolist()], dtype=np.int64))
     chosen = metrics.default_metric(target) if metric == "auto" else metrics.named(metric, target).name
     sign = 1.0 if metrics.METRICS[chosen].greater_is_better else -1.0
-    shared: dict[str, Any] = {"weight": inside.weight, "resamples": resamples, "seed": seed}
+    shared: dict[str, Any] = {"weight": inside.weight}
     own = [intervals.interval(chosen, target, t.p, y, inside.groups, answer=t.answer, **shared) for t in tables]
     nested = [name not in set(optimistic) for name in names]
 
@@ -82,18 +78,19 @@ def leaderboard(
             "name": names[i],
             "metric": chosen,
             "value": _plain(own[i].value),
-            "low": _plain(own[i].low),
-            "high": _plain(own[i].high),
+            "low": own[i].low,
+            "high": own[i].high,
             "difference": _plain(apart[i].value),
-            "difference_low": _plain(apart[i].low),
-            "difference_high": _plain(apart[i].high),
+            "difference_low": apart[i].low,
+            "difference_high": apart[i].high,
             "p": p[i],
             "holm": corrected[i],
-            "tied": i == best or not (apart[i].low > 0 or apart[i].high < 0),
+            "tied": i == best or not apart[i].excludes_zero,
             "nested": nested[i],
             "n": own[i].n,
             "groups": own[i].groups,
             "answered": int(entries[i][1].ok.sum()),
+            "method": own[i].method,
         }
         for rank, i in enumerate(order, start=1)
     ]

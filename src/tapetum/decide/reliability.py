@@ -7,17 +7,16 @@ values, which noise makes larger: the interval's low end is the fair thing to co
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
 
-from tapetum.core import draws
+from tapetum.core import intervals, jackknife
 from tapetum.core.errors import DataError
-from tapetum.core.intervals import BOOTSTRAP, Interval
+from tapetum.core.intervals import Interval
 from tapetum.core.tables import Dense
 from tapetum.decide.steps import Rows
-
-_BATCH = 250  # resamples at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Reliability:
     Args:
         of: ``"top"`` (the largest p of each row) or the name of a class.
         bins: dicts of low, high, n, confidence (mean p), frequency (share that was right), in rising p.
-        error: expected calibration error, with an interval from a bootstrap clustered by group.
+        error: expected calibration error, with an interval clustered by group.
     """
 
     of: str
@@ -39,7 +38,7 @@ class Reliability:
         return {"of": self.of, "bins": self.bins, "error": self.error.to_dict()}
 
 
-def reliability(dense: Dense, rows: Rows, *, of: str | None = None, bins: int = 15, resamples: int = 1000, seed: int = 0) -> Reliability:
+def reliability(dense: Dense, rows: Rows, *, of: str | None = None, bins: int = 15) -> Reliability:
     """Return reliability data of a single, ordinal or multi target.
 
     Args:
@@ -47,8 +46,6 @@ def reliability(dense: Dense, rows: Rows, *, of: str | None = None, bins: int = 
         rows: their groups and weights.
         of: a class; None means the largest p of each row (multi: every label of every row, pooled).
         bins: how many, at most.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
 
     Raises:
         DataError: no row to look at, or a class that the target does not have.
@@ -69,7 +66,6 @@ def reliability(dense: Dense, rows: Rows, *, of: str | None = None, bins: int = 
         sums[:, column] = np.bincount(slot, value, minlength=len(sums))
     by_group = sums.reshape(len(names), many, 3)
     whole = by_group.sum(axis=0)
-    low, high = np.quantile(_resampled(by_group, resamples, seed), [0.025, 0.975])
     table = [
         {
             "low": float(edges[b]),
@@ -81,8 +77,7 @@ def reliability(dense: Dense, rows: Rows, *, of: str | None = None, bins: int = 
         for b in range(many)
         if whole[b, 0] > 0
     ]
-    error = Interval(float(_error(whole[None])[0]), float(low), float(high), len(take), len(names), BOOTSTRAP)
-    return Reliability(of or "top", table, error)
+    return Reliability(of or "top", table, _with_interval(by_group, len(take)))
 
 
 def equal_mass(p: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
@@ -112,12 +107,11 @@ def _error(sums: np.ndarray) -> np.ndarray:
     return np.abs(sums[..., 1] - sums[..., 2]).sum(axis=-1) / sums[..., 0].sum(axis=-1)
 
 
-def _resampled(sums: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    groups = len(sums)
-    rng = draws.generator(seed, "reliability", groups)
-    flat, found = sums.reshape(groups, -1), []
-    for start in range(0, resamples, _BATCH):
-        many = min(_BATCH, resamples - start)
-        times = np.stack([np.bincount(rng.integers(0, groups, groups), minlength=groups) for _ in range(many)])
-        found.append(_error((times @ flat).reshape(many, *sums.shape[1:])))
-    return np.concatenate(found)
+def _with_interval(by_group: np.ndarray, n: int) -> Interval:
+    """Return the error of sums (groups, bins, 3) with its interval, each group left out once."""
+    whole, groups = by_group.sum(axis=0), len(by_group)
+    value = float(_error(whole[None])[0])
+    sizes = by_group[..., 0].sum(axis=1)
+    found = jackknife.spread(_error(whole - by_group), np.ones(groups), sizes, value) if groups > 1 else None
+    got = intervals.bounded(value, found, (-math.inf, math.inf), n, groups)
+    return got if got.low is None else dataclasses.replace(got, low=max(got.low, 0.0))

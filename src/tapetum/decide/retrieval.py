@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import stdtrit
 
 from tapetum.core import intervals, metrics
 from tapetum.core.errors import UserError
 from tapetum.core.tables import Dense
+from tapetum.core.targets import Target
 from tapetum.core.vectors import Near
 from tapetum.decide.steps import FIT_ROWS, Rows, fitting
 
@@ -25,7 +26,6 @@ FIT = "fit"
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0)  # of the rows that lie above a bound that is tried
 WEIGHTS = (0.5, 1.0)
 CHANCE = 0.05  # that luck alone makes the best of all that was tried look worth it
-Z95 = 1.959964
 _NEVER: dict[str, Any] = {"bound": None, "weight": 0.0}
 
 
@@ -82,7 +82,7 @@ class Retrieval:
             tried = mixed(p, near, dense.target.name, bound, share)
             if (value := score(tried)) > best:
                 best, answer, chosen = value, tried, {"bound": bound, "weight": share}
-        if chosen["bound"] is None or not _stands_out(metric, dense, answer, p, y, inside.groups, sign, len(pairs)):
+        if chosen["bound"] is None or not _stands_out(metric, dense.target, answer, p, y, inside, len(pairs)):
             return {**_NEVER, "n": len(p)}
         above = float((_nearest(near) >= chosen["bound"]).mean())
         return {**chosen, "share": round(above, 4), "gain": best - plain, "n": len(p)}
@@ -162,9 +162,10 @@ def _nearest(near: Near) -> np.ndarray:
     return np.where(np.isnan(near.cosine).all(axis=1), np.nan, np.nan_to_num(near.cosine, nan=-2.0).max(axis=1))
 
 
-def _stands_out(metric: str, dense: Dense, a: np.ndarray, b: np.ndarray, y: np.ndarray, groups: np.ndarray, sign: int, tried: int) -> bool:
-    """Tell whether one answer beats another by more of its clustered standard errors than the best of ``tried`` does by luck."""
-    if len(np.unique(groups.astype(str))) < 2:
+def _stands_out(metric: str, target: Target, a: np.ndarray, b: np.ndarray, y: np.ndarray, inside: Rows, tried: int) -> bool:
+    """Tell whether one answer beats another by more of its clustered standard errors than the best of ``tried`` does by chance."""
+    found = intervals.difference(metric, target, a, b, y, inside.groups, weight=inside.weight)
+    if found.bounds is None or found.standard_error is None or found.freedom is None:
         return False
-    found = intervals.difference(metric, dense.target, a, b, y, groups, resamples=400)
-    return sign * found.value > ndtri(1 - CHANCE / tried) * (found.high - found.low) / (2 * Z95)
+    sign = 1 if metrics.METRICS[metric].greater_is_better else -1
+    return sign * found.value > float(stdtrit(found.freedom, 1 - CHANCE / tried)) * found.standard_error

@@ -20,7 +20,6 @@ from tapetum.core.views import REDUCERS, reduced
 from tapetum.decide import chain
 from tapetum.decide.steps import CrossFitted, Rows, assemble, crossfit_parts
 
-Z95 = 1.959964
 PLAIN = REDUCERS[0]
 
 
@@ -32,8 +31,8 @@ class Chosen:
         nested: the answers, each fold's reduced in the way that is best on the other folds; not yet calibrated or decided.
         per_fold: fold → way.
         final: best on all rows; what new pictures get.
-        table: one row a way and metric, and one a metric for ``chosen``: ``reduce metric value low high n groups``, and of the paired
-            difference from the plain picture ``difference difference_low difference_high``.
+        table: one row a way and metric, and one a metric for ``chosen``: ``reduce metric value low high n groups method``, and of the
+            paired difference from the plain picture ``difference difference_low difference_high``.
     """
 
     nested: Dense
@@ -60,7 +59,7 @@ def ways(plain: Dense, views: np.ndarray, logits: np.ndarray) -> dict[str, Dense
     return {name: plain.with_p(value) for name, value in p.items()}
 
 
-def choose(named: Mapping[str, Dense], rows: Rows, decide: Decide, shown: tuple[str, ...], *, seed: int = 0) -> Chosen:
+def choose(named: Mapping[str, Dense], rows: Rows, decide: Decide, shown: tuple[str, ...]) -> Chosen:
     """Choose for each fold on the other folds, and measure each way and the choice itself on held-out rows.
 
     A way must beat a simpler one by more than one clustered standard error of the paired difference.
@@ -70,12 +69,11 @@ def choose(named: Mapping[str, Dense], rows: Rows, decide: Decide, shown: tuple[
         rows: groups and folds.
         decide: calibration and steps under which each way is judged.
         shown: metrics of the table; the first one chooses.
-        seed: of the resampling.
     """
     judged = _judged_under(decide, next(iter(named.values())))
 
     def fit(part: np.ndarray) -> dict[str, Any]:
-        return {"reduce": _simplest({n: d.where(part) for n, d in named.items()}, rows.where(part), judged, shown[0], seed)}
+        return {"reduce": _simplest({n: d.where(part) for n, d in named.items()}, rows.where(part), judged, shown[0])}
 
     first = next(iter(named.values()))
     crossed: CrossFitted = crossfit_parts(fit, lambda part, fitted: named[fitted["reduce"]].where(part), first, rows)
@@ -84,7 +82,7 @@ def choose(named: Mapping[str, Dense], rows: Rows, decide: Decide, shown: tuple[
     parts = [(np.flatnonzero(crossed.fold == fold), decided[way]) for fold, way in per_fold.items()]
     parts.append((np.flatnonzero(crossed.fold < 0), decided[crossed.final["reduce"]]))
     decided["chosen"] = assemble([(place, dense.where(place)) for place, dense in parts if len(place)])
-    table = [_line(name, metric, decided, rows, seed) for metric in shown for name in decided]
+    table = [_line(name, metric, decided, rows) for metric in shown for name in decided]
     return Chosen(crossed.nested, per_fold, crossed.final["reduce"], table)
 
 
@@ -103,52 +101,51 @@ def _decided(dense: Dense, rows: Rows, decide: Decide) -> Dense:
     return chain.fit({"views": dense}, rows, decide).nested
 
 
-def _simplest(named: dict[str, Dense], rows: Rows, decide: Decide, metric: str, seed: int) -> str:
+def _simplest(named: dict[str, Dense], rows: Rows, decide: Decide, metric: str) -> str:
     """Return the simplest way within one standard error of the best; the rows it is judged on never fitted its thresholds."""
     first, *_ = named
     know = named[first].scorable
     if len(np.unique(rows.groups[know].astype(str))) < 2:
         return first  # nothing to judge on
     decided = {name: _decided(dense, rows, decide).where(know) for name, dense in named.items()}
-    groups = rows.groups[know]
-    figures = {name: _score(metric, dense) for name, dense in decided.items()}
+    inside = rows.where(know)
+    figures = {name: _score(metric, dense, inside) for name, dense in decided.items()}
     best = max(figures, key=lambda name: figures[name])
     for name, figure in figures.items():
-        if name == best or figures[best] - figure <= _standard_error(metric, decided[best], decided[name], groups, seed):
+        if name == best or figures[best] - figure <= _standard_error(metric, decided[best], decided[name], inside):
             return name
     return best
 
 
-def _score(metric: str, dense: Dense) -> float:
-    value = metrics.score(metric, dense.target, dense.p, dense.y, answer=dense.answer)
+def _score(metric: str, dense: Dense, rows: Rows) -> float:
+    value = metrics.score(metric, dense.target, dense.p, dense.y, rows.weight, answer=dense.answer)
     if value is None:
         return -math.inf
     return value if metrics.METRICS[metric].greater_is_better else -value
 
 
-def _standard_error(metric: str, a: Dense, b: Dense, groups: np.ndarray, seed: int) -> float:
-    found = _difference(metric, a, b, groups, 400, seed)
-    return (found.high - found.low) / (2 * Z95)
+def _standard_error(metric: str, a: Dense, b: Dense, rows: Rows) -> float:
+    """Return the clustered standard error of the difference; infinite where it is not known, so that the simpler way stays."""
+    error = _difference(metric, a, b, rows).standard_error
+    return math.inf if error is None else error
 
 
-def _difference(metric: str, a: Dense, b: Dense, groups: np.ndarray, resamples: int, seed: int) -> intervals.Interval:
-    return intervals.difference(
-        metric, a.target, a.p, b.p, a.y, groups, answer_a=a.answer, answer_b=b.answer, resamples=resamples, seed=seed
-    )
+def _difference(metric: str, a: Dense, b: Dense, rows: Rows) -> intervals.Interval:
+    return intervals.difference(metric, a.target, a.p, b.p, a.y, rows.groups, weight=rows.weight, answer_a=a.answer, answer_b=b.answer)
 
 
-def _line(name: str, metric: str, decided: Mapping[str, Dense], rows: Rows, seed: int) -> dict[str, Any]:
+def _line(name: str, metric: str, decided: Mapping[str, Dense], rows: Rows) -> dict[str, Any]:
     """Return one row of the table; numbers that are undefined are None."""
     one, plain = decided[name], decided[PLAIN]
     know = one.scorable & plain.scorable
-    empty = {"value": None, "low": None, "high": None, "n": 0, "groups": 0}
+    empty = {"value": None, "low": None, "high": None, "n": 0, "groups": 0, "method": intervals.NOTHING}
     line: dict[str, Any] = {"reduce": name, "metric": metric, **empty, "difference": None, "difference_low": None, "difference_high": None}
     if not know.any() or metrics.score(metric, one.target, one.p[know], one.y[know]) is None:
         return line
-    one, plain, groups = one.where(know), plain.where(know), rows.groups[know]
-    value = intervals.interval(metric, one.target, one.p, one.y, groups, answer=one.answer, resamples=1000, seed=seed).to_dict()
+    one, plain, inside = one.where(know), plain.where(know), rows.where(know)
+    value = intervals.interval(metric, one.target, one.p, one.y, inside.groups, weight=inside.weight, answer=one.answer).to_dict()
     line.update({key: value[key] for key in empty})
     if name != PLAIN:
-        apart = _difference(metric, one, plain, groups, 1000, seed).to_dict()
+        apart = _difference(metric, one, plain, inside).to_dict()
         line.update(difference=apart["value"], difference_low=apart["low"], difference_high=apart["high"])
     return line

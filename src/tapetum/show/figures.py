@@ -91,8 +91,6 @@ def whisker_cell(value: float | None, low: float | None = None, high: float | No
     if value is None or not math.isfinite(value):
         return Markup('<span class="none">–</span>')
     place = _percent(0.0, 1.0)
-    if low == high:  # resampling found no spread: that is no interval
-        low = high = None
     ends = "" if low is None or high is None else f"{number(low, 2)}–{number(high, 2)}"
     return Markup('<span class="cell"><span class="track">{}<b style="left:{}%"></b></span><span>{}<small>{}</small></span></span>').format(
         _bar(low, high, place), place(value), number(value, 2), ends

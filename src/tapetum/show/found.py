@@ -88,6 +88,11 @@ class Found:
         known = dict(zip(self.manifest.row_ids, self.manifest.groups, strict=True))
         return np.array([str(known.get(row, row)) for row in row_ids], dtype=object)
 
+    def weight(self, row_ids: np.ndarray) -> np.ndarray | None:
+        """Return the weight of each row (N,), 1 where the manifest does not tell; None where it gives no weights."""
+        known = None if self.manifest is None else self.manifest.weights
+        return None if known is None else np.array([known.get(row, 1.0) for row in row_ids])
+
     def held_out(self, target: Target) -> Dense | None:
         """Return the final answer to a target with its decisions, rows in the table's order; None where there is none."""
         return None if self.final is None else self.final.dense(target.name)

@@ -110,7 +110,8 @@ def _own_figures(found: Found) -> list[dict[str, Any]]:
             continue
         rows, groups = dense.where(dense.scorable), found.groups(dense.row_ids)[dense.scorable]
         metric = metrics.default_metric(target)
-        got = intervals.interval(metric, target, rows.p, rows.y, groups, answer=rows.answer)
+        weight = found.weight(rows.row_ids)
+        got = intervals.interval(metric, target, rows.p, rows.y, groups, weight=weight, answer=rows.answer)
         note = {"how": "given", "note": "computed from oof.parquet"}
         out.append({"target": target.name, "name": "final", "metric": metric, **got.to_dict(), **note})
     return out
@@ -124,7 +125,8 @@ def _dot(figure: Mapping[str, Any], strong: bool) -> Dot:
     how = str(figure.get("how", "nested"))
     note = str(figure.get("note") or "")
     n = f"n {words.count(figure['n'])}" if figure.get("n") is not None else ""
-    parts = [how if how in ("nested", "optimistic") else "", n, note]
+    why = str(figure.get("method") or "") if figure.get("low") is None else ""
+    parts = [how if how in ("nested", "optimistic") else "", n, why, note]
     small = " · ".join(p for p in parts if p)
     return Dot(_title(figure["name"]), figure.get("value"), figure.get("low"), figure.get("high"), how, small, strong)
 

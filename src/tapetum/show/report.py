@@ -137,7 +137,7 @@ def target_page(found: Found, target: Target, thumbnails: Thumbnails) -> dict[st
     return base | {
         "confusion": sections.confusion(dense),
         "outcomes": sections.outcomes(dense),
-        "classes": sections.classes(dense, groups),
+        "classes": sections.classes(dense, groups, found.weight(dense.row_ids)),
         "reliability": sections.reliability(dense, groups),
         "numbers": sections.numbers(dense),
         "worst": sections.worst(dense, thumbnails),
@@ -159,8 +159,10 @@ def fold_table(found: Found) -> dict[str, Any] | None:
         per_class = np.nansum(truth[rows], axis=0).astype(int).tolist() if classes else []
         line = {"fold": fold, "rows": int(rows.sum()), "groups": len(np.unique(manifest.groups[rows].astype(str))), "counts": per_class}
         line["absent"] = [name for name, n in zip(classes, per_class, strict=True) if n == 0]
-        scores = [_score(metric, None if dense is None else dense.where(np.isin(dense.row_ids, manifest.frame["row_id"].filter(rows))))]
-        scores += [_score(metric, found.of_member(m, fold, target.name) if target is not None else None) for m in found.members]
+        scores = [
+            _score(found, metric, None if dense is None else dense.where(np.isin(dense.row_ids, manifest.frame["row_id"].filter(rows))))
+        ]
+        scores += [_score(found, metric, found.of_member(m, fold, target.name) if target is not None else None) for m in found.members]
         lines.append(line | {"scores": scores})
     split = manifest.split
     return {
@@ -267,11 +269,11 @@ def _main_metric(found: Found, target: Target | None) -> str | None:
     return (found.metrics.get("headline") or {}).get("metric") or metrics.default_metric(target)
 
 
-def _score(metric: str | None, dense: Dense | None) -> float | None:
+def _score(found: Found, metric: str | None, dense: Dense | None) -> float | None:
     if metric is None or dense is None or not dense.scorable.any():
         return None
     rows = dense.where(dense.scorable)
-    return metrics.score(metric, rows.target, rows.p, rows.y, answer=rows.answer)
+    return metrics.score(metric, rows.target, rows.p, rows.y, found.weight(rows.row_ids), answer=rows.answer)
 
 
 def _date(started: Any) -> str | None:

@@ -115,23 +115,22 @@ def worst(dense: Dense, thumbnails: Thumbnails, most: int = WORST) -> dict[str, 
     return {"cards": cards, "wrong": int(wrong.sum()), "of": len(rows.row_ids), "numbers": target.kind == "regression"}
 
 
-def classes(dense: Dense, groups: np.ndarray) -> dict[str, Any] | None:
+def classes(dense: Dense, groups: np.ndarray, weight: np.ndarray | None = None) -> dict[str, Any] | None:
     """Return each class's rows, answers and scores with their intervals; None for a regression.
 
-    Intervals are clustered by group; where every row is its own group, recall and precision are plain shares and get Wilson's, which
-    stays honest for a class without an error.
+    Intervals are clustered by group; where every row is its own group, recall and precision are plain shares and get Wilson's. Weights
+    count in the scores; ``n`` and ``answered`` are rows.
     """
     keep = dense.scorable
     rows = dense.where(keep)
-    alone = len(np.unique(groups[keep].astype(str))) == len(rows.row_ids)
-    found = intervals.per_class_intervals(dense.target, rows.p, rows.y, groups[keep], answer=rows.answer)
+    own = None if weight is None else weight[keep]
+    alone = len(np.unique(groups[keep].astype(str))) == len(rows.row_ids) and own is None
+    found = intervals.per_class_intervals(dense.target, rows.p, rows.y, groups[keep], weight=own, answer=rows.answer)
     if not found or not len(rows.row_ids):
         return None
     names = [name for name in PER_CLASS if name in found[0]]
     lines = []
     for line in found:
-        if alone:
-            line.update(_wilson(line, "recall", line["n"]) | _wilson(line, "precision", line["predicted"]))
         drawn = [{"value": line[name], "figure": _cell(line, name)} for name in names]
         lines.append({"class": line["class"], "n": line["n"], "answered": line["predicted"], "cells": drawn})
     return {"names": names, "lines": lines, "alone": alone}
@@ -153,11 +152,6 @@ def _cell(line: dict[str, Any], name: str) -> Any:
     if f"{name}_low" not in line:
         return words.number(line[name], 2)
     return figures.whisker_cell(line[name], line[f"{name}_low"], line[f"{name}_high"])
-
-
-def _wilson(line: dict[str, Any], name: str, n: int) -> dict[str, float | None]:
-    low, high = intervals.wilson(round(line[name] * n), n) if n and line[name] is not None else (None, None)
-    return {f"{name}_low": low, f"{name}_high": high}
 
 
 def _card(rows: Dense, i: int, answer: np.ndarray, thumbnails: Thumbnails) -> dict[str, Any]:

@@ -117,7 +117,8 @@ def verdict(difference: Mapping[str, Any]) -> str:
     """Say in one sentence which of two is better, and whether the interval leaves a doubt.
 
     Args:
-        difference: an entry of ``metrics.json``'s differences: a, b, metric, value, low, high (a minus b).
+        difference: an entry of ``metrics.json``'s differences: a, b, metric, value, low, high, method (a minus b). The sentence gives
+            the size of the difference without a sign, and the interval turned likewise.
     """
     a, b = _subject(str(difference["a"])), _subject(str(difference["b"]))
     value, low, high = (difference.get(key) for key in ("value", "low", "high"))
@@ -128,7 +129,12 @@ def verdict(difference: Mapping[str, Any]) -> str:
         return f"{_start(a)} and {b} give the same {name}."
     better = (float(value) > 0) == greater_is_better(str(difference["metric"]))
     size = f"{number(abs(float(value)))} in {name}"
-    span = f" (95 % interval of the paired difference {interval(low, high, sign=True)})" if low is not None and high is not None else ""
+    if low is None or high is None:
+        why = str(difference.get("method") or "").removeprefix("no interval: ")
+        span = f" (no interval{': ' + why if why else ''})"
+    else:  # the bounds of the size that the sentence speaks of, whichever way round the metric is
+        ends = (float(low), float(high)) if float(value) >= 0 else (-float(high), -float(low))
+        span = f" (95 % interval {interval(*ends)})"
     if low is not None and high is not None and float(low) <= 0 <= float(high):
         return f"{_start(a)} cannot be told apart from {b}: they differ by {size}{span}."
     return f"{_start(a)} is {'better' if better else 'worse'} than {b} by {size}{span}."

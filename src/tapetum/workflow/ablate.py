@@ -13,6 +13,7 @@ from tapetum.core.config import Loaded, Recipe, Spec
 from tapetum.core.errors import UserError, listed, nearest
 from tapetum.core.runs import Record, Run, Say
 from tapetum.core.tables import Dense, decided
+from tapetum.decide.steps import Rows
 from tapetum.workflow import trials
 from tapetum.workflow.prepare import Prepared, prepare
 
@@ -134,9 +135,8 @@ def _measure(
                 other = _trial(run, prepared, recipe, {**base, **off, "seed": seed}, f"without {piece}, seed {seed}", record)
                 for name in names:
                     without[piece, name].append(trials.answers(other, name))
-    place = {row_id: i for i, row_id in enumerate(prepared.manifest.row_ids)}
     return [
-        compared(piece, whole[name], without[piece, name], prepared.manifest.groups[[place[r] for r in whole[name][0].row_ids]], seeds)
+        compared(piece, whole[name], without[piece, name], Rows.of(prepared.manifest, whole[name][0].row_ids.tolist()), seeds)
         for piece in pieces
         for name in names
         if without[piece, name]
@@ -148,7 +148,8 @@ def _trial(run: Run, prepared: Prepared, recipe: Recipe, values: Values, what: s
     trial, settled = trials.run_trial(run, prepared, own, files.fingerprint(values), Record(None))
     trials.keep_small(trial)
     first = next(iter(settled.nested.values()))
-    figure = metrics.score(metrics.default_metric(first.target), first.target, first.p, first.y, answer=first.answer)
+    weight = prepared.manifest.weights_of(first.row_ids)
+    figure = metrics.score(metrics.default_metric(first.target), first.target, first.p, first.y, weight, answer=first.answer)
     record(f"{what}: {metrics.default_metric(first.target)} " + ("–" if figure is None else f"{figure:.4f}"))
     return trial
 
@@ -158,17 +159,17 @@ def _in_order(dense: Dense, like: Dense) -> Dense:
     return dense.where(np.array([place[r] for r in like.row_ids]))
 
 
-def compared(piece: str, whole: Sequence[Dense], without: Sequence[Dense], groups: np.ndarray, seeds: Sequence[int]) -> dict[str, Any]:
+def compared(piece: str, whole: Sequence[Dense], without: Sequence[Dense], rows: Rows, seeds: Sequence[int]) -> dict[str, Any]:
     """Return a row of the table: one target with and without a piece.
 
-    The rows of all seeds stand below one another and a group is drawn with all its rows of all seeds, so the interval is about other
+    The rows of all seeds stand below one another and a group is left out with all its rows of all seeds, so the interval is about other
     groups; how much seeds matter is seen in ``by_seed``.
 
     Args:
         piece: its name.
         whole: a seed's answers each, with the piece.
         without: likewise without it.
-        groups: of the rows of one seed.
+        rows: groups and weights of the rows of one seed.
         seeds: their numbers.
     """
     target = whole[0].target
@@ -176,34 +177,36 @@ def compared(piece: str, whole: Sequence[Dense], without: Sequence[Dense], group
     sign = 1.0 if metrics.METRICS[metric].greater_is_better else -1.0
     by_seed = {}
     for seed, a, b in zip(seeds, whole, without, strict=True):
-        found = _difference(metric, [a], [b], groups, resamples=1)
-        by_seed[str(seed)] = sign * found.value
-    found = _difference(metric, whole, without, groups)
-    low, high = sorted((sign * found.low, sign * found.high))
-    with_, less = (float(np.mean([_score(metric, d) for d in side])) for side in (whole, without))
-    whole_row = {"piece": piece, "target": target.name, "metric": metric, "with": with_, "without": less}
-    row = {**whole_row, "worth": sign * found.value, "low": low, "high": high, "n": found.n, "groups": found.groups, "by_seed": by_seed}
+        by_seed[str(seed)] = sign * _difference(metric, [a], [b], rows).value
+    found = _difference(metric, whole, without, rows)
+    found = found if sign > 0 else found.turned()
+    with_, less = (float(np.mean([_score(metric, d, rows) for d in side])) for side in (whole, without))
+    row: dict[str, Any] = {"piece": piece, "target": target.name, "metric": metric, "with": with_, "without": less, "worth": found.value}
+    row |= {"low": found.low, "high": found.high, "n": found.n, "groups": found.groups, "method": found.method, "by_seed": by_seed}
     return {key: None if isinstance(value, float) and np.isnan(value) else value for key, value in row.items()}
 
 
-def _difference(metric: str, a: Sequence[Dense], b: Sequence[Dense], groups: np.ndarray, **more: Any) -> intervals.Interval:
+def _difference(metric: str, a: Sequence[Dense], b: Sequence[Dense], rows: Rows) -> intervals.Interval:
     both = [one.scorable & other.scorable for one, other in zip(a, b, strict=True)]
 
     def joined(parts: Sequence[Dense], of: Callable[[Dense], np.ndarray]) -> np.ndarray:
-        return np.concatenate([of(part)[rows] for part, rows in zip(parts, both, strict=True)])
+        return np.concatenate([of(part)[known] for part, known in zip(parts, both, strict=True)])
 
     def answers(parts: Sequence[Dense]) -> np.ndarray | None:
         return joined(parts, decided) if any(part.answer is not None for part in parts) else None
 
-    own = np.concatenate([groups[rows] for rows in both])
+    own = np.concatenate([rows.groups[known] for known in both])
+    weight = None if rows.weight is None else np.concatenate([rows.weight[known] for known in both])
     pair = (joined(a, lambda d: d.p), joined(b, lambda d: d.p))
-    return intervals.difference(metric, a[0].target, *pair, joined(a, lambda d: d.y), own, answer_a=answers(a), answer_b=answers(b), **more)
+    labels: dict[str, Any] = {"answer_a": answers(a), "answer_b": answers(b)}
+    return intervals.difference(metric, a[0].target, *pair, joined(a, lambda d: d.y), own, weight=weight, **labels)
 
 
-def _score(metric: str, dense: Dense) -> float:
+def _score(metric: str, dense: Dense, rows: Rows) -> float:
     know = dense.scorable
+    weight = None if rows.weight is None else rows.weight[know]
     answer = None if dense.answer is None else dense.answer[know]
-    value = metrics.score(metric, dense.target, dense.p[know], dense.y[know], answer=answer)
+    value = metrics.score(metric, dense.target, dense.p[know], dense.y[know], weight, answer=answer)
     return float("nan") if value is None else value
 
 
@@ -211,6 +214,6 @@ def text(found: Sequence[Mapping[str, Any]]) -> str:
     """Return the table as text, what is worth most first."""
     lines = [f"{'piece':22} {'target':14} {'metric':14} {'with':>8} {'without':>8} {'worth':>8}  95 % interval"]
     for row in sorted(found, key=lambda r: -(r["worth"] or 0.0)):
-        with_, less, worth, low, high = ("–" if row[k] is None else f"{row[k]:.4f}" for k in ("with", "without", "worth", "low", "high"))
-        lines.append(f"{row['piece']:22} {row['target']:14} {row['metric']:14} {with_:>8} {less:>8} {worth:>8}  {low} – {high}")
+        with_, less, worth = ("–" if row[k] is None else f"{row[k]:.4f}" for k in ("with", "without", "worth"))
+        lines.append(f"{row['piece']:22} {row['target']:14} {row['metric']:14} {with_:>8} {less:>8} {worth:>8}  {intervals.span(row)}")
     return "\n".join(lines)

@@ -94,15 +94,17 @@ def compare_sources(
         named: name → a run, or a Predictions file.
         metric: a metric's name; ``auto`` for the target's default.
         target: which one, where there are several.
-        manifest: for the groups; a run's own is taken.
+        manifest: for groups and weights; a run's own is taken.
         reference: compare all with this one; None: every pair.
     """
     tables = {name: _table_of(path) for name, path in named.items() if path.suffix != ".csv"}
-    known = [t for table in tables.values() for t in table.targets if target in (None, t.name)]
-    tables |= {n: read_alone(path, target, known[0] if known else None) for n, path in named.items() if path.suffix == ".csv"}
+    shared = [t for table in tables.values() for t in table.targets if target in (None, t.name)]
+    tables |= {n: read_alone(path, target, shared[0] if shared else None) for n, path in named.items() if path.suffix == ".csv"}
     tables = {name: tables[name] for name in named}
-    groups = _groups_of([manifest] if manifest else list(named.values()))
-    frame = compare.compare_many(tables, reference, metric=metric, target=target, groups=groups)
+    known = _manifest_of([manifest] if manifest else list(named.values()))
+    groups = None if known is None else dict(zip(known.row_ids, known.groups.tolist(), strict=True))
+    weights = None if known is None else known.weights
+    frame = compare.compare_many(tables, reference, metric=metric, target=target, groups=groups, weight=weights)
     return {"table": text_of(frame), "pairs": frame.to_dicts()}
 
 
@@ -110,13 +112,13 @@ def _table_of(path: Path) -> Predictions:
     return Predictions.read(Run.existing(path).file("oof.parquet") if path.is_dir() else path)
 
 
-def _groups_of(places: Sequence[Path]) -> dict[str, str] | None:
+def _manifest_of(places: Sequence[Path]) -> Manifest | None:
     for place in places:
         manifest = Manifest.read(place) if place.suffix == ".parquet" and place.name != "oof.parquet" else None
         if manifest is None and place.is_dir():
             manifest = Run.existing(place).manifest()
         if manifest is not None:
-            return dict(zip(manifest.row_ids, manifest.groups.tolist(), strict=True))
+            return manifest
     return None
 
 
@@ -186,11 +188,14 @@ def ledger_of(run: Run, *, score: tuple[str, float] | None, board: str) -> dict[
 
 
 def text_of(frame: pl.DataFrame) -> str:
-    """Return a small table as text."""
+    """Return a small table as text; why there is no interval stands below it."""
+    reasons = frame["method"].unique(maintain_order=True).to_list() if "method" in frame.columns else []
+    frame = frame.drop("method", strict=False)
 
     def cell(value: Any) -> str:
         return "–" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
 
     lines = [frame.columns, *([cell(v) for v in row] for row in frame.iter_rows())]
     widths = [max(len(line[i]) for line in lines) for i in range(len(frame.columns))]
-    return "\n".join("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    shown = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    return "\n".join([*shown, *(reason for reason in reasons if reason.startswith("no interval"))])

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tapetum.core import files, places
+from tapetum.core import files, intervals, places
 from tapetum.core.config import Loaded, Recipe, load
 from tapetum.core.errors import UserError, listed
 from tapetum.core.runs import Record, Run, Say
@@ -179,8 +179,7 @@ def table(figures: Mapping[str, Any]) -> str:
     lines = [("target", "answer", "metric", "value", "95 % interval", "how")]
     for row in figures["figures"]:
         value = "–" if row["value"] is None else f"{row['value']:.4f}"
-        bounds = "–" if row["low"] is None else f"{row['low']:.4f} – {row['high']:.4f}"
-        lines.append((row["target"], row["name"], row["metric"], value, bounds, row["how"]))
+        lines.append((row["target"], row["name"], row["metric"], value, intervals.span(row), row["how"]))
     widths = [max(len(line[i]) for line in lines) for i in range(6)]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     counts = figures["counts"]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tapetum.core import files
+from tapetum.core import files, intervals
 from tapetum.core.config import Model, Neighbours, Predict, Recipe
 from tapetum.core.known import write_known
 from tapetum.core.runs import PROBE, Run
@@ -179,8 +179,7 @@ def _card(run: Run, recipe: Recipe, spec: Mapping[str, Any]) -> str:
     ]
     for row in figures:
         if row["name"] == "final" and row["how"] == "nested" and row["value"] is not None:
-            bounds = "–" if row["low"] is None else f"{row['low']:.4f} – {row['high']:.4f}"
-            lines.append(f"| {row['target']} | {row['metric']} | {row['value']:.4f} | {bounds} |")
+            lines.append(f"| {row['target']} | {row['metric']} | {row['value']:.4f} | {intervals.span(row)} |")
     used = ", ".join(f"{m['name']} ({m['model']['backbone']}, {len(m['folds'])} folds)" for m in spec["members"])
     lines += [
         "",

@@ -36,7 +36,7 @@ def figures_of(
         optimistic: the same under decisions fitted on all rows.
         candidates: probe, finetune, mean (and the product beside a joint head) → their answers.
         members: member → its answers, shown where there are several.
-        rows: groups of the rows.
+        rows: groups of the rows, and their weights, which count in every figure.
         recipe: its ``train.monitor`` says what is led with where it names a target.
         choice: between the candidates.
         marks: what every figure must carry with it.
@@ -71,6 +71,7 @@ def figures_of(
                     other.p[both],
                     dense.y[both],
                     rows.groups[both],
+                    weight=None if rows.weight is None else rows.weight[both],
                     answer_a=_part(dense, both),
                     answer_b=_part(other, both),
                 )
@@ -111,14 +112,12 @@ def shown_metrics(target: Target) -> list[str]:
     return list(dict.fromkeys([headline_metric(target), metrics.default_metric(target), *secondary]))
 
 
-def interval_of(metric: str, dense: Dense, rows: Rows, resamples: int = 2000) -> dict[str, Any]:
+def interval_of(metric: str, dense: Dense, rows: Rows) -> dict[str, Any]:
     """Return value, interval, n and groups of one metric over the rows that can be scored, as metrics.json holds them."""
     know = dense.scorable
-    empty = {"value": None, "low": None, "high": None, "n": 0, "groups": 0}
-    if not know.any() or metrics.score(metric, dense.target, dense.p[know], dense.y[know], answer=_part(dense, know)) is None:
-        return empty
+    inside = rows.where(know)
     found = intervals.interval(
-        metric, dense.target, dense.p[know], dense.y[know], rows.groups[know], answer=_part(dense, know), resamples=resamples
+        metric, dense.target, dense.p[know], dense.y[know], inside.groups, weight=inside.weight, answer=_part(dense, know)
     )
     return found.to_dict()
 
@@ -132,9 +131,9 @@ def _cross_prior(dense: Dense, rows: Rows) -> np.ndarray:
     p = np.full_like(dense.p, np.nan)
     for fold in np.unique(rows.fold):
         own = rows.fold == fold
-        others = dense.y[~own] if (~own).any() and len(np.unique(rows.fold)) > 1 else dense.y
-        known = others[~np.isnan(others).any(axis=1)]
-        if len(known):
-            p[own] = prior_answer(dense.target, known)[:1]
+        judge = ~own if (~own).any() and len(np.unique(rows.fold)) > 1 else np.ones(len(own), dtype=bool)
+        others, weight = dense.y[judge], None if rows.weight is None else rows.weight[judge]
+        if not np.isnan(others).any(axis=1).all():
+            p[own] = prior_answer(dense.target, others, weight)[:1]
     p[~dense.ok] = np.nan
     return p

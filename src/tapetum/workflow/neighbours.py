@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ from tapetum.core.config import Model, Recipe
 from tapetum.core.errors import UserError
 from tapetum.core.runs import Run
 from tapetum.core.tables import Manifest, Predictions
-from tapetum.core.targets import Target
 from tapetum.data.images.form import Form
 from tapetum.decide import choose
 from tapetum.learn.models import sequence as networks
@@ -39,7 +37,7 @@ def rates(single: budgets.Rates, own: Recipe, rows: int) -> budgets.Rates:
     return budgets.Rates(BODY, 2 * BODY, single.start + (0.3 if shared else 1.0) * rows / single.inference)
 
 
-def base_of(run: Run, own: Recipe, fold: int, targets: Sequence[Target]) -> tuple[Path, str] | None:
+def base_of(run: Run, own: Recipe, fold: int, manifest: Manifest) -> tuple[Path, str] | None:
     """Return (folder, checkpoint) of the fold model whose features a member's fold reads; None for the pretrained backbone.
 
     The checkpoint is that member's choice for the fold, made on the other folds; of a refit, the final one.
@@ -55,7 +53,8 @@ def base_of(run: Run, own: Recipe, fold: int, targets: Sequence[Target]) -> tupl
     if not (folder / "state.json").exists() or not held:
         raise UserError(f"features of member {source!r} are wanted for fold {fold}, which it did not train", fix="give both the same folds")
     other = Recipe.model_validate(files.read_json(folder / "spec.json")["recipe"])
-    found = choose.pick_epochs(held, other.train.monitor, checkpoint_of(other.train.epoch), [t for t in targets if t.scored])
+    scored = [t for t in manifest.targets if t.scored]
+    found = choose.pick_epochs(held, other.train.monitor, checkpoint_of(other.train.epoch), scored, manifest.weights)
     known = Keeper(folder).state()["checkpoints"]
     wanted = found.final if fold < 0 else found.per_fold[fold]
     return folder, wanted if wanted in known else known[-1]

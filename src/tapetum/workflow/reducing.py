@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tapetum.core import files, metrics, places
+from tapetum.core import files, intervals, metrics, places
 from tapetum.core.config import Decide, Predict, Recipe, Spec
 from tapetum.core.errors import UserError
 from tapetum.core.runs import Record, Run
@@ -99,7 +99,7 @@ def choose(
         draws = {n: joined.dense(target.name, member, ids, draw=n) for n in {0, REDUCED, *numbers}}
         plain = dataclasses.replace(draws[0], y=truth[target.name])
         named = deciding.ways(plain, np.stack([draws[n].p for n in numbers]), draws[REDUCED].p)
-        found[target.name] = deciding.choose(named, rows, decide, _shown(own.train.monitor, target, len(heads)), seed=own.seed)
+        found[target.name] = deciding.choose(named, rows, decide, _shown(own.train.monitor, target, len(heads)))
     return found
 
 
@@ -156,8 +156,8 @@ def text(table: list[dict[str, Any]], choice: Mapping[str, Any]) -> str:
     head = ("member", "target", "views", "metric", "value", "95 % interval", "against plain", "95 % interval")
     shown = [head]
     for line in table:
-        value, span = _number(line["value"]), _span(line["low"], line["high"])
-        apart, spread = _number(line["difference"], "+"), _span(line["difference_low"], line["difference_high"], "+")
+        value, span, apart = _number(line["value"]), intervals.span(line), _number(line["difference"], "+")
+        spread = _span(line["difference_low"], line["difference_high"], "+")
         shown.append((line["member"], line["target"], line["reduce"], line["metric"], value, span, apart, spread))
     widths = [max(len(row[i]) for row in shown) for i in range(len(head))]
     said = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in shown]

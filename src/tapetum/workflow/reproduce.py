@@ -134,6 +134,7 @@ def classes_table(run: Run) -> pl.DataFrame:
     The row ``all`` is the accuracy of a single label, the macro-F1 of several.
     """
     lines: list[dict[str, Any]] = []
+    manifest = run.manifest()
     for part in ("oof", "test"):
         if not run.file(f"{part}.parquet").exists():
             continue
@@ -147,9 +148,10 @@ def classes_table(run: Run) -> pl.DataFrame:
                 continue
             dense = whole.where(know)
             metric = headline_metric(target)
-            value = metrics.score(metric, target, dense.p, dense.y, answer=dense.answer)
+            weight = manifest.weights_of(dense.row_ids)
+            value = metrics.score(metric, target, dense.p, dense.y, weight, answer=dense.answer)
             lines.append({"part": part, "target": target.name, "class": "all", "n": len(dense.y), metric: value})
-            for row in metrics.per_class(target, dense.p, dense.y, answer=dense.answer):
+            for row in metrics.per_class(target, dense.p, dense.y, weight, answer=dense.answer):
                 kept = {key: row[key] for key in ("class", "n", "recall", "precision", "f1")}
                 lines.append({"part": part, "target": target.name, **kept})
     return pl.DataFrame(lines, infer_schema_length=None)
@@ -203,7 +205,7 @@ def _submit(run: Run, recipe: Recipe, template: Path, record: Record) -> str:
     top = figures["headline"]
     own = next(
         (
-            {key: row[key] for key in ("value", "low", "high", "n", "groups")}
+            {key: row[key] for key in ("value", "low", "high", "n", "groups", "method") if key in row}
             for row in figures["figures"]
             if (row["target"], row["metric"], row["name"], row["how"]) == (top["target"], top["metric"], "final", "nested")
         ),

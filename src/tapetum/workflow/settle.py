@@ -56,7 +56,7 @@ def settle(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -> Sett
         held = {fold: Predictions.read(path) for fold, path in run.folds_of(member, "epochs.parquet").items()}
         if held:
             fixed = checkpoint_of(own.train.epoch)
-            epochs[member] = choose.pick_epochs(held, own.train.monitor, fixed, list(targets.values()))
+            epochs[member] = choose.pick_epochs(held, own.train.monitor, fixed, list(targets.values()), manifest.weights)
             tables = [table.select(checkpoint=epochs[member].per_fold[fold]) for fold, table in held.items()]
             for fold, table in zip(held, tables, strict=True):
                 table.write(run.member(member, fold) / "oof.parquet")
@@ -263,7 +263,7 @@ def _choose(candidates: dict[str, Answers], rows: Rows, recipe: Recipe, record: 
     if covered["finetune"] < covered[PROBE] * 0.999:
         reason = f"fine-tuning covers {covered['finetune']:.0%} of the rows; part of the folds never replaces all of them"
         return choose.Choice(dict.fromkeys(folds, PROBE), PROBE, figure, reason)
-    return choose.pick_candidate(candidates, rows.groups, recipe.train.monitor, recipe.seed)
+    return choose.pick_candidate(candidates, rows.groups, recipe.train.monitor, rows.weight)
 
 
 def _picked(candidates: dict[str, Answers], choice: choose.Choice, target: str, fold: np.ndarray) -> Dense:

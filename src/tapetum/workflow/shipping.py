@@ -62,7 +62,9 @@ def _score(run: Run, prepared: Prepared, recipe: Recipe, member: str, fold: int)
     table = Predictions.read(run.member(member, fold) / "oof.parquet")
     dense = {t.name: table.dense(t.name, member) for t in table.targets}
     shown = {name: (d.p, d.y) for name, d in dense.items()}
-    value = monitor(recipe.train.monitor, *with_derived(shown, {n: d.target for n, d in dense.items()}, prepared.manifest.targets))
+    weight = prepared.manifest.weights_of(next(iter(dense.values())).row_ids)
+    known, own = with_derived(shown, {n: d.target for n, d in dense.items()}, prepared.manifest.targets)
+    value = monitor(recipe.train.monitor, known, own, weight)
     return float(np.nan_to_num(value, neginf=-1e300))
 
 

@@ -59,7 +59,7 @@ def _enter(run: Run, written: Path, target: str) -> None:
     recipe = run.recipe()
     first = own[0] if own else None
     metric = None if first is None else first["metric"]
-    estimate = None if first is None else {key: first[key] for key in ("value", "low", "high", "n", "groups")}
+    estimate = None if first is None else {k: first[k] for k in ("value", "low", "high", "n", "groups", "method") if k in first}
     Ledger(run.root).add(written, recipe={"name": recipe.name, "hash": recipe.hash()}, metric=metric, own=estimate)
 
 

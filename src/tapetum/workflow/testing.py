@@ -38,8 +38,8 @@ def answer_test_rows(run: Run, prepared: Prepared, recipe: Recipe, record: Recor
     pipeline = Pipeline.load(run.pipeline)
     part = prepared.manifest.where(prepared.test)
     answered = {name: dataclasses.replace(d, y=part.truth(name)) for name, d in pipeline.answer(part, record).items()}
-    figures["figures"] = [f for f in figures["figures"] if f["name"] != ON_TEST] + _scores(answered, Rows.of(part), record)
-    figures["figures"] = [f for f in figures["figures"] if f["name"] != SINGLE_VIEWS] + _single_views(answered, pipeline.draws, record)
+    others, rows = [f for f in figures["figures"] if f["name"] not in (ON_TEST, SINGLE_VIEWS)], Rows.of(part)
+    figures["figures"] = [*others, *_scores(answered, rows, record), *_single_views(answered, pipeline.draws, rows, record)]
     files.write_json(run.file("metrics.json"), figures)
     tables = [
         Predictions.from_dense(
@@ -54,7 +54,9 @@ def answer_test_rows(run: Run, prepared: Prepared, recipe: Recipe, record: Recor
     Predictions.concat(tables).write(run.file("test.parquet"))
 
 
-def _single_views(answered: Mapping[str, Dense], draws: Mapping[str, Mapping[str, np.ndarray]], record: Record) -> list[dict[str, Any]]:
+def _single_views(
+    answered: Mapping[str, Dense], draws: Mapping[str, Mapping[str, np.ndarray]], rows: Rows, record: Record
+) -> list[dict[str, Any]]:
     """Return the mean of the scores of single test-time views, where one member kept them (``predict.keep_draws``).
 
     Several evaluations of each picture can be put together in two ways: here each is scored and the scores are averaged; the answer
@@ -69,7 +71,8 @@ def _single_views(answered: Mapping[str, Dense], draws: Mapping[str, Mapping[str
         if dense.answer is not None or not know.any() or name not in kept[0]:
             continue
         metric = headline_metric(dense.target)
-        each = [metrics.score(metric, dense.target, p[know], dense.y[know]) for p in kept[0][name]]
+        weight = rows.where(know).weight
+        each = [metrics.score(metric, dense.target, p[know], dense.y[know], weight) for p in kept[0][name]]
         known = [value for value in each if value is not None]
         if known:
             value = float(np.mean(known))

@@ -21,10 +21,11 @@ from tapetum.core.derived import with_derived
 from tapetum.core.errors import DataError, EnvironmentFault, UserError
 from tapetum.core.monitor import monitor, monitor_of
 from tapetum.core.runs import Record, Run, Say
-from tapetum.core.tables import Dense, Predictions
-from tapetum.decide.steps import assemble
+from tapetum.core.tables import Dense, Manifest, Predictions
+from tapetum.decide.steps import Rows, assemble
 from tapetum.workflow import budget as budgets
 from tapetum.workflow import trials
+from tapetum.workflow.measuring import interval_of
 from tapetum.workflow.prepare import Prepared, prepare
 
 STUDY = "tune"
@@ -129,7 +130,7 @@ def _one(optuna: Any, study: Any, run: Run, prepared: Prepared, recipe: Recipe, 
 
     def after_fold(trial: trials.Trial, member: str, fold: int) -> None:
         nonlocal done
-        asked.report(_so_far(trial, own, member), done)
+        asked.report(_so_far(trial, own, member, prepared.manifest), done)
         done += 1
         if recipe.tune.prune and asked.should_prune():
             raise optuna.TrialPruned
@@ -144,13 +145,14 @@ def _one(optuna: Any, study: Any, run: Run, prepared: Prepared, recipe: Recipe, 
         study.tell(asked, state=optuna.trial.TrialState.FAIL)
         record(f"trial {asked.number}: {shown}: {error}")
         return
-    figure = _figure(settled.nested, own)
+    ids = next(iter(settled.nested.values())).row_ids.tolist()
+    figure = _figure(settled.nested, own, Rows.of(prepared.manifest, ids))
     trials.keep_small(trial)
     study.tell(asked, figure)
     record(f"trial {asked.number}: {shown}: {figure:.4f}")
 
 
-def _so_far(trial: trials.Trial, recipe: Recipe, member: str) -> float:
+def _so_far(trial: trials.Trial, recipe: Recipe, member: str, manifest: Manifest) -> float:
     """Return the monitored figure of a member over the folds that it has trained, each at its last epoch."""
     from tapetum.decide.choose import checkpoints
 
@@ -160,14 +162,15 @@ def _so_far(trial: trials.Trial, recipe: Recipe, member: str) -> float:
         for target in table.targets:
             parts.setdefault(target.name, []).append(table.dense(target.name, member, checkpoint=checkpoints(table)[-1]))
     whole = {n: (np.concatenate([d.p for d in ds]), np.concatenate([d.y for d in ds])) for n, ds in parts.items()}
+    weight = manifest.weights_of(row_id for d in next(iter(parts.values())) for row_id in d.row_ids)
     watch, have = recipe.members()[member].train.monitor, {n: ds[0].target for n, ds in parts.items()}
-    return float(np.nan_to_num(monitor(watch, *with_derived(whole, have, trial.manifest().targets)), neginf=-1e9))
+    return float(np.nan_to_num(monitor(watch, *with_derived(whole, have, manifest.targets), weight), neginf=-1e9))
 
 
-def _figure(answers: Mapping[str, Dense], recipe: Recipe, rows: np.ndarray | None = None) -> float:
+def _figure(answers: Mapping[str, Dense], recipe: Recipe, rows: Rows, some: np.ndarray | None = None) -> float:
     """Return the monitored figure of decided answers, on some rows."""
-    keep = {n: d.scorable if rows is None else d.scorable & rows for n, d in answers.items()}
-    value = monitor_of(recipe.train.monitor, {n: d.where(keep[n]) for n, d in answers.items()})
+    inside = np.arange(len(rows)) if some is None else np.flatnonzero(some)
+    value = monitor_of(recipe.train.monitor, {n: d.where(inside) for n, d in answers.items()}, rows.where(inside).weight)
     return float(np.nan_to_num(value, neginf=-1e9))
 
 
@@ -183,14 +186,15 @@ def _report(run: Run, prepared: Prepared, recipe: Recipe, study: Any, record: Re
     first = answers[best.number][names[0]]
     place = {row_id: i for i, row_id in enumerate(prepared.manifest.row_ids)}
     at = np.array([place[r] for r in first.row_ids])
-    fold, groups = prepared.manifest.fold[at], prepared.manifest.groups[at]
-    per_fold = {int(k): max(answers, key=lambda n: _figure(answers[n], recipe, fold != k)) for k in np.unique(fold)}
+    rows = Rows.of(prepared.manifest, first.row_ids.tolist(), allow_leak=recipe.split.allow_leak)
+    fold = prepared.manifest.fold[at]
+    per_fold = {int(k): max(answers, key=lambda n: _figure(answers[n], recipe, rows, fold != k)) for k in np.unique(fold)}
     metric = {name: metrics.default_metric(answers[best.number][name].target) for name in names}
     nested, optimistic = {}, {}
     for name in names:
         picked = _picked({n: a[name] for n, a in answers.items()}, per_fold, fold)
-        nested[name] = {"metric": metric[name], **_interval(metric[name], picked, groups)}
-        optimistic[name] = {"metric": metric[name], **_interval(metric[name], answers[best.number][name], groups)}
+        nested[name] = {"metric": metric[name], **interval_of(metric[name], picked, rows)}
+        optimistic[name] = {"metric": metric[name], **interval_of(metric[name], answers[best.number][name], rows)}
     values = {key: _decoded(best.params[key], wish) for key, wish in recipe.tune.space.items()}
     chosen = trials.changed(recipe, values)
     files.write_text(run.file("best.toml"), chosen.to_toml())
@@ -225,12 +229,6 @@ def _picked(answers: Mapping[int, Dense], per_fold: Mapping[int, int], fold: np.
     return assemble([(place, dense.where(place)) for place, dense in parts])
 
 
-def _interval(metric: str, dense: Dense, groups: np.ndarray) -> dict[str, Any]:
-    know = dense.scorable
-    answer = None if dense.answer is None else dense.answer[know]
-    return intervals.interval(metric, dense.target, dense.p[know], dense.y[know], groups[know], answer=answer).to_dict()
-
-
 def _text(table: list[dict[str, Any]], nested: Mapping[str, Any], optimistic: Mapping[str, Any]) -> str:
     lines = [f"{'trial':>5}  {'state':9} {'figure':>8}  values"]
     for row in sorted(table, key=lambda r: (r["figure"] is None, -(r["figure"] or 0.0))):
@@ -238,9 +236,8 @@ def _text(table: list[dict[str, Any]], nested: Mapping[str, Any], optimistic: Ma
         shown = ", ".join(f"{key} = {_short(v)}" for key, v in row["values"].items())
         lines.append(f"{row['trial']:>5}  {row['state']:9} {value:>8}  {shown}")
     for name, found in nested.items():
-        low, high = ("–" if found[k] is None else f"{found[k]:.4f}" for k in ("low", "high"))
         flatters = f"{optimistic[name]['value']:.4f} of the best trial, which flatters"
-        lines.append(f"{name} {found['metric']}: {found['value']:.4f} [{low}, {high}] nested; {flatters}")
+        lines.append(f"{name} {found['metric']}: {found['value']:.4f} [{intervals.span(found)}] nested; {flatters}")
     return "\n".join(lines)
 
 

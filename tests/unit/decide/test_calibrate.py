@@ -121,14 +121,14 @@ def test_a_number_cannot_be_calibrated(step):
 
 def test_calibration_error_is_the_paper_formula_and_falls_after_calibration():
     dense, rows = single(n=3000, temperature=2.5)
-    found = reliability(dense, rows, bins=10, resamples=200)
+    found = reliability(dense, rows, bins=10)
     top, hit = dense.p.max(1).astype(float), dense.y[np.arange(3000), dense.p.argmax(1)]
     order = np.array_split(np.argsort(top, kind="stable"), 10)
     by_hand = sum(len(part) / 3000 * abs(top[part].mean() - hit[part].mean()) for part in order)
     assert found.error.value == pytest.approx(by_hand, abs=2e-3)
     assert found.error.low > 0.05
     assert {b["n"] for b in found.bins} <= set(range(295, 306))
-    better = reliability(crossfit(Temperature(), dense, rows).nested, rows, bins=10, resamples=200)
+    better = reliability(crossfit(Temperature(), dense, rows).nested, rows, bins=10)
     assert better.error.value < 0.03
 
 
@@ -136,8 +136,8 @@ def test_the_interval_of_the_error_widens_with_clusters():
     dense, rows = single(n=2000, temperature=2.0)
     order = np.argsort(dense.p.max(1))
     clustered = dataclasses.replace(rows, groups=np.array([f"g{i}" for i in np.argsort(order) // 100], dtype=object))
-    loose = reliability(dense, clustered, resamples=300).error
-    tight = reliability(dense, dataclasses.replace(rows, groups=dense.row_ids), resamples=300).error
+    loose = reliability(dense, clustered).error
+    tight = reliability(dense, dataclasses.replace(rows, groups=dense.row_ids)).error
     assert loose.value == tight.value
     assert loose.groups == 20
     assert tight.groups == 2000

@@ -151,3 +151,12 @@ def test_abstaining_and_the_review_list_judge_decided_labels():
     place = {row: i for i, row in enumerate(dense.row_ids)}
     assert table["answer"].to_list() == [dense.target.classes[dense.y[place[row]].argmax()] for row in table["row_id"]]
     assert np.allclose(table["p"], 0.2475)
+
+
+def test_a_weighted_bound_is_that_of_rows_repeated_as_often():
+    scores = np.array([0.1, 0.4, 0.2, 0.8, 0.6, 0.3, 0.5, 0.7, 0.9])
+    assert conformal_quantile(scores, 0.2, np.full(9, 3.0)) == conformal_quantile(scores, 0.2)
+    weight = np.array([5, 1, 5, 0, 1, 5, 1, 0, 0], dtype=float)
+    assert conformal_quantile(scores, 0.2, weight) < conformal_quantile(scores, 0.2)
+    # 18 units of weight and a row to come of 2: 80 % of 20 units are reached at 16, with the score of .4
+    assert conformal_quantile(scores, 0.2, weight) == 0.4

@@ -192,7 +192,7 @@ def test_a_class_without_error_keeps_a_wilson_interval_and_shows_no_empty_one():
     rows = sections.classes(dense_of(target, y, y), np.arange(14).astype(str))["lines"]
     low, _ = intervals.wilson(7, 7)
     assert f"{low:.2f}–1.00" in str(rows[0]["cells"][1]["figure"])
-    assert "–" not in str(rows[0]["cells"][2]["figure"])  # F1: resampling found no spread
+    assert f"{low:.2f}–1.00" in str(rows[0]["cells"][2]["figure"])  # F1 of seven pictures without an error: as sure as seven groups make it
 
 
 def test_worst_numbers_and_labels():
@@ -258,6 +258,12 @@ def test_a_verdict_knows_which_direction_is_better_and_when_to_doubt():
         return words.verdict({"a": "final", "b": "probe", "metric": metric, "value": value, "low": low, "high": high})
 
     assert "is better than the probe by 0.020" in said("macro_f1", 0.02, 0.01, 0.03)
+    assert "is better than the probe by 5.592 in mean absolute error (95 % interval 4.700 to 7.100)" in said("mae", -5.592, -7.1, -4.7)
+    assert "is worse than the probe by 0.050 in accuracy (95 % interval 0.020 to 0.080)" in said("accuracy", -0.05, -0.08, -0.02)
+    assert "differ by 0.010 in mean absolute error (95 % interval −0.020 to 0.040)" in said("mae", -0.01, -0.04, 0.02)
+    assert "no interval: 2 groups are too few" in words.verdict(
+        {"a": "x", "b": "y", "metric": "mae", "value": 1.0, "low": None, "high": None, "method": "no interval: 2 groups are too few"}
+    )
     assert "is worse than the probe" in said("log_loss", 0.02, 0.01, 0.03)
     assert "cannot be told apart" in said("log_loss", 0.02, -0.01, 0.03)
     assert all(words.greater_is_better(m.name) == m.greater_is_better for m in metrics.METRICS.values())
@@ -386,9 +392,9 @@ def write_figures(run: Path, manifest: Manifest, final: list[Dense], probe: list
     for a, b in zip(final, probe, strict=True):
         metric, shared = metrics.default_metric(a.target), {"target": a.target.name}
         for name, dense, how in (("final", a, "nested"), ("final", a, "optimistic"), ("probe", b, "nested")):
-            got = intervals.interval(metric, a.target, dense.p, dense.y, manifest.groups, resamples=100).to_dict()
+            got = intervals.interval(metric, a.target, dense.p, dense.y, manifest.groups).to_dict()
             found.append({**shared, "name": name, "metric": metric, **got, "how": how, "note": ""})
-        gap = intervals.difference(metric, a.target, a.p, b.p, a.y, manifest.groups, resamples=100).to_dict()
+        gap = intervals.difference(metric, a.target, a.p, b.p, a.y, manifest.groups).to_dict()
         differences += [{**shared, "a": "final", "b": other, "metric": metric, **gap} for other in ("probe", "chance")]
     counts = {"rows": len(manifest), "ok": len(manifest) - 1, "missing": 1, "uncovered": 0, "unknown": 0, "groups": len(manifest) // 2}
     choice = {"reason": "the probe is simpler", "per fold": {"0": "probe", "1": "main"}}

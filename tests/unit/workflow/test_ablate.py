@@ -12,6 +12,7 @@ from tapetum.core.config import Recipe
 from tapetum.core.errors import UserError
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
+from tapetum.decide.steps import Rows
 from tapetum.workflow import trials
 from tapetum.workflow.ablate import FINETUNE, compared, pieces_of
 
@@ -65,7 +66,7 @@ def test_the_difference_is_paired_and_its_sign_is_the_pieces_worth():
     y = rng.normal(size=(30, 1)).astype(np.float32)
     ids, fold, ok = np.array([str(i) for i in range(30)], dtype=object), np.zeros(30, dtype=np.int16), np.full(30, "ok", dtype=object)
     near, far = (Dense(target, ids, y + e, y, fold, ok) for e in (np.float32(0.1), np.float32(0.3)))
-    row = compared("piece", [near], [far], ids, [0])
+    row = compared("piece", [near], [far], Rows(ids, fold), [0])
     assert row["metric"] == "mae"
     assert row["worth"] == pytest.approx(0.2, abs=1e-6)  # with it the error is smaller by that much
     assert (row["low"], row["high"]) == (pytest.approx(0.2, abs=1e-6), pytest.approx(0.2, abs=1e-6))  # paired: no noise is left

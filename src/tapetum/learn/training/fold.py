@@ -225,8 +225,9 @@ class Training(Epochs):
             plain = self.recipe.predict.model_copy(update={"views": "plain"})
             answers = self._answers(stage, self.fold.held, plain)
             dense = answers.dense(self.network.targets, self.fold.manifest.row_ids, self.truth, self.fold.number)
-            spreads = self.fold.objective.spreads
-            row.update(held.figures(dense, self.fold.manifest.targets, self.recipe.train.monitor, spreads))
+            spreads, manifest = self.fold.objective.spreads, self.fold.manifest
+            weight = manifest.weight[self.fold.held] if manifest.weights is not None else None
+            row.update(held.figures(dense, manifest.targets, self.recipe.train.monitor, spreads, weight))
             table = Predictions.from_dense(
                 list(dense.values()), member=self.fold.member, checkpoint=checkpoint, manifest_hash=self.fold.manifest.content_hash()
             )

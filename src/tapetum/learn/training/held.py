@@ -17,7 +17,9 @@ FLAT = 1e-4  # spread of a probability over the held-out rows below which the ne
 RISING = 3.0  # validation loss over the best one so far, beyond which training has come apart, if the prior alone would do better
 
 
-def figures(answers: Mapping[str, Dense], targets: Sequence[Target], watch: str, spreads: Mapping[str, float]) -> dict[str, Any]:
+def figures(
+    answers: Mapping[str, Dense], targets: Sequence[Target], watch: str, spreads: Mapping[str, float], weight: np.ndarray | None = None
+) -> dict[str, Any]:
     """Return an epoch's row of the history: validation loss, monitored figure, metrics of each target and the answers' spread.
 
     Args:
@@ -25,19 +27,22 @@ def figures(answers: Mapping[str, Dense], targets: Sequence[Target], watch: str,
         targets: of the manifest; derived ones without a head are composed.
         watch: ``train.monitor``.
         spreads: number → its deviation over the training rows.
+        weight: of the held-out rows (N,); None: each counts 1.
     """
+    ok = next(iter(answers.values())).ok
+    weight = None if weight is None else weight[ok]
     own = {n: (d.p[d.ok], d.y[d.ok]) for n, d in answers.items()}
     known, shown = with_derived(own, {n: d.target for n, d in answers.items()}, targets)
-    row: dict[str, Any] = {"valid_loss": sum(loss(d.target, *own[n], spreads) for n, d in answers.items())}
-    row["monitor"] = monitor(watch, known, shown)
-    row.update({f"{n}/{m}": metrics.score(m, known[n], *both) for n, both in shown.items() for m in _columns(known[n])})
+    row: dict[str, Any] = {"valid_loss": sum(loss(d.target, *own[n], spreads, weight) for n, d in answers.items())}
+    row["monitor"] = monitor(watch, known, shown, weight)
+    row.update({f"{n}/{m}": metrics.score(m, known[n], *both, weight) for n, both in shown.items() for m in _columns(known[n])})
     row["spread"] = max(spread(d.target, *shown[n]) for n, d in answers.items())
     return row
 
 
-def loss(target: Target, p: np.ndarray, y: np.ndarray, spreads: Mapping[str, float]) -> float:
+def loss(target: Target, p: np.ndarray, y: np.ndarray, spreads: Mapping[str, float], weight: np.ndarray | None = None) -> float:
     """Return the plain validation loss of probabilities: log-loss, or the mean squared error of a number in units of its spread."""
-    value = metrics.score("rmse" if target.kind == "regression" else "log_loss", target, p, y)
+    value = metrics.score("rmse" if target.kind == "regression" else "log_loss", target, p, y, weight)
     if value is None:
         return float("nan")
     return (value / spreads.get(target.name, 1.0)) ** 2 if target.kind == "regression" else value
