@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from pictures import quiet
@@ -222,3 +223,9 @@ def test_files_without_a_header_take_the_same_cells(tmp_path):
     (tmp_path / "t.csv").write_text("x.png,0.5\ny.png,0.5\nz.png,0.5\n")
     submit(dense, tmp_path / "t.csv", tmp_path / "out.csv", quiet)
     assert (tmp_path / "out.csv").read_text() == "x.png,0.25\ny.png,0.6\nz.png,0.875\n"
+
+
+def test_a_submission_called_parquet_is_parquet(tmp_path):
+    (tmp_path / "t.csv").write_text("id,pet\nz,\nx,\ny,\n")
+    submit(answers(PETS, TWO), tmp_path / "t.csv", tmp_path / "out.parquet", quiet)
+    assert pl.read_parquet(tmp_path / "out.parquet").rows() == [("z", "dog"), ("x", "cat"), ("y", "dog")]

@@ -69,7 +69,7 @@ def submit(
     Args:
         dense: the answers of the rows that the template asks for, in any order.
         template: a delimited text file.
-        place: the file to write; its folder is made.
+        place: the file to write, Parquet where it is called so, else delimited text as the template; its folder is made.
         say: told what was written, in which way, and what was filled in.
         fill: for rows without an answer and ids without a prediction: ``none`` refuses, ``prior`` takes what training rows have most often
             (their shares where probabilities are written, the middle class of an order, a regression's median), else a class (or a number).
@@ -96,7 +96,10 @@ def submit(
         p[without], labels[without] = _filler(dense.target, fill, prior, [n for n, w in zip(names, without, strict=True) if w], threshold)
     cells = _cells(dense.target, form.writing, p, labels, (wish or Wish()).written)
     filled = form.frame.with_columns(pl.Series(c, cells[i], dtype=pl.String) for i, c in enumerate(form.writing.columns))
-    files.write_text(place, to_delimited(filled.select(form.columns), form.delimiter, header=form.header))
+    if Path(place).suffix == ".parquet":
+        files.write_parquet(place, filled.select(form.columns))
+    else:
+        files.write_text(place, to_delimited(filled.select(form.columns), form.delimiter, header=form.header))
     _report(form, dense.target, labels, fill, int(without.sum()), lost, Path(place), say)
     return Path(place)
 
