@@ -25,6 +25,7 @@ import numpy as np
 import polars as pl
 
 from tapetum.core.errors import DataError, EnvironmentFault, TapetumError
+from tapetum.core.stand_ins import HEAD, stand_in
 
 META_KEY = "tapetum"
 FLUSHES = 8  # files of a folder that are put on the disk at once
@@ -206,6 +207,8 @@ def read_text(path: Path | str, error: type[TapetumError] = DataError) -> str:
         raise error(f"{path} does not exist", fix="check the path") from None
     except IsADirectoryError:
         raise error(f"{path} is a folder", need="a file", fix="check the path") from None
+    if content and (what := stand_in(content)) is not None:
+        raise error(f"{path} is {what}")
     save = "save it again as UTF-8 (in a spreadsheet: CSV UTF-8)"
     if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in content[:4096]:
         raise error(f"{path} is UTF-16 text or no text at all", need="UTF-8", fix=save)
@@ -237,6 +240,9 @@ def read_parquet(path: Path | str) -> tuple[pl.DataFrame, dict[str, Any]]:
     except FileNotFoundError:
         raise DataError(f"{path} does not exist", fix="check the path") from None
     except (pl.exceptions.PolarsError, OSError) as error:
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            if (what := stand_in(file.read(HEAD))) is not None:
+                raise DataError(f"{path} is {what}") from None
         raise DataError(f"{path} is not a Parquet file ({str(error).splitlines()[0]})", fix="check the path") from None
     return frame, json.loads(meta.get(META_KEY, "{}"))
 

@@ -79,6 +79,7 @@ class Input(Section):
     colour: Literal["auto", "rgb", "gray"] = "auto"
     alpha: Literal["drop", "white", "black", "keep"] = "white"
     paths: Literal["channels", "views"] = "channels"
+    max_pixels: Count = 178_956_970  # of one file; a larger image is refused before it is decoded, since it may fill the memory
     crop: tuple[Amount, Amount, Count, Count] | None = None  # top, left, height, width, before resizing
     bands: tuple[tuple[Amount, Count], ...] = ()  # row bands start:end
     bands_as: Literal["rows", "channels", "views"] = "rows"

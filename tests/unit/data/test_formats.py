@@ -14,7 +14,8 @@ from tapetum.core.errors import DataError
 from tapetum.data import layouts
 from tapetum.data.images import formats
 from tapetum.data.images.archives import read_head
-from tapetum.data.images.decode import FORMATS, DecodeError, decode
+from tapetum.data.images.decode import DecodeError, decode
+from tapetum.data.images.pillow import FORMATS
 from tapetum.data.layouts.webdataset import read as read_tar
 
 RGB = Image.fromarray(np.arange(12 * 10 * 3, dtype=np.uint8).reshape(12, 10, 3))

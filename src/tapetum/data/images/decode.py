@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import io
 import re
-import struct
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,25 +19,10 @@ from PIL import Image
 from tapetum.core.config import Input
 from tapetum.core.errors import UserError
 from tapetum.data.images import colour as colours
-from tapetum.data.images import formats
+from tapetum.data.images import formats, pillow
 from tapetum.data.images.archives import DecodeError, read_bytes
 from tapetum.data.images.tiff import MAGIC as TIFF_MAGIC
 from tapetum.data.images.tiff import read_tiff
-
-FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM")  # Pillow would also start other programs, for EPS
-_ORIENTATION = 0x0112
-_PLAIN_MODE = {
-    "1": "L",
-    "P": "RGB",
-    "PA": "RGBA",
-    "La": "LA",
-    "RGBa": "RGBA",
-    "RGBX": "RGB",
-    "CMYK": "RGB",
-    "YCbCr": "RGB",
-    "LAB": "RGB",
-    "HSV": "RGB",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +36,7 @@ class Composition:
         crop: (top, left, height, width) of each file, in pixels.
         bands: row bands (start, end), taken in this order from the joined picture.
         bands_as: bands set under one another (``rows``), stacked as ``channels``, or as ``views``.
+        max_pixels: a file with more is refused.
         join: several files set side by side (``x``) or under one another (``y``) instead of stacked.
     """
 
@@ -64,6 +47,7 @@ class Composition:
     bands: tuple[tuple[int, int], ...] = ()
     bands_as: str = "rows"
     join: str = "none"
+    max_pixels: int = 178_956_970
 
     def __post_init__(self) -> None:
         if self.join != "none" and self.paths == "views":
@@ -147,7 +131,7 @@ def decode(data: bytes, name: str = "a picture", how: Composition | None = None)
     if not data:
         raise DecodeError(name, "an empty file")
     try:
-        picture, alpha = _read(data)
+        picture, alpha = _read(data, how.max_pixels)
         picture = colours.with_depth(picture)
         if alpha:
             picture, alpha = colours.without_alpha(picture, how.alpha), how.alpha == "keep"
@@ -162,70 +146,27 @@ def content_hash(contents: Sequence[bytes]) -> str:
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def _read(data: bytes) -> tuple[np.ndarray, bool]:
-    """Return (H, W, C) as stored, turned upright, and whether the last channel is alpha."""
-    if data[:4] in TIFF_MAGIC and (read := read_tiff(data)) is not None:
-        picture, alpha, orientation = read
-        return colours.oriented(picture, orientation), alpha
-    wide = False
-    if data[:4] == b"\x89PNG":
-        _check_png(data)
-        wide = data[24] == 16 and data[25] in (2, 6)
-    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        image.load()
-        orientation = image.getexif().get(_ORIENTATION, 1)  # after load: PNG keeps it behind the picture; TIFF is turned by now
-        picture, alpha = _wide_png(data) if wide else _plain(image)
+def _read(data: bytes, most: int) -> tuple[np.ndarray, bool]:
+    """Return (H, W, C) as stored, turned upright, and whether the last channel is alpha; ``most`` is how many pixels it may have."""
+    is_tiff = data[:4] in TIFF_MAGIC
+    read = read_tiff(data, most) if is_tiff else None
+    if read is None:
+        try:
+            read = pillow.read(data, most)
+        except Exception:
+            read = read_tiff(data, most, ordinary=True) if is_tiff else None
+            if read is None:
+                raise
+    picture, alpha, orientation = read
     if picture.ndim == 2:
         picture = picture[..., None]
     return colours.oriented(picture, orientation), alpha
 
 
-def _plain(image: Image.Image) -> tuple[np.ndarray, bool]:
-    """Return the samples of a loaded image, palettes and print colours as RGB, and whether the last channel is alpha."""
-    mode = _PLAIN_MODE.get(image.mode, image.mode)
-    if "transparency" in image.info and image.mode in ("1", "L", "P", "RGB"):
-        mode = "LA" if mode == "L" else "RGBA"
-    if mode != image.mode:
-        image = image.convert(mode)
-    picture = np.array(image)
-    if mode == "I":  # 16-bit PGM
-        if picture.min() < 0 or picture.max() > 65535:
-            raise ValueError("values beyond 16 bits")
-        picture = picture.astype(np.uint16)
-    return picture, mode in ("LA", "RGBA")
-
-
-def _wide_png(data: bytes) -> tuple[np.ndarray, bool]:
-    """Return 16-bit RGB(A), which Pillow cuts to 8: read once as stored and once as if the bytes were swapped, for the low halves."""
-    halves = []
-    for order in ("B", "L"):
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-            image.tile = [tile._replace(args=f"{image.mode};16{order}") for tile in image.tile]
-            halves.append(np.array(image).astype(np.uint16))
-    return (halves[0] << 8) | halves[1], data[25] == 6
-
-
-def _check_png(data: bytes) -> None:
-    """Check the sums of the chunks that make the picture; Pillow skips those of the pixels."""
-    at = 8
-    while True:
-        if at + 12 > len(data):
-            raise ValueError(f"truncated after {len(data):,} bytes")
-        length, kind = struct.unpack_from(">I4s", data, at)
-        end = at + 12 + length
-        if end > len(data):
-            raise ValueError(f"truncated after {len(data):,} bytes")
-        if kind in (b"IHDR", b"PLTE", b"IDAT") and zlib.crc32(data[at + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
-            raise ValueError(f"damaged: the checksum of {kind.decode()} at byte {at:,} is wrong")
-        if kind == b"IEND":
-            return
-        at = end
-
-
 def _reason(error: Exception, data: bytes, name: str) -> str:
     """Return why a decoder failed, in the words of the audit table."""
     text = str(error).strip() or type(error).__name__
-    if text.startswith(("truncated after", "damaged")):
+    if text.startswith(("truncated after", "damaged", "large: ")):
         return text
     if re.search(r"truncat|end of file|\bEOF\b|not enough|failed to read|unexpected end", text, re.IGNORECASE):
         return f"truncated after {len(data):,} bytes"

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from tapetum.core.stand_ins import stand_in
+
 HEAD = 160  # bytes of a file that are enough to tell its format
 
 SUFFIXES = {  # of the formats that are decoded
@@ -100,6 +102,9 @@ def not_decoded(name: str, start: bytes) -> str:
     found = content_format(start)
     if found is not None:
         return f"a {found} file with a damaged header"
+    other = stand_in(start)
+    if other is not None:
+        return other
     foreign = foreign_format(start) or next((kind for suffix, kind in FOREIGN.items() if name.lower().endswith(suffix)), None)
     if foreign is not None:
         return f"{foreign} is a format that is not read: convert it to PNG or JPEG"

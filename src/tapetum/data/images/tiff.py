@@ -9,13 +9,19 @@ import tifffile
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PILLOW_SAMPLES = {"MINISBLACK": 1, "MINISWHITE": 1, "RGB": 3, "PALETTE": 1, "SEPARATED": 4, "YCBCR": 3}
-_ALPHA = (1, 2)  # associated, unassociated
+ASSOCIATED = 1  # colours are multiplied by alpha
+_ALPHA = (ASSOCIATED, 2)
 
 
-def read_tiff(data: bytes) -> tuple[np.ndarray, bool, int] | None:
+def read_tiff(data: bytes, most: int, *, ordinary: bool = False) -> tuple[np.ndarray, bool, int] | None:
     """Return (picture (H, W, C), whether the last channel is alpha, orientation); pages become channels, in their order.
 
     None means an ordinary 8-bit picture of one page, which Pillow reads with all its compressions and colour spaces.
+
+    Args:
+        data: the file.
+        most: pixels that the picture may have.
+        ordinary: read gray and RGB pictures of one page here, too.
 
     Raises:
         ValueError: what is wrong with the file; the text is the reason.
@@ -24,19 +30,61 @@ def read_tiff(data: bytes) -> tuple[np.ndarray, bool, int] | None:
         pages = list(file.pages)
         if not pages:
             raise ValueError(f"truncated after {len(data):,} bytes: no pages")
-        _check_whole(pages, len(data))
         first = file.pages.first
-        if len(pages) == 1 and _is_ordinary(first):
+        check_size(first.imagewidth, first.imagelength, most)
+        _check_whole(pages, len(data))
+        _check_chain(data)
+        if len(pages) == 1 and _is_ordinary(first) and not (ordinary and _photometric(first) in ("MINISBLACK", "RGB")):
             return None
         whole = [s for s in file.series if not s.keyframe.is_reduced]
         if len(whole) != 1:
             raise ValueError(f"pages of different sizes: {', '.join('x'.join(map(str, s.shape)) for s in whole)}")
         series = whole[0]
         picture = _channels_last(series.asarray(), series.axes)
+        alpha = _alpha(first) if picture.shape[-1] == first.samplesperpixel else 0
         if _photometric(first) == "MINISWHITE" and picture.dtype.kind == "u":
-            picture = np.iinfo(picture.dtype).max - picture
+            colour = picture[..., : picture.shape[-1] - bool(alpha)]
+            picture = np.concatenate([np.iinfo(picture.dtype).max - colour, picture[..., colour.shape[-1] :]], axis=-1)
+        if alpha == ASSOCIATED:
+            picture = _apart(picture)
         tag = first.tags.get("Orientation")
-        return picture, _has_alpha(first) and picture.shape[-1] == 4, int(tag.value) if tag is not None else 1
+        return picture, bool(alpha), int(tag.value) if tag is not None else 1
+
+
+def check_size(width: int, height: int, most: int) -> None:
+    """Refuse a picture that is too large to be decoded.
+
+    Raises:
+        ValueError: the text is the reason, with the key that allows it.
+    """
+    if width * height > most:
+        raise ValueError(f"large: {width}x{height} = {width * height:,} pixels, more than input.max_pixels = {most}")
+
+
+def _check_chain(data: bytes) -> None:
+    """Refuse a file whose chain of pages leads behind its end; tifffile would read the pages before that alone."""
+    order = "little" if data[:1] == b"I" else "big"
+    big = int.from_bytes(data[2:4], order) == 43  # type: ignore[arg-type]
+    count, entry, offset, start = (8, 20, 8, 8) if big else (2, 12, 4, 4)
+
+    def number(at: int, size: int) -> int:
+        if at + size > len(data):
+            raise ValueError(f"truncated after {len(data):,} bytes")
+        return int.from_bytes(data[at : at + size], order)  # type: ignore[arg-type]
+
+    at, seen = number(start, offset), set[int]()
+    while at and at not in seen:
+        seen.add(at)
+        at = number(at + count + entry * number(at, count), offset)
+
+
+def _apart(picture: np.ndarray) -> np.ndarray:
+    """Return a picture whose colours were multiplied by alpha, its last channel, with colours as they were."""
+    top = 1.0 if picture.dtype.kind == "f" else float(np.iinfo(picture.dtype).max)
+    share = picture[..., -1:].astype(np.float64) / top
+    colour = np.clip(np.divide(picture[..., :-1], share, out=np.zeros(picture[..., :-1].shape), where=share > 0), 0, top)
+    colour = colour if picture.dtype.kind == "f" else np.rint(colour)
+    return np.concatenate([colour.astype(picture.dtype), picture[..., -1:]], axis=-1)
 
 
 def _check_whole(pages: list, size: int) -> None:
@@ -51,11 +99,15 @@ def _is_ordinary(page: tifffile.TiffPage) -> bool:
     if page.dtype is None or page.dtype.name not in ("uint8", "bool"):
         return False
     samples = _PILLOW_SAMPLES.get(_photometric(page))
-    return page.samplesperpixel == samples or (page.samplesperpixel == 4 and _has_alpha(page))
+    alpha = _alpha(page)
+    return page.samplesperpixel == samples or (page.samplesperpixel == 4 and bool(alpha)) or (page.samplesperpixel == 2 and alpha == 2)
 
 
-def _has_alpha(page: tifffile.TiffPage) -> bool:
-    return _photometric(page) == "RGB" and page.samplesperpixel == 4 and any(int(e) in _ALPHA for e in page.extrasamples)
+def _alpha(page: tifffile.TiffPage) -> int:
+    """Return 1 or 2 where the last sample of gray or RGB pixels is alpha (associated, unassociated), else 0."""
+    needed = {"RGB": 4, "MINISBLACK": 2, "MINISWHITE": 2}.get(_photometric(page))
+    extra = [int(e) for e in page.extrasamples]
+    return extra[-1] if page.samplesperpixel == needed and extra and extra[-1] in _ALPHA else 0
 
 
 def _channels_last(array: np.ndarray, axes: str) -> np.ndarray:

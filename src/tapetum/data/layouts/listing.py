@@ -12,7 +12,8 @@ from pathlib import Path
 
 from tapetum.core import files
 from tapetum.core.errors import DataError, EnvironmentFault, UserError, listed
-from tapetum.data.images.archives import open_tar, open_zip
+from tapetum.core.stand_ins import HEAD, stand_in
+from tapetum.data.images.archives import open_tar, open_zip, read_head
 
 RUN_MARKS = ("run-id.json", files.HOLDER, "pipeline.json")  # one of them stands in every run (from its first moment) and pipeline
 MARKS = (*RUN_MARKS, "pyvenv.cfg")
@@ -93,6 +94,9 @@ def archive_names(archive: Path) -> list[str]:
     except FileNotFoundError:
         raise DataError(f"archive {archive} does not exist", fix="check the path") from None
     except (zipfile.BadZipFile, tarfile.TarError, OSError) as error:
+        what = stand_in(read_head(archive, HEAD)) if archive.is_file() else None
+        if what is not None:
+            raise DataError(f"archive {archive} is {what}") from None
         raise DataError(f"archive {archive} cannot be read ({error})", fix="fetch it again") from None
 
 

@@ -1,0 +1,207 @@
+"""Pictures that Pillow decodes: their pixels alone count; text, colour profiles, EXIF data and resolutions never make one unreadable."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from tapetum.data.images.tiff import check_size
+
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM")  # Pillow would also start other programs, for EPS
+PNG = b"\x89PNG\r\n\x1a\n"
+_ORIENTATION = 0x0112
+_PLAIN_MODE = {
+    "1": "L",
+    "P": "RGB",
+    "PA": "RGBA",
+    "La": "LA",
+    "RGBa": "RGBA",
+    "RGBX": "RGB",
+    "CMYK": "RGB",
+    "YCbCr": "RGB",
+    "LAB": "RGB",
+    "HSV": "RGB",
+}
+_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")  # chunks of a PNG that say what the pixels are
+_GRAY, _COLOUR, _GRAY_ALPHA, _COLOUR_ALPHA = 0, 2, 4, 6  # colour types of a PNG
+
+
+def read(data: bytes, most: int) -> tuple[np.ndarray, bool, int]:
+    """Return (picture (H, W) or (H, W, C), whether the last channel is alpha, orientation).
+
+    Args:
+        data: the file.
+        most: pixels that the picture may have.
+
+    Raises:
+        ValueError, OSError and whatever else decoders raise: of the file as it is, where it cannot be read without its metadata either.
+    """
+    is_png = data.startswith(PNG)
+    if is_png:
+        _check_png(data)
+    try:
+        return _loaded(data, most, is_png)
+    except Exception as error:
+        for bare in _without_metadata(data):
+            try:
+                return _loaded(bare, most, is_png)
+            except Exception:
+                continue
+        raise error from None
+
+
+def opened(data: bytes, most: int) -> Image.Image:
+    """Return an image that is not yet decoded. Unlike ``Image.open``, the limit of pixels is ours, and no other setting of Pillow changes.
+
+    Raises:
+        UnidentifiedImageError: no format fits.
+        ValueError: it has more than ``most`` pixels.
+    """
+    Image.init()
+    why: Exception | None = None
+    for name in FORMATS:
+        factory, accept = Image.OPEN[name]
+        fits = True if accept is None else accept(data[:16])
+        if not fits or isinstance(fits, str):  # a text says why this Pillow does not know the format
+            continue
+        try:
+            image = factory(io.BytesIO(data), "")
+        except (SyntaxError, IndexError, TypeError, struct.error) as error:
+            why = error
+            continue
+        check_size(*image.size, most)
+        return image
+    raise UnidentifiedImageError(str(why) if why else "no format fits")
+
+
+def _loaded(data: bytes, most: int, is_png: bool) -> tuple[np.ndarray, bool, int]:
+    wide = data[25] if is_png and data[24] == 16 else None
+    with opened(data, most) as image:
+        image.load()
+        orientation = _orientation(image)  # after load: PNG keeps it behind the picture; TIFF is turned by now
+        if wide == _GRAY_ALPHA:
+            return _wide_gray_alpha(data, most), True, orientation
+        if wide in (_COLOUR, _COLOUR_ALPHA):
+            picture, alpha = _wide_colour(data, most), wide == _COLOUR_ALPHA
+        else:
+            picture, alpha = _plain(image)
+        clear = image.info.get("transparency")
+        if clear is not None and picture.dtype == np.uint16 and not alpha:  # one colour, of 16 bits, is clear
+            picture = picture.reshape(*picture.shape[:2], -1)
+            shown = (picture != np.asarray(clear, dtype=np.uint16)).any(axis=-1, keepdims=True)
+            picture, alpha = np.concatenate([picture, shown.astype(np.uint16) * 65535], axis=-1), True
+    return picture, alpha, orientation
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # damaged EXIF data say nothing about the pixels
+        return 1
+
+
+def _plain(image: Image.Image) -> tuple[np.ndarray, bool]:
+    """Return the samples of a loaded image, palettes and print colours as RGB, and whether the last channel is alpha."""
+    mode = _PLAIN_MODE.get(image.mode, image.mode)
+    if "transparency" in image.info and image.mode in ("1", "L", "P", "RGB"):
+        mode = "LA" if mode == "L" else "RGBA"
+    if mode != image.mode:
+        image = image.convert(mode)
+    picture = np.array(image)
+    if mode == "I":  # 16-bit PGM
+        if picture.min() < 0 or picture.max() > 65535:
+            raise ValueError("values beyond 16 bits")
+        picture = picture.astype(np.uint16)
+    return picture, mode in ("LA", "RGBA")
+
+
+def _wide_colour(data: bytes, most: int) -> np.ndarray:
+    """Return 16-bit RGB(A), which Pillow cuts to 8: read once as stored and once as if the bytes were swapped, for the low halves."""
+    halves = []
+    for order in ("B", "L"):
+        with opened(data, most) as image:
+            image.tile = [tile._replace(args=f"{image.mode};16{order}") for tile in image.tile]  # type: ignore[attr-defined]
+            halves.append(np.array(image).astype(np.uint16))
+    return (halves[0] << 8) | halves[1]
+
+
+def _wide_gray_alpha(data: bytes, most: int) -> np.ndarray:
+    """Return 16-bit gray with alpha, which Pillow cuts to 8: its four bytes a pixel are read as 8-bit RGBA, whose filters are the same."""
+    head = data[:16] + data[16:24] + bytes([8, _COLOUR_ALPHA]) + data[26:29]
+    with opened(head + struct.pack(">I", zlib.crc32(head[12:])) + _png_chunks(data[33:], (b"IDAT", b"IEND")), most) as image:
+        return np.array(image).view(">u2").astype(np.uint16)
+
+
+def _check_png(data: bytes) -> None:
+    """Check the sums of the chunks that make the picture; Pillow skips those of the pixels."""
+    at = 8
+    while True:
+        if at + 12 > len(data):
+            raise ValueError(f"truncated after {len(data):,} bytes")
+        length, kind = struct.unpack_from(">I4s", data, at)
+        end = at + 12 + length
+        if end > len(data):
+            raise ValueError(f"truncated after {len(data):,} bytes")
+        if kind in (b"IHDR", b"PLTE", b"IDAT") and zlib.crc32(data[at + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
+            raise ValueError(f"damaged: the checksum of {kind.decode()} at byte {at:,} is wrong")
+        if kind == b"IEND":
+            return
+        at = end
+
+
+def _without_metadata(data: bytes) -> Iterator[bytes]:
+    """Yield a file without what is not needed for its pixels: first with its EXIF data, then without."""
+    if data.startswith(PNG):
+        yield PNG + _png_chunks(data[8:], (*_PIXELS, b"eXIf"))
+        yield PNG + _png_chunks(data[8:], _PIXELS)
+    elif data.startswith(b"\xff\xd8"):
+        yield _jpeg_segments(data, exif=True)
+        yield _jpeg_segments(data, exif=False)
+    elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        yield _webp_chunks(data)
+
+
+def _png_chunks(chunks: bytes, kept: tuple[bytes, ...]) -> bytes:
+    out, at = [], 0
+    while at + 12 <= len(chunks):
+        length, kind = struct.unpack_from(">I4s", chunks, at)
+        if kind in kept:
+            out.append(chunks[at : at + 12 + length])
+        at += 12 + length
+        if kind == b"IEND":
+            break
+    return b"".join(out)
+
+
+def _jpeg_segments(data: bytes, exif: bool) -> bytes:
+    """Return a JPEG without application segments and comments but Adobe's, which says what the colours are."""
+    out, at = [data[:2]], 2
+    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:
+        if data[at + 1] == 0xFF:  # fill
+            at += 1
+            continue
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        extra = 0xE0 <= data[at + 1] <= 0xEF or data[at + 1] == 0xFE
+        if not extra or data[at + 1] == 0xEE or (exif and data[at + 4 : at + 10] == b"Exif\0\0"):
+            out.append(data[at:end])
+        at = end
+    return b"".join(out) + data[at:]
+
+
+def _webp_chunks(data: bytes) -> bytes:
+    out, at = [], 12
+    while at + 8 <= len(data):
+        kind, length = struct.unpack_from("<4sI", data, at)
+        end = at + 8 + length + length % 2
+        if kind == b"VP8X":
+            out.append(data[at : at + 8] + bytes([data[at + 8] & 0x12]) + data[at + 9 : end])  # alpha and animation stay announced
+        elif kind not in (b"EXIF", b"XMP ", b"ICCP"):
+            out.append(data[at:end])
+        at = end
+    body = b"".join(out)
+    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
