@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # so that every test can import pictures
+
+# Rates measured in tests are kept in a cache of their own, also by the processes that tests start.
+_CACHE = tempfile.TemporaryDirectory(prefix="tapetum-tests-cache-")
+os.environ["XDG_CACHE_HOME"] = _CACHE.name
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,10 @@ def fit(
     Returns:
         ``{"run", "report", "pipeline", "table", "figures", "choice"}``.
     """
+    began = time.monotonic()  # the budget counts the imports, too
     from tapetum.workflow.fit import fit as chain
 
-    return chain(data, out, _recipe(recipe, sets), budget=budget, plan=plan, say=say, command=command)
+    return chain(data, out, _recipe(recipe, sets), budget=budget, plan=plan, say=say, command=command, began=began)
 
 
 def find_rate(

@@ -10,7 +10,8 @@ import pytest
 import small_runs
 from tapetum.core import files
 from tapetum.core.tables import Predictions
-from tapetum.learn.runtime import Measured
+from tapetum.learn.runtime import Engine
+from tapetum.learn.speed import Measured
 from tapetum.pipeline import Pipeline
 from tapetum.workflow import budget, jobs, probing
 
@@ -20,7 +21,7 @@ def rates(monkeypatch):
     """Let this machine be measured at the given rates."""
 
     def set_to(training, start=0.0):
-        monkeypatch.setattr(jobs, "_rates", lambda *_: budget.Rates(training, 1e9, start))
+        monkeypatch.setattr(jobs, "_rates", lambda *_, **__: budget.Rates(training, 1e9, start))
 
     return set_to
 
@@ -77,8 +78,8 @@ def test_a_probe_beyond_the_budget_says_so_before_it_begins_and_keeps_what_it_fi
 
 
 def test_a_probe_of_one_view_where_the_budget_has_no_time_for_more(planted, tmp_path, monkeypatch):
-    slow = lambda *given, **_: Measured(given[2][0], {given[2][0].name: 5.0})  # noqa: E731
-    monkeypatch.setattr(probing, "measure", slow)
+    engine = Engine("cpu", "32", False)
+    monkeypatch.setattr(probing, "decide_engine", lambda *_, **__: Measured(engine, {engine.name: 5.0}))
     said = fit(planted, tmp_path / "run", "--budget", "3m", "--json")  # 24 rows: two views would take 240 s
     assert "it takes one" in said.err
     plan = files.read_json(tmp_path / "run" / "plan.json")["probe"]

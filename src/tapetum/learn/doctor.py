@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from tapetum.core import config
-from tapetum.learn import runtime
+from tapetum.learn import machine, runtime, speed
 from tapetum.learn.models import weights
 
 PACKAGES = ("tapetum", "torch", "torchvision", "timm", "lightning-fabric", "numpy", "polars", "scikit-learn", "pillow", "safetensors")
@@ -29,8 +29,8 @@ def doctor(*, measure: bool = True, folder: Path | str = weights.FOLDER) -> dict
         "devices": _devices(),
         "device": device,
         "threads": torch.get_num_threads(),
-        "precisions": list(runtime.candidates(device)),
-        "bf16_in_hardware": _bf16_in_hardware(device),
+        "precisions": list(speed.candidates(device)),
+        "bf16_in_hardware": machine.bf16_in_hardware(device),
         "measured": _measured(found, device) if measure else None,
         "weights": [{"backbone": w.backbone, "source": w.source, "size": w.size, "channels": w.channels} for w in found],
         "versions": {name: _version(name) for name in PACKAGES},
@@ -46,13 +46,6 @@ def _devices() -> list[str]:
     return names + (["mps"] if torch.backends.mps.is_available() else [])
 
 
-def _bf16_in_hardware(device: str) -> bool:
-    if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    capable = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(capable()) if device == "cpu" and capable is not None else False
-
-
 def _measured(found: list[weights.Weights], device: str) -> dict[str, Any] | None:
     """Time training and answering of the first weights at hand, at a small size."""
     from tapetum.core.targets import Target
@@ -65,7 +58,7 @@ def _measured(found: list[weights.Weights], device: str) -> dict[str, Any] | Non
     net = network.build(model, [target], found[0].channels, weights=found[0])
     shape = (found[0].channels, 128, 128)
     tried = {
-        name: runtime.decide_engine(config.Train(), net, shape, training=training, device=device)
+        name: speed.decide_engine(config.Train(), net, shape, training=training, device=device, remembered=False)
         for name, training in (("training", True), ("answering", False))
     }
     return {"backbone": found[0].backbone, "size": 128, **{name: one.to_dict() for name, one in tried.items()}}

@@ -1,19 +1,17 @@
 """Where and how numbers are computed: device, precision, memory layout, threads; backward, clip and step in the right order.
 
 Lightning Fabric carries devices, mixed precision and several processes; it is imported only when something trains. What can be measured
-instead of guessed (32-bit or bf16, channels last or not) is measured once, by :func:`measure`, written to ``plan.json`` by the caller and
-read from there ever after.
+instead of guessed (32-bit or bf16, channels last or not) is measured once, by :mod:`tapetum.learn.speed`, written to ``plan.json`` by the
+caller and read from there ever after.
 """
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import dataclasses
 import functools
 import logging
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, TypeVar, get_args
 
 import torch
@@ -21,6 +19,7 @@ from torch import Tensor, nn
 
 from tapetum.core.config import Train
 from tapetum.core.errors import EnvironmentFault, UserError, listed
+from tapetum.learn import machine
 
 T = TypeVar("T")
 
@@ -28,7 +27,6 @@ Precision = Literal["32", "bf16", "fp16"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _FABRIC = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-WORTH = 0.95  # another engine is taken only where it needs less than this share of the first one's time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +85,7 @@ class Runtime:
         self._say = say
         self.memory_is_short = self.device.type != "cpu"
         self.answered_at_once: int | None = None
-        _check(self.engine)
+        check(self.engine)
         if threads is not None:
             torch.set_num_threads(threads)
         if deterministic:
@@ -96,9 +94,9 @@ class Runtime:
             torch.use_deterministic_algorithms(True, warn_only=True)
 
     @classmethod
-    def from_train(cls, train: Train, engine: Engine, say: Callable[[str], None] | None = None) -> Runtime:
-        """Return the runtime of a recipe's ``train`` section on an engine from :func:`decide_engine`."""
-        return cls(engine, threads=train.threads, say=say)
+    def from_train(cls, train: Train, engine: Engine, say: Callable[[str], None] | None = None, planned: int | None = None) -> Runtime:
+        """Return the runtime of a recipe's ``train`` section on an engine from :func:`speed.decide_engine`; ``planned`` threads."""
+        return cls(engine, threads=machine.threads(train.threads, planned), say=say)
 
     @property
     def precision(self) -> Precision:
@@ -210,112 +208,6 @@ class Runtime:
         return short
 
 
-@dataclasses.dataclass(frozen=True)
-class Measured:
-    """The engine that was taken, and the seconds per picture of each that was tried."""
-
-    engine: Engine
-    seconds: dict[str, float]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values for ``plan.json``."""
-        return {"engine": self.engine.to_dict(), "seconds_per_picture": self.seconds}
-
-    @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> Measured:
-        """Rebuild from :meth:`to_dict`."""
-        return cls(Engine.from_dict(value["engine"]), dict(value["seconds_per_picture"]))
-
-    def said(self) -> str:
-        """Return one line for the log."""
-        tried = ", ".join(f"{name} {1000 * s:.0f} ms" for name, s in self.seconds.items())
-        return f"computing with {self.engine.name}" + (f" (a picture: {tried})" if tried else "")
-
-
-def decide_engine(
-    train: Train,
-    network: nn.Module,
-    shape: Sequence[int],
-    *,
-    training: bool,
-    device: str = "auto",
-    dtype: torch.dtype = torch.uint8,
-) -> Measured:
-    """Return the engine of a recipe; ``precision = "auto"`` is measured, anything else is taken as it stands.
-
-    Args:
-        train: the recipe's section.
-        network: what will run; a copy of it is used.
-        shape: of one row's picture, (C, H, W) or (V, C, H, W).
-        training: measure forward and backward; False measures answering, where the layout is free too.
-        device: auto, cpu, cuda or mps.
-        dtype: of the pictures.
-    """
-    place = find_device(device)
-    layouts = (train.channels_last,) if training or train.precision != "auto" else (False, True)
-    names = candidates(place) if train.precision == "auto" else (train.precision,)
-    engines = [
-        Engine(place, name, layout) for name in names for layout in layouts if not (name == "bf16" and not layout and len(layouts) > 1)
-    ]
-    return measure(network, shape, engines, training=training, dtype=dtype)
-
-
-def measure(
-    network: nn.Module,
-    shape: Sequence[int],
-    engines: Sequence[Engine],
-    *,
-    training: bool,
-    rows: int = 8,
-    repeats: int = 3,
-    dtype: torch.dtype = torch.uint8,
-) -> Measured:
-    """Time a few steps on each engine; the first one stays unless another needs clearly less time.
-
-    Args:
-        network: takes pictures; a copy of it is used, so neither weights nor statistics change.
-        shape: of one row's picture.
-        engines: to try; with only one there is nothing to measure.
-        training: forward and backward, else forward alone.
-        rows: in a batch.
-        repeats: of each step; the fastest counts.
-        dtype: of the pictures.
-    """
-    if len(engines) == 1:
-        _check(engines[0])
-        return Measured(engines[0], {})
-    x = torch.zeros((rows, *shape), dtype=dtype)
-    steps = {engine.name: _step(copy.deepcopy(network), x, engine, training) for engine in engines}
-    seconds = dict.fromkeys(steps, float("inf"))
-    for turn in range(repeats + 1):  # in turns, so that another load on the machine meets all alike
-        for name, step in steps.items():
-            began = time.perf_counter()
-            step()
-            if turn:  # the first one warms up
-                seconds[name] = min(seconds[name], (time.perf_counter() - began) / rows)
-    best = min(engines, key=lambda e: seconds[e.name])
-    taken = best if seconds[best.name] < WORTH * seconds[engines[0].name] else engines[0]
-    return Measured(taken, {name: round(value, 6) for name, value in seconds.items()})
-
-
-def _step(network: nn.Module, x: Tensor, engine: Engine, training: bool) -> Callable[[], None]:
-    """Return what one step on an engine does."""
-    runtime = Runtime(engine, deterministic=False)
-    network = runtime.to_device(network.train(training))
-    answer: Any = network if training else getattr(network, "features", network)
-
-    def step() -> None:
-        with torch.set_grad_enabled(training), runtime.autocast():
-            out = answer(runtime.to_device(x))
-        if training:
-            parts = list(out.values()) if isinstance(out, dict) else [out]
-            torch.stack([part.float().square().mean() for part in parts]).sum().backward()
-        if runtime.device.type == "cuda":
-            torch.cuda.synchronize()
-
-    return step
-
-
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
     """Compute with one thread inside the block: on many small operations a second one only waits (on a busy machine, for long)."""
@@ -346,14 +238,8 @@ def find_device(wanted: str = "auto") -> str:
     return wanted
 
 
-def candidates(device: str) -> tuple[Precision, ...]:
-    """Return the precisions worth measuring on a device, the exact one first."""
-    if device == "cuda":
-        return ("32", "bf16") if torch.cuda.is_bf16_supported() else ("32", "fp16")
-    return ("32", "bf16") if device == "cpu" else ("32",)
-
-
-def _check(engine: Engine) -> None:
+def check(engine: Engine) -> None:
+    """Refuse an engine that does not exist, or that cannot train on its device."""
     if engine.precision not in PRECISIONS:
         raise UserError(f"precision is {engine.precision!r}", need=f"one of {listed(PRECISIONS)}, or auto")
     if engine.precision == "fp16" and engine.device == "cpu":

@@ -10,8 +10,12 @@ from typing import Any
 
 from tapetum.core.errors import UserError
 
-RESERVE = 0.08  # share of the budget kept for decisions, pipeline and report
+RESERVE = 0.08  # share of the budget kept for what takes longer than it was measured to
+AFTER = 3.0  # seconds that decisions, pipeline and report take on a machine on which the imports take ``IMPORTS``
+IMPORTS = 6.0  # seconds that importing torch, timm and the rest takes on two virtual processors
+MEASURING = 0.03  # share of the budget that one measurement may take
 DECODE = 1 / 150  # seconds for decoding and augmenting a picture on one core, on the safe side; cached pictures need less
+LIMIT = 6.0  # seconds that one measurement may take about, however much time there is
 FEWEST = 3  # epochs below which fine-tuning all folds is not worth it: fewer folds are taken instead
 
 
@@ -140,16 +144,24 @@ def plan_probe(left: float, rows: int, views: Sequence[Any], each: float) -> dic
     return {"views": taken, "seconds": round(seconds, 1), "overrun": round(overrun, 1), "why": why}
 
 
+def after(imports: float) -> float:
+    """Return the seconds to keep for decisions, pipeline and report, by how long this machine's imports took (0 where they were done)."""
+    return AFTER * min(max(imports / IMPORTS, 1.0), 4.0)
+
+
 class Clock:
     """How much of a budget is spent: this start's wall time and what earlier starts of the same run kept of theirs.
 
     Args:
         budget: seconds, or None for no budget.
         spent: seconds of earlier starts whose work was kept.
+        began: of ``time.monotonic()``, when this start began, before anything was imported; None: now.
+        after: seconds kept for what follows training; test rows that the pipeline will answer are added once they are known.
     """
 
-    def __init__(self, budget: float | None, spent: float = 0.0) -> None:
-        self.budget, self.spent, self._began = budget, spent, time.monotonic()
+    def __init__(self, budget: float | None, spent: float = 0.0, *, began: float | None = None, after: float = 0.0) -> None:
+        self.budget, self.spent, self.after = budget, spent, after
+        self._began = time.monotonic() if began is None else began
 
     @property
     def elapsed(self) -> float:
@@ -158,9 +170,14 @@ class Clock:
 
     @property
     def left(self) -> float:
-        """Seconds left; infinite without a budget."""
-        return float("inf") if self.budget is None else self.budget - self.elapsed
+        """Seconds left for probe and training; infinite without a budget."""
+        return float("inf") if self.budget is None else self.budget - self.elapsed - self.after
+
+    @property
+    def measuring(self) -> float:
+        """Seconds that one measurement may take about."""
+        return LIMIT if self.budget is None else min(LIMIT, max(0.5, MEASURING * self.budget))
 
     def allows(self, more: float) -> bool:
-        """True if ``more`` seconds of work and the reserve still end within the budget and a tenth."""
-        return self.budget is None or self.elapsed + more + self.budget * RESERVE <= self.budget * 1.1
+        """True if ``more`` seconds of work, what follows and the reserve still end within the budget and a tenth."""
+        return self.budget is None or self.elapsed + more + max(self.after, self.budget * RESERVE) <= self.budget * 1.1

@@ -28,6 +28,7 @@ def fit(
     plan: Path | str | None = None,
     say: Say | None = None,
     command: str = "tapetum.api.fit",
+    began: float | None = None,
 ) -> dict[str, Any]:
     """Run the chain, or go on with it where it stopped.
 
@@ -39,6 +40,7 @@ def fit(
         plan: plan.json of another run, to be repeated.
         say: where messages go.
         command: kept in the report, so that it can be run again.
+        began: of ``time.monotonic()``, when the caller began, before it imported this; the budget runs from then.
 
     Returns:
         ``{"run", "report", "pipeline", "table", "figures"}``.
@@ -47,7 +49,8 @@ def fit(
         TapetumError: see the stages; nothing half-written is left as whole.
     """
     seconds = None if budget is None else budgets.seconds(budget)
-    clock = budgets.Clock(seconds)
+    clock = budgets.Clock(seconds, began=began)
+    clock.after = budgets.after(clock.elapsed)
     record = Record(say)
     recipe = loaded.recipe
     with Run.opened(out, loaded, {}) as run:
@@ -78,9 +81,10 @@ def fit(
 
 
 def _probe(run: Run, prepared: Prepared, recipe: Recipe, record: Record, clock: budgets.Clock) -> None:
-    from tapetum.workflow.probing import probe_member
+    from tapetum.workflow.probing import probe_member, seconds_of_test
 
     probe_member(run, prepared, recipe, record, clock)
+    clock.after += seconds_of_test(run, prepared)
 
 
 def _train(run: Run, prepared: Prepared, recipe: Recipe, record: Record, clock: budgets.Clock, given: bool) -> None:

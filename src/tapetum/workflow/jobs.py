@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,16 @@ from tapetum.core import files
 from tapetum.core.config import Recipe, Schedule
 from tapetum.core.errors import UserError, listed
 from tapetum.core.runs import Record, Run
-from tapetum.learn import memory, models, runtime
+from tapetum.learn import memory, models, runtime, speed
 from tapetum.learn.training import job, schedules, windowed
 from tapetum.workflow import budget as budgets
 from tapetum.workflow import neighbours, reducing
 from tapetum.workflow.prepare import Prepared
 from tapetum.workflow.settle import PROBE
+from tapetum.workflow.threads import set_threads
+
+START = 4.0  # seconds that a fold needs before its first epoch: its network, pictures and optimizer
+LEAST = 2.0  # times the time of an answer that a step forward and backward takes at least
 
 
 def train_members(
@@ -102,27 +105,32 @@ def _planned(
                 fix="repeat a plan with the folds it was made for",
             )
         return dict(kept[member])
+    folds = folds_for(recipe, member, prepared)
+    epochs = own.train.epochs if not own.stages else sum(stage.epochs for stage in own.stages)
+    if (nothing := _hopeless(run, own, prepared, clock, folds, epochs)) is not None:
+        return _keep_planned(run, member, nothing, record)
     network = models.build(
         own.model, prepared.manifest.targets, prepared.form.channels, own.input, side=len(prepared.manifest.side), say=record
     )
     shape, dtype = _shape(own, prepared), getattr(torch, prepared.form.dtype)
-    _set_threads(own)
+    set_threads(run, own.train, record)
     kept = own.sequence.length > 1 and own.sequence.features != "end-to-end"  # the backbone only answers
-    measured = runtime.decide_engine(own.train, network, shape, training=not kept, dtype=dtype)
+    has_budget = clock.budget is not None
+    how: dict[str, Any] = {"dtype": dtype, "rate": has_budget, "limit": clock.measuring}
+    measured = speed.decide_engine(own.train, network, shape, training=not kept, **how)
     record(f"member {member}: {measured.said()}")
-    folds = folds_for(recipe, member, prepared)
-    epochs = own.train.epochs if not own.stages else sum(stage.epochs for stage in own.stages)
     plan: dict[str, Any] = {"engine": measured.engine.to_dict(), "folds": folds, "epochs": epochs, "why": "the recipe's folds and epochs"}
     if own.train.batch == "auto" and not kept:
         plan["batch"], why = _largest_batch(own, network, prepared, measured.engine, folds)
         record(f"member {member}: batches of {plan['batch']} pictures ({why})")
-    if clock.budget is not None:
+    if has_budget:
         share *= len(folds) / (len(folds) + 1.5) if recipe.decide.pipeline == "refit" else 1.0  # a refit has more rows than a fold
-        rates = _rates(own, network, shape, dtype, measured.engine)
+        rates = _rates(own, network, shape, measured, answering=kept, **how)
         if own.sequence.length > 1:
             rates = neighbours.rates(rates, own, len(prepared.manifest))
         rows = {f: (len(prepared.fitting(f)), len(prepared.held(f))) for f in folds}
         again = reducing.count(own, shape) * max(held for _, held in rows.values()) / rates.inference  # views, at the end of a fold
+        again += len(prepared.test) * reducing.views(own, shape) / rates.inference  # the fold's model in the pipeline
         rates = dataclasses.replace(rates, start=rates.start + again)
         plan |= budgets.plan(clock.left * share, rows, epochs, rates)
         plan["rates"] = {"training": round(rates.training, 2), "inference": round(rates.inference, 2)}
@@ -130,11 +138,45 @@ def _planned(
         if plan["epochs"] < epochs and (own.stages or not _fits(own.schedule, plan["epochs"])):
             what = "stages" if own.stages else f"schedule {own.schedule.name!r}"
             plan |= {"folds": [], "epochs": 0, "why": f"the recipe's {what} takes {epochs} epochs, the budget allows {plan['epochs']}"}
+    return _keep_planned(run, member, plan, record)
+
+
+def _keep_planned(run: Run, member: str, plan: dict[str, Any], record: Record) -> dict[str, Any]:
+    """Say a member's plan and write it into plan.json."""
     record(f"member {member} will be fine-tuned: {plan['why']}")
-    run.keep_plan()
     whole = run.plan()
     files.write_json(run.plan_file, {**whole, "members": {**whole.get("members", {}), member: plan}})
     return plan
+
+
+def _hopeless(run: Run, own: Recipe, prepared: Prepared, clock: budgets.Clock, folds: list[int], epochs: int) -> dict[str, Any] | None:
+    """Return the plan to fine-tune nothing where not one fold can fit, so that nothing is measured for it; None where one may.
+
+    A step forward and backward takes at least twice as long as the answer that the probe was measured with, per pixel.
+    """
+    if clock.budget is None or own.sequence.length > 1:
+        return None
+    kept = run.plan().get("probe", {})
+    each = kept.get("seconds_per_picture", {}).get(runtime.Engine.from_dict(kept["engine"]).name, 0.0) if "engine" in kept else 0.0
+    each *= _share_of_pixels(own, prepared)
+    rows = min((len(prepared.fitting(fold)) for fold in folds), default=0)
+    least = START + min(budgets.FEWEST, epochs) * rows * LEAST * each
+    left = clock.left * (1 - budgets.RESERVE)
+    if least <= left:
+        return None
+    engine = speed.engines_for(own.train, training=True)[0]
+    why = f"no fine-tuning: one fold for {min(budgets.FEWEST, epochs)} epochs needs {least:.0f} s at least, {max(left, 0):.0f} s are left"
+    return {"engine": engine.to_dict(), "folds": [], "epochs": 0, "epoch_seconds": {}, "seconds": 0.0, "why": why, "budget": clock.budget}
+
+
+def _share_of_pixels(own: Recipe, prepared: Prepared) -> float:
+    """Return the pixels that a member trains on over those that the probe was measured on, at most 1."""
+    from tapetum.workflow.probing import probe_input
+
+    _, height, width = _shape(own, prepared)
+    size = probe_input(own).size
+    tall, wide = prepared.form.size if size == "native" else (size, size) if isinstance(size, int) else size
+    return min(1.0, height * width / max(1, tall * wide))
 
 
 def _run_fold(
@@ -204,6 +246,7 @@ def write_spec(run: Run, spec: Path, member: str, fold: int, own: Recipe, plan: 
         missing=dict(prepared.reasons),
         probe=Path(os.path.relpath(heads, spec.parent)).as_posix() if heads.exists() else None,
         engine=plan["engine"],
+        threads=run.plan().get("threads"),
         until=plan.get("cuts", {}).get(str(fold)),
         features=windowed.features_of(own, run.features, spec.parent, neighbours.base_of(run, own, fold, prepared.manifest)),
     )
@@ -228,22 +271,28 @@ def _shape(own: Recipe, prepared: Prepared) -> tuple[int, int, int]:
     return prepared.form.channels, height, width
 
 
-def _rates(own: Recipe, network: torch.nn.Module, shape: tuple[int, ...], dtype: torch.dtype, engine: runtime.Engine) -> budgets.Rates:
-    """Measure pictures a second of training and of answering, pictures being at hand."""
-    rows = 16
-    began = time.perf_counter()
-    name = engine.name
-    seconds = {}
-    for training in (True, False):
-        other = runtime.Engine(engine.device, "32", not engine.channels_last)  # measure() times nothing where there is only one engine
-        seconds[training] = runtime.measure(network, shape, [engine, other], training=training, rows=rows, repeats=1, dtype=dtype).seconds[
-            name
-        ]
-    return budgets.Rates(
-        1 / (seconds[True] * 1.1 + budgets.DECODE),
-        1 / (seconds[False] * 1.1 + budgets.DECODE),
-        start=4.0 + 0.1 * (time.perf_counter() - began),
-    )
+def _rates(
+    own: Recipe, network: torch.nn.Module, shape: tuple[int, ...], measured: speed.Measured, *, answering: bool, **how: Any
+) -> budgets.Rates:
+    """Return pictures a second of training and of answering, pictures being at hand.
+
+    Args:
+        own: the member's recipe.
+        network: the member's.
+        shape: of its pictures.
+        measured: its engine and what was measured of it.
+        answering: whether that was answering; the backbone then trains no pictures.
+        how: of :func:`speed.decide_engine`, for what else must be measured.
+    """
+    engine = measured.engine
+    given = measured.seconds[engine.name]
+    answer = given
+    if not answering:
+        named = own.train.model_copy(update={"precision": engine.precision, "channels_last": engine.channels_last})
+        found = speed.decide_engine(named, network, shape, training=False, device=engine.device, **how)
+        answer = found.seconds[engine.name]
+    training, inference = (1 / (value * 1.1 + budgets.DECODE) for value in (given, answer))
+    return budgets.Rates(training, inference, start=START)
 
 
 def _fits(schedule: Schedule, epochs: int) -> bool:
@@ -253,8 +302,3 @@ def _fits(schedule: Schedule, epochs: int) -> bool:
     except UserError:
         return False
     return True
-
-
-def _set_threads(own: Recipe) -> None:
-    if own.train.threads is not None:
-        torch.set_num_threads(own.train.threads)

@@ -19,11 +19,13 @@ from tapetum.data.images.transforms import Evaluate
 from tapetum.learn import features, models, probe
 from tapetum.learn.choices import DEFAULT_HEADS
 from tapetum.learn.models.backbone import last_width
-from tapetum.learn.runtime import Engine, Measured, Runtime, decide_engine, measure, one_thread
+from tapetum.learn.runtime import Engine, Runtime, one_thread
 from tapetum.learn.side import Scaling
+from tapetum.learn.speed import decide_engine
 from tapetum.workflow import budget as budgets
 from tapetum.workflow.prepare import Prepared
 from tapetum.workflow.settle import PROBE
+from tapetum.workflow.threads import set_threads, threads_of
 
 CHANNELS = "channels.json"  # mean and deviation of each channel, where they are measured on the training fold
 SCALING = "scaling.json"  # of side numbers, on the training fold
@@ -84,7 +86,7 @@ def _look(run: Run, prepared: Prepared, recipe: Recipe, record: Record, measured
     manifest = prepared.manifest
     settings = probe_input(recipe)
     network = probe_network(recipe, prepared.form, manifest, record)
-    runtime = Runtime(Engine.from_dict(run.plan()["probe"]["engine"]), threads=recipe.train.threads, say=record)
+    runtime = Runtime(Engine.from_dict(run.plan()["probe"]["engine"]), threads=threads_of(run, recipe.train, record), say=record)
     known = np.flatnonzero(manifest.split != "test")
     part = manifest.where(known)
     pictures = Pictures(part, settings, Evaluate(settings), form=prepared.form, missing=prepared.reasons)
@@ -207,23 +209,36 @@ def _planned(run: Run, prepared: Prepared, recipe: Recipe, record: Record, clock
     network = probe_network(recipe, prepared.form, prepared.manifest, record)
     size = probe_input(recipe).size
     height, width = prepared.form.size if size == "native" else (size, size) if isinstance(size, int) else size
-    if recipe.train.threads is not None:
-        torch.set_num_threads(recipe.train.threads)
+    set_threads(run, recipe.train, record)
     shape, dtype = (prepared.form.channels, height, width), getattr(torch, prepared.form.dtype)
-    measured: Measured = decide_engine(recipe.train, network, shape, training=False, dtype=dtype)
+    has_budget = clock.budget is not None
+    measured = decide_engine(recipe.train, network, shape, training=False, dtype=dtype, rate=has_budget, limit=clock.measuring)
     record(f"probe: {measured.said()}")
     plan = measured.to_dict()
-    if clock.budget is not None:
-        engine = measured.engine
-        if engine.name not in measured.seconds:  # there was no other engine to measure it against
-            other = Engine(engine.device, "32", not engine.channels_last)
-            measured = measure(network, shape, [engine, other], training=False, repeats=1, dtype=dtype)
-        rows = passes * int((prepared.manifest.split != "test").sum())
-        found = budgets.plan_probe(clock.left, rows, recipe.probe.views, measured.seconds[engine.name])
+    if has_budget:
+        each = measured.seconds[measured.engine.name]
+        there = prepared.manifest.split != "test"
+        there[list(prepared.bad)] = False  # they are not computed
+        rows = passes * int(there.sum())
+        left = clock.left - _seconds_of_test(prepared, len(recipe.probe.views), each)
+        found = budgets.plan_probe(left, rows, recipe.probe.views, each)
         if found["why"]:
             record(f"budget: {found['why']}")
         plan |= found
     run.keep_plan(probe=plan)
+
+
+def seconds_of_test(run: Run, prepared: Prepared) -> float:
+    """Return the seconds that the pipeline's probe will need for the test rows; 0 where nothing was measured."""
+    plan = run.plan().get("probe", {})
+    if "views" not in plan:
+        return 0.0
+    each = plan["seconds_per_picture"][Engine.from_dict(plan["engine"]).name]
+    return _seconds_of_test(prepared, len(plan["views"]), each)
+
+
+def _seconds_of_test(prepared: Prepared, views: int, each: float) -> float:
+    return len(prepared.test) * (views * each + budgets.DECODE)
 
 
 def _fit_fold(run: Run, prepared: Prepared, recipe: Recipe, seen: _Seen, fold: int) -> None:

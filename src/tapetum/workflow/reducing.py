@@ -37,13 +37,19 @@ def count(own: Recipe, shape: tuple[int, int, int]) -> int:
     """Return how many times each held-out picture is answered so that ways of reducing its views can be compared; 0 where none are."""
     if own.predict.reduce != "auto" or one_view(own):
         return 0
+    from tapetum.data.images.views import first_draw
+
+    return views(own, shape) + (first_draw(_views(own.predict)[0]) > 0)
+
+
+def views(own: Recipe, shape: tuple[int, int, int]) -> int:
+    """Return in how many views the pipeline answers a picture."""
     import torch
 
-    from tapetum.data.images.views import expand, first_draw
+    from tapetum.data.images.views import expand
 
     picture = torch.zeros((1, *shape), dtype=torch.uint8)
-    views = _views(own.predict)
-    return sum(1 for spec in views for _ in expand(picture, spec, [0])) + (first_draw(views[0]) > 0)
+    return sum(1 for spec in _views(own.predict) for _ in expand(picture, spec, [0]))
 
 
 def answer(
@@ -175,13 +181,17 @@ def _answered(run: Run, prepared: Prepared, member: str, own: Recipe, fold: int,
     from tapetum.data.images.dataset import Pictures
     from tapetum.data.images.transforms import Evaluate
     from tapetum.data.images.views import first_draw
-    from tapetum.learn import inference
+    from tapetum.learn import inference, machine
     from tapetum.learn.runtime import Engine, Runtime
     from tapetum.workflow.freezing import network_at
 
     manifest, rows = prepared.manifest, prepared.held(fold)
     network, scaling = network_at(run, member, fold, own, prepared.form, manifest, checkpoint)
-    runtime = Runtime(Engine.from_dict(run.plan()["members"][member]["engine"]), threads=own.train.threads, say=record)
+    runtime = Runtime(
+        Engine.from_dict(run.plan()["members"][member]["engine"]),
+        threads=machine.threads(own.train.threads, run.plan().get("threads")),
+        say=record,
+    )
     side = None if scaling is None else runtime.to_device(torch.from_numpy(scaling.apply(manifest)))
     pictures = Pictures(manifest, own.input, Evaluate(own.input), form=prepared.form, missing=prepared.reasons)
     network = runtime.to_device(network)

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import nn
 
-from tapetum.core.config import Train
 from tapetum.core.errors import EnvironmentFault, UserError
 from tapetum.learn import doctor, runtime
 from tapetum.learn.runtime import Engine, Runtime
@@ -50,45 +49,6 @@ def test_channels_last_reaches_pictures_and_convolutions():
     assert x.is_contiguous(memory_format=torch.channels_last)
     assert net[0].weight.is_contiguous(memory_format=torch.channels_last)
     assert work.to_device(torch.arange(3)).tolist() == [0, 1, 2]
-
-
-def test_measuring_changes_neither_weights_nor_statistics():
-    net = tiny()
-    before = {k: v.clone() for k, v in net.state_dict().items()}
-    engines = [Engine("cpu", "32", True), Engine("cpu", "bf16", True)]
-    found = runtime.measure(net, (3, 8, 8), engines, training=True, dtype=torch.float32, repeats=1)
-    assert set(found.seconds) == {e.name for e in engines}
-    assert found.engine in engines
-    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
-    assert runtime.Measured.from_dict(found.to_dict()) == found
-
-
-def test_a_named_precision_is_not_measured():
-    found = runtime.decide_engine(Train(precision="bf16"), tiny(), (3, 8, 8), training=True, device="cpu")
-    assert found.engine == Engine("cpu", "bf16", True)
-    assert not found.seconds
-    with pytest.raises(UserError, match="fp16 does not train on a CPU"):
-        runtime.decide_engine(Train(precision="fp16"), tiny(), (3, 8, 8), training=True, device="cpu")
-
-
-def test_the_first_engine_stays_unless_another_is_clearly_faster(monkeypatch):
-    ticks = iter(range(1000))
-    clock = {"now": 0.0}
-    cost = {"cpu-32": 1.0, "cpu-bf16": 0.97}
-
-    def step_of(net, x, engine, training):
-        def step():
-            next(ticks)
-            clock["now"] += cost[engine.name]
-
-        return step
-
-    monkeypatch.setattr(runtime, "_step", step_of)
-    monkeypatch.setattr(runtime.time, "perf_counter", lambda: clock["now"])
-    engines = [Engine("cpu", "32"), Engine("cpu", "bf16")]
-    assert runtime.measure(tiny(), (3, 8, 8), engines, training=False).engine == engines[0]
-    cost["cpu-bf16"] = 0.5
-    assert runtime.measure(tiny(), (3, 8, 8), engines, training=False).engine == engines[1]
 
 
 def test_memory_errors_are_told_from_others():

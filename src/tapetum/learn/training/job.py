@@ -38,8 +38,8 @@ def write_spec(folder: Path, manifest_file: Path, **values: Any) -> Path:
         folder: the fold's folder.
         manifest_file: the run's manifest.
         values: member, fold, recipe (a member's, resolved), manifest_hash, data_root, train and held (row numbers), form, missing (row_id →
-            why its picture cannot be read), probe (the fold's probe heads, relative to the folder, or None), engine, until (epochs after
-            which training ends before its plan does, or None).
+            why its picture cannot be read), probe (the fold's probe heads, relative to the folder, or None), engine, threads (planned, or
+            None), until (epochs after which training ends before its plan does, or None).
     """
     place = Path(*[".."] * len(folder.relative_to(manifest_file.parent).parts)) / manifest_file.name
     return files.write_json(folder / "spec.json", {"format": 1, "manifest": place.as_posix(), **values})
@@ -86,7 +86,7 @@ def _memory(fold: Fold, state: dict[str, Any]) -> dict[str, Any]:
 def build(spec: dict[str, Any], manifest: Manifest, keeper: Keeper, say: Say) -> Fold:
     """Return what a spec describes, ready to train: network (from the probe or at random), objective, runtime, rows."""
     recipe = Recipe.model_validate(spec["recipe"])
-    runtime = Runtime.from_train(recipe.train, Engine.from_dict(spec["engine"]), say)
+    runtime = Runtime.from_train(recipe.train, Engine.from_dict(spec["engine"]), say, spec.get("threads"))
     train, held = np.array(spec["train"], dtype=np.int64), np.array(spec["held"], dtype=np.int64)
     heads = keeper.folder / spec["probe"] if spec["probe"] else None
     over = recipe.sequence.length > 1

@@ -1,0 +1,229 @@
+"""Which engine is taken (precision and layout), measured instead of guessed, and as briefly as that allows.
+
+The hardware is asked first. Of what is left one image is timed, and what takes twice as long is dropped; the rest is timed in batches
+within a few seconds. What was measured is kept for this machine, model and size in the user's cache; the caller writes the choice to
+``plan.json``.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tapetum.core import cache, files
+from tapetum.core.config import Train
+from tapetum.learn import machine
+from tapetum.learn.runtime import Engine, Precision, Runtime, check, find_device
+
+WORTH = 0.95  # another engine is taken only where it needs less than this share of the first one's time
+DROP = 2.0  # times the time of the fastest beyond which an engine is not timed further
+HOPELESS = 8.0  # times beyond which even a first, cold step is enough to drop it
+ROWS = 8  # images in a batch that is timed, at most
+TURNS = 3  # of each step; the fastest counts
+LIMIT = 6.0  # seconds that measuring may take about, without a budget
+RATES = "rates"  # the file of the user's cache
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """The engine that was taken, and the seconds per picture of each that was tried."""
+
+    engine: Engine
+    seconds: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values for ``plan.json``."""
+        return {"engine": self.engine.to_dict(), "seconds_per_picture": self.seconds}
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Measured:
+        """Rebuild from :meth:`to_dict`."""
+        return cls(Engine.from_dict(value["engine"]), dict(value["seconds_per_picture"]))
+
+    def said(self) -> str:
+        """Return one line for the log."""
+        tried = ", ".join(f"{name} {1000 * s:.0f} ms" for name, s in self.seconds.items())
+        return f"computing with {self.engine.name}" + (f" (a picture: {tried})" if tried else "")
+
+
+def candidates(device: str) -> tuple[Precision, ...]:
+    """Return the precisions worth measuring on a device, the exact one first; one that would be emulated is none."""
+    if device == "cuda":
+        return ("32", "bf16") if machine.bf16_in_hardware(device) else ("32", "fp16")
+    return ("32", "bf16") if device == "cpu" and machine.bf16_in_hardware(device) else ("32",)
+
+
+def engines_for(train: Train, *, training: bool, device: str = "auto") -> list[Engine]:
+    """Return the engines that a recipe leaves to be tried, the one to take unmeasured first.
+
+    Args:
+        train: the recipe's section.
+        training: forward and backward; answering leaves the layout free too.
+        device: auto, cpu, cuda or mps.
+    """
+    place = find_device(device)
+    layouts = (train.channels_last,) if training or train.precision != "auto" else (False, True)
+    names = candidates(place) if train.precision == "auto" else (train.precision,)
+    return [Engine(place, name, layout) for name in names for layout in layouts if not (name == "bf16" and not layout and len(layouts) > 1)]
+
+
+def decide_engine(
+    train: Train,
+    network: nn.Module,
+    shape: Sequence[int],
+    *,
+    training: bool,
+    device: str = "auto",
+    dtype: torch.dtype = torch.uint8,
+    rate: bool = False,
+    limit: float = LIMIT,
+    remembered: bool = True,
+) -> Measured:
+    """Return the engine of a recipe; ``precision = "auto"`` is measured, anything else is taken as it stands.
+
+    Args:
+        train: the recipe's section.
+        network: what will run; a copy of it is used.
+        shape: of one row's picture, (C, H, W) or (V, C, H, W).
+        training: measure forward and backward; False measures answering, where the layout is free too.
+        device: auto, cpu, cuda or mps.
+        dtype: of the pictures.
+        rate: the seconds of the engine that is taken are wanted, also where there is no other.
+        limit: seconds that measuring may take about.
+        remembered: take what the user's cache holds, and add to it what is measured.
+    """
+    engines = engines_for(train, training=training, device=device)
+    for engine in engines:
+        check(engine)
+    if len(engines) == 1 and not rate:
+        return Measured(engines[0], {})
+    keys = {engine.name: _key(network, engine, shape, dtype, training) for engine in engines}
+    usable = remembered and not _contended()  # rates of a busy moment are of that moment only
+    kept = cache.read(RATES) if usable else {}
+    seconds = {name: float(kept[key]["seconds"]) for name, (key, _) in keys.items() if _is_rate(kept.get(key))}
+    if len(seconds) == len(engines):
+        return Measured(_best(engines, seconds), seconds)
+    found = measure(network, shape, engines, training=training, dtype=dtype, limit=limit, rate=rate)
+    if usable:
+        cache.add(RATES, {key: {**about, "seconds": found.seconds[name]} for name, (key, about) in keys.items()})
+    return found
+
+
+def measure(
+    network: nn.Module,
+    shape: Sequence[int],
+    engines: Sequence[Engine],
+    *,
+    training: bool,
+    rows: int = ROWS,
+    repeats: int = TURNS,
+    dtype: torch.dtype = torch.uint8,
+    limit: float = LIMIT,
+    rate: bool = True,
+) -> Measured:
+    """Time a few steps on each engine; the first one stays unless another needs clearly less time.
+
+    Args:
+        network: takes pictures; a copy of it is used, so neither weights nor statistics change.
+        shape: of one row's picture.
+        engines: to try.
+        training: forward and backward, else forward alone.
+        rows: in a batch, at most.
+        repeats: of each step; the fastest counts.
+        dtype: of the pictures.
+        limit: seconds that all of it may take about; slow machines time smaller batches, and in the end single images.
+        rate: time the last engine that is left, too, for the rate that it has in batches.
+    """
+    began = time.perf_counter()
+    few = 2 if training else 1  # a BatchNorm takes no statistics from one row
+    steps: dict[str, Callable[[Tensor], None]] = {}
+    seconds: dict[str, float] = {}
+    least = float("inf")
+    for engine in engines:
+        steps[engine.name] = _step(copy.deepcopy(network), engine, training)
+        seconds[engine.name] = _first(steps[engine.name], torch.zeros((few, *shape), dtype=dtype), least)
+        least = min(least, seconds[engine.name])
+    left = [name for name in steps if seconds[name] <= DROP * least]
+    room = limit - (time.perf_counter() - began)
+    fits = int(room / ((repeats + 1) * sum(seconds[name] for name in left)))
+    if (len(left) > 1 or rate) and min(rows, fits) > few:
+        x = torch.zeros((min(rows, fits), *shape), dtype=dtype)
+        timed = dict.fromkeys(left, float("inf"))
+        for turn in range(repeats + 1):  # in turns, so that another load on the machine meets all alike
+            for name in left:
+                took = _timed(steps[name], x)
+                if turn:  # the first one warms up
+                    timed[name] = min(timed[name], took)
+            if turn and time.perf_counter() - began > limit:
+                break
+        seconds |= timed
+    rounded = {name: round(value, 6) for name, value in seconds.items()}
+    return Measured(_best([engine for engine in engines if engine.name in left], seconds), rounded)
+
+
+def _best(engines: Sequence[Engine], seconds: Mapping[str, float]) -> Engine:
+    best = min(engines, key=lambda e: seconds[e.name])
+    return best if seconds[best.name] < WORTH * seconds[engines[0].name] else engines[0]
+
+
+def _first(step: Callable[[Tensor], None], x: Tensor, least: float) -> float:
+    """Return the seconds per row of a second step; of the first, cold one where that already took far too long."""
+    cold = _timed(step, x)
+    return cold if cold > HOPELESS * least else _timed(step, x)
+
+
+def _timed(step: Callable[[Tensor], None], x: Tensor) -> float:
+    began = time.perf_counter()
+    step(x)
+    return (time.perf_counter() - began) / len(x)
+
+
+def _step(network: nn.Module, engine: Engine, training: bool) -> Callable[[Tensor], None]:
+    """Return what one step on an engine does."""
+    runtime = Runtime(engine, deterministic=False)
+    network = runtime.to_device(network.train(training))
+    answer: Any = network if training else getattr(network, "features", network)
+
+    def step(x: Tensor) -> None:
+        with torch.set_grad_enabled(training), runtime.autocast():
+            out = answer(runtime.to_device(x))
+        if training:
+            parts = list(out.values()) if isinstance(out, dict) else [out]
+            torch.stack([part.float().square().mean() for part in parts]).sum().backward()
+        if runtime.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return step
+
+
+def _contended() -> bool:
+    """Tell whether other programs take processors that these threads would need."""
+    found = machine.load()
+    return found.idle is not None and found.idle < torch.get_num_threads() - 0.5
+
+
+def _key(network: nn.Module, engine: Engine, shape: Sequence[int], dtype: torch.dtype, training: bool) -> tuple[str, dict[str, Any]]:
+    """Return the key of a rate in the cache, and what it is of."""
+    parts = [[name, list(p.shape), p.requires_grad] for name, p in network.named_parameters()]
+    kind = type(getattr(network, "backbone", network)).__name__
+    about = {
+        "processor": machine.processor(engine.device),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "engine": engine.name,
+        "model": f"{kind}-{files.fingerprint(parts, 8)}",
+        "shape": list(shape),
+        "dtype": str(dtype).removeprefix("torch."),
+        "work": "training" if training else "answering",
+    }
+    return files.fingerprint(about), about
+
+
+def _is_rate(entry: Any) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("seconds"), (int, float)) and 0 < entry["seconds"] < float("inf")
