@@ -38,6 +38,7 @@ bench: $(VENV)/.ready  ## the measured figures of docs/benchmarks.md
 	$(BIN)/python bench/ablate.py
 	$(BIN)/python bench/regularisers.py
 	$(BIN)/python bench/tune.py
+	$(BIN)/python bench/budget.py
 
 acceptance: $(VENV)/.ready  ## reference systems on simulated data, as written against plus → docs/reference-systems.md; SEEDS=3 for the table
 	$(BIN)/python -m bench.acceptance

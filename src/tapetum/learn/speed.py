@@ -25,7 +25,7 @@ WORTH = 0.95  # another engine is taken only where it needs less than this share
 DROP = 2.0  # times the time of the fastest beyond which an engine is not timed further
 HOPELESS = 8.0  # times beyond which even a first, cold step is enough to drop it
 ROWS = 8  # images in a batch that is timed, at most
-TURNS = 3  # of each step; the fastest counts
+TURNS = 3  # of each step
 LIMIT = 6.0  # seconds that measuring may take about, without a budget
 RATES = "rates"  # the file of the user's cache
 
@@ -109,7 +109,7 @@ def decide_engine(
     seconds = {name: float(kept[key]["seconds"]) for name, (key, _) in keys.items() if _is_rate(kept.get(key))}
     if len(seconds) == len(engines):
         return Measured(_best(engines, seconds), seconds)
-    found = measure(network, shape, engines, training=training, dtype=dtype, limit=limit, rate=rate)
+    found = measure(network, shape, engines, training=training, dtype=dtype, limit=limit, rate=rate, busy=_contended())
     if usable:
         cache.add(RATES, {key: {**about, "seconds": found.seconds[name]} for name, (key, about) in keys.items()})
     return found
@@ -126,6 +126,7 @@ def measure(
     dtype: torch.dtype = torch.uint8,
     limit: float = LIMIT,
     rate: bool = True,
+    busy: bool = False,
 ) -> Measured:
     """Time a few steps on each engine; the first one stays unless another needs clearly less time.
 
@@ -135,10 +136,11 @@ def measure(
         engines: to try.
         training: forward and backward, else forward alone.
         rows: in a batch, at most.
-        repeats: of each step; the fastest counts.
+        repeats: of each step; the fastest counts, or their mean where the machine is busy.
         dtype: of the pictures.
         limit: seconds that all of it may take about; slow machines time smaller batches, and in the end single images.
         rate: time the last engine that is left, too, for the rate that it has in batches.
+        busy: other programs compute as well, and go on doing so: the fastest step would promise too much.
     """
     began = time.perf_counter()
     few = 2 if training else 1  # a BatchNorm takes no statistics from one row
@@ -154,15 +156,15 @@ def measure(
     fits = int(room / ((repeats + 1) * sum(seconds[name] for name in left)))
     if (len(left) > 1 or rate) and min(rows, fits) > few:
         x = torch.zeros((min(rows, fits), *shape), dtype=dtype)
-        timed = dict.fromkeys(left, float("inf"))
+        timed: dict[str, list[float]] = {name: [] for name in left}
         for turn in range(repeats + 1):  # in turns, so that another load on the machine meets all alike
             for name in left:
                 took = _timed(steps[name], x)
                 if turn:  # the first one warms up
-                    timed[name] = min(timed[name], took)
+                    timed[name].append(took)
             if turn and time.perf_counter() - began > limit:
                 break
-        seconds |= timed
+        seconds |= {name: sum(took) / len(took) if busy else min(took) for name, took in timed.items()}
     rounded = {name: round(value, 6) for name, value in seconds.items()}
     return Measured(_best([engine for engine in engines if engine.name in left], seconds), rounded)
 

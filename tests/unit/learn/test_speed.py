@@ -142,6 +142,18 @@ def test_rates_of_a_busy_moment_are_neither_kept_nor_used(world, monkeypatch):
     assert len(world.steps) > before
 
 
+def test_on_a_busy_machine_the_mean_of_the_steps_counts(world):
+    world.cost = {PLAIN.name: 0.01}
+    costs = iter([0.01, 0.01, 0.01, 0.01, 0.02, 0.06])  # one image twice, a batch to warm up, three that count
+
+    class Costs(dict):
+        def __getitem__(self, name):
+            return next(costs)
+
+    world.cost = Costs()
+    assert speed.measure(tiny(), (3, 8, 8), [PLAIN], training=False, busy=True).seconds[PLAIN.name] == pytest.approx(0.03)
+
+
 def test_a_cache_of_nonsense_is_measured_anew(world):
     world.cost = {PLAIN.name: 0.01, LAST.name: 0.005, HALF.name: 0.02}
     first = decide()

@@ -14,7 +14,8 @@ import small_runs
 from tapetum.core import files
 from tapetum.core.errors import UserError
 from tapetum.core.runs import Record, Run
-from tapetum.workflow import budget, jobs
+from tapetum.data.images.form import Form
+from tapetum.workflow import budget, jobs, threads
 
 FIVE = dict.fromkeys(range(5), (80, 20))
 
@@ -208,6 +209,54 @@ def test_seconds_of_earlier_starts_count(monkeypatch):
     assert clock.allows(22.0 - 1e-9)
     assert not clock.allows(22.1)
     assert budget.Clock(None).allows(1e9)
+
+
+def test_imports_and_what_follows_training_count(monkeypatch):
+    monkeypatch.setattr(budget, "time", types.SimpleNamespace(monotonic=lambda: 50.0))
+    clock = budget.Clock(60.0, began=38.0)  # the imports took 12 s, twice as long as usual
+    clock.after = budget.after(clock.elapsed)
+    assert clock.elapsed == 12.0
+    assert clock.after == 2 * budget.AFTER
+    assert clock.left == 60.0 - 12.0 - 2 * budget.AFTER
+    assert clock.allows(66.0 - 12.0 - 2 * budget.AFTER - 1e-9)
+    assert not clock.allows(66.0 - 12.0 - 2 * budget.AFTER + 0.1)
+    assert budget.after(0.0) == budget.AFTER
+    assert budget.after(1e9) == 4 * budget.AFTER
+    assert budget.Clock(60.0).measuring == pytest.approx(1.8)
+    assert budget.Clock(None).measuring == budget.Clock(1e6).measuring == budget.LIMIT
+
+
+def test_nothing_is_measured_where_not_one_fold_can_fit(tmp_path, monkeypatch):
+    measured = []
+    monkeypatch.setattr(jobs.speed, "decide_engine", lambda *_, **__: measured.append(1))
+    monkeypatch.setattr(jobs.models, "build", lambda *_, **__: measured.append(1))
+    engine = jobs.runtime.Engine("cpu", "32", True)
+    run, recipe = Run(tmp_path), small_runs.recipe(split__folds=5).recipe
+    files.write_json(run.plan_file, {"probe": {"engine": engine.to_dict(), "seconds_per_picture": {engine.name: 0.2}}})
+    prepared = types.SimpleNamespace(
+        manifest=types.SimpleNamespace(fold=np.arange(100) % 5), train=np.arange(100), test=np.arange(0), form=Form(3),
+        fitting=lambda fold: np.arange(80), held=lambda fold: np.arange(20),
+    )  # fmt: skip
+    plan = jobs._planned(run, "main", recipe, prepared, recipe, Record(None), budget.Clock(60.0), 1.0)
+    assert (plan["folds"], plan["epochs"], measured) == ([], 0, [])  # two epochs of 80 rows take 64 s at least
+    assert "no fine-tuning" in run.plan()["members"]["main"]["why"]
+
+
+def test_threads_of_a_plan_are_decided_once(tmp_path, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    looks = iter([(2, "idle"), (1, "busy")])
+    monkeypatch.setattr(threads.machine, "threads_now", lambda: next(looks))
+    run, said = Run(tmp_path), []
+    train = small_runs.recipe(train__threads=None).recipe.train
+    for _ in range(2):
+        assert threads.threads_of(run, train, Record(said.append)) == 2
+    assert run.plan() == {"threads": 2}
+    assert said == ["computing with 2 threads (idle)"]
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    other = Run(tmp_path / "other")
+    assert threads.threads_of(other, train, Record(None)) is None
+    assert other.plan() == {}
+    assert threads.threads_of(other, small_runs.recipe().recipe.train, Record(None)) == 1
 
 
 def test_a_schedule_that_cannot_be_cut_is_not_trained_in_part():
