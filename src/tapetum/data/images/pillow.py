@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import threading
 import zlib
 from collections.abc import Iterator
 
@@ -14,6 +15,7 @@ from tapetum.data.images.tiff import check_size
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM")  # Pillow would also start other programs, for EPS
 PNG = b"\x89PNG\r\n\x1a\n"
+_unlimited = threading.Lock()  # while Pillow's limit is lifted for a picture that input.max_pixels allows
 _ORIENTATION = 0x0112
 _PLAIN_MODE = {
     "1": "L",
@@ -46,6 +48,13 @@ def read(data: bytes, most: int) -> tuple[np.ndarray, bool, int]:
         _check_png(data)
     try:
         return _loaded(data, most, is_png)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # Pillow's own limit, while it loads a TIFF, WebP or GIF
+        with _unlimited:
+            before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            try:
+                return _loaded(data, most, is_png)
+            finally:
+                Image.MAX_IMAGE_PIXELS = before
     except Exception as error:
         for bare in _without_metadata(data):
             try:
@@ -56,7 +65,7 @@ def read(data: bytes, most: int) -> tuple[np.ndarray, bool, int]:
 
 
 def opened(data: bytes, most: int) -> Image.Image:
-    """Return an image that is not yet decoded. Unlike ``Image.open``, the limit of pixels is ours, and no other setting of Pillow changes.
+    """Return an image that is not yet decoded. Unlike ``Image.open``, the limit of pixels is ours.
 
     Raises:
         UnidentifiedImageError: no format fits.
