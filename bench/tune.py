@@ -43,12 +43,15 @@ def main(argv: list[str] | None = None) -> int:
     text = (
         f"`dogs-plus`, cpu profile, {PHOTOS} simulated photos (seed {SEED}, which no other figure here uses), 2 folds, 5 epochs, "
         f"{found['trials']} trials to their end and {found['pruned']} cut after a fold, {found['seconds'] / 60:.0f} minutes of the last "
-        "start on one thread. The best trial's figure flatters; the nested one counts.\n\n"
+        "start on one thread. The best trial's figure is in-sample; the cross-validated one counts.\n\n"
         f"```text\n{found['table']}\n```"
     )
     print(text)
     if not wish.dry:
-        kept = {key: found[key] for key in ("best", "values", "nested", "optimistic", "per_fold", "trials", "pruned", "sampler", "seconds")}
+        kept = {
+            key: found[key]
+            for key in ("best", "values", "cross-validated", "in-sample", "marks", "per_fold", "trials", "pruned", "sampler", "seconds")
+        }
         recorded.record("tune", "The values of dogs-plus", text, kept, "torch", "timm", "optuna")
     return 0
 

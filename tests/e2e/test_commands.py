@@ -217,7 +217,7 @@ def test_the_probe_finds_a_planted_signal_and_shuffled_labels_give_chance(tmp_pa
     accuracy = {}
     for name in ("labels", "shuffled"):
         result = small_runs.fit(tmp_path / f"{name}.csv", tmp_path / name, train__epochs=0, data__group=None)
-        figures = [f for f in result["figures"] if f["name"] == "final" and f["how"] == "nested"]
+        figures = [f for f in result["figures"] if f["name"] == "final" and f["how"] == "cross-validated"]
         accuracy[name] = {f["metric"]: f for f in figures}["accuracy"]["value"]
     assert accuracy["labels"] > 0.8
     assert accuracy["shuffled"] < 0.55  # chance is 1/3; 42 rows

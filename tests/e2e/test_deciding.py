@@ -93,8 +93,8 @@ def test_blend_of_a_csv_and_an_array_is_better_than_either(desk):
     found = json.loads(text)
     board = json.loads((desk / "out" / "metrics.json").read_text())["leaderboard"]
     figure = {row["name"]: row["value"] for row in board}
-    assert figure["decided (nested)"] > max(figure["a"], figure["b"])
-    assert "nested" in found["table"]
+    assert figure["decided (cross-validated)"] > max(figure["a"], figure["b"])
+    assert "cross-validated" in found["table"]
     assert accuracy(desk)[1] == 480
 
 

@@ -33,7 +33,7 @@ def table(tmp_path_factory):
 
 def accuracy(run: Path) -> float:
     figures = files.read_json(run / "metrics.json")["figures"]
-    return next(f["value"] for f in figures if f["name"] == "final" and f["how"] == "nested" and f["metric"] == "accuracy")
+    return next(f["value"] for f in figures if f["name"] == "final" and f["how"] == "cross-validated" and f["metric"] == "accuracy")
 
 
 def test_a_signal_in_the_side_numbers_alone_is_found(table, tmp_path):

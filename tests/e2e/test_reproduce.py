@@ -160,7 +160,9 @@ def test_P17_the_submission_has_labels_with_blanks_between_and_stands_in_the_led
     assert book.score("submission.csv", 0.25, board="public").outside == {"public": 0.25}
     final = next(s for s in handed_in if s.file == "submission.csv")
     assert final.own["value"] == pytest.approx(
-        next(f["value"] for f in result["figures"] if f["name"] == "final" and f["how"] == "nested" and f["metric"] == final.metric)
+        next(
+            f["value"] for f in result["figures"] if f["name"] == "final" and f["how"] == "cross-validated" and f["metric"] == final.metric
+        )
     )
 
 

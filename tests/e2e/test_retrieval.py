@@ -57,7 +57,7 @@ def fit(place, out, said=None, **sets):
     return kinds.fit(place / "labels.csv", out, said, **values)
 
 
-def figure(run, name, metric="macro_f1", how="nested"):
+def figure(run, name, metric="macro_f1", how="cross-validated"):
     rows = files.read_json(run / "metrics.json")["figures"]
     return next(r for r in rows if (r["name"], r["metric"], r["how"], r["target"]) == (name, metric, how, "label"))
 

@@ -67,7 +67,7 @@ def test_the_headline_figure_can_be_computed_again_from_the_table(tuned):
     dense = Predictions.read(tuned / "oof.parquet").dense("label")
     truth, answer = dense.y[dense.ok].argmax(axis=1), dense.p[dense.ok].argmax(axis=1)
     figures = api.files.read_json(tuned / "metrics.json")["figures"]
-    nested = {f["metric"]: f["value"] for f in figures if f["name"] == "final" and f["how"] == "nested"}
+    nested = {f["metric"]: f["value"] for f in figures if f["name"] == "final" and f["how"] == "cross-validated"}
     assert nested["accuracy"] == pytest.approx(accuracy_score(truth, answer))
     assert nested["macro_f1"] == pytest.approx(f1_score(truth, answer, average="macro", labels=[0, 1, 2], zero_division=0))
 

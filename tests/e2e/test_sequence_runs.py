@@ -25,7 +25,7 @@ def _fit(data: ordered.Ordered, folder: Path, *sets: str) -> dict:
 
 
 def _accuracy(result: dict, name: str) -> float:
-    found = [f for f in result["figures"] if f["name"] == name and f["metric"] == "accuracy" and f["how"] == "nested"]
+    found = [f for f in result["figures"] if f["name"] == name and f["metric"] == "accuracy" and f["how"] == "cross-validated"]
     return found[0]["value"]
 
 

@@ -61,7 +61,7 @@ def tune(
     budget: Budget = None,
     json: Json = False,
 ) -> None:
-    """Search the recipe's tune.space on the same folds; report the nested figure, not the best trial's."""
+    """Search the recipe's tune.space on the same folds; report the cross-validated figure, not the best trial's."""
     from tapetum import api
 
     show(api.tune(data, out, recipe=recipe, trials=trials, budget=budget, say=progress, command=command_line()), json)

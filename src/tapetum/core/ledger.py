@@ -111,7 +111,7 @@ class Ledger:
             file: what is handed in.
             recipe: what made it.
             metric: of ``own``.
-            own: ``Interval.to_dict()`` of the nested estimate, or ``{"value": …}``.
+            own: our estimate, see :func:`tapetum.core.marks.estimate`, or ``{"value": …}``.
             note: free text.
             made: time; None: now.
 

@@ -24,6 +24,7 @@ from tapetum.core.tables import Manifest
 Say = Callable[[str], None]
 PROBE = "probe"  # the member that every run has unless it is switched off
 BEFORE_MANIFEST = ("recipe.toml", "origin.json", "environment.json", "run-id.json", "run.json", "audit.parquet", "plan.json")
+START = "epoch-000"  # the checkpoint of a fold before any training
 TICK = 5.0  # seconds between two lines of progress
 
 

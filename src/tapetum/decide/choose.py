@@ -25,12 +25,14 @@ class EpochChoice:
         final: best on all folds.
         curve: checkpoint → monitored figure over all folds, in order.
         how: ``cross-fitted``, ``recipe`` (named there), ``last`` (one fold: nothing to choose on) in words.
+        short: folds that stand at their last checkpoint, since they ended before the one wished for (one fold: since it ended there).
     """
 
     per_fold: dict[int, str]
     final: str
     curve: dict[str, float]
     how: str
+    short: tuple[int, ...] = ()
 
 
 def pick_epochs(
@@ -70,15 +72,18 @@ def pick_epochs(
     folds = list(held)
     curve = {c: figure(folds, c) for c in order}
     if fixed is not None:
-        return EpochChoice({f: at(f, fixed) for f in folds}, fixed, curve, "recipe")
+        short = tuple(f for f in folds if fixed not in answers[f])
+        return EpochChoice({f: at(f, fixed) for f in folds}, fixed, curve, "recipe", short)
     if len(folds) == 1:
         last = at(folds[0], order[-1])
-        return EpochChoice({folds[0]: last}, last, curve, "last")
-    per_fold = {}
+        return EpochChoice({folds[0]: last}, last, curve, "last", (folds[0],))
+    wished = {}
     for fold in folds:
         others = [f for f in folds if f != fold]
-        per_fold[fold] = at(fold, max((figure(others, c), -i, c) for i, c in enumerate(order))[2])
-    return EpochChoice(per_fold, max(order, key=lambda c: curve[c]), curve, "cross-fitted")
+        wished[fold] = max((figure(others, c), -i, c) for i, c in enumerate(order))[2]
+    short = tuple(f for f, c in wished.items() if c not in answers[f])
+    per_fold = {f: at(f, c) for f, c in wished.items()}
+    return EpochChoice(per_fold, max(order, key=lambda c: curve[c]), curve, "cross-fitted", short)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +109,8 @@ def pick_candidate(
     """Pick among candidates (the simplest first) for each fold on the other folds, by the monitored figure.
 
     A more complicated candidate must beat the simplest one by more than one clustered standard error of the paired difference; where
-    that error is not known (one group), the simplest stays.
+    that error is not known (one group), the simplest stays. With one fold nothing can be chosen on other folds: the simplest answers,
+    whatever the figures.
 
     Args:
         candidates: name → target → held-out answers; rows are the same and in the same order everywhere.
@@ -118,9 +124,13 @@ def pick_candidate(
         for dense in tables.values():
             common &= dense.ok
     folds = sorted({int(f) for f in first.fold[common]})
-    per_fold = (
-        {fold: _simplest(candidates, groups, common & (first.fold != fold), watch, weight)[0] for fold in folds} if len(folds) > 1 else {}
-    )
+    if sum(_judges(candidates, common & (first.fold == fold)) for fold in folds) < 2:
+        counted = None if weight is None else weight[common]
+        figures = {name: monitor_of(watch, {t: d.where(common) for t, d in tables.items()}, counted) for name, tables in candidates.items()}
+        simplest = next(iter(candidates))
+        reason = f"one fold is scored, so nothing is chosen on others: the {simplest} answers unless decide.choose names another"
+        return Choice(dict.fromkeys(folds, simplest), simplest, figures, reason)
+    per_fold = {fold: _simplest(candidates, groups, common & (first.fold != fold), watch, weight)[0] for fold in folds}
     final, figures, tie = _simplest(candidates, groups, common, watch, weight)
     best = max(figures, key=lambda name: figures[name])
     if tie:
@@ -131,7 +141,12 @@ def pick_candidate(
             + ", ".join(f"{n} {v:.4f}" for n, v in figures.items() if n != final)
             + ")"
         )
-    return Choice({f: per_fold.get(f, final) for f in folds}, final, figures, reason)
+    return Choice(per_fold, final, figures, reason)
+
+
+def _judges(candidates: Mapping[str, Mapping[str, Dense]], rows: np.ndarray) -> bool:
+    """Tell whether some rows can judge the candidates: any of them has a truth."""
+    return any(bool((dense.scorable & rows).any()) for dense in next(iter(candidates.values())).values())
 
 
 def _simplest(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import polars as pl
 from tapetum.core import intervals, metrics
 from tapetum.core.errors import UserError, listed
 from tapetum.core.intervals import Interval
+from tapetum.core.marks import GIVEN, IN_SAMPLE
 from tapetum.core.tables import Dense
 from tapetum.decide.compare import holm, on_common_rows, p_value
 from tapetum.decide.steps import Rows
@@ -22,20 +23,20 @@ def leaderboard(
     rows: Rows,
     metric: str = "auto",
     *,
-    optimistic: Collection[str] = (),
+    how: Mapping[str, str] | None = None,
 ) -> pl.DataFrame:
     """Score entries on the rows that all of them answer.
 
-    The best entry is the best nested one: a figure that was chosen on the rows it is scored on leads nothing.
+    The best entry is the best of those that are not in-sample: a figure that was chosen on the rows it is scored on leads nothing.
 
     Args:
         entries: (name, answers) of one target.
         rows: aligned with the first entry; its groups cluster the intervals, and its weights count in every figure.
         metric: its name; ``auto``: the target's default.
-        optimistic: names whose figures are not nested.
+        how: name → how its figure was measured, a word of :mod:`tapetum.core.marks`; others are taken as given.
 
     Returns:
-        Best first: ``rank name metric value low high difference difference_low difference_high p holm tied nested n groups answered
+        Best first: ``rank name metric value low high difference difference_low difference_high p holm tied how n groups answered
         method``. ``difference`` is to the best entry (its own row: 0); ``tied``: the interval of the difference holds 0, or there is
         none; ``answered``: rows that the entry answers, common or not; ``method``: how bounds were found, or why there are none.
 
@@ -61,11 +62,11 @@ def leaderboard(
     sign = 1.0 if metrics.METRICS[chosen].greater_is_better else -1.0
     shared: dict[str, Any] = {"weight": inside.weight}
     own = [intervals.interval(chosen, target, t.p, y, inside.groups, answer=t.answer, **shared) for t in tables]
-    nested = [name not in set(optimistic) for name in names]
+    told = [(how or {}).get(name, GIVEN) for name in names]
 
     def standing(i: int) -> tuple[bool, float]:
         value = own[i].value
-        return not nested[i], -sign * value if not math.isnan(value) else math.inf
+        return told[i] == IN_SAMPLE, -sign * value if not math.isnan(value) else math.inf
 
     best = min(range(len(names)), key=standing)
     apart = [_from_best(chosen, tables[i], tables[best], inside.groups, shared) for i in range(len(names))]
@@ -86,7 +87,7 @@ def leaderboard(
             "p": p[i],
             "holm": corrected[i],
             "tied": i == best or not apart[i].excludes_zero,
-            "nested": nested[i],
+            "how": told[i],
             "n": own[i].n,
             "groups": own[i].groups,
             "answered": int(entries[i][1].ok.sum()),

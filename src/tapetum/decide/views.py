@@ -33,16 +33,18 @@ class Chosen:
         final: best on all rows; what new pictures get.
         table: one row a way and metric, and one a metric for ``chosen``: ``reduce metric value low high n groups method``, and of the
             paired difference from the plain picture ``difference difference_low difference_high``.
+        drawn: the folds were drawn within the one fold that is scored.
     """
 
     nested: Dense
     per_fold: dict[int, str]
     final: str
     table: list[dict[str, Any]]
+    drawn: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return what decisions.json keeps: the choice."""
-        return {"per_fold": {str(fold): way for fold, way in self.per_fold.items()}, "final": self.final}
+        return {"per_fold": {str(fold): way for fold, way in self.per_fold.items()}, "final": self.final, "drawn": self.drawn}
 
 
 def ways(plain: Dense, views: np.ndarray, logits: np.ndarray) -> dict[str, Dense]:
@@ -83,7 +85,7 @@ def choose(named: Mapping[str, Dense], rows: Rows, decide: Decide, shown: tuple[
     parts.append((np.flatnonzero(crossed.fold < 0), decided[crossed.final["reduce"]]))
     decided["chosen"] = assemble([(place, dense.where(place)) for place, dense in parts if len(place)])
     table = [_line(name, metric, decided, rows) for metric in shown for name in decided]
-    return Chosen(crossed.nested, per_fold, crossed.final["reduce"], table)
+    return Chosen(crossed.nested, per_fold, crossed.final["reduce"], table, crossed.drawn)
 
 
 def lines(chosen: Mapping[str, Chosen]) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from markupsafe import Markup
 
+from tapetum.core.marks import CROSS_VALIDATED
 from tapetum.show.words import interval, number
 
 WIDTH, HEIGHT = 340, 225
@@ -26,7 +27,7 @@ class Dot:
     Args:
         label: what was measured.
         value, low, high: the figure and its interval; None where unknown.
-        how: ``nested``, ``optimistic``, ``baseline`` or ``given``; decides the mark.
+        how: how it was measured, a word of :mod:`tapetum.core.marks`; decides the sign.
         note: small words under the label.
         strong: true for the line that the page is about.
     """
@@ -35,7 +36,7 @@ class Dot:
     value: float | None
     low: float | None = None
     high: float | None = None
-    how: str = "nested"
+    how: str = CROSS_VALIDATED
     note: str = ""
     strong: bool = False
 

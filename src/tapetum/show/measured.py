@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tapetum.core import intervals, metrics
+from tapetum.core import intervals, marks, metrics
 from tapetum.show import figures, words
 from tapetum.show.figures import Dot
 from tapetum.show.found import Found
@@ -22,16 +22,18 @@ def headline(found: Found) -> dict[str, Any] | None:
         return None
     top = found.metrics.get("headline") or {"target": all_of[0]["target"], "metric": all_of[0]["metric"]}
     same = [f for f in all_of if f["target"] == top["target"] and f["metric"] == top["metric"]]
-    main = next((f for f in same if f["name"] == "final" and f.get("how") == "nested"), next(iter(same), None))
+    main = marks.main(same, top["target"], top["metric"]) or next(iter(same), None)
     if main is None:
         return None
-    dots = [_dot(f, strong=f is main) for f in sorted(same, key=lambda f: _rank(f, main))]
+    every = found.metrics.get("marks") or []
+    dots = [_dot(f, every, strong=f is main) for f in sorted(same, key=lambda f: _rank(f, main))]
     better = "more is better" if words.greater_is_better(top["metric"]) else "less is better"
     label = f"{words.metric_name(top['metric'])}, {better}; bars: 95 % intervals"
-    seen = {f.get("how", "nested") for f in same}
+    seen = {marks.how_of(f) for f in same}
     return {
         **main,
-        "how": main.get("how", "nested"),
+        "how": marks.how_of(main),
+        "marks": list(main.get("marks", ())),
         "several": len(found.targets) > 1,
         "figure": figures.whiskers(dots, label=label),
         "key": [(how, text) for how, text in words.HOW.items() if how in seen],
@@ -53,7 +55,7 @@ def differences(found: Found) -> list[dict[str, Any]]:
         if not entries:
             continue
         name = words.metric_name(metric)
-        dots = [Dot(f"{e['a']} − {e['b']}", e.get("value"), e.get("low"), e.get("high"), how="nested") for e in entries]
+        dots = [Dot(f"{e['a']} − {e['b']}", e.get("value"), e.get("low"), e.get("high")) for e in entries]
         side = "right of 0: the first is better" if words.greater_is_better(metric) else "left of 0: the first is better"
         figure = figures.whiskers(dots, zero=True, shares=False, signed=True, label=f"difference in {name}; {side}")
         made.append({"target": target, "metric": name, "figure": figure})
@@ -66,11 +68,13 @@ def all_figures(found: Found) -> list[dict[str, Any]]:
     entries = found.metrics.get("figures") or []
     for target in dict.fromkeys(f["target"] for f in entries):
         own = sorted((f for f in entries if f["target"] == target), key=lambda f: _rank(f, None))
-        columns = list(dict.fromkeys((f["name"], f.get("how", "nested")) for f in own))
+        columns = list(dict.fromkeys((f["name"], marks.how_of(f)) for f in own))
         metrics_seen = list(dict.fromkeys(f["metric"] for f in entries if f["target"] == target))
-        place = {(f["metric"], f["name"], f.get("how", "nested")): f for f in own}
+        place = {(f["metric"], f["name"], marks.how_of(f)): f for f in own}
         lines = [{"metric": words.metric_name(m), "cells": [place.get((m, *column)) for column in columns]} for m in metrics_seen]
-        heads = [_title(name) + (", optimistic" if how == "optimistic" else "") for name, how in columns]
+        first = {column: next(f for f in own if (f["name"], marks.how_of(f)) == column) for column in columns}
+        every = found.metrics.get("marks") or []
+        heads = [f"{_title(name)}{_said(how)}{marks.numbered(first[name, how], every)}" for name, how in columns]
         notes = list(dict.fromkeys(f"{_title(f['name'])}: {f['note']}" for f in own if f.get("note")))
         out.append({"target": target, "columns": heads, "lines": lines, "notes": notes})
     return out
@@ -112,7 +116,7 @@ def _own_figures(found: Found) -> list[dict[str, Any]]:
         metric = metrics.default_metric(target)
         weight = found.weight(rows.row_ids)
         got = intervals.interval(metric, target, rows.p, rows.y, groups, weight=weight, answer=rows.answer)
-        note = {"how": "given", "note": "computed from oof.parquet"}
+        note = {"how": marks.GIVEN, "note": "computed from oof.parquet"}
         out.append({"target": target.name, "name": "final", "metric": metric, **got.to_dict(), **note})
     return out
 
@@ -121,14 +125,18 @@ def _differences(found: Found) -> list[dict[str, Any]]:
     return list(found.metrics.get("differences") or [])
 
 
-def _dot(figure: Mapping[str, Any], strong: bool) -> Dot:
-    how = str(figure.get("how", "nested"))
-    note = str(figure.get("note") or "")
+def _dot(figure: Mapping[str, Any], every: Sequence[str], strong: bool) -> Dot:
+    how = marks.how_of(figure)
     n = f"n {words.count(figure['n'])}" if figure.get("n") is not None else ""
     why = str(figure.get("method") or "") if figure.get("low") is None else ""
-    parts = [how if how in ("nested", "optimistic") else "", n, why, note]
-    small = " · ".join(p for p in parts if p)
+    parts = [_said(how).removeprefix(", ") + marks.numbered(figure, every), n, why, str(figure.get("note") or "")]
+    small = " · ".join(p.strip() for p in parts if p.strip())
     return Dot(_title(figure["name"]), figure.get("value"), figure.get("low"), figure.get("high"), how, small, strong)
+
+
+def _said(how: str) -> str:
+    """Return how a figure was measured, as it stands beside its name; a baseline's name says it already."""
+    return f", {how}" if how in (marks.CROSS_VALIDATED, marks.HELD_OUT, marks.IN_SAMPLE) else ""
 
 
 def _title(name: str) -> str:
@@ -139,4 +147,4 @@ def _rank(figure: Mapping[str, Any], main: Mapping[str, Any] | None) -> tuple[in
     """Sort key: the main figure, final in other ways, members, the probe, chance."""
     name = str(figure["name"])
     place = 0 if name == "final" else 3 if name in CHANCE else 2 if name == "probe" else 1
-    return (place, 0 if figure is main or figure.get("how") == "nested" else 1)
+    return (place, 0 if figure is main or marks.how_of(figure) != marks.IN_SAMPLE else 1)

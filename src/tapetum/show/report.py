@@ -106,7 +106,7 @@ def facts(found: Found) -> dict[str, Any]:
 def cautions(found: Found) -> list[str]:
     """Return what a reader must know before trusting the figures: marks of the run, and rows that are not in them."""
     counts = facts(found)["counts"]
-    out = [str(mark) for mark in found.metrics.get("marks") or []]
+    out = [f"[{number}] {mark}." for number, mark in enumerate(found.metrics.get("marks") or [], start=1)]
     words_of = {
         "missing": "could not be read and {} no answer",
         "uncovered": "{} held out by no model and {} not scored",

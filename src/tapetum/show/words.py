@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from tapetum.core.errors import listed
+from tapetum.core.marks import BASELINE, CROSS_VALIDATED, GIVEN, HELD_OUT, IN_SAMPLE, TEST
 
 METRIC_NAMES = {
     "accuracy": "accuracy",
@@ -31,12 +32,12 @@ METRIC_NAMES = {
     "f1": "F1",
 }
 HOW = {
-    "nested": "on rows whose choices were made without them",
-    "optimistic": "choices were made on these same rows",
-    "baseline": "what simple means reach",
-    "given": "taken as given",
-    "in-sample": "on images that the pipeline was made from",
-    "test": "on test rows whose truth is known; nothing was chosen on them",
+    CROSS_VALIDATED: "each fold judged by models and choices of the other folds",
+    HELD_OUT: "one fold was held out, and nothing was chosen on it",
+    IN_SAMPLE: "something was fitted or chosen on these same rows",
+    BASELINE: "what simple means reach",
+    GIVEN: "taken as given",
+    TEST: "on test rows whose truth is known; nothing was chosen on them",
 }
 LESS_IS_BETTER = frozenset({"log_loss", "brier", "ordinal_mae", "mae", "rmse"})
 MINUS = "−"

@@ -109,8 +109,10 @@ def ablate(
                 prepared = prepare(run, source, recipe, record)
             with record.stage("trials"):
                 found = _measure(run, prepared, recipe, {name: known.get(name) for name in wanted}, seeds, record)
-            files.write_json(run.file("ablate.json"), {"seeds": list(seeds), "pieces": found})
-            return {"run": str(run.root), "table": text(found), "pieces": found}
+            marks = list(dict.fromkeys(mark for row in found for mark in row["marks"]))
+            files.write_json(run.file("ablate.json"), {"seeds": list(seeds), "pieces": found, "marks": marks})
+            table = "\n".join([text(found), *(f"marked: {mark}" for mark in marks)])
+            return {"run": str(run.root), "table": table, "pieces": found, "marks": marks}
         finally:
             record.write(run, command)
 
@@ -124,10 +126,13 @@ def _measure(
     names = [t.name for t in prepared.manifest.targets if t.scored]
     whole: dict[str, list[Dense]] = {name: [] for name in names}
     without: dict[tuple[str, str], list[Dense]] = {(piece, name): [] for piece in pieces for name in names}
+    marks: dict[tuple[str, str], list[str]] = {key: [] for key in without}
     for seed in seeds:
         trial = _trial(run, prepared, recipe, {**base, "seed": seed}, f"whole recipe, seed {seed}", record)
         for name in names:
             whole[name].append(trials.answers(trial, name))
+            for piece in pieces:
+                marks[piece, name] += trials.marks(trial, name)
             if FINETUNE in pieces and (probe := trials.probe_answers(trial, name)) is not None:
                 without[FINETUNE, name].append(_in_order(probe, whole[name][-1]))
         for piece, off in pieces.items():
@@ -135,11 +140,12 @@ def _measure(
                 other = _trial(run, prepared, recipe, {**base, **off, "seed": seed}, f"without {piece}, seed {seed}", record)
                 for name in names:
                     without[piece, name].append(trials.answers(other, name))
+                    marks[piece, name] += trials.marks(other, name)
+    rows = {name: Rows.of(prepared.manifest, whole[name][0].row_ids.tolist()) for name in names}
     return [
-        compared(piece, whole[name], without[piece, name], Rows.of(prepared.manifest, whole[name][0].row_ids.tolist()), seeds)
-        for piece in pieces
-        for name in names
-        if without[piece, name]
+        {**compared(piece, whole[name], less, rows[name], seeds), "marks": list(dict.fromkeys(marks[piece, name]))}
+        for (piece, name), less in without.items()
+        if less
     ]
 
 

@@ -10,13 +10,16 @@ import numpy as np
 from tapetum.core import files
 from tapetum.core.config import Recipe
 from tapetum.core.ledger import Ledger
+from tapetum.core.marks import how_by, texts
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Predictions
 from tapetum.data.layouts import submission
 from tapetum.decide import chain
 from tapetum.decide.ensemble import mean_of
 from tapetum.decide.steps import Rows
+from tapetum.workflow.marks import everywhere, of_training
 from tapetum.workflow.measuring import headline_metric, interval_of
+from tapetum.workflow.prepare import prepared_of
 
 
 def submit_cycles(run: Run, recipe: Recipe, template: Path, record: Record) -> list[dict[str, Any]]:
@@ -55,7 +58,9 @@ def submit_cycles(run: Run, recipe: Recipe, template: Path, record: Record) -> l
             prior = np.nanmean(dense.y, axis=0)
             submission.submit(decided, template, place, record, fill="prior", prior=prior)
             metric = headline_metric(target)
-            own_figure = interval_of(metric, fitted.nested, rows)
+            marks = [*everywhere(prepared_of(run), recipe), *of_training(own)]
+            told = {"how": how_by(marks, len(tests)), "marks": texts(marks)}
+            own_figure = {**interval_of(metric, fitted.nested, rows), **told}
             note = f"after stage {number} of member {member}, {checkpoint}"
             made_by = {"name": recipe.name, "hash": recipe.hash()}
             Ledger(run.root).add(place, recipe=made_by, metric=metric, own=own_figure, note=note)

@@ -13,6 +13,7 @@ from tapetum.core import files
 from tapetum.core.config import Decide
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.ledger import Ledger
+from tapetum.core.marks import CROSS_VALIDATED, IN_SAMPLE, Figure, how_of, main
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import FINAL, Dense, Manifest, Predictions
 from tapetum.decide import chain, compare, conformal, elsewhere, leaderboard, reliability
@@ -46,7 +47,7 @@ def decide_tables(
         allow_leak: the reason for folds that cut groups.
 
     Returns:
-        ``{"out", "table", "nested", "optimistic", "coverage"}``.
+        ``{"out", "table", "coverage"}``.
     """
     members = {name: read_member(path, manifest, target, name, classes, record) for name, path in tables.items()}
     scored = np.flatnonzero(manifest.split == "train")
@@ -54,8 +55,9 @@ def decide_tables(
     found = chain.fit(members, rows, decide, strict=strict)
     for note in found.notes:
         record(note)
-    entries = [*members.items(), ("decided (nested)", found.nested), ("decided (optimistic)", found.optimistic)]
-    board = leaderboard.leaderboard(entries, rows, optimistic=("decided (optimistic)",))
+    decided = {f"decided ({how})": (how, dense) for how, dense in ((CROSS_VALIDATED, found.nested), (IN_SAMPLE, found.optimistic))}
+    entries = [*members.items(), *((name, dense) for name, (_, dense) in decided.items())]
+    board = leaderboard.leaderboard(entries, rows, how={name: how for name, (how, _) in decided.items()})
     Predictions.from_dense(found.nested, source="blend", manifest_hash=manifest.content_hash()).write(out / "oof.parquet")
     elsewhere.write_csv(out / "oof.csv", found.nested)
     files.write_json(out / "decisions.json", {"format": 1, "steps": {target: found.json}})
@@ -105,7 +107,23 @@ def compare_sources(
     groups = None if known is None else dict(zip(known.row_ids, known.groups.tolist(), strict=True))
     weights = None if known is None else known.weights
     frame = compare.compare_many(tables, reference, metric=metric, target=target, groups=groups, weight=weights)
-    return {"table": text_of(frame), "pairs": frame.to_dicts()}
+    found = {name: _figure_of(Run(path), target or tables[name].targets[0].name) for name, path in named.items() if path.is_dir()}
+    told = {name: figure for name, figure in found.items() if figure is not None}
+    said = {name: {"how": how_of(figure), "marks": list(figure.get("marks", ()))} for name, figure in told.items()}
+    return {"table": "\n".join([text_of(frame), *_lines(told)]), "pairs": frame.to_dicts(), "measured": said}
+
+
+def _figure_of(run: Run, target: str, *names: str) -> Figure | None:
+    """Return the figure by which a run's answer was measured, under the first of some names that it has (default: the final one)."""
+    file = run.file("metrics.json")
+    figures = files.read_json(file).get("figures", ()) if file.exists() else ()
+    return next((found for name in names or ("final",) if (found := main(figures, target, name=name)) is not None), None)
+
+
+def _lines(told: Mapping[str, Figure]) -> list[str]:
+    """Return what a reader must know of figures, in lines: those that are in-sample, and the marks."""
+    lines = [f"{name}: {IN_SAMPLE}" for name, figure in told.items() if how_of(figure) == IN_SAMPLE]
+    return lines + [f"marked {name}: {text}" for name, figure in told.items() for text in figure.get("marks", ())]
 
 
 def _table_of(path: Path) -> Predictions:
@@ -123,7 +141,7 @@ def _manifest_of(places: Sequence[Path]) -> Manifest | None:
 
 
 def board_of(run: Run, *, metric: str = "auto", target: str | None = None) -> dict[str, Any]:
-    """Rank a run's members, their blend and its decisions on common rows, nested figures only leading."""
+    """Rank a run's members, their blend and its decisions on common rows; in-sample figures lead nothing."""
     manifest = run.manifest()
     name = target or Predictions.read(run.file("oof.parquet")).targets[0].name
     final = Predictions.read(run.file("oof.parquet")).dense(name)
@@ -133,8 +151,13 @@ def board_of(run: Run, *, metric: str = "auto", target: str | None = None) -> di
         parts = [Predictions.read(path) for path in run.folds_of(folder.name, "oof.parquet").values()]
         if parts and name in [t.name for t in parts[0].targets]:
             entries.append((folder.name, Predictions.concat(parts).dense(name, folder.name, final.row_ids.tolist())))
-    frame = leaderboard.leaderboard(entries, rows, metric)
-    return {"table": text_of(frame), "target": name, "leaderboard": frame.to_dicts()}
+    found = {label: _figure_of(run, name, *dict.fromkeys([f"member {label}", label, "finetune"])) for label, _ in entries}
+    told = {label: figure for label, figure in found.items() if figure is not None}
+    frame = leaderboard.leaderboard(entries, rows, metric, how={label: how_of(figure) for label, figure in told.items()})
+    marks = {label: list(figure.get("marks", ())) for label, figure in told.items()}
+    board = [{**line, "marks": marks.get(line["name"], [])} for line in frame.to_dicts()]
+    marked = {label: {**figure, "how": ""} for label, figure in told.items()}  # the table has a column of it
+    return {"table": "\n".join([text_of(frame), *_lines(marked)]), "target": name, "leaderboard": board}
 
 
 def sets_of(run: Run, *, coverage: float, method: Any, by_class: bool, target: str | None, most: int) -> dict[str, Any]:
@@ -178,6 +201,7 @@ def ledger_of(run: Run, *, score: tuple[str, float] | None, board: str) -> dict[
             "made": s.made,
             "metric": s.metric,
             "own": (s.own or {}).get("value"),
+            "how": (s.own or {}).get("how"),
             **{f"outside {name}": value for name, value in s.outside.items()},
         }
         for s in book.submissions()

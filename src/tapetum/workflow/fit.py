@@ -12,6 +12,7 @@ import numpy as np
 from tapetum.core import files, intervals, places
 from tapetum.core.config import Loaded, Recipe, load
 from tapetum.core.errors import UserError, listed
+from tapetum.core.marks import numbered
 from tapetum.core.runs import Record, Run, Say
 from tapetum.workflow import budget as budgets
 from tapetum.workflow.choices import ALL
@@ -183,7 +184,7 @@ def table(figures: Mapping[str, Any]) -> str:
     lines = [("target", "answer", "metric", "value", "95 % interval", "how")]
     for row in figures["figures"]:
         value = "–" if row["value"] is None else f"{row['value']:.4f}"
-        lines.append((row["target"], row["name"], row["metric"], value, intervals.span(row), row["how"]))
+        lines.append((row["target"], row["name"], row["metric"], value, intervals.span(row), row["how"] + numbered(row, figures["marks"])))
     widths = [max(len(line[i]) for line in lines) for i in range(6)]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     counts = figures["counts"]
@@ -192,7 +193,7 @@ def table(figures: Mapping[str, Any]) -> str:
         f"unknown truth {counts['unknown']}"
     )
     text.append(f"chosen: {figures['choice']['final']} ({figures['choice']['reason']})")
-    text.extend(f"marked: {mark}" for mark in figures["marks"])
+    text.extend(f"marked [{number}]: {mark}" for number, mark in enumerate(figures["marks"], start=1))
     return "\n".join(text)
 
 

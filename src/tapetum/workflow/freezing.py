@@ -10,6 +10,7 @@ from typing import Any
 from tapetum.core import files, intervals
 from tapetum.core.config import Model, Neighbours, Predict, Recipe
 from tapetum.core.known import write_known
+from tapetum.core.marks import how_of, main, numbered
 from tapetum.core.runs import PROBE, Run
 from tapetum.core.tables import Manifest
 from tapetum.core.vectors import Gallery
@@ -174,12 +175,16 @@ def _card(run: Run, recipe: Recipe, spec: Mapping[str, Any]) -> str:
         "",
         "Classifies pictures; made by Tapetum.",
         "",
-        "| target | metric | out-of-fold | 95 % interval |",
-        "|---|---|---|---|",
+        "| target | metric | value | 95 % interval | how it was measured |",
+        "|---|---|---|---|---|",
     ]
-    for row in figures:
-        if row["name"] == "final" and row["how"] == "nested" and row["value"] is not None:
-            lines.append(f"| {row['target']} | {row['metric']} | {row['value']:.4f} | {intervals.span(row)} |")
+    counted = [main(figures, target, metric) for target, metric in dict.fromkeys((row["target"], row["metric"]) for row in figures)]
+    shown = [row for row in counted if row is not None]
+    marks = list(dict.fromkeys(text for row in shown for text in row.get("marks", ())))
+    for row in shown:
+        how = how_of(row) + numbered(row, marks)
+        lines.append(f"| {row['target']} | {row['metric']} | {row['value']:.4f} | {intervals.span(row)} | {how} |")
+    lines += [f"{'' if number > 1 else chr(10)}[{number}] {text}.  " for number, text in enumerate(marks, start=1)]
     used = ", ".join(f"{m['name']} ({m['model']['backbone']}, {len(m['folds'])} folds)" for m in spec["members"])
     lines += [
         "",

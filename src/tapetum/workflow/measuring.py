@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from tapetum.core import intervals, metrics
 from tapetum.core.config import Recipe
+from tapetum.core.marks import BASELINE, CROSS_VALIDATED, HELD_OUT, IN_SAMPLE, Mark, how_by, texts
 from tapetum.core.monitor import prior_answer, prior_decision
-from tapetum.core.tables import Dense
+from tapetum.core.runs import PROBE
+from tapetum.core.tables import Dense, decided
 from tapetum.core.targets import Target
-from tapetum.decide import choose
 from tapetum.decide.steps import Rows
+from tapetum.workflow.marks import Marks
 
+DRAWN = Mark("fewer than two folds are scored: decisions were cross-fitted over group folds drawn within them")
 Answers = dict[str, Dense]  # target → held-out answers, rows as in Prepared.scored
 
 
@@ -25,8 +29,8 @@ def figures_of(
     members: dict[str, Answers],
     rows: Rows,
     recipe: Recipe,
-    choice: choose.Choice,
-    marks: list[str],
+    decisions: Mapping[str, Any],
+    marks: Marks,
     total: int,
 ) -> dict[str, Any]:
     """Return metrics.json.
@@ -38,8 +42,8 @@ def figures_of(
         members: member → its answers, shown where there are several.
         rows: groups of the rows, and their weights, which count in every figure.
         recipe: its ``train.monitor`` says what is led with where it names a target.
-        choice: between the candidates.
-        marks: what every figure must carry with it.
+        decisions: decisions.json; its choice tells which candidates answer, its blends whose answers those are.
+        marks: of the run; each figure carries those of the members that have a part in it.
         total: rows of the manifest.
     """
     figures: list[dict[str, Any]] = []
@@ -52,14 +56,19 @@ def figures_of(
         shown = dict.fromkeys([main, *shown_metrics(target)])
         prior = _cross_prior(dense, rows)
         chance = dataclasses.replace(dense.with_p(prior), answer=prior_decision(target, prior))
-        series: list[tuple[str, str, Dense]] = [("final", "nested", dense), ("final", "optimistic", optimistic[name])]
-        series += [(n, "nested", a[name]) for n, a in candidates.items() if name in a]
-        series += [(f"member {n}", "nested", a[name]) for n, a in members.items() if name in a and len(members) > 1]
-        series.append(("chance", "baseline", chance))
-        for label, how, one in series:
+        told = _Told(decisions, marks, tuple(members), rows)
+        main_how = told.how("final", dense)
+        series = [("final", main_how, told.marks("final", name), dense)]
+        if main_how == CROSS_VALIDATED or (main_how == HELD_OUT and not _same(dense, optimistic[name])):
+            series.append(("final", IN_SAMPLE, told.marks(decisions["choice"]["final"], name), optimistic[name]))
+        beside = {n: a[name] for n, a in candidates.items() if name in a}
+        beside |= {f"member {n}": a[name] for n, a in members.items() if name in a and len(members) > 1}
+        series += [(label, told.how(label, one), told.marks(label, name), one) for label, one in beside.items()]
+        series.append(("chance", BASELINE, [], chance))
+        for label, how, marked, one in series:
             for metric in shown:
                 value = interval_of(metric, one, rows)
-                figures.append({"target": name, "name": label, "metric": metric, "how": how, **value})
+                figures.append({"target": name, "name": label, "metric": metric, "how": how, "marks": marked, **value})
         for label in (n for n in (*candidates, "chance") if n == "chance" or name in candidates[n]):
             other = chance if label == "chance" else candidates[label][name]
             both = dense.scorable & other.scorable
@@ -75,8 +84,9 @@ def figures_of(
                     answer_a=_part(dense, both),
                     answer_b=_part(other, both),
                 )
-                differences.append({"target": name, "a": "final", "b": label, "metric": main, **d.to_dict()})
-    first = next(iter(nested.values()))
+                both_marks = list(dict.fromkeys(told.marks("final", name) + told.marks(label, name)))
+                differences.append({"target": name, "a": "final", "b": label, "metric": main, "marks": both_marks, **d.to_dict()})
+    first, choice = next(iter(nested.values())), decisions["choice"]
     counts = {
         "rows": total,
         "scored": len(first.row_ids),
@@ -91,9 +101,55 @@ def figures_of(
         "counts": counts,
         "figures": figures,
         "differences": differences,
-        "choice": {"per fold": {str(k): v for k, v in choice.per_fold.items()}, "final": choice.final, "reason": choice.reason},
-        "marks": marks,
+        "choice": {"per fold": choice["per_fold"], "final": choice["final"], "reason": choice["reason"]},
+        "marks": list(dict.fromkeys(text for figure in figures for text in figure["marks"])),
     }
+
+
+@dataclasses.dataclass(frozen=True)
+class _Told:
+    """What is said with each figure of a run.
+
+    Args:
+        decisions: decisions.json.
+        marks: of the run.
+        members: the fine-tuned ones.
+        rows: of the held-out answers, with their folds.
+    """
+
+    decisions: Mapping[str, Any]
+    marked: Marks
+    members: tuple[str, ...]
+    rows: Rows
+
+    def how(self, label: str, dense: Dense) -> str:
+        """Return how an answer was measured, by its marks and the folds that hold out the rows it is scored on."""
+        scored = self.rows.fold[dense.scorable]
+        return how_by(self._of(label, dense.target.name), len(np.unique(scored)) if len(scored) else 0)
+
+    def marks(self, label: str, target: str) -> list[str]:
+        """Return the marks of an answer in words."""
+        return texts(self._of(label, target))
+
+    def _of(self, label: str, target: str) -> list[Mark]:
+        if label == "chance":
+            return []
+        if label.startswith("member "):
+            return self.marked.of([label.removeprefix("member ")])
+        choice = self.decisions["choice"]
+        taken = [label] if label in (PROBE, "finetune", "mean") else list(dict.fromkeys(choice["per_fold"].values())) or [choice["final"]]
+        blend = self.decisions["blend"].get(target, {})
+        tuned = [name for name in blend.get("members", self.members) if taken != [PROBE]]
+        found = self.marked.of([*([PROBE] if set(taken) & {PROBE, "mean"} else []), *tuned])
+        seen = self.decisions.get("views", {})
+        drawn = taken != [PROBE] and (blend.get("drawn", False) or any(seen.get(m, {}).get(target, {}).get("drawn") for m in tuned))
+        if label == "final":
+            drawn = drawn or self.decisions["steps"].get(target, {}).get("drawn", False)
+        return [*found, DRAWN] if drawn else found
+
+
+def _same(a: Dense, b: Dense) -> bool:
+    return np.array_equal(a.p, b.p, equal_nan=True) and np.array_equal(decided(a), decided(b), equal_nan=True)
 
 
 def headline_metric(target: Target) -> str:

@@ -170,7 +170,8 @@ def text(table: list[dict[str, Any]], choice: Mapping[str, Any]) -> str:
     for member, targets in choice.items():
         for name, one in targets.items():
             each = ", ".join(f"fold {fold} {way}" for fold, way in one["per_fold"].items())
-            said.append(f"{member}, {name}: {one['final']} ({each}; chosen on the other folds)")
+            which = "the other folds, drawn within the one held out" if one.get("drawn") else "the other folds"
+            said.append(f"{member}, {name}: {one['final']} ({each}; chosen on {which})")
     return "\n".join(said)
 
 

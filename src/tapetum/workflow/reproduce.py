@@ -17,6 +17,7 @@ from tapetum.core import config, files, metrics
 from tapetum.core.config import Loaded, Recipe
 from tapetum.core.errors import UserError, listed
 from tapetum.core.ledger import Ledger
+from tapetum.core.marks import estimate, main
 from tapetum.core.runs import Record, Run, Say
 from tapetum.core.tables import Manifest, Predictions
 from tapetum.data.layouts.roles import read_target
@@ -203,16 +204,9 @@ def _submit(run: Run, recipe: Recipe, template: Path, record: Record) -> str:
     submit(run.root, template, place, target=None, fill="prior", say=record)
     figures = files.read_json(run.file("metrics.json"))
     top = figures["headline"]
-    own = next(
-        (
-            {key: row[key] for key in ("value", "low", "high", "n", "groups", "method") if key in row}
-            for row in figures["figures"]
-            if (row["target"], row["metric"], row["name"], row["how"]) == (top["target"], top["metric"], "final", "nested")
-        ),
-        None,
-    )
+    own = main(figures["figures"], top["target"], top["metric"])
     made_by = {"name": recipe.name, "hash": recipe.hash()}
-    Ledger(run.root).add(place, recipe=made_by, metric=top["metric"], own=own, note="final answer")
+    Ledger(run.root).add(place, recipe=made_by, metric=top["metric"], own=None if own is None else estimate(own), note="final answer")
     return str(place)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from tapetum.core import files
 from tapetum.core.config import Recipe
+from tapetum.core.marks import texts
 from tapetum.core.monitor import monitor_of
 from tapetum.core.runs import PROBE, Record, Run
 from tapetum.core.tables import Dense, Predictions
@@ -21,6 +22,7 @@ from tapetum.core.vectors import Near
 from tapetum.decide import chain, choose, retrieval, views
 from tapetum.decide.ensemble import mean_of
 from tapetum.decide.steps import Rows, assemble, crossfit_parts
+from tapetum.workflow.marks import collect
 from tapetum.workflow.measuring import Answers, figures_of
 from tapetum.workflow.prepare import Prepared
 
@@ -106,11 +108,14 @@ def settle(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -> Sett
             without = chain.fit({"chosen": dense}, dataclasses.replace(rows, near=None), steps).nested
             candidates.setdefault("without retrieval", {})[name] = without
 
-    marks = _marks(prepared, recipe)
+    marks = collect(run, prepared, recipe, epochs)
     candidates |= {"product": products} if products else {}
-    figures = figures_of(nested, optimistic, candidates, members, rows, recipe, choice, marks, len(manifest))
+    figures = figures_of(nested, optimistic, candidates, members, rows, recipe, decisions, marks, len(manifest))
     if any(seen.values()):
-        figures["views"] = [{"member": member, **line} for member, chosen in seen.items() for line in views.lines(chosen)]
+        told = {member: texts(marks.of([member])) for member in seen}
+        figures["views"] = [
+            {"member": member, **line, "marks": told[member]} for member, chosen in seen.items() for line in views.lines(chosen)
+        ]
     files.write_json(run.file("decisions.json"), decisions)
     files.write_json(run.file("metrics.json"), figures)
     _table(nested, decisions, manifest.content_hash(), recipe.hash(), "oof").write(run.file("oof.parquet"))
@@ -216,19 +221,6 @@ def _products(
     parts = {name: dense for name, dense in chosen.items() if targets[name].expression is None}
     _derive(parts, {n: targets[n] for n in joint if all(m in parts for m in expression_names(str(targets[n].expression)))}, truth, rows)
     return {name: parts[name] for name in joint if name in parts}
-
-
-def _marks(prepared: Prepared, recipe: Recipe) -> list[str]:
-    """Return what every figure of this run must carry with it."""
-    marks = [f"leaks by intent: {recipe.split.allow_leak}"] if recipe.split.allow_leak else []
-    frame = prepared.manifest.frame
-    pseudo = int(frame["pseudo"].fill_null(False).sum()) if "pseudo" in frame.columns else 0
-    if pseudo:
-        marks.append(
-            f"{pseudo} of {len(prepared.train) + len(prepared.extra)} rows that train have pseudo-labels ({recipe.data.pseudo}, confidence "
-            f"{recipe.data.pseudo_bound:g}); what predicted them may have seen the rows held out here"
-        )
-    return marks
 
 
 def _deviations(dense: Dense, rows: Rows) -> tuple[float, np.ndarray]:

@@ -10,6 +10,7 @@ import numpy as np
 from tapetum.core import files
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.ledger import Ledger
+from tapetum.core.marks import estimate, main
 from tapetum.core.monitor import prior_answer
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import FINAL, Predictions
@@ -53,14 +54,11 @@ def _prior_of(source: Path, table: Predictions, target: str) -> np.ndarray | Non
 
 
 def _enter(run: Run, written: Path, target: str) -> None:
-    """Enter a submission in the run's ledger, with the nested estimate of the target's leading metric."""
-    figures = files.read_json(run.file("metrics.json"))["figures"]
-    own = [f for f in figures if f["target"] == target and f["name"] == "final" and f["how"] == "nested" and f["value"] is not None]
-    recipe = run.recipe()
-    first = own[0] if own else None
-    metric = None if first is None else first["metric"]
-    estimate = None if first is None else {k: first[k] for k in ("value", "low", "high", "n", "groups", "method") if k in first}
-    Ledger(run.root).add(written, recipe={"name": recipe.name, "hash": recipe.hash()}, metric=metric, own=estimate)
+    """Enter a submission in the run's ledger, with our own estimate of the target's leading metric and how it was measured."""
+    own = main(files.read_json(run.file("metrics.json"))["figures"], target)
+    recipe, metric = run.recipe(), None if own is None else own["metric"]
+    made_by = {"name": recipe.name, "hash": recipe.hash()}
+    Ledger(run.root).add(written, recipe=made_by, metric=metric, own=None if own is None else estimate(own))
 
 
 def predictions_of(source: Path, target: str | None = None) -> Predictions:

@@ -10,9 +10,11 @@ import numpy as np
 
 from tapetum.core import files, metrics
 from tapetum.core.config import Recipe
+from tapetum.core.marks import TEST, texts
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Dense, Predictions
 from tapetum.decide.steps import Rows
+from tapetum.workflow.marks import everywhere
 from tapetum.workflow.measuring import headline_metric, interval_of
 from tapetum.workflow.prepare import Prepared
 from tapetum.workflow.settle import source_of
@@ -40,6 +42,8 @@ def answer_test_rows(run: Run, prepared: Prepared, recipe: Recipe, record: Recor
     answered = {name: dataclasses.replace(d, y=part.truth(name)) for name, d in pipeline.answer(part, record).items()}
     others, rows = [f for f in figures["figures"] if f["name"] not in (ON_TEST, SINGLE_VIEWS)], Rows.of(part)
     figures["figures"] = [*others, *_scores(answered, rows, record), *_single_views(answered, pipeline.draws, rows, record)]
+    carried = texts(everywhere(prepared, recipe))
+    figures["figures"] = [{**f, "marks": carried} if f["how"] == TEST else f for f in figures["figures"]]
     files.write_json(run.file("metrics.json"), figures)
     tables = [
         Predictions.from_dense(
@@ -77,7 +81,7 @@ def _single_views(
         if known:
             value = float(np.mean(known))
             spread = {"low": None, "high": None, "n": int(know.sum()), "groups": int(know.sum())}
-            found.append({"target": name, "name": SINGLE_VIEWS, "metric": metric, "how": "test", "value": value, **spread})
+            found.append({"target": name, "name": SINGLE_VIEWS, "metric": metric, "how": TEST, "value": value, **spread})
             low, high = min(known), max(known)
             record(f"{metric} of {len(known)} single views of the test rows: mean {value:.4f}, from {low:.4f} to {high:.4f}")
     return found
@@ -91,7 +95,7 @@ def _scores(answered: Mapping[str, Dense], rows: Rows, record: Record) -> list[d
             continue
         for metric in dict.fromkeys([headline_metric(dense.target), metrics.default_metric(dense.target)]):
             value = interval_of(metric, dense, rows)
-            found.append({"target": name, "name": ON_TEST, "metric": metric, "how": "test", **value})
+            found.append({"target": name, "name": ON_TEST, "metric": metric, "how": TEST, **value})
         known = int(np.count_nonzero(dense.scorable))
         record(f"{known} of {len(dense.row_ids)} test rows have a known {name!r}: they are scored apart, and nothing is chosen on them")
     return found

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tapetum.core import config, files
+from tapetum.core import marks as figures
 from tapetum.core.config import Recipe
 from tapetum.core.errors import UserError
 from tapetum.core.runs import Record, Run
@@ -138,6 +139,12 @@ def keep_small(trial: Trial) -> None:
 def answers(trial: Run, target: str) -> Dense:
     """Return a trial's decided out-of-fold answers for a target."""
     return Predictions.read(trial.file("oof.parquet")).dense(target)
+
+
+def marks(trial: Run, target: str) -> list[str]:
+    """Return the marks of a trial's answers for a target, in words; that they are in-sample is one of them."""
+    figure = figures.main(files.read_json(trial.file("metrics.json"))["figures"], target)
+    return [] if figure is None else list(figure.get("marks", ()))
 
 
 def probe_answers(trial: Run, target: str) -> Dense | None:

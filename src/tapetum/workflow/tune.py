@@ -2,14 +2,14 @@
 
 The first trial has the recipe's own values, as far as they lie in the space, so that a search never ends worse than it began.
 
-The best trial's own figure is the best of many draws and flatters; what is reported is nested: for each fold the trial that is best on the
-other folds answers. (The search itself has seen all folds when it proposes; with ``sampler = "random"`` it has not.)
+The best trial's own figure is the best of many draws (in-sample); what is reported is cross-validated: for each fold the trial that is
+best on the other folds answers. (The search itself has seen all folds when it proposes; with ``sampler = "random"`` it has not.)
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from tapetum.core import draws, files, intervals, metrics
 from tapetum.core.config import Loaded, Recipe
 from tapetum.core.derived import with_derived
 from tapetum.core.errors import DataError, EnvironmentFault, UserError
+from tapetum.core.marks import CROSS_VALIDATED, IN_SAMPLE, how_of, main
 from tapetum.core.monitor import monitor, monitor_of
 from tapetum.core.runs import Record, Run, Say
 from tapetum.core.tables import Dense, Manifest, Predictions
@@ -53,7 +54,7 @@ def tune(
         command: kept in the record.
 
     Returns:
-        ``{"run", "best", "values", "nested", "optimistic", "trials", "pruned", "table"}``.
+        ``{"run", "best", "values", "cross-validated", "in-sample", "marks", "trials", "pruned", "table"}``; each figure by target.
 
     Raises:
         UserError: no space, or one that cannot be searched.
@@ -188,12 +189,18 @@ def _report(run: Run, prepared: Prepared, recipe: Recipe, study: Any, record: Re
     at = np.array([place[r] for r in first.row_ids])
     rows = Rows.of(prepared.manifest, first.row_ids.tolist(), allow_leak=recipe.split.allow_leak)
     fold = prepared.manifest.fold[at]
-    per_fold = {int(k): max(answers, key=lambda n: _figure(answers[n], recipe, rows, fold != k)) for k in np.unique(fold)}
+    scored = [int(k) for k in np.unique(fold) if any(bool((d.scorable & (fold == k)).any()) for d in answers[best.number].values())]
+    several = len(scored) > 1  # with one fold no trial can be chosen on others: the best one's own figure is all there is
+    numbers = [int(k) for k in np.unique(fold)] if several else []
+    per_fold = {k: max(answers, key=lambda n: _figure(answers[n], recipe, rows, fold != k)) for k in numbers}
+    taken = {n: files.read_json(folder.file("metrics.json")) for n, folder in folders.items() if n in {best.number, *per_fold.values()}}
+    several = several and not any(how_of(f) == IN_SAMPLE for n in per_fold.values() if (f := main(taken[n]["figures"], names[0])))
     metric = {name: metrics.default_metric(answers[best.number][name].target) for name in names}
     nested, optimistic = {}, {}
     for name in names:
-        picked = _picked({n: a[name] for n, a in answers.items()}, per_fold, fold)
-        nested[name] = {"metric": metric[name], **interval_of(metric[name], picked, rows)}
+        if several:
+            picked = _picked({n: a[name] for n, a in answers.items()}, per_fold, fold)
+            nested[name] = {"metric": metric[name], **interval_of(metric[name], picked, rows)}
         optimistic[name] = {"metric": metric[name], **interval_of(metric[name], answers[best.number][name], rows)}
     values = {key: _decoded(best.params[key], wish) for key, wish in recipe.tune.space.items()}
     chosen = trials.changed(recipe, values)
@@ -211,16 +218,35 @@ def _report(run: Run, prepared: Prepared, recipe: Recipe, study: Any, record: Re
     result = {
         "best": best.number,
         "values": values,
-        "nested": nested,
-        "optimistic": optimistic,
+        CROSS_VALIDATED: nested,
+        IN_SAMPLE: optimistic,
+        "marks": _marks(recipe, taken, states),
         "per_fold": {str(k): n for k, n in per_fold.items()},
         "trials": states.count("COMPLETE"),
         "pruned": states.count("PRUNED"),
         "sampler": recipe.tune.sampler,
     }
     files.write_json(run.file("tune.json"), {**result, "table": table})
-    record(f"best.toml holds trial {best.number}; its own figure is the best of {len(whole)} and flatters, the nested one counts")
-    return {"run": str(run.root), "table": _text(table, nested, optimistic), "recipe": str(run.file("best.toml")), **result}
+    counts = "the cross-validated one counts" if several else "there is no other"
+    record(f"best.toml holds trial {best.number}; its own figure is the best of {len(whole)}, in-sample: {counts}")
+    return {
+        "run": str(run.root),
+        "table": _text(table, nested, optimistic, result["marks"]),
+        "recipe": str(run.file("best.toml")),
+        **result,
+    }
+
+
+def _marks(recipe: Recipe, taken: Mapping[int, Any], states: Sequence[str]) -> list[str]:
+    """Return what a reader must know of a search's figures: what proposed and cut trials, and the marks of those taken."""
+    found = []
+    if recipe.tune.sampler == "tpe" and len(states) > 1:
+        found.append("values were proposed from the figures of earlier trials on all folds; tune.sampler = 'random' proposes blindly")
+    if "PRUNED" in states:
+        found.append("trials were cut by their figures on the first folds, which judge the others too; tune.prune = false cuts none")
+    for number, measured in sorted(taken.items()):
+        found += [f"trial {number}: {text}" for text in measured.get("marks", ())]
+    return found
 
 
 def _picked(answers: Mapping[int, Dense], per_fold: Mapping[int, int], fold: np.ndarray) -> Dense:
@@ -229,15 +255,17 @@ def _picked(answers: Mapping[int, Dense], per_fold: Mapping[int, int], fold: np.
     return assemble([(place, dense.where(place)) for place, dense in parts])
 
 
-def _text(table: list[dict[str, Any]], nested: Mapping[str, Any], optimistic: Mapping[str, Any]) -> str:
+def _text(table: list[dict[str, Any]], nested: Mapping[str, Any], optimistic: Mapping[str, Any], marks: list[str]) -> str:
     lines = [f"{'trial':>5}  {'state':9} {'figure':>8}  values"]
     for row in sorted(table, key=lambda r: (r["figure"] is None, -(r["figure"] or 0.0))):
         value = "" if row["figure"] is None else f"{row['figure']:.4f}"
         shown = ", ".join(f"{key} = {_short(v)}" for key, v in row["values"].items())
         lines.append(f"{row['trial']:>5}  {row['state']:9} {value:>8}  {shown}")
-    for name, found in nested.items():
-        flatters = f"{optimistic[name]['value']:.4f} of the best trial, which flatters"
-        lines.append(f"{name} {found['metric']}: {found['value']:.4f} [{intervals.span(found)}] nested; {flatters}")
+    for how, figures in ((CROSS_VALIDATED, nested), (f"{IN_SAMPLE}, of the best trial", optimistic)):
+        for name, found in figures.items():
+            value = "–" if found["value"] is None else f"{found['value']:.4f}"
+            lines.append(f"{name} {found['metric']}: {value} [{intervals.span(found)}] {how}")
+    lines += [f"marked: {text}" for text in marks]
     return "\n".join(lines)
 
 

@@ -159,6 +159,31 @@ def test_the_recipes_epoch_is_taken_as_it_stands_and_one_fold_chooses_nothing():
     assert (one.final, one.how) == ("epoch-003", "last")
 
 
+def test_folds_that_end_before_the_wished_epoch_are_named():
+    tables = held(np.random.default_rng(1), [[0, 9, 0], [0, 9, 0]])
+    assert choose.pick_epochs(tables, fixed="epoch-001").short == ()
+    assert choose.pick_epochs(tables, fixed="epoch-009").short == tuple(tables)
+    assert choose.pick_epochs({0: tables[0]}).short == (0,)
+
+
+def test_with_one_fold_the_simplest_answers_however_much_better_another_is(rows):
+    rng, truth, _, groups = rows
+    one = np.zeros(len(truth), dtype=np.int16)
+    choice = choose.pick_candidate(candidates(answers(rng, truth, one, 0.2), answers(rng, truth, one, 4.0)), groups)
+    assert (choice.final, choice.per_fold) == ("probe", {0: "probe"})
+    assert choice.figures["finetune"] > choice.figures["probe"]
+    assert "one fold" in choice.reason
+
+
+def test_a_second_fold_without_any_truth_is_none_to_choose_on(rows):
+    rng, truth, _, groups = rows
+    fold = (np.arange(len(truth)) % 2).astype(np.int16)
+    known = np.where((fold == 0)[:, None], truth, np.nan).astype(np.float32)
+    blind = [dataclasses.replace(answers(rng, truth, fold, sharp), y=known) for sharp in (0.2, 4.0)]
+    choice = choose.pick_candidate(candidates(*blind), groups)
+    assert (choice.final, set(choice.per_fold.values())) == ("probe", {"probe"})
+
+
 # --------------------------------------------------------------------------------------------------------- the one scalar
 
 

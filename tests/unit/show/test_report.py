@@ -391,7 +391,7 @@ def write_figures(run: Path, manifest: Manifest, final: list[Dense], probe: list
     found, differences = [], []
     for a, b in zip(final, probe, strict=True):
         metric, shared = metrics.default_metric(a.target), {"target": a.target.name}
-        for name, dense, how in (("final", a, "nested"), ("final", a, "optimistic"), ("probe", b, "nested")):
+        for name, dense, how in (("final", a, "cross-validated"), ("final", a, "in-sample"), ("probe", b, "cross-validated")):
             got = intervals.interval(metric, a.target, dense.p, dense.y, manifest.groups).to_dict()
             found.append({**shared, "name": name, "metric": metric, **got, "how": how, "note": ""})
         gap = intervals.difference(metric, a.target, a.p, b.p, a.y, manifest.groups).to_dict()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import polars as pl
 import pytest
@@ -13,6 +15,7 @@ from tapetum.data.images.form import Form
 from tapetum.decide import choose
 from tapetum.decide.steps import Rows
 from tapetum.pipeline import combine
+from tapetum.workflow.fit import table
 from tapetum.workflow.prepare import Prepared
 from tapetum.workflow.settle import settle
 
@@ -87,7 +90,9 @@ def test_every_fold_is_answered_at_the_epoch_that_is_best_on_the_others(kinds):
     epochs = found.decisions["epochs"]["main"]
     assert (epochs["final"], epochs["per_fold"], epochs["how"]) == ("epoch-002", dict.fromkeys("0123", "epoch-002"), "cross-fitted")
     assert np.allclose(desk.oof("kind").p, late)
-    value = next(f["value"] for f in found.figures["figures"] if (f["name"], f["how"], f["metric"]) == ("final", "nested", "accuracy"))
+    value = next(
+        f["value"] for f in found.figures["figures"] if (f["name"], f["how"], f["metric"]) == ("final", "cross-validated", "accuracy")
+    )
     assert value == pytest.approx(0.75)  # not the 1.0 of each fold at the epoch that suits it
     for fold, path in desk.run.folds_of("main", "oof.parquet").items():
         own = Predictions.read(path)
@@ -138,7 +143,7 @@ def test_their_mean_is_taken_where_it_is_better_than_both(kinds):
     assert found.decisions["choice"]["final"] == "mean"
     assert np.allclose(desk.oof("kind").p, (a + b) / 2, atol=1e-6)
     assert Predictions.read(desk.run.file("oof.parquet")).frame["source"].unique().to_list() == ["blend"]
-    lines = {f["name"]: f["value"] for f in found.figures["figures"] if f["metric"] == "accuracy" and f["how"] == "nested"}
+    lines = {f["name"]: f["value"] for f in found.figures["figures"] if f["metric"] == "accuracy" and f["how"] == "cross-validated"}
     assert lines == pytest.approx({"final": 1.0, PROBE: 2 / 3, "finetune": 2 / 3, "mean": 1.0})
 
 
@@ -238,6 +243,119 @@ def test_the_deviations_that_ship_are_those_of_the_chosen_candidate(tmp_path, ch
     expected = np.std(told[PROBE if chosen == "probe" else "main"] - desk.truth("size"))
     assert decisions["choice"]["final"] == chosen
     assert decisions["deviations"]["size"] == pytest.approx(expected, rel=1e-4)
+
+
+# ------------------------------------------------------------------------------------------------------- what figures are
+
+
+def _how(settled, name="final", metric="accuracy"):
+    return [(f["how"], f["marks"]) for f in settled.figures["figures"] if (f["name"], f["metric"]) == (name, metric)]
+
+
+def _state(desk, fold, **values):
+    files.write_json(desk.run.member("main", fold) / "state.json", {"status": "done", "stop": "", "epochs": 8, **values})
+
+
+@pytest.fixture
+def one_fold(kinds):
+    """One fold is held out, and the network is far better on it than the probe."""
+
+    def make(checkpoint="epoch-008", **sets):
+        desk = kinds(**sets)
+        manifest = desk.prepared.manifest
+        frame = manifest.frame.with_columns(fold=pl.when(pl.col("fold") > 0).then(0).otherwise(pl.col("fold")))
+        desk.prepared = dataclasses.replace(desk.prepared, manifest=Manifest(frame, manifest.targets, manifest.root))
+        desk.fold[:] = 0
+        y, rng = desk.truth("kind"), np.random.default_rng(0)
+        desk.says(PROBE, {"kind": sure(y, rng.random(len(y)) < 0.6)}, folds=(0,))
+        return desk.says(
+            "main", {"epoch-001": {"kind": sure(y, True)}, checkpoint: {"kind": sure(y, rng.random(len(y)) < 0.9)}}, folds=(0,)
+        )
+
+    return make
+
+
+def test_one_fold_is_answered_by_the_rule_and_its_figure_is_held_out(one_fold):
+    found = one_fold().settle()
+    assert found.decisions["choice"]["final"] == PROBE
+    assert found.decisions["epochs"]["main"]["per_fold"] == {"0": "epoch-008"}  # not the better first one
+    assert _how(found) == [("held-out", [])]
+    assert _how(found, "finetune") == [("held-out", [])]
+    assert not any(f["how"] == "cross-validated" for f in found.figures["figures"])
+
+
+def test_steps_of_one_fold_are_cross_fitted_over_drawn_folds_and_say_so(one_fold):
+    found = one_fold(**{"decide.steps": ["bias"]}).settle()
+    assert _how(found)[0][0] == "held-out"
+    assert "drawn" in _how(found)[0][1][0]
+    assert [how for how, _ in _how(found)][1:] in ([], ["in-sample"])
+
+
+@pytest.mark.parametrize("chosen", [PROBE, "finetune"])
+@pytest.mark.parametrize(
+    ("sets", "checkpoint", "state", "text"),
+    [
+        ({"average.name": "soup"}, "soup", {}, "soup"),
+        ({"schedule.name": "plateau"}, "epoch-008", {}, "plateau"),
+        ({}, "epoch-008", {"stop": "patience: no better for 2 epochs"}, "stopped"),
+    ],
+)
+def test_what_chose_on_its_own_rows_is_in_sample_wherever_it_answers(one_fold, sets, checkpoint, state, text, chosen):
+    desk = one_fold(checkpoint, **{"decide.choose": chosen, **sets})
+    _state(desk, 0, **state)
+    found = desk.settle()
+    ((how, marks),) = _how(found, "finetune")
+    assert how == "in-sample"
+    assert len(marks) == 1
+    assert text in marks[0]
+    assert _how(found, PROBE) == [("held-out", [])]
+    assert _how(found) == ([("in-sample", marks)] if chosen == "finetune" else [("held-out", [])])
+    assert found.figures["marks"] == marks
+    against = {d["b"]: d["marks"] for d in found.figures["differences"]}
+    assert against["finetune"] == marks
+    assert against[PROBE] == (marks if chosen == "finetune" else [])
+    assert "in-sample [1]" in table(found.figures)
+    assert f"marked [1]: {marks[0]}" in table(found.figures)
+
+
+@pytest.mark.parametrize(
+    ("sets", "checkpoint", "state"),
+    [
+        ({"average.name": "soup", "average.best": 8}, "soup", {}),  # all epochs: nothing was picked
+        ({}, "epoch-008", {"stop": "budget"}),
+        ({"schedule.name": "plateau"}, "epoch-000", {}),  # the probe's heads: not trained
+    ],
+)
+def test_what_chose_nothing_is_not_marked(kinds, sets, checkpoint, state):
+    desk = kinds(**{"decide.choose": "finetune", "train.epoch": checkpoint, **sets})
+    desk.says("main", {checkpoint: {"kind": sure(desk.truth("kind"), True)}})
+    for fold in range(FOLDS):
+        _state(desk, fold, **state)
+    assert _how(desk.settle())[0] == ("cross-validated", [])
+
+
+def test_a_fold_that_stopped_before_the_wished_epoch_is_named_and_those_that_reached_it_are_not(kinds):
+    desk = kinds(**{"decide.choose": "finetune", "train.epoch": 2})
+    y = desk.truth("kind")
+    desk.says("main", {f"epoch-00{e}": {"kind": sure(y, True)} for e in (1, 2)}, folds=(0, 1, 2))
+    desk.says("main", {"epoch-001": {"kind": sure(y, True)}}, folds=(3,))
+    for fold in range(FOLDS):
+        _state(desk, fold, stop="patience: no better for 1 epochs")
+    ((how, marks),) = _how(desk.settle(), "finetune")
+    assert how == "in-sample"
+    assert "(fold 3)" in marks[0]
+
+
+def test_pseudo_labels_mark_every_figure_of_a_model_and_none_of_chance(kinds):
+    desk = kinds()
+    manifest = desk.prepared.manifest
+    frame = manifest.frame.with_columns(pseudo=pl.col("split") == "extra")
+    desk.prepared = dataclasses.replace(desk.prepared, manifest=Manifest(frame, manifest.targets, manifest.root))
+    found = desk.says(PROBE, {"kind": sure(desk.truth("kind"), True)}).settle()
+    for figure in found.figures["figures"]:
+        assert len(figure["marks"]) == (0 if figure["name"] == "chance" else 1)
+        assert figure["how"] in ("cross-validated", "in-sample", "baseline")
+    assert "pseudo-labels" in found.figures["marks"][0]
 
 
 def test_what_is_written_is_what_is_returned(kinds):

@@ -42,8 +42,8 @@ def make(tmp_path):
         oof = [answers(d.target, np.full((4, d.target.width), 1 / 3), "r", truth[:, : d.target.width]) for d in test]
         Predictions.from_dense(oof).write(made.file("oof.parquet"))
         Predictions.from_dense(test, role="test").write(made.file("test.parquet"))
-        own = [figure("kind", "final", "optimistic", "accuracy", 0.9), figure("kind", "final", "nested", "accuracy", None)]
-        own += [figure("kind", "final", "nested", "macro_f1", 0.7), figure("kind", "probe", "nested", "macro_f1", 0.8)]
+        own = [figure("kind", "final", "in-sample", "accuracy", 0.9), figure("kind", "final", "cross-validated", "accuracy", None)]
+        own += [figure("kind", "final", "cross-validated", "macro_f1", 0.7), figure("kind", "probe", "cross-validated", "macro_f1", 0.8)]
         files.write_json(made.file("metrics.json"), {"figures": own})
         return made
 
@@ -91,13 +91,14 @@ def test_rows_without_an_answer_are_refused_or_filled_with_what_is_commonest_in_
     assert hand_in(run.root, fill="cat")[-1] == "t1,cat"
 
 
-def test_the_ledger_holds_the_file_the_recipe_and_the_first_nested_estimate_that_there_is(make, hand_in):
+def test_the_ledger_holds_the_file_the_recipe_and_the_first_cross_validated_estimate_that_there_is(make, hand_in):
     run = make(answers(KIND, P))
     hand_in(run.root)
     hand_in(run.root)  # the same bytes are the same submission
     (entry,) = Ledger(run.root).submissions()
     assert entry.sha256 == files.sha256(run.root.parent / "out" / "mine.csv")
-    assert (entry.metric, entry.own) == ("macro_f1", {"value": 0.7, "low": 0.7, "high": 1.0, "n": 4, "groups": 2})
+    told = {"how": "cross-validated", "marks": []}
+    assert (entry.metric, entry.own) == ("macro_f1", {"value": 0.7, "low": 0.7, "high": 1.0, "n": 4, "groups": 2, **told})
     assert entry.recipe == {"name": "default", "hash": run.recipe().hash()}
 
 

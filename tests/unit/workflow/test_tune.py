@@ -73,11 +73,11 @@ def test_the_nested_figure_takes_each_fold_from_the_trial_best_on_the_other(sear
         best = max(by_fold, key=lambda n: by_fold[n][1 - k])
         assert again["per_fold"][str(k)] == best
         right += by_fold[best][k] / 2
-    nested = again["nested"]["label"]
+    nested = again["cross-validated"]["label"]
     picked = pl.concat([oof[again["per_fold"][str(k)]].filter(pl.col("fold") == k) for k in (0, 1)])
     assert nested["n"] == 20
     assert _accuracy(picked) == pytest.approx(right)
-    assert again["optimistic"]["label"]["value"] >= 0
+    assert again["in-sample"]["label"]["value"] >= 0
 
 
 def test_best_toml_is_the_best_trial_and_can_be_fitted(searched):

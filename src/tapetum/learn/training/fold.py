@@ -17,6 +17,7 @@ from torch import Tensor
 
 from tapetum.core import draws, files
 from tapetum.core.config import Predict, Stage
+from tapetum.core.runs import START
 from tapetum.core.tables import Predictions
 from tapetum.data.images import dataset
 from tapetum.learn import inference
@@ -26,7 +27,6 @@ from tapetum.learn.training.epochs import Epochs, Fold
 __all__ = ["Fold", "MayGoOn", "Training"]
 
 MayGoOn = Callable[[int, float], bool]  # (epochs done, seconds of the last epoch) → whether another one may start
-START = "epoch-000"  # the checkpoint before any training
 SHIPPED = Stage(epochs=1)  # the recipe's own size, which a pipeline shows pictures in
 
 
@@ -183,7 +183,7 @@ class Training(Epochs):
                 best = list(range(len(self.history)))[-self.recipe.average.best :]  # nothing is held out to pick on
             names = [f"epoch-{self.history[i]['epoch']:03d}" for i in best]
             weights = averaging.soup([self.keeper.checkpoint(name) for name in names])
-            how = "picked on the fold's own rows: its figure is optimistic" if len(self.fold.held) else "the last ones"
+            how = "picked on the fold's own rows: its figure is in-sample" if len(self.fold.held) else "the last ones"
             self.fold.say(f"soup of {', '.join(names)}, {how}")
         if weights is None or kind in self.checkpoints:
             return

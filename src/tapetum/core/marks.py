@@ -1,0 +1,80 @@
+"""How a figure was measured, and the marks that it carries: what a reader must know before trusting it.
+
+Every figure of ``metrics.json`` has ``how``, one of the words below, and ``marks``, sentences. ``cross-validated``: each fold was judged by
+models and choices made on the other folds. ``held-out``: one fold alone was held out, and nothing was chosen on it. ``in-sample``:
+something was chosen on the very rows that judge it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+CROSS_VALIDATED = "cross-validated"
+HELD_OUT = "held-out"
+IN_SAMPLE = "in-sample"
+BASELINE = "baseline"  # what simple means reach
+GIVEN = "given"  # others' predictions: how they were chosen is not known
+TEST = "test"  # test rows whose truth is known
+
+_EARLIER = {"nested": CROSS_VALIDATED, "optimistic": IN_SAMPLE}  # the words of runs made before 018
+
+Figure = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Mark:
+    """One thing that a reader must know of a figure.
+
+    Args:
+        text: a sentence without its full stop.
+        in_sample: something was chosen on the rows that judge it.
+    """
+
+    text: str
+    in_sample: bool = False
+
+
+def how_of(figure: Figure) -> str:
+    """Return how a figure was measured, in today's word."""
+    word = str(figure.get("how", CROSS_VALIDATED))
+    return _EARLIER.get(word, word)
+
+
+def how_by(marks: Iterable[Mark], folds: int) -> str:
+    """Return the word for a figure with these marks whose rows were held out by so many folds."""
+    if any(mark.in_sample for mark in marks):
+        return IN_SAMPLE
+    return CROSS_VALIDATED if folds > 1 else HELD_OUT
+
+
+def texts(marks: Iterable[Mark]) -> list[str]:
+    """Return the sentences, each once, in order."""
+    return list(dict.fromkeys(mark.text for mark in marks))
+
+
+def main(figures: Sequence[Figure], target: str, metric: str | None = None, name: str = "final") -> Figure | None:
+    """Return the figure of an answer that counts: of several, the first that is not in-sample; None where there is none with a value.
+
+    Args:
+        figures: rows of ``metrics.json``.
+        target: whose.
+        metric: which; None takes the first one that has a value.
+        name: of the answer.
+    """
+    own = [f for f in figures if f["target"] == target and f["name"] == name and f.get("value") is not None]
+    own = [f for f in own if metric is None or f["metric"] == metric]
+    return next((f for f in own if how_of(f) != IN_SAMPLE), own[0] if own else None)
+
+
+def estimate(figure: Figure) -> dict[str, Any]:
+    """Return what the ledger keeps of a figure: value, interval and its method, rows and groups, how it was measured and its marks."""
+    kept = {key: figure[key] for key in ("value", "low", "high", "n", "groups", "method") if key in figure}
+    return {**kept, "how": how_of(figure), "marks": list(figure.get("marks", ()))}
+
+
+def numbered(figure: Figure, every: Sequence[str]) -> str:
+    """Return the numbers of a figure's marks in the list of all, as `` [1, 3]``; nothing where it has none."""
+    places = [str(every.index(text) + 1) for text in figure.get("marks", ()) if text in every]
+    return f" [{', '.join(places)}]" if places else ""
