@@ -315,7 +315,7 @@ def test_what_chose_on_its_own_rows_is_in_sample_wherever_it_answers(one_fold, s
     assert against["finetune"] == marks
     assert against[PROBE] == (marks if chosen == "finetune" else [])
     assert "in-sample [1]" in table(found.figures)
-    assert f"marked [1]: {marks[0]}" in table(found.figures)
+    assert f"marked: {marks[0]} [1]" in table(found.figures)
 
 
 @pytest.mark.parametrize(
