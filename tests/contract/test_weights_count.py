@@ -46,7 +46,7 @@ def test_a_weighted_run_has_one_figure_wherever_it_is_read(weighted, metric):
     w = np.array([weight[row] for row in final.row_ids])
     right = final.p.argmax(axis=1) == final.y.argmax(axis=1)
     figures = files.read_json(weighted.file("metrics.json"))["figures"]
-    own = next(f for f in figures if (f["name"], f["how"], f["metric"]) == ("final", "nested", metric))
+    own = next(f for f in figures if (f["name"], f["how"], f["metric"]) == ("final", "cross-validated", metric))
     board = api.leaderboard(weighted.root, metric=metric)["leaderboard"]
     pair = api.compare({"a": weighted.root, "b": weighted.root}, metric=metric)["pairs"][0]
     if metric == "accuracy":
