@@ -154,10 +154,13 @@ def split(data: Any, *, recipe: Loaded, out: Path | None = None, say: Say | None
     """Draw folds and return their table as text; write the manifest with its folds where ``out`` says."""
     from tapetum.data import layouts
     from tapetum.data import split as splitting
+    from tapetum.data.lacking import lacking
 
     record = Record(say)
     manifest = layouts.read(data, recipe.recipe.data, record)
     manifest = splitting.assign_folds(manifest, recipe.recipe.split, recipe.recipe.seed, record)
+    for warning in lacking(manifest):
+        record(f"warning: {warning}")
     if out is not None:
         manifest.write(out)
     return splitting.fold_text(manifest)

@@ -62,7 +62,7 @@ def assign_folds(manifest: Manifest, split: Split, seed: int, say: Say, *, dupli
     manifest = manifest.with_column("fold", pl.Series(fold, dtype=pl.Int16))
     kinds = _with_classes(manifest)
     rare = folds.rare_classes(_truths(manifest.where(trains), kinds), kinds, groups[trains], fold[trains])
-    if rare:
+    if rare and len(np.unique(fold[trains & (fold >= 0)])) > 1:  # of one split, lacking() tells
         say(f"{len(rare)} classes are too rare to stand in each fold: {listed(rare)}")
     return manifest
 

@@ -107,6 +107,7 @@ def cautions(found: Found) -> list[str]:
     """Return what a reader must know before trusting the figures: marks of the run, and rows that are not in them."""
     counts = facts(found)["counts"]
     out = [f"[{number}] {mark}." for number, mark in enumerate(found.metrics.get("marks") or [], start=1)]
+    out += [f"Warning: {warning}." for warning in found.metrics.get("warnings") or []]
     words_of = {
         "missing": "could not be read and {} no answer",
         "uncovered": "{} held out by no model and {} not scored",

@@ -164,8 +164,8 @@ def _figures(answers: Mapping[str, Dense], manifest: Manifest, known: np.ndarray
 
 def _per_class(dense: Dense, rows: Rows) -> list[dict[str, Any]]:
     know = dense.scorable
-    answer = None if dense.answer is None else dense.answer[know]
-    return intervals.per_class_intervals(dense.target, dense.p[know], dense.y[know], rows.groups[know], answer=answer)
+    inside, answer = rows.where(know), None if dense.answer is None else dense.answer[know]
+    return intervals.per_class_intervals(dense.target, dense.p[know], dense.y[know], inside.groups, weight=inside.weight, answer=answer)
 
 
 def _confusion(dense: Dense) -> dict[str, Any] | None:
@@ -250,7 +250,9 @@ def _columns(lines: Sequence[Sequence[str]]) -> str:
 def _value(figure: Mapping[str, Any]) -> str:
     if figure["value"] is None:
         return "not defined"
-    return f"{figure['value']:.4f}" + ("" if figure["low"] is None else f" [{figure['low']:.4f}, {figure['high']:.4f}]")
+    if figure["low"] is None:
+        return f"{figure['value']:.4f} ({figure.get('method') or 'no interval'})"
+    return f"{figure['value']:.4f} [{figure['low']:.4f}, {figure['high']:.4f}]"
 
 
 def _ranged(row: Mapping[str, Any], key: str) -> str:

@@ -193,6 +193,7 @@ def table(figures: Mapping[str, Any]) -> str:
         f"unknown truth {counts['unknown']}"
     )
     text.append(f"chosen: {figures['choice']['final']} ({figures['choice']['reason']})")
+    text.extend(f"warning: {warning}" for warning in figures.get("warnings") or [])
     text.extend(f"marked: {mark} [{number}]" for number, mark in enumerate(figures["marks"], start=1))
     return "\n".join(text)
 

@@ -21,6 +21,7 @@ from tapetum.data import audit, layouts, split
 from tapetum.data.choices import MIXES
 from tapetum.data.images.decode import Composition
 from tapetum.data.images.form import Form, without_odd
+from tapetum.data.lacking import lacking
 from tapetum.learn.models import backbone, weights
 from tapetum.learn.training.checks import check_training
 
@@ -46,6 +47,11 @@ class Prepared:
     test: np.ndarray
     form: Form
     reasons: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def usable(self) -> np.ndarray:
+        """Which rows (N,) can train or be scored: their images can be read."""
+        return ~np.isin(np.arange(len(self.manifest)), list(self.bad))
 
     def fitting(self, fold: int) -> np.ndarray:
         """Rows that train when ``fold`` is held out: the other folds and the extra rows, without bad pictures (−1: all folds)."""
@@ -84,10 +90,14 @@ def prepare(run: Run, source: Any, recipe: Recipe, record: Record) -> Prepared:
     split.refuse_crossing(manifest, duplicates, recipe.split)
     manifest = split.join_duplicates(manifest, duplicates, record)
     if run.manifest_file.exists():
-        return _rows(_same(run, manifest), checked)
-    manifest = split.assign_folds(manifest, recipe.split, recipe.seed, record)
-    manifest.write(run.manifest_file)
-    return _rows(manifest, checked)
+        prepared = _rows(_same(run, manifest), checked)
+    else:
+        manifest = split.assign_folds(manifest, recipe.split, recipe.seed, record)
+        manifest.write(run.manifest_file)
+        prepared = _rows(manifest, checked)
+    for warning in lacking(prepared.manifest, prepared.usable):
+        record(f"warning: {warning}")
+    return prepared
 
 
 def _looked_at(manifest: Manifest, recipe: Recipe, record: Record) -> tuple[Manifest, pl.DataFrame, dict[str, str]]:

@@ -19,6 +19,7 @@ from tapetum.core.runs import PROBE, Record, Run
 from tapetum.core.tables import Dense, Predictions
 from tapetum.core.targets import Target, compose, expression_names
 from tapetum.core.vectors import Near
+from tapetum.data.lacking import lacking
 from tapetum.decide import chain, choose, retrieval, views
 from tapetum.decide.ensemble import mean_of
 from tapetum.decide.steps import Rows, assemble, crossfit_parts
@@ -116,6 +117,7 @@ def settle(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -> Sett
         figures["views"] = [
             {"member": member, **line, "marks": told[member]} for member, chosen in seen.items() for line in views.lines(chosen)
         ]
+    figures["warnings"] = lacking(manifest, prepared.usable)
     files.write_json(run.file("decisions.json"), decisions)
     files.write_json(run.file("metrics.json"), figures)
     _table(nested, decisions, manifest.content_hash(), recipe.hash(), "oof").write(run.file("oof.parquet"))
