@@ -218,7 +218,7 @@ def predict(
         DataError: images that cannot be read, under ``on_bad = "refuse"``.
     """
     from tapetum.core import answers
-    from tapetum.pipeline import Pipeline, flat_table, table_of
+    from tapetum.pipeline import Pipeline
 
     place = None if out is None else Path(out)
     if place is not None and place.suffix not in (".parquet", ".csv"):
@@ -241,9 +241,9 @@ def predict(
         table = answers.text_of(answered, loaded.problems, top)
         return {"table": table, "answers": answers.entries(answered, loaded.problems, top), **counts}
     if place.suffix == ".csv":
-        files.write_csv(place, flat_table(answered))
+        files.write_csv(place, answers.flat_table(answered))
     else:
-        table_of(answered, loaded.spec).write(place)
+        answers.table_of(answered, loaded.spec).write(place)
     return {"out": str(place), **counts}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,18 +18,20 @@ import numpy as np
 import polars as pl
 import torch
 
-from tapetum.core import files
+from tapetum.core import answers, files
 from tapetum.core.answers import labels
 from tapetum.core.config import Data, Input, Model, Neighbours, Predict
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.runs import PROBE
 from tapetum.core.scoring import score_of
-from tapetum.core.tables import FINAL, Dense, Manifest, Predictions
+from tapetum.core.tables import Dense, Manifest
 from tapetum.core.targets import Target, compose, expression_names
 from tapetum.core.vectors import Gallery, Near
 from tapetum.data import layouts
+from tapetum.data.images import given
 from tapetum.data.images.dataset import Pictures
 from tapetum.data.images.form import Form
+from tapetum.data.images.given import Source
 from tapetum.data.images.transforms import Evaluate
 from tapetum.decide import chain
 from tapetum.decide.ensemble import mean_of
@@ -116,51 +119,80 @@ class Pipeline:
         found = {name: target.classes for name, target in self.scored.items()}
         return next(iter(found.values())) if len(found) == 1 else found
 
-    def predict_proba(self, images: Sequence[Any]) -> Any:
-        """Return probabilities (N, K) float32 (a dict of them where there are several targets); NaN rows for unreadable pictures.
+    def predict_proba(self, images: Any, *, value_range: tuple[float, float] | None = None) -> Any:
+        """Return probabilities (N, K) float32 (a dict of them where there are several targets); NaN rows for images that cannot be read.
+
+        Whatever is given is composed as the files of the training data were: orientation, alpha, palette, depth, crop, bands, colour.
 
         Args:
-            images: paths, PIL pictures or arrays (H, W) or (H, W, C); for rows of several files, sequences of paths.
+            images: one image, or a list or an iterator of them: paths, bytes, open binary files, PIL images, arrays (H, W) or (H, W, C) of
+                uint8 or uint16, torch tensors (H, W) or (C, H, W); a row of several files is a tuple of such. Or a table of paths
+                (CSV, Parquet, polars, pandas), a folder or an archive. An array's 2nd of 2 or 4th of 4 channels is alpha, unless the
+                network takes as many channels.
+            value_range: (black, white) of arrays and tensors of floats, which are refused without it.
+
+        Returns:
+            :class:`tapetum.core.answers.Probabilities`: one input is one row, N inputs are N rows in order, none are (0, K).
+            ``problems`` says why rows are NaN.
+
+        Raises:
+            KindError: (a TypeError) something else is given.
         """
-        found = {name: dense.p for name, dense in self.answer(self._manifest(images)).items()}
-        return next(iter(found.values())) if len(found) == 1 else found
+        answered = self._answered(images, value_range)
+        return answers.of_targets({name: answers.Probabilities.of(d.p, self.problems) for name, d in answered.items()}, self.problems)
 
-    def predict(self, images: Sequence[Any]) -> Any:
-        """Return a label (or number, or list of labels) for each picture, None where it cannot be read; see :meth:`predict_proba`."""
-        found = {name: labels(dense) for name, dense in self.answer(self._manifest(images)).items()}
-        return next(iter(found.values())) if len(found) == 1 else found
+    def predict(self, images: Any, *, value_range: tuple[float, float] | None = None) -> Any:
+        """Return a list of labels (or numbers, or lists of labels), None where an image cannot be read; see :meth:`predict_proba`.
 
-    def score(self, images: Any, labels: Any, metric: str | None = None) -> Any:
+        Returns:
+            :class:`tapetum.core.answers.Labels`: one for each input, also for a single one; ``problems`` says why labels are None.
+        """
+        answered = self._answered(images, value_range)
+        return answers.of_targets({name: answers.Labels(labels(d), self.problems) for name, d in answered.items()}, self.problems)
+
+    def score(self, images: Any, labels: Any, metric: str | None = None, *, value_range: tuple[float, float] | None = None) -> Any:
         """Return how good the answers to labelled images are, as scikit-learn's ``score``; see :func:`tapetum.core.scoring.score_of`.
 
         Args:
             images: as for :meth:`predict`.
             labels: the truth of each image, None where unknown; of several targets a dict of such lists.
             metric: its name; None: accuracy (one class an image), macro-F1 (several labels) or R² (numbers).
+            value_range: as for :meth:`predict_proba`.
         """
-        return score_of(self.answer(self._manifest(images)), labels, metric)
+        return score_of(self._answered(images, value_range), labels, metric)
 
-    def answer(self, manifest: Manifest | _Given, say: Say | None = None, tick: Tick | None = None) -> dict[str, Dense]:
+    def answer(
+        self,
+        manifest: Manifest,
+        say: Say | None = None,
+        tick: Tick | None = None,
+        *,
+        sources: Sequence[Sequence[Source]] | None = None,
+    ) -> dict[str, Dense]:
         """Return one Dense a scored target for every row of a manifest, in its order.
 
         Args:
             manifest: the rows.
             say: told why rows are missing; :attr:`problems` keeps it.
-            tick: told how many images are done, of how many; each is counted once a pass.
+            tick: told how many images are done, of how many.
+            sources: what each row is composed of, where that is not the manifest's files.
         """
-        rows = Rows.of(manifest if isinstance(manifest, Manifest) else manifest.manifest)
+        self.problems, self.draws = {}, {}
+        if not len(manifest):
+            return {name: _nothing(target) for name, target in self.scored.items()}
+        rows = Rows.of(manifest)
         rows = dataclasses.replace(rows, fold=np.full(len(rows), -1, dtype=np.int16))
         answered: dict[str, dict[int, dict[str, Dense]]] = {}
-        self.problems = {}
         near: list[Near] = []
         passes = sum(_passes(member) for member in self.members)
         done = 0
         for member in self.members:
             count = None if tick is None else _counted(tick, done, passes, len(rows))
-            answered[member.name], why, self.draws[member.name] = _answer(member, manifest, self.targets, say, count)
+            pictures = _pictures(member, manifest, sources)
+            answered[member.name], why, self.draws[member.name] = _answer(member, pictures, self.targets, say, count)
             done += _passes(member) * len(rows)
             self.problems.update(why)
-            near += _near(member, manifest, {key[1:]: g for key, g in self.galleries.items() if key[0] == member.name})
+            near += _near(member, pictures, {key[1:]: g for key, g in self.galleries.items() if key[0] == member.name})
         rows = dataclasses.replace(rows, near=Near.joined(near) if near else None)
         ids = manifest.row_ids
         for row, reason in sorted(self.problems.items()):
@@ -178,58 +210,44 @@ class Pipeline:
         """
         return layouts.loose(sources, Data.model_validate(self.spec["data"]), say, targets=self.targets, declared=declared)
 
-    def _manifest(self, images: Sequence[Any]) -> Manifest | _Given:
-        if all(
-            isinstance(one, (str, Path)) or (isinstance(one, (list, tuple)) and all(isinstance(p, (str, Path)) for p in one))
-            for one in images
-        ):
-            paths = [[str(p) for p in one] if isinstance(one, (list, tuple)) else [str(one)] for one in images]
-            return Manifest(pl.DataFrame({"row_id": [str(i) for i in range(len(paths))], "path": paths}, schema=_LOOSE), (), Path())
-        return _Given(images)
+    def _answered(self, images: Any, value_range: tuple[float, float] | None) -> dict[str, Dense]:
+        """Return the answers for whatever :meth:`predict_proba` takes."""
+        if isinstance(images, (str, os.PathLike)) and layouts.holds_rows(Path(images)):
+            return self.answer(self.read([Path(images)], _quiet))
+        if isinstance(images, pl.LazyFrame):
+            images = images.collect()
+        if layouts.is_frame(images) and len(images):
+            return self.answer(self.read([images], _quiet))
+        rows = [] if layouts.is_frame(images) else given.rows_of(images, value_range)
+        paths = [[str(one) if isinstance(one, (str, Path)) else f"file {i + 1}" for i, one in enumerate(row)] for row in rows]
+        table = pl.DataFrame({"row_id": [str(i) for i in range(len(rows))], "path": paths}, schema=_LOOSE)
+        return self.answer(Manifest(table, (), Path()), sources=rows)
+
+
+_LOOSE: dict[str, Any] = {"row_id": pl.String, "path": pl.List(pl.String)}
+
+
+def _quiet(_: str) -> None:
+    """Say nothing."""
 
 
 def _warn(message: str) -> None:
     warnings.warn(message, UserWarning, stacklevel=3)
 
 
-_LOOSE: dict[str, Any] = {"row_id": pl.String, "path": pl.List(pl.String)}
+def _nothing(target: Target) -> Dense:
+    """Return the answers for no rows."""
+    p = np.zeros((0, target.width), dtype=np.float32)
+    return Dense(target, np.array([], dtype=object), p, p, np.array([], dtype=np.int16), np.array([], dtype=object))
 
 
-class _Given:
-    """Pictures already in memory, seen as a manifest without files."""
-
-    def __init__(self, images: Sequence[Any]) -> None:
-        self.arrays = [_array(image) for image in images]
-        n = len(self.arrays)
-        self.manifest = Manifest(pl.DataFrame({"row_id": [str(i) for i in range(n)], "path": [[""]] * n}, schema=_LOOSE), (), Path())
-        self.row_ids = self.manifest.row_ids
+def _pictures(member: Member, manifest: Manifest, sources: Sequence[Sequence[Source]] | None) -> Pictures:
+    return Pictures(manifest, member.settings, Evaluate(member.settings), form=member.form, sources=sources)
 
 
-class _InMemory(Pictures):
-    """Pictures whose arrays are at hand."""
-
-    def __init__(self, given: _Given, settings: Input, form: Form) -> None:
-        super().__init__(given.manifest, settings, Evaluate(settings), form=form)
-        self.given = given
-
-    def _decode(self, row: int) -> list[np.ndarray]:
-        return [self.given.arrays[row]]
-
-
-def _array(image: Any) -> np.ndarray:
-    array = np.array(image.convert("RGB") if hasattr(image, "convert") and image.mode not in ("RGB", "L", "I;16") else image)
-    return array[:, :, None] if array.ndim == 2 else array
-
-
-def _pictures(member: Member, manifest: Manifest | _Given) -> Pictures:
-    if isinstance(manifest, _Given):
-        return _InMemory(manifest, member.settings, member.form)
-    return Pictures(manifest, member.settings, Evaluate(member.settings), form=member.form)
-
-
-def _near(member: Member, manifest: Manifest | _Given, galleries: Mapping[tuple[str, int], Gallery]) -> list[Near]:
+def _near(member: Member, pictures: Pictures, galleries: Mapping[tuple[str, int], Gallery]) -> list[Near]:
     """Return the nearest rows in each of a member's galleries, each searched with the vectors of its own fold's model."""
-    pictures, runtime = _pictures(member, manifest), Runtime(member.engine)
+    runtime = Runtime(member.engine)
     every = np.arange(len(pictures.manifest))
     found = []
     for (target, fold), gallery in galleries.items():
@@ -254,12 +272,11 @@ def _after(count: Callable[[int], None], before: int, done: int) -> None:
 
 def _answer(
     member: Member,
-    manifest: Manifest | _Given,
+    pictures: Pictures,
     targets: Mapping[str, Target],
     say: Say | None = None,
     count: Callable[[int], None] | None = None,
 ) -> tuple[dict[int, dict[str, Dense]], dict[int, str], dict[str, np.ndarray]]:
-    pictures = _pictures(member, manifest)
     table = pictures.manifest
     runtime = Runtime(member.engine, say=say)
     every = np.arange(len(table))
@@ -338,28 +355,6 @@ def combine(
             first = next(iter(parts.values()))
             final[name] = dataclasses.replace(first.with_p(p), target=target, y=np.full_like(p, np.nan))
     return {name: chain.apply(decisions["steps"][name], {"chosen": dense}, rows, say) for name, dense in final.items() if name in targets}
-
-
-def table_of(answered: Mapping[str, Dense], spec: Mapping[str, Any]) -> Predictions:
-    """Return the answers as a Predictions table, member ``final``, role ``test``."""
-    hashes = {"manifest_hash": spec["manifest_hash"], "recipe_hash": spec["recipe_hash"]}
-    tables = [Predictions.from_dense(d, member=FINAL, source=spec["sources"][name], role="test", **hashes) for name, d in answered.items()]
-    return Predictions.concat(tables)
-
-
-def flat_table(answered: Mapping[str, Dense]) -> pl.DataFrame:
-    """Return the answers as one row a picture: id, status, then for each target its label and the probability of each class."""
-    first = next(iter(answered.values()))
-    columns: dict[str, Any] = {"id": first.row_ids.tolist(), "status": first.status.tolist()}
-    for name, dense in answered.items():
-        before = f"{name}_" if len(answered) > 1 else ""
-        decided = labels(dense)
-        if dense.target.kind == "multi":
-            decided = [None if one is None else dense.target.separator.join(one) for one in decided]
-        columns[name] = decided
-        if dense.target.kind != "regression":
-            columns |= {f"{before}p_{c}": np.where(dense.ok, dense.p[:, k], np.nan) for k, c in enumerate(dense.target.classes)}
-    return pl.DataFrame(columns, nan_to_null=True, strict=False)
 
 
 def _load_member(folder: Path, spec: dict[str, Any], targets: list[dict[str, Any]]) -> Member:

@@ -12,6 +12,7 @@ from pictures import plant
 from simulated_predictions import dense_of
 from tapetum import api
 from tapetum.core import files
+from tapetum.core.answers import flat_table, labels, table_of
 from tapetum.core.config import Decide
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.runs import PROBE, Record
@@ -20,7 +21,7 @@ from tapetum.core.targets import Target
 from tapetum.decide import chain
 from tapetum.decide.ensemble import mean_of
 from tapetum.decide.steps import Rows
-from tapetum.pipeline import Pipeline, combine, flat_table, labels, table_of
+from tapetum.pipeline import Pipeline, combine
 
 KIND = Target("kind", "single", ("ant", "bee"))
 TAGS = Target("tags", "multi", ("big", "old"))

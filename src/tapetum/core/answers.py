@@ -2,15 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+import polars as pl
 
-from tapetum.core.tables import Dense
+from tapetum.core.tables import FINAL, Dense, Predictions
 from tapetum.core.targets import decode
 
 TOP = 5  # classes shown for a row
+
+
+class Labels(list[Any]):
+    """The labels of some images, in order: a list, with the reasons of those that have none.
+
+    Args:
+        items: label, number or list of labels of each image; None where it cannot be read.
+        problems: place in the list → why the image there cannot be read.
+    """
+
+    def __init__(self, items: Iterable[Any] = (), problems: Mapping[int, str] | None = None) -> None:
+        super().__init__(items)
+        self.problems = dict(problems or {})
+
+
+class Probabilities(np.ndarray[Any, Any]):
+    """Probabilities (N, K) of some images, in order, with ``problems``: row → why the image cannot be read (its row is NaN)."""
+
+    problems: dict[int, str]
+
+    @classmethod
+    def of(cls, p: np.ndarray, problems: Mapping[int, str]) -> Probabilities:
+        """Return an array with its problems; they stay with the whole array, and not with what is computed from it."""
+        own = p.view(cls)
+        own.problems = dict(problems)
+        return own
+
+    def __array_finalize__(self, whole: Any) -> None:
+        self.problems = {}
+
+
+class ByTarget(dict[str, Any]):
+    """Target → labels or probabilities, where a pipeline has several targets, with the same ``problems``."""
+
+    def __init__(self, items: Mapping[str, Any], problems: Mapping[int, str]) -> None:
+        super().__init__(items)
+        self.problems = dict(problems)
+
+
+def of_targets(found: Mapping[str, Any], problems: Mapping[int, str]) -> Any:
+    """Return the answers of the only target, or those of all by name."""
+    return next(iter(found.values())) if len(found) == 1 else ByTarget(found, problems)
 
 
 def labels(dense: Dense) -> list[Any]:
@@ -56,6 +99,28 @@ def text_of(answered: Mapping[str, Dense], problems: Mapping[int, str], top: int
             lines.append([one["id"], *([name] if several else []), _shown(entry["answer"]), shares])
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def table_of(answered: Mapping[str, Dense], spec: Mapping[str, Any]) -> Predictions:
+    """Return the answers as a Predictions table, member ``final``, role ``test``."""
+    hashes = {"manifest_hash": spec["manifest_hash"], "recipe_hash": spec["recipe_hash"]}
+    tables = [Predictions.from_dense(d, member=FINAL, source=spec["sources"][name], role="test", **hashes) for name, d in answered.items()]
+    return Predictions.concat(tables)
+
+
+def flat_table(answered: Mapping[str, Dense]) -> pl.DataFrame:
+    """Return the answers as one row a picture: id, status, then for each target its label and the probability of each class."""
+    first = next(iter(answered.values()))
+    columns: dict[str, Any] = {"id": first.row_ids.tolist(), "status": first.status.tolist()}
+    for name, dense in answered.items():
+        before = f"{name}_" if len(answered) > 1 else ""
+        decided = labels(dense)
+        if dense.target.kind == "multi":
+            decided = [None if one is None else dense.target.separator.join(one) for one in decided]
+        columns[name] = decided
+        if dense.target.kind != "regression":
+            columns |= {f"{before}p_{c}": np.where(dense.ok, dense.p[:, k], np.nan) for k, c in enumerate(dense.target.classes)}
+    return pl.DataFrame(columns, nan_to_null=True, strict=False)
 
 
 def _entry(dense: Dense, row: int, label: Any, top: int) -> dict[str, Any]:

@@ -34,6 +34,10 @@ class UserError(TapetumError):
     """A wrong call: a flag, a recipe key, a combination that cannot work (exit code 2)."""
 
 
+class KindError(UserError, TypeError):
+    """A value of a kind that is not taken; it says which kinds are (exit code 2)."""
+
+
 class DataError(TapetumError):
     """Data that cannot be used as it is: the file, row or column is named (exit code 3)."""
 

@@ -55,7 +55,7 @@ def write_files(found: Evaluated, pipeline: Pipeline, out: Path | None, report: 
 
 
 def _write_table(found: Evaluated, pipeline: Pipeline, place: Path) -> Path:
-    from tapetum.pipeline import flat_table, table_of
+    from tapetum.core.answers import flat_table, table_of
 
     if place.suffix == ".parquet":
         return table_of(found.answers, _spec(found, pipeline)).write(place)
@@ -80,7 +80,7 @@ def with_truth(table: pl.DataFrame, found: Evaluated) -> pl.DataFrame:
 
 def write_page(found: Evaluated, pipeline: Pipeline, place: Path) -> Path:
     """Write the page: the report's own sections, of the rows that lead."""
-    from tapetum.pipeline import table_of
+    from tapetum.core.answers import table_of
     from tapetum.show.found import Found
     from tapetum.show.report import render
 

@@ -53,10 +53,11 @@ def read_bytes(path: Path | str) -> bytes:
     try:
         return Path(path).read_bytes()
     except FileNotFoundError:
+        plain = "an address: nothing is downloaded" if "://" in _text(path) else "no such file"
         linked = os.readlink(path) if os.path.islink(path) else ""
         annexed = ".git/annex/" in linked.replace(os.sep, "/")
         fetch = "a git-annex link whose content is not here: fetch it with git annex get"
-        raise DecodeError(path, fetch if annexed else f"a link to {linked}, which does not exist" if linked else "no such file") from None
+        raise DecodeError(path, fetch if annexed else f"a link to {linked}, which does not exist" if linked else plain) from None
     except IsADirectoryError:
         raise DecodeError(path, "a folder") from None
     except OSError as error:

@@ -21,6 +21,7 @@ from tapetum.core.tables import Manifest
 from tapetum.data.images.archives import DecodeError
 from tapetum.data.images.decode import Composition, read_row
 from tapetum.data.images.form import Form
+from tapetum.data.images.given import Pixels, Source
 
 GIB = 1 << 30
 WAITING = 4  # batches of rows that wait at most for others to fill theirs
@@ -85,6 +86,7 @@ class Pictures:
         settings: the recipe's ``[input]``.
         transform: :class:`Evaluate` or :class:`Augment`.
         form: what all pictures of the data have in common, decided once from all of them (``Form.of``), or the one of a pipeline.
+        sources: what each row is composed of, where that is not the manifest's files.
         missing: row_id → why its picture cannot be read, where that is known already; such files are not opened.
         cache_bytes: most bytes of decoded pictures held with ``input.cache = "memory"``; what does not fit is decoded anew each time.
     """
@@ -96,6 +98,7 @@ class Pictures:
         transform: Transform,
         *,
         form: Form,
+        sources: Sequence[Sequence[Source]] | None = None,
         missing: Mapping[str, str] | None = None,
         cache_bytes: int = 2 * GIB,
     ) -> None:
@@ -103,7 +106,7 @@ class Pictures:
         self.how = Composition.from_input(settings)
         self.kept = Kept(cache_bytes if settings.cache == "memory" else 0)
         self._hashes = manifest.frame["sha256"].to_list()
-        self.form = form
+        self.form, self.sources = form, sources
         self.missing = {row: missing[row_id] for row, row_id in enumerate(manifest.row_ids) if row_id in missing} if missing else {}
 
     def __len__(self) -> int:
@@ -149,7 +152,10 @@ class Pictures:
         return torch.zeros(shape, dtype=getattr(torch, self.form.dtype))
 
     def _decode(self, row: int) -> list[np.ndarray]:
-        return read_row(self.manifest.paths(row), self.how, self._hashes[row])[1]
+        given: Sequence[Source] = self.manifest.paths(row) if self.sources is None else self.sources[row]
+        how = {"keeps_alpha": self.how.alpha == "keep", "dtype": self.form.dtype}
+        given = [one.seen_as(self.form.channels, len(given), **how) if isinstance(one, Pixels) else one for one in given]  # type: ignore[arg-type]
+        return read_row(given, self.how, self._hashes[row])[1]
 
 
 def batches(

@@ -21,6 +21,7 @@ from tapetum.core.errors import UserError
 from tapetum.data.images import colour as colours
 from tapetum.data.images import formats, pillow
 from tapetum.data.images.archives import DecodeError, read_bytes
+from tapetum.data.images.given import Pixels, Source
 from tapetum.data.images.tiff import MAGIC as TIFF_MAGIC
 from tapetum.data.images.tiff import read_tiff
 
@@ -78,11 +79,11 @@ def compose(paths: Sequence[Path | str], how: Composition) -> list[np.ndarray]:
     return compose_bytes([(str(path), read_bytes(path)) for path in paths], how)
 
 
-def read_row(paths: Sequence[Path | str], how: Composition, expected: str | None = None) -> tuple[str, list[np.ndarray]]:
+def read_row(sources: Sequence[Source], how: Composition, expected: str | None = None) -> tuple[str, list[np.ndarray]]:
     """Return the content hash of a row and its picture, as :func:`compose` gives it.
 
     Args:
-        paths: the row's files.
+        sources: the row's files, or what stands for them: bytes, PIL images, pixels (which have no hash: the hash is then empty).
         how: how they become a picture.
         expected: the hash that the content must have; None accepts any.
 
@@ -90,19 +91,21 @@ def read_row(paths: Sequence[Path | str], how: Composition, expected: str | None
         DecodeError: its reason names the file where the row has several.
     """
     try:
-        contents = [read_bytes(path) for path in paths]
-        digest = content_hash(contents) if contents else ""
+        names = [str(one) if isinstance(one, (str, Path)) else f"file {i + 1}" for i, one in enumerate(sources)]
+        contents = [read_bytes(one) if isinstance(one, (str, Path)) else one for one in sources]
+        whole = [data for data in contents if isinstance(data, bytes)]
+        digest = content_hash(whole) if whole and len(whole) == len(contents) else ""
         if expected is not None and digest != expected:
-            raise DecodeError(paths[0], "changed since it was listed: its content has another SHA-256")
-        return digest, compose_bytes([(str(path), data) for path, data in zip(paths, contents, strict=True)], how)
+            raise DecodeError(names[0], "changed since it was listed: its content has another SHA-256")
+        return digest, compose_bytes(list(zip(names, contents, strict=True)), how)
     except DecodeError as error:
-        if len(paths) == 1:
+        if len(sources) == 1:
             raise
         raise DecodeError(error.path, f"{error.path.rpartition('/')[2]}: {error.reason}") from None
 
 
-def compose_bytes(contents: Sequence[tuple[str, bytes]], how: Composition) -> list[np.ndarray]:
-    """Return what :func:`compose` returns, of files already read: (name, bytes) each."""
+def compose_bytes(contents: Sequence[tuple[str, bytes | Image.Image | Pixels]], how: Composition) -> list[np.ndarray]:
+    """Return what :func:`compose` returns, of files already read (name, bytes), or of images at hand (name, image)."""
     if not contents:
         raise DecodeError("a row", "it names no file")
     names = [name for name, _ in contents]
@@ -116,11 +119,11 @@ def compose_bytes(contents: Sequence[tuple[str, bytes]], how: Composition) -> li
     return [np.ascontiguousarray(part) for name, picture in views for part in _banded(picture, how, name)]
 
 
-def decode(data: bytes, name: str = "a picture", how: Composition | None = None) -> np.ndarray:
+def decode(data: bytes | Image.Image | Pixels, name: str = "a picture", how: Composition | None = None) -> np.ndarray:
     """Return one file's picture (H, W, C) after orientation, alpha and colour.
 
     Args:
-        data: the bytes of the file.
+        data: the bytes of the file, or the image itself.
         name: what errors call it.
         how: the policies; None for the defaults.
 
@@ -128,16 +131,16 @@ def decode(data: bytes, name: str = "a picture", how: Composition | None = None)
         DecodeError: with the reason.
     """
     how = how or Composition()
-    if not data:
+    if data == b"":
         raise DecodeError(name, "an empty file")
     try:
-        picture, alpha = _read(data, how.max_pixels)
+        picture, alpha = _read(data, how.max_pixels) if isinstance(data, bytes) else _at_hand(data)
         picture = colours.with_depth(picture)
         if alpha:
             picture, alpha = colours.without_alpha(picture, how.alpha), how.alpha == "keep"
         return colours.in_colour(picture, how.colour, alpha)
     except Exception as error:  # decoders raise whatever they stumble over: struct.error, SyntaxError, IndexError, …
-        raise DecodeError(name, _reason(error, data, name)) from None
+        raise DecodeError(name, _reason(error, data if isinstance(data, bytes) else b"", name)) from None
 
 
 def content_hash(contents: Sequence[bytes]) -> str:
@@ -161,6 +164,17 @@ def _read(data: bytes, most: int) -> tuple[np.ndarray, bool]:
     if picture.ndim == 2:
         picture = picture[..., None]
     return colours.oriented(picture, orientation), alpha
+
+
+def _at_hand(image: Image.Image | Pixels) -> tuple[np.ndarray, bool]:
+    """Return what :func:`_read` returns, of an image that is at hand.
+
+    A PIL image is turned as the EXIF data that it still carries say; ``ImageOps.exif_transpose`` turns it and takes them away.
+    """
+    if not isinstance(image, Image.Image):
+        return image.samples()
+    picture, alpha, orientation = pillow.pixels(image)
+    return colours.oriented(picture if picture.ndim == 3 else picture[..., None], orientation), alpha
 
 
 def _reason(error: Exception, data: bytes, name: str) -> str:

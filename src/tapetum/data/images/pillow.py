@@ -99,12 +99,25 @@ def _loaded(data: bytes, most: int, is_png: bool) -> tuple[np.ndarray, bool, int
             picture, alpha = _wide_colour(data, most), wide == _COLOUR_ALPHA
         else:
             picture, alpha = _plain(image)
-        clear = image.info.get("transparency")
-        if clear is not None and picture.dtype == np.uint16 and not alpha:  # one colour, of 16 bits, is clear
-            picture = picture.reshape(*picture.shape[:2], -1)
-            shown = (picture != np.asarray(clear, dtype=np.uint16)).any(axis=-1, keepdims=True)
-            picture, alpha = np.concatenate([picture, shown.astype(np.uint16) * 65535], axis=-1), True
-    return picture, alpha, orientation
+        return *_with_clear(picture, alpha, image), orientation
+
+
+def pixels(image: Image.Image) -> tuple[np.ndarray, bool, int]:
+    """Return what :func:`read` returns, of an image that is at hand: as much as Pillow kept of it, and the EXIF data that it still has."""
+    image.load()
+    if image.mode == "I" and image.format == "TIFF":  # 32 bits there, and 16 in a PGM file
+        return np.array(image), False, 1
+    return *_with_clear(*_plain(image), image), _orientation(image)
+
+
+def _with_clear(picture: np.ndarray, alpha: bool, image: Image.Image) -> tuple[np.ndarray, bool]:
+    """Return a 16-bit picture with alpha, where one of its colours is clear; others as they are."""
+    clear = image.info.get("transparency")
+    if clear is None or picture.dtype != np.uint16 or alpha:
+        return picture, alpha
+    picture = picture.reshape(*picture.shape[:2], -1)
+    shown = (picture != np.asarray(clear, dtype=np.uint16)).any(axis=-1, keepdims=True)
+    return np.concatenate([picture, shown.astype(np.uint16) * 65535], axis=-1), True
 
 
 def _orientation(image: Image.Image) -> int:

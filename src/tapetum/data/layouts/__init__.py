@@ -6,12 +6,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tapetum.data.layouts.frame import is_frame
     from tapetum.data.layouts.reading import read, write
-    from tapetum.data.layouts.unlabelled import loose
+    from tapetum.data.layouts.unlabelled import holds_rows, loose
 
-__all__ = ["loose", "read", "write"]
+__all__ = ["holds_rows", "is_frame", "loose", "read", "write"]
 
-_PLACES = {"read": "reading", "write": "reading", "loose": "unlabelled"}
+_PLACES = {"read": "reading", "write": "reading", "loose": "unlabelled", "holds_rows": "unlabelled", "is_frame": "frame"}
 
 
 def __getattr__(name: str) -> Any:

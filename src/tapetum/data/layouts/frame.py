@@ -31,6 +31,11 @@ def recognise(source: Any) -> str | None:
     return "it is a pandas table" if _is_pandas(source) else None
 
 
+def is_frame(source: Any) -> bool:
+    """Tell whether ``source`` is a polars or pandas table."""
+    return recognise(source) is not None
+
+
 def read(source: Any, data: Data, say: Say) -> Sheet:
     """Read a polars or pandas table; a named pandas index is a column, and the id column where each of its values stands once."""
     if isinstance(source, pl.LazyFrame):

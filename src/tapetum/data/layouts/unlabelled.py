@@ -87,6 +87,13 @@ def loose(
     return Manifest(frame, (), root)
 
 
+def holds_rows(place: Path) -> bool:
+    """Tell whether a path is a table, a folder or an archive, rather than one image."""
+    from tapetum.data.layouts.reading import TABLE_SUFFIXES
+
+    return place.is_dir() or (place.is_file() and place.suffix.lower() in (*TABLE_SUFFIXES, ".zip", ".tar"))
+
+
 def group_files(names: Sequence[str], template: str, *, partial: str = "refuse") -> list[tuple[str, list[str]]]:
     """Return the samples among files: (id, files in the template's order).
 

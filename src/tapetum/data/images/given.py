@@ -1,0 +1,182 @@
+"""What may be given as an image beside a path: bytes, open files, PIL images, arrays and tensors. Each is checked here, once.
+
+What comes out is composed by :mod:`tapetum.data.images.decode` as files are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterable, Mapping, Set
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from tapetum.core.errors import KindError
+from tapetum.data.images.pillow import FORMATS
+
+TAKEN = (
+    "a path, bytes, an open binary file, a PIL image, an array (H, W) or (H, W, C) of uint8 or uint16, or of floats with value_range, "
+    "a torch tensor (H, W) or (C, H, W); a list or an iterator of these, a tuple of several for a row of several files; "
+    "or a table of paths (CSV, Parquet, polars, pandas), a folder or an archive"
+)
+_CHANNELS = range(1, 5)  # numbers of channels that say which side of a tensor they are
+_READ_FORMATS = (*FORMATS, "MPO")
+
+
+@dataclasses.dataclass(frozen=True)
+class Pixels:
+    """An image at hand as an array.
+
+    Args:
+        array: (H, W, C) uint8, uint16 or float.
+        value_range: the values of black and white of floats.
+        alpha: the last channel is alpha.
+        eight_bit: floats are rounded to 8 bits, as the images are that the network learned from.
+    """
+
+    array: np.ndarray
+    value_range: tuple[float, float] | None = None
+    alpha: bool = False
+    eight_bit: bool = False
+
+    def seen_as(self, channels: int, files: int, *, keeps_alpha: bool, dtype: str) -> Pixels:
+        """Return the array as a network takes it: 2 or 4 channels end with alpha, unless that is how many channels a row has.
+
+        Args:
+            channels: that a row has in the end.
+            files: how many files or arrays make the row.
+            keeps_alpha: alpha is one of these channels.
+            dtype: of the images that the network learned from.
+        """
+        own = self.array.shape[-1]
+        return dataclasses.replace(self, alpha=own in (2, 4) and (keeps_alpha or own * files != channels), eight_bit=dtype == "uint8")
+
+    def samples(self) -> tuple[np.ndarray, bool]:
+        """Return (H, W, C) uint8, uint16 or float32 in [0, 1], and whether the last channel is alpha.
+
+        Raises:
+            ValueError: values beyond the stated range; the text is the reason.
+        """
+        if self.value_range is None:
+            return self.array, self.alpha
+        low, high = self.value_range
+        least, most = (float(self.array.min()), float(self.array.max())) if self.array.size else (low, low)
+        if not (low <= least and most <= high):  # written so that NaN fails
+            raise ValueError(f"values run from {least:g} to {most:g}; value_range is {low:g} to {high:g}")
+        scaled = (self.array.astype(np.float64) - low) / (high - low)
+        return (np.rint(scaled * 255).astype(np.uint8) if self.eight_bit else scaled.astype(np.float32)), self.alpha
+
+
+Source = str | Path | bytes | Image.Image | Pixels
+
+
+def rows_of(images: Any, value_range: tuple[float, float] | None = None) -> list[list[Source]]:
+    """Return the rows of what a caller gives: one input is one row, a list or an iterator is a row for each item.
+
+    Bytes of open files are read at once, so that no file stays open.
+
+    Args:
+        images: see :data:`TAKEN`.
+        value_range: what black and white are in arrays and tensors of floats.
+
+    Raises:
+        KindError: anything else; it says what is taken.
+    """
+    if value_range is not None and not value_range[0] < value_range[1]:
+        raise KindError(f"value_range is {value_range}", need="(black, white), as (0, 1) or (0, 255)")
+    if isinstance(images, np.ndarray) and images.dtype.kind in "OUS":
+        images = images.tolist()
+    if _is_one(images):
+        return [[_source(images, value_range)]]
+    if isinstance(images, (Mapping, Set)) or not isinstance(images, Iterable):
+        raise _refused(images)
+    return [
+        [_source(part, value_range) for part in one] if isinstance(one, (list, tuple)) else [_source(one, value_range)] for one in images
+    ]
+
+
+def _is_one(image: Any) -> bool:
+    alone = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray)
+    return isinstance(image, alone) or hasattr(image, "read") or _is_tensor(image)
+
+
+def _source(image: Any, value_range: tuple[float, float] | None) -> Source:
+    """Return one image as it is composed: a path, bytes, a loaded PIL image or pixels."""
+    if isinstance(image, str):
+        return image
+    if isinstance(image, os.PathLike):
+        return Path(os.fsdecode(image))
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return bytes(image)
+    if isinstance(image, Image.Image):
+        return _unloaded(image) or image
+    if isinstance(image, np.ndarray):
+        return _pixels(image, "array", value_range)
+    if _is_tensor(image):
+        return _pixels(_channels_last(image), "tensor", value_range)
+    if hasattr(image, "read"):
+        return _content(image)
+    raise _refused(image)
+
+
+def _unloaded(image: Image.Image) -> bytes | None:
+    """Return the bytes of the file that a PIL image was opened from, if nothing of it was loaded or changed yet."""
+    file = getattr(image, "fp", None)
+    if file is None or getattr(image, "_im", None) is not None or image.format not in _READ_FORMATS or image.tell():
+        return None
+    try:
+        at = file.tell()
+        file.seek(0)
+        content = file.read()
+        file.seek(at)
+    except (OSError, ValueError):
+        return None
+    return bytes(content)
+
+
+def _content(file: Any) -> bytes:
+    if getattr(file, "seekable", lambda: False)():
+        file.seek(0)
+    content = file.read()
+    if not isinstance(content, (bytes, bytearray)):
+        raise KindError("a file that is open as text", need="bytes", fix="open it with open(path, 'rb')")
+    return bytes(content)
+
+
+def _pixels(array: np.ndarray, what: str, value_range: tuple[float, float] | None) -> Pixels:
+    shape = "x".join(map(str, array.shape))
+    if array.ndim not in (2, 3) or not array.size:
+        fix = f"give the images of a batch one by one: list({what})" if array.ndim == 4 else None
+        raise KindError(f"an {what} of shape {shape}".replace("an tensor", "a tensor"), need="one image, (H, W) or (H, W, C)", fix=fix)
+    array = array[..., None] if array.ndim == 2 else array
+    if array.dtype.kind == "f":
+        if value_range is None:
+            raise KindError(
+                f"{array.dtype} values whose range is not stated", need="what black and white are", fix="state it, as value_range=(0, 1)"
+            )
+        return Pixels(array, (float(value_range[0]), float(value_range[1])))
+    if array.dtype.kind == "b" or array.dtype in (np.uint8, np.uint16):
+        return Pixels(array)
+    raise KindError(f"{array.dtype} values", need="uint8, uint16, or floats with value_range", fix="convert them, as x.astype('uint8')")
+
+
+def _channels_last(tensor: Any) -> np.ndarray:
+    """Return a tensor (H, W) or (C, H, W) as (H, W, C); one that may be (H, W, C) is refused."""
+    array: np.ndarray = tensor.detach().cpu().numpy()
+    if array.ndim != 3:
+        return array
+    if array.shape[-1] in _CHANNELS:
+        shape = "x".join(map(str, array.shape))
+        raise KindError(f"a tensor of shape {shape} may be (H, W, C)", need="(C, H, W)", fix="tensor.permute(2, 0, 1), or tensor.numpy()")
+    return array.transpose(1, 2, 0)
+
+
+def _is_tensor(image: Any) -> bool:
+    return type(image).__module__.partition(".")[0] == "torch" and hasattr(image, "detach")
+
+
+def _refused(image: Any) -> KindError:
+    return KindError(f"a {type(image).__name__} is no image", need=TAKEN)

@@ -1,0 +1,236 @@
+"""One composition for every way in: a path, bytes, an open file, a PIL image, an array or an archive's member give the same bits."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zipfile
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from PIL import Image, ImageOps
+
+import small_runs
+from pictures import plant, write_table
+from tapetum.core.errors import UserError
+from tapetum.pipeline import Pipeline
+
+RNG = np.random.default_rng(3)
+RGB = RNG.integers(0, 256, (24, 20, 3), dtype=np.uint8)
+
+
+def of_mode(mode: str) -> Image.Image:
+    """Return an image of a mode, with transparency where it has any."""
+    if mode in ("I", "I;16"):
+        return Image.fromarray(RNG.integers(0, 65536, (24, 20), dtype=np.uint16)).convert(mode)
+    if mode == "F":
+        return Image.fromarray(RNG.random((24, 20), dtype=np.float32))
+    if mode in ("LA", "RGBA", "PA", "La", "RGBa"):
+        alpha = Image.fromarray(RNG.integers(0, 256, (24, 20), dtype=np.uint8))
+        image = Image.fromarray(RGB).convert("LA" if mode in ("LA", "La", "PA") else "RGBA")
+        image.putalpha(alpha)
+        return image if image.mode == mode else image.convert(mode)
+    return Image.fromarray(RGB).convert(mode)
+
+
+FORMATS = {  # mode → formats that hold it without loss
+    "1": ("PNG", "TIFF", "BMP", "PPM"),
+    "L": ("PNG", "TIFF", "BMP", "GIF", "PPM"),
+    "LA": ("PNG", "TIFF"),
+    "P": ("PNG", "GIF", "BMP", "TIFF"),
+    "RGB": ("PNG", "TIFF", "BMP", "PPM"),
+    "RGBA": ("PNG", "TIFF"),
+    "CMYK": ("TIFF", "JPEG"),
+    "YCbCr": ("TIFF", "JPEG"),
+    "I;16": ("PNG", "TIFF"),
+    "I": ("PPM", "TIFF"),
+    "F": ("TIFF",),
+}
+PAIRS = [(mode, kind) for mode, kinds in FORMATS.items() for kind in kinds]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Pipelines that were fitted on ordinary images, with a crop and in gray, and one of 16-bit images."""
+    root = tmp_path_factory.mktemp("ways")
+    plant(root / "plain", classes=2, each=4, size=24)
+    for name in ("ant", "bee"):
+        for i in range(4):
+            (root / "deep" / "images" / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(RNG.integers(0, 65536, (24, 24), dtype=np.uint16)).save(root / "deep" / "images" / name / f"{i}.png")
+    common = {"data__targets": [], "data__group": None, "train__epochs": 0, "split__folds": 2, "input__size": 16}
+    how = {
+        "plain": {},
+        "cropped": {"input__crop": [2, 3, 12, 10], "input__alpha": "black"},
+        "gray": {"input__colour": "gray", "input__alpha": "drop"},
+        "deep": {"input__alpha": "white"},
+    }
+    for name, more in how.items():
+        small_runs.fit(root / ("deep" if name == "deep" else "plain") / "images", root / name / "run", **common, **more)
+    return {name: Pipeline.load(root / name / "run") for name in how}
+
+
+@pytest.mark.parametrize(("mode", "kind"), PAIRS)
+@pytest.mark.parametrize("model", ["plain", "cropped", "gray", "deep"])
+def test_every_way_in_gives_the_same_bits(models, tmp_path, model, mode, kind):
+    pipeline, path = models[model], tmp_path / f"a.{kind.lower()}"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    of_mode(mode).save(path, kind, **({"exif": exif} if kind in ("PNG", "JPEG") else {}))
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed, tarfile.open(tmp_path / "a.tar", "w") as tar:
+        packed.write(path, "x/a")
+        tar.add(path, "x/a")
+    loaded = Image.open(path)
+    loaded.load()
+    ways = {
+        "text": str(path),
+        "bytes": path.read_bytes(),
+        "bytearray": bytearray(path.read_bytes()),
+        "open file": path.open("rb"),
+        "buffer": io.BytesIO(path.read_bytes()),
+        "PIL": Image.open(path),
+        "PIL loaded": loaded,
+        "PIL turned": ImageOps.exif_transpose(Image.open(path)),
+        "zip": tmp_path / "a.zip!/x/a",
+        "tar": tmp_path / "a.tar!/x/a",
+    }
+    expected = pipeline.predict_proba([path])
+    for name, given in ways.items():
+        found = pipeline.predict_proba([given])
+        assert np.array_equal(found, expected, equal_nan=True), name
+        assert set(found.problems) == set(expected.problems), name
+    mixed = pipeline.predict_proba([str(path), path.read_bytes(), Image.open(path)])
+    assert np.array_equal(mixed, pipeline.predict_proba([path] * 3), equal_nan=True)  # batches of one size are alike to the bit
+
+
+@pytest.mark.parametrize("mode", ["PA", "La", "RGBa", "HSV", "LAB"])
+def test_modes_that_only_memory_holds_are_read_as_what_they_convert_to(models, mode):
+    image = of_mode(mode) if mode != "LAB" else Image.frombytes("LAB", (20, 24), RGB.tobytes())
+    plain = image.convert({"PA": "RGBA", "La": "LA", "RGBa": "RGBA"}.get(mode, "RGB"))
+    assert np.array_equal(models["plain"].predict_proba(image), models["plain"].predict_proba(plain))
+
+
+@pytest.mark.parametrize("model", ["plain", "cropped", "gray"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "RGB", "RGBA"])
+def test_arrays_and_tensors_are_composed_as_files(models, tmp_path, model, mode):
+    image, pipeline = of_mode(mode), models[model]
+    image.save(tmp_path / "a.png")
+    expected = pipeline.predict_proba(tmp_path / "a.png")
+    array = np.array(image)
+    last = array if array.ndim == 2 else array.transpose(2, 0, 1)
+    scaled = array if mode == "1" else array / 255
+    for given in (array, torch.from_numpy(last), Image.fromarray(array)):
+        assert np.array_equal(pipeline.predict_proba(given), expected)
+    for given in (scaled.astype(np.float32), scaled.astype(np.float64), torch.from_numpy(last / (1 if mode == "1" else 255))):
+        assert np.array_equal(pipeline.predict_proba(given, value_range=(0, 1)), expected)
+
+
+def test_deep_arrays_are_composed_as_deep_files(models, tmp_path):
+    array = RNG.integers(0, 65536, (24, 20), dtype=np.uint16)
+    Image.fromarray(array).save(tmp_path / "a.png")
+    expected = models["deep"].predict_proba(tmp_path / "a.png")
+    assert np.array_equal(models["deep"].predict_proba(array), expected)
+    assert np.array_equal(models["deep"].predict_proba(array.astype(np.float64), value_range=(0, 65535)), expected)
+    assert "16-bit" not in models["plain"].predict(array).problems[0]
+    assert "uint16 values" in models["plain"].predict(array).problems[0]
+
+
+# ------------------------------------------------------------------------------------------------------- one input, one answer
+
+
+@pytest.fixture
+def files(tmp_path):
+    plant(tmp_path, classes=2, each=2, size=24, seed=4)
+    return sorted((tmp_path / "images").rglob("*.png"))
+
+
+def test_one_input_is_one_answer_and_n_are_n_in_order(models, files, tmp_path):
+    m = models["plain"]
+    expected = m.predict_proba(files)
+    assert expected.shape == (4, 2)
+    for one in (str(files[0]), files[0], np.array(Image.open(files[0])), Image.open(files[0]), files[0].read_bytes()):
+        assert len(m.predict(one)) == 1
+        assert np.array_equal(m.predict_proba(one), m.predict_proba([files[0]]))
+    table = write_table(tmp_path / "t.csv", ["file"], [[f.relative_to(tmp_path).as_posix()] for f in files])
+    frame = pl.DataFrame({"file": [str(f) for f in files]})
+    pandas = pytest.importorskip("pandas").DataFrame({"file": [str(f) for f in files]})
+    many = (
+        tuple(files), iter(files), (Image.open(f) for f in files), map(str, files), np.array([str(f) for f in files]),
+        frame["file"], pandas["file"], frame, frame.lazy(), pandas, table, str(table), tmp_path / "images",
+        [str(files[0]), Image.open(files[1]), files[2].read_bytes(), np.array(Image.open(files[3]))], [[f] for f in files],
+    )  # fmt: skip
+    for number, given in enumerate(many):
+        assert np.array_equal(m.predict_proba(given), expected), number
+    for nothing in ([], (), iter(()), frame[:0], pandas[:0]):
+        assert m.predict(nothing) == []
+        assert m.predict_proba(nothing).shape == (0, 2)
+
+
+def test_a_generator_of_open_images_leaves_no_file_open(models, files):
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, before[1]))
+    try:
+        assert len(models["plain"].predict(Image.open(files[i % 4]) for i in range(100))) == 100
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_what_cannot_be_read_has_no_answer_and_a_reason(models, files):
+    m = models["plain"]
+    given = [files[0], "gone.png", b"", b"text", "https://example.org/a.png", np.full((8, 8, 3), 2.0), np.zeros((8, 8, 7), np.uint8)]
+    answers = m.predict(given, value_range=(0, 1))
+    p = m.predict_proba(given, value_range=(0, 1))
+    assert answers[0] is not None
+    assert answers[1:] == [None] * 6
+    assert np.isnan(p[1:]).all()
+    assert sorted(answers.problems) == sorted(p.problems) == [1, 2, 3, 4, 5, 6]
+    reasons = ("no such file", "an empty file", "not a picture", "nothing is downloaded", "value_range is 0 to 1", "7 channels")
+    assert all(part in answers.problems[i + 1] for i, part in enumerate(reasons))
+
+
+@pytest.mark.parametrize(
+    ("given", "part"),
+    [
+        (None, "a NoneType is no image"),
+        (7, "a int is no image"),
+        ({"a": 1}, "a dict is no image"),
+        ({"a.png"}, "a set is no image"),
+        ([None], "a NoneType is no image"),
+        ([[1, 2], [3, 4]], "a int is no image"),
+        (np.zeros((8, 8, 3)), "value_range"),
+        ([np.zeros((8, 8, 3))], "value_range"),
+        (np.zeros((8, 8, 3), np.int64), "uint8, uint16"),
+        (np.zeros((2, 8, 8, 3), np.uint8), "one by one"),
+        (np.zeros(8, np.uint8), "one image"),
+        (torch.zeros((8, 8, 3), dtype=torch.uint8), r"\(C, H, W\)"),
+        (torch.zeros((3, 8, 3), dtype=torch.uint8), r"\(C, H, W\)"),
+        (io.StringIO("text"), "'rb'"),
+    ],
+)
+def test_anything_else_is_a_type_error_that_says_what_is_taken(models, given, part):
+    with pytest.raises(TypeError, match=part) as refused:
+        models["plain"].predict(given)
+    assert isinstance(refused.value, UserError)
+
+
+def test_a_row_of_several_files_may_mix_ways_in(tmp_path):
+    rows = []
+    for i in range(8):
+        for part in ("a", "b"):
+            Image.fromarray(RNG.integers(0, 256, (16, 16), dtype=np.uint8) // (1 + i % 2)).save(tmp_path / f"{i}_{part}.png")
+        rows.append([f"{i}_a.png", f"{i}_b.png", "ant" if i % 2 else "bee"])
+    table = write_table(tmp_path / "t.csv", ["one", "two", "label"], rows)
+    how = {"data__path": ["one", "two"], "data__group": None, "train__epochs": 0, "split__folds": 2, "input__size": 16}
+    small_runs.fit(table, tmp_path / "run", **how)
+    m = Pipeline.load(tmp_path / "run")
+    a, b = tmp_path / "0_a.png", tmp_path / "0_b.png"
+    expected = m.predict_proba([(a, b)])
+    assert not np.isnan(expected).any()
+    assert np.array_equal(m.predict_proba([(a.read_bytes(), np.array(Image.open(b)))]), expected)
+    assert np.array_equal(m.predict_proba([[Image.open(a), str(b)]]), expected)
+    both = np.stack([np.array(Image.open(a)), np.array(Image.open(b))], axis=-1)
+    assert np.array_equal(m.predict_proba(both), expected)  # two channels that are no alpha here
+    assert m.predict([(a, b"")]).problems[0].endswith("an empty file")
