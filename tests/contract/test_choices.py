@@ -7,10 +7,12 @@ import math
 
 import pytest
 
-from tapetum.core.choices import Choice
+from tapetum.core import config
+from tapetum.core.choices import Choice, pick
 from tapetum.data import choices as data
 from tapetum.decide import choices as decide
 from tapetum.learn import choices as learn
+from tapetum.workflow.choices import ALL
 
 TABLES = {
     f"{room.__name__.split('.')[1]}.{name}.{key}": choice
@@ -54,3 +56,11 @@ def test_every_table_was_seen():
         "decide.BLENDS", "decide.CALIBRATORS", "decide.STEPS",
         "learn.HEADS", "learn.LOSSES", "learn.OPTIMIZERS", "learn.SCHEDULES", "learn.SHARINGS",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", config.builtin_recipes())
+def test_every_recipe_here_names_and_sets_only_what_there_is(name):
+    for member in config.load(name).recipe.members().values():
+        config.check_choices(member, ALL)
+        for loss, options in member.loss.options.items():
+            pick({"name": loss, **options}, learn.LOSSES, "loss")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tapetum.core.bounds import AMOUNT, SHARE
+from tapetum.core.bounds import AMOUNT, SHARE, Range
 from tapetum.core.choices import Choice
 from tapetum.core.config import Model, Spec
 from tapetum.core.targets import Target
@@ -12,7 +12,9 @@ LOSSES = {  # a recipe sets options under loss.options.NAME, sums them as '0.5*f
     "focal_softmax": Choice("tapetum.learn.training.losses:focal_softmax", kinds=("single", "ordinal"), gamma=2.0),
     "arcface": Choice("tapetum.learn.training.losses:arcface", kinds=("single",), scale=30.0, margin=0.5),
     "bce": Choice("tapetum.learn.training.losses:bce", kinds=("multi",), over="mean"),
-    "focal": Choice("tapetum.learn.training.losses:focal", kinds=("multi",), limits={"alpha": SHARE}, gamma=2.0, alpha=0.25, over="mean"),
+    "focal": Choice(
+        "tapetum.learn.training.losses:focal", kinds=("multi",), limits={"alpha": Range(-1, 1)}, gamma=2.0, alpha=0.25, over="mean"
+    ),
     "asymmetric": Choice(
         "tapetum.learn.training.losses:asymmetric", kinds=("multi",), gamma_neg=4.0, gamma_pos=1.0, clip=0.05, over="mean"
     ),
