@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from tapetum.cli import answers, inquiry, pictures, runs
+from tapetum.cli import answers, inquiry, mending, pictures, runs
 from tapetum.cli.saying import file_names_are_utf8, speak_anywhere
 from tapetum.core import errors
 
@@ -37,7 +37,7 @@ def main() -> None:
     try:
         app()
     except errors.TapetumError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {mending.suited(error, mending.running())}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
     except SystemExit as end:
         if end.code == errors.INTERRUPTED:  # what typer makes of Ctrl-C
@@ -49,5 +49,6 @@ def main() -> None:
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
             raise
-        print(f"error: {error.filename or 'a file'} cannot be written: {error.strerror}. Choose another place with -o", file=sys.stderr)
+        said = f"error: {error.filename or 'a file'} cannot be written: {error.strerror}. Choose another place with -o"
+        print(mending.suited_text(said), file=sys.stderr)
         raise SystemExit(errors.ENVIRONMENT) from None

@@ -8,6 +8,8 @@ import re
 import sys
 from typing import Any
 
+from tapetum.cli.mending import suited_text
+
 LONG = (
     "table",
     "figures",
@@ -51,6 +53,8 @@ def progress(message: str) -> None:
     Elsewhere such a bar is a line at each tenth of the work.
     """
     passing, text = message.startswith("\r"), message.removeprefix("\r")
+    if not passing:
+        text = suited_text(text)
     if passing and not sys.stderr.isatty():
         what, _, rest = text.partition(":")
         tenth = int(found[1]) // 10 if (found := _PERCENT.search(rest)) else None

@@ -50,7 +50,7 @@ def validate(model: type[Model], values: Mapping[str, Any], texts: Mapping[str, 
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise UserError(*_first_problem(model, error, values, where)) from None
+        raise _first_problem(model, error, values, where) from None
 
 
 def suggestion(key: str, known: Iterable[str]) -> str | None:
@@ -107,24 +107,23 @@ def _path(values: Any, loc: Iterable[Any]) -> list[Any]:
     return out
 
 
-def _first_problem(model: type[BaseModel], error: ValidationError, values: Mapping[str, Any], before: str) -> tuple[str]:
+def _first_problem(model: type[BaseModel], error: ValidationError, values: Mapping[str, Any], before: str) -> UserError:
     problem = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")  # a typo may be why another key is missing
     path = [str(part) for part in _path(values, problem["loc"])]
     if problem["type"] == "extra_forbidden":
         key = ".".join(path)
         offer = suggestion(key, known_keys(model, path))
         tail = f" Did you mean {offer!r}?" if offer else " See: tapetum explain"
-        return (f"{before}the recipe has no key {key!r}.{tail}",)
+        return UserError(f"{before}the recipe has no key {key!r}.{tail}")
     if problem["type"] == "missing":
-        return (f"{before}recipe key {'.'.join([*path, str(problem['loc'][-1])])!r} is missing",)
+        return UserError(f"{before}recipe key {'.'.join([*path, str(problem['loc'][-1])])!r} is missing")
     field, own = _field(model, path)
     key = ".".join(own)
     value: Any = values
     for part in _path(values, problem["loc"])[: len(own)]:
         value = value[part]
     need = described(field.annotation, tuple(field.metadata)) if field is not None else problem["msg"].removeprefix("Input should be ")
-    hint = f". {HINTS[key]}" if key in HINTS else ""
-    return (f"{before}recipe key {key!r} is {value!r}; needed: {need}{hint}",)
+    return UserError(f"{before}recipe key {key!r} is {value!r}", need=need, fix=HINTS.get(key))
 
 
 def known_keys(model: type[BaseModel], path: Iterable[str] = ()) -> list[str]:

@@ -220,10 +220,14 @@ def as_dense(answers: Dense | Predictions, target: str | None = None) -> Dense:
         return answers
     names = [t.name for t in answers.targets]
     if target is None and len(names) != 1:
-        raise UserError(f"the predictions hold {len(names)} targets: {listed(names)}", need="one of them named", fix="--target NAME")
+        raise UserError(
+            f"the predictions hold {len(names)} targets: {listed(names)}", need="one of them named", fix="name it: --target NAME"
+        )
     members = answers.members
     if FINAL not in members and len(members) != 1:
-        raise UserError(f"the predictions hold {len(members)} members: {listed(members)}", need="one of them named", fix="--member NAME")
+        raise UserError(
+            f"the predictions hold {len(members)} members: {listed(members)}", need="one of them named", fix="keep the rows of one member"
+        )
     return answers.dense(target or names[0], FINAL if FINAL in members else members[0])
 
 

@@ -171,7 +171,7 @@ def _predictions(
         raise DataError(
             f"{path}: {len(unknown)} rows are not in the manifest: {listed(unknown)}.{nearest(unknown[0], place)}",
             need="ids of the manifest",
-            fix="name the id column with --id, or remove these rows",
+            fix="call the id column row_id, or remove these rows",
         )
     where = np.array([place[name] for name in row_ids], dtype=np.int64)
     split = manifest.split
@@ -182,7 +182,7 @@ def _predictions(
         raise DataError(
             f"{path} lacks {len(lacking)} of {int(here.sum())} rows: {listed(names)}",
             need="every row of a split that it predicts",
-            fix="predict them, or go on with those as uncovered: --partial",
+            fix="predict them, or give a .csv with the ids that there are: the others are then uncovered",
         )
     own_fold = np.where(split == "train", manifest.fold, REDUCED).astype(np.int16)
     if fold is not None:
@@ -307,7 +307,7 @@ def _check_fold(path: str, row_ids: list[str], given: np.ndarray, own: np.ndarra
         raise DataError(
             f"{path}: {len(apart)} rows have another fold than in the manifest: {listed(names)}",
             need="predictions made under the manifest's folds, else weights and thresholds leak",
-            fix="hand the folds to the split (--fold fold), or predict again under these",
+            fix="hand the folds to the split: tapetum split DATA --set data.fold=COLUMN, or predict again under these",
         )
 
 

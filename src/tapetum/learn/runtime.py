@@ -232,9 +232,7 @@ def find_device(wanted: str = "auto") -> str:
     if wanted == "auto":
         return next(name for name, is_there in there.items() if is_there)
     if not there[wanted]:
-        raise EnvironmentFault(
-            f"there is no {wanted} device here (there is: {listed(n for n, t in there.items() if t)})", fix="use --device auto"
-        )
+        raise EnvironmentFault(f"there is no {wanted} device here (there is: {listed(n for n, t in there.items() if t)})", fix="use 'auto'")
     return wanted
 
 

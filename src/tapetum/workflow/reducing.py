@@ -150,7 +150,7 @@ def compare(run: Run, spec: str, record: Record, data: Path | str | None = None)
         raise UserError(
             f"{run.root} has no views to compare",
             need="a fine-tuned member of single pictures, and views other than plain",
-            fix="name views, as --views flips, or train with --epochs above 0",
+            fix="name views, as --views flips, or fine-tune first: tapetum fit DATA --epochs 8",
         )
     found = {"views": taken, "choice": choice, "figures": table}
     files.write_json(run.file("views.json"), found)
