@@ -177,7 +177,9 @@ def load(
         if by_member:
             values["member"] = [merge(m, by_member.get(m.get("name", ""), {})) for m in values.get("member", [])]
             origin["member"] = f"profile {profile}"
-    lay(unflatten({k: v for k, v in (flags or {}).items() if v is not None}), "flag")
+    given = unflatten({k: v for k, v in (flags or {}).items() if v is not None})
+    validated(given)  # by itself: what a --set lays over a wrong flag does not make it right
+    lay(given, "flag")
     texts: dict[str, str] = {}
     for text in sets:
         lay(assignment(text), "--set")
