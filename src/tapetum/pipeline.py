@@ -184,11 +184,13 @@ class Pipeline:
         rows = dataclasses.replace(rows, fold=np.full(len(rows), -1, dtype=np.int16))
         answered: dict[str, dict[int, dict[str, Dense]]] = {}
         near: list[Near] = []
+        known: dict[Any, dict[int, str]] = {}  # what cannot be read is found out once for all members that read alike
         passes = sum(_passes(member) for member in self.members)
         done = 0
         for member in self.members:
             count = None if tick is None else _counted(tick, done, passes, len(rows))
             pictures = _pictures(member, manifest, sources)
+            pictures.missing = known.setdefault((pictures.how, pictures.form), pictures.missing)
             answered[member.name], why, self.draws[member.name] = _answer(member, pictures, self.targets, say, count)
             done += _passes(member) * len(rows)
             self.problems.update(why)
