@@ -54,8 +54,8 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 def difference(found: dict[str, Any], digits: int = 3) -> str:
     """Return a paired difference with its interval, signs and all."""
-    value, low, high = (f"{found[key]:+.{digits}f}" for key in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"
+    value, low, high = ("–" if found[key] is None else f"{found[key]:+.{digits}f}" for key in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]" if found["low"] is not None else f"{value} ({found.get('method') or 'no interval'})"
 
 
 def said(message: str) -> None:

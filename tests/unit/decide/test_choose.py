@@ -205,3 +205,19 @@ def test_the_prior_answers_every_row_with_the_known_rows_shares():
     assert np.allclose(prior_answer(TARGET, y), [[2 / 3, 1 / 3, 0]] * 4)
     number = np.array([[1.0], [5.0], [6.0], [np.nan]], dtype=np.float32)
     assert prior_answer(Target("n", "regression", ("n",)), number).tolist() == [[5.0]] * 4
+
+
+def test_weights_say_which_candidate_is_better(rows):
+    """Half of the rows speak for fine-tuning and half against it; the half that weighs decides."""
+    rng, truth, fold, groups = rows
+    half = groups % 2 == 0
+    tuned = answers(rng, truth, fold, np.where(half, 5.0, 0.0))
+    both = {"probe": {"t": answers(rng, truth, fold, 1.0)}, "finetune": {"t": tuned}}
+    assert choose.pick_candidate(both, groups, weight=half.astype(float)).final == "finetune"
+    assert choose.pick_candidate(both, groups, weight=(~half).astype(float)).final == "probe"
+
+
+def test_one_group_is_no_evidence_for_more_than_the_simplest(rows):
+    rng, truth, fold, groups = rows
+    better = candidates(answers(rng, truth, fold, 0.5), answers(rng, truth, fold, 4.0))
+    assert choose.pick_candidate(better, np.zeros(len(groups))).final == "probe"
