@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tapetum.core import config, files
+from tapetum.core import config, files, sheets
 from tapetum.core.config import Loaded
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.runs import Record, Run, Say
@@ -157,12 +157,16 @@ def split(data: Any, *, recipe: Loaded, out: Path | None = None, say: Say | None
     from tapetum.data.lacking import lacking
 
     record = Record(say)
+    kind = None if out is None else sheets.ending(out)
     manifest = layouts.read(data, recipe.recipe.data, record)
     manifest = splitting.assign_folds(manifest, recipe.recipe.split, recipe.recipe.seed, record)
     for warning in lacking(manifest):
         record(f"warning: {warning}")
-    if out is not None:
+    if out is not None and kind == ".parquet":
         manifest.write(out)
+    elif out is not None:
+        layouts.write(manifest, out, "table", record)
+        record(f"train on it with: tapetum fit {out} {layouts.flags(manifest)}")
     return splitting.fold_text(manifest)
 
 
@@ -221,8 +225,7 @@ def predict(
     from tapetum.pipeline import Pipeline
 
     place = None if out is None else Path(out)
-    if place is not None and place.suffix not in (".parquet", ".csv"):
-        raise UserError(f"predictions cannot be written as {place.suffix or 'a file without suffix'}", need=".parquet or .csv")
+    kind = None if place is None else sheets.ending(place)
     record = Record(say)
     loaded = Pipeline.load(pipeline)
     several = isinstance(pictures, Sequence) and not isinstance(pictures, (str, bytes))
@@ -240,7 +243,7 @@ def predict(
     if place is None:
         table = answers.text_of(answered, loaded.problems, top)
         return {"table": table, "answers": answers.entries(answered, loaded.problems, top), **counts}
-    if place.suffix == ".csv":
+    if kind == ".csv":
         files.write_csv(place, answers.flat_table(answered))
     else:
         answers.table_of(answered, loaded.spec).write(place)
@@ -412,12 +415,10 @@ def decide(
     if data is not None:
         raise UserError("--data was given with predictions from files", need="a run, whose data moved")
     if manifest is None or out is None:
-        raise UserError("predictions from files need a manifest and a place to write", fix="give --manifest M.parquet and -o FOLDER")
-    from tapetum.core.tables import Manifest
-
-    table = Manifest.read(manifest)
+        raise UserError("predictions from files need a manifest and a place to write", fix="give --manifest M and -o FOLDER")
     settings = load_recipe(sets=sets).recipe
-    name = target or table.targets[0].name
+    table = deciding.manifest_of(Path(manifest), target, Record(say))
+    name = table.targets[0].name if target is None or Path(manifest).suffix.lower() != ".parquet" else target
     return deciding.decide_tables(
         {place.stem: place for place in places}, table, name, settings.decide, Path(out), Record(say), classes=classes, strict=strict
     )

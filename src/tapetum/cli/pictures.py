@@ -19,7 +19,7 @@ def audit(
     source: Annotated[Path, typer.Argument(help="data as for fit, or a run, whose answers then judge the labels")],
     recipe: Any,
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="the Parquet file (default: audit.parquet, of a run in its folder)")
+        Path | None, typer.Option("-o", "--out", help="a .parquet or .csv file (default: audit.parquet, of a run in its folder)")
     ] = None,
     target: Annotated[list[str] | None, typer.Option("--target", help="of data: as for fit; of a run: whose labels are judged")] = None,
     data: NowAt = None,
@@ -37,7 +37,7 @@ def audit(
 def split(
     data: Data,
     recipe: Any,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="write the manifest with its folds here (Parquet)")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="write the manifest with its folds here, as .parquet or .csv")] = None,
 ) -> None:
     """Draw folds and print, for each fold and class, how many rows and groups it holds."""
     from tapetum import api

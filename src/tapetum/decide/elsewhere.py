@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from tapetum.core import files
+from tapetum.core.delimited import read_delimited
 from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.ids import match
 from tapetum.core.labels import answer_of, cells_of
@@ -209,13 +210,18 @@ def _predictions(
 
 
 def read_table(path: Path | str) -> pl.DataFrame:
-    """Return a CSV file's cells as text."""
-    try:
-        return pl.read_csv(path, infer_schema=False)
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist", fix="check the path") from None
-    except pl.exceptions.PolarsError as error:
-        raise DataError(f"{path} is not a CSV table ({str(error).splitlines()[0]})", fix="check the file") from None
+    """Return a CSV file's cells as text; a spreadsheet's separators and decimal commas are taken."""
+    if not Path(path).exists():
+        raise DataError(f"{path} does not exist", fix="check the path")
+    table, delimiter = read_delimited(Path(path))
+    if delimiter == ",":
+        return table
+    decimal = r"^[-+]?\d*,\d+([eE][-+]?\d+)?$"
+    return table.with_columns(
+        pl.when(pl.col(name).str.contains(decimal)).then(pl.col(name).str.replace(",", ".", literal=True)).otherwise(pl.col(name))
+        for name in table.columns
+        if name.startswith("p") or "_p_" in name
+    )
 
 
 def status_of(table: pl.DataFrame) -> np.ndarray | None:
@@ -314,7 +320,7 @@ def _check_fold(path: str, row_ids: list[str], given: np.ndarray, own: np.ndarra
 def _read_ids(path: Path | str) -> list[str]:
     try:
         if str(path).endswith(".csv"):
-            return pl.read_csv(path, infer_schema=False).to_series(0).to_list()
+            return read_table(path).to_series(0).to_list()
         text = files.read_text(path)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist", fix="check the path") from None

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tapetum.core import files
-from tapetum.core.config import Decide
+from tapetum.core import files, sheets
+from tapetum.core.config import Data, Decide
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.ledger import Ledger
 from tapetum.core.marks import CROSS_VALIDATED, IN_SAMPLE, Figure, how_of, main
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import FINAL, Dense, Manifest, Predictions
+from tapetum.data import layouts
 from tapetum.decide import chain, compare, conformal, elsewhere, leaderboard, reliability
 from tapetum.decide.alone import read_alone
 from tapetum.decide.steps import Rows
@@ -103,7 +104,7 @@ def compare_sources(
     shared = [t for table in tables.values() for t in table.targets if target in (None, t.name)]
     tables |= {n: read_alone(path, target, shared[0] if shared else None) for n, path in named.items() if path.suffix == ".csv"}
     tables = {name: tables[name] for name in named}
-    known = _manifest_of([manifest] if manifest else list(named.values()))
+    known = _manifest_of([manifest] if manifest else list(named.values()), manifest)
     groups = None if known is None else dict(zip(known.row_ids, known.groups.tolist(), strict=True))
     weights = None if known is None else known.weights
     frame = compare.compare_many(tables, reference, metric=metric, target=target, groups=groups, weight=weights)
@@ -126,13 +127,37 @@ def _lines(told: Mapping[str, Figure]) -> list[str]:
     return lines + [f"marked {name}: {text}" for name, figure in told.items() for text in figure.get("marks", ())]
 
 
+def manifest_of(path: Path, target: str | None, record: Record) -> Manifest:
+    """Read a manifest from Parquet, or from a text table as ``tapetum split -o M.csv`` writes it; no image is looked at.
+
+    Raises:
+        UserError: a text table, which cannot say its targets, without ``target``.
+    """
+    if path.suffix.lower() == ".parquet":
+        return Manifest.read(path)
+    if target is None:
+        raise UserError(f"{path} is a text table, which does not say its targets", fix="name it: --target NAME, as for fit")
+    return layouts.read(path, Data(targets=(target,), on_bad="skip"), record)
+
+
 def _table_of(path: Path) -> Predictions:
     return Predictions.read(Run.existing(path).file("oof.parquet") if path.is_dir() else path)
 
 
-def _manifest_of(places: Sequence[Path]) -> Manifest | None:
+def _rows_of_text(place: Path) -> Manifest:
+    """Return the rows of a manifest in a text table as far as a comparison needs them: ids, groups and weights."""
+    frame = sheets.read_table(place, {"row_id": pl.String})
+    known = frame.select("row_id", *(name for name in ("group", "sequence", "weight") if name in frame.columns))
+    if "weight" in known.columns:
+        known = known.with_columns(sheets.read_table(place, {"weight": pl.Float64})["weight"])
+    return Manifest(known.with_columns(pl.lit([""]).alias("path")), (), place.parent)
+
+
+def _manifest_of(places: Sequence[Path], given: Path | None = None) -> Manifest | None:
     for place in places:
         manifest = Manifest.read(place) if place.suffix == ".parquet" and place.name != "oof.parquet" else None
+        if place == given and place.suffix.lower() in sheets.TEXTS:
+            return _rows_of_text(place)
         if manifest is None and place.is_dir():
             manifest = Run.existing(place).manifest()
         if manifest is not None:

@@ -113,10 +113,7 @@ def _looked_at(manifest: Manifest, recipe: Recipe, record: Record) -> tuple[Mani
         turned = any((spec if isinstance(spec, str) else spec["name"]) == "dihedral" for spec in recipe.augment)
         found = audit.examine(manifest, how, record, dihedral=turned)
         return manifest, found, audit.duplicates(found)
-    table, _ = files.read_parquet(Path(given))
-    if "decision" not in table.columns or not set(table["row_id"].to_list()) & set(manifest.row_ids):
-        what = "has no column 'decision'" if "decision" not in table.columns else "names none of these rows"
-        raise DataError(f"data.audit: {given} {what}", need="the audit of these data", fix="make it: tapetum audit DATA")
+    table = audit.read_decisions(Path(given), manifest, record)
     checked = audit.check_files(manifest, how, record)
     decided = table.select("row_id", *(c for c in audit.AUDIT_SCHEMA if c in table.columns and c not in checked.columns))
     return audit.apply(manifest, table, record), checked.join(decided, on="row_id", how="left"), audit.duplicates(table)

@@ -1,5 +1,6 @@
 """A second look at the pictures: a manifest goes in, one row a picture comes out with what was found and what is to become of it."""
 
+from tapetum.data.audit.edited import read_decisions
 from tapetum.data.audit.files import FILES_SCHEMA, check_files, scan, summary
 from tapetum.data.audit.table import AUDIT_SCHEMA, DECISIONS, Decision, add_suspects, apply, decisions, duplicates, examine
 from tapetum.data.audit.twins import find_duplicates
@@ -16,6 +17,7 @@ __all__ = [
     "duplicates",
     "examine",
     "find_duplicates",
+    "read_decisions",
     "scan",
     "summary",
 ]

@@ -8,11 +8,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tapetum.data.layouts.frame import is_frame
     from tapetum.data.layouts.reading import read, write
+    from tapetum.data.layouts.table import flags
     from tapetum.data.layouts.unlabelled import holds_rows, loose
 
-__all__ = ["holds_rows", "is_frame", "loose", "read", "write"]
+__all__ = ["flags", "holds_rows", "is_frame", "loose", "read", "write"]
 
-_PLACES = {"read": "reading", "write": "reading", "loose": "unlabelled", "holds_rows": "unlabelled", "is_frame": "frame"}
+_PLACES = {
+    "read": "reading",
+    "write": "reading",
+    "flags": "table",
+    "loose": "unlabelled",
+    "holds_rows": "unlabelled",
+    "is_frame": "frame",
+}
 
 
 def __getattr__(name: str) -> Any:

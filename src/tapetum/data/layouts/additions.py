@@ -31,7 +31,7 @@ def join_tables(sheet: Sheet, data: Data, say: Say) -> Sheet:
     frame = sheet.frame
     for place in data.join:
         path = Path(place) if Path(place).exists() else sheet.root / place  # from here, else beside the data
-        more = files.read_parquet(path)[0] if path.suffix == ".parquet" else read_delimited(path)[0]
+        more = files.read_parquet(path)[0] if path.suffix.lower() == ".parquet" else read_delimited(path)[0]
         shared = [c for c in frame.columns if c in more.columns]
         own_id = data.id or next((c for c in shared if c.lower() in ID_NAMES), None)
         keys = [own_id] if own_id in shared else shared
@@ -66,7 +66,7 @@ def leave_out(frame: pl.DataFrame, data: Data, say: Say) -> pl.DataFrame:
     path = Path(data.exclude)
     if not path.is_file():
         raise UserError(f"{path} does not exist", need="a text file with one row id a line")
-    lines = [line.partition("#")[0].strip() for line in files.read_text(path).splitlines()]
+    lines = [line.partition("#")[0].strip() for line in files.read_text(path).splitlines()] if not _is_table(path) else _ids_of(path)
     wanted = [line for line in dict.fromkeys(lines) if line]
     have = set(frame["row_id"].to_list())
     unknown = [row_id for row_id in wanted if row_id not in have]
@@ -74,6 +74,17 @@ def leave_out(frame: pl.DataFrame, data: Data, say: Say) -> pl.DataFrame:
         raise DataError(f"{path.name} names {len(unknown)} rows that the data do not have: {listed(unknown)}.{nearest(unknown[0], have)}")
     say(f"{len(wanted)} of {len(frame)} rows left out by {path.name}: {listed(wanted)}")
     return frame.filter(~pl.col("row_id").is_in(wanted))
+
+
+def _is_table(path: Path) -> bool:
+    return path.suffix.lower() in (".csv", ".tsv", ".parquet")
+
+
+def _ids_of(path: Path) -> list[str]:
+    """Return the ids of a table: its column row_id or id, else its first."""
+    table = files.read_parquet(path)[0] if path.suffix.lower() == ".parquet" else read_delimited(path)[0]
+    column = next((name for name in table.columns if name.lower() in ID_NAMES), table.columns[0])
+    return [str(cell) for cell in table[column].to_list() if cell is not None]
 
 
 def add_pseudo_labels(frame: pl.DataFrame, targets: Sequence[Target], data: Data, say: Say) -> pl.DataFrame:

@@ -1,95 +1,31 @@
-"""Delimited text (CSV and its kin) as a frame of text cells, and back."""
+"""Delimited text (CSV and its kin) as users bring it: :mod:`tapetum.core.delimited`, and a first line of images is no header."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
 
-from tapetum.core import files
-from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core import delimited
+from tapetum.core.delimited import DELIMITERS, sniff, to_delimited
+from tapetum.core.errors import DataError, listed
 from tapetum.data.images.formats import has_image_name
 
-DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
-csv.field_size_limit(2**27)  # a cell may hold a long list of labels
+__all__ = ["DELIMITERS", "read_delimited", "sniff", "to_delimited"]
 
 
 def read_delimited(path: Path, header: Sequence[str] | None = None) -> tuple[pl.DataFrame, str]:
-    """Read a delimited text file; every cell is text, stripped, and blank cells are null.
-
-    Args:
-        path: UTF-8, with or without a byte-order mark; separated by comma, semicolon or tab.
-        header: column names, where the file has no header line.
-
-    Returns:
-        The frame and the delimiter.
+    """Read a delimited text file; see :func:`tapetum.core.delimited.read_delimited`.
 
     Raises:
-        UserError: no such file.
-        DataError: not UTF-8, no header, a doubled column, or a line with another number of cells: the line is named.
+        DataError: the first line names images, and no columns.
     """
-    text = _text(path)
-    delimiter = sniff(text)
-    rows: list[list[str]] = []
-    lines: list[int] = []
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    try:
-        for cells in reader:
-            if cells:  # a blank line has none
-                rows.append([cell.strip() for cell in cells])
-                lines.append(reader.line_num)
-    except csv.Error as error:
-        raise DataError(f"{path.name} cannot be read near line {reader.line_num} ({error})", fix="mend the quotes there") from None
-    if not rows:
-        raise DataError(f"{path.name} is empty", need="a header line and one line a picture")
-    names = list(header) if header is not None else rows.pop(0)
-    if header is None:
-        _check_header(names, path.name)
-        lines.pop(0)
-    for cells, line in zip(rows, lines, strict=True):
-        if len(cells) != len(names):
+
+    def check(names: Sequence[str]) -> None:
+        if any(has_image_name(name) for name in names):
             raise DataError(
-                f"{path.name} line {line} has {len(cells)} cells", need=f"{len(names)} ({listed(names)})", fix="mend or quote that line"
+                f"{path.name} has no header: its first line is {listed(names)}", fix="add a line with the columns' names on top"
             )
-    columns = list(zip(*rows, strict=True)) if rows else [() for _ in names]
-    series = [pl.Series(name, [cell or None for cell in cells], dtype=pl.String) for name, cells in zip(names, columns, strict=True)]
-    return pl.DataFrame(series), delimiter
 
-
-def sniff(text: str) -> str:
-    """Return the delimiter that stands most often, outside quotes, in the first line; comma where none does."""
-    first = text.lstrip("\r\n").split("\n", 1)[0]
-    plain = "".join(first.split('"')[::2])
-    best = max(DELIMITERS, key=plain.count)
-    return best if plain.count(best) else ","
-
-
-def to_delimited(frame: pl.DataFrame, delimiter: str = ",", *, header: bool = True) -> str:
-    """Return a frame of text and numbers as delimited text; nulls are blank."""
-    out = io.StringIO(newline="")
-    writer = csv.writer(out, delimiter=delimiter, lineterminator="\n")
-    if header:
-        writer.writerow(frame.columns)
-    for row in frame.iter_rows():
-        writer.writerow(["" if cell is None else cell for cell in row])
-    return out.getvalue()
-
-
-def _text(path: Path) -> str:
-    if not path.exists():
-        raise UserError(f"{path} does not exist", fix="check the path")
-    return files.read_text(path)
-
-
-def _check_header(names: Sequence[str], file: str) -> None:
-    blank = [i + 1 for i, name in enumerate(names) if not name]
-    doubled = sorted({name for name in names if names.count(name) > 1 and name})
-    if any(has_image_name(name) for name in names):
-        raise DataError(f"{file} has no header: its first line is {listed(names)}", fix="add a line with the columns' names on top")
-    if blank:
-        raise DataError(f"{file} has no name for column {listed(blank)}", fix="name it in the header line")
-    if doubled:
-        raise DataError(f"{file} has two columns called {listed(doubled)}", need="each name once", fix="rename one in the header line")
+    return delimited.read_delimited(path, header, check)

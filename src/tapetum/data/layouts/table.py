@@ -15,6 +15,7 @@ from tapetum.core import files
 from tapetum.core.config import Data
 from tapetum.core.errors import UserError, listed
 from tapetum.core.tables import Manifest
+from tapetum.core.targets import Target
 from tapetum.data.layouts.delimited import DELIMITERS, read_delimited, to_delimited
 from tapetum.data.layouts.folder import refuse_columns
 from tapetum.data.layouts.roles import PLAIN_ROLES
@@ -56,6 +57,22 @@ def write(manifest: Manifest, place: Path, say: Say) -> Path:
         if target.kind == "multi" and target.name in frame.columns:
             frame = frame.with_columns(joined_labels(frame, target.name, target.separator))
     return files.write_text(place, to_delimited(frame, delimiter))
+
+
+def flags(manifest: Manifest) -> str:
+    """Return the flags by which a written text table is read back: its targets with their kinds, and several paths a row."""
+    words = [f"--target {_spec(target)}" for target in manifest.targets if target.expression is None]
+    words += [f"--derive '{target.name}={target.expression}'" for target in manifest.targets if target.expression is not None]
+    several = manifest.frame["path"].list.len().max()
+    if isinstance(several, int) and several > 1:
+        words += [f"--path path_{i + 1}" for i in range(several)]
+    return " ".join([*words, *(f"--side {name}" for name in manifest.side)])
+
+
+def _spec(target: Target) -> str:
+    details = {"ordinal": "<".join(target.classes), "regression": ",".join(f"{b:g}" for b in target.borders)}.get(target.kind, "")
+    text = target.name if target.kind == "single" else f"{target.name}:{target.kind}" + (f"={details}" if details else "")
+    return f"'{text}'" if set(text) & set(" <>,=;") else text
 
 
 def flat_paths(manifest: Manifest, root: Path) -> pl.DataFrame:
