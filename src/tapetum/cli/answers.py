@@ -131,9 +131,7 @@ def submit(
 @app.command()
 def decide(
     sources: Annotated[list[Path], typer.Argument(help="a run, or predictions: .parquet, .csv, or .npy with .ids.txt beside it")],
-    manifest: Annotated[
-        Path | None, typer.Option(help="for files: truth, folds and groups (.parquet or .csv, from: tapetum split -o)")
-    ] = None,
+    manifest: Annotated[Path | None, typer.Option(help="for files: truth, folds and groups, from: tapetum split -o")] = None,
     target: Annotated[str | None, typer.Option(help="for files: which target")] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="for files: the folder to write")] = None,
     classes: Annotated[str | None, typer.Option(help="for arrays: the order of their columns, as wake,light,deep")] = None,

@@ -33,6 +33,8 @@ def submit(
     from tapetum.data.layouts import submission
 
     source = Path(source)
+    if Path(out).suffix.lower() == ".parquet":
+        raise UserError(f"a submission cannot be written to {out}", need="text, as its template is: a name that ends in .csv")
     table = predictions_of(source, target)
     name = target or _only_target(table)
     dense = table.dense(name, _only_member(table))
