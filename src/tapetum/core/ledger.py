@@ -78,9 +78,12 @@ class Relation:
             return f"{self.board}: no outside score yet ({self.submissions} submissions)"
         rank = "undefined" if self.rank_correlation is None else f"{self.rank_correlation:+.2f}"
         bounds = "" if self.offset_low is None else f" [{self.offset_low:+.4f}, {self.offset_high:+.4f}]"
+        inside = f"{self.inside} of {self.with_interval} outside scores lie in our interval"
+        if not self.with_interval:
+            inside = "our estimates have no interval (too few groups)"
         return (
             f"{self.board}: {self.n} of {self.submissions} submissions scored; outside − own {self.offset:+.4f}{bounds}; "
-            f"rank correlation {rank}; {self.inside} of {self.with_interval} outside scores lie in our interval"
+            f"rank correlation {rank}; {inside}"
         )
 
 

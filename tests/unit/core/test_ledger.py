@@ -101,3 +101,12 @@ def test_a_broken_ledger_is_named(tmp_path: Path) -> None:
     files.write_text(tmp_path / "ledger.jsonl", "half a li")
     with pytest.raises(DataError, match="is not a ledger"):
         Ledger(tmp_path).submissions()
+
+
+def test_estimates_without_an_interval_are_called_so(tmp_path):
+    book = Ledger(tmp_path)
+    file = tmp_path / "one.csv"
+    file.write_text("x", encoding="utf-8")
+    book.add(file, metric="accuracy", own={"value": 0.8, "low": None, "high": None, "method": "no interval: 2 groups are too few"})
+    book.score("one.csv", 0.7)
+    assert "our estimates have no interval" in str(book.relation())
