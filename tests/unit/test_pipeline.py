@@ -16,7 +16,7 @@ from tapetum.core.answers import flat_table, labels, table_of
 from tapetum.core.config import Decide
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.runs import PROBE, Record
-from tapetum.core.tables import Predictions
+from tapetum.core.tables import Dense, Predictions
 from tapetum.core.targets import Target
 from tapetum.decide import chain
 from tapetum.decide.ensemble import mean_of
@@ -207,3 +207,17 @@ def test_predict_writes_what_the_pipeline_says(pipeline, trained, tmp_path):
     api.predict(trained[0], trained[1][:3], tmp_path / "p.csv")
     read = pl.read_csv(tmp_path / "p.csv")
     assert read["label"].to_list() == labels(dense)
+
+
+@pytest.mark.parametrize("name", ["id", "status", "p_a", "row_id", "label"])
+def test_no_column_of_ours_takes_the_place_of_a_target(name):
+    p = np.array([[0.9, 0.1], [0.2, 0.8]], dtype=np.float32)
+    ids = np.array(["r0", "r1"], dtype=object)
+    dense = Dense(
+        Target(name, "single", ("a", "b")), ids, p, np.full_like(p, np.nan), np.full(2, -1, np.int16), np.array(["ok", "ok"], object)
+    )
+    flat = flat_table({name: dense})
+    assert flat[name].to_list() == ["a", "b"]
+    assert flat.to_series(0).to_list() == ["r0", "r1"]
+    assert flat.to_series(1).to_list() == ["ok", "ok"]
+    assert len(flat.columns) == 5

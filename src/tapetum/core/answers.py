@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tapetum.core.tables import FINAL, Dense, Predictions
+from tapetum.core.tables import FINAL, Dense, Predictions, free_name
 from tapetum.core.targets import decode
 
 TOP = 5  # classes shown for a row
@@ -109,9 +109,13 @@ def table_of(answered: Mapping[str, Dense], spec: Mapping[str, Any]) -> Predicti
 
 
 def flat_table(answered: Mapping[str, Dense]) -> pl.DataFrame:
-    """Return the answers as one row a picture: id, status, then for each target its label and the probability of each class."""
+    """Return the answers as one row a picture: id, status, then for each target its label and the probability of each class.
+
+    A column of ours that a target is called like gives way: ``row_id`` for ``id``, else ``tapetum_…``.
+    """
     first = next(iter(answered.values()))
-    columns: dict[str, Any] = {"id": first.row_ids.tolist(), "status": first.status.tolist()}
+    id_column = free_name("row_id" if "id" in answered else "id", answered)
+    columns: dict[str, Any] = {id_column: first.row_ids.tolist(), free_name("status", answered): first.status.tolist()}
     for name, dense in answered.items():
         before = f"{name}_" if len(answered) > 1 else ""
         decided = labels(dense)
@@ -119,7 +123,9 @@ def flat_table(answered: Mapping[str, Dense]) -> pl.DataFrame:
             decided = [None if one is None else dense.target.separator.join(one) for one in decided]
         columns[name] = decided
         if dense.target.kind != "regression":
-            columns |= {f"{before}p_{c}": np.where(dense.ok, dense.p[:, k], np.nan) for k, c in enumerate(dense.target.classes)}
+            taken = {*answered, *columns}
+            shares = {free_name(f"{before}p_{c}", taken): dense.p[:, k] for k, c in enumerate(dense.target.classes)}
+            columns |= {column: np.where(dense.ok, p, np.nan) for column, p in shares.items()}
     return pl.DataFrame(columns, nan_to_null=True, strict=False)
 
 

@@ -265,6 +265,12 @@ def fingerprint(value: Any, length: int = 16) -> str:
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:length]
 
 
+def plain_name(text: str) -> str:
+    """Return a text as the name of a file: what a system cannot hold in a name, or would take for a folder, is written as ``%2F``."""
+    out = "".join(f"%{ord(c):02X}" if c in '/\\:*?"<>|%' or ord(c) < 32 else c for c in text)
+    return out.replace(".", "%2E", 1) if out.startswith(".") else out
+
+
 def relative(path: Path | str, start: Path | str) -> str:
     """Return ``path`` as it is reached from the folder ``start``, with forward slashes, so that a run can be moved."""
     return Path(os.path.relpath(path, start)).as_posix()

@@ -24,7 +24,7 @@ FINAL = "final"
 REDUCED = -1  # in `draw`: views already reduced to one answer; in `fold`: mean of folds or refit
 
 _OPTIONAL = {"group": pl.String, "sequence": pl.String, "position": pl.Float64, "split": pl.String, "weight": pl.Float64, "fold": pl.Int16}
-RESERVED = frozenset({"row_id", "path", "sha256", *_OPTIONAL})
+RESERVED = frozenset({"row_id", "path", "sha256", "pseudo", *_OPTIONAL})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -398,18 +398,49 @@ def _answers(dense: Dense) -> pl.Series:
     return lists(dense.answer, dense.ok & ~np.isnan(dense.answer).any(axis=1))
 
 
-def check_ids(frame: pl.DataFrame) -> None:
-    """Refuse a table whose ``row_id`` is absent, null or doubled; the first such id is named."""
-    if "row_id" not in frame.columns or frame["row_id"].null_count():
+def check_ids(frame: pl.DataFrame, name: str = "the manifest", column: str = "row_id") -> None:
+    """Refuse a table whose ``row_id`` is absent, null or doubled; the first rows are named, with their files.
+
+    Args:
+        frame: with ``row_id`` and, where rows have files, ``path``.
+        name: the table, for errors.
+        column: what the ids are called there.
+    """
+    if "row_id" not in frame.columns:
         raise DataError("a manifest needs a row_id in every row", fix="name the id column with --id")
+    blank = frame["row_id"].is_null()
+    if blank.any():
+        what = f"{name} row {int(blank.arg_true()[0]) + 1} has no id in {column!r} ({int(blank.sum())} of {len(frame)} rows have none)"
+        raise DataError(what, need="a row_id in every row", fix="fill it in, or name another id column: --id COLUMN (none: the paths)")
     doubled = frame.filter(pl.col("row_id").is_duplicated())
     if len(doubled):
         names = doubled["row_id"].unique(maintain_order=True).to_list()
-        raise DataError(f"{len(names)} ids stand in more than one row: {listed(names)}", need="each id once", fix="remove the doubled rows")
+        where = ""
+        if "path" in doubled.columns:
+            own = doubled.filter(pl.col("row_id") == names[0])["path"].to_list()
+            files_ = [", ".join(paths) if isinstance(paths, list) else str(paths) for paths in own]
+            where = f" ({names[0]} is {' and '.join(files_[:3])})" if any(file != names[0] for file in files_) else ""
+        raise DataError(
+            f"{len(names)} ids stand in more than one row: {listed(names)}{where}", need="each id once", fix="remove the doubled rows"
+        )
+
+
+def free_name(name: str, taken: Iterable[str]) -> str:
+    """Return ``name``, or what begins with ``tapetum_`` where a column or target of the user is called so."""
+    used = set(taken)
+    while name in used:
+        name = f"tapetum_{name}"
+    return name
 
 
 def _cast(frame: pl.DataFrame, name: str, dtype: Any) -> pl.Series:
     try:
         return frame[name].cast(dtype)
     except pl.exceptions.PolarsError:
-        raise DataError(f"column {name!r} holds values that are not {dtype}", fix="mend the column or rename it") from None
+        odd = frame[name].cast(dtype, strict=False).is_null() & frame[name].is_not_null()
+        first = f"the first is row {frame['row_id'][int(odd.arg_true()[0])]!r}: {frame[name].filter(odd)[0]!r}" if odd.any() else ""
+        needs = "numbers" if dtype.is_numeric() else str(dtype)
+        raise DataError(
+            f"column {name!r} holds values that are no {needs} ({int(odd.sum())} of {len(odd)}; {first})",
+            fix=f"mend them, or, if the column means something else: --set data.{name}=none",
+        ) from None

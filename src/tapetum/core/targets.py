@@ -26,6 +26,7 @@ from tapetum.core.errors import DataError, UserError, listed, nearest
 
 Kind = Literal["single", "multi", "ordinal", "regression"]
 KINDS: tuple[str, ...] = get_args(Kind)
+_WITH_KIND = re.compile(rf"(?P<name>.+?):(?P<rest>(?:{'|'.join((*KINDS, 'identity'))})(?:=.*)?)", re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +98,8 @@ def parse_target(text: str) -> Target:
     (``age:regression=30,60``) or the classes of a single or multi target in the order wanted (``stage:single=Wake,N1,N2``).
     ``NAME:identity`` is a single target that is not scored: names of individuals, which train vectors for retrieval.
     """
-    name, _, rest = text.partition(":")
+    named = _WITH_KIND.fullmatch(text)  # a name may hold colons itself
+    name, rest = (named["name"], named["rest"]) if named else (text.partition(":")[0], text.partition(":")[2])
     word, _, details = rest.partition("=")
     if word == "identity" and name and not details:
         return Target(name, scored=False)

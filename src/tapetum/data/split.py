@@ -113,7 +113,7 @@ def join_duplicates(manifest: Manifest, duplicates: Mapping[str, str], say: Say)
         say: told how many groups were joined.
     """
     sets: list[str | None] = [duplicates.get(row_id) for row_id in manifest.row_ids]
-    if DUPLICATE in manifest.frame.columns:
+    if DUPLICATE in manifest.frame.columns and DUPLICATE not in {*manifest.side, *(t.name for t in manifest.targets)}:
         column = manifest.frame[DUPLICATE].cast(pl.String).to_list()
         sets = [mine if mine is not None else theirs for mine, theirs in zip(sets, column, strict=True)]
     groups, inside = manifest.groups.tolist(), np.isin(manifest.split, ["train", "extra"])

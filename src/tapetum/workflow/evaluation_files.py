@@ -12,6 +12,7 @@ import polars as pl
 from tapetum.core import files
 from tapetum.core.errors import UserError
 from tapetum.core.runs import Run
+from tapetum.core.tables import free_name
 from tapetum.workflow.evaluating import Evaluated
 
 if TYPE_CHECKING:
@@ -74,8 +75,8 @@ def with_truth(table: pl.DataFrame, found: Evaluated) -> pl.DataFrame:
         cells = decode(dense.target, dense.y)
         if dense.target.kind == "multi":
             cells = [None if cell is None else dense.target.separator.join(cell) for cell in cells]
-        table = table.with_columns(pl.Series(f"{name}_true", cells, strict=False))
-    return table.with_columns(pl.Series("known_from_training", found.known))
+        table = table.with_columns(pl.Series(free_name(f"{name}_true", table.columns), cells, strict=False))
+    return table.with_columns(pl.Series(free_name("known_from_training", table.columns), found.known))
 
 
 def write_page(found: Evaluated, pipeline: Pipeline, place: Path) -> Path:

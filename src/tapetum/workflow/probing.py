@@ -148,7 +148,7 @@ def probe_networks(
     for fold in run.folds_of(PROBE, "oof.parquet") if folds is None else folds:
         network = probe_network(recipe, form, manifest)
         for name in network.targets:
-            head = probe.ProbeHead.from_bytes((run.member(PROBE, fold) / f"{name}.safetensors").read_bytes())
+            head = probe.ProbeHead.from_bytes((run.member(PROBE, fold) / f"{files.plain_name(name)}.safetensors").read_bytes())
             head.start(network.head(name))
         measured = run.member(PROBE, fold) / CHANNELS
         if measured.exists():
@@ -266,7 +266,7 @@ def _fit_fold(run: Run, prepared: Prepared, recipe: Recipe, seen: _Seen, fold: i
             last=seen.last,
             seed=recipe.seed,
         )
-        files.write_bytes(folder / f"{target.name}.safetensors", head.to_bytes())
+        files.write_bytes(folder / f"{files.plain_name(target.name)}.safetensors", head.to_bytes())
         p = head.predict(seen.vectors[held], None if side is None else side[held])
         status = np.where(np.isnan(p).any(axis=1), "missing", "ok").astype(object)
         answers.append(Dense(target, ids, p, truth[held], np.full(len(held), fold, dtype=np.int16), status))

@@ -30,6 +30,8 @@ def parse_column(target: Target, column: pl.Series, row_ids: Sequence[str], name
     Raises:
         DataError: a cell that is no number under a regression, a list under a target of one answer, a label doubled in one cell.
     """
+    if target.kind == "regression":
+        _refuse_odd_numbers(target, column, row_ids, name)
     cells = [_parse(target, cell, row_id, name) for cell, row_id in zip(column.to_list(), row_ids, strict=True)]
     return pl.Series(target.name, cells, dtype=DTYPES[target.kind])
 
@@ -143,13 +145,26 @@ def _parse(target: Target, cell: Any, row_id: str, name: str) -> Any:
     text = as_text(cell)
     if target.kind != "regression" or text is None:
         return text
+    return _number(text)
+
+
+def _refuse_odd_numbers(target: Target, column: pl.Series, row_ids: Sequence[str], name: str) -> None:
+    """Refuse cells that are no finite numbers; the first is named, and how many there are."""
+    texts = [as_text(cell) if not isinstance(cell, LISTS) else str(cell) for cell in column.to_list()]
+    odd = [i for i, text in enumerate(texts) if text is not None and not math.isfinite(_number(text))]
+    if odd:
+        raise DataError(
+            f"{name} row {row_ids[odd[0]]!r} has {target.name} = {texts[odd[0]]!r} ({len(odd)} of {len(texts)} cells are no numbers)",
+            need="a finite number",
+            fix="mend it or leave it blank",
+        )
+
+
+def _number(text: str) -> float:
     try:
-        number = float(text)
+        return float(text)
     except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise DataError(f"{name} row {row_id!r} has {target.name} = {text!r}", need="a finite number", fix="mend it or leave it blank")
-    return number
+        return math.nan
 
 
 def _parse_labels(target: Target, cell: Any, row_id: str, name: str) -> list[str] | None:

@@ -130,7 +130,7 @@ def to_rows(sheet: Sheet, roles: Roles, data: Data, say: Say, split: str = "trai
     source = sheet.frame
     ids = text_column(source[roles.plain["id"]]) if "id" in roles.plain else pl.Series([_below(row[0], sheet.root) for row in paths])
     frame = pl.DataFrame({"row_id": ids, "path": list_column("path", paths)})
-    check_ids(frame)
+    check_ids(frame, sheet.name, roles.plain.get("id", "row_id"))
     if not sheet.found:
         _check_files(frame, sheet, data, say)
     for role, column in roles.plain.items():
@@ -230,7 +230,8 @@ def _numbers(column: pl.Series, row_ids: Sequence[str], name: str) -> pl.Series:
     bad = column.is_not_null() & (numbers.is_null() | ~numbers.is_finite().fill_null(False))
     if bad.any():
         row = int(bad.arg_true()[0])
-        raise DataError(f"{name} row {row_ids[row]!r} has {column.name} = {column[row]!r}", need="a finite number, or a blank")
+        what = f"{name} row {row_ids[row]!r} has {column.name} = {column[row]!r} ({int(bad.sum())} of {len(bad)} cells are no numbers)"
+        raise DataError(what, need="a finite number, or a blank")
     return numbers
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -80,6 +81,9 @@ def find_roles(sheet: Sheet, data: Data, *, labelled: bool = True) -> Roles:
     if not any(target.scored for target in targets):  # identities stand beside what the layout brings, not in its place
         targets = (*(read_target(spec) for spec in sheet.targets), *targets) if data.targets else targets
     side = tuple(data.side)
+    _refuse_reserved([t.name for t in targets], "target", sheet.name)
+    _refuse_reserved(side, "side number", sheet.name)
+    _refuse_reserved(data.derive, "derived target", sheet.name)
     used = {*plain.values(), *side, *(t.name for t in targets), *_path_columns(path, frame.columns)}
     if not targets and labelled:
         raise _no_target(sheet, [c for c in frame.columns if c not in used])
@@ -117,6 +121,17 @@ def read_target(spec: str | Mapping[str, Any]) -> Target:
     return Target(**{**spec, **tuples})
 
 
+def _refuse_reserved(names: Iterable[str], what: str, table: str) -> None:
+    """Refuse names that columns of the manifest have."""
+    taken = [name for name in names if name in RESERVED]
+    if taken:
+        raise UserError(
+            f"a {what} of {table} is called {taken[0]!r}, which has a meaning of its own here",
+            need=f"another name than {listed(sorted(RESERVED), 20)}",
+            fix=f"rename it, as {taken[0]}_label" + ("" if what == "derived target" else ", in the table"),
+        )
+
+
 def _path_role(sheet: Sheet, data: Data) -> tuple[str | tuple[str, ...], str]:
     columns = sheet.frame.columns
     if data.path is not None:
@@ -138,18 +153,35 @@ def _path_role(sheet: Sheet, data: Data) -> tuple[str | tuple[str, ...], str]:
             fix=f"name it: --path {candidates[0]}, or several: {' '.join(f'--path {c}' for c in candidates)}",
         )
     raise DataError(
-        f"{sheet.name} has no column whose every cell ends like a picture file (it has: {listed(columns, 20)})",
+        f"{sheet.name} has no column whose every cell ends like a picture file (it has: {listed(columns, 20)}){_nearly(sheet.frame)}",
         fix="name it: --path COLUMN, or a template: --path 'images/{ID_COLUMN}.png'",
     )
 
 
-def _holds_pictures(column: pl.Series) -> bool:
-    if column.dtype == pl.List(pl.String):
-        column = column.explode()
-    if column.dtype != pl.String or column.null_count() or not len(column):
-        return False
+def _nearly(frame: pl.DataFrame) -> str:
+    """Return which column comes next to holding picture files, its first odd cell and how many there are; empty where none does."""
+    found = [(name, odd) for name in frame.columns if (odd := _odd_paths(frame[name])) is not None and not odd.all()]
+    if not found:
+        return ""
+    name, odd = min(found, key=lambda one: int(one[1].sum()))
+    row, count = int(odd.arg_true()[0]), int(odd.sum())
+    cell = frame[name][row]
+    shown = "blank" if cell is None else repr(cell.to_list() if isinstance(cell, pl.Series) else cell)
+    return f". {name!r} comes nearest: {count} of {len(frame)} cells do not, first row {row + 1}, which is {shown}"
+
+
+def _odd_paths(column: pl.Series) -> pl.Series | None:
+    """Return which cells of a column of text, or of lists of texts, do not end like picture files; None for any other column."""
     ending = "(?i)(" + "|".join(suffix.replace(".", r"\.") for suffix in IMAGE_SUFFIXES) + ")$"
-    return bool(column.str.contains(ending).all())
+    if column.dtype == pl.List(pl.String):
+        fits = [bool(cell) and all(re.search(ending, one or "") for one in cell) for cell in column.to_list()]
+        return ~pl.Series(fits, dtype=pl.Boolean)
+    return ~column.str.contains(ending).fill_null(False) if column.dtype == pl.String else None
+
+
+def _holds_pictures(column: pl.Series) -> bool:
+    odd = _odd_paths(column)
+    return odd is not None and len(odd) > 0 and not odd.any()
 
 
 def _plain_role(role: str, sheet: Sheet, data: Data, required: bool) -> tuple[str, str] | None:

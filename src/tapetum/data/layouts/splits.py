@@ -35,7 +35,11 @@ def read_splits(frame: pl.DataFrame, name: str, say: Say) -> pl.DataFrame:
     odd = [i for i, word in enumerate(words) if word and word not in (*SPLITS, HELD)]
     if odd:
         row_id, word = frame["row_id"][odd[0]], words[odd[0]]
-        raise DataError(f"{name} row {row_id!r} has split = {word!r}", need=f"one of {listed(SPLIT_WORDS, 20)}", fix="mend the column")
+        raise DataError(
+            f"{name} row {row_id!r} has split = {word!r} ({len(odd)} of {len(words)} rows have such a word)",
+            need=f"one of {listed(SPLIT_WORDS, 20)}",
+            fix="mend the column, or, if it means something else: --set data.split=none",
+        )
     splits = pl.Series("split", ["train" if word == HELD else word for word in words], dtype=pl.String)
     frame = frame.with_columns(splits)
     if not any(held):

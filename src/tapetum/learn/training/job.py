@@ -144,7 +144,7 @@ def network_for(
     fitted = []
     if from_probe and heads is not None:
         for name, target in network.targets.items():
-            file = heads / f"{name}.safetensors"
+            file = heads / f"{files.plain_name(name)}.safetensors"
             head = network.head(name)
             fits = file.exists() and hasattr(head, "start_from")
             if fits:
