@@ -47,7 +47,7 @@ def assign(truths: Mapping[str, np.ndarray], targets: Sequence[Target], groups: 
         raise DataError(
             f"there are {len(names)} groups for {folds} folds ({listed(names)})",
             need="a group for each fold",
-            fix=f"use --folds {len(names)}" if len(names) > 1 else "check the group column",
+            fix=f"use --folds {len(names)}" if len(names) > 1 else _more(groups),
         )
     table = _group_table(truths, targets, codes, len(names))
     return balance.split(table, np.full(folds, 1 / folds), draws.generator("folds", seed))[codes].astype(np.int16)
@@ -59,7 +59,7 @@ def holdout(truths: Mapping[str, np.ndarray], targets: Sequence[Target], groups:
         raise UserError(f"a holdout of {share} was asked for", need="a share between 0 and 1, as 0.2")
     names, codes = _codes(groups)
     if len(names) < 2:
-        raise DataError(f"all rows are in one group ({listed(names)})", need="two groups or more", fix="check the group column")
+        raise DataError(f"all rows are in one group ({listed(names)})", need="two groups or more", fix=_more(groups))
     table = _group_table(truths, targets, codes, len(names))
     return balance.split(table, np.array([1 - share, share]), draws.generator("holdout", seed))[codes] == 1
 
@@ -175,3 +175,7 @@ def _series(values: np.ndarray) -> pl.Series:
     if values.dtype != object:
         return pl.Series(values)
     return pl.Series([None if v is None else str(v) for v in values.tolist()], dtype=pl.String)
+
+
+def _more(groups: np.ndarray) -> str:
+    return "add images: one alone cannot be split" if len(groups) < 2 else "check the group column, or add images of other groups"

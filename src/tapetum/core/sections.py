@@ -11,6 +11,7 @@ Spec = str | dict[str, Any]  # a name from a room's choices.py, or {"name": …,
 Count = Annotated[int, Field(ge=1)]
 Amount = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0, le=100)]
 NotNegative = Annotated[float, Field(ge=0)]
 Pixels = Annotated[int, Field(ge=1, le=16384)]
 
@@ -57,7 +58,7 @@ class Data(Section):
     derive: dict[str, str] = {}  # new target → arithmetic over class numbers
     on_bad: Literal["refuse", "skip"] = "refuse"
     blank: Literal["refuse", "context"] = "refuse"
-    limit: Count | None = None  # draw this many training rows (stratified); the rest become uncovered
+    limit: Annotated[int, Field(ge=2)] | None = None  # draw this many training rows (stratified); the rest become uncovered
 
 
 class Split(Section):
@@ -135,7 +136,7 @@ class Optimizer(Section):
     """How weights move."""
 
     name: str = "adamw"
-    rate: float = Field(3e-4, gt=0)
+    rate: Rate = 3e-4
     weight_decay: float = Field(0.01, ge=0)
     layer_decay: float = Field(1.0, gt=0, le=1)
     head_rate: float = Field(1.0, gt=0)  # the head's rate as a multiple
@@ -157,7 +158,7 @@ class Stage(Section):
     trains: str = "all"  # head | top-N | all
     size: Pixels | tuple[Pixels, Pixels] | None = None
     batch: Count | None = None
-    rate: Positive | None = None
+    rate: Rate | None = None
     schedule: Schedule | None = None
     predict: bool = False  # write test predictions at the stage's end
 
@@ -199,7 +200,7 @@ class Average(Section):
     name: Literal["none", "ema", "swa", "soup"] = "none"
     decay: float = Field(0.999, ge=0, lt=1)
     start: float = Field(0.75, ge=0, le=1)  # share of the epochs after which SWA begins
-    rate: Positive | None = None
+    rate: Rate | None = None
     epochs: int = Field(0, ge=0)  # further epochs of SWA after the schedule; full_batch: steps
     full_batch: bool = False
     best: int = Field(3, ge=1)

@@ -96,7 +96,10 @@ def evaluate(
     scored = [t for t in manifest.targets if t.scored and t.name in asked]
     answers = {t.name: dataclasses.replace(answered[t.name], y=manifest.truth(t.name)) for t in scored}
     if not any(dense.scorable.any() for dense in answers.values()):
-        raise DataError(f"{place_of(source)}: no row has both a known truth and an answer", fix="check the labels and the images")
+        if all(np.isnan(dense.y).any(axis=1).all() for dense in answers.values()):
+            need = f"labels of {listed(answers)}, in a column or as class folders"
+            raise DataError(f"{place_of(source)}: no row has a known truth", need=need)
+        raise DataError(f"{place_of(source)}: no row has both a known truth and an answer", fix="check the images")
     listing = read_known(pipeline.folder)
     hashes = manifest.frame["sha256"].to_list()
     known = np.array([listing is not None and one in listing for one in hashes], dtype=bool)

@@ -67,6 +67,9 @@ def tune(
             fix="name keys and what to try: --set 'tune.space={\"optimizer.rate\" = {low = 1e-5, high = 1e-2, log = true}}'",
         )
     trials.changed(recipe, {key: _first(key, wish) for key, wish in recipe.tune.space.items()})  # every key is one that may change
+    for key, wish in recipe.tune.space.items():  # and every value one that it may have, before hours of search
+        for value in wish if isinstance(wish, (list, tuple)) else (wish["low"], wish["high"]):
+            trials.changed(recipe, {key: value})
     if trials_ is not None and trials_ < 1:
         raise UserError(f"{trials_} trials were asked for", need="1 or more")
     optuna = _optuna()

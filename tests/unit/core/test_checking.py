@@ -20,6 +20,8 @@ from tapetum.core.errors import UserError
         ("train.workers=-1", "'train.workers' is -1"),
         ("input.crop=[0, 0, 0, 0]", r"'input.crop' is \[0, 0, 0, 0\]; needed"),
         ("data.limit=0", "'data.limit' is 0"),
+        ("data.limit=1", "'data.limit' is 1; needed: a whole number, 2 or more"),
+        ("optimizer.rate=1e30", "'optimizer.rate' is 1e\\+30; needed: a number, above 0 and 100 or less"),
         ("data.pseudo_bound=1.2", "a number from 0 to 1"),
         ("split.folds=1", "--holdout 0.2"),
         ("split.holdout=0", "above 0 and below 1"),

@@ -123,6 +123,8 @@ def test_a_trial_worse_than_the_median_is_cut_after_a_fold(tmp_path, data, monke
     ("space", "words"),
     [
         ({}, "tune.space is empty"),
+        ({"train.batch": [8, 0]}, "'train.batch' is 0"),
+        ({"input.size": {"low": 32, "high": 99999}}, "'input.size' is 99999"),
         ({"optimizer.rte": [1.0]}, "no key 'optimizer.rte'"),
         ({"split.folds": [2, 3]}, "cannot change between trials"),
         ({"input.bands": [[]]}, "cannot change between trials"),
