@@ -14,6 +14,7 @@ from tapetum.core.tables import Manifest, Predictions, decided
 from tapetum.core.targets import Target
 from tapetum.data.images.form import Form
 from tapetum.decide import elsewhere
+from tapetum.decide.steps import Rows
 from tapetum.workflow import ablate, deciding, trials, tune
 from tapetum.workflow.prepare import Prepared
 from tapetum.workflow.settle import settle
@@ -113,12 +114,13 @@ def test_the_leaderboard_and_comparisons_score_what_was_decided(settled, metric)
 def test_tune_and_ablate_score_what_was_decided(settled):
     run, recipe, target, figures, _ = settled
     dense = trials.answers(run, "stage")
+    rows = Rows.of(run.manifest(), dense.row_ids.tolist())
     default = metrics.default_metric(target)
     sign = 1 if metrics.METRICS[default].greater_is_better else -1
-    assert tune._figure({"stage": dense}, recipe) == pytest.approx(sign * figures[default], abs=1e-6)
+    assert tune._figure({"stage": dense}, recipe, rows) == pytest.approx(sign * figures[default], abs=1e-6)
     picked = tune._picked({0: dense, 1: dense}, dict.fromkeys(range(FOLDS), 1), dense.fold)
     np.testing.assert_array_equal(decided(picked), decided(dense))
-    assert ablate._score(default, dense) == pytest.approx(figures[default], abs=1e-6)
+    assert ablate._score(default, dense, rows) == pytest.approx(figures[default], abs=1e-6)
 
 
 def test_a_submission_and_a_csv_hold_what_was_decided(settled, tmp_path):
