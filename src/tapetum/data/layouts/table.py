@@ -1,7 +1,7 @@
 """Layout ``table``: a CSV (comma, semicolon or tab; UTF-8) or Parquet file, one line a picture.
 
 What it holds: ids, paths, every kind of target, groups, sequences, splits, folds, weights, side numbers and content hashes. A CSV holds
-no class order, so ordinal targets are declared again on reading, and an empty set of labels cannot be told from a blank.
+no class order, so ordinal targets are declared again on reading; an empty set of labels is ``[]``, which is read and not written.
 """
 
 from __future__ import annotations
