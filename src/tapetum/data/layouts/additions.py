@@ -99,6 +99,10 @@ def add_pseudo_labels(frame: pl.DataFrame, targets: Sequence[Target], data: Data
     """
     if data.pseudo is None:
         return frame
+    if Path(data.pseudo).suffix.lower() == ".csv":  # it does not say kinds and classes, and confidence depends on them
+        raise UserError(
+            f"data.pseudo is {data.pseudo}", need="a Parquet Predictions table", fix="write it again: tapetum predict … -o NAME.parquet"
+        )
     predictions = Predictions.read(data.pseudo)
     names = {t.name for t in predictions.targets}
     usable = [t for t in targets if t.name in names and t.kind != "regression"]
