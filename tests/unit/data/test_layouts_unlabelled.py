@@ -12,7 +12,7 @@ from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError
 from tapetum.data import layouts
 from tapetum.data.images.archives import read_bytes
-from tapetum.data.layouts.unlabelled import group_files
+from tapetum.data.layouts.templates import group_files
 
 
 def test_files_folders_and_tables_make_rows_without_labels(tmp_path, monkeypatch):
@@ -141,6 +141,18 @@ def test_absent_files_are_rows_of_a_prediction(tmp_path):
     cells = layouts.loose([tmp_path / "cells"], Data(path="{Id}_{red,green}.png"), quiet)
     assert cells.row_ids == ["a", "b"]
     assert [p.name for p in cells.paths(1)] == ["b_red.png", "b_green.png"]
+
+
+def test_a_blank_path_is_a_missing_row_where_rows_have_ids(tmp_path):
+    planted = plant(tmp_path, classes=2, each=1)
+    table = write_table(tmp_path / "new.csv", ["id", "file"], [["a", planted.files[0]], ["b", ""]])
+    said: list[str] = []
+    manifest = layouts.loose([table], Data(path="file"), said.append)
+    assert manifest.row_ids == ["a", "b"]
+    assert not manifest.paths(1)[0].exists()
+    assert any("names no image in 1 of 2 rows of 'file'" in text for text in said)
+    with pytest.raises(DataError, match="row 2 has no picture in column 'file'"):
+        layouts.loose([table], Data(path="file"), quiet, declared={"on_bad": "refuse"})
 
 
 def test_what_is_declared_for_a_prediction_must_be_there(tmp_path):

@@ -7,9 +7,6 @@ has; what the caller names now (``--path``, ``--id``, …) must be there.
 from __future__ import annotations
 
 import dataclasses
-import itertools
-import re
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,16 +18,16 @@ from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.tables import Manifest, check_ids
 from tapetum.data.layouts.folder import keep_pictures
 from tapetum.data.layouts.hpa import CHANNELS
-from tapetum.data.layouts.listing import archive_names, children, refuse_undecodable
-from tapetum.data.layouts.paths import is_template, list_column, row_paths, template_columns, unknown_column
-from tapetum.data.layouts.roles import find_roles
-from tapetum.data.layouts.sheet import ARCHIVE_MARK, Say, Sheet, missing_files, relative_to
+from tapetum.data.layouts.listing import refuse_undecodable
+from tapetum.data.layouts.paths import is_template, list_column, template_columns, unknown_column
+from tapetum.data.layouts.roles import Roles, find_roles
+from tapetum.data.layouts.sheet import ARCHIVE_MARK, Say, Sheet, relative_to
+from tapetum.data.layouts.templates import FIELD, group_files, placed
 
 PLAIN = ("folder", "stanford_dogs")  # layouts that add nothing to a folder of images but its labels
 DECLARED = ("path", "id", "group", "sequence", "position", "layout", "on_bad")  # what a caller may say about the images to predict
 _COLUMNS = ("id", "group", "sequence", "position")
 _NOT_FOR_PREDICTION = {"split": "none", "fold": "none", "test": (), "extra": (), "pseudo": None, "exclude": None, "limit": None}
-_FIELD = re.compile(r"\{([^{}]*)\}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,59 +91,6 @@ def holds_rows(place: Path) -> bool:
     return place.is_dir() or (place.is_file() and place.suffix.lower() in (*TABLE_SUFFIXES, ".zip", ".tar"))
 
 
-def group_files(names: Sequence[str], template: str, *, partial: str = "refuse") -> list[tuple[str, list[str]]]:
-    """Return the samples among files: (id, files in the template's order).
-
-    Args:
-        names: relative paths.
-        template: such as ``train/{Id}_{red,green}.png``; only its last part counts, in whatever folder a file lies.
-        partial: ``refuse`` samples that lack a file, or ``keep`` them with the name of the file that is not there.
-
-    Returns:
-        One entry a sample, in order of its first file; the id is its folder and the cells of the template's columns. Files that do not fit
-        are left to the caller, who sees that they are not in any entry.
-
-    Raises:
-        DataError: a sample that lacks a file, under ``partial = "refuse"``.
-    """
-    parts = _FIELD.split(template.rpartition("/")[2])
-    lists = [part for i, part in enumerate(parts) if i % 2 and "," in part]
-    places = [[p.strip() for p in part.split(",")] for part in lists]
-    pattern = re.compile("".join(_piece(part, bool(i % 2)) for i, part in enumerate(parts)))
-    samples: dict[str, dict[tuple[int, ...], str]] = {}
-    cells_of: dict[str, tuple[str, list[str]]] = {}
-    for name in names:
-        folder, _, base = name.rpartition("/")
-        found = pattern.fullmatch(base)
-        if found is None:
-            continue
-        cells = [text for i, text in enumerate(found.groups()) if "," not in parts[2 * i + 1]]
-        picked = [text for i, text in enumerate(found.groups()) if "," in parts[2 * i + 1]]
-        order = tuple(options.index(text) for options, text in zip(places, picked, strict=True))
-        key = f"{folder}/{'_'.join(cells)}" if folder else "_".join(cells)
-        samples.setdefault(key, {})[order] = name
-        cells_of[key] = (f"{folder}/" if folder else "", cells)
-    orders = list(itertools.product(*(range(len(options)) for options in places)))
-    lacking = [key for key, files in samples.items() if len(files) != len(orders)]
-    if lacking and partial == "refuse":
-        counts = Counter(order for files in samples.values() for order in files)
-        labels = ["_".join(options[i] for options, i in zip(places, order, strict=True)) for order in orders]
-        counted = ", ".join(f"{label} {counts[order]}" for label, order in zip(labels, orders, strict=True))
-        what = (
-            f"{len(lacking)} samples lack some of their {len(orders)} files ({template}): {listed(lacking)}. "
-            f"{len(samples) - len(lacking)} of {len(samples)} rows complete: {counted}"
-        )
-        raise DataError(what, fix="add or remove them, or go on without them: --on-bad skip")
-    return [(key, [files.get(order) or _named(parts, places, *cells_of[key], order) for order in orders]) for key, files in samples.items()]
-
-
-def _named(parts: Sequence[str], places: Sequence[Sequence[str]], folder: str, cells: Sequence[str], order: Sequence[int]) -> str:
-    """Return the name that a template gives to one file of a sample."""
-    own, picked = iter(cells), iter(options[i] for options, i in zip(places, order, strict=True))
-    texts = [part if i % 2 == 0 else next(picked) if "," in part else next(own) for i, part in enumerate(parts)]
-    return folder + "".join(texts)
-
-
 def _rows(source: Any, wanted: _Wanted, root: Path, say: Say) -> pl.DataFrame:
     """Return one source's rows, paths as seen from ``root``."""
     from tapetum.data.layouts.reading import TABLE_SUFFIXES, recognised
@@ -196,10 +140,23 @@ def _table(source: Any, wanted: _Wanted, root: Path, say: Say) -> pl.DataFrame:
         sheet = _without_truth(sheet, wanted, data)
         roles = find_roles(sheet, data, labelled=False)
         say("\n".join([f"{sheet.name}: columns read as", *roles.lines()]))
+        sheet = _with_blanks(sheet, roles, data, say)
         frame, start = to_rows(sheet, roles, data, say, "test"), sheet.root
         frame = frame.drop([c for c in ("split", "fold") if c in frame.columns])
     moved = [[relative_to(path, start, root) for path in row] for row in frame["path"].to_list()]
     return frame.with_columns(list_column("path", moved))
+
+
+def _with_blanks(sheet: Sheet, roles: Roles, data: Data, say: Say) -> Sheet:
+    """Return the sheet with blank paths named as such: where rows have ids, such a row stays and is missing."""
+    path = roles.path
+    if data.on_bad != "skip" or "id" not in roles.plain or not isinstance(path, str) or path not in sheet.frame.columns:
+        return sheet
+    blank = sheet.frame[path].null_count()
+    if not blank or sheet.frame.schema[path] != pl.String:
+        return sheet
+    say(f"{sheet.name} names no image in {blank} of {len(sheet.frame)} rows of {path!r}; they stay as missing")
+    return dataclasses.replace(sheet, frame=sheet.frame.with_columns(pl.col(path).fill_null("(blank)")))
 
 
 def _without_truth(sheet: Sheet, wanted: _Wanted, data: Data) -> Sheet:
@@ -254,61 +211,8 @@ def _path(sheet: Sheet, wanted: _Wanted, say: Say) -> str | tuple[str, ...] | No
         return None
     if absent:
         raise unknown_column(absent[0], columns, sheet.name, "--path", fix="name the columns or the template of several files with --path")
-    found = tuple(_placed(item, sheet, say) if is_template(item, columns) else item for item in items)
+    found = tuple(placed(item, sheet, say) if is_template(item, columns) else item for item in items)
     return found[0] if isinstance(path, str) else found
-
-
-def _placed(template: str, sheet: Sheet, say: Say) -> str:
-    """Return a template with the folder that holds this sheet's files: the one that it names, else the one folder beside it that does.
-
-    Raises:
-        DataError: several folders hold as many of the files.
-    """
-    folder, rest = _folder_of(template if "split" in sheet.frame.columns else template.replace("{split}", "test"))
-    if not sheet.root.is_dir() or not len(sheet.frame):
-        return folder + rest
-
-    names = [name for row in row_paths(sheet.frame, rest, sheet.name, "test") for name in row]
-    total = len(names)
-
-    def held(place: str) -> int:
-        return total - len(missing_files([place + name for name in names], sheet.root))
-
-    own = held(folder)
-    if own == total:
-        return folder + rest
-    counts = {place: held(place) for place in _places(sheet.root) if place != folder}
-    most = max(counts.values(), default=0)
-    best = [place for place, count in counts.items() if count == most]
-    if most <= own:
-        return folder + rest
-    if len(best) > 1:
-        raise DataError(
-            f"{sheet.name}: {len(best)} folders hold {most} of the {total} files called {rest!r}: {listed(best)}",
-            need="the one to read",
-            fix=f"name it: --path '{best[0]}{rest}'",
-        )
-    say(f"{sheet.name}: {folder or 'its folder'} holds {own} of {total} files, {best[0] or 'its folder'} holds {most}: read from there")
-    return best[0] + rest
-
-
-def _folder_of(template: str) -> tuple[str, str]:
-    """Return the folders (or the archive) before a template's first column, and the rest."""
-    before = template[: template.index("{")] if "{" in template else template
-    cut = before.rfind("/") + 1
-    return template[:cut], template[cut:]
-
-
-def _places(root: Path) -> list[str]:
-    """Return where a template's files may lie: the table's folder, folders beside the table, and folders in archives beside it."""
-    found = [""]
-    for place in children(root):
-        if place.is_dir():
-            found += [f"{place.name}/", *(f"{place.name}/{p.name}/" for p in children(place) if p.is_dir())]
-        elif place.suffix.lower() in (".zip", ".tar"):
-            folders = {name.rpartition("/")[0] for name in archive_names(place)}
-            found += [f"{place.name}{ARCHIVE_MARK}{folder}/" if folder else f"{place.name}{ARCHIVE_MARK}" for folder in sorted(folders)]
-    return found
 
 
 def _check_declared(declared: Mapping[str, Any]) -> None:
@@ -334,11 +238,5 @@ def _template(data: Data) -> str | None:
     """Return the template by which several files make a row, if that is how rows were made."""
     if data.layout == "hpa":
         return "{Id}_{" + ",".join(CHANNELS) + "}.png"
-    several = isinstance(data.path, str) and any("," in field for field in _FIELD.findall(data.path))
+    several = isinstance(data.path, str) and any("," in field for field in FIELD.findall(data.path))
     return data.path if several and isinstance(data.path, str) else None
-
-
-def _piece(part: str, is_field: bool) -> str:
-    if not is_field:
-        return re.escape(part)
-    return "(" + "|".join(re.escape(p.strip()) for p in part.split(",")) + ")" if "," in part else "(.+)"
