@@ -189,7 +189,7 @@ def main() -> int:
         print(f"{'ok  ' if holds else 'FAIL'} {text}: {figure:+.2f} (bound {bound:+.1f})")
     if not args.dry:
         values = {"found": found, "claims": [dict(zip(("claim", "figure", "bound", "holds"), c, strict=True)) for c in checked]}
-        title = "Context: what neighbouring pictures are worth"
+        title = "Context: what neighbouring images are worth"
         recorded.record("context", title, page(found, checked, manifest), values, "numpy", "scipy", "scikit-learn", "polars")
     return 0 if all(holds for *_, holds in checked) else 1
 

@@ -1,4 +1,4 @@
-"""Many labels a picture: a logistic regression each, or least squares with Platt scaling? Both as probes on the same vectors and folds.
+"""Many labels an image: a logistic regression each, or least squares with Platt scaling? Both as probes on the same vectors and folds.
 
 Run: ``python bench/labels.py [--seed N]``; the faces beside the repository are the second set, where they are there. The simulated cells
 are of a seed that ``make acceptance`` does not draw.
@@ -23,7 +23,7 @@ from tapetum.core.config import Data, Probe, Split
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target
 from tapetum.data import layouts, split
-from tapetum.data.images.dataset import Pictures
+from tapetum.data.images.dataset import ImageDataset
 from tapetum.data.images.form import Form
 from tapetum.data.images.transforms import Evaluate
 from tapetum.learn import features, probe
@@ -60,10 +60,10 @@ def main() -> int:
     rows = [
         [f["what"], *(f"{f[way][m]:.3f}" for m in SHOWN for way in WAYS), recorded.difference(f["difference"]), f["chosen"]] for f in found
     ]
-    head = ["pictures", *(f"{m}: {way}" for m in SHOWN for way in ("logistic", "least squares")), "average precision gained", "chosen"]
+    head = ["images", *(f"{m}: {way}" for m in SHOWN for way in ("logistic", "least squares")), "average precision gained", "chosen"]
     text = (
         f"Probes of `tf_efficientnet_lite0` on the same vectors, {FOLDS} folds that cut no group, out of fold; macro-F1 with each label "
-        "given to as many pictures as have it. The last columns: the paired difference with its 95 % interval, and in how many folds the "
+        "given to as many images as have it. The last columns: the paired difference with its 95 % interval, and in how many folds the "
         f"inner folds chose least squares.\n\n{recorded.table(head, rows)}"
     )
     print(text)
@@ -81,8 +81,8 @@ def cells(size: str, seed: int) -> Labelled:
         known = manifest.where(np.flatnonzero(manifest.split != "test"))
         form, settings = Form(4, "uint8", (simulated["px"], simulated["px"])), probing.probe_input(recipe)
         network = probing.probe_network(recipe, form, known)
-        pictures = Pictures(known, settings, Evaluate(settings), form=form)
-        vectors = features.extract(network, known, settings, pictures=pictures, views=recipe.probe.views, say=recorded.said).vectors
+        images = ImageDataset(known, settings, Evaluate(settings), form=form)
+        vectors = features.extract(network, known, settings, images=images, views=recipe.probe.views, say=recorded.said).vectors
     part = split.assign_folds(known, Split(folds=FOLDS), seed, recorded.said)
     target = next(t for t in part.targets if t.scored)
     return Labelled("simulated cells, 28 labels", target, vectors, part.truth(target.name), part.groups, part.fold)
@@ -115,7 +115,7 @@ def compare(one: Labelled, seed: int) -> dict[str, Any]:
 
 
 def scored(metric: str, one: Labelled, p: np.ndarray) -> float | None:
-    """Return a score; macro-F1 of labels given at their rates, so that it says how well pictures are ranked."""
+    """Return a score; macro-F1 of labels given at their rates, so that it says how well images are ranked."""
     if metric != "macro_f1":
         return metrics.score(metric, one.target, p, one.truth)
     given = np.zeros_like(p)

@@ -1,7 +1,7 @@
 """What order is worth: on recordings whose classes lie in their order, how far a model over neighbours gets towards the best known score.
 
 For each seed: the frame-wise twin (the probe on the same kept vectors, without neighbours), the model over 16 neighbours, and what could be
-known (Bayes from one picture, forward–backward from the whole recording). Run: ``python bench/sequences.py [--seeds 5]``.
+known (Bayes from one image, forward–backward from the whole recording). Run: ``python bench/sequences.py [--seeds 5]``.
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ def text(rows: list[dict[str, float]]) -> str:
     names = list(rows[0])
     lines = [[str(seed), *(f"{row[name]:.3f}" for name in names)] for seed, row in enumerate(rows)]
     return (
-        "24 simulated recordings of 40 pictures, four classes of which two look alike; accuracy, two folds by recording. The model over 16 "
+        "24 simulated recordings of 40 images, four classes of which two look alike; accuracy, two folds by recording. The model over 16 "
         "neighbours (BiLSTM on kept vectors, 5 epochs) against its frame-wise twin (the probe on the same vectors), the best that one "
-        "picture allows and the best that a whole recording allows (forward–backward with the true numbers).\n\n"
+        "image allows and the best that a whole recording allows (forward–backward with the true numbers).\n\n"
         f"{recorded.table(['seed', *names], lines)}\n\n"
         f"The model over neighbours closes {np.mean(closed):.0%} of the gap between its twin and the best ({min(closed):.0%} to "
         f"{max(closed):.0%} over {len(closed)} seeds; bound: 60 %)."

@@ -1,4 +1,4 @@
-"""The main job on real pictures: solar cells in; a run, held-out predictions, a submission and a report out.
+"""The main job on real images: solar cells in; a run, held-out predictions, a submission and a report out.
 
 Run it with ``make demo``. It needs the package ``elpv-dataset`` (2,624 photographs, CC BY-NC-SA 4.0) and no network.
 """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # so that every test can import pictures
+sys.path.insert(0, str(Path(__file__).parent))  # so that every test can import images
 
 # Rates measured in tests are kept in a cache of their own, also by the processes that tests start.
 _CACHE = tempfile.TemporaryDirectory(prefix="tapetum-tests-cache-")

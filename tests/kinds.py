@@ -1,4 +1,4 @@
-"""Tables of every kind for end-to-end tests: pictures whose channels carry the answer, drawn by numpy; and the smallest fit."""
+"""Tables of every kind for end-to-end tests: images whose channels carry the answer, drawn by numpy; and the smallest fit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from pictures import write_table
+from images import write_table
 from tapetum import api
 
 SIZE = 32
@@ -91,16 +91,16 @@ def plant_tiff(root: Path, *, rows: int = 24, channels: int = 5, seed: int = 0) 
 
 
 def plant_people(root: Path, *, rows: int = 48, seed: int = 0, blanks: bool = False) -> Path:
-    """Write pictures with a colour (mask: yes, wrong, no), a direction (gender) and a brightness (age, a number), and their table."""
+    """Write images with a colour (mask: yes, wrong, no), a direction (gender) and a brightness (age, a number), and their table."""
     rng = np.random.default_rng(seed)
     lines = []
     for i in range(rows):
         mask, gender, age = i % 3, (i // 3) % 2, float(rng.integers(5, 80))
-        picture = np.stack([noise(rng, 0.2 + 0.4 * age / 80) for _ in range(3)], axis=-1)
-        picture[..., mask] += 0.25
+        image = np.stack([noise(rng, 0.2 + 0.4 * age / 80) for _ in range(3)], axis=-1)
+        image[..., mask] += 0.25
         ramp = np.linspace(-0.15, 0.15, SIZE)
-        picture += (ramp[:, None] if gender else ramp[None, :])[..., None]
-        save_colour(root / f"p{i:02d}.png", np.clip(picture, 0, 1))
+        image += (ramp[:, None] if gender else ramp[None, :])[..., None]
+        save_colour(root / f"p{i:02d}.png", np.clip(image, 0, 1))
         group = "young" if age < 30 else "middle" if age < 60 else "old"
         cells: list[Any] = [("yes", "wrong", "no")[mask], ("female", "male")[gender], age, group]
         if blanks and i % 4 == 1:

@@ -7,18 +7,18 @@ from pathlib import Path
 import pytest
 
 import small_runs
-from pictures import plant, write_table
+from images import plant, write_table
 
 
 @pytest.fixture(scope="session")
 def planted(tmp_path_factory) -> Path:
-    """24 readable pictures of three classes in groups of two: ``labels.csv`` and ``images/``."""
+    """24 readable images of three classes in groups of two: ``labels.csv`` and ``images/``."""
     return small_runs.once(tmp_path_factory, "planted", lambda place: plant(place, classes=3, each=8, size=32, group_size=2))
 
 
 @pytest.fixture(scope="session")
 def damaged(tmp_path_factory) -> Path:
-    """As ``planted`` with one truncated training picture, four test rows in ``test.csv``, one of them truncated, and a template."""
+    """As ``planted`` with one truncated training image, four test rows in ``test.csv``, one of them truncated, and a template."""
 
     def make(place: Path) -> None:
         plant(place, classes=3, each=8, size=32, group_size=2, truncated=True)
@@ -51,7 +51,7 @@ def probed(tmp_path_factory, planted) -> Path:
 
 
 @pytest.fixture
-def other_pictures(tmp_path) -> Path:
-    """A folder of five pictures that no run has seen."""
+def other_images(tmp_path) -> Path:
+    """A folder of five images that no run has seen."""
     plant(tmp_path / "new", classes=1, each=5, size=40, seed=7)
     return tmp_path / "new" / "images" / "ant"

@@ -1,4 +1,4 @@
-"""Small runs for tests: a tiny network without pretrained weights on planted pictures, one thread, 32 bits, and ways to break them.
+"""Small runs for tests: a tiny network without pretrained weights on planted images, one thread, 32 bits, and ways to break them.
 
 As a script it is a :class:`Forge`: its children fit and kill themselves on demand: ``replace:7`` before the seventh file gets its name,
 ``backward:3`` in the third batch, ``after:fold-0/state.json:2`` when that file was written the second time.

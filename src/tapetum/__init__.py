@@ -1,4 +1,4 @@
-"""Tapetum: labelled pictures in, an image classifier that one can trust out, with the evidence."""
+"""Tapetum: labelled images in, an image classifier that one can trust out, with the evidence."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def fit(
     command: str = "tapetum.api.fit(…)",
     **sets: Any,
 ) -> dict[str, Any]:
-    """Labelled pictures in, a run out: check → split → features → probe → training → decisions → pipeline → report.
+    """Labelled images in, a run out: check → split → features → probe → training → decisions → pipeline → report.
 
     Args:
         data: a folder of class folders, a table, a layout's folder, or a polars or pandas frame.
@@ -181,13 +181,13 @@ def show(
     say: Say | None = None,
     **sets: Any,
 ) -> dict[str, Any]:
-    """Draw batches as training would see them to a PNG: originals, augmented and mixed pictures, channels, labels.
+    """Draw batches as training would see them to a PNG: originals, augmented and mixed images, channels, labels.
 
     Args:
         data: as for :func:`fit`.
         out: a .png file.
         recipe: from :func:`load_recipe`, a name, a file; None for the defaults.
-        rows: pictures shown.
+        rows: images shown.
         draws: times that each is augmented.
         member: of a recipe of several members; None: the first.
         say: told what the data hold.
@@ -202,13 +202,13 @@ def show(
 
 
 def predict(
-    pipeline: Path | str, pictures: Any, out: Path | str | None = None, *, top: int = 5, say: Say | None = None, **declared: Any
+    pipeline: Path | str, images: Any, out: Path | str | None = None, *, top: int = 5, say: Say | None = None, **declared: Any
 ) -> dict[str, Any]:
     """Predict images with a frozen pipeline, and write a Predictions table (``.parquet``) or labels and probabilities (``.csv``).
 
     Args:
         pipeline: its folder, or a run.
-        pictures: files, folders, archives, tables of paths, polars or pandas frames, or one of them.
+        images: files, folders, archives, tables of paths, polars or pandas frames, or one of them.
         out: the file to write; None returns the answers.
         top: without ``out``: the most classes listed for a row.
         say: told how the images are read, of progress, and which cannot be read.
@@ -228,8 +228,8 @@ def predict(
     kind = None if place is None else sheets.ending(place)
     record = Record(say)
     loaded = Pipeline.load(pipeline)
-    several = isinstance(pictures, Sequence) and not isinstance(pictures, (str, bytes))
-    manifest = loaded.read(pictures if several else [pictures], record, **declared)
+    several = isinstance(images, Sequence) and not isinstance(images, (str, bytes))
+    manifest = loaded.read(images if several else [images], record, **declared)
     answered = loaded.answer(manifest, record, record.share("predicting"))
     first = next(iter(answered.values()))
     missing = int((~first.ok).sum())
@@ -441,7 +441,7 @@ def compare(
 
 
 def compare_views(run: Path | str, views: str = "recipe", *, data: Path | str | None = None, say: Say | None = None) -> dict[str, Any]:
-    """Compare the plain picture with ways of reducing test-time views on a run's held-out rows; nothing of the run changes.
+    """Compare the plain image with ways of reducing test-time views on a run's held-out rows; nothing of the run changes.
 
     Args:
         run: with fine-tuned members.
@@ -485,8 +485,8 @@ def simulate(
     Args:
         name: ``dogs`` or ``hpa``.
         out: a new folder, or one that was simulated before.
-        size: ``small``, ``full``, or how many pictures.
-        px: typical side of a picture.
+        size: ``small``, ``full``, or how many images.
+        px: typical side of an image.
         seed: the same seed gives the same bytes.
         zip: archives instead of folders.
         say: told of progress.
@@ -509,12 +509,12 @@ def audit(
     say: Say | None = None,
     **sets: Any,
 ) -> dict[str, Any]:
-    """Look for damaged, gray, doubled and wrongly labelled pictures; see :func:`tapetum.workflow.auditing.audit_source`.
+    """Look for damaged, gray, doubled and wrongly labelled images; see :func:`tapetum.workflow.auditing.audit_source`.
 
     Args:
         source: data as for :func:`fit`, or a run, whose out-of-fold answers then judge the labels.
         out: the Parquet file.
-        recipe: how pictures are composed; as for :func:`fit`.
+        recipe: how images are composed; as for :func:`fit`.
         target: whose labels are judged.
         data: of a run: where its data are now, if they moved.
         say: told what was found.

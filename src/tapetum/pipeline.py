@@ -1,6 +1,6 @@
 """The frozen pipeline: a folder that predicts with nothing else at hand, by learn's inference and decide's steps.
 
-What happens to a picture stands here in order: compose the row's files, transform, every member's fold models, then
+What happens to an image stands here in order: compose the row's files, transform, every member's fold models, then
 :func:`combine` — calibrate, average folds, blend, derive, decide — exactly as ``decisions.json`` says.
 """
 
@@ -29,7 +29,7 @@ from tapetum.core.targets import Target, compose, expression_names
 from tapetum.core.vectors import Gallery, Near
 from tapetum.data import layouts
 from tapetum.data.images import given
-from tapetum.data.images.dataset import Pictures
+from tapetum.data.images.dataset import ImageDataset
 from tapetum.data.images.form import Form
 from tapetum.data.images.given import Source
 from tapetum.data.images.transforms import Evaluate
@@ -51,18 +51,18 @@ Tick = Callable[[int, int], None]
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """One member of the pipeline and how it sees pictures.
+    """One member of the pipeline and how it sees images.
 
     Args:
         name: of the member.
         networks: fold → network (−1: refit on all rows).
         settings: the recipe's ``[input]``.
         predict: views and how they are reduced.
-        form: channels and depth of the pictures it learned from.
+        form: channels and depth of the images it learned from.
         engine: how it computed.
         scalings: fold → scaling of side numbers.
         shared: all networks have one backbone, which then runs once.
-        sequence: the recipe's section of a member over neighbouring pictures; of others its default.
+        sequence: the recipe's section of a member over neighbouring images; of others its default.
     """
 
     name: str
@@ -189,12 +189,12 @@ class Pipeline:
         done = 0
         for member in self.members:
             count = None if tick is None else _counted(tick, done, passes, len(rows))
-            pictures = _pictures(member, manifest, sources)
-            pictures.missing = known.setdefault((pictures.how, pictures.form), pictures.missing)
-            answered[member.name], why, self.draws[member.name] = _answer(member, pictures, self.targets, say, count)
+            images = _images(member, manifest, sources)
+            images.missing = known.setdefault((images.how, images.form), images.missing)
+            answered[member.name], why, self.draws[member.name] = _answer(member, images, self.targets, say, count)
             done += _passes(member) * len(rows)
             self.problems.update(why)
-            near += _near(member, pictures, {key[1:]: g for key, g in self.galleries.items() if key[0] == member.name})
+            near += _near(member, images, {key[1:]: g for key, g in self.galleries.items() if key[0] == member.name})
         rows = dataclasses.replace(rows, near=Near.joined(near) if near else None)
         ids = manifest.row_ids
         for row, reason in sorted(self.problems.items()):
@@ -243,18 +243,18 @@ def _nothing(target: Target) -> Dense:
     return Dense(target, np.array([], dtype=object), p, p, np.array([], dtype=np.int16), np.array([], dtype=object))
 
 
-def _pictures(member: Member, manifest: Manifest, sources: Sequence[Sequence[Source]] | None) -> Pictures:
-    return Pictures(manifest, member.settings, Evaluate(member.settings), form=member.form, sources=sources)
+def _images(member: Member, manifest: Manifest, sources: Sequence[Sequence[Source]] | None) -> ImageDataset:
+    return ImageDataset(manifest, member.settings, Evaluate(member.settings), form=member.form, sources=sources)
 
 
-def _near(member: Member, pictures: Pictures, galleries: Mapping[tuple[str, int], Gallery]) -> list[Near]:
+def _near(member: Member, images: ImageDataset, galleries: Mapping[tuple[str, int], Gallery]) -> list[Near]:
     """Return the nearest rows in each of a member's galleries, each searched with the vectors of its own fold's model."""
     runtime = Runtime(member.engine)
-    every = np.arange(len(pictures.manifest))
+    every = np.arange(len(images.manifest))
     found = []
     for (target, fold), gallery in galleries.items():
         how = {"scaling": member.scalings[fold], "batch": member.predict.batch}
-        found.append(gallery.nearest(embed(member.networks[fold], pictures, every, target, runtime, **how).matrix))  # type: ignore[arg-type]
+        found.append(gallery.nearest(embed(member.networks[fold], images, every, target, runtime, **how).matrix))  # type: ignore[arg-type]
     return found
 
 
@@ -274,17 +274,17 @@ def _after(count: Callable[[int], None], before: int, done: int) -> None:
 
 def _answer(
     member: Member,
-    pictures: Pictures,
+    images: ImageDataset,
     targets: Mapping[str, Target],
     say: Say | None = None,
     count: Callable[[int], None] | None = None,
 ) -> tuple[dict[int, dict[str, Dense]], dict[int, str], dict[str, np.ndarray]]:
-    table = pictures.manifest
+    table = images.manifest
     runtime = Runtime(member.engine, say=say)
     every = np.arange(len(table))
     source = None
     if member.sequence.length > 1:
-        source = dataclasses.replace(sequences.of_recipe(table, member.sequence), pictures=pictures)
+        source = dataclasses.replace(sequences.of_recipe(table, member.sequence), images=images)
     groups = [list(member.networks)] if member.shared else [[fold] for fold in member.networks]
     found: dict[int, inference.Answers] = {}
     for number, folds in enumerate(groups):
@@ -299,7 +299,7 @@ def _answer(
             continue
         found |= inference.answer_folds(
             networks,
-            pictures,
+            images,
             every,
             member.predict,
             runtime,

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from typer.main import get_command
 
-import pictures
+import images
 from tapetum.cli import app
 
 ROOT = Path(__file__).parents[2]
@@ -30,10 +30,10 @@ def commands(page: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory):
-    """A folder with pictures/ and labels.csv, shared by the blocks of all pages."""
+    """A folder with images/ and labels.csv, shared by the blocks of all pages."""
     folder = tmp_path_factory.mktemp("desk")
-    pictures.plant(folder, classes=3, each=6, size=32)
-    (folder / "pictures").symlink_to("images")
+    images.plant(folder, classes=3, each=6, size=32)
+    (folder / "images").symlink_to("images")
     return folder
 
 

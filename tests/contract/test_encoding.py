@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import tapetum
-from pictures import draw
+from images import draw
 from tapetum.cli import saying
 from tapetum.core.tables import Manifest
 
@@ -61,7 +61,7 @@ def _latin1(folder: Path) -> dict[str, str]:
     return {"LOCPATH": str(folder), "LC_ALL": "de_DE.ISO-8859-1"}
 
 
-def picture(path: Path, seed: int) -> None:
+def image(path: Path, seed: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(draw(seed, np.random.default_rng(seed), size=16)).save(path)
 
@@ -81,7 +81,7 @@ def command(*words: object, env: dict[str, str] | None = None, python: tuple[str
 def test_names_of_classes_and_files_are_the_same_under_every_locale(tmp_path, elsewhere):
     for name in ("café", "größe"):
         for i in range(4):
-            picture(tmp_path / "data" / name / f"é{i}.png", i)
+            image(tmp_path / "data" / name / f"é{i}.png", i)
     (tmp_path / "over.toml").write_bytes("\ufeff[split]\nfolds = 2  # größer\n".encode())
     done = command("split", tmp_path / "data", "-c", tmp_path / "over.toml", "-o", tmp_path / "folds.parquet", env=elsewhere)
     assert done.returncode == 0, done.stderr.decode(errors="replace")
@@ -95,7 +95,7 @@ def test_names_of_classes_and_files_are_the_same_under_every_locale(tmp_path, el
 def test_a_result_is_printed_in_any_encoding(tmp_path, encoding):
     for name in ("café", "日本"):
         for i in range(4):
-            picture(tmp_path / "data" / name / f"{i}.png", i)
+            image(tmp_path / "data" / name / f"{i}.png", i)
     env = {**os.environ, "PYTHONIOENCODING": encoding}
     done = command("split", tmp_path / "data", "--folds", "2", env=env)
     assert (done.returncode, b"Traceback" in done.stderr) == (0, False)
@@ -111,13 +111,13 @@ def test_json_for_machines_loses_no_character(capsys, monkeypatch):
         assert json.loads(out.getvalue().decode(encoding))["classes"] == ["café", "日本"]
 
 
-def test_no_own_file_is_opened_in_the_locales_encoding(probed, other_pictures, tmp_path):
+def test_no_own_file_is_opened_in_the_locales_encoding(probed, other_images, tmp_path):
     """The commands that read most kinds of files, under Python's own watch."""
     watch = ("-X", "warn_default_encoding")
     over = tmp_path / "over.toml"
     over.write_bytes(b"[split]\nfolds = 2\n")
     for words in (
-        ("predict", probed, other_pictures, "-o", tmp_path / "o.csv"),
+        ("predict", probed, other_images, "-o", tmp_path / "o.csv"),
         ("report", probed, "-o", tmp_path / "report.html"),
         ("leaderboard", probed),
         ("ledger", probed),

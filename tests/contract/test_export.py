@@ -9,7 +9,7 @@ import small_runs
 from tapetum.core import files
 from tapetum.core.runs import Run
 from tapetum.core.tables import Predictions
-from tapetum.data.images.dataset import Pictures
+from tapetum.data.images.dataset import ImageDataset
 from tapetum.data.images.transforms import Evaluate
 from tapetum.decide import choose
 from tapetum.learn import inference
@@ -40,9 +40,9 @@ def shipped(request, tmp_path_factory, planted):
 
 def answers(member, manifest):
     """Return fold → what a frozen member's fold says of all rows (N, K)."""
-    pictures = Pictures(manifest, member.settings, Evaluate(member.settings), form=member.form)
+    images = ImageDataset(manifest, member.settings, Evaluate(member.settings), form=member.form)
     runtime, rows = Runtime(member.engine), np.arange(len(manifest))
-    return {k: inference.answer(net, pictures, rows, member.predict, runtime).p["label"] for k, net in member.networks.items()}
+    return {k: inference.answer(net, images, rows, member.predict, runtime).p["label"] for k, net in member.networks.items()}
 
 
 def test_each_frozen_fold_answers_its_held_out_rows_as_in_training(shipped):

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from pictures import plant
+from images import plant
 from tapetum import api
 from tapetum.core import files
 from tapetum.core.runs import Run

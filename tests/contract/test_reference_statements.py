@@ -14,7 +14,7 @@ import pytest
 import torch
 from typer.main import get_command
 
-from pictures import plant
+from images import plant
 from tapetum import api, cli
 from tapetum.core.config import Data, Input, flatten
 from tapetum.core.errors import UserError
@@ -45,9 +45,9 @@ def augment(recipe, name):
     return next(spec for spec in recipe.augment if spec == name or (isinstance(spec, dict) and spec["name"] == name))
 
 
-def drawn(recipe, name, picture, draws=40, size=None):
-    how = Augment(Input(size=size or picture.shape[0], resize="stretch"), [augment(recipe, name)])
-    return [how([picture], key) for key in range(draws)]
+def drawn(recipe, name, image, draws=40, size=None):
+    how = Augment(Input(size=size or image.shape[0], resize="stretch"), [augment(recipe, name)])
+    return [how([image], key) for key in range(draws)]
 
 
 def tiny(recipe, **model):
@@ -125,7 +125,7 @@ def test_plus_shows_the_written_value_beside_its_own():
 # ----------------------------------------------------------------------------------------------------------------- dogs
 
 
-def test_G01_listed_pictures_are_left_out(tmp_path):
+def test_G01_listed_images_are_left_out(tmp_path):
     planted = plant(tmp_path, classes=2, each=4)
     (tmp_path / "exclude.txt").write_text(f"{Path(planted.files[0]).name}\n")
     source, said = tmp_path / "images", []
@@ -150,7 +150,7 @@ def test_G03_the_network_is_efficientnet_b2_with_weights_where_they_are_at_hand(
     assert DOGS.model.weights == "auto"
 
 
-def test_G04_pictures_come_to_256_by_256():
+def test_G04_images_come_to_256_by_256():
     assert Evaluate(DOGS.input)([np.zeros((300, 400, 3), np.uint8)]).shape == (3, 256, 256)
 
 
@@ -161,7 +161,7 @@ def test_G05_crops_scale_by_four_fifths_to_six_fifths():
     assert (covered == 1).mean() == pytest.approx(0.5, abs=0.12)  # at scales from 1 on
 
 
-def test_G06_pictures_are_rotated_and_sheared():
+def test_G06_images_are_rotated_and_sheared():
     line = np.zeros((64, 64, 3), np.uint8)
     line[:, 31:33] = 255
     tilts = []
@@ -190,17 +190,17 @@ def test_G08_originals_stay_in_memory_and_every_epoch_sees_them_anew(tmp_path, m
     planted = plant(tmp_path, classes=2, each=2)
     manifest = layouts.read(tmp_path / "images", Data(), lambda _: None)
     settings = DOGS.input.model_copy(update={"size": 32})
-    pictures = dataset.Pictures(manifest, settings, Augment(settings, DOGS.augment), form=Form(3))
+    images = dataset.ImageDataset(manifest, settings, Augment(settings, DOGS.augment), form=Form(3))
     decoded = []
-    own = pictures._decode
-    monkeypatch.setattr(pictures, "_decode", lambda row: decoded.append(row) or own(row))
-    first, second = (pictures.tensor(0, key) for key in (1, 2))
+    own = images._decode
+    monkeypatch.setattr(images, "_decode", lambda row: decoded.append(row) or own(row))
+    first, second = (images.tensor(0, key) for key in (1, 2))
     assert not torch.equal(first, second)
     assert len(decoded) <= 1
     assert planted.files
 
 
-def test_G09_pictures_are_not_normalised():
+def test_G09_images_are_not_normalised():
     x = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
     assert torch.allclose(tiny(DOGS).normalise(x), x.float() / 255)
 
@@ -247,7 +247,7 @@ def test_G14_weights_after_full_batch_steps_at_a_constant_rate_are_averaged():
     assert DOGS.train.epoch == "swa"
 
 
-def test_G16_ten_random_crops_a_picture():
+def test_G16_ten_random_crops_a_image():
     seen = list(views.expand(torch.randint(0, 255, (2, 3, 32, 32), dtype=torch.uint8), DOGS.predict.views, [1, 2]))
     assert len(seen) == 10
     assert len({x.numpy().tobytes() for x in seen}) == 10
@@ -290,17 +290,17 @@ def test_P01_twenty_eight_labels_several_a_sample(cells):
     assert set(truth.sum(axis=1)) >= {1, 2}
 
 
-def test_P02_four_channel_files_make_one_picture(cells):
+def test_P02_four_channel_files_make_one_image(cells):
     from PIL import Image
 
     from tapetum.data.images.decode import Composition, compose
 
     paths = read(cells[0]).paths(0)
-    (picture,) = compose(paths, Composition.from_input(HPA.input))
-    assert picture.shape == (32, 32, 4)
+    (image,) = compose(paths, Composition.from_input(HPA.input))
+    assert image.shape == (32, 32, 4)
     for channel, path in enumerate(paths):
         assert str(path).endswith(("_red.png", "_green.png", "_blue.png", "_yellow.png")[channel])
-        assert np.array_equal(picture[..., channel], np.asarray(Image.open(path)))
+        assert np.array_equal(image[..., channel], np.asarray(Image.open(path)))
 
 
 def test_P04_the_network_is_resnet34_with_weights_where_they_are_at_hand():
@@ -318,7 +318,7 @@ def test_P05_the_fourth_channel_copies_the_weights_of_red():
     assert torch.equal(adapted[:, 3], colours[:, 0])
 
 
-def test_P06_pictures_are_turned_mirrored_rotated_and_lit_otherwise():
+def test_P06_images_are_turned_mirrored_rotated_and_lit_otherwise():
     corner = np.zeros((32, 32, 4), np.uint8)
     corner[:4, 2:10] = 200
     assert len({x.numpy().tobytes() for x in drawn(HPA, "dihedral", corner, 100)}) == 8
@@ -336,7 +336,7 @@ def test_P07_mean_and_deviation_of_each_channel_are_measured(cells):
     manifest = read(cells[0])
     settings = HPA.input.model_copy(update={"size": 32})
     rows = np.arange(12)
-    mean, std = dataset.channel_statistics(dataset.Pictures(manifest, settings, Evaluate(settings), form=Form(4)), rows)
+    mean, std = dataset.channel_statistics(dataset.ImageDataset(manifest, settings, Evaluate(settings), form=Form(4)), rows)
     pixels = np.stack([[np.asarray(Image.open(p)) / 255 for p in manifest.paths(int(r))] for r in rows])
     assert mean == pytest.approx(pixels.mean(axis=(0, 2, 3)), abs=1e-4)
     assert std == pytest.approx(pixels.std(axis=(0, 2, 3)), abs=1e-3)
@@ -402,7 +402,7 @@ def test_P13_the_batch_falls_from_64_to_16_when_memory_runs_out():
     assert training._batch(HPA.stages[0]) == HPA.memory.floor == 16
 
 
-def test_P15_eight_views_of_each_picture():
+def test_P15_eight_views_of_each_image():
     corner = torch.zeros(1, 4, 8, 8, dtype=torch.uint8)
     corner[..., :2, 1:5] = 9
     assert len({x.numpy().tobytes() for x in views.expand(corner, HPA.predict.views)}) == 8

@@ -1,4 +1,4 @@
-"""What must not change a result: workers, the folder's place, a plan repeated elsewhere, how pictures are handed over."""
+"""What must not change a result: workers, the folder's place, a plan repeated elsewhere, how images are handed over."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_workers_change_no_bit(tmp_path, planted, plain):
     assert small_runs.contents(plain, weights) == small_runs.contents(tmp_path / "run", weights)
 
 
-def test_a_plan_repeats_a_run_elsewhere_from_moved_pictures(tmp_path, planted, plain):
+def test_a_plan_repeats_a_run_elsewhere_from_moved_images(tmp_path, planted, plain):
     shutil.copytree(planted, tmp_path / "moved")
     small_runs.fit(tmp_path / "moved" / "labels.csv", tmp_path / "run", plan=plain / "plan.json", decide__choose="finetune")
     assert files.read_json(tmp_path / "run" / "plan.json") == files.read_json(plain / "plan.json")
@@ -47,7 +47,7 @@ def test_a_run_can_be_moved_and_goes_on(tmp_path, planted, plain):
     assert (tmp_path / "elsewhere" / "report.html").exists()
 
 
-def test_arrays_and_pil_pictures_are_answered_as_their_files_are(planted, plain):
+def test_arrays_and_pil_images_are_answered_as_their_files_are(planted, plain):
     paths = sorted((planted / "images").rglob("*.png"))[:5]
     model = tapetum.load(str(plain))
     as_files = model.predict_proba(paths)
@@ -58,11 +58,11 @@ def test_arrays_and_pil_pictures_are_answered_as_their_files_are(planted, plain)
     assert model.predict(paths) == [model.classes_[k] for k in as_files.argmax(axis=1)]
 
 
-def test_a_truncated_picture_is_named_and_no_other_row_changes_by_a_bit(tmp_path, plain, other_pictures):
-    before = small_runs.cli("predict", plain / "pipeline", other_pictures, "-o", tmp_path / "whole.parquet")
-    broken = other_pictures / "ant_002.png"
+def test_a_truncated_image_is_named_and_no_other_row_changes_by_a_bit(tmp_path, plain, other_images):
+    before = small_runs.cli("predict", plain / "pipeline", other_images, "-o", tmp_path / "whole.parquet")
+    broken = other_images / "ant_002.png"
     broken.write_bytes(broken.read_bytes()[:700])
-    after = small_runs.cli("predict", plain / "pipeline", other_pictures, "-o", tmp_path / "broken.parquet")
+    after = small_runs.cli("predict", plain / "pipeline", other_images, "-o", tmp_path / "broken.parquet")
     assert (before.code, after.code) == (0, 4)
     assert "ant_002.png" in after.err
     one, other = (Predictions.read(tmp_path / name).dense("label") for name in ("whole.parquet", "broken.parquet"))
@@ -73,10 +73,10 @@ def test_a_truncated_picture_is_named_and_no_other_row_changes_by_a_bit(tmp_path
     assert np.array_equal(one.p[~hit], other.p[~hit])
 
 
-def test_predictions_as_csv_say_the_same_as_the_table(tmp_path, plain, other_pictures):
-    (other_pictures / "ant_000.png").write_bytes(b"no picture")
+def test_predictions_as_csv_say_the_same_as_the_table(tmp_path, plain, other_images):
+    (other_images / "ant_000.png").write_bytes(b"no image")
     for name in ("p.parquet", "p.csv"):
-        assert small_runs.cli("predict", plain, other_pictures, "-o", tmp_path / name).code == 4
+        assert small_runs.cli("predict", plain, other_images, "-o", tmp_path / name).code == 4
     dense = Predictions.read(tmp_path / "p.parquet").dense("label")
     flat = pl.read_csv(tmp_path / "p.csv")
     assert flat["id"].to_list() == dense.row_ids.tolist()

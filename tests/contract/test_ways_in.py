@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageOps
 
 import small_runs
-from pictures import plant, write_table
+from images import plant, write_table
 from tapetum.core.errors import UserError
 from tapetum.data.images import given
 from tapetum.pipeline import Pipeline
@@ -191,7 +191,7 @@ def test_what_cannot_be_read_has_no_answer_and_a_reason(models, files):
     assert answers[1:] == [None] * 6
     assert np.isnan(p[1:]).all()
     assert sorted(answers.problems) == sorted(p.problems) == [1, 2, 3, 4, 5, 6]
-    reasons = ("no such file", "an empty file", "not a picture", "nothing is downloaded", "value_range is 0 to 1", "7 channels")
+    reasons = ("no such file", "an empty file", "not an image", "nothing is downloaded", "value_range is 0 to 1", "7 channels")
     assert all(part in answers.problems[i + 1] for i, part in enumerate(reasons))
 
 

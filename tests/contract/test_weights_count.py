@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pictures import plant
+from images import plant
 from tapetum import api
 from tapetum.core import files
 from tapetum.core.runs import Run

@@ -11,7 +11,7 @@ import pytest
 from filelock import FileLock
 
 import small_runs
-from pictures import plant, write_table
+from images import plant, write_table
 from tapetum.core import files
 from tapetum.core.errors import DATA, ENVIRONMENT, USAGE
 
@@ -48,28 +48,28 @@ def test_a_missing_table(place):
     refused(USAGE, fit(place, "nowhere.csv"), "nowhere.csv", "does not exist", out=place / "run")
 
 
-def test_a_picture_that_is_not_there(place):
+def test_a_image_that_is_not_there(place):
     (place / "images/ant/ant_001.png").unlink()
     refused(DATA, fit(place), "1 of 8", "images/ant/ant_001.png", "--on-bad skip", out=place / "run")
 
 
-def test_a_truncated_picture(place):
+def test_a_truncated_image(place):
     file = place / "images/bee/bee_002.png"
     file.write_bytes(file.read_bytes()[:300])
     refused(DATA, fit(place), "images/bee/bee_002.png", "--on-bad skip", out=place / "run")
 
 
-def test_many_bad_pictures_are_all_listed_in_a_file(place):
+def test_many_bad_images_are_all_listed_in_a_file(place):
     for file in sorted((place / "images").rglob("*.png"))[:7]:
         file.write_bytes(b"nothing")
-    refused(DATA, fit(place), "7 of 8 pictures", "audit.parquet", out=place / "run")
+    refused(DATA, fit(place), "7 of 8 images", "audit.parquet", out=place / "run")
     listed = files.read_parquet(place / "run" / "audit.parquet")[0]
     assert listed.filter(pl.col("status") != "ok").height == 7
     assert listed.filter(pl.col("status") != "ok")["reason"].null_count() == 0
 
 
 def test_skipping_says_which_and_goes_on(place):
-    (place / "images/ant/ant_001.png").write_bytes(b"no picture")
+    (place / "images/ant/ant_001.png").write_bytes(b"no image")
     said = small_runs.cli(*fit(place, data__on_bad="skip"))
     assert said.code == 0, said.err
     assert "images/ant/ant_001.png" in said.err
@@ -158,7 +158,7 @@ def test_a_refused_start_binds_nobody(place):
     assert said.code == 0, said.err
 
 
-def test_pictures_that_changed_since_the_run_began(place):
+def test_images_that_changed_since_the_run_began(place):
     assert small_runs.cli(*fit(place)).code == 0
     shutil.copy(place / "images/bee/bee_000.png", place / "images/ant/ant_000.png")
     (place / "run" / "report.html").unlink()
@@ -213,7 +213,7 @@ def test_a_wrong_key_value_or_name_in_the_recipe(place, setting, parts):
         ({"loss__class_weights": [1.0, 2.0, 3.0]}, ["class_weights", "label"]),
     ],
 )
-def test_combinations_that_cannot_work_are_refused_before_a_picture_is_read(place, values, parts):
+def test_combinations_that_cannot_work_are_refused_before_a_image_is_read(place, values, parts):
     said = refused(USAGE, fit(place, train__epochs=2, **values), *parts, out=place / "run")
     assert "checked" not in said.err
 
@@ -239,7 +239,7 @@ def test_neither_probe_nor_training(place):
     refused(USAGE, fit(place, probe__enabled=False), "probe")
 
 
-def test_predicting_without_a_pipeline_or_pictures(place, probed):
+def test_predicting_without_a_pipeline_or_images(place, probed):
     (place / "nothing").mkdir()
     refused(USAGE, ["predict", place / "nothing", place / "images", "-o", place / "p.parquet"], "nothing", "pipeline.json")
     refused(USAGE, ["predict", probed, place / "gone", "-o", place / "p.parquet"], "gone")

@@ -1,4 +1,4 @@
-"""Anybody's predictions, decided, compared and ranked through the command line; no picture and no torch in sight."""
+"""Anybody's predictions, decided, compared and ranked through the command line; no image and no torch in sight."""
 
 from __future__ import annotations
 

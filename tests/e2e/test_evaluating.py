@@ -15,7 +15,7 @@ from sklearn.metrics import accuracy_score, f1_score
 import kinds
 import small_runs
 import tapetum
-from pictures import plant, write_table
+from images import plant, write_table
 from tapetum import api
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Predictions

@@ -7,7 +7,7 @@ import os
 import pytest
 
 import small_runs
-from pictures import plant
+from images import plant
 from tapetum.core import files
 
 QUICK = small_runs.flags(train__epochs=0, data__targets=None, data__group=None)

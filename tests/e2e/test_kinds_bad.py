@@ -22,7 +22,7 @@ def cells(tmp_path):
 
 def test_a_missing_channel_file_is_named(cells, tmp_path):
     (cells / "train" / "s003_blue.png").unlink()
-    with pytest.raises(DataError, match=r"1 of 48 picture files that do not exist: train/s003_blue\.png"):
+    with pytest.raises(DataError, match=r"1 of 48 image files that do not exist: train/s003_blue\.png"):
         fit(cells, tmp_path / "run", train__epochs=0)
 
 
@@ -84,7 +84,7 @@ def test_a_channel_file_in_colour_among_gray_ones_is_named(cells, tmp_path):
         ({"data__targets": ["gender:regression"]}, r"has gender = 'female'"),
     ],
 )
-def test_targets_that_do_not_fit_are_refused_before_any_picture_is_read(tmp_path, monkeypatch, sets, words):
+def test_targets_that_do_not_fit_are_refused_before_any_image_is_read(tmp_path, monkeypatch, sets, words):
     table = plant_people(tmp_path / "data", rows=12)
     from tapetum.data.images import decode
 
@@ -95,7 +95,7 @@ def test_targets_that_do_not_fit_are_refused_before_any_picture_is_read(tmp_path
     assert not read
 
 
-def test_a_picture_of_other_channels_is_a_missing_row_of_a_prediction(cells, tmp_path):
+def test_a_image_of_other_channels_is_a_missing_row_of_a_prediction(cells, tmp_path):
     fit(cells, tmp_path / "run", train__epochs=0)
     Image.fromarray(np.zeros((32, 32, 3), dtype=np.uint8)).save(tmp_path / "colour.png")
     said: list[str] = []

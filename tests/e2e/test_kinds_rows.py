@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 from PIL import Image
 
+from images import write_table
 from kinds import fit, noise, save_colour
-from pictures import write_table
 from tapetum import api
 from tapetum.core import files
 from tapetum.core.tables import Dense, Manifest, Predictions
@@ -18,7 +18,7 @@ KINDS = ("dark", "light")
 
 
 def plant(root, start: int, count: int, name: str, *, labelled: bool = True):
-    """Write some pictures of two kinds and a table of them."""
+    """Write some images of two kinds and a table of them."""
     rng = np.random.default_rng(start)
     rows = []
     for i in range(start, start + count):
@@ -103,8 +103,8 @@ def test_the_mask_layout_fits_and_fills_its_own_template(tmp_path):
         folder = f"{person:06d}_{gender}_Asian_{age}"
         for place, state in enumerate(("mask1", "mask2", "mask3", "mask4", "mask5", "incorrect_mask", "normal")):
             level = 0.2 if place < 5 else 0.5 if place == 5 else 0.8
-            picture = np.stack([noise(rng, level), noise(rng, 0.3 + 0.4 * (person % 2)), noise(rng, age / 80)], axis=-1)
-            save_colour(root / "train" / "images" / folder / f"{state}.png", picture)
+            image = np.stack([noise(rng, level), noise(rng, 0.3 + 0.4 * (person % 2)), noise(rng, age / 80)], axis=-1)
+            save_colour(root / "train" / "images" / folder / f"{state}.png", image)
         rows.append([f"{person:06d}", gender, "Asian", age, folder])
     write_table(root / "train" / "train.csv", ["id", "gender", "race", "age", "path"], rows)
     for i in range(3):

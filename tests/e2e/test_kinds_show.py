@@ -62,7 +62,7 @@ def test_views_and_mixtures_stand_on_the_sheet(tmp_path):
     api.show(table, tmp_path / "b.png", rows=2, draws=2, input__size=[16, 32], **more)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     with Image.open(tmp_path / "a.png") as image:
-        assert image.width == LABELS + 3 * (2 * (TILE + GAP) + 3 * GAP)  # two views a picture
+        assert image.width == LABELS + 3 * (2 * (TILE + GAP) + 3 * GAP)  # two views an image
 
 
 def test_pages_of_a_tiff_are_its_channels(tmp_path):

@@ -1,4 +1,4 @@
-"""Memory that runs out while pictures are answered: the batch is halved, said and recorded once, and the answers are the same."""
+"""Memory that runs out while images are answered: the batch is halved, said and recorded once, and the answers are the same."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tapetum.pipeline import Pipeline
 
 @pytest.fixture
 def narrow(monkeypatch):
-    """Let an evaluation pass of more than some pictures run out of memory; return what was tried."""
+    """Let an evaluation pass of more than some images run out of memory; return what was tried."""
     tried: list[int] = []
 
     def narrow_to(most, model="efficientnet.EfficientNet"):
@@ -43,7 +43,7 @@ def table(run, **values):
     return Predictions.read(run / "oof.parquet").dense("label", **values)
 
 
-def test_a_fit_goes_on_with_fewer_pictures_at_once_and_answers_the_same(planted, tmp_path, narrow):
+def test_a_fit_goes_on_with_fewer_images_at_once_and_answers_the_same(planted, tmp_path, narrow):
     sets = {
         "predict__views": "flips",
         "predict__reduce": "auto",
@@ -100,7 +100,7 @@ def test_neighbours_are_answered_in_pieces_too(tmp_path, narrow, features):
     assert (Predictions.read(tmp_path / "halved" / "oof.parquet").frame["status"] == "ok").all()
 
 
-def test_one_picture_that_does_not_fit_ends_with_the_devices_own_words(planted, tmp_path, narrow):
+def test_one_image_that_does_not_fit_ends_with_the_devices_own_words(planted, tmp_path, narrow):
     narrow(0)
     with pytest.raises(torch.OutOfMemoryError, match=r"20\.00 GiB"):
         small_runs.fit(planted / "labels.csv", tmp_path / "run", train__epochs=0)

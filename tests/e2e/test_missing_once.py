@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import small_runs
-from tapetum.data.images.dataset import Pictures
+from tapetum.data.images.dataset import ImageDataset
 from tapetum.pipeline import Pipeline
 
 
@@ -13,8 +13,8 @@ def test_an_absent_file_is_opened_once_by_all_members_folds_and_views(planted, t
     pipeline = Pipeline.load(tmp_path / "run")
     assert len(pipeline.members) == 2
     there = next((planted / "images").rglob("*.png"))
-    tries, decode = [], Pictures._decode
-    monkeypatch.setattr(Pictures, "_decode", lambda self, row: tries.append(row) or decode(self, row))
+    tries, decode = [], ImageDataset._decode
+    monkeypatch.setattr(ImageDataset, "_decode", lambda self, row: tries.append(row) or decode(self, row))
     answered = pipeline.predict([str(there), str(tmp_path / "absent.png")])
     assert answered[1] is None
     assert answered[0] is not None

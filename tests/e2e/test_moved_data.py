@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 import small_runs
-from pictures import plant, write_table
+from images import plant, write_table
 from tapetum.core import files
 from tapetum.core.tables import Manifest
 

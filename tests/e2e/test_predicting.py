@@ -9,27 +9,27 @@ import polars as pl
 from PIL import Image
 
 import small_runs
-from pictures import write_table
+from images import write_table
 from tapetum.core.errors import DATA, PARTLY, USAGE
 
 
-def test_answers_are_printed_without_a_file(probed, other_pictures):
-    said = small_runs.cli("predict", probed, other_pictures)
+def test_answers_are_printed_without_a_file(probed, other_images):
+    said = small_runs.cli("predict", probed, other_images)
     assert said.code == 0, said.err
     lines = said.out.splitlines()
     assert lines[0].split() == ["image", "answer", "probabilities"]
     assert [line.split()[0] for line in lines[1:6]] == [f"ant_00{i}.png" for i in range(5)]
     assert all(line.split()[1] in ("ant", "bee", "cat") for line in lines[1:6])
     assert "(100%)" in said.err
-    result = json.loads(small_runs.cli("predict", probed, other_pictures, "--json").out)
+    result = json.loads(small_runs.cli("predict", probed, other_images, "--json").out)
     assert (result["rows"], result["missing"]) == (5, 0)
     assert abs(sum(result["answers"][0]["answers"]["label"]["p"].values()) - 1) < 1e-3
 
 
-def test_every_image_of_a_folder_is_answered_or_missing(probed, other_pictures, tmp_path):
+def test_every_image_of_a_folder_is_answered_or_missing(probed, other_images, tmp_path):
     folder = tmp_path / "mixed"
     folder.mkdir()
-    image = Image.open(other_pictures / "ant_000.png")
+    image = Image.open(other_images / "ant_000.png")
     for name, kind in (("a.jfif", "JPEG"), ("b.gif", "GIF"), ("c.ppm", "PPM"), ("d", "PNG"), ("e.txt", "PNG")):
         image.save(folder / name, kind)
     (folder / "f.heic").write_bytes(b"nothing")
@@ -40,7 +40,7 @@ def test_every_image_of_a_folder_is_answered_or_missing(probed, other_pictures, 
     assert table["id"].to_list() == ["a.jfif", "b.gif", "c.ppm", "d", "e.txt", "f.heic"]
     assert table["status"].to_list() == ["ok"] * 5 + ["missing"]
     assert "f.heic (HEIC is a format that is not read" in said.err
-    assert "1 files that are no pictures left out (1 .md)" in said.err
+    assert "1 files that are no images left out (1 .md)" in said.err
     printed = small_runs.cli("predict", probed, folder)
     assert printed.code == PARTLY
     assert "missing: HEIC is a format" in printed.out

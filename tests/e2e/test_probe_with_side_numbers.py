@@ -1,4 +1,4 @@
-"""The probe sees side numbers beside the picture: a signal that stands in them alone is found, and the frozen pipeline answers the same."""
+"""The probe sees side numbers beside the image: a signal that stands in them alone is found, and the frozen pipeline answers the same."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import kinds
-from pictures import write_table
+from images import write_table
 from tapetum.core import files
 from tapetum.core.runs import Run
 from tapetum.core.tables import Predictions
@@ -19,7 +19,7 @@ PROBE_ALONE = {"data__targets": ["kind"], "train__epochs": 0, "decide__choose": 
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
-    """Pictures of noise; ``kind`` follows from the number ``depth``, whose scale is far from 1, and three numbers are missing."""
+    """Images of noise; ``kind`` follows from the number ``depth``, whose scale is far from 1, and three numbers are missing."""
     folder = tmp_path_factory.mktemp("side")
     rng = np.random.default_rng(4)
     rows = []

@@ -86,7 +86,7 @@ def test_G16_the_mean_of_single_evaluations_stands_beside_the_mean_of_their_prob
     single = next(f for f in figures if f["name"] == "test rows, single views")
     whole = next(f for f in figures if f["name"] == "test rows" and f["metric"] == "accuracy")
     assert single["n"] == whole["n"]
-    assert single["value"] * single["n"] * 2 == pytest.approx(round(single["value"] * single["n"] * 2))  # of two views, whole pictures
+    assert single["value"] * single["n"] * 2 == pytest.approx(round(single["value"] * single["n"] * 2))  # of two views, whole images
 
 
 def test_G17_each_class_has_its_accuracy_and_n_and_they_add_up_to_the_total(ran):
@@ -110,7 +110,7 @@ def test_G18_saliency_is_the_gradient_of_the_loss(ran):
         assert f"/{entry['class']}/" in entry["row_id"]  # the loss of the true class
 
 
-def test_P03_class_counts_and_labels_a_picture_are_those_of_the_table(ran):
+def test_P03_class_counts_and_labels_a_image_are_those_of_the_table(ran):
     result, made = ran("hpa")
     look = files.read_json(Path(result["run"]) / "first-look.json")["Target"]
     cells = pl.read_csv(Path(made["paths"]["source"]) / "train.csv", infer_schema=False)["Target"].to_list()
@@ -118,8 +118,8 @@ def test_P03_class_counts_and_labels_a_picture_are_those_of_the_table(ran):
     assert {k: v for k, v in look["classes"].items() if v} == {
         k: sum(k in cell.split() for cell in cells) for k in {c for cell in cells for c in cell.split()}
     }
-    assert look["labels a picture"] == {str(n): sum(len(c.split()) == n for c in cells) for n in sorted({len(c.split()) for c in cells})}
-    assert "Labels a picture" in Path(result["report"]).read_text(encoding="utf-8")
+    assert look["labels an image"] == {str(n): sum(len(c.split()) == n for c in cells) for n in sorted({len(c.split()) for c in cells})}
+    assert "Labels an image" in Path(result["report"]).read_text(encoding="utf-8")
 
 
 def test_P14_a_prediction_is_written_after_each_cycle(ran):
@@ -135,7 +135,7 @@ def test_P14_a_prediction_is_written_after_each_cycle(ran):
         assert (run / "submissions" / cycle["file"]).is_file()
 
 
-def test_P16_each_class_has_a_threshold_and_each_picture_a_label(ran):
+def test_P16_each_class_has_a_threshold_and_each_image_a_label(ran):
     result, _ = ran("hpa")
     run = Path(result["run"])
     (step,) = files.read_json(run / "decisions.json")["steps"]["Target"]["final"]["steps"]
@@ -255,7 +255,7 @@ def test_unknown_systems_and_missing_data_are_refused(tmp_path):
 
 
 def test_a_table_without_test_rows_gives_a_report_and_no_submission(tmp_path):
-    from pictures import plant
+    from images import plant
 
     planted = plant(tmp_path / "data", classes=2, each=10, size=32)
     target = pl.read_csv(planted.table).columns
@@ -316,7 +316,7 @@ def test_the_commands_simulate_and_audit_answer_and_refuse(tmp_path):
     assert audited.exit_code == 0, audited.output
     table, _ = files.read_parquet(tmp_path / "audit.parquet")
     assert len(table) == 200
-    assert (table["status"] != "ok").sum() == found["counts"]["truncated"] + found["counts"]["no_picture"]
+    assert (table["status"] != "ok").sum() == found["counts"]["truncated"] + found["counts"]["no_image"]
     both = run(app, ["reproduce", "dogs", "--simulate", "--data", str(tmp_path)])
     assert isinstance(both.exception, UserError)
     assert "either --data DIR or --simulate" in str(both.exception)

@@ -71,7 +71,7 @@ def test_no_group_crosses_a_fold_and_no_duplicate_does(ran, name):
         assert all(len(own) == 1 for own in folds.values())
 
 
-def test_class_rates_are_matched_for_each_fold_on_the_other_and_every_picture_has_a_label(ran):
+def test_class_rates_are_matched_for_each_fold_on_the_other_and_every_image_has_a_label(ran):
     result, _, _ = ran("hpa-plus")
     run = Path(result["run"])
     steps = files.read_json(run / "decisions.json")["steps"]["Target"]

@@ -1,4 +1,4 @@
-"""Identities: they train vectors and are never answered; the nearest picture's labels count where held-out rows show that they should."""
+"""Identities: they train vectors and are never answered; the nearest image's labels count where held-out rows show that they should."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import kinds
 import small_runs
 import tapetum
-from pictures import write_table
+from images import write_table
 from tapetum import api
 from tapetum.core import files
 from tapetum.core.runs import Run
@@ -23,9 +23,9 @@ LINES, EACH, TESTED = 14, 6, 2
 
 
 def plant(root, *, seed=0):
-    """Write pictures of LINES individuals, each of a colour of its own; their labels are drawn by individual and cannot be seen.
+    """Write images of LINES individuals, each of a colour of its own; their labels are drawn by individual and cannot be seen.
 
-    ``labels.csv`` (file, label, line) has EACH pictures of every line, ``test.csv`` (file, label) TESTED further ones.
+    ``labels.csv`` (file, label, line) has EACH images of every line, ``test.csv`` (file, label) TESTED further ones.
     """
     rng = np.random.default_rng(seed)
     colours = np.stack(np.meshgrid([0.25, 0.5, 0.75], [0.25, 0.5, 0.75], [0.25, 0.75]), axis=-1).reshape(-1, 3)
@@ -34,9 +34,9 @@ def plant(root, *, seed=0):
     train, test = [], []
     for line in range(LINES):
         for i in range(EACH + TESTED):
-            picture = np.clip(colours[line] + rng.normal(0, 0.06, (kinds.SIZE, kinds.SIZE, 3)), 0, 1)
-            file = f"pictures/{line:02d}-{i}.png"
-            kinds.save_colour(root / file, picture)
+            image = np.clip(colours[line] + rng.normal(0, 0.06, (kinds.SIZE, kinds.SIZE, 3)), 0, 1)
+            file = f"images/{line:02d}-{i}.png"
+            kinds.save_colour(root / file, image)
             label = ("even", "odd")[labels[line]]
             (train if i < EACH else test).append([file, label, f"line{line}"] if i < EACH else [file, label])
     write_table(root / "labels.csv", ["file", "label", "line"], train)
@@ -86,7 +86,7 @@ def test_neighbours_labels_help_where_individuals_return(shared):
     both = [figure(run, name, gain["metric"])["value"] for name in ("final", "without retrieval")]
     assert gain["value"] == pytest.approx(both[0] - both[1])
     assert gain["low"] > 0
-    assert any("takes the nearest picture's labels" in line for line in files.read_json(shared / "said.json"))
+    assert any("takes the nearest image's labels" in line for line in files.read_json(shared / "said.json"))
     assert "retrieval" in (run / "report.html").read_text()
 
 

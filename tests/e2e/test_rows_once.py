@@ -72,7 +72,7 @@ def test_the_headline_figure_can_be_computed_again_from_the_table(tuned):
     assert nested["macro_f1"] == pytest.approx(f1_score(truth, answer, average="macro", labels=[0, 1, 2], zero_division=0))
 
 
-def test_predict_writes_every_picture_once(tuned, damaged, tmp_path):
+def test_predict_writes_every_image_once(tuned, damaged, tmp_path):
     said = small_runs.cli("predict", tuned / "pipeline", damaged / "images", "-o", tmp_path / "p.parquet", "--json")
     assert said.code == 4
     table = Predictions.read(tmp_path / "p.parquet")

@@ -11,7 +11,7 @@ from tapetum.core.runs import Run
 from tapetum.core.tables import Predictions
 from tapetum.data.simulate import ordered
 from tapetum.learn.training.keep import Keeper
-from tapetum.pipeline import Pipeline, _answer, _pictures
+from tapetum.pipeline import Pipeline, _answer, _images
 
 TINY = (
     "data.targets=['stage']", "data.sequence=night", "data.position=place", "data.path=file", "split.folds=2", "augment=[]",
@@ -46,7 +46,7 @@ def test_the_order_is_learnt_where_the_signal_lies_in_it(tmp_path):
     )
     result = _fit(data, tmp_path / "run", *sets)
     single, together, best = _accuracy(result, "probe"), _accuracy(result, "final"), data.best()
-    assert single < best["alone"] + 0.03  # one picture cannot tell more than there is in it
+    assert single < best["alone"] + 0.03  # one image cannot tell more than there is in it
     assert (together - single) / (best["together"] - single) >= 0.6
     assert together <= best["together"] + 0.03
 
@@ -71,7 +71,7 @@ def test_what_ships_answers_as_what_was_trained(few, tmp_path, sets):
     manifest = run.manifest()
     pipeline = Pipeline.load(run.root)
     member = pipeline.members[0]
-    answered = _answer(member, _pictures(member, manifest, None), pipeline.targets)[0]
+    answered = _answer(member, _images(member, manifest, None), pipeline.targets)[0]
     final = pipeline.decisions["epochs"]["main"]["final"]
     for fold in (0, 1):
         held = Predictions.read(run.member("main", fold) / "epochs.parquet").dense("stage", "main", checkpoint=final)
@@ -100,7 +100,7 @@ def test_a_member_reads_the_features_of_another_members_folds_also_in_a_refit(fe
     assert np.allclose(p.sum(axis=1), 1, atol=1e-5)
 
 
-def test_pictures_without_a_sequence_are_refused_by_a_pipeline_over_sequences(few, tmp_path):
+def test_images_without_a_sequence_are_refused_by_a_pipeline_over_sequences(few, tmp_path):
     _fit(few, tmp_path / "run", *FROZEN, "train.epochs=1")
     with pytest.raises(Exception, match="sequence"):
         Pipeline.load(tmp_path / "run").predict_proba([np.zeros((16, 16, 3), dtype=np.uint8)])

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 import small_runs
-from pictures import plant
+from images import plant
 from tapetum.core.tables import Manifest
 
 QUICK = {"train__epochs": 0, "data__targets": None, "data__group": None}

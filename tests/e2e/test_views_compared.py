@@ -79,7 +79,7 @@ def test_the_pipeline_reduces_as_was_chosen_on_all_rows(ran, cells):
 
 @pytest.mark.parametrize("way", ["plain", "max", "logits"])
 @pytest.mark.parametrize("views", ["flips", {"name": "random", "n": 2}])
-def test_a_frozen_way_answers_new_pictures_as_the_held_out_rows_were_answered(way, views, planted, tmp_path, monkeypatch):
+def test_a_frozen_way_answers_new_images_as_the_held_out_rows_were_answered(way, views, planted, tmp_path, monkeypatch):
     from tapetum.decide import views as deciding
 
     monkeypatch.setattr(deciding, "_simplest", lambda *_: way)

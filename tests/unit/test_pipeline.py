@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pictures import plant
+from images import plant
 from simulated_predictions import dense_of
 from tapetum import api
 from tapetum.core import files
@@ -133,7 +133,7 @@ def test_tables_hold_each_row_once_with_nothing_where_there_is_no_answer():
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A run of two folds and the pictures that it was trained on."""
+    """A run of two folds and the images that it was trained on."""
     folder = tmp_path_factory.mktemp("frozen")
     plant(folder, classes=2, each=6, size=32)
     api.fit(folder / "images", folder / "run", recipe=api.load_recipe(sets=TINY))
@@ -146,27 +146,27 @@ def pipeline(trained):
 
 
 def test_answers_are_the_mean_of_what_the_networks_say(pipeline, trained):
-    pictures = trained[1][:3]
-    x = torch.from_numpy(np.stack([np.asarray(Image.open(p).convert("RGB")) for p in pictures])).permute(0, 3, 1, 2)
+    images = trained[1][:3]
+    x = torch.from_numpy(np.stack([np.asarray(Image.open(p).convert("RGB")) for p in images])).permute(0, 3, 1, 2)
     (member,) = pipeline.members
     assert sorted(member.networks) == [0, 1]
     with torch.no_grad():
         told = [network(x)["label"].softmax(dim=1).numpy() for network in member.networks.values()]
     assert not np.allclose(told[0], told[1], atol=1e-4)
-    assert np.allclose(pipeline.predict_proba(pictures), np.mean(told, axis=0), atol=1e-5)
-    assert pipeline.predict(pictures) == [pipeline.classes_[k] for k in np.mean(told, axis=0).argmax(axis=1)]
+    assert np.allclose(pipeline.predict_proba(images), np.mean(told, axis=0), atol=1e-5)
+    assert pipeline.predict(images) == [pipeline.classes_[k] for k in np.mean(told, axis=0).argmax(axis=1)]
 
 
-def test_paths_pictures_and_arrays_are_one_and_order_is_kept(pipeline, trained):
-    pictures = trained[1][:4]
-    p = pipeline.predict_proba(pictures)
-    opened = [Image.open(path).convert("RGB") for path in pictures]
+def test_paths_images_and_arrays_are_one_and_order_is_kept(pipeline, trained):
+    images = trained[1][:4]
+    p = pipeline.predict_proba(images)
+    opened = [Image.open(path).convert("RGB") for path in images]
     assert np.array_equal(pipeline.predict_proba(opened), p)
     assert np.array_equal(pipeline.predict_proba([np.asarray(one) for one in opened]), p)
-    assert np.array_equal(pipeline.predict_proba([str(path) for path in reversed(pictures)]), p[::-1])
+    assert np.array_equal(pipeline.predict_proba([str(path) for path in reversed(images)]), p[::-1])
 
 
-def test_a_picture_that_cannot_be_read_is_named_and_moves_no_other(pipeline, trained, tmp_path):
+def test_a_image_that_cannot_be_read_is_named_and_moves_no_other(pipeline, trained, tmp_path):
     broken = tmp_path / "broken.png"
     whole = trained[1][0].read_bytes()
     broken.write_bytes(whole[: len(whole) // 2])

@@ -11,19 +11,19 @@ import sys
 
 import typer
 
-from tapetum.cli import answers, inquiry, mending, pictures, runs
+from tapetum.cli import answers, images, inquiry, mending, runs
 from tapetum.cli.saying import file_names_are_utf8, speak_anywhere
 from tapetum.core import errors
 
 app = typer.Typer(
     name="tapetum",
-    help="Labelled pictures in, a classifier that one can trust out, with the evidence.",
+    help="Labelled images in, a classifier that one can trust out, with the evidence.",
     rich_markup_mode=None,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for group in (runs, pictures, answers, inquiry):
+for group in (runs, images, answers, inquiry):
     app.add_typer(group.app)  # without a name its commands stand beside the others
 
 

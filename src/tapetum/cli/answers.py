@@ -33,7 +33,7 @@ app = typer.Typer()
 @app.command()
 def predict(
     pipeline: Annotated[Path, typer.Argument(help="a pipeline folder, or a run that holds one")],
-    pictures: Annotated[list[Path], typer.Argument(help="images, folders or archives of images, or tables of their paths")],
+    images: Annotated[list[Path], typer.Argument(help="images, folders or archives of images, or tables of their paths")],
     out: Annotated[Path | None, typer.Option("-o", "--out", help="a .parquet or .csv file; without it the answers are printed")] = None,
     path: PathColumns = None,
     id: IdColumn = None,
@@ -57,7 +57,7 @@ def predict(
         "position": position,
         "path": FLAGS["path"].read(path) if path else None,
     }
-    result = api.predict(pipeline, pictures, out, say=progress, layout=layout, on_bad=on_bad, **columns)
+    result = api.predict(pipeline, images, out, say=progress, layout=layout, on_bad=on_bad, **columns)
     show({key: value for key, value in result.items() if key != "table" or not json}, json)
     if result["missing"]:
         raise SystemExit(errors.PARTLY)

@@ -97,11 +97,11 @@ FLAGS = {
         lambda given: "hub" if given else None,
     ),
     "weights": Flag("model.weights", Annotated[str | None, typer.Option(help="auto, none, or a folder (local-dir:PATH)")], _weights),
-    "size": Flag("input.size", Annotated[int | None, typer.Option(help="side of the picture in pixels")]),
+    "size": Flag("input.size", Annotated[int | None, typer.Option(help="side of the image in pixels")]),
     "epochs": Flag("train.epochs", Annotated[int | None, typer.Option(help="epochs of fine-tuning; 0 for the probe alone")]),
     "batch": Flag(
         "train.batch",
-        Annotated[str | None, typer.Option(help="pictures in a batch, or auto")],
+        Annotated[str | None, typer.Option(help="images in a batch, or auto")],
         _number,
     ),
     "saliency": Flag(

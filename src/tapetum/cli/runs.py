@@ -94,7 +94,7 @@ def reproduce(
     out: Out = Path("runs/reproduced"),
     data: Annotated[Path | None, typer.Option(help="the data in their layout")] = None,
     simulate: Annotated[bool, typer.Option("--simulate", help="look-alikes instead, written beside the run")] = False,
-    size: Annotated[str, typer.Option(help="of the look-alikes: small, full, or how many pictures")] = "small",
+    size: Annotated[str, typer.Option(help="of the look-alikes: small, full, or how many images")] = "small",
     profile: Profile = None,
     set: Sets = None,
     json: Json = False,

@@ -109,7 +109,7 @@ def table_of(answered: Mapping[str, Dense], spec: Mapping[str, Any]) -> Predicti
 
 
 def flat_table(answered: Mapping[str, Dense]) -> pl.DataFrame:
-    """Return the answers as one row a picture: id, status, then for each target its label and the probability of each class.
+    """Return the answers as one row an image: id, status, then for each target its label and the probability of each class.
 
     A column of ours that a target is called like gives way: ``row_id`` for ``id``, else ``tapetum_…``.
     """

@@ -84,7 +84,7 @@ class Recipe(Section):
         return {name: own.seeing(out, name) for name, own in out.items()}
 
     def seeing(self, members: Mapping[str, Recipe], name: str) -> Recipe:
-        """Return this member as it sees pictures: one over neighbours that takes another member's features sees as that one does."""
+        """Return this member as it sees images: one over neighbours that takes another member's features sees as that one does."""
         source = self.sequence.features
         if self.sequence.length == 1 or source in ("end-to-end", "frozen"):
             return self
@@ -92,7 +92,7 @@ class Recipe(Section):
         if source not in before or members[source].sequence.length > 1:
             raise UserError(
                 f"member {name!r} takes its features from {source!r}",
-                need=f"'frozen', 'end-to-end' or a member before it that looks at single pictures (there are: {listed(before) or 'none'})",
+                need=f"'frozen', 'end-to-end' or a member before it that looks at single images (there are: {listed(before) or 'none'})",
             )
         other = members[source]
         kept = {"head": self.model.head, "heads": self.model.heads}

@@ -49,7 +49,7 @@ def read_delimited(
     except csv.Error as error:
         raise DataError(f"{path.name} cannot be read near line {reader.line_num} ({error})", fix="mend the quotes there") from None
     if not rows:
-        raise DataError(f"{path.name} is empty", need="a header line and one line a picture")
+        raise DataError(f"{path.name} is empty", need="a header line and one line an image")
     names = list(header) if header is not None else rows.pop(0)
     if header is None:
         lines.pop(0)

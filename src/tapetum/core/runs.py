@@ -83,7 +83,7 @@ class Run:
         return dict(sorted(found.items()))
 
     def manifest(self, root: Path | str | None = None) -> Manifest:
-        """Read the run's manifest; ``root`` says where the pictures are now, if they moved."""
+        """Read the run's manifest; ``root`` says where the images are now, if they moved."""
         return Manifest.read(self.manifest_file, root)
 
     def recipe(self) -> Recipe:

@@ -72,7 +72,7 @@ class Split(Section):
 
 
 class Input(Section):
-    """How the files of a row become one picture, and how large it is."""
+    """How the files of a row become one image, and how large it is."""
 
     size: Pixels | tuple[Pixels, Pixels] | Literal["native"] = 224  # pixels; (height, width)
     resize: Literal["stretch", "crop", "pad"] = "stretch"
@@ -84,7 +84,7 @@ class Input(Section):
     crop: tuple[Amount, Amount, Count, Count] | None = None  # top, left, height, width, before resizing
     bands: tuple[tuple[Amount, Count], ...] = ()  # row bands start:end
     bands_as: Literal["rows", "channels", "views"] = "rows"
-    join: Literal["none", "x", "y"] = "none"  # several pictures of a row set side by side
+    join: Literal["none", "x", "y"] = "none"  # several images of a row set side by side
     normalise: Literal["weights", "data", "none"] | dict[Literal["mean", "std"], tuple[NotNegative, ...]] = "weights"
     gains: tuple[NotNegative, ...] = ()  # of each channel after normalising: how loud it is to pretrained weights; none: 1 each
     cache: Literal["none", "memory"] = "memory"
@@ -95,7 +95,7 @@ class Model(Section):
 
     backbone: str = "tf_efficientnet_lite0"
     weights: str = "auto"  # auto | none | hub | local-dir:PATH | package:NAME
-    channels: Literal["repeat", "zero", "mean", "copy:R", "copy:G", "copy:B"] = "repeat"  # where the picture has not 3 channels
+    channels: Literal["repeat", "zero", "mean", "copy:R", "copy:G", "copy:B"] = "repeat"  # where the image has not 3 channels
     pooling: Literal["default", "avg", "max", "avgmax", "catavgmax", "levels"] = "default"
     dropout: float = Field(0.0, ge=0, lt=1)
     drop_path: float = Field(0.0, ge=0, lt=1)
@@ -107,13 +107,13 @@ class Model(Section):
 
 
 class Neighbours(Section):
-    """A model over neighbouring pictures of one sequence; length 1 is no sequence model."""
+    """A model over neighbouring images of one sequence; length 1 is no sequence model."""
 
     length: int = Field(1, ge=1)
     head: Spec = "bilstm"
     target: Literal["last", "centre", "all"] = "all"
-    positions: int = Field(1, ge=1)  # columns of the last feature map taken within each picture
-    windows: int = Field(0, ge=0)  # pictures joined along x and cut into this many overlapping windows; 0: one picture a step
+    positions: int = Field(1, ge=1)  # columns of the last feature map taken within each image
+    windows: int = Field(0, ge=0)  # images joined along x and cut into this many overlapping windows; 0: one image a step
     window_width: int = Field(0, ge=0)
     window_stride: int = Field(0, ge=0)
     features: str = "end-to-end"  # end-to-end | frozen | the name of a member whose fold models give the features
@@ -219,7 +219,7 @@ class Memory(Section):
     floor: int = Field(1, ge=1)
 
 
-Reducer = Literal["plain", "mean", "logits", "max"]  # of the views' probabilities, or of logits before them; plain: the picture as it is
+Reducer = Literal["plain", "mean", "logits", "max"]  # of the views' probabilities, or of logits before them; plain: the image as it is
 
 
 class Predict(Section):

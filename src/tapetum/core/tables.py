@@ -29,7 +29,7 @@ RESERVED = frozenset({"row_id", "path", "sha256", "pseudo", *_OPTIONAL})
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """One row a picture (or a sample of several pictures).
+    """One row an image (or a sample of several images).
 
     Args:
         frame: ``row_id`` (unique), ``path`` (list of strings, relative to ``root``), ``sha256`` (null until hashed), a column for each
@@ -37,7 +37,7 @@ class Manifest:
         targets: every target, derived ones last, classes known.
         root: the folder that paths start from.
         side: names of the side-number columns.
-        layout: how the source was laid out; pictures to predict are composed by it. Empty where rows were made otherwise.
+        layout: how the source was laid out; images to predict are composed by it. Empty where rows were made otherwise.
     """
 
     frame: pl.DataFrame
@@ -150,7 +150,7 @@ class Manifest:
         return dataclasses.replace(self, frame=self.frame.with_columns(pl.Series(name, values)))
 
     def content_hash(self) -> str:
-        """Return a short hash of rows, targets and picture contents; the folder that holds them does not matter."""
+        """Return a short hash of rows, targets and image contents; the folder that holds them does not matter."""
         columns = [c for c in self.frame.columns if c != "fold"]
         return files.fingerprint([self.frame.select(columns).to_dict(as_series=False), [t.to_dict() for t in self.targets]])
 

@@ -31,7 +31,7 @@ _WITH_KIND = re.compile(rf"(?P<name>.+?):(?P<rest>(?:{'|'.join((*KINDS, 'identit
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """One thing to be answered about each picture.
+    """One thing to be answered about each image.
 
     Args:
         name: the column in the manifest.

@@ -26,7 +26,7 @@ class Vectors:
 
     Args:
         row_ids: (N,) of strings.
-        matrix: (N, E) float32 of length 1; NaN rows where a picture could not be read.
+        matrix: (N, E) float32 of length 1; NaN rows where an image could not be read.
     """
 
     row_ids: np.ndarray

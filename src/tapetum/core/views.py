@@ -1,4 +1,4 @@
-"""Several answers about one row, one a view of its picture, to one."""
+"""Several answers about one row, one a view of its image, to one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from tapetum.core.targets import Target
 
-REDUCERS = ("plain", "mean", "logits", "max")  # the simplest first; plain takes the picture as it is and needs no other view
+REDUCERS = ("plain", "mean", "logits", "max")  # the simplest first; plain takes the image as it is and needs no other view
 
 
 def reduced(stack: np.ndarray, how: str, target: Target) -> np.ndarray:

@@ -45,9 +45,9 @@ SIMULATORS = {  # look-alikes of the reference systems' data, by the system's na
     "hpa": Choice("tapetum.data.simulate.hpa:simulate_hpa"),
 }
 
-SIZERS = ("resized_crop", "scaled_crop")  # augmentations that bring the picture to its size themselves
+SIZERS = ("resized_crop", "scaled_crop")  # augmentations that bring the image to its size themselves
 
-VIEWS = {  # test-time views; the first draw is 0 where it is the plain picture, else 1
+VIEWS = {  # test-time views; the first draw is 0 where it is the plain image, else 1
     "plain": Choice("tapetum.data.images.views:plain"),
     "hflip": Choice("tapetum.data.images.views:hflip"),
     "vflip": Choice("tapetum.data.images.views:vflip"),
@@ -58,7 +58,7 @@ VIEWS = {  # test-time views; the first draw is 0 where it is the plain picture,
     "scales": Choice("tapetum.data.images.views:scales", factors=(1.0, 0.875, 1.125), multiple=32),
 }
 
-MIXES = {  # numbers = "linear" says that a mixture of two pictures has the weighted mean of their numbers
+MIXES = {  # numbers = "linear" says that a mixture of two images has the weighted mean of their numbers
     "mixup": Choice("tapetum.data.images.mixing:mixup", alpha=0.4, probability=1.0, until=0.9, numbers="refuse"),
     "cutmix": Choice("tapetum.data.images.mixing:cutmix", alpha=1.0, probability=1.0, until=0.9, numbers="refuse"),
     "fmix": Choice("tapetum.data.images.mixing:fmix", alpha=1.0, decay=3.0, soft=0.0, probability=0.5, until=0.9, numbers="refuse"),

@@ -18,7 +18,7 @@ from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target
 from tapetum.data.layouts.sheet import Say
 
-DUPLICATE = "duplicate"  # optional column: rows with the same value show the same picture
+DUPLICATE = "duplicate"  # optional column: rows with the same value show the same image
 ALWAYS = -1  # fold of a training row that is never held out
 MOST_CLASSES = 40  # printed of one target
 
@@ -48,7 +48,7 @@ def assign_folds(manifest: Manifest, split: Split, seed: int, say: Say, *, dupli
             "split.scheme is 'image', which lets groups cross folds", need="split.allow_leak = '<reason>'", fix="or use scheme 'auto'"
         )
     if by_image:
-        say(f"folds go by picture; groups may cross them ({split.allow_leak}): every figure from them is marked")
+        say(f"folds go by image; groups may cross them ({split.allow_leak}): every figure from them is marked")
     groups = np.asarray(manifest.row_ids, dtype=object) if by_image else manifest.groups
     trains = manifest.split == "train"
     parts = np.array([part if part in ("train", "test") else None for part in manifest.split], dtype=object)
@@ -103,7 +103,7 @@ def _where(fold: int) -> str:
 
 
 def join_duplicates(manifest: Manifest, duplicates: Mapping[str, str], say: Say) -> Manifest:
-    """Return the manifest with groups joined where their rows show the same picture; a joined group has its first group's name.
+    """Return the manifest with groups joined where their rows show the same image; a joined group has its first group's name.
 
     Duplicates between training and test rows are counted and said, and join nothing: they cannot be kept apart any more.
 
@@ -122,7 +122,7 @@ def join_duplicates(manifest: Manifest, duplicates: Mapping[str, str], say: Say)
         s for s, part in zip(sets, manifest.split, strict=True) if s and part == "test"
     }
     if leaks:
-        say(f"{len(leaks)} pictures stand in the training and in the test part: figures of the test part are too good by them")
+        say(f"{len(leaks)} images stand in the training and in the test part: figures of the test part are too good by them")
     leader: dict[str, str] = {}
 
     def lead(group: str) -> str:

@@ -12,7 +12,7 @@ from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
 from tapetum.decide.steps import Rows, fitting
 
-FLOOR = 1e-4  # probabilities below it are taken for it: no single picture may be that sure
+FLOOR = 1e-4  # probabilities below it are taken for it: no single image may be that sure
 _GRID = np.round(np.arange(-2.0, 2.01, 0.1), 10)
 _SWEEPS = 3
 

@@ -1,7 +1,7 @@
 """What a recipe's ``[decide]`` says, run in order: calibrate each member, blend the members, then the steps.
 
 The whole chain is cross-fitted as one piece: a fold's values (temperatures, weights, thresholds, context) all come from the other folds,
-so that the nested figure is nested through and through. ``fit`` leaves plain JSON with which :func:`apply` decides new pictures in the
+so that the nested figure is nested through and through. ``fit`` leaves plain JSON with which :func:`apply` decides new images in the
 same way: each fold's model at the temperature of its fold, then their average, then the blend, then the steps with the final values.
 """
 
@@ -189,7 +189,7 @@ def fit(members: Mapping[str, Dense], rows: Rows, decide: Decide | None = None, 
 
 
 def apply(json: Mapping[str, Any], members: Members, rows: Rows | None = None, say: Say | None = None) -> Dense:
-    """Decide new pictures as :func:`fit` decided its own.
+    """Decide new images as :func:`fit` decided its own.
 
     Args:
         json: ``Decisions.json``, also after a round trip through a file.

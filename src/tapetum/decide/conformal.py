@@ -89,7 +89,7 @@ class Sets:
     Args:
         nested: (N, K) bool, each fold under bounds from the other folds.
         by_fold: fold → fitted.
-        final: fitted on all rows, for new pictures.
+        final: fitted on all rows, for new images.
         report: coverage (with its interval), mean size, share of empty and of single sets, coverage and size by class.
     """
 

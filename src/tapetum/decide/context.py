@@ -1,4 +1,4 @@
-"""Context: pictures that follow one another inform one another, as the epochs of a night do.
+"""Context: images that follow one another inform one another, as the epochs of a night do.
 
 Each sequence is decoded with calibrated log-probabilities × an emission weight, transitions learned from labelled sequences (or handed in
 as a table), and, where asked for, explicit durations and a prior of the position. Forward–backward gives probabilities in context;

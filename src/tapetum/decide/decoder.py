@@ -1,4 +1,4 @@
-"""A chain and how far the pictures are believed against it: from probabilities picture by picture to probabilities in context."""
+"""A chain and how far the images are believed against it: from probabilities image by image to probabilities in context."""
 
 from __future__ import annotations
 

@@ -296,7 +296,7 @@ def numbers(path: str, table: pl.DataFrame, columns: list[str], id: str) -> np.n
 def check_ids(path: str, row_ids: list[str]) -> None:
     """Refuse ids that are blank or doubled."""
     if not row_ids:
-        raise DataError(f"{path} has no rows", need="one for each picture predicted")
+        raise DataError(f"{path} has no rows", need="one for each image predicted")
     if any(name is None or name == "" for name in row_ids):
         raise DataError(f"{path} has rows without an id", need="an id in every row")
     if len(set(row_ids)) < len(row_ids):

@@ -129,7 +129,7 @@ def weighted(weights: Weights = "fit", metric: str = "auto") -> Power:
 class RankMean:
     """The mean of each class's ranks over rows, as shares from 0 to 1; single-label rows are brought back to sum 1.
 
-    The share is taken against the fitted rows (a grid of their quantiles), so that a new picture alone has one too. It keeps the order of
+    The share is taken against the fitted rows (a grid of their quantiles), so that a new image alone has one too. It keeps the order of
     rows within a class and forgets the scale: good for ranking metrics, no probability any more.
 
     Args:

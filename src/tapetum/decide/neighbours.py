@@ -1,4 +1,4 @@
-"""A logistic regression over the log-probabilities of a picture and of its neighbours in time."""
+"""A logistic regression over the log-probabilities of an image and of its neighbours in time."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def around(log_p: np.ndarray, place: np.ndarray) -> np.ndarray:
 
 
 def fit_neighbours(x: np.ndarray, truth: np.ndarray, classes: int, strength: float, weight: np.ndarray | None = None) -> np.ndarray:
-    """Fit the multinomial logistic regression; the penalty pulls towards the picture's own log-probabilities.
+    """Fit the multinomial logistic regression; the penalty pulls towards the image's own log-probabilities.
 
     Args:
         x: (N, (2·reach + 1)·K) of :func:`around`.

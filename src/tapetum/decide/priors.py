@@ -1,7 +1,7 @@
 """Other class rates: re-weighting by π_target/π_train, estimating the rates of an unlabelled set, logit adjustment.
 
 A model trained on balanced subsets believes that all classes are equally frequent; dividing by what it believed and multiplying with what
-holds makes its probabilities right again. Estimating the rates of the test set from its pictures alone is the honest stand-in for probing
+holds makes its probabilities right again. Estimating the rates of the test set from its images alone is the honest stand-in for probing
 a leaderboard. All of it assumes that classes look as they did and only their shares moved.
 """
 

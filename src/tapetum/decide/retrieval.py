@@ -1,7 +1,7 @@
-"""Labels of the nearest picture: where a training picture lies close enough in a space of identities, its labels count as an answer.
+"""Labels of the nearest image: where a training image lies close enough in a space of identities, its labels count as an answer.
 
-A model trained to tell individuals apart (antibodies, patients, places) puts pictures of one individual side by side. Where a new
-picture is of an individual that was trained on, its neighbour's labels say more than its own look. From which cosine on they are
+A model trained to tell individuals apart (antibodies, patients, places) puts images of one individual side by side. Where a new
+image is of an individual that was trained on, its neighbour's labels say more than its own look. From which cosine on they are
 believed, and how much, is chosen on other folds than those it answers for; *never* is among the choices and wins unless it is clearly
 beaten.
 """
@@ -145,12 +145,12 @@ def said(target: str, json: Mapping[str, Any], *, searched: bool) -> str | None:
     final = json["final"]["steps"][place]
     on = sum(values["steps"][place]["bound"] is not None for values in json["by_fold"].values())
     if final["bound"] is None and not on:
-        return f"retrieval never answers for {target!r}: on no held-out rows did the nearest pictures' labels earn a place"
+        return f"retrieval never answers for {target!r}: on no held-out rows did the nearest images' labels earn a place"
     folds = f"; on in {on} of {len(json['by_fold'])} folds" if json["by_fold"] else ""
     if final["bound"] is None:
         return f"retrieval does not go into the pipeline for {target!r}: over all rows it earns no place{folds}"
     how = f"at weight {final['weight']:g} from cosine {final['bound']:.3f} on"
-    return f"retrieval: {target!r} takes the nearest picture's labels {how}{folds}"
+    return f"retrieval: {target!r} takes the nearest image's labels {how}{folds}"
 
 
 def _serves(near: Near | None, dense: Dense) -> bool:

@@ -1,7 +1,7 @@
 """What a step of deciding is, and how it is judged: fitted on some folds, applied to the others.
 
 A step is a small frozen dataclass of its parameters. ``fit`` looks at predictions and truth and returns plain JSON values; ``apply``
-uses those on any rows, new pictures too. :func:`crossfit` gives the *nested* figure's table (each fold under values from the other
+uses those on any rows, new images too. :func:`crossfit` gives the *nested* figure's table (each fold under values from the other
 folds) beside the *optimistic* one (all rows under values from all rows).
 """
 
@@ -30,7 +30,7 @@ class Rows:
 
     Args:
         groups: (N,) of strings; rows of one group never stand on both sides of a fit.
-        fold: (N,) int, the fold that holds each row out; −1 for rows that are never fitted on (test, extra, new pictures).
+        fold: (N,) int, the fold that holds each row out; −1 for rows that are never fitted on (test, extra, new images).
         sequence: (N,) of strings or None; rows of one sequence are ordered by ``position``.
         position: (N,) float or None.
         weight: (N,) float or None.
@@ -88,7 +88,7 @@ class Rows:
 
     @classmethod
     def new(cls, row_ids: np.ndarray) -> Rows:
-        """Return rows of which nothing is known: pictures never seen, each a group of its own."""
+        """Return rows of which nothing is known: images never seen, each a group of its own."""
         ids = np.asarray(row_ids, dtype=object)
         return cls(ids, np.full(len(ids), -1, dtype=np.int16), row_ids=ids)
 
@@ -117,7 +117,7 @@ class CrossFitted:
         nested: each fold under values fitted on the other folds; rows of fold −1 under the final values.
         optimistic: all rows under the final values.
         by_fold: fold → values fitted without it.
-        final: values fitted on all rows that have a fold; what new pictures get.
+        final: values fitted on all rows that have a fold; what new images get.
         fold: (N,) the folds used, −1 where a row was in none.
         drawn: True where the folds were drawn here, so that they are not those of the models.
     """

@@ -1,4 +1,4 @@
-"""Thresholds for several labels a picture: where a probability becomes a label.
+"""Thresholds for several labels an image: where a probability becomes a label.
 
 Fitted and scored on the same rows they flatter themselves, most of all for rare classes; cross-fit them and read the nested figure.
 """

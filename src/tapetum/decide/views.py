@@ -30,9 +30,9 @@ class Chosen:
     Args:
         nested: the answers, each fold's reduced in the way that is best on the other folds; not yet calibrated or decided.
         per_fold: fold → way.
-        final: best on all rows; what new pictures get.
+        final: best on all rows; what new images get.
         table: one row a way and metric, and one a metric for ``chosen``: ``reduce metric value low high n groups method``, and of the
-            paired difference from the plain picture ``difference difference_low difference_high``.
+            paired difference from the plain image ``difference difference_low difference_high``.
         drawn: the folds were drawn within the one fold that is scored.
     """
 
@@ -51,7 +51,7 @@ def ways(plain: Dense, views: np.ndarray, logits: np.ndarray) -> dict[str, Dense
     """Return each way of reducing as answers, the simplest first.
 
     Args:
-        plain: the picture as it is.
+        plain: the image as it is.
         views: probabilities of each view (V, N, K), rows as in ``plain``.
         logits: what the mean of the views' logits gives (N, K); only the network knows.
     """

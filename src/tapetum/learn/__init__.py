@@ -1,1 +1,1 @@
-"""Pictures and truths in, networks and probabilities out: runtime, models, features, training, inference."""
+"""Images and truths in, networks and probabilities out: runtime, models, features, training, inference."""

@@ -66,7 +66,7 @@ AVERAGES = {  # set in the section [average]
     "soup": Choice("tapetum.learn.training.averaging:Nothing"),
 }
 
-HEADS = {  # from the picture's vector to logits, one a target
+HEADS = {  # from the image's vector to logits, one a target
     "linear": Choice("tapetum.learn.models.heads:Linear", normalise=True),
     "mlp": Choice("tapetum.learn.models.heads:MLP", hidden=512, dropout=0.5),
     "coral": Choice("tapetum.learn.models.heads:Coral", kinds=("ordinal",), normalise=True),
@@ -90,7 +90,7 @@ SHARINGS = {  # what several targets share of the trunk
     "attention": Choice("tapetum.learn.models.sharing:Attention", hidden=64),
 }
 
-SEQUENCES = {  # the body over neighbouring pictures, set as sequence.head
+SEQUENCES = {  # the body over neighbouring images, set as sequence.head
     "bilstm": Choice("tapetum.learn.models.sequence:BiLSTM", hidden=128, layers=2, project=128, dropout=0.0),
     "transformer": Choice("tapetum.learn.models.sequence:Transformer", width=256, layers=4, heads=8, dropout=0.1),
 }

@@ -1,4 +1,4 @@
-"""Pictures → unit vectors of a cosine head, by row: what retrieval searches."""
+"""Images → unit vectors of a cosine head, by row: what retrieval searches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tapetum.learn.side import Scaling
 @torch.inference_mode()
 def embed(
     network: Network,
-    pictures: dataset.Pictures,
+    images: dataset.ImageDataset,
     rows: np.ndarray,
     target: str,
     runtime: Runtime,
@@ -24,32 +24,32 @@ def embed(
     scaling: Scaling | None = None,
     batch: int = 64,
 ) -> Vectors:
-    """Return the vectors of some rows of a manifest, of the picture as it is; NaN where it cannot be read.
+    """Return the vectors of some rows of a manifest, of the image as it is; NaN where it cannot be read.
 
     Args:
         network: with a cosine head for the target.
-        pictures: decoded and resized as for answers.
+        images: decoded and resized as for answers.
         rows: (N,) row numbers.
         target: whose head gives the vectors.
         runtime: device and precision.
         scaling: of side numbers, or None.
-        batch: pictures at once.
+        batch: images at once.
 
     Raises:
         UserError: the target's head gives no vectors.
     """
-    manifest: Manifest = pictures.manifest
+    manifest: Manifest = images.manifest
     rows = np.asarray(rows, dtype=np.int64)
     side = None if scaling is None else runtime.to_device(torch.from_numpy(scaling.apply(manifest)))
     network = runtime.to_device(network).eval()
     found: np.ndarray | None = None
-    for part, at in dataset.Packed(dataset.batches(pictures, rows, batch)):
+    for part, at in dataset.Packed(dataset.batches(images, rows, batch)):
         values = _vectors(network, part.x, target, None if side is None else side[part.rows], runtime)
         found = np.full((len(rows), values.shape[1]), np.nan, dtype=np.float32) if found is None else found
         use = part.ok.numpy()
         found[at[use]] = values[use]
-    if found is None and len(rows):  # not one can be read: an empty picture tells how many numbers a vector has
-        nothing = pictures.empty(int(rows[0]), None)[None]
+    if found is None and len(rows):  # not one can be read: an empty image tells how many numbers a vector has
+        nothing = images.empty(int(rows[0]), None)[None]
         found = np.full_like(_vectors(network, nothing, target, None if side is None else side[rows[:1]], runtime), np.nan)
         found = np.repeat(found, len(rows), axis=0)
     ids = np.array(manifest.row_ids, dtype=object)[rows]

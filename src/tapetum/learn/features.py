@@ -1,7 +1,7 @@
-"""Pictures → vectors, once: stored by row with what they are, so that probe, audit and sequence heads share them.
+"""Images → vectors, once: stored by row with what they are, so that probe, audit and sequence heads share them.
 
 A store is a folder named by a hash of weights, preprocessing and engine. Rows are worked through in fixed chunks, each kept as soon as
-it is done; a chunk is used again where its rows and the contents of their pictures are the same, so a kill loses at most one chunk.
+it is done; a chunk is used again where its rows and the contents of their images are the same, so a kill loses at most one chunk.
 Rows whose contents are not known are computed anew each time, but for those that could not be read.
 """
 
@@ -35,10 +35,10 @@ class Features:
 
     Args:
         row_ids: (N,) of strings.
-        vectors: (N, V, D) float32, one vector a view as the backbone gave it; NaN where the picture could not be read.
+        vectors: (N, V, D) float32, one vector a view as the backbone gave it; NaN where the image could not be read.
         status: (N,) ok or missing.
-        reasons: row_id → why its picture could not be read.
-        pictures: the manifest's, as evaluation shows them.
+        reasons: row_id → why its image could not be read.
+        images: the manifest's, as evaluation shows them.
         views: names of the views.
         key: the hash that names the store.
     """
@@ -65,7 +65,7 @@ def extract(
     manifest: Manifest,
     settings: Input,
     *,
-    pictures: dataset.Pictures,
+    images: dataset.ImageDataset,
     views: Sequence[Spec] = ("plain",),
     store: Path | str | None = None,
     runtime: Runtime | None = None,
@@ -80,8 +80,8 @@ def extract(
         network: with ``features(x)``; normalises by itself.
         manifest: rows, in the order of the result.
         settings: the recipe's ``[input]``.
-        pictures: the manifest's, as evaluation shows them.
-        views: names of ``data.choices.VIEWS``; those that show several pictures count as several views.
+        images: the manifest's, as evaluation shows them.
+        views: names of ``data.choices.VIEWS``; those that show several images count as several views.
         store: the run's ``features`` folder; None keeps nothing.
         runtime: device, precision, layout.
         batch: rows at once.
@@ -98,10 +98,10 @@ def extract(
         if say is not None:
             say(f"features: {len(manifest)} rows from {folder}")
         return kept
-    work = _Work(runtime.to_device(network).eval(), pictures, tuple(views), runtime, batch, workers)
+    work = _Work(runtime.to_device(network).eval(), images, tuple(views), runtime, batch, workers)
     parts: list[np.ndarray] = []
     reasons: dict[str, str] = {}
-    for rows in _chunks(pictures, batch):
+    for rows in _chunks(images, batch):
         part, why = _chunk(work, rows, folder, contents)
         parts.append(part)
         reasons.update(why)
@@ -112,7 +112,7 @@ def extract(
     broken = np.flatnonzero(~np.isfinite(vectors).all(axis=(1, 2)) & (status == "ok"))
     if len(broken):
         raise DataError(
-            f"the network gives numbers that are not finite for {len(broken)} pictures, first {manifest.row_ids[broken[0]]!r}",
+            f"the network gives numbers that are not finite for {len(broken)} images, first {manifest.row_ids[broken[0]]!r}",
             fix="set train.precision = '32', or check the weights",
         )
     found = Features(np.array(manifest.row_ids, dtype=object), vectors, status, reasons, _names(views, vectors.shape[1]), key)
@@ -123,23 +123,23 @@ def extract(
     return found
 
 
-def _chunks(pictures: dataset.Pictures, batch: int) -> list[np.ndarray]:
+def _chunks(images: dataset.ImageDataset, batch: int) -> list[np.ndarray]:
     """Return the rows of each chunk: whole batches, with about ``CHUNK`` rows that are not known to be missing."""
-    known = np.zeros(len(pictures), dtype=bool)
-    known[list(pictures.missing)] = True
+    known = np.zeros(len(images), dtype=bool)
+    known[list(images.missing)] = True
     chunks: list[np.ndarray] = []
     first, work = 0, 0
-    for start in range(0, len(pictures), batch):
-        end = min(start + batch, len(pictures))
+    for start in range(0, len(images), batch):
+        end = min(start + batch, len(images))
         work += int((~known[start:end]).sum())
-        if work + batch > max(batch, CHUNK) or end == len(pictures):
+        if work + batch > max(batch, CHUNK) or end == len(images):
             chunks.append(np.arange(first, end))
             first, work = end, 0
     return chunks
 
 
 def describe(network: nn.Module, settings: Input, views: Sequence[Spec], runtime: Runtime) -> dict[str, Any]:
-    """Return what the vectors depend on besides the pictures: weights, preprocessing, engine."""
+    """Return what the vectors depend on besides the images: weights, preprocessing, engine."""
     backbone = getattr(network, "backbone", network)
     numbers = {name: getattr(network, name).flatten().tolist() for name in ("mean", "std") if hasattr(network, name)}
     arguments = get_model_args(backbone) if hasattr(backbone, "_model_args") else {}
@@ -161,7 +161,7 @@ class _Work:
     """What every chunk needs."""
 
     network: Any
-    pictures: dataset.Pictures
+    images: dataset.ImageDataset
     views: tuple[Spec, ...]
     runtime: Runtime
     batch: int
@@ -175,7 +175,7 @@ def _chunk(work: _Work, rows: np.ndarray, folder: Path | None, contents: list[st
     """
     if folder is None:
         return _computed(work, rows)
-    ids = work.pictures.manifest.frame["row_id"]
+    ids = work.images.manifest.frame["row_id"]
     name = files.fingerprint([[ids[int(r)], contents[r]] for r in rows])
     part, why = folder / "parts" / f"{name}.npy", folder / "parts" / f"{name}.json"
     if part.exists() and why.exists():
@@ -190,10 +190,10 @@ def _chunk(work: _Work, rows: np.ndarray, folder: Path | None, contents: list[st
 
 @torch.inference_mode()
 def _computed(work: _Work, rows: np.ndarray) -> tuple[np.ndarray, dict[str, str]]:
-    """Return the vectors of some rows (N, V, D), NaN where a picture cannot be read; (N, 0, 0) where none can."""
-    ids = work.pictures.manifest.frame["row_id"]
+    """Return the vectors of some rows (N, V, D), NaN where an image cannot be read; (N, 0, 0) where none can."""
+    ids = work.images.manifest.frame["row_id"]
     out = np.zeros((len(rows), 0, 0), dtype=np.float32)
-    packed = dataset.Packed(dataset.batches(work.pictures, rows, work.batch, workers=work.workers))
+    packed = dataset.Packed(dataset.batches(work.images, rows, work.batch, workers=work.workers))
     for batch, at in packed:
         keys = [draws.key("features", ids[int(row)]) for row in batch.rows]
         found = []
@@ -238,7 +238,7 @@ def _keep(folder: Path, found: Features, contents: list[str | None], what: dict[
 
 
 def _stored(folder: Path, row_ids: list[str], contents: list[str | None]) -> Features | None:
-    """Return the rows from a finished store, if it has all of them with the same picture contents."""
+    """Return the rows from a finished store, if it has all of them with the same image contents."""
     if not (folder / "index.json").exists():
         return None
     index = files.read_json(folder / "index.json")

@@ -1,4 +1,4 @@
-"""Pictures → probabilities: one answer a row, test-time views reduced as probabilities, a picture that cannot be read keeps its row."""
+"""Images → probabilities: one answer a row, test-time views reduced as probabilities, an image that cannot be read keeps its row."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Answers:
 
     Args:
         rows: (N,) row numbers in the manifest.
-        p: target → (N, K) float32, NaN where the picture could not be read.
-        draws: target → (V, N, K), each view before it was reduced; empty unless asked for, or where no picture could be read.
+        p: target → (N, K) float32, NaN where the image could not be read.
+        draws: target → (V, N, K), each view before it was reduced; empty unless asked for, or where no image could be read.
         ok: (N,) bool.
-        reasons: row number → why its picture could not be read.
+        reasons: row number → why its image could not be read.
     """
 
     rows: np.ndarray
@@ -45,15 +45,15 @@ class Answers:
         return {name: Dense(targets[name], ids, p, truth[name][self.rows], folds, status) for name, p in self.p.items()}
 
 
-def answer(network: Network, pictures: dataset.Pictures, rows: np.ndarray, predict: Predict, runtime: Runtime, **more: Any) -> Answers:
+def answer(network: Network, images: dataset.ImageDataset, rows: np.ndarray, predict: Predict, runtime: Runtime, **more: Any) -> Answers:
     """Answer for some rows with one network; see :func:`answer_folds`."""
-    return answer_folds({0: network}, pictures, rows, predict, runtime, **more)[0]
+    return answer_folds({0: network}, images, rows, predict, runtime, **more)[0]
 
 
 @torch.inference_mode()
 def answer_folds(
     networks: Mapping[int, Network],
-    pictures: dataset.Pictures,
+    images: dataset.ImageDataset,
     rows: np.ndarray,
     predict: Predict,
     runtime: Runtime,
@@ -67,7 +67,7 @@ def answer_folds(
 
     Args:
         networks: fold → network; several of them must share one backbone, which then runs once.
-        pictures: decoded and resized by their own transform.
+        images: decoded and resized by their own transform.
         rows: (N,) row numbers.
         predict: batch size, views and how they are reduced; ``auto`` counts as the mean until something is chosen.
         runtime: device and precision.
@@ -80,14 +80,14 @@ def answer_folds(
         fold → answers.
     """
     rows = np.asarray(rows, dtype=np.int64)
-    ids = pictures.manifest.row_ids
+    ids = images.manifest.row_ids
     gathered = {fold: _Gathered(network, len(rows), predict, keep_draws) for fold, network in networks.items()}
     of_fold = side if isinstance(side, Mapping) else dict.fromkeys(networks, side)
     wanted = _wanted(predict, next(iter(gathered.values())).alone)
     ok = np.zeros(len(rows), dtype=bool)
     for network in networks.values():
         network.eval()
-    packed = dataset.Packed(dataset.batches(pictures, rows, predict.batch), after_batch)
+    packed = dataset.Packed(dataset.batches(images, rows, predict.batch), after_batch)
     for batch, at in packed:
         sides = {fold: None if s is None else s[batch.rows] for fold, s in of_fold.items()}
         seen: dict[int, list[dict[str, torch.Tensor]]] = {fold: [] for fold in networks}  # logits of each view
@@ -102,7 +102,7 @@ def answer_folds(
 
 
 def _wanted(predict: Predict, alone: bool) -> tuple[Spec, ...]:
-    """Return the views to take: the recipe's, after the plain picture where that is answered by itself and none of them."""
+    """Return the views to take: the recipe's, after the plain image where that is answered by itself and none of them."""
     own = predict.views if isinstance(predict.views, tuple) else (predict.views,)
     return ("plain", *own) if alone else own
 

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from tapetum.learn.runtime import Engine, Runtime
 
-MOST = 512  # pictures in a batch at most
+MOST = 512  # images in a batch at most
 STEPS = 10  # optimizer steps that an epoch keeps at least
-SHARE = 0.5  # of the free memory that a batch may take on a CPU; pictures, other programs and torch's own buffers want the rest
+SHARE = 0.5  # of the free memory that a batch may take on a CPU; images, other programs and torch's own buffers want the rest
 MOMENTS = 4  # copies of the weights: themselves, gradients, and an optimizer's two moments
 UNKNOWN = 4 << 30  # bytes taken to be free where the system does not tell
 
@@ -27,11 +27,11 @@ def largest_batch(
     """Return the largest power of two that fits, and why it is that one.
 
     Args:
-        network: takes pictures; a copy of it is used.
-        shape: of one picture.
+        network: takes images; a copy of it is used.
+        shape: of one image.
         engine: device, precision, layout.
         rows: that train; an epoch keeps ten steps, so a small table has small batches however large the memory.
-        dtype: of the pictures.
+        dtype: of the images.
     """
     bound = max(2, min(MOST, rows // STEPS))
     runtime = Runtime(engine, deterministic=False)
@@ -39,22 +39,22 @@ def largest_batch(
     if runtime.device.type == "cpu":
         free, each, fixed = free_bytes(), bytes_each(own, shape, runtime, dtype), MOMENTS * _weights(own)
         fits = max(1, int((SHARE * free - fixed) // each))
-        why = f"a picture takes {each / 2**20:.1f} MB, {free / 2**30:.1f} GB are free"
+        why = f"an image takes {each / 2**20:.1f} MB, {free / 2**30:.1f} GB are free"
     else:
         fits = _tried(own, shape, runtime, dtype, bound)
-        why = f"{fits} pictures passed forward and backward, {2 * fits} did not" if fits < bound else "memory is not the limit"
+        why = f"{fits} images passed forward and backward, {2 * fits} did not" if fits < bound else "memory is not the limit"
     batch = _power(min(fits, bound))
     return batch, why if fits < bound else f"{why}; an epoch of {rows} rows keeps {STEPS} steps"
 
 
 def bytes_each(network: nn.Module, shape: Sequence[int], runtime: Runtime, dtype: torch.dtype = torch.uint8, rows: int = 2) -> float:
-    """Return the bytes that a picture adds to a forward pass until its backward pass: the tensors that autograd keeps.
+    """Return the bytes that an image adds to a forward pass until its backward pass: the tensors that autograd keeps.
 
     Args:
         network: in training mode.
-        shape: of one picture.
+        shape: of one image.
         runtime: device and precision.
-        dtype: of the pictures.
+        dtype: of the images.
         rows: in the batch that is measured.
     """
     kept: dict[int, int] = {}
@@ -72,9 +72,9 @@ def bytes_each(network: nn.Module, shape: Sequence[int], runtime: Runtime, dtype
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x), runtime.autocast():
         out = network(runtime.to_device(torch.zeros((rows, *shape), dtype=dtype)))
     largest = max((x.untyped_storage().nbytes() for x in holding), default=0)  # a backward pass holds a gradient or two beside them
-    picture = math.prod(shape) * (4 + dtype.itemsize)
+    image = math.prod(shape) * (4 + dtype.itemsize)
     del out
-    return (sum(kept.values()) + 2 * largest) / rows + picture
+    return (sum(kept.values()) + 2 * largest) / rows + image
 
 
 def free_bytes() -> int:

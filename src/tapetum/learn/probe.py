@@ -62,15 +62,15 @@ class ProbeHead:
     fit: Fit = "likelihood"
 
     @property
-    def of_pictures(self) -> np.ndarray:
-        """The part of the weights that is for pictures, (K, D)."""
+    def of_images(self) -> np.ndarray:
+        """The part of the weights that is for images, (K, D)."""
         return self.weight[:, : self.weight.shape[1] - self.side]
 
     def logits(self, vectors: np.ndarray, side: np.ndarray | None = None) -> np.ndarray:
         """Return (N, K) (cumulative: K-1) for vectors (N, D) or (N, V, D) and side numbers (N, S)."""
         if (0 if side is None else side.shape[1]) != self.side:
             raise UserError(f"the probe was given {0 if side is None else side.shape[1]} side numbers", need=f"{self.side}")
-        out = unit(vectors) @ (self.of_pictures.T * np.float32(self.scale)) + self.bias
+        out = unit(vectors) @ (self.of_images.T * np.float32(self.scale)) + self.bias
         return out if side is None else out + side @ self.weight[:, -self.side :].T
 
     def predict(self, vectors: np.ndarray, side: np.ndarray | None = None) -> np.ndarray:
@@ -148,7 +148,7 @@ def fit_probe(
     z = z if side is None else np.concatenate([z, side.astype(np.float32)], axis=1)
     usable = ~(np.isnan(z).any(axis=1) | np.isnan(truth).any(axis=1))
     if not usable.any():
-        raise DataError(f"no picture has both a vector and a known {target.name!r}", need="two rows or more with a label")
+        raise DataError(f"no image has both a vector and a known {target.name!r}", need="two rows or more with a label")
     if not len(strengths) or min(strengths) <= 0:
         raise UserError(f"probe.strengths is {list(strengths)}", need="one or more numbers above 0")
     form = _form(target, head)

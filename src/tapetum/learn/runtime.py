@@ -36,7 +36,7 @@ class Engine:
     Args:
         device: cpu, cuda or mps.
         precision: 32, bf16 or fp16 (the two mixed: weights stay 32-bit).
-        channels_last: layout of pictures and convolutions in memory.
+        channels_last: layout of images and convolutions in memory.
     """
 
     device: str = "cpu"
@@ -69,7 +69,7 @@ class Runtime:
 
     Attributes:
         memory_is_short: whether memory may run out in a way that can be caught (GPUs), so that gradients are worth a copy.
-        answered_at_once: pictures in an evaluation pass since memory ran out in one; None: whole batches.
+        answered_at_once: images in an evaluation pass since memory ran out in one; None: whole batches.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class Runtime:
         return fabric
 
     def to_device(self, value: Any) -> Any:
-        """Return a tensor or a module on the device; pictures (B, C, H, W) and modules in the engine's layout."""
+        """Return a tensor or a module on the device; images (B, C, H, W) and modules in the engine's layout."""
         if isinstance(value, nn.Module):
             value = value.to(self.device)
             return value.to(memory_format=torch.channels_last) if self.engine.channels_last else value
@@ -197,7 +197,7 @@ class Runtime:
                 if not self.is_out_of_memory(error) or size <= 1:
                     raise
             self.answered_at_once = size // 2
-            self.said(f"out of memory: pictures are now answered {self.answered_at_once} at a time")
+            self.said(f"out of memory: images are now answered {self.answered_at_once} at a time")
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         """Tell whether an error says that memory ran out; cached GPU memory is then given back."""

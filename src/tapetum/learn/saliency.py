@@ -34,13 +34,13 @@ def saliency(
     truth: Tensor | None = None,
     steps: int = 32,
 ) -> Tensor:
-    """Return a map of each picture that says how much a pixel matters, not negative and not scaled.
+    """Return a map of each image that says how much a pixel matters, not negative and not scaled.
 
     Args:
-        network: pictures → dict of logits, with its ``backbone`` for Grad-CAM; run in evaluation mode and left as it was.
-        x: pictures (B, C, H, W) or (B, V, C, H, W), uint8 or float in [0, 1].
+        network: images → dict of logits, with its ``backbone`` for Grad-CAM; run in evaluation mode and left as it was.
+        x: images (B, C, H, W) or (B, V, C, H, W), uint8 or float in [0, 1].
         target: whose answer is explained.
-        class_index: the class, one for all or one a picture (B,); None: the class that each picture is given.
+        class_index: the class, one for all or one an image (B,); None: the class that each image is given.
         method: ``gradient`` of the class's logit; ``loss``, the gradient of the loss (it vanishes for sure answers);
             ``integrated`` gradients from black; ``gradcam`` on the last feature map.
         side: scaled side numbers (B, S).
@@ -49,7 +49,7 @@ def saliency(
 
     Returns:
         (B, H, W) float32, (B, V, H, W) for views. Gradients: the largest |derivative| over channels; integrated gradients: |sum over
-        channels|; Grad-CAM: the positive part, interpolated to the picture's size.
+        channels|; Grad-CAM: the positive part, interpolated to the image's size.
 
     Raises:
         UserError: an unknown method, target or class.
@@ -72,7 +72,7 @@ def saliency(
 
 
 def gradient(x: Tensor, objective: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return the derivative of a number a picture (B,) by its pixels, in the shape of ``x``."""
+    """Return the derivative of a number an image (B,) by its pixels, in the shape of ``x``."""
     x = x.clone().requires_grad_(True)
     return torch.autograd.grad(objective(x).sum(), x)[0].detach()
 
@@ -85,11 +85,11 @@ def normalised(maps: Tensor, top: float = 0.99) -> Tensor:
     return (flat / peak.clamp_min(1e-30)).clamp(0, 1).unflatten(-1, maps.shape[-2:])
 
 
-def overlay(picture: Tensor, map_: Tensor, strength: float = 0.6) -> np.ndarray:
-    """Lay a map over its picture.
+def overlay(image: Tensor, map_: Tensor, strength: float = 0.6) -> np.ndarray:
+    """Lay a map over its image.
 
     Args:
-        picture: (C, H, W), uint8 or float in [0, 1]; one channel shows gray, further ones than three are left out.
+        image: (C, H, W), uint8 or float in [0, 1]; one channel shows gray, further ones than three are left out.
         map_: (H, W) in [0, 1].
         strength: how much the colours may cover.
 
@@ -98,7 +98,7 @@ def overlay(picture: Tensor, map_: Tensor, strength: float = 0.6) -> np.ndarray:
     """
     import matplotlib
 
-    under = shown(picture).astype(np.float32)
+    under = shown(image).astype(np.float32)
     heat = map_.detach().cpu().numpy().astype(np.float32)
     colour = 255 * matplotlib.colormaps["inferno"](heat)[..., :3].astype(np.float32)
     cover = (strength * heat)[..., None]
@@ -118,12 +118,12 @@ def write_sheets(
     truth: Tensor | None = None,
     classes: Sequence[str] = (),
 ) -> Path:
-    """Write a sheet for each picture (the picture, then one overlay a method) and ``saliency.json``, which lists them.
+    """Write a sheet for each image (the image, then one overlay a method) and ``saliency.json``, which lists them.
 
     Args:
         folder: ``saliency/`` of a run; what ``saliency.json`` lists already stays.
         network: as for :func:`saliency`.
-        x: pictures (B, C, H, W) or (B, V, C, H, W); of several views the first is shown.
+        x: images (B, C, H, W) or (B, V, C, H, W); of several views the first is shown.
         row_ids: their ids (B,).
         target: whose answer is explained.
         class_index: as for :func:`saliency`.
@@ -158,9 +158,9 @@ def write_sheets(
     return files.write_json(listing, entries)
 
 
-def shown(picture: Tensor) -> np.ndarray:
-    """Return a picture (C, H, W) as (H, W, 3) uint8 for looking at."""
-    values = picture.detach().cpu()
+def shown(image: Tensor) -> np.ndarray:
+    """Return an image (C, H, W) as (H, W, 3) uint8 for looking at."""
+    values = image.detach().cpu()
     values = values if values.dtype == torch.uint8 else (values.float().clamp(0, 1) * 255).round().to(torch.uint8)
     if values.shape[0] == 2:
         values = torch.cat([values, torch.zeros_like(values[:1])])
@@ -184,13 +184,13 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 class _Score:
-    """The logit of each picture's class (B,); for a head with fewer logits than classes (ordinal), the log-probability."""
+    """The logit of each image's class (B,); for a head with fewer logits than classes (ordinal), the log-probability."""
 
     def __init__(self, network: nn.Module, target: str, classes: Tensor, side: Tensor | None) -> None:
         self.network, self.target, self.classes, self.side = network, target, classes, side
 
     def __call__(self, x: Tensor, classes: Tensor | None = None, side: Tensor | None = None) -> Tensor:
-        """Score pictures; captum hands in the classes and side numbers that belong to its steps."""
+        """Score images; captum hands in the classes and side numbers that belong to its steps."""
         classes, side = (self.classes, self.side) if classes is None else (classes, side)
         logits = _logits(self.network, x, self.target, side)
         if _width(self.network, self.target) > logits.shape[1]:
@@ -199,7 +199,7 @@ class _Score:
 
 
 class _Loss(_Score):
-    """The loss of each picture (B,): cross-entropy, binary cross-entropy over labels, or the squared error of a number."""
+    """The loss of each image (B,): cross-entropy, binary cross-entropy over labels, or the squared error of a number."""
 
     def __init__(self, network: nn.Module, target: str, classes: Tensor, side: Tensor | None, truth: Tensor | None) -> None:
         super().__init__(network, target, classes, side)
@@ -207,7 +207,7 @@ class _Loss(_Score):
         self.kind = getattr(getattr(network, "targets", {}).get(target), "kind", "single")
 
     def __call__(self, x: Tensor, classes: Tensor | None = None, side: Tensor | None = None) -> Tensor:
-        """Return the loss of pictures."""
+        """Return the loss of images."""
         logits = _logits(self.network, x, self.target, self.side)
         if self.kind == "regression":
             if self.truth is None:
@@ -241,7 +241,7 @@ def _log_p(network: nn.Module, target: str, logits: Tensor) -> Tensor:
 
 
 def _classes(network: nn.Module, x: Tensor, target: str, class_index: int | Tensor | None, side: Tensor | None) -> Tensor:
-    """Return the class explained for each picture (B,) int64."""
+    """Return the class explained for each image (B,) int64."""
     with torch.no_grad():
         logits = _logits(network, x, target, side)
         width = max(_width(network, target), logits.shape[1])
@@ -253,7 +253,7 @@ def _classes(network: nn.Module, x: Tensor, target: str, class_index: int | Tens
     index = index.expand(len(x)) if index.ndim == 0 else index
     if index.shape != (len(x),) or int(index.min()) < 0 or int(index.max()) >= width:
         raise UserError(
-            f"class_index {class_index} does not fit {len(x)} pictures and {width} classes", need=f"0 to {width - 1}, one a picture"
+            f"class_index {class_index} does not fit {len(x)} images and {width} classes", need=f"0 to {width - 1}, one an image"
         )
     return index
 
@@ -275,7 +275,7 @@ def _integrated(x: Tensor, score: _Score, steps: int) -> Tensor:
 
 
 def _gradcam(network: nn.Module, x: Tensor, score: _Score) -> Tensor:
-    """Return Grad-CAM maps at the picture's size: channels of the last map, weighted by the score's mean gradient, positive part."""
+    """Return Grad-CAM maps at the image's size: channels of the last map, weighted by the score's mean gradient, positive part."""
     x = x.clone().requires_grad_(True)  # a network whose weights are frozen still has a graph
     with _last_map(network) as kept:
         total = score(x).sum()
@@ -283,8 +283,8 @@ def _gradcam(network: nn.Module, x: Tensor, score: _Score) -> Tensor:
         raise UserError(f"{type(network).__name__} never asked its backbone for a feature map", fix="take method 'gradient'")
     raw = kept[-1]
     slope = torch.autograd.grad(total, raw)[0]
-    pictures = x.flatten(0, 1) if x.ndim == 5 else x
-    activation, weight = (_as_map(network.backbone, pictures, part.detach()).float() for part in (raw, slope))
+    images = x.flatten(0, 1) if x.ndim == 5 else x
+    activation, weight = (_as_map(network.backbone, images, part.detach()).float() for part in (raw, slope))
     cam = (weight.mean(dim=(2, 3), keepdim=True) * activation).sum(dim=1, keepdim=True).relu()
     cam = F.interpolate(cam, size=x.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
     return cam.unflatten(0, (-1, x.shape[1])) if x.ndim == 5 else cam

@@ -1,7 +1,7 @@
-"""Rows → windows of neighbouring rows of their sequence: for training on pictures or kept vectors, and for answers averaged over windows.
+"""Rows → windows of neighbouring rows of their sequence: for training on images or kept vectors, and for answers averaged over windows.
 
 A window belongs to one row, its target row (of ``all``: the row it is laid around), and never leaves that row's sequence; places before the
-first and after the last picture, gaps in the positions, and pictures that cannot be read are masked.
+first and after the last image, gaps in the positions, and images that cannot be read are masked.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def check(recipe: Recipe) -> None:
     if recipe.mix:
         raise UserError("mix with a model over neighbours: a mixture of two nights has no order", fix="set mix = []")
     if how.windows and how.target == "all":
-        raise UserError("sequence.windows with target 'all': windows cross pictures, so they answer for none", need="'last' or 'centre'")
+        raise UserError("sequence.windows with target 'all': windows cross images, so they answer for none", need="'last' or 'centre'")
     if how.windows and how.features != "end-to-end":
-        raise UserError(f"sequence.windows with features {how.features!r}: vectors are kept by picture", need="features = 'end-to-end'")
+        raise UserError(f"sequence.windows with features {how.features!r}: vectors are kept by image", need="features = 'end-to-end'")
 
 
 def neighbours(manifest: Manifest, length: int, target: str) -> np.ndarray:
@@ -102,20 +102,20 @@ def _places(manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Where windows come from: vectors of rows kept in memory, or their pictures.
+    """Where windows come from: vectors of rows kept in memory, or their images.
 
     Args:
         table: from :func:`neighbours`.
         target: last, centre or all.
-        vectors: (N, P, D) float32, NaN rows where a picture could not be read; None takes pictures.
-        pictures: of the same rows; None takes vectors.
-        reasons: row number → why its picture could not be read, where vectors are kept.
+        vectors: (N, P, D) float32, NaN rows where an image could not be read; None takes images.
+        images: of the same rows; None takes vectors.
+        reasons: row number → why its image could not be read, where vectors are kept.
     """
 
     table: np.ndarray
     target: str
     vectors: np.ndarray | None = None
-    pictures: dataset.Pictures | None = None
+    images: dataset.ImageDataset | None = None
     reasons: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
     def batches(
@@ -132,7 +132,7 @@ class Source:
         Args:
             rows: row numbers.
             sizes: windows a batch, or of each batch in turn.
-            key_of: (row_id, occurrence) → key of a picture's draws.
+            key_of: (row_id, occurrence) → key of an image's draws.
             workers: threads that decode ahead.
         """
         rows = np.asarray(rows, dtype=np.int64)
@@ -154,12 +154,12 @@ class Source:
         return torch.from_numpy(np.where(known[..., None, None], values, 0).astype(np.float32)), known
 
     def _read(self, parts: list[np.ndarray], key_of: Callable[[str, int], int] | None, workers: int) -> Iterator[dataset.Batch]:
-        if self.pictures is None:
-            raise ValueError("a source of windows has either vectors or pictures")
+        if self.images is None:
+            raise ValueError("a source of windows has either vectors or images")
         real = [self.table[part] >= 0 for part in parts]
         flat = [self.table[part][mask] for part, mask in zip(parts, real, strict=True)]
         every = np.concatenate(flat) if flat else np.zeros(0, dtype=np.int64)
-        read = dataset.batches(self.pictures, every, [len(part) for part in flat], key_of, workers)
+        read = dataset.batches(self.images, every, [len(part) for part in flat], key_of, workers)
         for part, mask, batch in zip(parts, real, read, strict=True):
             values = torch.zeros((*mask.shape, *batch.x.shape[1:]), dtype=batch.x.dtype)
             values[torch.from_numpy(mask)] = batch.x
@@ -217,12 +217,12 @@ def answer_folds(
     """Answer for some rows with each of several networks; the windows that answer for one row are averaged as probabilities.
 
     Args:
-        networks: fold → network; several of them share one backbone, which then runs once a picture.
-        source: of the rows; pictures as evaluation shows them.
+        networks: fold → network; several of them share one backbone, which then runs once an image.
+        source: of the rows; images as evaluation shows them.
         rows: (M,) row numbers, in the order of the answers.
         predict: batch size; only the plain view is taken.
         runtime: device and precision.
-        side: (N + 1, S) scaled side numbers, the last row for places without a picture.
+        side: (N + 1, S) scaled side numbers, the last row for places without an image.
         after_batch: told how many rows are done.
     """
     rows = np.asarray(rows, dtype=np.int64)
@@ -239,7 +239,7 @@ def answer_folds(
             reasons.update(batch.reasons)
             x: Steps = batch.x  # type: ignore[assignment]
             if not bool(x.mask.any()):
-                continue  # not one picture of these windows can be read
+                continue  # not one image of these windows can be read
             at, real = _answered_rows(batch, source.target)
             np.add.at(counts, at[real], 1)
             readable[at[real]] = True
@@ -255,7 +255,7 @@ def answer_folds(
     ok = readable[rows]
     found = {}
     for fold, totals in sums.items():
-        if not totals:  # not one picture can be read
+        if not totals:  # not one image can be read
             scored = [target for target in networks[fold].targets.values() if target.scored]
             totals.update({target.name: np.zeros((len(source.table), target.width)) for target in scored})
         share = 1 / np.maximum(counts[rows], 1)[:, None]
@@ -277,7 +277,7 @@ def _probabilities(network: SequenceNetwork, x: Steps, side: Tensor | None, runt
 
 
 def step_vectors(network: SequenceNetwork, x: Tensor, runtime: Runtime) -> np.ndarray:
-    """Return the vectors of single pictures (B, C, H, W) as (B, P, D), in pieces where memory runs out."""
+    """Return the vectors of single images (B, C, H, W) as (B, P, D), in pieces where memory runs out."""
 
     def forward(part: slice) -> np.ndarray:
         with runtime.autocast():
@@ -302,21 +302,21 @@ def _answered_rows(batch: dataset.Batch, target: str) -> tuple[np.ndarray, np.nd
 
 
 def _with_vectors(network: SequenceNetwork, source: Source, table: np.ndarray, predict: Predict, runtime: Runtime) -> Source:
-    """Return a source whose vectors are kept: each picture goes through the backbone once, however many windows show it."""
-    if source.pictures is None or network.joined is not None:
+    """Return a source whose vectors are kept: each image goes through the backbone once, however many windows show it."""
+    if source.images is None or network.joined is not None:
         return source
     needed = np.unique(table[table >= 0])
     place = np.full(len(source.table) + 1, -1, dtype=np.int64)
     place[needed] = np.arange(len(needed))
     found: np.ndarray | None = None
-    packed = dataset.Packed(dataset.batches(source.pictures, needed, predict.batch))
+    packed = dataset.Packed(dataset.batches(source.images, needed, predict.batch))
     for batch, at in packed:
         vectors = step_vectors(network, batch.x, runtime)
         found = np.full((len(needed), *vectors.shape[1:]), np.nan, dtype=np.float32) if found is None else found
         use = batch.ok.numpy()
         found[at[use]] = vectors[use]
-    if found is None:  # not one can be read: an empty picture tells how many numbers a vector has
-        nothing = step_vectors(network, source.pictures.empty(int(needed[0]), None)[None], runtime)
+    if found is None:  # not one can be read: an empty image tells how many numbers a vector has
+        nothing = step_vectors(network, source.images.empty(int(needed[0]), None)[None], runtime)
         found = np.repeat(np.full_like(nothing, np.nan), len(needed), axis=0)
     return _Compact(source.table, source.target, found, None, packed.reasons, place)
 
@@ -337,10 +337,10 @@ class _Compact(Source):
 
 
 def padded(values: Tensor, fill: float) -> Tensor:
-    """Return a table of all rows with one more, so that row −1 is a place without a picture."""
+    """Return a table of all rows with one more, so that row −1 is a place without an image."""
     return torch.cat([values, torch.full_like(values[:1], fill)]) if len(values) else values
 
 
 def of_recipe(manifest: Manifest, how: Neighbours) -> Source:
-    """Return the windows of a recipe over a manifest, without pictures or vectors yet."""
+    """Return the windows of a recipe over a manifest, without images or vectors yet."""
     return Source(neighbours(manifest, how.length, how.target), how.target)

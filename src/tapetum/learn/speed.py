@@ -32,24 +32,24 @@ RATES = "rates"  # the file of the user's cache
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """The engine that was taken, and the seconds per picture of each that was tried."""
+    """The engine that was taken, and the seconds per image of each that was tried."""
 
     engine: Engine
     seconds: dict[str, float]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values for ``plan.json``."""
-        return {"engine": self.engine.to_dict(), "seconds_per_picture": self.seconds}
+        return {"engine": self.engine.to_dict(), "seconds_per_image": self.seconds}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Measured:
         """Rebuild from :meth:`to_dict`."""
-        return cls(Engine.from_dict(value["engine"]), dict(value["seconds_per_picture"]))
+        return cls(Engine.from_dict(value["engine"]), dict(value["seconds_per_image"]))
 
     def said(self) -> str:
         """Return one line for the log."""
         tried = ", ".join(f"{name} {1000 * s:.0f} ms" for name, s in self.seconds.items())
-        return f"computing with {self.engine.name}" + (f" (a picture: {tried})" if tried else "")
+        return f"computing with {self.engine.name}" + (f" (an image: {tried})" if tried else "")
 
 
 def candidates(device: str) -> tuple[Precision, ...]:
@@ -90,10 +90,10 @@ def decide_engine(
     Args:
         train: the recipe's section.
         network: what will run; a copy of it is used.
-        shape: of one row's picture, (C, H, W) or (V, C, H, W).
+        shape: of one row's image, (C, H, W) or (V, C, H, W).
         training: measure forward and backward; False measures answering, where the layout is free too.
         device: auto, cpu, cuda or mps.
-        dtype: of the pictures.
+        dtype: of the images.
         rate: the seconds of the engine that is taken are wanted, also where there is no other.
         limit: seconds that measuring may take about.
         remembered: take what the user's cache holds, and add to it what is measured.
@@ -131,13 +131,13 @@ def measure(
     """Time a few steps on each engine; the first one stays unless another needs clearly less time.
 
     Args:
-        network: takes pictures; a copy of it is used, so neither weights nor statistics change.
-        shape: of one row's picture.
+        network: takes images; a copy of it is used, so neither weights nor statistics change.
+        shape: of one row's image.
         engines: to try.
         training: forward and backward, else forward alone.
         rows: in a batch, at most.
         repeats: of each step; the fastest counts, or their mean where the machine is busy.
-        dtype: of the pictures.
+        dtype: of the images.
         limit: seconds that all of it may take about; slow machines time smaller batches, and in the end single images.
         rate: time the last engine that is left, too, for the rate that it has in batches.
         busy: other programs compute as well, and go on doing so: the fastest step would promise too much.

@@ -1,4 +1,4 @@
-"""A sheet of pictures as training sees them: each row's labels, its original, and what augmentation makes of it, channel by channel."""
+"""A sheet of images as training sees them: each row's labels, its original, and what augmentation makes of it, channel by channel."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Shown:
 
     Args:
         words: lines beside it, the row's id and labels.
-        original: the composed picture, one (H, W, C) a view; uint8, uint16 or float in [0, 1].
+        original: the composed image, one (H, W, C) a view; uint8, uint16 or float in [0, 1].
         drawn: what training sees, one entry a draw, each as ``original`` but at the network's size.
         notes: words under each draw (mixed truths); empty where there is nothing to say.
     """
@@ -36,14 +36,14 @@ class Shown:
 def draw(rows: Sequence[Shown], path: Path | str, *, channels: Sequence[str] = (), tile: int = TILE) -> Path:
     """Write the sheet as a PNG.
 
-    Pictures of three channels show as colours, one channel as gray, others channel by channel. More than 8 bits are stretched to 1–99 %
+    Images of three channels show as colours, one channel as gray, others channel by channel. More than 8 bits are stretched to 1–99 %
     of the original's values, the same for all its draws, so that changes of brightness stay visible.
 
     Args:
         rows: all with as many draws.
         path: a .png file.
         channels: names of the channels, for the heads; empty: their numbers.
-        tile: side of a picture in pixels.
+        tile: side of an image in pixels.
     """
     columns = max(len(_tiles(row.original, _scale(row.original))) for row in rows)
     draws = max(len(row.drawn) for row in rows)
@@ -63,9 +63,9 @@ def draw(rows: Sequence[Shown], path: Path | str, *, channels: Sequence[str] = (
         for line, words in enumerate(row.words):
             pen.text((GAP, top + 14 * line), _cut(words, LABELS - 2 * GAP), INK if line == 0 else SOFT, font)
         scale = _scale(row.original)
-        for part, pictures in enumerate([row.original, *row.drawn]):
+        for part, images in enumerate([row.original, *row.drawn]):
             left = _left(part, columns, tile)
-            for column, one in enumerate(_tiles(pictures, scale)):
+            for column, one in enumerate(_tiles(images, scale)):
                 sheet.paste(_fitted(one, tile), (left + column * (tile + GAP), top))
             note = row.notes[part - 1] if part and row.notes else ""
             for line, words in enumerate(note.splitlines()):
@@ -79,11 +79,11 @@ def _left(part: int, columns: int, tile: int) -> int:
     return LABELS + part * (columns * (tile + GAP) + 3 * GAP)
 
 
-def _tiles(pictures: Sequence[np.ndarray], scale: np.ndarray | None) -> list[Image.Image]:
+def _tiles(images: Sequence[np.ndarray], scale: np.ndarray | None) -> list[Image.Image]:
     """Return the tiles of a row's views: one in colour or gray each, or one a channel."""
     out = []
-    for picture in pictures:
-        values = _eight_bits(picture, scale)
+    for image in images:
+        values = _eight_bits(image, scale)
         if values.shape[2] == 3:
             out.append(Image.fromarray(values))
         else:
@@ -91,31 +91,31 @@ def _tiles(pictures: Sequence[np.ndarray], scale: np.ndarray | None) -> list[Ima
     return out
 
 
-def _scale(pictures: Sequence[np.ndarray]) -> np.ndarray | None:
+def _scale(images: Sequence[np.ndarray]) -> np.ndarray | None:
     """Return (2, C) low and high of each channel as shares of the full scale; None for 8 bits, which show as they are."""
-    if pictures[0].dtype == np.uint8:
+    if images[0].dtype == np.uint8:
         return None
-    values = np.concatenate([_as_shares(p).reshape(-1, p.shape[2]) for p in pictures])
+    values = np.concatenate([_as_shares(p).reshape(-1, p.shape[2]) for p in images])
     low, high = np.nanpercentile(values, [1, 99], axis=0)
     return np.stack([low, np.maximum(high, low + 1e-6)])
 
 
-def _eight_bits(picture: np.ndarray, scale: np.ndarray | None) -> np.ndarray:
+def _eight_bits(image: np.ndarray, scale: np.ndarray | None) -> np.ndarray:
     """Return (H, W, C) uint8."""
-    if picture.dtype == np.uint8:
-        return picture
-    values = _as_shares(picture)
+    if image.dtype == np.uint8:
+        return image
+    values = _as_shares(image)
     if scale is not None:
         values = (values - scale[0]) / (scale[1] - scale[0])
     return (np.clip(np.nan_to_num(values), 0, 1) * 255).round().astype(np.uint8)
 
 
-def _as_shares(picture: np.ndarray) -> np.ndarray:
-    return picture.astype(np.float64) / (np.iinfo(picture.dtype).max if picture.dtype.kind == "u" else 1)
+def _as_shares(image: np.ndarray) -> np.ndarray:
+    return image.astype(np.float64) / (np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1)
 
 
 def _fitted(image: Image.Image, tile: int) -> Image.Image:
-    """Return a picture inside a tile, its shape kept."""
+    """Return an image inside a tile, its shape kept."""
     image = image.convert("RGB")
     share = tile / max(image.size)
     size = (max(1, round(image.width * share)), max(1, round(image.height * share)))

@@ -29,7 +29,7 @@ class Found:
         history: member → fold → a row an epoch.
         schedule: member → fold → planned rate by step.
         metrics, decisions, plan, environment, record: the JSON files (record is ``run.json``).
-        audit: a row a picture file, with its status.
+        audit: a row an image file, with its status.
         origin: recipe key, value and where it came from.
         saliency: the list of ``saliency/saliency.json``.
         statements: ``statements.json`` of a reference system: what its write-up says and where it stands; ``first_look`` its counts.
@@ -111,7 +111,7 @@ class Found:
             return None
 
     def input(self) -> Input:
-        """Return how the files of a row become one picture; the defaults where the run has no recipe."""
+        """Return how the files of a row become one image; the defaults where the run has no recipe."""
         if self.composed is not None:
             return self.composed
         return self.run.recipe().input if self.run.recipe_file.exists() else Input()
@@ -122,7 +122,7 @@ def look(folder: Path | str, data: Path | str | None = None) -> Found:
 
     Args:
         folder: the run.
-        data: where the pictures are now, if they moved.
+        data: where the images are now, if they moved.
 
     Raises:
         DataError: the folder holds neither a manifest nor predictions, or a file in it is broken.

@@ -11,7 +11,7 @@ from tapetum.show.figures import Dot
 from tapetum.show.found import Found
 
 CHANCE = ("chance", "prior")
-WAYS = {"plain": "the picture as it is", "mean": "mean of the views", "logits": "mean of their logits", "max": "largest of the views"}
+WAYS = {"plain": "the image as it is", "mean": "mean of the views", "logits": "mean of their logits", "max": "largest of the views"}
 TITLES = {"final": "Final answer", "finetune": "Fine-tuned", "mean": "Mean of both", "main": "Fine-tuned (main)"}
 
 
@@ -100,7 +100,7 @@ def views(found: Found) -> list[dict[str, Any]]:
 
 
 def _pair(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a figure and its paired difference from the plain picture, each with its interval."""
+    """Return a figure and its paired difference from the plain image, each with its interval."""
     apart = {"value": entry["difference"], "low": entry["difference_low"], "high": entry["difference_high"]}
     return {"figure": entry, "apart": apart if apart["value"] is not None else None}
 

@@ -1,4 +1,4 @@
-"""The curves of a range test as a picture file: loss over rate, each repeat and its smoothed line, and what is suggested."""
+"""The curves of a range test as an image file: loss over rate, each repeat and its smoothed line, and what is suggested."""
 
 from __future__ import annotations
 

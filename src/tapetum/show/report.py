@@ -16,7 +16,7 @@ from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
 from tapetum.show import figures, measured, sections, training, words
 from tapetum.show.found import Found, look
-from tapetum.show.pictures import Thumbnails, file_uri
+from tapetum.show.images import Thumbnails, file_uri
 
 MOST_BAD_FILES = 200
 KNOWN_ELSEWHERE = ("format", "targets", "choice", "epochs", "views")  # of decisions.json: for the pipeline, or said above
@@ -30,7 +30,7 @@ def write_report(run: Path, out: Path | None = None, *, data: Path | None = None
     Args:
         run: the run folder.
         out: where to; None: ``report.html`` in the run.
-        data: where the pictures are now, if they moved since the fit.
+        data: where the images are now, if they moved since the fit.
 
     Raises:
         DataError: the folder is no run, or one of its files is broken.
@@ -118,7 +118,7 @@ def cautions(found: Found) -> list[str]:
         if n:
             one = {"missing": ("has",), "uncovered": ("was", "is"), "unknown": ("has", "is")}[key]
             many = {"missing": ("have",), "uncovered": ("were", "are"), "unknown": ("have", "are")}[key]
-            out.append(f"{words.plural(n, 'picture')} {text.format(*(one if n == 1 else many))}.")
+            out.append(f"{words.plural(n, 'image')} {text.format(*(one if n == 1 else many))}.")
     gone = [] if found.manifest is None else places.absent(found.manifest)
     if gone and found.manifest is not None:
         out.append(
@@ -178,7 +178,7 @@ def fold_table(found: Found) -> dict[str, Any] | None:
 
 
 def bad_files(found: Found) -> dict[str, Any] | None:
-    """Return the picture files that the check found wanting, each with its reason."""
+    """Return the image files that the check found wanting, each with its reason."""
     if found.audit is None or "status" not in found.audit.columns:
         return None
     bad = found.audit.filter(pl.col("status") != "ok")
@@ -200,10 +200,10 @@ def suspects(found: Found) -> dict[str, Any] | None:
 
 
 def saliency(found: Found) -> list[dict[str, Any]]:
-    """Return the saliency pictures that inference wrote, embedded; a file that is not there shows its name."""
+    """Return the saliency images that inference wrote, embedded; a file that is not there shows its name."""
     folder = found.run.root / "saliency"
     entries = found.saliency[:MOST_SALIENCY]
-    return [{**entry, "picture": file_uri(folder / str(entry.get("file", "")))} for entry in entries]
+    return [{**entry, "image": file_uri(folder / str(entry.get("file", "")))} for entry in entries]
 
 
 def recipe(found: Found) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from tapetum.core import intervals, metrics
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target, decode
 from tapetum.show import figures, matrix, words
-from tapetum.show.pictures import Thumbnails
+from tapetum.show.images import Thumbnails
 
 MOST_CELLS = 40  # classes up to which a confusion matrix is a table with numbers
 WORST = 18
@@ -92,7 +92,7 @@ def numbers(dense: Dense) -> dict[str, Any] | None:
 
 
 def worst(dense: Dense, thumbnails: Thumbnails, most: int = WORST) -> dict[str, Any] | None:
-    """Return the wrong answers that were given most surely, with their pictures.
+    """Return the wrong answers that were given most surely, with their images.
 
     Single and ordinal: the largest gap between the answered class and the true one. Multi: the largest sum of |p − y| over classes
     among rows with a wrong label. Regression: the largest error.
@@ -156,8 +156,8 @@ def _cell(line: dict[str, Any], name: str) -> Any:
 
 def _card(rows: Dense, i: int, answer: np.ndarray, thumbnails: Thumbnails) -> dict[str, Any]:
     target = rows.target
-    picture, reason = thumbnails(str(rows.row_ids[i]))
-    card = {"row_id": str(rows.row_ids[i]), "fold": int(rows.fold[i]), "picture": picture, "reason": reason}
+    image, reason = thumbnails(str(rows.row_ids[i]))
+    card = {"row_id": str(rows.row_ids[i]), "fold": int(rows.fold[i]), "image": image, "reason": reason}
     if target.kind == "regression":
         return card | {"truth": words.number(rows.y[i, 0]), "answer": words.number(rows.p[i, 0]), "stated": "", "true": ""}
     if target.kind == "multi":

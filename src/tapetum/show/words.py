@@ -92,7 +92,7 @@ def percent(share: float | None) -> str:
 
 
 def plural(n: int, one: str, many: str | None = None) -> str:
-    """Return ``1 picture`` or ``2,624 pictures``."""
+    """Return ``1 image`` or ``2,624 images``."""
     return f"{count(n)} {one if n == 1 else many or one + 's'}"
 
 

@@ -1,4 +1,4 @@
-"""`tapetum audit`: a table of everything found about each picture, with the decision that training reads (``data.audit = "FILE"``)."""
+"""`tapetum audit`: a table of everything found about each image, with the decision that training reads (``data.audit = "FILE"``)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def audit_source(
     Args:
         source: data as for ``fit``, or a run's folder.
         out: the file, ``.parquet`` or ``.csv``; None: ``audit.parquet`` in the run, else here.
-        loaded: the recipe, for how pictures are composed; a run brings its own.
+        loaded: the recipe, for how images are composed; a run brings its own.
         record: told what was found.
         target: whose labels are judged; None: the first scored target that has classes.
         data: of a run: where its data are now, if they moved.

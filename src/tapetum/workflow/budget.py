@@ -14,14 +14,14 @@ RESERVE = 0.08  # share of the budget kept for what takes longer than it was mea
 AFTER = 3.0  # seconds that decisions, pipeline and report take on a machine on which the imports take ``IMPORTS``
 IMPORTS = 6.0  # seconds that importing torch, timm and the rest takes on two virtual processors
 MEASURING = 0.03  # share of the budget that one measurement may take
-DECODE = 1 / 150  # seconds for decoding and augmenting a picture on one core, on the safe side; cached pictures need less
+DECODE = 1 / 150  # seconds for decoding and augmenting an image on one core, on the safe side; cached images need less
 LIMIT = 6.0  # seconds that one measurement may take about, however much time there is
 FEWEST = 3  # epochs below which fine-tuning all folds is not worth it: fewer folds are taken instead
 
 
 @dataclasses.dataclass(frozen=True)
 class Rates:
-    """What was measured before planning, in pictures a second.
+    """What was measured before planning, in images a second.
 
     Args:
         training: forward, backward and step.
@@ -118,9 +118,9 @@ def plan_probe(left: float, rows: int, views: Sequence[Any], each: float) -> dic
 
     Args:
         left: seconds.
-        rows: pictures to be passed through the backbone.
-        views: of each picture.
-        each: seconds that one view of a picture takes, as measured.
+        rows: images to be passed through the backbone.
+        views: of each image.
+        each: seconds that one view of an image takes, as measured.
 
     Returns:
         ``{"views": [...], "seconds": expected, "overrun": seconds beyond the budget, "why": a sentence, or nothing where it fits}``.

@@ -27,7 +27,7 @@ def write_maps(run: Run, prepared: Prepared, recipe: Recipe, settled: Settled, r
     Args:
         run: with the weights that the folds chose.
         prepared: its rows.
-        recipe: ``predict.saliency`` names the method, ``predict.saliency_rows`` how many pictures.
+        recipe: ``predict.saliency`` names the method, ``predict.saliency_rows`` how many images.
         settled: what the run answered.
         record: told what is shown, and by which networks.
     """
@@ -37,14 +37,14 @@ def write_maps(run: Run, prepared: Prepared, recipe: Recipe, settled: Settled, r
         return
     member, own = _explained(recipe, settled)
     if member is None:
-        record("no saliency: the members look at several pictures at once, and a map is of one picture's answer")
+        record("no saliency: the members look at several images at once, and a map is of one image's answer")
         return
     names = [n for n, dense in settled.nested.items() if n in _answered(recipe, prepared, member)]
     if not names:
         record(f"no saliency: member {member} answers no scored target itself")
         return
     settings = _input(recipe, own, member)
-    pictures = dataset.Pictures(prepared.manifest, settings, Evaluate(settings), form=prepared.form, missing=prepared.reasons)
+    images = dataset.ImageDataset(prepared.manifest, settings, Evaluate(settings), form=prepared.form, missing=prepared.reasons)
     place = {row_id: i for i, row_id in enumerate(prepared.manifest.row_ids)}
     shown = 0
     for name in names:
@@ -55,8 +55,8 @@ def write_maps(run: Run, prepared: Prepared, recipe: Recipe, settled: Settled, r
             mine = prepared.manifest.fold[rows] == fold
             found = _network(run, prepared, recipe, own, member, int(fold), settled)
             if found is not None:
-                shown += _sheets(run, *found, prepared, pictures, dense.where(chosen[mine]), rows[mine], name, method)
-    record(f"saliency: {method} of {shown} pictures, each by member {member}'s network of the fold that held it out")
+                shown += _sheets(run, *found, prepared, images, dense.where(chosen[mine]), rows[mine], name, method)
+    record(f"saliency: {method} of {shown} images, each by member {member}'s network of the fold that held it out")
 
 
 def worst_and_right(dense: Dense, count: int) -> np.ndarray:
@@ -88,7 +88,7 @@ def _wrong(dense: Dense) -> np.ndarray:
 
 
 def _explained(recipe: Recipe, settled: Settled) -> tuple[str | None, Recipe]:
-    """Return the member that is explained: the probe where it ships, else the first one of single pictures."""
+    """Return the member that is explained: the probe where it ships, else the first one of single images."""
     if settled.decisions["choice"]["final"] == PROBE:
         return PROBE, recipe
     for name, own in recipe.members().items():
@@ -133,7 +133,7 @@ def _sheets(
     network: models.Network,
     scaling: Scaling | None,
     prepared: Prepared,
-    pictures: dataset.Pictures,
+    images: dataset.ImageDataset,
     dense: Dense,
     rows: np.ndarray,
     target: str,
@@ -142,7 +142,7 @@ def _sheets(
     """Write the sheets of one fold's rows and note beside them what was answered and what is true."""
     from tapetum.learn import saliency
 
-    batch = next(dataset.batches(pictures, rows, len(rows)))
+    batch = next(dataset.batches(images, rows, len(rows)))
     side = None if scaling is None else torch.from_numpy(scaling.apply(prepared.manifest))[torch.from_numpy(rows)]
     kind = dense.target.kind
     answered = dense.p.argmax(axis=1) if kind in ("single", "ordinal") else np.abs(dense.p - dense.y).argmax(axis=1)

@@ -51,7 +51,7 @@ def freeze(
     Args:
         run: with its members' folders.
         recipe: the run's.
-        form: of its pictures.
+        form: of its images.
         manifest: for targets, and for the content hashes of the images that the pipeline is made from.
         decisions: decisions.json.
         sources: target → ``source`` of its final rows.
@@ -131,7 +131,7 @@ def _networks(run: Run, name: str, own: Recipe, form: Form, manifest: Manifest, 
 def network_at(
     run: Run, member: str, fold: int, own: Recipe, form: Form, manifest: Manifest, checkpoint: str
 ) -> tuple[models.Network, Scaling | None]:
-    """Return a fine-tuned member's network of single pictures at one of its fold's checkpoints, and the scaling of side numbers."""
+    """Return a fine-tuned member's network of single images at one of its fold's checkpoints, and the scaling of side numbers."""
     keeper = Keeper(run.member(member, fold))
     model = own.model.model_copy(update={"weights": "none"})
     network = models.build(model, manifest.targets, form.channels, own.input, side=len(manifest.side))
@@ -173,7 +173,7 @@ def _card(run: Run, recipe: Recipe, spec: Mapping[str, Any]) -> str:
     lines = [
         f"# {recipe.name}",
         "",
-        "Classifies pictures; made by Tapetum.",
+        "Classifies images; made by Tapetum.",
         "",
         "| target | metric | value | 95 % interval | how it was measured |",
         "|---|---|---|---|---|",
@@ -194,7 +194,7 @@ def _card(run: Run, recipe: Recipe, spec: Mapping[str, Any]) -> str:
         "import tapetum",
         "",
         'model = tapetum.load("this-folder")',
-        'model.predict(["picture.jpg"])',
+        'model.predict(["image.jpg"])',
         "```",
         "",
     ]

@@ -23,7 +23,7 @@ from tapetum.workflow.prepare import Prepared
 from tapetum.workflow.settle import PROBE
 from tapetum.workflow.threads import set_threads
 
-START = 4.0  # seconds that a fold needs before its first epoch: its network, pictures and optimizer
+START = 4.0  # seconds that a fold needs before its first epoch: its network, images and optimizer
 LEAST = 2.0  # times the time of an answer that a step forward and backward takes at least
 
 
@@ -122,7 +122,7 @@ def _planned(
     plan: dict[str, Any] = {"engine": measured.engine.to_dict(), "folds": folds, "epochs": epochs, "why": "the recipe's folds and epochs"}
     if own.train.batch == "auto" and not kept:
         plan["batch"], why = _largest_batch(own, network, prepared, measured.engine, folds)
-        record(f"member {member}: batches of {plan['batch']} pictures ({why})")
+        record(f"member {member}: batches of {plan['batch']} images ({why})")
     if has_budget:
         share *= len(folds) / (len(folds) + 1.5) if recipe.decide.pipeline == "refit" else 1.0  # a refit has more rows than a fold
         rates = _rates(own, network, shape, measured, answering=kept, **how)
@@ -157,7 +157,7 @@ def _hopeless(run: Run, own: Recipe, prepared: Prepared, clock: budgets.Clock, f
     if clock.budget is None or own.sequence.length > 1:
         return None
     kept = run.plan().get("probe", {})
-    each = kept.get("seconds_per_picture", {}).get(runtime.Engine.from_dict(kept["engine"]).name, 0.0) if "engine" in kept else 0.0
+    each = kept.get("seconds_per_image", {}).get(runtime.Engine.from_dict(kept["engine"]).name, 0.0) if "engine" in kept else 0.0
     each *= _share_of_pixels(own, prepared)
     rows = min((len(prepared.fitting(fold)) for fold in folds), default=0)
     least = START + min(budgets.FEWEST, epochs) * rows * LEAST * each
@@ -227,7 +227,7 @@ def _keep_cut(run: Run, member: str, fold: int, epochs: int) -> None:
 
 
 def write_spec(run: Run, spec: Path, member: str, fold: int, own: Recipe, plan: dict[str, Any], prepared: Prepared) -> Path:
-    """Write a fold's spec: all that its job depends on, besides pictures and pretrained weights."""
+    """Write a fold's spec: all that its job depends on, besides images and pretrained weights."""
     recipe = own if own.stages else own.model_copy(update={"train": own.train.model_copy(update={"epochs": plan["epochs"]})})
     if recipe.train.batch == "auto" and plan.get("batch"):
         recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"batch": plan["batch"]})})
@@ -253,7 +253,7 @@ def write_spec(run: Run, spec: Path, member: str, fold: int, own: Recipe, plan: 
 
 
 def _largest_batch(own: Recipe, network: torch.nn.Module, prepared: Prepared, engine: runtime.Engine, folds: list[int]) -> tuple[int, str]:
-    """Return the batch that ``train.batch = "auto"`` means, at the largest size of any stage; a window counts all its pictures."""
+    """Return the batch that ``train.batch = "auto"`` means, at the largest size of any stage; a window counts all its images."""
     shapes = [
         _shape(own.model_copy(update={"input": own.input.model_copy(update={"size": stage.size})}), prepared)
         for stage in own.stages
@@ -274,14 +274,14 @@ def _shape(own: Recipe, prepared: Prepared) -> tuple[int, int, int]:
 def _rates(
     own: Recipe, network: torch.nn.Module, shape: tuple[int, ...], measured: speed.Measured, *, answering: bool, **how: Any
 ) -> budgets.Rates:
-    """Return pictures a second of training and of answering, pictures being at hand.
+    """Return images a second of training and of answering, images being at hand.
 
     Args:
         own: the member's recipe.
         network: the member's.
-        shape: of its pictures.
+        shape: of its images.
         measured: its engine and what was measured of it.
-        answering: whether that was answering; the backbone then trains no pictures.
+        answering: whether that was answering; the backbone then trains no images.
         how: of :func:`speed.decide_engine`, for what else must be measured.
     """
     engine = measured.engine

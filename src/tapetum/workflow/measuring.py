@@ -183,7 +183,7 @@ def _part(dense: Dense, rows: np.ndarray) -> np.ndarray | None:
 
 
 def _cross_prior(dense: Dense, rows: Rows) -> np.ndarray:
-    """Return the prior of the other folds for each row (N, K): what an answer without pictures is worth."""
+    """Return the prior of the other folds for each row (N, K): what an answer without images is worth."""
     p = np.full_like(dense.p, np.nan)
     for fold in np.unique(rows.fold):
         own = rows.fold == fold

@@ -1,4 +1,4 @@
-"""Members over neighbouring pictures: whose features each of their folds reads, and the networks that ship."""
+"""Members over neighbouring images: whose features each of their folds reads, and the networks that ship."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ BODY = 1500.0  # windows a second through a body over kept vectors, on the safe 
 
 
 def rates(single: budgets.Rates, own: Recipe, rows: int) -> budgets.Rates:
-    """Return the rates of a member over neighbours: pictures once and windows ever after, or whole windows of pictures.
+    """Return the rates of a member over neighbours: images once and windows ever after, or whole windows of images.
 
     Args:
-        single: of single pictures.
+        single: of single images.
         own: the member's recipe.
         rows: of the manifest.
     """
@@ -68,7 +68,7 @@ def whole_network(run: Run, member: str, fold: int, own: Recipe, form: Form, man
         member: its name.
         fold: of it.
         own: its recipe.
-        form: of the pictures.
+        form: of the images.
         manifest: for the targets.
         state: the tensors of the checkpoint; without a backbone where features were kept.
     """

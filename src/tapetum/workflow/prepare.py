@@ -32,12 +32,12 @@ class Prepared:
 
     Args:
         manifest: with hashes and folds.
-        bad: row numbers of pictures that cannot be read, kept as rows with status ``missing``.
+        bad: row numbers of images that cannot be read, kept as rows with status ``missing``.
         train: row numbers that train and are held out in turn.
         extra: row numbers that train and never score.
         test: row numbers of the test part.
-        form: channels and depth that all pictures have in common.
-        reasons: row_id → why its picture cannot be read.
+        form: channels and depth that all images have in common.
+        reasons: row_id → why its image cannot be read.
     """
 
     manifest: Manifest
@@ -54,13 +54,13 @@ class Prepared:
         return ~np.isin(np.arange(len(self.manifest)), list(self.bad))
 
     def fitting(self, fold: int) -> np.ndarray:
-        """Rows that train when ``fold`` is held out: the other folds and the extra rows, without bad pictures (−1: all folds)."""
+        """Rows that train when ``fold`` is held out: the other folds and the extra rows, without bad images (−1: all folds)."""
         own = self.manifest.fold
         every = np.union1d(self.train, self.extra)
         return every[(own[every] != fold) | (fold < 0)].astype(np.int64)
 
     def held(self, fold: int) -> np.ndarray:
-        """Rows that ``fold`` holds out, bad pictures included (they are answered as missing); −1 holds nothing out."""
+        """Rows that ``fold`` holds out, bad images included (they are answered as missing); −1 holds nothing out."""
         split_ = self.manifest.split
         return np.flatnonzero((self.manifest.fold == fold) & (split_ == "train") & (fold >= 0))
 
@@ -69,7 +69,7 @@ def prepare(run: Run, source: Any, recipe: Recipe, record: Record) -> Prepared:
     """Return the rows of a run; the manifest is written at the first start and verified against the files at every later one.
 
     Raises:
-        DataError: pictures that cannot be read (``on_bad = "refuse"``), or files that changed since the run began.
+        DataError: images that cannot be read (``on_bad = "refuse"``), or files that changed since the run began.
     """
     if run.manifest_file.exists() and isinstance(source, (str, Path)) and not Path(source).exists():
         fix = "name the place where the data are now; the run goes on where names and contents are the same"
@@ -120,13 +120,13 @@ def _looked_at(manifest: Manifest, recipe: Recipe, record: Record) -> tuple[Mani
 
 
 def prepared_of(run: Run, data: Path | str | None = None) -> Prepared:
-    """Return the rows of a finished run from its own files; no picture is looked at. ``data`` says where they are now, if they moved."""
+    """Return the rows of a finished run from its own files; no image is looked at. ``data`` says where they are now, if they moved."""
     checked, _ = files.read_parquet(run.file("audit.parquet"))
     return _rows(run.manifest(data), checked)
 
 
 def _check_recipe(recipe: Recipe, manifest: Manifest, record: Record) -> None:
-    """Refuse what the targets cannot be trained with (weights, losses, heads, mixing, schedules), before any picture is read."""
+    """Refuse what the targets cannot be trained with (weights, losses, heads, mixing, schedules), before any image is read."""
     if not any(target.scored for target in manifest.targets):
         raise UserError("no target is scored", need="a target to answer beside the identities", fix="name it: --target NAME")
     for own in recipe.members().values():
@@ -169,7 +169,7 @@ def _with_hashes(manifest: Manifest, checked: pl.DataFrame) -> Manifest:
 
 def _refuse_or_say(bad: pl.DataFrame, rows: int, recipe: Recipe, record: Record, run: Run) -> None:
     named = [f"{row['row_id']} ({row['reason']})" for row in bad.iter_rows(named=True)]
-    what = f"{len(bad)} of {rows} pictures cannot be read: {listed(named, 5)}"
+    what = f"{len(bad)} of {rows} images cannot be read: {listed(named, 5)}"
     if recipe.data.on_bad == "refuse":
         listing = f". All are in {run.file('audit.parquet')}" if len(bad) > 5 else ""
         raise DataError(what + listing, fix="mend or remove them, or go on without them: --on-bad skip")
@@ -192,10 +192,10 @@ def _same(run: Run, manifest: Manifest) -> Manifest:
 
 
 def _exact_duplicates(checked: pl.DataFrame, record: Record) -> dict[str, str]:
-    """Return row_id → a name shared by rows whose pictures are the same to the byte."""
+    """Return row_id → a name shared by rows whose images are the same to the byte."""
     twins = checked.filter(pl.col("sha256").is_not_null() & pl.col("sha256").is_duplicated())
     if len(twins):
-        record(f"{len(twins)} rows hold pictures that stand elsewhere too, to the byte; such rows share a fold")
+        record(f"{len(twins)} rows hold images that stand elsewhere too, to the byte; such rows share a fold")
     return dict(zip(twins["row_id"].to_list(), twins["sha256"].to_list(), strict=True))
 
 

@@ -13,7 +13,7 @@ from tapetum.core.config import Input, Model, Recipe, Spec
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Dense, Manifest, Predictions
 from tapetum.core.targets import Target
-from tapetum.data.images.dataset import Pictures, channel_statistics
+from tapetum.data.images.dataset import ImageDataset, channel_statistics
 from tapetum.data.images.form import Form
 from tapetum.data.images.transforms import Evaluate
 from tapetum.learn import features, models, probe
@@ -89,9 +89,9 @@ def _look(run: Run, prepared: Prepared, recipe: Recipe, record: Record, measured
     runtime = Runtime(Engine.from_dict(run.plan()["probe"]["engine"]), threads=threads_of(run, recipe.train, record), say=record)
     known = np.flatnonzero(manifest.split != "test")
     part = manifest.where(known)
-    pictures = Pictures(part, settings, Evaluate(settings), form=prepared.form, missing=prepared.reasons)
+    images = ImageDataset(part, settings, Evaluate(settings), form=prepared.form, missing=prepared.reasons)
     if measured_for is not None:
-        _measure(run, prepared, network, pictures, measured_for)
+        _measure(run, prepared, network, images, measured_for)
     found = features.extract(
         network,
         part,
@@ -99,7 +99,7 @@ def _look(run: Run, prepared: Prepared, recipe: Recipe, record: Record, measured
         views=probe_views(run, recipe),
         store=run.features,
         runtime=runtime,
-        pictures=pictures,
+        images=images,
         say=record,
         after_batch=lambda done, total: record.tick("features", done, total),
     )
@@ -108,11 +108,11 @@ def _look(run: Run, prepared: Prepared, recipe: Recipe, record: Record, measured
     return _Seen(vectors, last_width(network.backbone), about)
 
 
-def _measure(run: Run, prepared: Prepared, network: models.Network, pictures: Pictures, fold: int) -> None:
+def _measure(run: Run, prepared: Prepared, network: models.Network, images: ImageDataset, fold: int) -> None:
     """Normalise by what the rows that train show when ``fold`` is held out; kept, for the pipeline."""
-    place = {row_id: i for i, row_id in enumerate(pictures.manifest.row_ids)}
+    place = {row_id: i for i, row_id in enumerate(images.manifest.row_ids)}
     rows = [place[prepared.manifest.row_ids[row]] for row in prepared.fitting(fold)]
-    mean, std = channel_statistics(pictures, rows)
+    mean, std = channel_statistics(images, rows)
     network.set_normalisation(mean.tolist(), std.tolist())
     files.write_json(run.member(PROBE, fold) / CHANNELS, {"mean": mean.tolist(), "std": std.tolist()})
 
@@ -120,7 +120,7 @@ def _measure(run: Run, prepared: Prepared, network: models.Network, pictures: Pi
 def probe_input(recipe: Recipe) -> Input:
     """Return the input that the probe sees: the recipe's, at the probe's own size.
 
-    ``probe.size = "auto"`` takes pictures 9/7 as large as training does (224 → 288), in steps of 32, where pretrained weights take any
+    ``probe.size = "auto"`` takes images 9/7 as large as training does (224 → 288), in steps of 32, where pretrained weights take any
     size: an object then covers as many pixels as in the random crops that the weights were trained on.
 
     Source: Touvron et al. 2019, arXiv 1906.06423 (FixRes); measured here on 175 dogs: docs/decisions/003-probe-size.md.
@@ -183,7 +183,7 @@ def probe_model(recipe: Recipe, manifest: Manifest) -> Model:
 
 
 def probe_network(recipe: Recipe, form: Form, manifest: Manifest, record: Record | None = None) -> models.Network:
-    """Return the backbone with linear heads for the scored targets, which see side numbers beside the picture's vector."""
+    """Return the backbone with linear heads for the scored targets, which see side numbers beside the image's vector."""
     model, targets, side = probe_model(recipe, manifest), probe_targets(recipe, manifest), len(manifest.side)
     return models.build(model, targets, form.channels, probe_input(recipe), side=side, seed=recipe.seed, say=record)
 
@@ -202,7 +202,7 @@ def _planned(run: Run, prepared: Prepared, recipe: Recipe, record: Record, clock
         recipe: engine, views and size.
         record: told.
         clock: the budget.
-        passes: over the pictures; each fold makes one of its own where channels are measured on its training rows.
+        passes: over the images; each fold makes one of its own where channels are measured on its training rows.
     """
     if "probe" in run.plan():
         return
@@ -233,7 +233,7 @@ def seconds_of_test(run: Run, prepared: Prepared) -> float:
     plan = run.plan().get("probe", {})
     if "views" not in plan:
         return 0.0
-    each = plan["seconds_per_picture"][Engine.from_dict(plan["engine"]).name]
+    each = plan["seconds_per_image"][Engine.from_dict(plan["engine"]).name]
     return _seconds_of_test(prepared, len(plan["views"]), each)
 
 

@@ -23,18 +23,18 @@ from tapetum.workflow.prepare import Prepared, prepared_of
 if TYPE_CHECKING:
     from tapetum.learn.inference import Answers as Answered
 
-TABLE = "views.parquet"  # in a fold's folder: draw 0 the plain picture, 1… the views, −1 the mean of their logits
+TABLE = "views.parquet"  # in a fold's folder: draw 0 the plain image, 1… the views, −1 the mean of their logits
 
 
 def one_view(own: Recipe) -> str:
-    """Return why a member sees each picture in one way only, or nothing."""
+    """Return why a member sees each image in one way only, or nothing."""
     if own.sequence.length > 1:
-        return "it sees neighbouring pictures, and those as they are"
+        return "it sees neighbouring images, and those as they are"
     return "predict.views is plain" if all(_name(spec) == "plain" for spec in _views(own.predict)) else ""
 
 
 def count(own: Recipe, shape: tuple[int, int, int]) -> int:
-    """Return how many times each held-out picture is answered so that ways of reducing its views can be compared; 0 where none are."""
+    """Return how many times each held-out image is answered so that ways of reducing its views can be compared; 0 where none are."""
     if own.predict.reduce != "auto" or one_view(own):
         return 0
     from tapetum.data.images.views import first_draw
@@ -43,13 +43,13 @@ def count(own: Recipe, shape: tuple[int, int, int]) -> int:
 
 
 def views(own: Recipe, shape: tuple[int, int, int]) -> int:
-    """Return in how many views the pipeline answers a picture."""
+    """Return in how many views the pipeline answers an image."""
     import torch
 
     from tapetum.data.images.views import expand
 
-    picture = torch.zeros((1, *shape), dtype=torch.uint8)
-    return sum(1 for spec in _views(own.predict) for _ in expand(picture, spec, [0]))
+    image = torch.zeros((1, *shape), dtype=torch.uint8)
+    return sum(1 for spec in _views(own.predict) for _ in expand(image, spec, [0]))
 
 
 def answer(
@@ -149,7 +149,7 @@ def compare(run: Run, spec: str, record: Record, data: Path | str | None = None)
     if not table:
         raise UserError(
             f"{run.root} has no views to compare",
-            need="a fine-tuned member of single pictures, and views other than plain",
+            need="a fine-tuned member of single images, and views other than plain",
             fix="name views, as --views flips, or fine-tune first: tapetum fit DATA --epochs 8",
         )
     found = {"views": taken, "choice": choice, "figures": table}
@@ -176,10 +176,10 @@ def text(table: list[dict[str, Any]], choice: Mapping[str, Any]) -> str:
 
 
 def _answered(run: Run, prepared: Prepared, member: str, own: Recipe, fold: int, checkpoint: str, record: Record) -> Predictions:
-    """Answer a fold's held-out rows in every view, as the pipeline would answer new pictures."""
+    """Answer a fold's held-out rows in every view, as the pipeline would answer new images."""
     import torch
 
-    from tapetum.data.images.dataset import Pictures
+    from tapetum.data.images.dataset import ImageDataset
     from tapetum.data.images.transforms import Evaluate
     from tapetum.data.images.views import first_draw
     from tapetum.learn import inference, machine
@@ -194,12 +194,12 @@ def _answered(run: Run, prepared: Prepared, member: str, own: Recipe, fold: int,
         say=record,
     )
     side = None if scaling is None else runtime.to_device(torch.from_numpy(scaling.apply(manifest)))
-    pictures = Pictures(manifest, own.input, Evaluate(own.input), form=prepared.form, missing=prepared.reasons)
+    images = ImageDataset(manifest, own.input, Evaluate(own.input), form=prepared.form, missing=prepared.reasons)
     network = runtime.to_device(network)
 
     def answered(**how: Any) -> Answered:
         predict = own.predict.model_copy(update=how)
-        return inference.answer(network, pictures, rows, predict, runtime, side=side, key=("predict", member), keep_draws=True)
+        return inference.answer(network, images, rows, predict, runtime, side=side, key=("predict", member), keep_draws=True)
 
     every = answered(reduce="logits")
     first = first_draw(_views(own.predict)[0])

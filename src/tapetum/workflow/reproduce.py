@@ -26,7 +26,7 @@ from tapetum.workflow.fit import fit
 from tapetum.workflow.measuring import headline_metric
 
 TEMPLATE, SUBMISSION = "sample_submission.csv", "submission.csv"
-SALIENT = 6  # held-out pictures whose saliency is drawn
+SALIENT = 6  # held-out images whose saliency is drawn
 
 
 def reproduce(
@@ -111,7 +111,7 @@ def scaled_down(name: str, profile: str | None, loader: Callable[..., Loaded]) -
 
 
 def first_look(manifest: Manifest) -> dict[str, Any]:
-    """Return what one looks at first: rows of each class, and labels a picture, over the training part."""
+    """Return what one looks at first: rows of each class, and labels an image, over the training part."""
     rows = manifest.split == "train"
     out: dict[str, Any] = {}
     for target in manifest.targets:
@@ -124,7 +124,7 @@ def first_look(manifest: Manifest) -> dict[str, Any]:
         out[target.name] = {
             "rows": len(truth),
             "classes": dict(zip(target.classes, counts, strict=True)),
-            "labels a picture": {str(k): int(v) for k, v in zip(each, n, strict=True)},
+            "labels an image": {str(k): int(v) for k, v in zip(each, n, strict=True)},
         }
     return out
 
@@ -166,13 +166,13 @@ def _with_places(loaded: Loaded, source: Path, record: Record) -> Loaded:
         place = _beside(source, data.exclude)
         found["exclude"] = None if place is None else str(place)
         if place is None:
-            record(f"no {data.exclude} beside {source}: nobody's list of bad pictures is left out")
+            record(f"no {data.exclude} beside {source}: nobody's list of bad images is left out")
     if data.join:
         places = {name: _beside(source, name) for name in data.join}
         found["join"] = tuple(str(place) for place in places.values() if place is not None)
         gone = [name for name, place in places.items() if place is None]
         if gone:
-            record(f"no {listed(gone)} beside {source}: folds go by picture, not by {data.group}, and no identities are learned")
+            record(f"no {listed(gone)} beside {source}: folds go by image, not by {data.group}, and no identities are learned")
             found["group"] = None
             found["targets"] = tuple(spec for spec in data.targets if read_target(spec).scored)
     if data.split == "folder" and source.suffix.lower() != ".zip" and not (source / "train").is_dir():
@@ -211,10 +211,10 @@ def _submit(run: Run, recipe: Recipe, template: Path, record: Record) -> str:
 
 
 def _saliency(run: Run, recipe: Recipe, manifest: Manifest, record: Record) -> None:
-    """Draw for some held-out pictures where the loss of the first fold's network comes from."""
+    """Draw for some held-out images where the loss of the first fold's network comes from."""
     import torch
 
-    from tapetum.data.images.dataset import Pictures, batches
+    from tapetum.data.images.dataset import ImageDataset, batches
     from tapetum.data.images.transforms import Evaluate
     from tapetum.learn.saliency import write_sheets
     from tapetum.pipeline import Pipeline
@@ -224,8 +224,8 @@ def _saliency(run: Run, recipe: Recipe, manifest: Manifest, record: Record) -> N
     member = Pipeline.load(run.pipeline).members[0]
     network = next(iter(member.networks.values()))
     held = np.flatnonzero((manifest.fold == next(iter(member.networks))) & (manifest.split == "train"))
-    pictures = Pictures(manifest, member.settings, Evaluate(member.settings), form=member.form)
-    batch = next(batches(pictures, held[:: max(1, len(held) // SALIENT)][:SALIENT], SALIENT), None)
+    images = ImageDataset(manifest, member.settings, Evaluate(member.settings), form=member.form)
+    batch = next(batches(images, held[:: max(1, len(held) // SALIENT)][:SALIENT], SALIENT), None)
     if batch is None or not bool(batch.ok.any()):
         return
     ok = batch.ok
@@ -244,4 +244,4 @@ def _saliency(run: Run, recipe: Recipe, manifest: Manifest, record: Record) -> N
         methods=("loss",),
         classes=target.classes,
     )
-    record(f"saliency of the loss drawn for {len(rows)} held-out pictures")
+    record(f"saliency of the loss drawn for {len(rows)} held-out images")

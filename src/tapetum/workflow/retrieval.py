@@ -2,7 +2,7 @@
 
 A member with a target that names individuals (``scored = false``, cosine head) leaves beside its predictions a vector for each row
 that its fold trains on or holds out. Held-out rows look for their neighbour among the rows that this very model was trained on, as
-new pictures will.
+new images will.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tapetum.core.config import Recipe
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Manifest
 from tapetum.core.vectors import Gallery, Near, Vectors
-from tapetum.data.images.dataset import Pictures
+from tapetum.data.images.dataset import ImageDataset
 from tapetum.data.images.transforms import Evaluate
 from tapetum.decide.choose import EpochChoice
 from tapetum.learn.choices import head_of
@@ -51,7 +51,7 @@ def near_of(
     for member, own, target in _identities(recipe, manifest):
         if member not in epochs:
             continue
-        work = _Work(run, prepared, member, own, target, record, _pictures(prepared, own))
+        work = _Work(run, prepared, member, own, target, record, _images(prepared, own))
         near = Near(
             np.full((len(ids), 1), np.nan, dtype=np.float32),
             {name: np.full((len(ids), 1, y.shape[1]), np.nan, dtype=np.float32) for name, y in truths.items()},
@@ -88,7 +88,7 @@ def galleries(
     truths = _truths(manifest)
     found: list[Shipped] = []
     for member, own, target in _identities(recipe, manifest):
-        work = _Work(run, prepared, member, own, target, record, _pictures(prepared, own))
+        work = _Work(run, prepared, member, own, target, record, _images(prepared, own))
         for fold in ships.get(member, ()):
             final, known = decisions["epochs"][member]["final"], Keeper(run.member(member, fold)).state()["checkpoints"]
             found.append(Shipped(member, fold, target, work.gallery(fold, final if final in known else known[-1], truths)))
@@ -102,7 +102,7 @@ def _shipped(chain: Mapping[str, Any]) -> bool:
 
 
 def _identities(recipe: Recipe, manifest: Manifest) -> Iterator[tuple[str, Recipe, str]]:
-    """Yield (member, its recipe, target) where a member of single pictures gives vectors of identities."""
+    """Yield (member, its recipe, target) where a member of single images gives vectors of identities."""
     for member, own in recipe.members().items():
         if own.sequence.length > 1 or not (own.stages or own.train.epochs):
             continue
@@ -112,8 +112,8 @@ def _identities(recipe: Recipe, manifest: Manifest) -> Iterator[tuple[str, Recip
                 yield member, own, target.name
 
 
-def _pictures(prepared: Prepared, own: Recipe) -> Pictures:
-    return Pictures(prepared.manifest, own.input, Evaluate(own.input), form=prepared.form, missing=prepared.reasons)
+def _images(prepared: Prepared, own: Recipe) -> ImageDataset:
+    return ImageDataset(prepared.manifest, own.input, Evaluate(own.input), form=prepared.form, missing=prepared.reasons)
 
 
 def _truths(manifest: Manifest) -> dict[str, np.ndarray]:
@@ -130,7 +130,7 @@ class _Work:
     own: Recipe
     target: str
     record: Record
-    pictures: Pictures
+    images: ImageDataset
 
     def rows(self, fold: int, *, held: bool) -> np.ndarray:
         """Return the rows that a fold's file holds: those that train, with ``held`` those held out too, in the manifest's order."""
@@ -152,7 +152,7 @@ class _Work:
         manifest = self.prepared.manifest
         network, scaling = network_at(self.run, self.member, fold, self.own, self.prepared.form, manifest, checkpoint)
         runtime = Runtime(Engine.from_dict(self.run.plan()["members"][self.member]["engine"]))
-        found = embed(network, self.pictures, rows, self.target, runtime, scaling=scaling, batch=self.own.predict.batch)
+        found = embed(network, self.images, rows, self.target, runtime, scaling=scaling, batch=self.own.predict.batch)
         found.write(file, {"member": self.member, "target": self.target, "fold": fold, "checkpoint": checkpoint})
         whose = "all rows" if fold < 0 else f"fold {fold}"
         self.record(f"member {self.member} {whose}: vectors of {self.target!r} for {len(rows)} rows at {checkpoint}")

@@ -195,7 +195,7 @@ def _derive(answers: Answers, targets: Mapping[str, Target], truth: Mapping[str,
     """Add derived targets that no head answered: products of the parts' probabilities; numbers cut with cross-fitted residuals.
 
     Returns:
-        Number → the standard deviation of its residual over all rows, with which new pictures are cut.
+        Number → the standard deviation of its residual over all rows, with which new images are cut.
     """
     final: dict[str, float] = {}
     for name, target in targets.items():

@@ -23,7 +23,7 @@ from tapetum.data.images.form import Form
 from tapetum.data.images.transforms import Augment, Evaluate
 from tapetum.show import batches
 
-MOST = 3  # labels named under a mixed picture
+MOST = 3  # labels named under a mixed image
 
 
 def show_batches(
@@ -36,7 +36,7 @@ def show_batches(
         out: a .png file.
         recipe: its data, input, augment and mix are shown.
         record: told what the data hold and which rows cannot be read.
-        rows: pictures shown, drawn by the seed.
+        rows: images shown, drawn by the seed.
         draws: times that each is augmented, as in the first epochs of training.
         member: of the recipe's members; None: the first.
 
@@ -46,7 +46,7 @@ def show_batches(
     if rows < 1 or draws < 1:
         raise UserError(f"{rows} rows and {draws} draws were asked for", need="1 or more of each")
     if Path(out).suffix.lower() != ".png":
-        raise UserError(f"pictures cannot be drawn to {Path(out).suffix or 'a file without suffix'}", need=".png")
+        raise UserError(f"images cannot be drawn to {Path(out).suffix or 'a file without suffix'}", need=".png")
     members = recipe.members()
     name = member or next(iter(members))
     if name not in members:
@@ -56,7 +56,7 @@ def show_batches(
     trains = np.flatnonzero(np.isin(manifest.split, ["train", "extra"]))
     order = chance.generator(own.seed, "show").permutation(trains)
     picked, form = _picked(manifest, Composition.from_input(own.input), order.tolist(), rows, record)
-    seen = dataset.Pictures(manifest, own.input, Evaluate(own.input), form=form)
+    seen = dataset.ImageDataset(manifest, own.input, Evaluate(own.input), form=form)
     drawn = [_batch(own, manifest, seen, np.array(picked), trains, name, draw) for draw in range(draws)]
     sheet = []
     for place, row in enumerate(picked):
@@ -86,12 +86,12 @@ def _picked(manifest: Manifest, how: Composition, order: list[int], rows: int, r
                 record(f"{row_id} cannot be read ({reason}) and is passed over")
         checked.append(found)
     if not picked:
-        raise DataError("not one picture can be read", fix="see the reasons above")
+        raise DataError("not one image can be read", fix="see the reasons above")
     return picked, Form.of(pl.concat(checked))
 
 
 def _batch(
-    recipe: Recipe, manifest: Manifest, seen: dataset.Pictures, rows: np.ndarray, trains: np.ndarray, member: str, draw: int
+    recipe: Recipe, manifest: Manifest, seen: dataset.ImageDataset, rows: np.ndarray, trains: np.ndarray, member: str, draw: int
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Return the rows as one batch of epoch ``draw``, augmented and mixed, with their truths."""
     augmented = seen.with_transform(Augment(recipe.input, recipe.augment))
@@ -126,7 +126,7 @@ def _batch(
 
 
 def _arrays(x: torch.Tensor) -> list[np.ndarray]:
-    """Return a tensor (C, H, W) or (V, C, H, W) as pictures (H, W, C)."""
+    """Return a tensor (C, H, W) or (V, C, H, W) as images (H, W, C)."""
     views = x if x.ndim == 4 else x[None]
     return [np.ascontiguousarray(view.permute(1, 2, 0).numpy()) for view in views]
 

@@ -30,7 +30,7 @@ def answer_test_rows(run: Run, prepared: Prepared, recipe: Recipe, record: Recor
         run: with its pipeline.
         prepared: rows.
         recipe: the run's.
-        record: told of pictures that cannot be read.
+        record: told of images that cannot be read.
         figures: metrics.json; the scores of test rows that have a truth are added, and nothing was chosen on them.
     """
     if not len(prepared.test):
@@ -63,7 +63,7 @@ def _single_views(
 ) -> list[dict[str, Any]]:
     """Return the mean of the scores of single test-time views, where one member kept them (``predict.keep_draws``).
 
-    Several evaluations of each picture can be put together in two ways: here each is scored and the scores are averaged; the answer
+    Several evaluations of each image can be put together in two ways: here each is scored and the scores are averaged; the answer
     itself averages their probabilities and is scored once.
     """
     kept = [views for views in draws.values() if views]

@@ -23,7 +23,7 @@ from tapetum.workflow.prepare import Prepared
 from tapetum.workflow.settle import PROBE, Settled, settle
 
 FIXED = ("data", "split", "derive", "profile", "tune", "statements", "name")  # of the run: rows, folds, and what is no setting
-PICTURES = ("size", "resize", "interpolation", "normalise", "cache")  # of [input], what may change without another look at the files
+IMAGES = ("size", "resize", "interpolation", "normalise", "cache")  # of [input], what may change without another look at the files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,13 +47,13 @@ def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     """Return a recipe with some dotted keys changed, checked as if it had been written so.
 
     Raises:
-        UserError: an unknown key or value, or one that would change rows, folds or what the pictures are.
+        UserError: an unknown key or value, or one that would change rows, folds or what the images are.
     """
     for key in values:
         first, _, rest = key.partition(".")
-        if first in FIXED or (first == "input" and rest.partition(".")[0] not in PICTURES):
+        if first in FIXED or (first == "input" and rest.partition(".")[0] not in IMAGES):
             raise UserError(
-                f"{key!r} cannot change between trials: it decides rows, folds or pictures, which they share",
+                f"{key!r} cannot change between trials: it decides rows, folds or images, which they share",
                 fix="make a run of its own with tapetum fit, then tapetum compare",
             )
     whole = recipe.model_dump(mode="python", exclude={"profile"})

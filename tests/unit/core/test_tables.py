@@ -33,7 +33,7 @@ def manifest(**columns):
             "count": [1, 2, 3],
         }
     ).with_columns(pl.Series(name, values) for name, values in columns.items())
-    return Manifest(frame, (*KINDS, BOTH), Path("pictures"), ("count",))
+    return Manifest(frame, (*KINDS, BOTH), Path("images"), ("count",))
 
 
 def dense(target, n=4, seed=0):
@@ -105,7 +105,7 @@ def test_rows_are_picked_and_columns_replaced_without_touching_the_rest():
     assert rows.fold.tolist() == [0, 1, 0]
 
 
-def test_the_content_hash_follows_truth_and_pictures_but_not_folds():
+def test_the_content_hash_follows_truth_and_images_but_not_folds():
     one = manifest().content_hash()
     assert manifest(fold=[0, 1, 2]).content_hash() == one
     assert manifest(breed=["pug", "pug", "akita"]).content_hash() != one

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from skimage import data as photographs
 
-from pictures import quiet
+from images import quiet
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Dense, Manifest
@@ -42,9 +42,9 @@ def test_every_planted_gray_damaged_and_misnamed_file_is_found_and_no_other(dogs
     assert dict(table.schema) == audit.AUDIT_SCHEMA
     assert table["row_id"].to_list() == manifest.row_ids
     assert set(table.filter("gray")["row_id"]) == rows_of(truth, "gray")
-    assert set(table.filter(pl.col("status") == "missing")["row_id"]) == rows_of(truth, "truncated", "no_picture")
+    assert set(table.filter(pl.col("status") == "missing")["row_id"]) == rows_of(truth, "truncated", "no_image")
     assert set(table.filter(pl.col("misnamed").is_not_null())["row_id"]) == rows_of(truth, "misnamed")
-    assert set(table.filter(pl.col("decision") == "exclude")["row_id"]) == rows_of(truth, "truncated", "no_picture")
+    assert set(table.filter(pl.col("decision") == "exclude")["row_id"]) == rows_of(truth, "truncated", "no_image")
     assert "gray among colour" in said[-1]
 
 
@@ -91,8 +91,8 @@ def test_cells_turned_over_are_duplicates_only_where_asked(tmp_path):
 
 
 def test_hashes_are_those_of_imagehash_and_products_count_bits():
-    pictures = [photographs.astronaut(), photographs.coffee(), photographs.chelsea(), photographs.rocket()]
-    small = np.stack([thumbnail(p) for p in pictures])
+    images = [photographs.astronaut(), photographs.coffee(), photographs.chelsea(), photographs.rocket()]
+    small = np.stack([thumbnail(p) for p in images])
     codes = twins.perceptual_hashes(small)
     for i, a in enumerate(small):
         for j, b in enumerate(small):
@@ -121,7 +121,7 @@ def test_a_photograph_packed_cut_and_brightened_is_the_same_and_others_are_not()
     assert twins.find_duplicates(["a", "b"], mirrored, dihedral=True).set.tolist() == [0, 0]
 
 
-def test_flat_pictures_are_compared_by_content_alone():
+def test_flat_images_are_compared_by_content_alone():
     flat = np.stack([thumbnail(np.full((20, 30, 3), value, dtype=np.uint8)) for value in (0, 0, 9)])
     found = twins.find_duplicates(["a", "a", "b"], flat)
     assert found.set.tolist() == [0, 0, -1]
@@ -159,7 +159,7 @@ def test_gray_is_a_matter_of_chroma_and_sepia_is_none():
     assert chroma(wide) == pytest.approx(chroma(photographs.astronaut()), rel=1e-3)
 
 
-def test_a_set_of_gray_pictures_has_none_that_stand_out(tmp_path):
+def test_a_set_of_gray_images_has_none_that_stand_out(tmp_path):
     for i in range(4):
         Image.fromarray(np.roll(photographs.camera(), 90 * i)).save(tmp_path / f"{i}.png")
     manifest = Manifest(pl.DataFrame({"row_id": list("abcd"), "path": [[f"{i}.png"] for i in range(4)]}), (), tmp_path)
@@ -275,8 +275,8 @@ def decided(table: pl.DataFrame, **actions: str) -> pl.DataFrame:
 
 @pytest.fixture
 def few(tmp_path):
-    for name, picture in (("a", photographs.astronaut()), ("b", photographs.coffee()), ("c", photographs.chelsea())):
-        Image.fromarray(picture).resize((64, 64)).save(tmp_path / f"{name}.png")
+    for name, image in (("a", photographs.astronaut()), ("b", photographs.coffee()), ("c", photographs.chelsea())):
+        Image.fromarray(image).resize((64, 64)).save(tmp_path / f"{name}.png")
     (tmp_path / "d.png").write_bytes((tmp_path / "a.png").read_bytes())
     (tmp_path / "e.png").write_bytes(b"broken")
     names = list("abcde")

@@ -24,7 +24,7 @@ def jpeg(seed, size=(64, 48)):
 def rows(tmp_path):
     contents = {f"{i}.jpg": jpeg(i) for i in range(6)}
     contents["1.jpg"] = contents["1.jpg"][:3000]
-    contents["2.jpg"] = b"not a picture"
+    contents["2.jpg"] = b"not an image"
     for name, data in contents.items():
         (tmp_path / name).write_bytes(data)
     (tmp_path / "3.jpg").unlink()
@@ -40,16 +40,16 @@ def test_every_row_is_listed_once_in_order_with_its_reason(rows, workers):
     assert dict(found.schema) == FILES_SCHEMA
     assert found["row_id"].to_list() == rows.row_ids
     bad = {r["row_id"]: r["reason"] for r in found.filter(pl.col("status") == "missing").iter_rows(named=True)}
-    assert bad == {"1.jpg": "truncated after 3,000 bytes", "2.jpg": "not a picture of a known format", "3.jpg": "no such file"}
+    assert bad == {"1.jpg": "truncated after 3,000 bytes", "2.jpg": "not an image of a known format", "3.jpg": "no such file"}
     assert found["sha256"][0] == hashlib.sha256(jpeg(0)).hexdigest()
     assert found.row(0, named=True)["width"] == 64
     assert found.row(6)[4:] == (10, 12, 2, "uint16")
     assert found["reason"].null_count() == 4
-    assert "3 of 7 pictures cannot be read: 1.jpg (truncated after 3,000 bytes)" in said[-1]
+    assert "3 of 7 images cannot be read: 1.jpg (truncated after 3,000 bytes)" in said[-1]
 
 
 def test_a_damaged_file_that_still_decodes_is_found_by_its_hash(rows):
-    """One changed byte in the scan of a JPEG gives another picture and no error."""
+    """One changed byte in the scan of a JPEG gives another image and no error."""
     first = check_files(rows, Composition(), lambda _: None)
     known = rows.with_column("sha256", first["sha256"])
     data = bytearray(jpeg(4))
@@ -72,7 +72,7 @@ def test_several_files_are_named_and_hashed_in_order(tmp_path):
     assert found["sha256"][0] != found["sha256"][1]
     assert found["reason"][2] == "9.jpg: no such file"
     assert Form.of(found) == Form(6, "uint8", (48, 64))
-    assert summary(found[:2]) == "checked 2 pictures: all can be read"
+    assert summary(found[:2]) == "checked 2 images: all can be read"
 
 
 def test_threads_read_one_archive_side_by_side(tmp_path):

@@ -30,15 +30,15 @@ def encoded(image, kind, **options):
     return file.getvalue()
 
 
-def png_by_hand(picture, colour_type, filters=(0,)):
+def png_by_hand(image, colour_type, filters=(0,)):
     """A PNG written from the specification, with the filter types in turn."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    height, width, _ = picture.shape
-    rows = picture.astype(">u2").reshape(height, -1).view(np.uint8).astype(int)
-    step = picture.shape[2] * 2
+    height, width, _ = image.shape
+    rows = image.astype(">u2").reshape(height, -1).view(np.uint8).astype(int)
+    step = image.shape[2] * 2
     lines = b""
     for y in range(height):
         kind = filters[y % len(filters)]
@@ -53,10 +53,10 @@ def png_by_hand(picture, colour_type, filters=(0,)):
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP", "WEBP"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_lossless_formats_give_the_stored_values(kind, channels):
-    picture = noise(13, 17, channels)
+    image = noise(13, 17, channels)
     options = {"lossless": True} if kind == "WEBP" else {}
-    out = decode(encoded(Image.fromarray(picture.squeeze()), kind, **options))
-    expected = np.repeat(picture, 3, -1) if kind == "WEBP" and channels == 1 else picture  # WebP knows no gray
+    out = decode(encoded(Image.fromarray(image.squeeze()), kind, **options))
+    expected = np.repeat(image, 3, -1) if kind == "WEBP" and channels == 1 else image  # WebP knows no gray
     assert np.array_equal(out, expected)
 
 
@@ -79,9 +79,9 @@ def test_orientation_is_applied_once(kind, orientation):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation_of_a_16_bit_tiff(tmp_path, orientation):
-    picture = noise(5, 7, 1, np.uint16)
-    tifffile.imwrite(tmp_path / "x.tif", picture[..., 0], extratags=[(274, 3, 1, orientation, True)])
-    small = Image.fromarray((picture[..., 0] >> 8).astype(np.uint8))
+    image = noise(5, 7, 1, np.uint16)
+    tifffile.imwrite(tmp_path / "x.tif", image[..., 0], extratags=[(274, 3, 1, orientation, True)])
+    small = Image.fromarray((image[..., 0] >> 8).astype(np.uint8))
     exif = Image.Exif()
     exif[0x0112] = orientation
     expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(encoded(small, "PNG", exif=exif)))))
@@ -91,15 +91,15 @@ def test_orientation_of_a_16_bit_tiff(tmp_path, orientation):
 
 @pytest.mark.parametrize("colour_type", [2, 6])
 def test_16_bit_rgb_png_keeps_its_low_bytes(colour_type):
-    picture = noise(8, 5, 3 if colour_type == 2 else 4, np.uint16)
-    out = decode(png_by_hand(picture, colour_type, filters=(0, 1, 2, 3)), how=Composition(alpha="keep"))
+    image = noise(8, 5, 3 if colour_type == 2 else 4, np.uint16)
+    out = decode(png_by_hand(image, colour_type, filters=(0, 1, 2, 3)), how=Composition(alpha="keep"))
     assert out.dtype == np.uint16
-    assert np.array_equal(out, picture)
+    assert np.array_equal(out, image)
 
 
 def test_16_bit_gray_png():
-    picture = noise(8, 5, 1, np.uint16)
-    assert np.array_equal(decode(encoded(Image.fromarray(picture[..., 0]), "PNG")), picture)
+    image = noise(8, 5, 1, np.uint16)
+    assert np.array_equal(decode(encoded(Image.fromarray(image[..., 0]), "PNG")), image)
 
 
 @pytest.mark.parametrize("compression", [None, "zlib"])
@@ -114,13 +114,13 @@ def test_stack_of_pages_becomes_channels_in_order(tmp_path, compression, dtype):
 
 
 def test_pages_written_one_by_one_and_interleaved_samples(tmp_path):
-    picture = noise(6, 9, 5, np.uint8)
+    image = noise(6, 9, 5, np.uint8)
     with tifffile.TiffWriter(tmp_path / "pages.tif") as file:
         for channel in range(5):
-            file.write(picture[..., channel], metadata=None)
-    tifffile.imwrite(tmp_path / "samples.tif", picture, photometric="minisblack", planarconfig="contig")
+            file.write(image[..., channel], metadata=None)
+    tifffile.imwrite(tmp_path / "samples.tif", image, photometric="minisblack", planarconfig="contig")
     for name in ("pages.tif", "samples.tif"):
-        assert np.array_equal(compose([tmp_path / name], Composition())[0], picture)
+        assert np.array_equal(compose([tmp_path / name], Composition())[0], image)
 
 
 def test_pages_of_different_sizes_are_refused(tmp_path):
@@ -139,7 +139,7 @@ def test_float_values_beyond_one_are_refused(tmp_path):
 
 
 @given(at=st.floats(0.02, 0.98), kind=st.sampled_from(["PNG", "JPEG", "TIFF", "BMP", "WEBP", "wide"]))
-def test_a_truncated_file_is_never_a_picture(at, kind):
+def test_a_truncated_file_is_never_a_image(at, kind):
     if kind == "wide":
         file = io.BytesIO()
         tifffile.imwrite(file, np.random.default_rng(1).integers(0, 60000, (3, 32, 32), dtype=np.uint16), photometric="minisblack")
@@ -168,7 +168,7 @@ def test_a_flipped_byte_in_a_png_is_found():
         decode(bytes(data))
 
 
-def test_not_a_picture_empty_and_absent(tmp_path):
+def test_not_a_image_empty_and_absent(tmp_path):
     (tmp_path / "a.jpg").write_text("hello, this is text")
     (tmp_path / "b.jpg").write_bytes(b"")
     reasons = []
@@ -176,15 +176,15 @@ def test_not_a_picture_empty_and_absent(tmp_path):
         with pytest.raises(DecodeError) as caught:
             compose([tmp_path / name], Composition())
         reasons.append(caught.value.reason)
-    assert reasons == ["not a picture of a known format", "an empty file", "no such file", "a folder"]
+    assert reasons == ["not an image of a known format", "an empty file", "no such file", "a folder"]
 
 
 def test_zip_members_are_read_in_place(tmp_path):
-    picture = noise(9, 9)
+    image = noise(9, 9)
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("train/x.png", encoded(Image.fromarray(picture), "PNG"))
+        archive.writestr("train/x.png", encoded(Image.fromarray(image), "PNG"))
     (out,) = compose([tmp_path / "a.zip!/train/x.png"], Composition())
-    assert np.array_equal(out, picture)
+    assert np.array_equal(out, image)
     with pytest.raises(DecodeError, match=r"no such member.*train/x\.png"):
         read_bytes(tmp_path / "a.zip!/train/y.png")
     with pytest.raises(DecodeError, match="there is no archive"):
@@ -193,22 +193,22 @@ def test_zip_members_are_read_in_place(tmp_path):
 
 @pytest.mark.parametrize("channels", [2, 4])
 def test_alpha_policies(channels):
-    picture = noise(9, 9, channels)
-    data = encoded(Image.fromarray(picture), "PNG")
-    colour, share = picture[..., :-1].astype(float), picture[..., -1:] / 255
-    assert np.array_equal(decode(data, how=Composition(alpha="keep")), picture)
-    assert np.array_equal(decode(data, how=Composition(alpha="drop")), picture[..., :-1])
+    image = noise(9, 9, channels)
+    data = encoded(Image.fromarray(image), "PNG")
+    colour, share = image[..., :-1].astype(float), image[..., -1:] / 255
+    assert np.array_equal(decode(data, how=Composition(alpha="keep")), image)
+    assert np.array_equal(decode(data, how=Composition(alpha="drop")), image[..., :-1])
     for policy, ground in (("white", 255), ("black", 0)):
         out = decode(data, how=Composition(alpha=policy))
         assert np.abs(out - (colour * share + ground * (1 - share))).max() <= 0.5 + 1e-9
 
 
 def test_palette_with_transparency_and_cmyk():
-    picture = Image.fromarray(noise(9, 9)).quantize(8)
-    assert np.array_equal(decode(encoded(picture, "PNG")), np.asarray(picture.convert("RGB")))
-    clear = encoded(picture, "PNG", transparency=0)
+    image = Image.fromarray(noise(9, 9)).quantize(8)
+    assert np.array_equal(decode(encoded(image, "PNG")), np.asarray(image.convert("RGB")))
+    clear = encoded(image, "PNG", transparency=0)
     out = decode(clear)
-    assert (out[np.asarray(picture) == 0] == 255).all()  # laid on white
+    assert (out[np.asarray(image) == 0] == 255).all()  # laid on white
     cmyk = Image.fromarray(noise(8, 8)).convert("CMYK")
     for kind in ("TIFF", "JPEG"):
         data = encoded(cmyk, kind)
@@ -216,29 +216,29 @@ def test_palette_with_transparency_and_cmyk():
 
 
 def test_alpha_of_white_is_the_same_in_every_depth():
-    picture = np.array([[[10, 20, 30, 128], [0, 255, 7, 0]]], dtype=np.uint8)
-    wide = (picture.astype(np.uint16) * 257, (picture / 255).astype(np.float32))
-    narrow = without_alpha(picture, "white") / 255
+    image = np.array([[[10, 20, 30, 128], [0, 255, 7, 0]]], dtype=np.uint8)
+    wide = (image.astype(np.uint16) * 257, (image / 255).astype(np.float32))
+    narrow = without_alpha(image, "white") / 255
     assert np.abs(without_alpha(wide[0], "white") / 65535 - narrow).max() < 0.5 / 255 + 1e-4
     assert np.abs(without_alpha(wide[1], "white") - narrow).max() < 0.5 / 255 + 1e-4
 
 
 def test_gray_equals_pillows_and_rgb_repeats():
-    picture = noise(31, 33)
-    assert np.array_equal(luma(picture)[..., 0], np.asarray(Image.fromarray(picture).convert("L")))
-    gray = encoded(Image.fromarray(picture[..., 0]), "PNG")
-    assert np.array_equal(decode(gray, how=Composition(colour="rgb")), np.repeat(picture[..., :1], 3, -1))
+    image = noise(31, 33)
+    assert np.array_equal(luma(image)[..., 0], np.asarray(Image.fromarray(image).convert("L")))
+    gray = encoded(Image.fromarray(image[..., 0]), "PNG")
+    assert np.array_equal(decode(gray, how=Composition(colour="rgb")), np.repeat(image[..., :1], 3, -1))
 
 
 def test_four_files_make_four_channels_in_their_order(tmp_path):
-    picture = noise(12, 12, 4)
+    image = noise(12, 12, 4)
     paths = []
     for channel, name in enumerate(("red", "green", "blue", "yellow")):
         paths.append(tmp_path / f"1_{name}.png")
-        paths[-1].write_bytes(encoded(Image.fromarray(picture[..., channel]), "PNG"))
-    assert np.array_equal(compose(paths, Composition())[0], picture)
+        paths[-1].write_bytes(encoded(Image.fromarray(image[..., channel]), "PNG"))
+    assert np.array_equal(compose(paths, Composition())[0], image)
     views = compose(paths, Composition(paths="views"))
-    assert [np.array_equal(v[..., 0], picture[..., c]) for c, v in enumerate(views)] == [True] * 4
+    assert [np.array_equal(v[..., 0], image[..., c]) for c, v in enumerate(views)] == [True] * 4
     paths[2].write_bytes(encoded(Image.fromarray(noise(10, 12, 1)[..., 0]), "PNG"))
     with pytest.raises(DecodeError, match=r"1_blue\.png.*12x10.*1_red\.png is 12x12"):
         compose(paths, Composition())
@@ -265,7 +265,7 @@ def test_crop_join_and_bands_in_that_order(tmp_path):
     assert np.array_equal(views[0], side[10:14])
     assert np.array_equal(views[1], side[0:4])
     assert Composition(**how, bands_as="views").views(2) == 2
-    with pytest.raises(DecodeError, match="leaves the picture, which is 10x20"):
+    with pytest.raises(DecodeError, match="leaves the image, which is 10x20"):
         compose(paths[:1], Composition(crop=(0, 0, 21, 10)))
     with pytest.raises(DecodeError, match="row band 15:25"):
         compose(paths[:1], Composition(bands=((15, 25),)))

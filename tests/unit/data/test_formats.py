@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pictures import plant, quiet
+from images import plant, quiet
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError
 from tapetum.data import layouts
@@ -45,7 +45,7 @@ def test_other_files_are_no_images(name, content):
 
 
 def test_formats_that_are_not_read_are_named_in_the_reason():
-    for name, data, kind in (("a.heic", b"no picture", "HEIC"), ("a", HEIC, "HEIC"), ("a.psd", b"8BPS....", "Photoshop")):
+    for name, data, kind in (("a.heic", b"no image", "HEIC"), ("a", HEIC, "HEIC"), ("a.psd", b"8BPS....", "Photoshop")):
         assert formats.is_image(name, data)
         with pytest.raises(DecodeError, match=f"{kind} is a format that is not read: convert it"):
             decode(data, name)
@@ -76,7 +76,7 @@ def test_no_image_of_a_folder_or_an_archive_vanishes_and_no_text_becomes_one(tmp
                 tar.add(file, file.name)
     said: list[str] = []
     assert layouts.loose([folder], Data(), said.append).row_ids == IDS
-    assert any("4 files that are no pictures left out" in text and "1 .json" in text for text in said)
+    assert any("4 files that are no images left out" in text and "1 .json" in text for text in said)
     assert layouts.loose([tmp_path / "new.zip"], Data(), quiet).row_ids == IDS
     assert len(read_tar(tmp_path / "new.tar", Data(), quiet).frame) == len(IDS)
     assert read_head(tmp_path / "new.tar!/f") == read_head(tmp_path / "new.zip!/f") == (folder / "f").read_bytes()[: formats.HEAD]
@@ -96,5 +96,5 @@ def test_class_folders_of_other_endings_train(tmp_path):
 def test_a_folder_of_texts_holds_no_images(tmp_path):
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "README").write_text("BMP files are elsewhere")
-    with pytest.raises(DataError, match="holds no pictures"):
+    with pytest.raises(DataError, match="holds no images"):
         layouts.loose([tmp_path / "new"], Data(), quiet)

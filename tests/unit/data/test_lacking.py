@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from pictures import quiet
+from images import quiet
 from tapetum.core.config import Split
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pictures import plant, quiet, write_table
+from images import plant, quiet, write_table
 from tapetum.core import files
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError
@@ -40,17 +40,17 @@ def tar(path: Path, members: dict[str, bytes]) -> Path:
 
 def test_samples_of_a_tar_share_their_name_up_to_the_first_dot(tmp_path):
     planted = plant(tmp_path, each=2)
-    pictures = [(tmp_path / name).read_bytes() for name in planted.files]
+    images = [(tmp_path / name).read_bytes() for name in planted.files]
     (tmp_path / "shards").mkdir()
-    tar(tmp_path / "shards" / "b-1.tar", {"x/2.png": pictures[2], "x/2.cls": b"5\n", "x/._2.png": b"", "x/2.note": b""})
-    tar(tmp_path / "shards" / "a-0.tar", {"./0.red.png": pictures[0], "./0.blue.png": pictures[1], "./0.cls": b"10"})
+    tar(tmp_path / "shards" / "b-1.tar", {"x/2.png": images[2], "x/2.cls": b"5\n", "x/._2.png": b"", "x/2.note": b""})
+    tar(tmp_path / "shards" / "a-0.tar", {"./0.red.png": images[0], "./0.blue.png": images[1], "./0.cls": b"10"})
     said: list[str] = []
     manifest = layouts.read(tmp_path / "shards", Data(), said.append)
     assert "layout 'webdataset'" in said[0]
     assert manifest.row_ids == ["0", "x/2"]
     assert manifest.targets[0].classes == ("5", "10")
     assert manifest.frame["path"].to_list() == [["a-0.tar!/0.blue.png", "a-0.tar!/0.red.png"], ["b-1.tar!/x/2.png"]]
-    assert read_bytes(manifest.paths(0)[1]) == pictures[0]
+    assert read_bytes(manifest.paths(0)[1]) == images[0]
     assert any("x/2.note" in text for text in said)
     with pytest.raises(DecodeError, match="no such member"):
         read_bytes(tmp_path / "shards" / "a-0.tar!/0.green.png")
@@ -73,18 +73,18 @@ def test_a_webdataset_holds_every_column_and_the_same_manifest_gives_the_same_by
 
 
 def test_broken_and_compressed_archives_and_bare_samples_are_named(tmp_path):
-    picture = (tmp_path / plant(tmp_path, each=1).files[0]).read_bytes()
-    tar(tmp_path / "bare.tar", {"0.png": picture, "1.cls": b"x"})
-    with pytest.raises(DataError, match=r"bare\.tar has 1 samples without a picture: 1"):
+    image = (tmp_path / plant(tmp_path, each=1).files[0]).read_bytes()
+    tar(tmp_path / "bare.tar", {"0.png": image, "1.cls": b"x"})
+    with pytest.raises(DataError, match=r"bare\.tar has 1 samples without an image: 1"):
         layouts.read(tmp_path / "bare.tar", Data(), quiet)
-    tar(tmp_path / "odd.tar", {"0.png": picture, "0.json": b"[1]"})
+    tar(tmp_path / "odd.tar", {"0.png": image, "0.json": b"[1]"})
     with pytest.raises(DataError, match=r"member 0\.json holds no columns"):
         layouts.read(tmp_path / "odd.tar", Data(), quiet)
     with tarfile.open(tmp_path / "gz.tar", "w:gz") as out:
         out.add(tmp_path / "labels.csv", "0.cls")
     with pytest.raises(DataError, match=r"not a plain tar archive .*unpack compressed"):
         layouts.read(tmp_path / "gz.tar", Data(), quiet)
-    tar(tmp_path / "kinds.tar", {"0.png": picture, "0.json": b'{"t": 1}', "1.png": picture, "1.json": b'{"t": "x"}'})
+    tar(tmp_path / "kinds.tar", {"0.png": image, "0.json": b'{"t": 1}', "1.png": image, "1.json": b'{"t": "x"}'})
     with pytest.raises(DataError, match="cells of several kinds in 't': int, str"):
         layouts.read(tmp_path / "kinds.tar", Data(targets=("t",)), quiet)
 
@@ -107,14 +107,14 @@ def field(name: str, source: str, kind: str, extract: dict, data_type: str = "sc
 
 
 CSV = {"@type": "cr:FileObject", "@id": "labels.csv", "contentUrl": "https://example.org/d/labels.csv", "encodingFormat": "text/csv"}
-FILES = {"@type": "cr:FileSet", "@id": "pictures", "includes": "images/**/*.png"}
+FILES = {"@type": "cr:FileSet", "@id": "images", "includes": "images/**/*.png"}
 IMAGE = "sc:ImageObject"
 
 
 def test_croissant_reads_columns_of_a_csv(tmp_path):
     planted = plant(tmp_path, each=2)
     fields = [
-        field("picture", "labels.csv", "fileObject", {"column": "file"}, IMAGE),
+        field("image", "labels.csv", "fileObject", {"column": "file"}, IMAGE),
         field("kind", "labels.csv", "fileObject", {"column": "label"}),
         field("group", "labels.csv", "fileObject", {"column": "group"}),
     ]
@@ -128,8 +128,8 @@ def test_croissant_reads_file_sets_also_in_a_zip(tmp_path):
     planted = plant(tmp_path, each=2)
     regex = {"regex": "^images/([^/]+)/"}
     fields = [
-        field("picture", "pictures", "fileSet", {"fileProperty": "content"}, IMAGE),
-        field("kind", "pictures", "fileSet", {"fileProperty": "fullpath"}, transform=regex),
+        field("image", "images", "fileSet", {"fileProperty": "content"}, IMAGE),
+        field("kind", "images", "fileSet", {"fileProperty": "fullpath"}, transform=regex),
     ]
     manifest = layouts.read(croissant(tmp_path, [FILES], fields), Data(targets=("kind",)), quiet)
     assert dict(zip(manifest.row_ids, manifest.frame["kind"], strict=True)) == dict(zip(planted.files, planted.labels, strict=True))
@@ -147,7 +147,7 @@ def test_croissant_reads_file_sets_also_in_a_zip(tmp_path):
 
 def test_a_star_in_a_croissant_glob_stays_within_a_folder(tmp_path):
     plant(tmp_path, each=2)
-    image = field("picture", "pictures", "fileSet", {"fileProperty": "content"}, IMAGE)
+    image = field("image", "images", "fileSet", {"fileProperty": "content"}, IMAGE)
     for pattern, found in (("images/*.png", 0), ("images/*/*_000.png", 3), ("**", 7), ("images/ant/ant_00?.png", 2)):
         source = croissant(tmp_path, [{**FILES, "includes": pattern}], [image])
         if found:
@@ -159,7 +159,7 @@ def test_a_star_in_a_croissant_glob_stays_within_a_folder(tmp_path):
 
 def test_croissant_refuses_by_name_what_it_does_not_read(tmp_path):
     plant(tmp_path, each=2)
-    image = field("picture", "labels.csv", "fileObject", {"column": "file"}, IMAGE)
+    image = field("image", "labels.csv", "fileObject", {"column": "file"}, IMAGE)
     for odd, says in (
         (field("kind", "labels.csv", "fileObject", {"jsonPath": "$.x"}), r"'kind' uses extract\.jsonPath"),
         ({**field("kind", "labels.csv", "fileObject", {"column": "label"}), "references": {}}, "'kind' uses references"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pictures import quiet, save, write_table
+from images import quiet, save, write_table
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Manifest
@@ -19,7 +19,7 @@ def gray(value: int = 0) -> np.ndarray:
 
 
 def same(one: Manifest, two: Manifest) -> None:
-    """Two manifests agree in rows, targets and the bytes of their pictures."""
+    """Two manifests agree in rows, targets and the bytes of their images."""
     columns = [c for c in one.frame.columns if c != "path"]
     assert two.frame.select(columns).equals(one.frame.select(columns))
     assert two.targets == one.targets
@@ -86,7 +86,7 @@ def test_hpa_names_a_missing_channel_and_joins_antibodies_as_groups(hpa, tmp_pat
     with pytest.raises(UserError, match="columns group cannot be held by the HPA layout"):
         layouts.write(manifest, tmp_path / "x", "hpa", quiet)
     (hpa / "train" / "b_blue.png").unlink()
-    with pytest.raises(DataError, match=r"1 of 16 picture files that do not exist: train/b_blue\.png"):
+    with pytest.raises(DataError, match=r"1 of 16 image files that do not exist: train/b_blue\.png"):
         layouts.read(hpa, Data(), quiet)
 
 
@@ -131,12 +131,12 @@ def test_sleep_reads_exams_as_sequences_in_time(sleep, tmp_path):
     agree(sleep, tmp_path / "again", "sleep", Data(blank="context"))
 
 
-def test_sleep_pictures_in_no_table_are_counted_or_kept_as_context(sleep):
+def test_sleep_images_in_no_table_are_counted_or_kept_as_context(sleep):
     table = sleep / "trainset-for_user.csv"
     table.write_text("".join(table.read_text().splitlines(keepends=True)[1:]))
     said: list[str] = []
     assert len(layouts.read(sleep, Data(), said.append)) == 8
-    assert any("1 pictures stand in no table (A2019-NX-01-0001_0001.png) and are left out" in text for text in said)
+    assert any("1 images stand in no table (A2019-NX-01-0001_0001.png) and are left out" in text for text in said)
     kept = layouts.read(sleep, Data(blank="context"), quiet)
     assert kept.row_ids[0] == "A2019-NX-01-0001_0001.png"
     assert kept.frame["stage"].to_list()[:2] == [None, "N1"]
@@ -178,7 +178,7 @@ def masks(tmp_path: Path) -> Path:
     return root
 
 
-def test_masks_read_seven_pictures_a_person_and_compose_the_answer(masks):
+def test_masks_read_seven_images_a_person_and_compose_the_answer(masks):
     said: list[str] = []
     manifest = layouts.read(masks, Data(), said.append)
     assert len(manifest) == 3 * 7 + 2
@@ -212,7 +212,7 @@ def test_masks_round_trip_needs_the_years(masks, tmp_path):
         layouts.write(layouts.read(masks, Data(), quiet), tmp_path / "x", "masks", quiet)
 
 
-def test_masks_name_a_person_without_all_pictures(masks):
+def test_masks_name_a_person_without_all_images(masks):
     (masks / "train" / "images" / "000002_male_Asian_60" / "mask3.png").unlink()
     with pytest.raises(DataError, match=r"000002_male_Asian_60 .*unlike the others: mask3"):
         layouts.read(masks, Data(), quiet)
@@ -245,7 +245,7 @@ def test_stanford_dogs_take_over_the_official_lists(dogs, tmp_path):
     same(manifest.with_column("split", manifest.split.tolist()), again)
     assert again.split.tolist() == ["train", "train", "test"] * 2
     save(place / "Images" / "n02110958-pug" / "n02110958_9.jpg", np.zeros((8, 8, 3), np.uint8))
-    with pytest.raises(DataError, match=r"1 pictures stand in neither of the official lists: n02110958-pug/n02110958_9\.jpg"):
+    with pytest.raises(DataError, match=r"1 images stand in neither of the official lists: n02110958-pug/n02110958_9\.jpg"):
         layouts.read(place, Data(), quiet)
     other = manifest.with_column("breed", ["pug"] * 5 + ["Chihuahua"])
     with pytest.raises(UserError, match="cannot be held by this layout"):

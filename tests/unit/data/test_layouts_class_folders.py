@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pictures import plant, quiet, save
+from images import plant, quiet, save
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError
 from tapetum.data import layouts
@@ -32,7 +32,7 @@ def test_one_folder_too_high_is_read_below_it_and_that_is_said(tmp_path):
     assert all(path.is_file() for row in range(len(manifest)) for path in manifest.paths(row))
     assert "everything is in the folder data/images" in "\n".join(heard)
     (tmp_path / "top" / "data" / "images" / "zebra").mkdir()
-    with pytest.raises(DataError, match="1 class folders without pictures: zebra"):
+    with pytest.raises(DataError, match="1 class folders without images: zebra"):
         layouts.read(tmp_path / "top", Data(), quiet)
 
 

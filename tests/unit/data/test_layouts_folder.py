@@ -6,67 +6,67 @@ from pathlib import Path
 
 import pytest
 
-from pictures import plant, quiet
+from images import plant, quiet
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError
 from tapetum.data import layouts
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
+def images(tmp_path: Path) -> Path:
     plant(tmp_path / "drawn", each=3)
     return tmp_path / "drawn" / "images"
 
 
-def test_class_folders_give_the_label_and_hidden_files_are_counted(pictures):
-    (pictures / "ant" / "._ant_000.png").write_bytes(b"shadow")
-    (pictures / ".cache").mkdir()
-    (pictures / ".cache" / "a.png").write_bytes(b"")
-    (pictures / "bee" / "notes.txt").write_text("x")
-    (pictures / "bee" / "deeper").mkdir()
-    shutil.move(pictures / "bee" / "bee_001.png", pictures / "bee" / "deeper" / "bee_001.png")
+def test_class_folders_give_the_label_and_hidden_files_are_counted(images):
+    (images / "ant" / "._ant_000.png").write_bytes(b"shadow")
+    (images / ".cache").mkdir()
+    (images / ".cache" / "a.png").write_bytes(b"")
+    (images / "bee" / "notes.txt").write_text("x")
+    (images / "bee" / "deeper").mkdir()
+    shutil.move(images / "bee" / "bee_001.png", images / "bee" / "deeper" / "bee_001.png")
     said: list[str] = []
-    manifest = layouts.read(pictures, Data(), said.append)
+    manifest = layouts.read(images, Data(), said.append)
     assert len(manifest) == 9
     assert manifest.targets[0].name == "label"
     assert dict(zip(manifest.row_ids, manifest.frame["label"], strict=True))["bee/deeper/bee_001.png"] == "bee"
     text = "\n".join(said)
     assert "2 hidden files left out" in text
-    assert "1 files that are no pictures left out (1 .txt)" in text
-    assert "1 pictures lie deeper" in text
-    assert layouts.read(pictures, Data(targets=("breed",)), quiet).targets[0].name == "breed"
+    assert "1 files that are no images left out (1 .txt)" in text
+    assert "1 images lie deeper" in text
+    assert layouts.read(images, Data(targets=("breed",)), quiet).targets[0].name == "breed"
 
 
-def test_an_empty_class_and_a_single_class_are_refused_by_name(pictures):
-    (pictures / "zebra").mkdir()
-    with pytest.raises(DataError, match="1 class folders without pictures: zebra"):
-        layouts.read(pictures, Data(), quiet)
+def test_an_empty_class_and_a_single_class_are_refused_by_name(images):
+    (images / "zebra").mkdir()
+    with pytest.raises(DataError, match="1 class folders without images: zebra"):
+        layouts.read(images, Data(), quiet)
     for name in ("zebra", "bee", "cat"):
-        shutil.rmtree(pictures / name)
+        shutil.rmtree(images / name)
     with pytest.raises(DataError, match="only one class folder, 'ant'"):
-        layouts.read(pictures, Data(), quiet)
-    shutil.rmtree(pictures / "ant")
-    with pytest.raises(DataError, match="holds no pictures"):
-        layouts.read(pictures, Data(), quiet)
+        layouts.read(images, Data(), quiet)
+    shutil.rmtree(images / "ant")
+    with pytest.raises(DataError, match="holds no images"):
+        layouts.read(images, Data(), quiet)
 
 
-def test_a_picture_beside_the_class_folders_has_no_label(pictures):
-    shutil.move(pictures / "ant" / "ant_000.png", pictures / "ant_000.png")
+def test_a_image_beside_the_class_folders_has_no_label(images):
+    shutil.move(images / "ant" / "ant_000.png", images / "ant_000.png")
     with pytest.raises(DataError, match=r"1 of 9 images of .* lie beside the class folders and have no label: ant_000\.png"):
-        layouts.read(pictures, Data(), quiet)
+        layouts.read(images, Data(), quiet)
 
 
-def split_folders(pictures: Path, root: Path) -> Path:
+def split_folders(images: Path, root: Path) -> Path:
     for part, number in (("train", 0), ("val", 1), ("test", 2)):
         for name in ("ant", "bee", "cat"):
             (root / part / name).mkdir(parents=True)
-            shutil.copy(pictures / name / f"{name}_00{number}.png", root / part / name)
+            shutil.copy(images / name / f"{name}_00{number}.png", root / part / name)
     return root
 
 
-def test_folders_called_train_and_test_are_splits_where_they_hold_the_same_classes(pictures, tmp_path):
+def test_folders_called_train_and_test_are_splits_where_they_hold_the_same_classes(images, tmp_path):
     said: list[str] = []
-    root = split_folders(pictures, tmp_path / "parts")
+    root = split_folders(images, tmp_path / "parts")
     manifest = layouts.read(root, Data(), said.append)
     assert any("taken for splits" in text for text in said)
     assert manifest.targets[0].classes == ("ant", "bee", "cat")
@@ -77,8 +77,8 @@ def test_folders_called_train_and_test_are_splits_where_they_hold_the_same_class
     assert layouts.read(root, Data(split="none"), quiet).targets[0].classes == ("test", "train", "val")
 
 
-def test_other_classes_below_train_and_test_must_be_declared(pictures, tmp_path):
-    root = split_folders(pictures, tmp_path / "parts")
+def test_other_classes_below_train_and_test_must_be_declared(images, tmp_path):
+    root = split_folders(images, tmp_path / "parts")
     shutil.rmtree(root / "test" / "cat")
     with pytest.raises(DataError, match="do not hold the same class folders"):
         layouts.read(root, Data(), quiet)
@@ -92,17 +92,17 @@ def test_other_classes_below_train_and_test_must_be_declared(pictures, tmp_path)
     assert loose.frame.filter(loose.frame["split"] == "test")["label"].to_list() == [None, None]
 
 
-def test_a_zip_archive_reads_as_the_folder_in_it(pictures, tmp_path):
+def test_a_zip_archive_reads_as_the_folder_in_it(images, tmp_path):
     with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
-        for file in sorted(pictures.rglob("*.png")):
-            archive.write(file, file.relative_to(pictures))
+        for file in sorted(images.rglob("*.png")):
+            archive.write(file, file.relative_to(images))
         archive.writestr("__MACOSX/ant/._ant_000.png", b"")
-    folder, zipped = layouts.read(pictures, Data(), quiet), layouts.read(tmp_path / "p.zip", Data(), quiet)
+    folder, zipped = layouts.read(images, Data(), quiet), layouts.read(tmp_path / "p.zip", Data(), quiet)
     assert zipped.row_ids == folder.row_ids
     assert zipped.frame["label"].equals(folder.frame["label"])
     assert zipped.frame["path"][0].to_list() == ["p.zip!/ant/ant_000.png"]
     (tmp_path / "t.csv").write_text("file,t\np.zip!/ant/ant_000.png,x\np.zip!/bee/bee_009.png,y\n")
-    with pytest.raises(DataError, match=r"1 of 2 picture files that do not exist: p\.zip!/bee/bee_009\.png"):
+    with pytest.raises(DataError, match=r"1 of 2 image files that do not exist: p\.zip!/bee/bee_009\.png"):
         layouts.read(tmp_path / "t.csv", Data(targets=("t",)), quiet)
 
 
@@ -112,9 +112,9 @@ def test_a_damaged_archive_is_named(tmp_path):
         layouts.read(tmp_path / "p.zip", Data(), quiet)
 
 
-def test_what_is_written_is_read_as_the_same_table(pictures, tmp_path):
-    root = split_folders(pictures, tmp_path / "parts")
-    for source in (pictures, root):
+def test_what_is_written_is_read_as_the_same_table(images, tmp_path):
+    root = split_folders(images, tmp_path / "parts")
+    for source in (images, root):
         one = layouts.read(source, Data(), quiet)
         if "fold" in one.frame.columns:  # folds of a folder come from val/, which is written as train/
             with pytest.raises(UserError, match="columns fold cannot be held by a folder"):
@@ -123,7 +123,7 @@ def test_what_is_written_is_read_as_the_same_table(pictures, tmp_path):
             continue
         two = layouts.read(layouts.write(one, tmp_path / "again", "folder", quiet), Data(), quiet)
         assert two.frame.equals(one.frame)
-        assert (tmp_path / "again" / "ant" / "ant_000.png").read_bytes() == (pictures / "ant" / "ant_000.png").read_bytes()
+        assert (tmp_path / "again" / "ant" / "ant_000.png").read_bytes() == (images / "ant" / "ant_000.png").read_bytes()
 
 
 def test_a_folder_refuses_what_it_cannot_hold(tmp_path):

@@ -8,7 +8,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from pictures import save
+from images import save
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError
 from tapetum.data import layouts

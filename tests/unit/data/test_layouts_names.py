@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pictures import quiet, save
+from images import quiet, save
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, TapetumError, UserError
 from tapetum.core.files import plain_name

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pictures import plant, quiet, write_table
+from images import plant, quiet, write_table
 from tapetum.core.choices import load
 from tapetum.core.config import Data, Split
 from tapetum.core.errors import DataError, UserError

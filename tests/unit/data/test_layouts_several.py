@@ -7,7 +7,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from pictures import quiet, save
+from images import quiet, save
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError
 from tapetum.core.targets import Target

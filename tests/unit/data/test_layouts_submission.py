@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pictures import quiet
+from images import quiet
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target

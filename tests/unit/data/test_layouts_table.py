@@ -6,21 +6,21 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pictures import plant, quiet, save, write_table
+from images import plant, quiet, save, write_table
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Manifest
 from tapetum.data import layouts
 
 
-def blank_pictures(root: Path, names: list[str]) -> None:
+def blank_images(root: Path, names: list[str]) -> None:
     for name in names:
         save(root / name, np.zeros((4, 4, 3), np.uint8))
 
 
 def small(tmp_path: Path, header: list[str], rows: list[list[str]], delimiter: str = ",", name: str = "labels.csv") -> Path:
     column = next(i for i, cell in enumerate(rows[0]) if cell.endswith(".png"))
-    blank_pictures(tmp_path, [row[column] for row in rows])
+    blank_images(tmp_path, [row[column] for row in rows])
     return write_table(tmp_path / name, header, rows, delimiter)
 
 
@@ -32,7 +32,7 @@ def test_the_schema_that_was_inferred_is_printed(tmp_path):
     planted = plant(tmp_path, each=2)
     manifest = layouts.read(planted.table, Data(targets=("label",)), said.append)
     text = "\n".join(said)
-    assert "path    file   inferred: the only column whose every cell ends like a picture file" in text
+    assert "path    file   inferred: the only column whose every cell ends like an image file" in text
     assert "group   group  inferred: it is called so" in text
     assert manifest.row_ids == planted.files
     assert manifest.frame["label"].to_list() == planted.labels
@@ -80,10 +80,10 @@ def test_ids_are_the_id_column_and_doubles_are_named(tmp_path):
         layouts.read(doubled, Data(targets=("breed",)), quiet)
 
 
-def test_a_missing_picture_is_named_and_on_bad_skip_keeps_its_row(tmp_path):
+def test_a_missing_image_is_named_and_on_bad_skip_keeps_its_row(tmp_path):
     table = small(tmp_path, ["file", "breed"], ROWS)
     (tmp_path / "b.png").unlink()
-    with pytest.raises(DataError, match=r"1 of 3 picture files that do not exist: b\.png"):
+    with pytest.raises(DataError, match=r"1 of 3 image files that do not exist: b\.png"):
         layouts.read(table, Data(targets=("breed",)), quiet)
     said: list[str] = []
     manifest = layouts.read(table, Data(targets=("breed",), on_bad="skip"), said.append)
@@ -91,11 +91,11 @@ def test_a_missing_picture_is_named_and_on_bad_skip_keeps_its_row(tmp_path):
     assert any("b.png" in text for text in said)
 
 
-def test_two_columns_of_pictures_are_not_guessed_between(tmp_path):
+def test_two_columns_of_images_are_not_guessed_between(tmp_path):
     rows = [["a.png", "b.png", "x"], ["b.png", "a.png", "y"]]
-    blank_pictures(tmp_path, ["a.png", "b.png"])
+    blank_images(tmp_path, ["a.png", "b.png"])
     table = write_table(tmp_path / "t.csv", ["left", "right", "side"], rows)
-    with pytest.raises(DataError, match="2 columns of picture files: left, right"):
+    with pytest.raises(DataError, match="2 columns of image files: left, right"):
         layouts.read(table, Data(targets=("side",)), quiet)
     both = layouts.read(table, Data(targets=("side",), path=("left", "right")), quiet)
     assert both.frame["path"].to_list() == [["a.png", "b.png"], ["b.png", "a.png"]]
@@ -103,7 +103,7 @@ def test_two_columns_of_pictures_are_not_guessed_between(tmp_path):
 
 def test_a_template_gives_several_files_a_row_in_the_order_stated(tmp_path):
     colours = ["red", "green", "blue", "yellow"]
-    blank_pictures(tmp_path, [f"train/{i}_{c}.png" for i in "ab" for c in colours])
+    blank_images(tmp_path, [f"train/{i}_{c}.png" for i in "ab" for c in colours])
     table = write_table(tmp_path / "train.csv", ["Id", "Target"], [["a", "0 3"], ["b", "1"]])
     data = Data(targets=("Target:multi",), path="train/{Id}_{red,green,blue,yellow}.png")
     manifest = layouts.read(table, data, quiet)
@@ -180,7 +180,7 @@ def test_derived_answers_are_composed_and_a_contradiction_is_named(tmp_path):
     ],
 )
 def test_broken_tables_are_refused_with_their_line(tmp_path, text, says):
-    blank_pictures(tmp_path, ["a.png", "b.png"])
+    blank_images(tmp_path, ["a.png", "b.png"])
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(DataError, match=says):
         layouts.read(tmp_path / "t.csv", Data(targets=("t",)), quiet)

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pictures import plant, quiet, save, write_table
+from images import plant, quiet, save, write_table
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError
 from tapetum.data import layouts
@@ -133,7 +133,7 @@ def test_absent_files_are_rows_of_a_prediction(tmp_path):
     table = write_table(tmp_path / "new.csv", ["file"], [[f] for f in [*planted.files, "images/gone.png"]])
     said: list[str] = []
     assert len(layouts.loose([table], Data(on_bad="refuse"), said.append)) == 5
-    assert any("1 of 5 picture files that do not exist; their rows stay as missing: images/gone.png" in text for text in said)
+    assert any("1 of 5 image files that do not exist; their rows stay as missing: images/gone.png" in text for text in said)
     with pytest.raises(DataError, match=r"images/gone\.png.*--on-bad skip"):
         layouts.loose([table], Data(), quiet, declared={"on_bad": "refuse"})
     for name in ("a_red.png", "a_green.png", "b_red.png"):
@@ -151,7 +151,7 @@ def test_a_blank_path_is_a_missing_row_where_rows_have_ids(tmp_path):
     assert manifest.row_ids == ["a", "b"]
     assert not manifest.paths(1)[0].exists()
     assert any("names no image in 1 of 2 rows of 'file'" in text for text in said)
-    with pytest.raises(DataError, match="row 2 has no picture in column 'file'"):
+    with pytest.raises(DataError, match="row 2 has no image in column 'file'"):
         layouts.loose([table], Data(path="file"), quiet, declared={"on_bad": "refuse"})
 
 

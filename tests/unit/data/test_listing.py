@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 
-from pictures import quiet
+from images import quiet
 from tapetum.core import files
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError

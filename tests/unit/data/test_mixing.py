@@ -1,4 +1,4 @@
-"""Mixing: the weight of the truth is the mean of the mask, class mass is kept, the rest of the picture is untouched."""
+"""Mixing: the weight of the truth is the mean of the mask, class mass is kept, the rest of the image is untouched."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TECHNIQUES = ["mixup", "cutmix", "fmix", "half_cutmix", "line_mix"]
 
 
 def batch(seed=0, kind=torch.uint8, views=None):
-    """Each picture is one gray value: what a mixture keeps can be read off it."""
+    """Each image is one gray value: what a mixture keeps can be read off it."""
     g = torch.Generator().manual_seed(seed)
     x = torch.arange(1, B + 1, dtype=torch.uint8).mul(30).view(B, 1, 1, 1).expand(B, 3, H, W)
     x = x if views is None else x[:, None].expand(B, views, 3, H, W)
@@ -76,7 +76,7 @@ def test_rows_stay_distributions_and_the_input_is_left_alone(seed, name, p):
 
 
 @pytest.mark.parametrize("name", ["mixup", "cutmix", "fmix", "line_mix"])
-def test_with_every_picture_mixed_the_batchs_class_mass_is_kept(name):
+def test_with_every_image_mixed_the_batchs_class_mass_is_kept(name):
     for seed in range(20):
         x, y = batch(seed)
         _, truths = mix(name)(x, y, torch.Generator().manual_seed(seed))
@@ -84,7 +84,7 @@ def test_with_every_picture_mixed_the_batchs_class_mass_is_kept(name):
             torch.testing.assert_close(truth.sum(0), y[target].sum(0), rtol=1e-5, atol=1e-5)
 
 
-def test_half_the_pictures_are_mixed_where_the_recipe_says_half():
+def test_half_the_images_are_mixed_where_the_recipe_says_half():
     x, y = batch()
     changed = 0
     for step in range(400):
@@ -92,7 +92,7 @@ def test_half_the_pictures_are_mixed_where_the_recipe_says_half():
         same = (mixed == x).flatten(1).all(1)
         torch.testing.assert_close(truths["a"][same], y["a"][same])
         changed += int((~same).sum())
-    # a permutation keeps 1 of B pictures in its place, on average
+    # a permutation keeps 1 of B images in its place, on average
     assert changed / 400 / B == pytest.approx(0.5 * (1 - 1 / B), abs=0.04)
 
 
@@ -195,7 +195,7 @@ def test_unknown_truths_stay_unknown_for_both_partners_and_only_for_them():
         assert torch.isfinite(mixed).all()
 
 
-def test_mixup_of_bytes_is_a_float_picture_and_pasting_keeps_bytes():
+def test_mixup_of_bytes_is_a_float_image_and_pasting_keeps_bytes():
     x, y = batch()
     assert mix("mixup")(x, y, torch.Generator())[0].dtype == torch.float32
     assert mix("mixup")(x, y, torch.Generator())[0].max() <= 1
@@ -204,7 +204,7 @@ def test_mixup_of_bytes_is_a_float_picture_and_pasting_keeps_bytes():
     torch.testing.assert_close(mixing.as_float(rest), x / 255)
 
 
-def test_several_techniques_share_the_pictures():
+def test_several_techniques_share_the_images():
     x, y = batch()
     both = mix({"name": "line_out", "probability": 1.0, "fill": 1.0}, {"name": "half_cutmix", "probability": 1.0})
     counts = np.zeros(2)

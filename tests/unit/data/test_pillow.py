@@ -64,23 +64,23 @@ PNG_EXTRAS = {
 
 @pytest.mark.parametrize("extra", PNG_EXTRAS.values(), ids=PNG_EXTRAS)
 def test_no_chunk_beside_the_pixels_makes_a_png_unreadable(extra):
-    picture = noise(5, 7, 3)
-    png = saved(Image.fromarray(picture), "PNG")
-    assert np.array_equal(decode(with_chunk(png, extra)), picture)
+    image = noise(5, 7, 3)
+    png = saved(Image.fromarray(image), "PNG")
+    assert np.array_equal(decode(with_chunk(png, extra)), image)
 
 
 def test_many_text_chunks_together_are_read_past():
-    picture = noise(5, 7, 3)
+    image = noise(5, 7, 3)
     texts = [chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"x" * 1_000_000))] * 80
-    assert np.array_equal(decode(with_chunk(saved(Image.fromarray(picture), "PNG"), *texts)), picture)
+    assert np.array_equal(decode(with_chunk(saved(Image.fromarray(image), "PNG"), *texts)), image)
 
 
 def test_the_orientation_is_obeyed_beside_a_text_that_is_too_large():
-    picture = noise(5, 7, 3)
+    image = noise(5, 7, 3)
     exif = Image.Exif()
     exif[0x0112] = 6
-    png = with_chunk(saved(Image.fromarray(picture), "PNG", exif=exif), PNG_EXTRAS["text bomb"])
-    assert np.array_equal(decode(png), np.rot90(picture, -1))
+    png = with_chunk(saved(Image.fromarray(image), "PNG", exif=exif), PNG_EXTRAS["text bomb"])
+    assert np.array_equal(decode(png), np.rot90(image, -1))
 
 
 JPEG_EXTRAS = {
@@ -146,22 +146,22 @@ def test_the_limit_of_pillow_itself_does_not_count(monkeypatch):
         decode(wide, how=Composition(max_pixels=1000))
 
 
-def png16(picture: np.ndarray, colour_type: int, extra: bytes = b"") -> bytes:
-    height, width = picture.shape[:2]
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in picture)
+def png16(image: np.ndarray, colour_type: int, extra: bytes = b"") -> bytes:
+    height, width = image.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in image)
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + head + extra + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize("extra", [b"", chunk(b"bKGD", b"\0\1"), PNG_EXTRAS["text bomb"]])
 def test_gray_with_alpha_of_16_bits_keeps_depth_and_alpha(extra):
-    picture = noise(5, 7, 2, np.uint16)
-    data = png16(picture, 4, extra)
+    image = noise(5, 7, 2, np.uint16)
+    data = png16(image, 4, extra)
     assert decode(data, how=KEEP).dtype == np.uint16
-    assert np.array_equal(decode(data, how=KEEP), picture)
-    assert np.array_equal(decode(data, how=Composition(alpha="drop")), picture[..., :1])
-    share = picture[..., 1:].astype(float) / 65535
-    assert np.array_equal(decode(data), np.rint(picture[..., :1] * share + 65535 * (1 - share)).astype(np.uint16))
+    assert np.array_equal(decode(data, how=KEEP), image)
+    assert np.array_equal(decode(data, how=Composition(alpha="drop")), image[..., :1])
+    share = image[..., 1:].astype(float) / 65535
+    assert np.array_equal(decode(data), np.rint(image[..., :1] * share + 65535 * (1 - share)).astype(np.uint16))
 
 
 def test_one_clear_colour_of_16_bits_is_alpha():
@@ -179,36 +179,36 @@ def test_one_clear_colour_of_16_bits_is_alpha():
 @pytest.mark.parametrize("channels", [2, 4])
 @pytest.mark.parametrize("compression", [None, "zlib"])
 def test_alpha_of_a_tiff_follows_the_policy_at_every_depth(tmp_path, dtype, channels, compression):
-    picture, path = noise(5, 7, channels, dtype), tmp_path / "x.tif"
+    image, path = noise(5, 7, channels, dtype), tmp_path / "x.tif"
     how = {"photometric": "rgb" if channels == 4 else "minisblack", "compression": compression, "planarconfig": "contig"}
-    tifffile.imwrite(path, picture, extrasamples=["unassalpha"], **how)
-    assert np.array_equal(compose([path], KEEP)[0], picture)
-    assert np.array_equal(compose([path], Composition(alpha="drop"))[0], picture[..., :-1])
+    tifffile.imwrite(path, image, extrasamples=["unassalpha"], **how)
+    assert np.array_equal(compose([path], KEEP)[0], image)
+    assert np.array_equal(compose([path], Composition(alpha="drop"))[0], image[..., :-1])
     top = np.iinfo(dtype).max
-    share = picture[..., -1:].astype(float) / top
-    assert np.array_equal(compose([path], Composition())[0], np.rint(picture[..., :-1] * share + top * (1 - share)).astype(dtype))
-    tifffile.imwrite(path, picture, extrasamples=["unspecified"], **how)
+    share = image[..., -1:].astype(float) / top
+    assert np.array_equal(compose([path], Composition())[0], np.rint(image[..., :-1] * share + top * (1 - share)).astype(dtype))
+    tifffile.imwrite(path, image, extrasamples=["unspecified"], **how)
     if channels == 2:  # a second channel that is no alpha
-        assert np.array_equal(compose([path], Composition())[0], picture)
+        assert np.array_equal(compose([path], Composition())[0], image)
 
 
 def test_colours_multiplied_by_alpha_are_divided_by_it(tmp_path):
     for dtype in (np.uint8, np.uint16):
         top = np.iinfo(dtype).max
-        picture = np.full((4, 4, 2), top // 2, dtype)
-        tifffile.imwrite(tmp_path / "x.tif", picture, photometric="minisblack", planarconfig="contig", extrasamples=["assocalpha"])
+        image = np.full((4, 4, 2), top // 2, dtype)
+        tifffile.imwrite(tmp_path / "x.tif", image, photometric="minisblack", planarconfig="contig", extrasamples=["assocalpha"])
         assert compose([tmp_path / "x.tif"], Composition(alpha="drop"))[0][0, 0, 0] == top
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
 def test_gray_with_alpha_follows_the_policy_in_every_format(kind):
-    picture = noise(5, 7, 2)
-    picture[..., 1] = np.where(picture[..., 1] < 128, 0, 255)
+    image = noise(5, 7, 2)
+    image[..., 1] = np.where(image[..., 1] < 128, 0, 255)
     how = {"lossless": True, "exact": True} if kind == "WEBP" else {}
-    data = saved(Image.fromarray(picture, "LA"), kind, **how)
-    expected = np.where(picture[..., 1:] == 0, 255, picture[..., :1])
+    data = saved(Image.fromarray(image, "LA"), kind, **how)
+    expected = np.where(image[..., 1:] == 0, 255, image[..., :1])
     assert np.array_equal(decode(data, how=Composition(colour="gray")), expected)
-    assert np.array_equal(decode(data, how=Composition(colour="gray", alpha="keep"))[..., 1], picture[..., 1])
+    assert np.array_equal(decode(data, how=Composition(colour="gray", alpha="keep"))[..., 1], image[..., 1])
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from pictures import quiet
+from images import quiet
 from small_runs import contents
 from tapetum.core import draws
 from tapetum.core.config import Data
@@ -55,15 +55,15 @@ def test_the_same_seed_gives_the_same_bytes_also_as_an_archive_and_another_one_o
     assert (tmp_path / "again" / "truth.csv").read_bytes() == (out / "truth.csv").read_bytes()
     folder, archive = (layouts.read(Path(s["paths"]["source"]), Data(), quiet).frame for s in (summary, again))
     assert folder.select("row_id", "split", "label").equals(archive.select("row_id", "split", "label"))
-    pictures = [np.asarray(draw_photo(draw_traits(3, rng), rng, PX)) for rng in (draws.generator("a", i) for i in (0, 1, 0))]
-    assert pictures[0].tobytes() == pictures[2].tobytes() != pictures[1].tobytes()
+    images = [np.asarray(draw_photo(draw_traits(3, rng), rng, PX)) for rng in (draws.generator("a", i) for i in (0, 1, 0))]
+    assert images[0].tobytes() == images[2].tobytes() != images[1].tobytes()
 
 
 def test_what_is_planted_is_in_the_files(made):
     out, summary = made
     planted = {(r["planted"], r["row_id"]): r for r in pl.read_csv(out / "truth.csv").iter_rows(named=True) if r["planted"]}
     kinds = {kind for kind, _ in planted}
-    assert kinds == {"gray", "mislabelled", "truncated", "no_picture", "misnamed", "exact", "near"}
+    assert kinds == {"gray", "mislabelled", "truncated", "no_image", "misnamed", "exact", "near"}
     for kind in kinds:
         assert sum(k == kind for k, _ in planted) == summary["counts"][kind] >= 1
     for (kind, row_id), row in planted.items():
@@ -87,7 +87,7 @@ def test_the_list_of_a_careful_person_can_be_used_to_exclude(made):
     manifest = layouts.read(Path(summary["paths"]["source"]), Data(exclude=str(out / "exclude.txt")), quiet)
     truth = pl.read_csv(out / "truth.csv").filter(pl.col("split") == "train")
     left = set(manifest.row_ids)
-    bad = (pl.col("shows") != pl.col("label")) | pl.col("planted").is_in(["gray", "truncated", "no_picture"])
+    bad = (pl.col("shows") != pl.col("label")) | pl.col("planted").is_in(["gray", "truncated", "no_image"])
     assert not left & set(truth.filter(bad.fill_null(False))["row_id"])
     assert left >= set(truth.filter(pl.col("planted").is_null())["row_id"])
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from sklearn.metrics import f1_score
 
-from pictures import quiet
+from images import quiet
 from small_runs import contents
 from tapetum.core.config import Data
 from tapetum.data import layouts
@@ -51,9 +51,9 @@ def test_the_layout_reads_back_with_four_channels_and_antibodies(made):
     assert {r: " ".join(labels) for r, labels in train.frame.select("row_id", "Target").iter_rows()} == {r: by_id[r] for r in train.row_ids}
     antibodies = dict(truth.select("row_id", "antibody").iter_rows())
     assert train.groups.tolist() == [antibodies[r] for r in train.row_ids]
-    picture = compose(manifest.paths(0), Composition())[0]
-    assert picture.shape == (PX, PX, 4)
-    assert picture.dtype == np.uint8
+    image = compose(manifest.paths(0), Composition())[0]
+    assert image.shape == (PX, PX, 4)
+    assert image.dtype == np.uint8
     assert (out / "data" / "train.csv").read_text().startswith("Id,Target\n")
     assert (out / "data" / "sample_submission.csv").read_text().startswith("Id,Predicted\n")
     assert set(truth.filter(pl.col("split") == "train")["antibody"]).isdisjoint(truth.filter(pl.col("split") == "test")["antibody"])
@@ -76,7 +76,7 @@ def test_the_same_seed_gives_the_same_bytes_also_as_archives(made, tmp_path):
 
 
 def test_counts_have_the_shape_of_the_real_ones():
-    """At full size every rare label has exactly its real count; the shares of pictures with 1 to 4 labels lie within 4 points."""
+    """At full size every rare label has exactly its real count; the shares of images with 1 to 4 labels lie within 4 points."""
     stained = draw_antibodies(ROWS, 0, "train")
     found = stained.labels.sum(axis=0)
     rare = np.array(COUNTS) < 5000
@@ -100,7 +100,7 @@ def test_every_label_stands_in_several_antibodies_of_each_part(rows):
         assert min(len(np.unique(stained.antibody[stained.labels[:, k]])) for k in range(28)) >= 2
 
 
-def test_pictures_of_an_antibody_share_most_labels():
+def test_images_of_an_antibody_share_most_labels():
     stained = draw_antibodies(2000, 1, "train")
     i, j = np.random.default_rng(0).integers(2000, size=(2, 20000))
     overlap = (stained.labels[i] & stained.labels[j]).sum(axis=1) / (stained.labels[i] | stained.labels[j]).sum(axis=1)

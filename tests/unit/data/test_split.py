@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pictures import quiet
+from images import quiet
 from tapetum.core.config import Split
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Manifest
@@ -69,7 +69,7 @@ def test_duplicates_across_training_and_test_are_said_and_join_nothing():
     manifest = table("abab", split=["train", "train", "train", "test"])
     done = assign_folds(manifest, Split(folds=2), 0, said.append, duplicates={"r0": "x", "r3": "x"})
     assert done.groups.tolist() == ["r0", "r1", "r2", "r3"]
-    assert any("1 pictures stand in the training and in the test part" in text for text in said)
+    assert any("1 images stand in the training and in the test part" in text for text in said)
 
 
 def test_given_folds_win_and_a_crossing_group_is_named():
@@ -87,7 +87,7 @@ def test_given_folds_win_and_a_crossing_group_is_named():
         assign_folds(table("abab", fold=[3, 3, 3, 3]), Split(), 0, quiet)
 
 
-def test_folds_by_picture_need_a_reason_and_then_say_so():
+def test_folds_by_image_need_a_reason_and_then_say_so():
     manifest = table("abababab", group=list("gghhiijj"))
     with pytest.raises(UserError, match="lets groups cross"):
         assign_folds(manifest, Split(scheme="image"), 0, quiet)

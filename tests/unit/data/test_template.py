@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pictures import quiet
+from images import quiet
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target

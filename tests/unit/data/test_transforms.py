@@ -19,7 +19,7 @@ from tapetum.data.images.transforms import Augment, Evaluate
 RNG = np.random.default_rng(0)
 
 
-def picture(height=40, width=60, channels=3, dtype=np.uint8):
+def image(height=40, width=60, channels=3, dtype=np.uint8):
     top = 1 if dtype == np.float32 else np.iinfo(dtype).max
     values = RNG.random((height, width, channels)) * top
     return values.astype(dtype)
@@ -36,7 +36,7 @@ def tensor(*shape, seed=0):
 @pytest.mark.parametrize("channels", [1, 3, 5])
 @pytest.mark.parametrize("mode", ["nearest", "bilinear", "bicubic"])
 def test_stretch_equals_torchvision(mode, channels, dtype):
-    p = picture(channels=channels, dtype=dtype)
+    p = image(channels=channels, dtype=dtype)
     out = Evaluate(Input(size=(24, 90), interpolation=mode))([p])
     how = {
         "nearest": v2.InterpolationMode.NEAREST_EXACT,
@@ -57,7 +57,7 @@ def test_16_bit_depth_survives():
 
 
 def test_crop_is_the_middle_and_pad_is_black_around():
-    p = picture(40, 100)
+    p = image(40, 100)
     x = torch.from_numpy(p).permute(2, 0, 1)
     assert torch.equal(Evaluate(Input(size=20, resize="crop"))([p]), stretched(x[:, :, 30:70], (20, 20), "bicubic"))
     padded = Evaluate(Input(size=20, resize="pad"))([p])
@@ -68,7 +68,7 @@ def test_crop_is_the_middle_and_pad_is_black_around():
 
 
 def test_views_are_stacked_or_refused():
-    a, b = picture(10, 10), picture(8, 10)
+    a, b = image(10, 10), image(8, 10)
     assert Evaluate(Input(size=6))([a, b]).shape == (2, 3, 6, 6)
     with pytest.raises(DataError, match="one shape"):
         Evaluate(Input(size="native"))([a, b])
@@ -101,7 +101,7 @@ def spec(name):
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_every_augmentation_serves_any_channels_or_refuses(name, channels, dtype):
-    p = picture(channels=channels, dtype=dtype)
+    p = image(channels=channels, dtype=dtype)
     augment = Augment(Input(size=32), [spec(name)])
     if channels == 4 and name in ("colour_jitter", "grayscale"):
         with pytest.raises(UserError, match=name):
@@ -122,14 +122,14 @@ def test_every_augmentation_serves_any_channels_or_refuses(name, channels, dtype
 
 
 def test_adding_a_step_at_the_end_leaves_the_draws_of_the_others():
-    p = picture()
+    p = image()
     first = Augment(Input(size=32), ["resized_crop", "rotation"])([p], 5)
     both = Augment(Input(size=32), ["resized_crop", "rotation", {"name": "vflip", "probability": 1.0}])([p], 5)
     assert torch.equal(both, first.flip(-2))
 
 
 def test_the_sizer_goes_first_and_is_alone():
-    p = picture()
+    p = image()
     a = Augment(Input(size=32), [{"name": "hflip", "probability": 1.0}, "resized_crop"])([p], 3)
     b = Augment(Input(size=32), ["resized_crop"])([p], 3)
     assert torch.equal(a, b.flip(-1))
@@ -139,7 +139,7 @@ def test_the_sizer_goes_first_and_is_alone():
 
 def test_the_default_recipe_and_typos():
     recipe = Recipe()
-    assert Augment(recipe.input, recipe.augment)([picture()], 0).shape == (3, 224, 224)
+    assert Augment(recipe.input, recipe.augment)([image()], 0).shape == (3, 224, 224)
     with pytest.raises(UserError, match="rotation"):
         Augment(Input(), ["rotatoin"])
     with pytest.raises(UserError, match="degrees"):
@@ -147,7 +147,7 @@ def test_the_default_recipe_and_typos():
 
 
 def test_views_of_a_row_are_changed_alike():
-    p = picture(32, 32)
+    p = image(32, 32)
     x = Augment(Input(size=32), ["resized_crop", "dihedral", "erasing", "lighting"])([p, p, p], 11)
     assert x.shape == (3, 3, 32, 32)
     assert torch.equal(x[0], x[1])
@@ -183,7 +183,7 @@ def test_resized_crop_always_gives_the_size(height, width, low, seed, mode):
 
 
 def test_resized_crop_takes_the_stated_share_in_the_shown_proportions():
-    """A picture that holds its own coordinates tells which part was taken."""
+    """An image that holds its own coordinates tells which part was taken."""
     ys, xs = np.meshgrid(np.arange(400) / 400, np.arange(800) / 800, indexing="ij")
     x = torch.from_numpy(np.stack([ys, xs]).astype(np.float32))
     shares = []
@@ -239,7 +239,7 @@ def test_gray_jitters_as_its_rgb_copy_does():
     gray = tensor(1, 20, 20)
     a = photometry.colour_jitter(gray, np.random.default_rng(2), brightness=0.4, contrast=0.4)
     b = photometry.colour_jitter(gray.expand(3, -1, -1), np.random.default_rng(2), brightness=0.4, contrast=0.4)
-    assert (a.int() - b.int()).abs().max() <= 2  # torchvision rounds the gray of an RGB picture
+    assert (a.int() - b.int()).abs().max() <= 2  # torchvision rounds the gray of an RGB image
 
 
 def test_channels_are_jittered_one_by_one():

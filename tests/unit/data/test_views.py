@@ -20,7 +20,7 @@ def test_choices_state_the_defaults_of_the_views(name):
 
 
 @pytest.mark.parametrize("name", VIEWS)
-def test_draw_0_is_the_plain_picture_and_nothing_else_is(name):
+def test_draw_0_is_the_plain_image_and_nothing_else_is(name):
     x = batch(2, 3, 64, 64)
     first = next(iter(expand(x, name, [1, 2])))
     assert (first_draw(name) == 0) == torch.equal(first, x)

@@ -56,7 +56,7 @@ def test_calibrating_before_the_blend_pays_and_the_optimistic_figure_is_no_worse
     assert loss(tuned.optimistic) <= loss(tuned.nested)
 
 
-def test_new_pictures_are_decided_as_the_frozen_values_say():
+def test_new_images_are_decided_as_the_frozen_values_say():
     """Each fold's model at its fold's temperature, then the folds' mean, then the blend, then the steps; through a JSON file."""
     members, rows = two_members()
     values = json.loads(files.to_json(chain.fit(members, rows, FULL).json))
@@ -84,7 +84,7 @@ def test_the_frozen_values_give_the_optimistic_table_on_the_same_rows():
     assert np.allclose(chain.apply(found.json, members, rows).p, found.optimistic.p, atol=1e-6)
 
 
-def test_a_picture_missing_for_one_fold_model_is_missing():
+def test_a_image_missing_for_one_fold_model_is_missing():
     members, rows = two_members(n=200)
     found = chain.fit({"sharp": members["sharp"]}, rows)
     a = members["sharp"].where(np.arange(5))
@@ -118,7 +118,7 @@ def test_members_that_hold_different_rows_are_blended_where_all_do_and_it_is_sai
         chain.fit({"soft": members["soft"].where(order), "sharp": members["sharp"]}, rows, FULL, strict=True)
 
 
-def test_one_fold_member_draws_folds_and_new_pictures_get_final_values():
+def test_one_fold_member_draws_folds_and_new_images_get_final_values():
     members, rows = two_members(n=1000)
     only = {"main": members["sharp"].where(rows.fold == 0)}
     part = rows.where(rows.fold == 0)

@@ -227,7 +227,7 @@ def test_explicit_durations_help_where_runs_have_a_length() -> None:
 
 def test_the_position_prior_knows_what_comes_first() -> None:
     labels = np.tile(np.repeat([0, 1], [120, 120]), 4)
-    dense = table(np.tile([0.4, 0.4, 0.2], (960, 1)), labels)  # pictures that say nothing
+    dense = table(np.tile([0.4, 0.4, 0.2], (960, 1)), labels)  # images that say nothing
     name = np.repeat([f"n{i}" for i in range(4)], 240).astype(object)
     rows = Rows(name, np.repeat(np.arange(4), 240), name, np.tile(np.arange(240.0), 4))
     with_position = Context("forward-backward", position=1.0, transitions=np.full((3, 3), 1 / 3).tolist(), tune=False)
@@ -306,7 +306,7 @@ def test_neighbours_stop_at_the_edges_of_their_sequence() -> None:
     np.testing.assert_allclose(x[3], np.log([0.5] * 6), rtol=1e-5)
 
 
-def test_a_strong_penalty_leaves_the_pictures_own_answer() -> None:
+def test_a_strong_penalty_leaves_the_images_own_answer() -> None:
     rng = np.random.default_rng(0)
     p = rng.dirichlet(np.ones(3) * 3, 200)
     name = np.array(["s"] * 200, dtype=object)
@@ -320,7 +320,7 @@ def test_a_strong_penalty_leaves_the_pictures_own_answer() -> None:
 def test_the_regression_finds_where_the_answer_stands() -> None:
     rng = np.random.default_rng(1)
     truth = rng.integers(0, 3, 3000)
-    p = np.roll(np.eye(3)[truth] * 0.7 + 0.1, 1, axis=0)  # each picture shows the label of the one before it
+    p = np.roll(np.eye(3)[truth] * 0.7 + 0.1, 1, axis=0)  # each image shows the label of the one before it
     name = np.array(["s"] * 3000, dtype=object)
     place = places(arrange(Rows(name, np.zeros(3000), name, np.arange(3000.0))), 3000, 1)
     w = fit_neighbours(around(np.log(p), place), truth, 3, 1.0)

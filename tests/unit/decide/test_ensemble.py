@@ -222,7 +222,7 @@ def test_members_that_do_not_belong_together_are_refused():
         Power(1.0, (1.0, -2.0)).fit([a, a], rows_of(20))
 
 
-def test_a_missing_picture_stays_missing():
+def test_a_missing_image_stays_missing():
     (a, b, _), rows = members(n=10)
     status = a.status.copy()
     status[3] = "missing"

@@ -16,7 +16,7 @@ BALANCED = np.full(3, 1 / 3)
 
 
 def normals(prior, n=20_000, seed=0, believed=BALANCED):
-    """Pictures are points of three normals; the model knows the normals and believes ``believed``: its p is exact under that prior."""
+    """Images are points of three normals; the model knows the normals and believes ``believed``: its p is exact under that prior."""
     rng = np.random.default_rng(seed)
     means = np.array([[0, 0], [1.5, 0], [0, 1.5]])
     c = rng.choice(3, n, p=prior)

@@ -43,7 +43,7 @@ def sigmoid(x):
 
 
 def seen_once(rng, views_=6):
-    """Labels that show in one view of six, in the plain picture (the first one) only by chance; the other views are in doubt."""
+    """Labels that show in one view of six, in the plain image (the first one) only by chance; the other views are in doubt."""
     y = (rng.random((N, 3)) < 0.4).astype(np.float32)
     p = rng.uniform(0.0, 0.3, (views_, N, 3))
     which = rng.integers(0, views_, (N, 3))
@@ -99,7 +99,7 @@ def test_a_fold_does_not_choose_for_itself(rng):
     for fold in range(FOLDS):
         other = y.copy()
         own = rows_of().fold == fold
-        other[own] = stack[0][own] > np.median(stack[0])  # here the plain picture is always right
+        other[own] = stack[0][own] > np.median(stack[0])  # here the plain image is always right
         after = views.choose(views.ways(dense(MULTI, stack[0], other), stack, logits), rows_of(), THRESHOLDS, ("macro_f1",))
         assert after.per_fold[fold] == before.per_fold[fold]
 
@@ -123,7 +123,7 @@ def test_rows_that_cannot_be_read_stay_without_an_answer(rng):
     assert {row["n"] for row in chosen.table} == {N - 1}
 
 
-def test_one_group_alone_takes_the_plain_picture(rng):
+def test_one_group_alone_takes_the_plain_image(rng):
     y, stack, logits = seen_once(rng)
     two = np.array(["x", "y"], dtype=object)[rows_of().fold % 2]
     rows = dataclasses.replace(rows_of(), groups=two, fold=(two == "y").astype(np.int16))

@@ -10,7 +10,7 @@ from PIL import Image
 from tapetum.core.config import Input, Model
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target
-from tapetum.data.images.dataset import Pictures
+from tapetum.data.images.dataset import ImageDataset
 from tapetum.data.images.form import Form
 from tapetum.data.images.transforms import Evaluate
 from tapetum.learn import features
@@ -42,8 +42,8 @@ def read(folder, names):
 
 
 def extract(net, table, settings, **how):
-    pictures = Pictures(table, settings, Evaluate(settings), form=Form(3), missing=how.pop("missing", None))
-    return features.extract(net, table, settings, pictures=pictures, **how)
+    images = ImageDataset(table, settings, Evaluate(settings), form=Form(3), missing=how.pop("missing", None))
+    return features.extract(net, table, settings, images=images, **how)
 
 
 def test_vectors_are_the_networks_for_each_view_and_row(tmp_path, net):
@@ -67,7 +67,7 @@ def test_a_second_call_reads_the_store_and_computes_nothing(tmp_path, net, monke
     assert json.loads((tmp_path / "f" / first.key / "index.json").read_text())["what"]["engine"]["precision"] == "32"
 
 
-def test_a_changed_picture_is_computed_again(tmp_path, net):
+def test_a_changed_image_is_computed_again(tmp_path, net):
     table = manifest(tmp_path)
     first = extract(net, table, SMALL, store=tmp_path / "f", runtime=RUNTIME)
     Image.new("RGB", (32, 32), "red").save(tmp_path / "p2.png")
@@ -76,7 +76,7 @@ def test_a_changed_picture_is_computed_again(tmp_path, net):
     assert same.tolist() == [True, True, False, True, True, True, True]
 
 
-def test_an_unreadable_picture_is_a_row_of_nan_and_moves_no_other_by_a_bit(tmp_path, net):
+def test_an_unreadable_image_is_a_row_of_nan_and_moves_no_other_by_a_bit(tmp_path, net):
     table = manifest(tmp_path)
     whole = extract(net, table, SMALL, runtime=RUNTIME, batch=4)
     (tmp_path / "p2.png").write_bytes((tmp_path / "p2.png").read_bytes()[:60])
@@ -93,8 +93,8 @@ def test_rows_known_to_be_missing_are_neither_opened_nor_computed(tmp_path, net,
     whole = extract(net, table, SMALL, runtime=RUNTIME, batch=4)
     there = [1, 6, 22, 39]
     gone = {row_id: "no such file" for i, row_id in enumerate(table.row_ids) if i not in there}
-    opened, passes, read = [], [], Pictures.read
-    monkeypatch.setattr(Pictures, "read", lambda self, row: opened.append(row) or read(self, row))
+    opened, passes, read = [], [], ImageDataset.read
+    monkeypatch.setattr(ImageDataset, "read", lambda self, row: opened.append(row) or read(self, row))
     monkeypatch.setattr(features, "CHUNK", 8)
     forward = type(net).features
     monkeypatch.setattr(type(net), "features", lambda self, x: passes.append(len(x)) or forward(self, x))

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import small_runs
-from pictures import plant
+from images import plant
 from tapetum.core import files
 from tapetum.core.config import Data
 from tapetum.core.tables import Predictions
@@ -129,9 +129,9 @@ def first_norm(file, manifest, checkpoint):
     norm = next(m for m in fold.network.modules() if isinstance(m, torch.nn.BatchNorm2d))
     inputs = []
     hook = norm.register_forward_hook(lambda module, x, out: inputs.append(x[0]))
-    pictures = folds.Training(fold)._pictures(folds.SHIPPED)[1]
+    images = folds.Training(fold)._images(folds.SHIPPED)[1]
     with torch.no_grad():
-        for batch in dataset.batches(pictures, given["train"], 5):
+        for batch in dataset.batches(images, given["train"], 5):
             fold.network(batch.x)
     hook.remove()
     seen = torch.cat(inputs).transpose(0, 1).flatten(1)
@@ -295,10 +295,10 @@ def answering(monkeypatch, p_of):
     """Replace the held-out probabilities after each epoch: ``p_of(epoch, p, truth)``."""
     answer, count = folds.inference.answer, [0]
 
-    def other(network, pictures, rows, *args, **more):
-        found = answer(network, pictures, rows, *args, **more)
+    def other(network, images, rows, *args, **more):
+        found = answer(network, images, rows, *args, **more)
         count[0] += 1
-        p = p_of(count[0], found.p["label"], pictures.manifest.truth("label")[rows])
+        p = p_of(count[0], found.p["label"], images.manifest.truth("label")[rows])
         return dataclasses.replace(found, p={"label": p.astype(np.float32)})
 
     monkeypatch.setattr(folds.inference, "answer", other)
@@ -308,7 +308,7 @@ def sure(truth, confidence):
     return truth * confidence + (1 - truth) * (1 - confidence)
 
 
-def test_a_network_that_answers_the_same_for_every_picture_is_stopped(spec, monkeypatch):
+def test_a_network_that_answers_the_same_for_every_image_is_stopped(spec, monkeypatch):
     answering(monkeypatch, lambda epoch, p, truth: np.tile([[0.4, 0.6]], (len(p), 1)) if epoch == 2 else sure(truth, 0.7))
     state = job.run(spec(train__epochs=4))
     assert (state["epochs"], state["status"]) == (2, "done")
@@ -355,7 +355,7 @@ def test_patience_counts_epochs_without_a_better_loss(spec, monkeypatch):
 
 @pytest.fixture
 def small_memory(monkeypatch):
-    """Let a training pass of more than four pictures run out of memory; return the sizes that were tried."""
+    """Let a training pass of more than four images run out of memory; return the sizes that were tried."""
     forward, sizes = Network.forward, []
 
     def limited(self, x, *args):
@@ -382,7 +382,7 @@ def test_short_memory_may_let_the_batch_fall_instead(spec, small_memory):
     state = job.run(spec(train__epochs=2, memory__keep_effective=False), say=said.append)
     assert (state["progress"]["pieces"], state["progress"]["batch"]) == (1, 4)
     assert state["progress"]["step"] == 2 + 3  # the second epoch has three batches of 4
-    assert any("batches are 4 pictures" in line for line in said)
+    assert any("batches are 4 images" in line for line in said)
 
 
 def test_the_batch_falls_to_its_floor_at_most(spec, small_memory):
@@ -422,7 +422,7 @@ def test_a_job_of_another_manifest_is_refused(spec, manifest):
 
 @pytest.fixture
 def moved(manifest, tmp_path):
-    """The manifest with hashes, over pictures of its own that a test may change."""
+    """The manifest with hashes, over images of its own that a test may change."""
     import shutil
 
     shutil.copytree(manifest.root, tmp_path / "own")
@@ -436,7 +436,7 @@ def own(file, manifest):
     return files.write_json(file, {**files.read_json(file), "manifest_hash": manifest.content_hash(), "data_root": str(manifest.root)})
 
 
-def test_a_picture_that_changed_since_the_run_began_is_never_trained_on(spec, moved, tmp_path):
+def test_a_image_that_changed_since_the_run_began_is_never_trained_on(spec, moved, tmp_path):
     file = spec()
     moved.write(tmp_path / "manifest.parquet")
     changed = moved.root / "images/ant/ant_001.png"  # in fold 1, so it trains when fold 0 is held out
@@ -446,7 +446,7 @@ def test_a_picture_that_changed_since_the_run_began_is_never_trained_on(spec, mo
     assert not (file.parent / "state.json").exists()
 
 
-def test_a_held_out_picture_that_changed_is_missing_and_the_others_answers_stay(spec, moved, tmp_path):
+def test_a_held_out_image_that_changed_is_missing_and_the_others_answers_stay(spec, moved, tmp_path):
     whole, other = spec("whole"), spec("other")
     moved.write(tmp_path / "manifest.parquet")
     job.run(own(whole, moved))

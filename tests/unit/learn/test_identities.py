@@ -7,11 +7,11 @@ import pytest
 import torch
 
 import kinds
-from pictures import plant
+from images import plant
 from tapetum.core.config import Data, Input, Loss, Model
 from tapetum.core.targets import Target, parse_target
 from tapetum.data import layouts
-from tapetum.data.images.dataset import Pictures, batches
+from tapetum.data.images.dataset import ImageDataset, batches
 from tapetum.data.images.form import Form
 from tapetum.data.images.transforms import Evaluate
 from tapetum.learn import models
@@ -64,18 +64,18 @@ def test_a_network_answers_what_is_scored_alone():
     assert set(network.probabilities(logits)) == {"places"}
 
 
-def test_vectors_come_by_row_and_a_picture_that_cannot_be_read_has_none(tmp_path):
+def test_vectors_come_by_row_and_a_image_that_cannot_be_read_has_none(tmp_path):
     planted = plant(tmp_path, classes=3, each=3, size=32, truncated=True)
     manifest = layouts.read(planted.table, Data(targets=("label",)), lambda _: None)
     settings = Input(size=32)
     line = Target("label", "single", manifest.target("label").classes, scored=False)
     network = models.build(TINY, [line], 3, settings).eval()
-    pictures = Pictures(manifest, settings, Evaluate(settings), form=Form(3))
+    images = ImageDataset(manifest, settings, Evaluate(settings), form=Form(3))
     rows = np.array([8, 3, 0])
-    found = embed(network, pictures, rows, "label", Runtime(Engine("cpu", "32", False)), batch=2)
+    found = embed(network, images, rows, "label", Runtime(Engine("cpu", "32", False)), batch=2)
     assert found.row_ids.tolist() == [manifest.row_ids[r] for r in rows]
     assert np.isnan(found.matrix[0]).all()
-    batch = next(batches(pictures, rows[1:], 2))
+    batch = next(batches(images, rows[1:], 2))
     by_hand = network.vectors(batch.x, "label")
     assert np.allclose(found.matrix[1:], by_hand.detach().numpy(), atol=1e-5)
 

@@ -1,4 +1,4 @@
-"""Answers stand at their rows: order, slots of unreadable pictures, views reduced as the recipe says, side numbers scaled."""
+"""Answers stand at their rows: order, slots of unreadable images, views reduced as the recipe says, side numbers scaled."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import polars as pl
 import pytest
 import torch
 
-from pictures import plant
+from images import plant
 from tapetum.core.config import Data, Input, Model, Predict
 from tapetum.core.errors import DataError
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target
 from tapetum.data import layouts
-from tapetum.data.images.dataset import Pictures
+from tapetum.data.images.dataset import ImageDataset
 from tapetum.data.images.form import Form
 from tapetum.data.images.transforms import Evaluate
 from tapetum.learn import inference, models
@@ -36,8 +36,8 @@ def network(rows):
 
 
 def answer(network, rows, wanted, **predict):
-    pictures = Pictures(rows, SETTINGS, Evaluate(SETTINGS), form=Form(3))
-    return inference.answer(network, pictures, np.asarray(wanted), Predict(**predict), Runtime(Engine("cpu", "32", False)), key=("k",))
+    images = ImageDataset(rows, SETTINGS, Evaluate(SETTINGS), form=Form(3))
+    return inference.answer(network, images, np.asarray(wanted), Predict(**predict), Runtime(Engine("cpu", "32", False)), key=("k",))
 
 
 def test_rows_are_answered_in_the_order_asked_and_once_each(network, rows):
@@ -50,7 +50,7 @@ def test_rows_are_answered_in_the_order_asked_and_once_each(network, rows):
     assert set(dense.fold) == {2}
 
 
-def test_an_unreadable_picture_keeps_its_slot_and_says_why(network, rows):
+def test_an_unreadable_image_keeps_its_slot_and_says_why(network, rows):
     with_it, without = answer(network, rows, range(10), batch=10), answer(network, rows, range(9), batch=10)
     assert np.isnan(with_it.p["label"][9]).all()
     assert with_it.ok.tolist() == [True] * 9 + [False]
@@ -61,12 +61,12 @@ def test_an_unreadable_picture_keeps_its_slot_and_says_why(network, rows):
 def test_rows_that_are_missing_change_no_bit_of_the_others_and_are_not_computed(network, rows, monkeypatch):
     whole = answer(network, rows, range(9), batch=3, views="flips")
     gone = dict.fromkeys([rows.row_ids[i] for i in (0, 1, 3, 4, 5, 7, 8)], "gone")
-    pictures = Pictures(rows, SETTINGS, Evaluate(SETTINGS), form=Form(3), missing=gone)
+    images = ImageDataset(rows, SETTINGS, Evaluate(SETTINGS), form=Form(3), missing=gone)
     passes, forward = [], type(network).forward
     monkeypatch.setattr(type(network), "forward", lambda self, x, side=None: passes.append(len(x)) or forward(self, x, side))
     told = []
     found = inference.answer(
-        network, pictures, np.arange(9), Predict(batch=3, views="flips"), Runtime(Engine("cpu", "32", False)), key=("k",),
+        network, images, np.arange(9), Predict(batch=3, views="flips"), Runtime(Engine("cpu", "32", False)), key=("k",),
         after_batch=told.append, keep_draws=True,
     )  # fmt: skip
     assert np.array_equal(found.p["label"][[2, 6]], whole.p["label"][[2, 6]])
@@ -78,8 +78,8 @@ def test_rows_that_are_missing_change_no_bit_of_the_others_and_are_not_computed(
 
 
 def test_not_one_readable_row_is_answered_as_missing(network, rows):
-    pictures = Pictures(rows, SETTINGS, Evaluate(SETTINGS), form=Form(3), missing=dict.fromkeys(rows.row_ids, "gone"))
-    found = inference.answer(network, pictures, np.arange(4), Predict(), Runtime(Engine("cpu", "32", False)))
+    images = ImageDataset(rows, SETTINGS, Evaluate(SETTINGS), form=Form(3), missing=dict.fromkeys(rows.row_ids, "gone"))
+    found = inference.answer(network, images, np.arange(4), Predict(), Runtime(Engine("cpu", "32", False)))
     assert np.isnan(found.p["label"]).all()
     assert found.p["label"].shape == (4, 2)
     assert found.reasons == dict.fromkeys(range(4), "gone")
@@ -106,18 +106,18 @@ def _read(rows, i):
 
 
 def test_each_view_can_be_kept_beside_its_reduction(network, rows):
-    pictures = Pictures(rows, SETTINGS, Evaluate(SETTINGS), form=Form(3))
+    images = ImageDataset(rows, SETTINGS, Evaluate(SETTINGS), form=Form(3))
     predict, runtime = Predict(views=("plain", "hflip"), batch=2), Runtime(Engine("cpu", "32", False))
-    found = inference.answer(network, pictures, np.arange(5), predict, runtime, keep_draws=True)
+    found = inference.answer(network, images, np.arange(5), predict, runtime, keep_draws=True)
     assert found.draws["label"].shape == (2, 5, 2)
     assert np.allclose(found.draws["label"].mean(axis=0), found.p["label"], atol=1e-6)
     assert np.allclose(found.draws["label"][0], answer(network, rows, range(5)).p["label"], atol=1e-5)
 
 
-def test_the_plain_picture_is_answered_by_itself_where_it_is_none_of_the_views(network, rows):
-    pictures = Pictures(rows, SETTINGS, Evaluate(SETTINGS), form=Form(3))
+def test_the_plain_image_is_answered_by_itself_where_it_is_none_of_the_views(network, rows):
+    images = ImageDataset(rows, SETTINGS, Evaluate(SETTINGS), form=Form(3))
     predict = Predict(views={"name": "random", "n": 2}, reduce={"label": "plain"})
-    found = inference.answer(network, pictures, np.arange(4), predict, Runtime(Engine("cpu", "32", False)), keep_draws=True)
+    found = inference.answer(network, images, np.arange(4), predict, Runtime(Engine("cpu", "32", False)), keep_draws=True)
     plain = answer(network, rows, range(4)).p["label"]
     assert np.allclose(found.p["label"], plain, atol=1e-6)
     assert len(found.draws["label"]) == 2
@@ -134,9 +134,9 @@ def test_random_views_belong_to_the_row_and_not_to_its_neighbours(network, rows)
 def test_heads_that_share_a_trunk_answer_as_if_alone(network, rows):
     other = models.build(Model(backbone="test_efficientnet", weights="none"), rows.targets, 3, SETTINGS, seed=2)
     other.backbone = network.backbone
-    pictures = Pictures(rows, SETTINGS, Evaluate(SETTINGS), form=Form(3))
+    images = ImageDataset(rows, SETTINGS, Evaluate(SETTINGS), form=Form(3))
     runtime = Runtime(Engine("cpu", "32", False))
-    both = inference.answer_folds({3: network, 8: other}, pictures, np.arange(4), Predict(), runtime)
+    both = inference.answer_folds({3: network, 8: other}, images, np.arange(4), Predict(), runtime)
     assert np.allclose(both[3].p["label"], answer(network, rows, range(4)).p["label"], atol=1e-6)
     assert np.allclose(both[8].p["label"], answer(other, rows, range(4)).p["label"], atol=1e-6)
     assert not np.allclose(both[3].p["label"], both[8].p["label"], atol=1e-4)

@@ -22,7 +22,7 @@ ROWS = 16
 
 
 class Net(nn.Module):
-    """Two heads on a small trunk without BatchNorm; ``limit`` pictures at once are all that its memory holds."""
+    """Two heads on a small trunk without BatchNorm; ``limit`` images at once are all that its memory holds."""
 
     def __init__(self, limit: int = 10**6, dropout: float = 0.0) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ def test_memory_that_is_short_later_does_not_spoil_what_was_accumulated(data):
     assert torch.allclose(whole, pieces, atol=1e-6, rtol=1e-5)
 
 
-def test_one_picture_too_large_for_memory_is_an_error(data):
+def test_one_image_too_large_for_memory_is_an_error(data):
     with pytest.raises(RuntimeError, match="out of memory"):
         gradients(data, Net(limit=0))
 
@@ -180,7 +180,7 @@ def test_rates_are_those_planned_times_the_factor_of_a_restart(data):
     figures = loop.train_epoch(net, objective, optimizer, Runtime(Engine("cpu", "32", False)), planned, progress, lambda: None)
     assert np.allclose(seen, [[0.02, 0.2], [0.01, 0.1]])
     assert progress.step == 2
-    assert figures["pictures"] == ROWS
+    assert figures["images"] == ROWS
 
 
 def test_dropout_is_drawn_by_batch_and_not_by_what_ran_before(data):

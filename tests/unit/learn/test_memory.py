@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from pictures import plant
+from images import plant
 from tapetum import api
 from tapetum.core import files
 from tapetum.learn import memory
@@ -28,9 +28,9 @@ def test_bytes_are_those_that_autograd_keeps():
     runtime = Runtime(Engine())
     kept = 4 * (48 + 1000)  # the input of each linear layer; ReLU's output is the second one's input
     largest = 2 * 4 * 1000
-    picture = 48 * (4 + 1)
-    assert memory.bytes_each(Layers(), (3, 4, 4), runtime) == pytest.approx(kept + largest + picture)
-    assert memory.bytes_each(Layers(), (3, 4, 4), runtime, rows=8) == pytest.approx(kept + largest + picture)
+    image = 48 * (4 + 1)
+    assert memory.bytes_each(Layers(), (3, 4, 4), runtime) == pytest.approx(kept + largest + image)
+    assert memory.bytes_each(Layers(), (3, 4, 4), runtime, rows=8) == pytest.approx(kept + largest + image)
 
 
 def test_the_batch_fits_into_half_of_what_is_free(monkeypatch):
@@ -55,7 +55,7 @@ def test_small_tables_keep_ten_steps_an_epoch(monkeypatch):
 
 
 class Narrow(Layers):
-    """Runs out of memory above a number of pictures, as a GPU does."""
+    """Runs out of memory above a number of images, as a GPU does."""
 
     def forward(self, x):
         if len(x) > 24:
@@ -94,7 +94,7 @@ def test_batch_auto_is_planned_once_and_memory_is_logged(tmp_path: Path):
     plan = files.read_json(tmp_path / "run" / "plan.json")["members"]["main"]
     spec = files.read_json(tmp_path / "run/members/main/fold-0/spec.json")
     assert plan["batch"] == spec["recipe"]["train"]["batch"] == 2  # 20 rows train, ten steps
-    assert any("batches of 2 pictures" in line for line in said)
+    assert any("batches of 2 images" in line for line in said)
     log = files.read_json(tmp_path / "run/members/main/fold-0/memory.json")
     assert log["batch"] == 2
     assert log["pieces"] == 1

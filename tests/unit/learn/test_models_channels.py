@@ -18,7 +18,7 @@ def test_repeat_is_timms(count):
 
 
 @pytest.mark.parametrize("policy", channels.POLICIES)
-def test_a_gray_picture_in_equal_channels_gives_the_rgb_answer(policy):
+def test_a_gray_image_in_equal_channels_gives_the_rgb_answer(policy):
     """Policies that scale keep the sum of the weights (mean, repeat); copies keep their own colour's sum."""
     weight = torch.randn(4, 3, 2, 2)
     one = channels.adapt(weight, 1, policy)
@@ -54,7 +54,7 @@ def test_statistics_have_a_number_a_channel_within_the_colours_range(count, poli
     assert channels.said(policy, count)
 
 
-def test_the_layer_that_sees_the_picture_is_found_in_every_small_model():
+def test_the_layer_that_sees_the_image_is_found_in_every_small_model():
     for name in timm.list_models("test_*"):
         model = timm.create_model(name, in_chans=4, num_classes=0)
         found = [dict(model.named_modules())[stem] for stem in channels.stems(model, 4)]

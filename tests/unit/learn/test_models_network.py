@@ -22,7 +22,7 @@ def made(targets=ALL, channels=3, side=0, how=None, **model):
     return network.build(SMALL.model_copy(update=model), targets, channels, how, side=side).eval()
 
 
-def test_uint8_and_float_pictures_are_normalised_by_the_numbers():
+def test_uint8_and_float_images_are_normalised_by_the_numbers():
     net = made(channels=4, how=config.Input(normalise={"mean": (0.1, 0.2, 0.3, 0.4), "std": (0.5, 1.0, 2.0, 4.0)}))
     x = torch.randint(0, 256, (2, 4, 8, 8), dtype=torch.uint8)
     want = (x.numpy() / 255.0 - np.array([0.1, 0.2, 0.3, 0.4])[:, None, None]) / np.array([0.5, 1, 2, 4])[:, None, None]

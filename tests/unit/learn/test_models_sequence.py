@@ -47,7 +47,7 @@ def test_one_answer_is_the_answer_of_its_step(target, step):
         torch.testing.assert_close(one(x)["stage"], every(x)["stage"][:, step])
 
 
-def test_pictures_and_their_stored_vectors_give_the_same_answer():
+def test_images_and_their_stored_vectors_give_the_same_answer():
     for positions in (1, 2):
         net = made(positions=positions)
         x = torch.randint(0, 256, (2, 4, 3, 64, 64), dtype=torch.uint8)
@@ -82,8 +82,8 @@ def test_a_row_of_padding_alone_gives_numbers():
         assert torch.isfinite(out).all()
 
 
-def test_windows_cross_the_borders_of_the_joined_pictures():
-    """As the first reference system has it: 4 pictures of 480 joined, 5 windows of 400 every 380."""
+def test_windows_cross_the_borders_of_the_joined_images():
+    """As the first reference system has it: 4 images of 480 joined, 5 windows of 400 every 380."""
     x = torch.arange(4 * 480).view(1, 4, 1, 1, 480)
     cut = sequence.windows(x, 5, 400, 380)
     assert cut.shape == (1, 5, 1, 1, 400)

@@ -70,16 +70,16 @@ def test_every_tensor_of_the_original_has_one_place_in_timms(size):
 
 
 @pytest.mark.parametrize(
-    ("picture", "classes"),
+    ("image", "classes"),
     [
         ("chelsea", {281, 282, 285}),
         ("coffee", {967, 968, 504, 809}),
         ("rocket", {657, 812}),
     ],
 )
-def test_lite0_knows_scikit_images_photographs(lite0, picture, classes):
+def test_lite0_knows_scikit_images_photographs(lite0, image, classes):
     """Cats (tabby, tiger, Egyptian); espresso and cups; missile and space shuttle."""
-    photo = torch.from_numpy(np.ascontiguousarray(getattr(data, picture)())).permute(2, 0, 1)[None].float()
+    photo = torch.from_numpy(np.ascontiguousarray(getattr(data, image)())).permute(2, 0, 1)[None].float()
     x = (F.interpolate(photo, (224, 224), mode="bicubic", antialias=True) / 255 - 0.5) / 0.5
     with torch.inference_mode():
         top = lite0(x)[0].topk(5).indices.tolist()

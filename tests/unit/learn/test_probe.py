@@ -95,7 +95,7 @@ def test_inner_folds_choose_between_all_levels_and_the_last(place):
     parts = (normalize(x), normalize(noise)) if place == "lower" else (normalize(noise), normalize(x))
     vectors = np.concatenate(parts, axis=1)
     head = probe.fit_probe(vectors, y, THREE, groups, last=parts[1].shape[1])
-    lower = head.of_pictures[:, : parts[0].shape[1]]
+    lower = head.of_images[:, : parts[0].shape[1]]
     assert (lower == 0).all() == (place == "last")
     whole = probe.fit_probe(vectors, y, THREE, groups)
     if place == "lower":
@@ -148,7 +148,7 @@ def test_rows_without_vector_or_truth_neither_train_nor_answer():
     p = head.predict(x)
     assert np.isnan(p[0]).all()
     assert not np.isnan(p[1:]).any()
-    with pytest.raises(DataError, match="no picture has both"):
+    with pytest.raises(DataError, match="no image has both"):
         probe.fit_probe(np.full_like(x, np.nan), y, THREE, groups)
 
 
@@ -187,14 +187,14 @@ def test_a_network_started_from_the_probe_answers_as_the_probe(kind):
     target = Target("t", {"coral": "ordinal"}.get(kind, kind), classes)
     model = config.Model(backbone="test_resnet", weights="none", heads={"t": "coral" if kind == "coral" else "linear"})
     net = network.build(model, (target,), 3, side=2).eval()
-    pictures = torch.randint(0, 256, (24, 3, 32, 32), dtype=torch.uint8)
+    images = torch.randint(0, 256, (24, 3, 32, 32), dtype=torch.uint8)
     with torch.inference_mode():
-        vectors = net.features(pictures).numpy()
+        vectors = net.features(images).numpy()
     y = np.eye(3, dtype=np.float32)[np.arange(24) % 3] if classes else RNG.normal(size=(24, 1)).astype(np.float32)
     head = probe.fit_probe(vectors, y, target, np.arange(24).astype(str), strengths=(100.0,), head="coral" if kind == "coral" else "linear")
     head.start(net.head("t"))
     with torch.inference_mode():
-        p = net.probabilities(net(pictures, torch.randn(24, 2)))["t"].numpy()
+        p = net.probabilities(net(images, torch.randn(24, 2)))["t"].numpy()
     np.testing.assert_allclose(p, head.predict(vectors), atol=2e-4)
 
 
@@ -205,7 +205,7 @@ def test_side_numbers_stand_beside_the_unit_vector():
     z = np.concatenate([normalize(x.astype(float)), side], axis=1)
     twin = LogisticRegression(C=10.0, tol=1e-10, max_iter=10_000).fit(z, y.argmax(1))
     np.testing.assert_allclose(head.predict(x, side), twin.predict_proba(z), atol=2e-3)
-    assert (head.of_pictures.shape, head.weight.shape, head.side) == ((3, 5), (3, 7), 2)
+    assert (head.of_images.shape, head.weight.shape, head.side) == ((3, 5), (3, 7), 2)
     again = probe.ProbeHead.from_bytes(head.to_bytes())
     assert np.array_equal(again.predict(x, side), head.predict(x, side))
     with pytest.raises(UserError, match="was given 0 side numbers"):
@@ -218,14 +218,14 @@ def test_a_network_that_sees_side_numbers_as_they_are_answers_as_the_probe(kind)
     target = Target("t", {"coral": "ordinal"}.get(kind, kind), classes)
     form = "coral" if kind == "coral" else "linear"
     net = network.build(config.Model(backbone="test_resnet", weights="none", heads={"t": form}, side_width=0), (target,), 3, side=2).eval()
-    pictures, side = torch.randint(0, 256, (24, 3, 32, 32), dtype=torch.uint8), torch.randn(24, 2)
+    images, side = torch.randint(0, 256, (24, 3, 32, 32), dtype=torch.uint8), torch.randn(24, 2)
     with torch.inference_mode():
-        vectors = net.features(pictures).numpy()
+        vectors = net.features(images).numpy()
     y = np.eye(3, dtype=np.float32)[np.arange(24) % 3] if classes else RNG.normal(size=(24, 1)).astype(np.float32)
     head = probe.fit_probe(vectors, y, target, np.arange(24).astype(str), strengths=(100.0,), head=form, side=side.numpy())
     head.start(net.head("t"))
     with torch.inference_mode():
-        p = net.probabilities(net(pictures, side))["t"].numpy()
+        p = net.probabilities(net(images, side))["t"].numpy()
     np.testing.assert_allclose(p, head.predict(vectors, side.numpy()), atol=2e-4)
 
 

@@ -43,7 +43,7 @@ def test_the_precision_holds_inside_the_block_only():
         assert layer(x).dtype == torch.float32
 
 
-def test_channels_last_reaches_pictures_and_convolutions():
+def test_channels_last_reaches_images_and_convolutions():
     work = Runtime(Engine("cpu", channels_last=True), deterministic=False)
     x, net = work.to_device(torch.randn(2, 3, 8, 8)), work.to_device(tiny())
     assert x.is_contiguous(memory_format=torch.channels_last)

@@ -69,7 +69,7 @@ def wrapped(name: str, size: int = 64):
     return build(Model(backbone=name, weights="none"), targets, 3, Input(size=size), seed=1)
 
 
-def pictures(n=2, size=64, seed=0):
+def images(n=2, size=64, seed=0):
     return torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (n, 3, size, size), dtype=np.uint8))
 
 
@@ -146,10 +146,10 @@ def test_gradcam_finds_a_planted_square():
 
 def test_gradcam_equals_captum_on_a_convolutional_network():
     attr = pytest.importorskip("captum.attr")
-    network, x = wrapped("test_resnet"), pictures()
+    network, x = wrapped("test_resnet"), images()
     mine = saliency(network, x, "t", 2, "gradcam")
     with evaluating(network):
-        explain = attr.LayerGradCam(lambda pictures: network(pictures)["t"], network.backbone.layer4)
+        explain = attr.LayerGradCam(lambda images: network(images)["t"], network.backbone.layer4)
         theirs = explain.attribute(x / 255, target=2, relu_attributions=True)
     theirs = attr.LayerAttribution.interpolate(theirs, (64, 64), "bilinear")[:, 0]
     assert torch.allclose(mine, theirs, atol=1e-6)
@@ -157,9 +157,9 @@ def test_gradcam_equals_captum_on_a_convolutional_network():
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_convnext", "test_vit", "test_vit2"])
 @pytest.mark.parametrize("method", ["gradient", "loss", "gradcam"])
-def test_any_backbone_gives_a_map_of_the_picture(name, method):
+def test_any_backbone_gives_a_map_of_the_image(name, method):
     size = 160 if "vit" in name else 64
-    network, x = wrapped(name, size), pictures(size=size)
+    network, x = wrapped(name, size), images(size=size)
     maps = saliency(network, x, "t", None if method != "loss" else 0, method)
     assert maps.shape == (2, size, size)
     assert maps.dtype == torch.float32
@@ -172,7 +172,7 @@ def test_any_backbone_gives_a_map_of_the_picture(name, method):
 
 
 def test_views_get_a_map_each():
-    network, x = wrapped("test_resnet"), pictures(4).view(2, 2, 3, 64, 64)
+    network, x = wrapped("test_resnet"), images(4).view(2, 2, 3, 64, 64)
     assert saliency(network, x, "t", 0).shape == (2, 2, 64, 64)
     both = saliency(network, x, "t", 0, "gradcam")
     assert both.shape == (2, 2, 64, 64)
@@ -186,7 +186,7 @@ def test_the_network_is_left_as_it_was():
     network.backbone.bn1.eval()
     before = {key: value.clone() for key, value in network.state_dict().items()}
     for method in ("gradient", "gradcam"):
-        saliency(network, pictures(), "t", 0, method)
+        saliency(network, images(), "t", 0, method)
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
     assert network.training
     assert not network.backbone.bn1.training
@@ -196,22 +196,22 @@ def test_the_network_is_left_as_it_was():
 
 def test_frozen_weights_still_explain():
     network = wrapped("test_vit", 160).requires_grad_(False)
-    assert saliency(network, pictures(1, 160), "t", 0, "gradcam").shape == (1, 160, 160)
+    assert saliency(network, images(1, 160), "t", 0, "gradcam").shape == (1, 160, 160)
 
 
 def test_ordinal_heads_with_fewer_logits_than_classes_are_explained():
     target = Target("age", "ordinal", ("young", "grown", "old"))
     network = build(Model(backbone="test_resnet", weights="none", head="coral"), [target], 3)
-    assert network(pictures())["age"].shape[1] == 2
-    maps = [saliency(network, pictures(), "age", k) for k in range(3)]
+    assert network(images())["age"].shape[1] == 2
+    maps = [saliency(network, images(), "age", k) for k in range(3)]
     assert all(float(m.max()) > 0 for m in maps)
     with pytest.raises(UserError, match="0 to 2"):
-        saliency(network, pictures(), "age", 3)
+        saliency(network, images(), "age", 3)
 
 
 def test_the_loss_of_an_ordinal_head_is_its_negative_log_probability():
     target = Target("age", "ordinal", ("young", "grown", "old"))
-    x = pictures()
+    x = images()
     for head in ("coral", "linear"):
         network = build(Model(backbone="test_resnet", weights="none", head=head), [target], 3).eval()
         own = (x / 255).requires_grad_(True)
@@ -247,18 +247,18 @@ def test_normalised_maps_lie_between_0_and_1_and_one_pixel_does_not_darken_the_r
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_an_overlay_shows_the_picture_where_the_map_is_empty(channels):
-    picture = torch.full((channels, 8, 8), 200, dtype=torch.uint8)
+def test_an_overlay_shows_the_image_where_the_map_is_empty(channels):
+    image = torch.full((channels, 8, 8), 200, dtype=torch.uint8)
     map_ = torch.zeros(8, 8)
     map_[2, 3] = 1
-    shown = overlay(picture, map_)
+    shown = overlay(image, map_)
     assert shown.shape == (8, 8, 3)
     assert shown[0, 0, 0] == 150
     assert (shown[2, 3] != shown[0, 0]).any()
 
 
 def test_sheets_are_written_and_listed_for_the_report(tmp_path):
-    network, x = wrapped("test_resnet"), pictures(3)
+    network, x = wrapped("test_resnet"), images(3)
     listing = write_sheets(tmp_path / "saliency", network, x[:2], ["a/1.png", "b"], "t", class_index=1)
     write_sheets(tmp_path / "saliency", network, x[2:], ["c"], "t")
     entries = json.loads(listing.read_text())

@@ -131,7 +131,7 @@ def test_overlapping_windows_are_averaged_as_probabilities():
     assert found.ok.all()
 
 
-def test_an_unreadable_picture_is_masked_everywhere_and_answered_nowhere():
+def test_an_unreadable_image_is_masked_everywhere_and_answered_nowhere():
     n, length = 6, 3
     table = sequences.neighbours(manifest(["n"] * n, [float(i) for i in range(n)]), length, "all")
     vectors = np.ones((n, 1, 2), dtype=np.float32)
@@ -151,7 +151,7 @@ def test_an_unreadable_picture_is_masked_everywhere_and_answered_nowhere():
     [
         ({"length": 3}, {"mix": ("mixup",)}, "mix"),
         ({"length": 3, "windows": 2, "target": "all"}, {}, "answer for none"),
-        ({"length": 3, "windows": 2, "target": "last", "features": "frozen"}, {}, "kept by picture"),
+        ({"length": 3, "windows": 2, "target": "last", "features": "frozen"}, {}, "kept by image"),
     ],
 )
 def test_impossible_sections_are_refused(section, more, words):

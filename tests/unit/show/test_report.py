@@ -24,7 +24,7 @@ from tapetum.core.tables import Dense, Manifest, Predictions
 from tapetum.core.targets import Target
 from tapetum.show import figures, matrix, measured, sections, words
 from tapetum.show.found import look
-from tapetum.show.pictures import SIDE, Thumbnails, data_uri, eight_bits
+from tapetum.show.images import SIDE, Thumbnails, data_uri, eight_bits
 from tapetum.show.report import again, write_report
 
 NASTY = "<script>alert('x')</script>"
@@ -121,7 +121,7 @@ def test_decisions_beside_the_probabilities_win(whole, tmp_path):
     assert all(line["missed"] == 0 for line in lines)
 
 
-def test_the_worst_errors_stand_first_with_their_pictures(whole):
+def test_the_worst_errors_stand_first_with_their_images(whole):
     found = look(whole)
     dense = found.held_out(TARGETS[0])
     shown = sections.worst(dense, Thumbnails(found.manifest, found.input()), most=5)
@@ -132,13 +132,13 @@ def test_the_worst_errors_stand_first_with_their_pictures(whole):
     assert [card["row_id"] for card in shown["cards"]] == expected
     assert shown["wrong"] == int((true != given_).sum())
     for card in shown["cards"]:
-        with Image.open(io.BytesIO(base64.b64decode(card["picture"].partition(",")[2]))) as picture:
-            assert picture.format == "JPEG"
-            assert max(picture.size) <= SIDE
+        with Image.open(io.BytesIO(base64.b64decode(card["image"].partition(",")[2]))) as image:
+            assert image.format == "JPEG"
+            assert max(image.size) <= SIDE
 
 
-def test_pictures_that_moved_are_found_and_missing_ones_named(whole, tmp_path):
-    moved = shutil.copytree(whole.parent / "pictures", tmp_path / "elsewhere")
+def test_images_that_moved_are_found_and_missing_ones_named(whole, tmp_path):
+    moved = shutil.copytree(whole.parent / "images", tmp_path / "elsewhere")
     run = shutil.copytree(whole, tmp_path / "run")
     manifest = Manifest.read(run / "manifest.parquet")
     Manifest(manifest.frame, manifest.targets, tmp_path / "gone").write(run / "manifest.parquet")
@@ -192,7 +192,7 @@ def test_a_class_without_error_keeps_a_wilson_interval_and_shows_no_empty_one():
     rows = sections.classes(dense_of(target, y, y), np.arange(14).astype(str))["lines"]
     low, _ = intervals.wilson(7, 7)
     assert f"{low:.2f}–1.00" in str(rows[0]["cells"][1]["figure"])
-    assert f"{low:.2f}–1.00" in str(rows[0]["cells"][2]["figure"])  # F1 of seven pictures without an error: as sure as seven groups make it
+    assert f"{low:.2f}–1.00" in str(rows[0]["cells"][2]["figure"])  # F1 of seven images without an error: as sure as seven groups make it
 
 
 def test_worst_numbers_and_labels():
@@ -278,18 +278,18 @@ def test_a_difference_to_chance_does_not_set_the_scale(whole):
 @pytest.mark.parametrize(
     ("dtype", "channels"), [(np.uint8, 1), (np.uint16, 1), (np.float32, 2), (np.uint8, 3), (np.uint16, 4), (np.uint8, 7)]
 )
-def test_any_picture_becomes_eight_bits(dtype, channels):
+def test_any_image_becomes_eight_bits(dtype, channels):
     rng = np.random.default_rng(0)
     whole = rng.integers(0, 60000 if dtype == np.uint16 else 255, (20, 30, channels))
-    picture = whole.astype(dtype) if dtype != np.float32 else (whole / 255).astype(dtype)
-    shown = eight_bits(picture)
+    image = whole.astype(dtype) if dtype != np.float32 else (whole / 255).astype(dtype)
+    shown = eight_bits(image)
     assert shown.dtype == np.uint8
     assert shown.shape == ((20, 30) if channels == 1 else (20, 30, 3))
     if dtype == np.uint8:
-        assert (shown == (picture[..., 0] if channels == 1 else picture[..., :3])).all()
+        assert (shown == (image[..., 0] if channels == 1 else image[..., :3])).all()
     else:
-        assert np.corrcoef(shown.reshape(600, -1)[:, 0], picture[..., 0].ravel())[0, 1] > 0.99
-    assert data_uri(picture).startswith("data:image/jpeg;base64,")
+        assert np.corrcoef(shown.reshape(600, -1)[:, 0], image[..., 0].ravel())[0, 1] > 0.99
+    assert data_uri(image).startswith("data:image/jpeg;base64,")
 
 
 # ------------------------------------------------------------------------------------------------------------ a fake run
@@ -301,7 +301,7 @@ def whole(tmp_path_factory):
 
 
 def make_run(folder: Path, rows: int, side: int = 24) -> Path:
-    """Write every file that a run may hold, from generated rows with pictures."""
+    """Write every file that a run may hold, from generated rows with images."""
     rng = np.random.default_rng(0)
     manifest = make_manifest(folder, rows, side, rng)
     run = files.make_folder(folder / "run")
@@ -355,9 +355,9 @@ def make_run(folder: Path, rows: int, side: int = 24) -> Path:
 
 
 def make_manifest(folder: Path, rows: int, side: int, rng: np.random.Generator) -> Manifest:
-    pictures = files.make_folder(folder / "pictures")
+    images = files.make_folder(folder / "images")
     for i in range(min(rows, 60)):
-        Image.fromarray(rng.integers(0, 255, (side, side + 8, 3), dtype=np.uint8)).save(pictures / f"{i}.png")
+        Image.fromarray(rng.integers(0, 255, (side, side + 8, 3), dtype=np.uint8)).save(images / f"{i}.png")
     columns = {
         "row_id": [f"r{i}" for i in range(rows)],
         "path": [[f"{i % 60}.png"] for i in range(rows)],
@@ -368,7 +368,7 @@ def make_manifest(folder: Path, rows: int, side: int, rng: np.random.Generator) 
         "group": [f"g{i // 2}" for i in range(rows)],
         "fold": [(i // 2) % FOLDS for i in range(rows)],
     }
-    return Manifest(pl.DataFrame(columns), TARGETS, pictures)
+    return Manifest(pl.DataFrame(columns), TARGETS, images)
 
 
 def answers_to(target: Target, manifest: Manifest, rng: np.random.Generator, sharp: float) -> Dense:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pictures import plant
+from images import plant
 from tapetum import api
 from tapetum.core import files
 from tapetum.core.config import Recipe

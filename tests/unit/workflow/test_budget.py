@@ -232,7 +232,7 @@ def test_nothing_is_measured_where_not_one_fold_can_fit(tmp_path, monkeypatch):
     monkeypatch.setattr(jobs.models, "build", lambda *_, **__: measured.append(1))
     engine = jobs.runtime.Engine("cpu", "32", True)
     run, recipe = Run(tmp_path), small_runs.recipe(split__folds=5).recipe
-    files.write_json(run.plan_file, {"probe": {"engine": engine.to_dict(), "seconds_per_picture": {engine.name: 0.2}}})
+    files.write_json(run.plan_file, {"probe": {"engine": engine.to_dict(), "seconds_per_image": {engine.name: 0.2}}})
     prepared = types.SimpleNamespace(
         manifest=types.SimpleNamespace(fold=np.arange(100) % 5), train=np.arange(100), test=np.arange(0), form=Form(3),
         fitting=lambda fold: np.arange(80), held=lambda fold: np.arange(20),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pictures import plant
+from images import plant
 from tapetum import api
 from tapetum.core import files
 from tapetum.core.tables import Dense, Predictions
@@ -49,7 +49,7 @@ def test_maps_stand_in_the_run_and_in_its_report(tmp_path, data, sets):
         assert entry["truth"] == classes[int(oof.y[i].argmax())]
         assert entry["right"] == (entry["class"] == entry["truth"])
         sheet = np.asarray(Image.open(run / "saliency" / entry["file"]))
-        assert sheet.shape == (32, 64, 3)  # the picture and one map
+        assert sheet.shape == (32, 64, 3)  # the image and one map
         assert (sheet[:, :32] != sheet[:, 32:]).any()
     assert {entry["right"] for entry in entries} == {True, False}
     assert 'id="saliency"' in (run / "report.html").read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 import tapetum
-from pictures import plant
+from images import plant
 from tapetum import api
 from tapetum.core import files
 from tapetum.core.errors import UserError

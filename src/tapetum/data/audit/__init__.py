@@ -1,4 +1,4 @@
-"""A second look at the pictures: a manifest goes in, one row a picture comes out with what was found and what is to become of it."""
+"""A second look at the images: a manifest goes in, one row an image comes out with what was found and what is to become of it."""
 
 from tapetum.data.audit.edited import read_decisions
 from tapetum.data.audit.files import FILES_SCHEMA, check_files, scan, summary

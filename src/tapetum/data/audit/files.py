@@ -1,4 +1,4 @@
-"""The first look at the pictures: is every file there, whole, and what is in it."""
+"""The first look at the images: is every file there, whole, and what is in it."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ T = TypeVar("T")
 
 
 def check_files(manifest: Manifest, how: Composition, say: Callable[[str], None], workers: int | None = None) -> pl.DataFrame:
-    """Read, hash and decode every picture.
+    """Read, hash and decode every image.
 
-    Decoding finds most damage and not all: a third of damaged pictures decode without an error. The hash finds the rest from the second
+    Decoding finds most damage and not all: a third of damaged images decode without an error. The hash finds the rest from the second
     time on: a row whose content is not what its ``sha256`` says is ``missing`` too.
 
     Args:
         manifest: the rows.
-        how: how the files of a row become a picture.
+        how: how the files of a row become an image.
         say: is told of progress and of what was found.
         workers: threads; None for as many as there are processors.
 
@@ -46,7 +46,7 @@ def check_files(manifest: Manifest, how: Composition, say: Callable[[str], None]
         One row a manifest row, in its order: row_id, status (``ok`` or ``missing``), reason (null where ok), and, null where
         missing: sha256, height and width of the first view, channels and dtype (``uint8``, ``uint16``, ``float32``) of all of them.
     """
-    found = scan(manifest, how, lambda row, pictures: None, say, workers)
+    found = scan(manifest, how, lambda row, images: None, say, workers)
     return pl.DataFrame([facts for facts, _ in found], schema=FILES_SCHEMA)
 
 
@@ -57,33 +57,33 @@ def scan(
     say: Callable[[str], None],
     workers: int | None = None,
 ) -> list[tuple[dict[str, Any], T | None]]:
-    """Read, hash and decode every picture once, and look at it while it is at hand.
+    """Read, hash and decode every image once, and look at it while it is at hand.
 
     Args:
         manifest: the rows.
-        how: how the files of a row become a picture.
+        how: how the files of a row become an image.
         look: called in threads with the row's number and its views; what it returns is kept.
         say: is told of progress and of what was found.
         workers: threads; None for as many as there are processors.
 
     Returns:
-        For each row, in order, the facts of ``FILES_SCHEMA`` and what ``look`` returned, None where the picture cannot be read.
+        For each row, in order, the facts of ``FILES_SCHEMA`` and what ``look`` returned, None where the image cannot be read.
     """
     expected = manifest.frame["sha256"].to_list()
     ids = manifest.row_ids
 
     def check(row: int) -> tuple[dict[str, Any], T | None]:
         try:
-            digest, pictures = read_row(manifest.paths(row), how, expected[row])
+            digest, images = read_row(manifest.paths(row), how, expected[row])
         except DecodeError as error:
             return {"row_id": ids[row], "status": "missing", "reason": error.reason}, None
-        if odd := views_differ(pictures):
+        if odd := views_differ(images):
             return {"row_id": ids[row], "status": "missing", "reason": odd}, None
-        height, width = pictures[0].shape[:2]
-        channels = max(picture.shape[2] for picture in pictures)
-        dtype = next((p.dtype.name for p in pictures if p.dtype != np.uint8), "uint8")
+        height, width = images[0].shape[:2]
+        channels = max(image.shape[2] for image in images)
+        dtype = next((p.dtype.name for p in images if p.dtype != np.uint8), "uint8")
         facts = {"sha256": digest, "status": "ok", "height": height, "width": width, "channels": channels, "dtype": dtype}
-        return {"row_id": ids[row], **facts}, look(row, pictures)
+        return {"row_id": ids[row], **facts}, look(row, images)
 
     workers = workers if workers is not None else os.cpu_count() or 1
     found, told = [], time.monotonic()
@@ -92,14 +92,14 @@ def scan(
             found.append(result)
             if time.monotonic() - told > _PAUSE:
                 told = time.monotonic()
-                say(f"checked {len(found):,} of {len(ids):,} pictures")
+                say(f"checked {len(found):,} of {len(ids):,} images")
     say(summary(pl.DataFrame([facts for facts, _ in found], schema=FILES_SCHEMA)))
     return found
 
 
-def views_differ(pictures: list[np.ndarray]) -> str:
+def views_differ(images: list[np.ndarray]) -> str:
     """Return why the views of a row do not go together (their channels, gray and RGB apart), or nothing."""
-    channels = sorted({picture.shape[2] for picture in pictures})
+    channels = sorted({image.shape[2] for image in images})
     return "" if len(channels) == 1 or channels == [1, 3] else f"its views have {listed(channels)} channels"
 
 
@@ -107,7 +107,7 @@ def summary(found: pl.DataFrame) -> str:
     """Return one sentence on a table of :func:`check_files`: how many, and which cannot be read and why."""
     bad = found.filter(pl.col("status") != "ok")
     if not len(bad):
-        return f"checked {len(found):,} pictures: all can be read"
+        return f"checked {len(found):,} images: all can be read"
     examples = [f"{row['row_id']} ({row['reason']})" for row in bad.head(8).iter_rows(named=True)]
     more = f", … ({len(bad) - 8:,} more)" if len(bad) > 8 else ""
-    return f"{len(bad):,} of {len(found):,} pictures cannot be read: {listed(examples)}{more}"
+    return f"{len(bad):,} of {len(found):,} images cannot be read: {listed(examples)}{more}"

@@ -1,4 +1,4 @@
-"""The audit table: one row a picture, everything found about it, and the decision that training reads."""
+"""The audit table: one row an image, everything found about it, and the decision that training reads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ AUDIT_SCHEMA: dict[str, Any] = {
     "difference": pl.Float32,  # of channels, 99th percentile, of 255
     "deviation": pl.Float32,  # of red and blue against green, of 255
     "gray": pl.Boolean,  # gray among colour
-    "duplicate": pl.String,  # name of the set of rows that show the same picture: its first row
+    "duplicate": pl.String,  # name of the set of rows that show the same image: its first row
     "duplicate_kind": pl.String,  # exact | near
     "alike": pl.Float32,  # correlation with the twin most like it
     "target": pl.String,  # what the following columns speak of
@@ -62,21 +62,21 @@ def examine(
     dihedral: bool = False,
     workers: int | None = None,
 ) -> pl.DataFrame:
-    """Look at every picture once: damaged and misnamed files, gray among colour, exact and near duplicates.
+    """Look at every image once: damaged and misnamed files, gray among colour, exact and near duplicates.
 
     Args:
         manifest: the rows.
-        how: how the files of a row become a picture.
+        how: how the files of a row become an image.
         say: told of progress and of what was found.
         vectors: (N, D) features whose neighbours are candidates for duplicates too; rows of NaN are passed over.
-        dihedral: whether pictures turned or mirrored count as duplicates, as cells do.
+        dihedral: whether images turned or mirrored count as duplicates, as cells do.
         workers: threads; None for as many as there are processors.
 
     Returns:
         ``AUDIT_SCHEMA``, one row a manifest row in its order. Damaged rows are decided ``exclude``, duplicates ``group``, all others
         ``keep``; whoever reviews the table may decide otherwise.
     """
-    found = scan(manifest, how, lambda row, pictures: look_at(manifest.paths(row), pictures), say, workers)
+    found = scan(manifest, how, lambda row, images: look_at(manifest.paths(row), images), say, workers)
     files = pl.DataFrame([facts for facts, _ in found], schema=FILES_SCHEMA)
     looks = [look for _, look in found]
     empty = np.zeros((THUMBNAIL, THUMBNAIL), dtype=np.float32)
@@ -219,11 +219,11 @@ def found_text(table: pl.DataFrame) -> str:
         "exact duplicates": int((table["duplicate_kind"] == "exact").sum()),
         "near duplicates": int((table["duplicate_kind"] == "near").sum()),
     }
-    return f"audit of {len(table):,} pictures: " + ", ".join(f"{count} {what}" for what, count in counts.items())
+    return f"audit of {len(table):,} images: " + ", ".join(f"{count} {what}" for what, count in counts.items())
 
 
 def _gray(files: pl.DataFrame, looks: list[Look | None]) -> list[bool | None]:
-    """Return which pictures are gray where most are in colour; null where the question does not arise."""
+    """Return which images are gray where most are in colour; null where the question does not arise."""
     colour = [look.gray for look in looks if look is not None and look.gray is not None]
     if sum(not gray for gray in colour) * 2 <= sum(look is not None for look in looks):
         return [None] * len(looks)

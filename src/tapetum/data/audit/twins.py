@@ -1,7 +1,7 @@
-"""Which rows show the same picture: to the byte, or nearly so.
+"""Which rows show the same image: to the byte, or nearly so.
 
 Candidates come from a perceptual hash (and from feature vectors where they are at hand); each pair is verified on the thumbnails, since
-a hash of 64 bits also finds pictures that are merely laid out alike.
+a hash of 64 bits also finds images that are merely laid out alike.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from PIL import Image
 
 HASH_DISTANCE = 14  # bits of 64 in which near duplicates may differ; wide, because pairs are verified
 COSINE = 0.95  # of feature vectors, likewise
-ALIKE = 0.87  # normalised correlation of thumbnails from which two pictures of one hash are the same
+ALIKE = 0.87  # normalised correlation of thumbnails from which two images of one hash are the same
 MORE_ALIKE = 0.005  # and for each bit in which the hashes differ, so much more; neighbours of vectors count as 14 bits apart
 _SHIFT = 1  # pixels of a thumbnail by which a cropped copy may lie aside
 _BLOCK = 2048
@@ -22,7 +22,7 @@ _BLOCK = 2048
 
 @dataclasses.dataclass(frozen=True)
 class Twins:
-    """Sets of rows that show the same picture.
+    """Sets of rows that show the same image.
 
     Args:
         set: (N,) number of the row's set, the smallest row in it; −1 where it has no twin.
@@ -42,13 +42,13 @@ def find_duplicates(
     vectors: np.ndarray | None = None,
     dihedral: bool = False,
 ) -> Twins:
-    """Return which rows show the same picture; being so is passed on (union-find).
+    """Return which rows show the same image; being so is passed on (union-find).
 
     Args:
-        hashes: content hash of each row; None where the picture could not be read.
+        hashes: content hash of each row; None where the image could not be read.
         thumbnails: (N, 32, 32) of ``looks.thumbnail``; rows of zeros are compared by content alone.
         vectors: (N, D) features whose neighbours are candidates too; rows of NaN are passed over.
-        dihedral: whether pictures turned or mirrored are the same, as cells are.
+        dihedral: whether images turned or mirrored are the same, as cells are.
     """
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
@@ -92,9 +92,9 @@ def perceptual_hashes(thumbnails: np.ndarray) -> np.ndarray:
     return (np.array(bits, dtype=np.float32).reshape(-1, 64) * 2 - 1) / 8
 
 
-def turn_over(pictures: np.ndarray, turn: int) -> np.ndarray:
-    """Return square pictures (N, S, S) in one of the eight positions of a square; 0 leaves them as they are."""
-    out = np.rot90(pictures, turn % 4, axes=(1, 2))
+def turn_over(images: np.ndarray, turn: int) -> np.ndarray:
+    """Return square images (N, S, S) in one of the eight positions of a square; 0 leaves them as they are."""
+    out = np.rot90(images, turn % 4, axes=(1, 2))
     return out if turn < 4 else out[:, :, ::-1]
 
 
@@ -125,7 +125,7 @@ def _verify(
 
 
 def correlations(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the normalised correlation (N,) of pictures (N, S, S) pairwise, the largest over shifts by up to a pixel."""
+    """Return the normalised correlation (N,) of images (N, S, S) pairwise, the largest over shifts by up to a pixel."""
     inner = slice(_SHIFT, -_SHIFT)
     still = _standard(b[:, inner, inner])
     best = np.full(len(a), -1.0)
@@ -137,6 +137,6 @@ def correlations(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return best
 
 
-def _standard(pictures: np.ndarray) -> np.ndarray:
-    centred = pictures - pictures.mean(axis=(1, 2), keepdims=True)
+def _standard(images: np.ndarray) -> np.ndarray:
+    centred = images - images.mean(axis=(1, 2), keepdims=True)
     return centred / np.maximum(np.sqrt((centred**2).sum(axis=(1, 2), keepdims=True)), 1e-12)

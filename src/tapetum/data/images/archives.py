@@ -1,4 +1,4 @@
-"""The bytes of a picture, from a file or in place from a zip or plain tar archive (``a.zip!/folder/x.png``)."""
+"""The bytes of an image, from a file or in place from a zip or plain tar archive (``a.zip!/folder/x.png``)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def is_absence(reason: str | None) -> bool:
 
 
 class DecodeError(DataError):
-    """A picture that cannot be read.
+    """An image that cannot be read.
 
     Args:
         path: the file, or the zip member.

@@ -30,7 +30,7 @@ WAITING = 4  # batches of rows that wait at most for others to fill theirs
 class Transform(Protocol):
     """What :class:`Evaluate` and :class:`Augment` have in common."""
 
-    def __call__(self, pictures: Sequence[np.ndarray], key: int) -> Tensor:
+    def __call__(self, images: Sequence[np.ndarray], key: int) -> Tensor:
         """Return (C, H, W) or (V, C, H, W)."""
 
 
@@ -52,7 +52,7 @@ class Batch:
 
 
 class Kept:
-    """Decoded pictures held in memory up to a bound; what does not fit is not held.
+    """Decoded images held in memory up to a bound; what does not fit is not held.
 
     Nothing is dropped to make room: epochs visit all rows in turn, so whatever was used longest ago is needed next.
 
@@ -62,33 +62,33 @@ class Kept:
 
     def __init__(self, room: int) -> None:
         self.room = room
-        self._pictures: dict[int, list[np.ndarray]] = {}
+        self._images: dict[int, list[np.ndarray]] = {}
         self._lock = threading.Lock()
 
     def get(self, row: int) -> list[np.ndarray] | None:
-        """Return the pictures of a row, if they are held."""
-        return self._pictures.get(row)
+        """Return the images of a row, if they are held."""
+        return self._images.get(row)
 
-    def put(self, row: int, pictures: list[np.ndarray]) -> None:
-        """Hold the pictures of a row, if there is room."""
-        size = sum(picture.nbytes for picture in pictures)
+    def put(self, row: int, images: list[np.ndarray]) -> None:
+        """Hold the images of a row, if there is room."""
+        size = sum(image.nbytes for image in images)
         with self._lock:
-            if size <= self.room and row not in self._pictures:
-                self._pictures[row] = pictures
+            if size <= self.room and row not in self._images:
+                self._images[row] = images
                 self.room -= size
 
 
-class Pictures:
-    """The pictures of a manifest, decoded once where memory allows.
+class ImageDataset:
+    """The images of a manifest, decoded once where memory allows.
 
     Args:
         manifest: its paths are read; where ``sha256`` is set, files that have changed since count as unreadable.
         settings: the recipe's ``[input]``.
         transform: :class:`Evaluate` or :class:`Augment`.
-        form: what all pictures of the data have in common, decided once from all of them (``Form.of``), or the one of a pipeline.
+        form: what all images of the data have in common, decided once from all of them (``Form.of``), or the one of a pipeline.
         sources: what each row is composed of, where that is not the manifest's files.
-        missing: row_id → why its picture cannot be read, where that is known already; such files are not opened.
-        cache_bytes: most bytes of decoded pictures held with ``input.cache = "memory"``; what does not fit is decoded anew each time.
+        missing: row_id → why its image cannot be read, where that is known already; such files are not opened.
+        cache_bytes: most bytes of decoded images held with ``input.cache = "memory"``; what does not fit is decoded anew each time.
     """
 
     def __init__(
@@ -112,14 +112,14 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.manifest)
 
-    def with_transform(self, transform: Transform) -> Pictures:
-        """Return the same pictures, with the same memory of them, seen through another transform."""
+    def with_transform(self, transform: Transform) -> ImageDataset:
+        """Return the same images, with the same memory of them, seen through another transform."""
         other = copy.copy(self)
         other.transform = transform
         return other
 
     def read(self, row: int) -> list[np.ndarray]:
-        """Return the decoded picture of a row, one (H, W, C) a view, in the common form.
+        """Return the decoded image of a row, one (H, W, C) a view, in the common form.
 
         Raises:
             DecodeError: a file is missing, damaged, changed, or does not fit.
@@ -127,20 +127,20 @@ class Pictures:
         if (kept := self.kept.get(row)) is not None:
             return kept
         name = str(self.manifest.frame["row_id"][row])
-        pictures = [self.form.fit(picture, name) for picture in self._decode(row)]
-        self.kept.put(row, pictures)
-        return pictures
+        images = [self.form.fit(image, name) for image in self._decode(row)]
+        self.kept.put(row, images)
+        return images
 
     def tensor(self, row: int, key: int = 0) -> Tensor | str:
-        """Return the transformed picture of a row, or why it cannot be read; that is found out once."""
+        """Return the transformed image of a row, or why it cannot be read; that is found out once."""
         if row in self.missing:
             return self.missing[row]
         try:
-            pictures = self.read(row)
+            images = self.read(row)
         except DecodeError as error:
             self.missing[row] = error.reason
             return error.reason
-        return self.transform(pictures, key)
+        return self.transform(images, key)
 
     def empty(self, row: int, shape: torch.Size | None) -> Tensor:
         """Return zeros for a row that cannot be read; ``shape`` is that of a readable row of its batch."""
@@ -159,7 +159,7 @@ class Pictures:
 
 
 def batches(
-    pictures: Pictures,
+    images: ImageDataset,
     rows: Sequence[int] | np.ndarray,
     batch_size: int | Sequence[int],
     key_of: Callable[[str, int], int] | None = None,
@@ -168,7 +168,7 @@ def batches(
     """Yield rows in the order given; the last batch may be smaller.
 
     Args:
-        pictures: where they come from.
+        images: where they come from.
         rows: row numbers of the manifest; one may stand there several times.
         batch_size: rows a batch, or of each batch in turn.
         key_of: (row_id, occurrence of the row so far, from 0) → the key of its draws; None: 0 for all.
@@ -178,7 +178,7 @@ def batches(
     sizes = [batch_size] * math.ceil(len(wanted) / max(batch_size, 1)) if isinstance(batch_size, int) else list(batch_size)
     if (isinstance(batch_size, int) and batch_size < 1) or any(size < 1 for size in sizes):
         raise UserError(f"a batch of {batch_size} rows", need="at least one")
-    ids = pictures.manifest.frame["row_id"]
+    ids = images.manifest.frame["row_id"]
     seen: Counter[int] = Counter()
     keys = []
     for row in wanted:
@@ -188,38 +188,38 @@ def batches(
     parts = [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
     if workers < 1:
         for part in parts:
-            yield _collate(pictures, wanted[part], [pictures.tensor(row, key) for row, key in zip(wanted[part], keys[part], strict=True)])
+            yield _collate(images, wanted[part], [images.tensor(row, key) for row, key in zip(wanted[part], keys[part], strict=True)])
         return
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="pictures")
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="images")
     ahead: deque[tuple[list[int], list[Future[Tensor | str]]]] = deque()
     try:
         for part in parts:
-            jobs = [pool.submit(pictures.tensor, row, key) for row, key in zip(wanted[part], keys[part], strict=True)]
+            jobs = [pool.submit(images.tensor, row, key) for row, key in zip(wanted[part], keys[part], strict=True)]
             ahead.append((wanted[part], jobs))
             if len(ahead) > 2:  # two batches are under way while one is used
-                yield _collect(pictures, *ahead.popleft())
+                yield _collect(images, *ahead.popleft())
         while ahead:
-            yield _collect(pictures, *ahead.popleft())
+            yield _collect(images, *ahead.popleft())
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _collect(pictures: Pictures, rows: list[int], jobs: list[Future[Tensor | str]]) -> Batch:
-    return _collate(pictures, rows, [job.result() for job in jobs])
+def _collect(images: ImageDataset, rows: list[int], jobs: list[Future[Tensor | str]]) -> Batch:
+    return _collate(images, rows, [job.result() for job in jobs])
 
 
-def _collate(pictures: Pictures, rows: list[int], items: list[Tensor | str]) -> Batch:
+def _collate(images: ImageDataset, rows: list[int], items: list[Tensor | str]) -> Batch:
     """Return the batch of rows whose items are tensors, or reasons."""
     readable = {row: item for row, item in zip(rows, items, strict=True) if isinstance(item, Tensor)}
     shapes = {tuple(x.shape): row for row, x in readable.items()}
     if len(shapes) > 1:
-        ids = pictures.manifest.frame["row_id"]
+        ids = images.manifest.frame["row_id"]
         examples = [f"{ids[row]} is {'x'.join(map(str, shape))}" for shape, row in shapes.items()]
         raise DataError(
-            f"pictures of one batch have different shapes: {listed(examples, 3)}", need="one shape", fix="set input.size to a number"
+            f"images of one batch have different shapes: {listed(examples, 3)}", need="one shape", fix="set input.size to a number"
         )
     shape = next((x.shape for x in readable.values()), None)
-    x = torch.stack([item if isinstance(item, Tensor) else pictures.empty(row, shape) for row, item in zip(rows, items, strict=True)])
+    x = torch.stack([item if isinstance(item, Tensor) else images.empty(row, shape) for row, item in zip(rows, items, strict=True)])
     reasons = {row: item for row, item in zip(rows, items, strict=True) if isinstance(item, str)}
     return Batch(torch.tensor(rows, dtype=torch.int64), x, torch.tensor([isinstance(item, Tensor) for item in items]), reasons)
 
@@ -243,7 +243,7 @@ class Packed:
         self.stream, self.after_batch = stream, after_batch
         self.reasons: dict[int, str] = {}
         self._like: Batch | None = None
-        self._waiting: list[deque[tuple[int, int, Tensor]]] = []  # of each place in a batch: (row, its number in the stream, picture)
+        self._waiting: list[deque[tuple[int, int, Tensor]]] = []  # of each place in a batch: (row, its number in the stream, image)
 
     def __iter__(self) -> Iterator[tuple[Batch, np.ndarray]]:
         """Yield (batch, the number in the stream of the row at each place); both −1, and not ok, where no row stands."""
@@ -286,24 +286,24 @@ class Packed:
         return Batch(torch.from_numpy(rows), x, torch.from_numpy(at >= 0), {}), at
 
 
-def channel_statistics(pictures: Pictures, rows: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def channel_statistics(images: ImageDataset, rows: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and standard deviation of each channel over all pixels of some rows, in [0, 1], as (C,) float64.
 
-    Pictures are taken one at a time as ``pictures.transform`` shows them; use :class:`Evaluate` and the rows of a training fold.
+    Images are taken one at a time as ``images.transform`` shows them; use :class:`Evaluate` and the rows of a training fold.
     Rows that cannot be read are left out.
 
     Raises:
         DataError: none can be read.
     """
-    count, mean, spread = 0, np.zeros(pictures.form.channels), np.zeros(pictures.form.channels)
+    count, mean, spread = 0, np.zeros(images.form.channels), np.zeros(images.form.channels)
     for row in rows:
-        x = pictures.tensor(int(row))
+        x = images.tensor(int(row))
         if isinstance(x, str):
             continue
         values = x.double() if x.is_floating_point() else x.double() / 255
-        values = values.transpose(-3, 0).reshape(pictures.form.channels, -1)  # views count as more pixels
+        values = values.transpose(-3, 0).reshape(images.form.channels, -1)  # views count as more pixels
         more, own = values.shape[1], values.mean(1)
-        apart = own.numpy() - mean  # pictures are put together by Chan et al. 1983: no difference of large squares
+        apart = own.numpy() - mean  # images are put together by Chan et al. 1983: no difference of large squares
         spread += (values - own[:, None]).square().sum(1).numpy() + apart**2 * (count * more / (count + more))
         mean += apart * (more / (count + more))
         count += more

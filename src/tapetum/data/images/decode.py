@@ -1,4 +1,4 @@
-"""The files of a row become one numpy picture (H, W, C), or several where the row has views.
+"""The files of a row become one numpy image (H, W, C), or several where the row has views.
 
 What happens stands in this order: each file is decoded, turned as its EXIF data says, laid on its ground where it has alpha, brought
 to the colour asked for, cropped; the files of a row are joined or stacked; row bands are taken. Everything after that is transforms.
@@ -28,14 +28,14 @@ from tapetum.data.images.tiff import read_tiff
 
 @dataclasses.dataclass(frozen=True)
 class Composition:
-    """How the files of a row become a picture; see :class:`tapetum.core.config.Input`, whose words these are.
+    """How the files of a row become an image; see :class:`tapetum.core.config.Input`, whose words these are.
 
     Args:
         colour: ``auto`` (as each file says; palettes, CMYK and YCbCr become RGB), ``rgb`` or ``gray``.
         alpha: what becomes of transparency: ``drop``, ``white``, ``black`` or ``keep``.
-        paths: several files are ``channels`` of one picture or ``views`` of one row.
+        paths: several files are ``channels`` of one image or ``views`` of one row.
         crop: (top, left, height, width) of each file, in pixels.
-        bands: row bands (start, end), taken in this order from the joined picture.
+        bands: row bands (start, end), taken in this order from the joined image.
         bands_as: bands set under one another (``rows``), stacked as ``channels``, or as ``views``.
         max_pixels: a file with more is refused.
         join: several files set side by side (``x``) or under one another (``y``) instead of stacked.
@@ -62,7 +62,7 @@ class Composition:
 
     @classmethod
     def from_input(cls, settings: Input) -> Composition:
-        """Return the part of the recipe's ``[input]`` that composes pictures."""
+        """Return the part of the recipe's ``[input]`` that composes images."""
         return cls(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(cls)})
 
     def views(self, files: int) -> int:
@@ -71,7 +71,7 @@ class Composition:
 
 
 def compose(paths: Sequence[Path | str], how: Composition) -> list[np.ndarray]:
-    """Return the picture of a row, one entry a view, each (H, W, C) uint8, uint16 or float32 in [0, 1].
+    """Return the image of a row, one entry a view, each (H, W, C) uint8, uint16 or float32 in [0, 1].
 
     Raises:
         DecodeError: a file is missing, damaged or does not fit the others; it is named, with the reason.
@@ -80,11 +80,11 @@ def compose(paths: Sequence[Path | str], how: Composition) -> list[np.ndarray]:
 
 
 def read_row(sources: Sequence[Source], how: Composition, expected: str | None = None) -> tuple[str, list[np.ndarray]]:
-    """Return the content hash of a row and its picture, as :func:`compose` gives it.
+    """Return the content hash of a row and its image, as :func:`compose` gives it.
 
     Args:
         sources: the row's files, or what stands for them: bytes, PIL images, pixels (which have no hash: the hash is then empty).
-        how: how they become a picture.
+        how: how they become an image.
         expected: the hash that the content must have; None accepts any.
 
     Raises:
@@ -109,18 +109,18 @@ def compose_bytes(contents: Sequence[tuple[str, bytes | Image.Image | Pixels]], 
     if not contents:
         raise DecodeError("a row", "it names no file")
     names = [name for name, _ in contents]
-    pictures = [_cropped(decode(data, name, how), how.crop, name) for name, data in contents]
+    images = [_cropped(decode(data, name, how), how.crop, name) for name, data in contents]
     if how.paths == "views":
-        views = list(zip(names, pictures, strict=True))
+        views = list(zip(names, images, strict=True))
     elif how.join != "none":
-        views = [(names[0], _joined(names, pictures, how.join))]
+        views = [(names[0], _joined(names, images, how.join))]
     else:
-        views = [(names[0], _stacked(names, pictures))]
-    return [np.ascontiguousarray(part) for name, picture in views for part in _banded(picture, how, name)]
+        views = [(names[0], _stacked(names, images))]
+    return [np.ascontiguousarray(part) for name, image in views for part in _banded(image, how, name)]
 
 
-def decode(data: bytes | Image.Image | Pixels, name: str = "a picture", how: Composition | None = None) -> np.ndarray:
-    """Return one file's picture (H, W, C) after orientation, alpha and colour.
+def decode(data: bytes | Image.Image | Pixels, name: str = "an image", how: Composition | None = None) -> np.ndarray:
+    """Return one file's image (H, W, C) after orientation, alpha and colour.
 
     Args:
         data: the bytes of the file, or the image itself.
@@ -134,11 +134,11 @@ def decode(data: bytes | Image.Image | Pixels, name: str = "a picture", how: Com
     if data == b"":
         raise DecodeError(name, "an empty file")
     try:
-        picture, alpha = _read(data, how.max_pixels) if isinstance(data, bytes) else _at_hand(data)
-        picture = colours.with_depth(picture)
+        image, alpha = _read(data, how.max_pixels) if isinstance(data, bytes) else _at_hand(data)
+        image = colours.with_depth(image)
         if alpha:
-            picture, alpha = colours.without_alpha(picture, how.alpha), how.alpha == "keep"
-        return colours.in_colour(picture, how.colour, alpha)
+            image, alpha = colours.without_alpha(image, how.alpha), how.alpha == "keep"
+        return colours.in_colour(image, how.colour, alpha)
     except Exception as error:  # decoders raise whatever they stumble over: struct.error, SyntaxError, IndexError, …
         raise DecodeError(name, _reason(error, data if isinstance(data, bytes) else b"", name)) from None
 
@@ -160,21 +160,21 @@ def _read(data: bytes, most: int) -> tuple[np.ndarray, bool]:
             read = read_tiff(data, most, ordinary=True) if is_tiff else None
             if read is None:
                 raise
-    picture, alpha, orientation = read
-    if picture.ndim == 2:
-        picture = picture[..., None]
-    return colours.oriented(picture, orientation), alpha
+    image, alpha, orientation = read
+    if image.ndim == 2:
+        image = image[..., None]
+    return colours.oriented(image, orientation), alpha
 
 
-def _at_hand(image: Image.Image | Pixels) -> tuple[np.ndarray, bool]:
+def _at_hand(opened: Image.Image | Pixels) -> tuple[np.ndarray, bool]:
     """Return what :func:`_read` returns, of an image that is at hand.
 
     A PIL image is turned as the EXIF data that it still carries say; ``ImageOps.exif_transpose`` turns it and takes them away.
     """
-    if not isinstance(image, Image.Image):
-        return image.samples()
-    picture, alpha, orientation = pillow.pixels(image)
-    return colours.oriented(picture if picture.ndim == 3 else picture[..., None], orientation), alpha
+    if not isinstance(opened, Image.Image):
+        return opened.samples()
+    image, alpha, orientation = pillow.pixels(opened)
+    return colours.oriented(image if image.ndim == 3 else image[..., None], orientation), alpha
 
 
 def _reason(error: Exception, data: bytes, name: str) -> str:
@@ -193,51 +193,51 @@ def _reason(error: Exception, data: bytes, name: str) -> str:
     return text if isinstance(error, ValueError) else f"damaged: {text}"
 
 
-def _cropped(picture: np.ndarray, box: tuple[int, int, int, int] | None, name: str) -> np.ndarray:
+def _cropped(image: np.ndarray, box: tuple[int, int, int, int] | None, name: str) -> np.ndarray:
     if box is None:
-        return picture
+        return image
     top, left, height, width = box
-    if top < 0 or left < 0 or top + height > picture.shape[0] or left + width > picture.shape[1]:
-        raise DecodeError(name, f"input.crop {list(box)} (top, left, height, width) leaves the picture, which is {_size(picture)}")
-    return picture[top : top + height, left : left + width]
+    if top < 0 or left < 0 or top + height > image.shape[0] or left + width > image.shape[1]:
+        raise DecodeError(name, f"input.crop {list(box)} (top, left, height, width) leaves the image, which is {_size(image)}")
+    return image[top : top + height, left : left + width]
 
 
-def _stacked(names: Sequence[str], pictures: Sequence[np.ndarray]) -> np.ndarray:
+def _stacked(names: Sequence[str], images: Sequence[np.ndarray]) -> np.ndarray:
     """Return the files' channels in the order of the files."""
-    if len(pictures) == 1:
-        return pictures[0]
-    _same(names, pictures, _size, "channel files of one row must have one size")
-    _same(names, pictures, lambda p: p.dtype.name, "channel files of one row must have one depth")
-    return np.concatenate(pictures, axis=-1)
+    if len(images) == 1:
+        return images[0]
+    _same(names, images, _size, "channel files of one row must have one size")
+    _same(names, images, lambda p: p.dtype.name, "channel files of one row must have one depth")
+    return np.concatenate(images, axis=-1)
 
 
-def _joined(names: Sequence[str], pictures: Sequence[np.ndarray], axis: str) -> np.ndarray:
+def _joined(names: Sequence[str], images: Sequence[np.ndarray], axis: str) -> np.ndarray:
     """Return the files side by side along x or y."""
     side, word = (0, "height") if axis == "x" else (1, "width")
-    _same(names, pictures, lambda p: p.shape[side], f"pictures joined along {axis} must have one {word}")
-    _same(names, pictures, lambda p: f"{p.shape[2]} channels of {p.dtype.name}", "joined pictures must have the same channels and depth")
-    return np.concatenate(pictures, axis=1 - side)
+    _same(names, images, lambda p: p.shape[side], f"images joined along {axis} must have one {word}")
+    _same(names, images, lambda p: f"{p.shape[2]} channels of {p.dtype.name}", "joined images must have the same channels and depth")
+    return np.concatenate(images, axis=1 - side)
 
 
-def _same(names: Sequence[str], pictures: Sequence[np.ndarray], of: Any, rule: str) -> None:
+def _same(names: Sequence[str], images: Sequence[np.ndarray], of: Any, rule: str) -> None:
     """Refuse a file that differs from the first; both are named."""
-    for name, picture in zip(names, pictures, strict=True):
-        if of(picture) != of(pictures[0]):
-            raise DecodeError(name, f"{of(picture)}, and {Path(names[0]).name} is {of(pictures[0])}; {rule}")
+    for name, image in zip(names, images, strict=True):
+        if of(image) != of(images[0]):
+            raise DecodeError(name, f"{of(image)}, and {Path(names[0]).name} is {of(images[0])}; {rule}")
 
 
-def _banded(picture: np.ndarray, how: Composition, name: str) -> list[np.ndarray]:
-    """Return the row bands of a picture as the composition wants them; the picture itself without bands."""
+def _banded(image: np.ndarray, how: Composition, name: str) -> list[np.ndarray]:
+    """Return the row bands of an image as the composition wants them; the image itself without bands."""
     if not how.bands:
-        return [picture]
+        return [image]
     for start, end in how.bands:
-        if end > picture.shape[0]:
-            raise DecodeError(name, f"row band {start}:{end} leaves the picture, which is {_size(picture)}")
-    parts = [picture[start:end] for start, end in how.bands]
+        if end > image.shape[0]:
+            raise DecodeError(name, f"row band {start}:{end} leaves the image, which is {_size(image)}")
+    parts = [image[start:end] for start, end in how.bands]
     if how.bands_as == "views":
         return parts
     return [np.concatenate(parts, axis=0 if how.bands_as == "rows" else -1)]
 
 
-def _size(picture: np.ndarray) -> str:
-    return f"{picture.shape[1]}x{picture.shape[0]}"
+def _size(image: np.ndarray) -> str:
+    return f"{image.shape[1]}x{image.shape[0]}"

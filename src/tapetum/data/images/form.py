@@ -1,4 +1,4 @@
-"""What all pictures of a table have in common: channels and depth, found once, so that no picture's tensor depends on its batch."""
+"""What all images of a table have in common: channels and depth, found once, so that no image's tensor depends on its batch."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tapetum.data.images.colour import full_scale
 
 @dataclasses.dataclass(frozen=True)
 class Form:
-    """What all pictures of a table have in common when they reach the network.
+    """What all images of a table have in common when they reach the network.
 
     Args:
-        channels: gray pictures among RGB ones are repeated to three.
-        dtype: ``uint8``, or ``float32`` as soon as one picture is 16-bit or float.
-        size: (height, width) of some picture, for the empty slots of pictures taken at their native size.
+        channels: gray images among RGB ones are repeated to three.
+        dtype: ``uint8``, or ``float32`` as soon as one image is 16-bit or float.
+        size: (height, width) of some image, for the empty slots of images taken at their native size.
     """
 
     channels: int
@@ -39,7 +39,7 @@ class Form:
 
     @classmethod
     def of(cls, found: pl.DataFrame) -> Form:
-        """Return the form of pictures listed by ``data.audit.check_files``.
+        """Return the form of images listed by ``data.audit.check_files``.
 
         Args:
             found: columns row_id, channels, dtype, height, width; rows without channels were not readable.
@@ -49,13 +49,13 @@ class Form:
         """
         readable = found.filter(pl.col("channels").is_not_null())
         if not len(readable):
-            raise DataError("not one picture can be read", fix="see the reasons in audit.parquet")
+            raise DataError("not one image can be read", fix="see the reasons in audit.parquet")
         kinds = readable.unique("channels", keep="first", maintain_order=True).sort("channels")
         channels = kinds["channels"].to_list()
         if len(channels) > 1 and channels != [1, 3]:
             examples = [f"{row['row_id']} has {row['channels']}" for row in kinds.iter_rows(named=True)]
             raise DataError(
-                f"pictures have different numbers of channels: {listed(examples)}",
+                f"images have different numbers of channels: {listed(examples)}",
                 need="one number, or gray among RGB",
                 fix="set input.colour to 'rgb' or 'gray', or input.alpha to 'white', 'black' or 'drop', "
                 "or go on without the fewer: --on-bad skip",
@@ -63,22 +63,22 @@ class Form:
         eight_bit = readable["dtype"].unique().to_list() == ["uint8"]
         return cls(channels[-1], "uint8" if eight_bit else "float32", (int(readable["height"][0]), int(readable["width"][0])))
 
-    def fit(self, picture: np.ndarray, name: str) -> np.ndarray:
-        """Return a picture (H, W, C) with this many channels and this depth.
+    def fit(self, image: np.ndarray, name: str) -> np.ndarray:
+        """Return an image (H, W, C) with this many channels and this depth.
 
         Raises:
             DecodeError: it has other channels.
         """
-        channels = picture.shape[-1]
+        channels = image.shape[-1]
         if channels == 1 and self.channels == 3:
-            picture = np.repeat(picture, 3, axis=-1)
+            image = np.repeat(image, 3, axis=-1)
         elif channels != self.channels:
-            raise DecodeError(name, f"{channels} channels; the pictures that the network learns from have {self.channels}")
-        if self.dtype == "float32" and picture.dtype != np.float32:
-            return picture.astype(np.float32) / np.float32(full_scale(picture.dtype))
-        if self.dtype == "uint8" and picture.dtype != np.uint8:
-            raise DecodeError(name, f"{picture.dtype.name} values; the pictures that the network learns from are 8-bit")
-        return picture
+            raise DecodeError(name, f"{channels} channels; the images that the network learns from have {self.channels}")
+        if self.dtype == "float32" and image.dtype != np.float32:
+            return image.astype(np.float32) / np.float32(full_scale(image.dtype))
+        if self.dtype == "uint8" and image.dtype != np.uint8:
+            raise DecodeError(name, f"{image.dtype.name} values; the images that the network learns from are 8-bit")
+        return image
 
 
 def without_odd(found: pl.DataFrame) -> pl.DataFrame:

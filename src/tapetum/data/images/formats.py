@@ -108,4 +108,4 @@ def not_decoded(name: str, start: bytes) -> str:
     foreign = foreign_format(start) or next((kind for suffix, kind in FOREIGN.items() if name.lower().endswith(suffix)), None)
     if foreign is not None:
         return f"{foreign} is a format that is not read: convert it to PNG or JPEG"
-    return "not a picture of a known format"
+    return "not an image of a known format"

@@ -1,4 +1,4 @@
-"""Augmentations that move pixels. Each takes a picture (C, H, W), uint8 or float32 in [0, 1], and a generator, and gives a new one."""
+"""Augmentations that move pixels. Each takes an image (C, H, W), uint8 or float32 in [0, 1], and a generator, and gives a new one."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def vflip(x: Tensor, rng: np.random.Generator, *, probability: float = 0.5) -> T
 
 
 def dihedral(x: Tensor, rng: np.random.Generator, *, probability: float = 1.0) -> Tensor:
-    """Take one of the eight turns and mirrorings of a square; of a picture that is not square, one of the four that keep its shape."""
+    """Take one of the eight turns and mirrorings of a square; of an image that is not square, one of the four that keep its shape."""
     turns = turns_of(x)
     which = int(rng.integers(turns))
     return turned(x, which) if rng.random() < probability else x
 
 
 def turns_of(x: Tensor) -> int:
-    """Return how many dihedral views pictures (…, H, W) have: 8 if square, else 4."""
+    """Return how many dihedral views images (…, H, W) have: 8 if square, else 4."""
     return 8 if x.shape[-1] == x.shape[-2] else 4
 
 
 def turned(x: Tensor, which: int) -> Tensor:
-    """Return dihedral view 0-7 of pictures (…, H, W): bit 0 mirrors left and right, bit 1 top and bottom, bit 2 swaps rows and columns."""
+    """Return dihedral view 0-7 of images (…, H, W): bit 0 mirrors left and right, bit 1 top and bottom, bit 2 swaps rows and columns."""
     sides = [axis for bit, axis in ((1, -1), (2, -2)) if which & bit]
     x = x.flip(sides) if sides else x
     return x.transpose(-1, -2) if which & 4 else x
@@ -53,12 +53,12 @@ def resized_crop(
     """Cut out a random part and bring it to the frame's size.
 
     Args:
-        x: the picture (C, H, W) before resizing.
+        x: the image (C, H, W) before resizing.
         rng: where the draws come from.
         frame: the size to come to, and how.
         scale: share of the shown area that the part covers.
         ratio: aspect of the part against the aspect that evaluation shows, drawn evenly in its logarithm; 1 trains in the proportions
-            of evaluation. (torchvision states it in pixels; the two agree on square pictures.)
+            of evaluation. (torchvision states it in pixels; the two agree on square images.)
 
     Raises:
         UserError: a scale beyond 1.
@@ -83,10 +83,10 @@ def resized_crop(
 
 
 def scaled_crop(x: Tensor, rng: np.random.Generator, frame: Frame, *, scale: tuple[float, float] = (0.8, 1.2)) -> Tensor:
-    """Bring the picture to a random multiple of the frame's size, then cut the frame out, or lay the picture on black, at a random place.
+    """Bring the image to a random multiple of the frame's size, then cut the frame out, or lay the image on black, at a random place.
 
     Args:
-        x: the picture (C, H, W) before resizing.
+        x: the image (C, H, W) before resizing.
         rng: where the draws come from.
         frame: the size to come to, and how.
         scale: the multiple of height and width.
@@ -101,7 +101,7 @@ def scaled_crop(x: Tensor, rng: np.random.Generator, frame: Frame, *, scale: tup
 
 
 def rotation(x: Tensor, rng: np.random.Generator, *, degrees: float = 15.0, fill: float = 0.0, probability: float = 1.0) -> Tensor:
-    """Turn about the centre by up to ``degrees`` either way, bilinear; ``fill`` (0 black to 1 white) stands where the picture was not."""
+    """Turn about the centre by up to ``degrees`` either way, bilinear; ``fill`` (0 black to 1 white) stands where the image was not."""
     angle = float(rng.uniform(-degrees, degrees))
     if rng.random() >= probability:
         return x
@@ -122,14 +122,14 @@ def affine(
     """Rotate, shift, scale and shear at once, bilinear.
 
     Args:
-        x: the picture (C, H, W).
+        x: the image (C, H, W).
         rng: where the draws come from.
         degrees: largest rotation either way.
         translate: largest shift either way as a share of width and height; one number for both.
         scale: range of the factor.
         shear: largest shear in degrees along x and y; one number for x alone, as in torchvision.
-        fill: what stands where the picture was not, 0 black to 1 white.
-        probability: share of pictures changed.
+        fill: what stands where the image was not, 0 black to 1 white.
+        probability: share of images changed.
     """
     right, down = translate if isinstance(translate, tuple) else (translate, translate)
     along_x, along_y = shear if isinstance(shear, tuple) else (shear, 0.0)

@@ -1,6 +1,6 @@
-"""Mixing on the batch: pictures and their soft truths in, mixtures of both out.
+"""Mixing on the batch: images and their soft truths in, mixtures of both out.
 
-Every technique is a mask of what each picture keeps (a constant for MixUp); :func:`blend` does the rest, so that the weight of the own
+Every technique is a mask of what each image keeps (a constant for MixUp); :func:`blend` does the rest, so that the weight of the own
 truth is always the mean of the mask. Truths are distributions, labels in [0, 1] or numbers whose mixture the recipe allows, never class
 numbers; an unknown truth (NaN) stays unknown whatever it is mixed with.
 """
@@ -21,21 +21,21 @@ from tapetum.core.errors import UserError
 from tapetum.data.choices import MIXES
 
 Truths = dict[str, Tensor]
-Pool = Callable[[int, np.random.Generator], tuple[Tensor, Truths]]  # (pictures wanted, draws) → pictures of rare classes and their truths
+Pool = Callable[[int, np.random.Generator], tuple[Tensor, Truths]]  # (images wanted, draws) → images of rare classes and their truths
 
 
 def blend(x: Tensor, y: Mapping[str, Tensor], other: Tensor, other_y: Mapping[str, Tensor], mask: Tensor) -> tuple[Tensor, Truths]:
-    """Keep each picture where the mask is 1 and take the other where it is 0; mix the truths by the mask's mean.
+    """Keep each image where the mask is 1 and take the other where it is 0; mix the truths by the mask's mean.
 
     Args:
-        x: pictures (B, C, H, W) or (B, V, C, H, W), uint8 or float in [0, 1]; left unchanged.
+        x: images (B, C, H, W) or (B, V, C, H, W), uint8 or float in [0, 1]; left unchanged.
         y: target → soft truths (B, K).
-        other: the pictures that come in, shaped as ``x``.
+        other: the images that come in, shaped as ``x``.
         other_y: their truths.
         mask: (H, W) or (1, 1) in [0, 1].
 
     Returns:
-        The mixtures (uint8 pictures stay so under a mask of zeros and ones, else they become float in [0, 1]) and λ·y + (1 − λ)·other_y
+        The mixtures (uint8 images stay so under a mask of zeros and ones, else they become float in [0, 1]) and λ·y + (1 − λ)·other_y
         with λ = ``mask.mean()``, not the number that was drawn.
 
     Raises:
@@ -51,7 +51,7 @@ def blend(x: Tensor, y: Mapping[str, Tensor], other: Tensor, other_y: Mapping[st
 
 
 def as_float(x: Tensor) -> Tensor:
-    """Return pictures as float32 in [0, 1]; uint8 is divided by 255."""
+    """Return images as float32 in [0, 1]; uint8 is divided by 255."""
     return x.to(torch.float32) / 255 if x.dtype == torch.uint8 else x
 
 
@@ -64,7 +64,7 @@ def mixup(height: int, width: int, rng: np.random.Generator, *, alpha: float = 0
 
 
 def cutmix(height: int, width: int, rng: np.random.Generator, *, alpha: float = 1.0) -> Tensor:
-    """Return a mask with a box of zeros of the share 1 − λ around a random centre, clipped by the picture.
+    """Return a mask with a box of zeros of the share 1 − λ around a random centre, clipped by the image.
 
     Source: Yun et al. 2019, arXiv 1905.04899.
     """
@@ -82,8 +82,8 @@ def fmix(
     """Return a mask of random shapes: the top share λ of a low-frequency image is 1.
 
     Args:
-        height: of the pictures.
-        width: of the pictures.
+        height: of the images.
+        width: of the images.
         rng: draws λ, the spectrum and the rounding, so that every device has the same mask.
         alpha: λ ~ Beta(α, α).
         decay: power of the frequency by which a complex Gaussian spectrum falls.
@@ -130,11 +130,11 @@ def lines(
     """Return a mask (H, W) whose zeros are ``count`` row bands: one signal of a polysomnogram each.
 
     Args:
-        height: of the pictures.
-        width: of the pictures.
+        height: of the images.
+        width: of the images.
         rng: draws which bands.
         bands: start and end row of each signal, from the layout's table.
-        of: the height in rows to which ``bands`` refer, where pictures were resized; 0: the pictures' own.
+        of: the height in rows to which ``bands`` refer, where images were resized; 0: the images' own.
         count: bands taken at once.
     """
     scale = height / of if of else 1.0
@@ -146,13 +146,13 @@ def lines(
 
 
 class Mix:
-    """The batch's mixing: ``(x, y, generator, progress) -> (x, y)``; each picture meets at most one technique.
+    """The batch's mixing: ``(x, y, generator, progress) -> (x, y)``; each image meets at most one technique.
 
     Args:
-        specs: the recipe's list. ``probability`` is the share of the pictures that a technique takes (where they sum to more than 1 they
+        specs: the recipe's list. ``probability`` is the share of the images that a technique takes (where they sum to more than 1 they
             are divided by their sum); one mask is drawn for a batch. ``until`` is the share of training after which it rests.
         bands: row bands for line-out and line-mix where their own list is empty (``input.bands``).
-        pool: gives pictures of rare classes of the training fold, for half-CutMix.
+        pool: gives images of rare classes of the training fold, for half-CutMix.
 
     Raises:
         UserError: an option out of its range, bands or a pool that are missing.
@@ -175,7 +175,7 @@ class Mix:
         """Mix a batch.
 
         Args:
-            x: pictures (B, …, H, W).
+            x: images (B, …, H, W).
             y: target → soft truths (B, K).
             generator: of the batch, keyed by (seed, member, fold, step).
             progress: share of training done, in [0, 1].

@@ -1,6 +1,6 @@
 """Augmentations that change values in place: light, colour, holes. Right for any number of channels, or refused.
 
-Pictures are (C, H, W), uint8 or float32 in [0, 1], before normalisation; fills are stated as 0 (black) to 1 (white).
+Images are (C, H, W), uint8 or float32 in [0, 1], before normalisation; fills are stated as 0 (black) to 1 (white).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def colour_jitter(
     contrast work on each channel by itself.
 
     Raises:
-        UserError: saturation or hue of a picture that is neither gray nor RGB.
+        UserError: saturation or hue of an image that is neither gray nor RGB.
     """
     from torchvision.transforms.v2 import functional
 
@@ -68,12 +68,12 @@ def lighting(
     """Shift values by up to ± ``brightness`` of the full scale and stretch them about their mean.
 
     Args:
-        x: the picture, any number of channels.
+        x: the image, any number of channels.
         rng: where the draws come from.
         brightness: largest shift.
         contrast: c is drawn within ± the value; the factor is 1 + c, or 1 / (1 + |c|) below zero.
         channelwise: draw for each channel by itself, and stretch about its own mean.
-        probability: share of pictures changed.
+        probability: share of images changed.
 
     Source: fastai 0.7, ``RandomLighting``.
     """
@@ -90,7 +90,7 @@ def lighting(
 
 
 def grayscale(x: Tensor, rng: np.random.Generator, *, probability: float = 0.1) -> Tensor:
-    """Make an RGB picture gray, in three equal channels; a gray one stays.
+    """Make an RGB image gray, in three equal channels; a gray one stays.
 
     Raises:
         UserError: another number of channels.
@@ -137,7 +137,7 @@ def coarse_dropout(
     fill: Fill = 0.0,
     probability: float = 0.5,
 ) -> Tensor:
-    """Fill several random rectangles that lie within the picture; ``size`` is the range of their sides as shares of height and width."""
+    """Fill several random rectangles that lie within the image; ``size`` is the range of their sides as shares of height and width."""
     if rng.random() >= probability:
         return x
     height, width = x.shape[-2:]
@@ -151,7 +151,7 @@ def coarse_dropout(
 def cutout(
     x: Tensor, rng: np.random.Generator, *, holes: int = 1, size: float = 0.25, fill: Fill = 0.0, probability: float = 1.0
 ) -> Tensor:
-    """Fill squares of ``size`` times the shorter side, centred anywhere: what leaves the picture is cut off.
+    """Fill squares of ``size`` times the shorter side, centred anywhere: what leaves the image is cut off.
 
     Source: DeVries and Taylor 2017, arXiv 1708.04552.
     """
@@ -201,4 +201,4 @@ def _column(values: np.ndarray) -> Tensor:
 
 
 def _no_colours(name: str, channels: int, fix: str) -> UserError:
-    return UserError(f"augmentation {name!r} was given a picture of {channels} channels", need="RGB or gray", fix=fix)
+    return UserError(f"augmentation {name!r} was given an image of {channels} channels", need="RGB or gray", fix=fix)

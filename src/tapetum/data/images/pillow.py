@@ -1,4 +1,4 @@
-"""Pictures that Pillow decodes: their pixels alone count; text, colour profiles, EXIF data and resolutions never make one unreadable."""
+"""Images that Pillow decodes: their pixels alone count; text, colour profiles, EXIF data and resolutions never make one unreadable."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tapetum.data.images.tiff import check_size
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM")  # Pillow would also start other programs, for EPS
 PNG = b"\x89PNG\r\n\x1a\n"
-_unlimited = threading.Lock()  # while Pillow's limit is lifted for a picture that input.max_pixels allows
+_unlimited = threading.Lock()  # while Pillow's limit is lifted for an image that input.max_pixels allows
 _ORIENTATION = 0x0112
 _PLAIN_MODE = {
     "1": "L",
@@ -34,11 +34,11 @@ _GRAY, _COLOUR, _GRAY_ALPHA, _COLOUR_ALPHA = 0, 2, 4, 6  # colour types of a PNG
 
 
 def read(data: bytes, most: int) -> tuple[np.ndarray, bool, int]:
-    """Return (picture (H, W) or (H, W, C), whether the last channel is alpha, orientation).
+    """Return (image (H, W) or (H, W, C), whether the last channel is alpha, orientation).
 
     Args:
         data: the file.
-        most: pixels that the picture may have.
+        most: pixels that the image may have.
 
     Raises:
         ValueError, OSError and whatever else decoders raise: of the file as it is, where it cannot be read without its metadata either.
@@ -79,88 +79,88 @@ def opened(data: bytes, most: int) -> Image.Image:
         if not fits or isinstance(fits, str):  # a text says why this Pillow does not know the format
             continue
         try:
-            image = factory(io.BytesIO(data), "")
+            pil = factory(io.BytesIO(data), "")
         except (SyntaxError, IndexError, TypeError, struct.error) as error:
             why = error
             continue
-        check_size(*image.size, most)
-        return image
+        check_size(*pil.size, most)
+        return pil
     raise UnidentifiedImageError(str(why) if why else "no format fits")
 
 
 def _loaded(data: bytes, most: int, is_png: bool) -> tuple[np.ndarray, bool, int]:
     wide = data[25] if is_png and data[24] == 16 else None
-    with opened(data, most) as image:
-        image.load()
-        orientation = _orientation(image)  # after load: PNG keeps it behind the picture; TIFF is turned by now
+    with opened(data, most) as pil:
+        pil.load()
+        orientation = _orientation(pil)  # after load: PNG keeps it behind the image; TIFF is turned by now
         if wide == _GRAY_ALPHA:
             return _wide_gray_alpha(data, most), True, orientation
         if wide in (_COLOUR, _COLOUR_ALPHA):
-            picture, alpha = _wide_colour(data, most), wide == _COLOUR_ALPHA
+            image, alpha = _wide_colour(data, most), wide == _COLOUR_ALPHA
         else:
-            picture, alpha = _plain(image)
-        return *_with_clear(picture, alpha, image), orientation
+            image, alpha = _plain(pil)
+        return *_with_clear(image, alpha, pil), orientation
 
 
-def pixels(image: Image.Image) -> tuple[np.ndarray, bool, int]:
+def pixels(pil: Image.Image) -> tuple[np.ndarray, bool, int]:
     """Return what :func:`read` returns, of an image that is at hand: as much as Pillow kept of it, and the EXIF data that it still has."""
-    image.load()
-    if image.mode == "I" and image.format == "TIFF":  # 32 bits there, and 16 in a PGM file
-        return np.array(image), False, 1
-    return *_with_clear(*_plain(image), image), _orientation(image)
+    pil.load()
+    if pil.mode == "I" and pil.format == "TIFF":  # 32 bits there, and 16 in a PGM file
+        return np.array(pil), False, 1
+    return *_with_clear(*_plain(pil), pil), _orientation(pil)
 
 
-def _with_clear(picture: np.ndarray, alpha: bool, image: Image.Image) -> tuple[np.ndarray, bool]:
-    """Return a 16-bit picture with alpha, where one of its colours is clear; others as they are."""
-    clear = image.info.get("transparency")
-    if clear is None or picture.dtype != np.uint16 or alpha:
-        return picture, alpha
-    picture = picture.reshape(*picture.shape[:2], -1)
-    shown = (picture != np.asarray(clear, dtype=np.uint16)).any(axis=-1, keepdims=True)
-    return np.concatenate([picture, shown.astype(np.uint16) * 65535], axis=-1), True
+def _with_clear(image: np.ndarray, alpha: bool, pil: Image.Image) -> tuple[np.ndarray, bool]:
+    """Return a 16-bit image with alpha, where one of its colours is clear; others as they are."""
+    clear = pil.info.get("transparency")
+    if clear is None or image.dtype != np.uint16 or alpha:
+        return image, alpha
+    image = image.reshape(*image.shape[:2], -1)
+    shown = (image != np.asarray(clear, dtype=np.uint16)).any(axis=-1, keepdims=True)
+    return np.concatenate([image, shown.astype(np.uint16) * 65535], axis=-1), True
 
 
-def _orientation(image: Image.Image) -> int:
+def _orientation(pil: Image.Image) -> int:
     try:
-        return int(image.getexif().get(_ORIENTATION, 1))
+        return int(pil.getexif().get(_ORIENTATION, 1))
     except Exception:  # damaged EXIF data say nothing about the pixels
         return 1
 
 
-def _plain(image: Image.Image) -> tuple[np.ndarray, bool]:
+def _plain(pil: Image.Image) -> tuple[np.ndarray, bool]:
     """Return the samples of a loaded image, palettes and print colours as RGB, and whether the last channel is alpha."""
-    mode = _PLAIN_MODE.get(image.mode, image.mode)
-    if "transparency" in image.info and image.mode in ("1", "L", "P", "RGB"):
+    mode = _PLAIN_MODE.get(pil.mode, pil.mode)
+    if "transparency" in pil.info and pil.mode in ("1", "L", "P", "RGB"):
         mode = "LA" if mode == "L" else "RGBA"
-    if mode != image.mode:
-        image = image.convert(mode)
-    picture = np.array(image)
+    if mode != pil.mode:
+        pil = pil.convert(mode)
+    image = np.array(pil)
     if mode == "I":  # 16-bit PGM
-        if picture.min() < 0 or picture.max() > 65535:
+        if image.min() < 0 or image.max() > 65535:
             raise ValueError("values beyond 16 bits")
-        picture = picture.astype(np.uint16)
-    return picture, mode in ("LA", "RGBA")
+        image = image.astype(np.uint16)
+    return image, mode in ("LA", "RGBA")
 
 
 def _wide_colour(data: bytes, most: int) -> np.ndarray:
     """Return 16-bit RGB(A), which Pillow cuts to 8: read once as stored and once as if the bytes were swapped, for the low halves."""
     halves = []
     for order in ("B", "L"):
-        with opened(data, most) as image:
-            image.tile = [tile._replace(args=f"{image.mode};16{order}") for tile in image.tile]  # type: ignore[attr-defined]
-            halves.append(np.array(image).astype(np.uint16))
+        with opened(data, most) as pil:
+            pil.tile = [tile._replace(args=f"{pil.mode};16{order}") for tile in pil.tile]  # type: ignore[attr-defined]
+            halves.append(np.array(pil).astype(np.uint16))
     return (halves[0] << 8) | halves[1]
 
 
 def _wide_gray_alpha(data: bytes, most: int) -> np.ndarray:
     """Return 16-bit gray with alpha, which Pillow cuts to 8: its four bytes a pixel are read as 8-bit RGBA, whose filters are the same."""
     head = data[:16] + data[16:24] + bytes([8, _COLOUR_ALPHA]) + data[26:29]
-    with opened(head + struct.pack(">I", zlib.crc32(head[12:])) + _png_chunks(data[33:], (b"IDAT", b"IEND")), most) as image:
-        return np.array(image).view(">u2").astype(np.uint16)
+    with opened(head + struct.pack(">I", zlib.crc32(head[12:])) + _png_chunks(data[33:], (b"IDAT", b"IEND")), most) as pil:
+        return np.array(pil).view(">u2").astype(np.uint16)
 
 
 def _check_png(data: bytes) -> None:
-    """Check the sums of the chunks that make the picture; Pillow skips those of the pixels."""
+    """Check the sums of the chunks that make the image; Pillow skips those of the pixels."""
     at = 8
     while True:
         if at + 12 > len(data):

@@ -27,15 +27,15 @@ def randaugment(
 ) -> Tensor:
     """Apply ``n`` operations drawn from the paper's fourteen, each at the same magnitude.
 
-    With channels other than three, operations on values work on each channel as on a gray picture of its own, and ``Color``, which mixes
-    red, green and blue, is not among the draws. ``Equalize`` counts values in 256 steps, also in 16-bit pictures.
+    With channels other than three, operations on values work on each channel as on a gray image of its own, and ``Color``, which mixes
+    red, green and blue, is not among the draws. ``Equalize`` counts values in 256 steps, also in 16-bit images.
 
     Args:
-        x: the picture (C, H, W), uint8 or float32 in [0, 1].
+        x: the image (C, H, W), uint8 or float32 in [0, 1].
         rng: where the draws come from.
         n: operations in a row.
         magnitude: 0 to 30.
-        fill: what stands where the picture was not, 0 black to 1 white.
+        fill: what stands where the image was not, 0 black to 1 white.
         interpolation: of the moving operations, ``nearest`` or ``bilinear``.
 
     Raises:
@@ -58,7 +58,7 @@ def randaugment(
 
 
 def magnitude_of(name: str, magnitude: int, size: tuple[int, int]) -> float:
-    """Return what magnitude 0-30 means for an operation on a picture of ``size`` (height, width)."""
+    """Return what magnitude 0-30 means for an operation on an image of ``size`` (height, width)."""
     share = magnitude / (BINS - 1)
     top = {"ShearX": 0.3, "ShearY": 0.3, "TranslateX": 150 / 331 * size[1], "TranslateY": 150 / 331 * size[0], "Rotate": 30.0}
     if name in _SIGNED:
@@ -69,7 +69,7 @@ def magnitude_of(name: str, magnitude: int, size: tuple[int, int]) -> float:
 
 
 def operate(x: Tensor, name: str, amount: float, fill: float = 0.0, interpolation: str = "nearest") -> Tensor:
-    """Apply one operation to a picture (C, H, W); values are changed channel by channel unless it is RGB."""
+    """Apply one operation to an image (C, H, W); values are changed channel by channel unless it is RGB."""
     from torchvision.transforms.v2 import InterpolationMode, functional
 
     if name == "Identity":

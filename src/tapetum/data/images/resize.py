@@ -1,4 +1,4 @@
-"""From numpy pictures of any size to tensors of the size that the network takes."""
+"""From numpy images of any size to tensors of the size that the network takes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _MODES = {"nearest": "nearest-exact", "bilinear": "bilinear", "bicubic": "bicubi
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """The picture that the network takes.
+    """The image that the network takes.
 
     Args:
-        size: (height, width); None keeps every picture's own.
+        size: (height, width); None keeps every image's own.
         resize: ``stretch`` to the size, ``crop`` the largest centred part of its aspect, or ``pad`` with black around the whole.
         interpolation: ``nearest``, ``bilinear`` or ``bicubic``; the last two with antialias.
     """
@@ -37,11 +37,11 @@ class Frame:
         return cls((size, size) if isinstance(size, int) else (size[0], size[1]), settings.resize, settings.interpolation)
 
     def size_of(self, x: Tensor) -> Size:
-        """Return the size that a picture (C, H, W) is brought to."""
+        """Return the size that an image (C, H, W) is brought to."""
         return self.size or (x.shape[-2], x.shape[-1])
 
     def part_of(self, x: Tensor) -> Size:
-        """Return height and width of the part of a picture (C, H, W) that is shown: less than the whole only with ``crop``."""
+        """Return height and width of the part of an image (C, H, W) that is shown: less than the whole only with ``crop``."""
         height, width = x.shape[-2:]
         if self.resize != "crop" or self.size is None:
             return height, width
@@ -49,7 +49,7 @@ class Frame:
         return min(height, max(1, round(width / aspect))), min(width, max(1, round(height * aspect)))
 
     def fill(self, x: Tensor, size: Size | None = None) -> Tensor:
-        """Return a picture (C, h, w), or part of one, brought to the size: stretched, or with ``pad`` fitted inside and padded."""
+        """Return an image (C, h, w), or part of one, brought to the size: stretched, or with ``pad`` fitted inside and padded."""
         height, width = size or self.size_of(x)
         if self.resize != "pad":
             return stretched(x, (height, width), self.interpolation)
@@ -58,21 +58,21 @@ class Frame:
         return placed(stretched(x, inside, self.interpolation), (height, width), (height - inside[0]) // 2, (width - inside[1]) // 2)
 
     def show(self, x: Tensor) -> Tensor:
-        """Return a picture (C, H, W) as evaluation shows it, (C, height, width)."""
+        """Return an image (C, H, W) as evaluation shows it, (C, height, width)."""
         height, width = self.part_of(x)
         top, left = (x.shape[-2] - height) // 2, (x.shape[-1] - width) // 2
         return self.fill(x[..., top : top + height, left : left + width])
 
 
-def to_tensor(picture: np.ndarray) -> Tensor:
-    """Return a picture (H, W, C) as a tensor (C, H, W): uint8 as it is, 16-bit and float as float32 in [0, 1]."""
-    if picture.dtype == np.uint16:
-        picture = picture.astype(np.float32) / 65535
-    return torch.from_numpy(picture).permute(2, 0, 1)
+def to_tensor(image: np.ndarray) -> Tensor:
+    """Return an image (H, W, C) as a tensor (C, H, W): uint8 as it is, 16-bit and float as float32 in [0, 1]."""
+    if image.dtype == np.uint16:
+        image = image.astype(np.float32) / 65535
+    return torch.from_numpy(image).permute(2, 0, 1)
 
 
 def stretched(x: Tensor, size: Size, interpolation: str = "bilinear") -> Tensor:
-    """Return pictures (…, C, H, W) interpolated to ``size``, with antialias, in their dtype; equal to torchvision's ``resize``."""
+    """Return images (…, C, H, W) interpolated to ``size``, with antialias, in their dtype; equal to torchvision's ``resize``."""
     if tuple(x.shape[-2:]) == tuple(size):
         return x
     flat = x.reshape(-1, *x.shape[-3:]) if x.ndim != 4 else x
@@ -84,7 +84,7 @@ def stretched(x: Tensor, size: Size, interpolation: str = "bilinear") -> Tensor:
 
 
 def placed(x: Tensor, size: Size, top: int, left: int) -> Tensor:
-    """Return a canvas (…, *size) of black with pictures (…, h, w) at (top, left); what leaves the canvas is cut off."""
+    """Return a canvas (…, *size) of black with images (…, h, w) at (top, left); what leaves the canvas is cut off."""
     height, width = size
     out = x.new_zeros((*x.shape[:-2], height, width))
     rows = slice(max(top, 0), min(top + x.shape[-2], height))

@@ -107,7 +107,7 @@ def batches(order: Order, batch: int, *, rank: int = 0, ranks: int = 1, least: i
         batch: rows of one rank in one batch.
         rank: this process.
         ranks: processes.
-        least: a last batch that would leave a rank with fewer rows joins the one before (a BatchNorm cannot learn from one picture).
+        least: a last batch that would leave a rank with fewer rows joins the one before (a BatchNorm cannot learn from one image).
     """
     step = batch * ranks
     starts = list(range(0, len(order), step))

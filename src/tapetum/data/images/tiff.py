@@ -14,14 +14,14 @@ _ALPHA = (ASSOCIATED, 2)
 
 
 def read_tiff(data: bytes, most: int, *, ordinary: bool = False) -> tuple[np.ndarray, bool, int] | None:
-    """Return (picture (H, W, C), whether the last channel is alpha, orientation); pages become channels, in their order.
+    """Return (image (H, W, C), whether the last channel is alpha, orientation); pages become channels, in their order.
 
-    None means an ordinary 8-bit picture of one page, which Pillow reads with all its compressions and colour spaces.
+    None means an ordinary 8-bit image of one page, which Pillow reads with all its compressions and colour spaces.
 
     Args:
         data: the file.
-        most: pixels that the picture may have.
-        ordinary: read gray and RGB pictures of one page here, too.
+        most: pixels that the image may have.
+        ordinary: read gray and RGB images of one page here, too.
 
     Raises:
         ValueError: what is wrong with the file; the text is the reason.
@@ -40,19 +40,19 @@ def read_tiff(data: bytes, most: int, *, ordinary: bool = False) -> tuple[np.nda
         if len(whole) != 1:
             raise ValueError(f"pages of different sizes: {', '.join('x'.join(map(str, s.shape)) for s in whole)}")
         series = whole[0]
-        picture = _channels_last(series.asarray(), series.axes)
-        alpha = _alpha(first) if picture.shape[-1] == first.samplesperpixel else 0
-        if _photometric(first) == "MINISWHITE" and picture.dtype.kind == "u":
-            colour = picture[..., : picture.shape[-1] - bool(alpha)]
-            picture = np.concatenate([np.iinfo(picture.dtype).max - colour, picture[..., colour.shape[-1] :]], axis=-1)
+        image = _channels_last(series.asarray(), series.axes)
+        alpha = _alpha(first) if image.shape[-1] == first.samplesperpixel else 0
+        if _photometric(first) == "MINISWHITE" and image.dtype.kind == "u":
+            colour = image[..., : image.shape[-1] - bool(alpha)]
+            image = np.concatenate([np.iinfo(image.dtype).max - colour, image[..., colour.shape[-1] :]], axis=-1)
         if alpha == ASSOCIATED:
-            picture = _apart(picture)
+            image = _apart(image)
         tag = first.tags.get("Orientation")
-        return picture, bool(alpha), int(tag.value) if tag is not None else 1
+        return image, bool(alpha), int(tag.value) if tag is not None else 1
 
 
 def check_size(width: int, height: int, most: int) -> None:
-    """Refuse a picture that is too large to be decoded.
+    """Refuse an image that is too large to be decoded.
 
     Raises:
         ValueError: the text is the reason, with the key that allows it.
@@ -78,17 +78,17 @@ def _check_chain(data: bytes) -> None:
         at = number(at + count + entry * number(at, count), offset)
 
 
-def _apart(picture: np.ndarray) -> np.ndarray:
-    """Return a picture whose colours were multiplied by alpha, its last channel, with colours as they were."""
-    top = 1.0 if picture.dtype.kind == "f" else float(np.iinfo(picture.dtype).max)
-    share = picture[..., -1:].astype(np.float64) / top
-    colour = np.clip(np.divide(picture[..., :-1], share, out=np.zeros(picture[..., :-1].shape), where=share > 0), 0, top)
-    colour = colour if picture.dtype.kind == "f" else np.rint(colour)
-    return np.concatenate([colour.astype(picture.dtype), picture[..., -1:]], axis=-1)
+def _apart(image: np.ndarray) -> np.ndarray:
+    """Return an image whose colours were multiplied by alpha, its last channel, with colours as they were."""
+    top = 1.0 if image.dtype.kind == "f" else float(np.iinfo(image.dtype).max)
+    share = image[..., -1:].astype(np.float64) / top
+    colour = np.clip(np.divide(image[..., :-1], share, out=np.zeros(image[..., :-1].shape), where=share > 0), 0, top)
+    colour = colour if image.dtype.kind == "f" else np.rint(colour)
+    return np.concatenate([colour.astype(image.dtype), image[..., -1:]], axis=-1)
 
 
 def _check_whole(pages: list, size: int) -> None:
-    """Refuse a file that ends before its pictures do: tifffile may fill what is not there with zeros."""
+    """Refuse a file that ends before its images do: tifffile may fill what is not there with zeros."""
     for page in pages:
         ends = [start + count for start, count in zip(page.dataoffsets, page.databytecounts, strict=False)]
         if not ends or max(ends) > size:

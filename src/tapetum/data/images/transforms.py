@@ -18,7 +18,7 @@ from tapetum.data.images.resize import Frame, to_tensor
 
 
 class Evaluate:
-    """Bring pictures to the size of the network's input, without chance.
+    """Bring images to the size of the network's input, without chance.
 
     Args:
         settings: the recipe's ``[input]``: size, resize, interpolation.
@@ -27,21 +27,21 @@ class Evaluate:
     def __init__(self, settings: Input) -> None:
         self.frame = Frame.from_input(settings)
 
-    def __call__(self, pictures: Sequence[np.ndarray], key: int = 0) -> Tensor:
+    def __call__(self, images: Sequence[np.ndarray], key: int = 0) -> Tensor:
         """Return (C, H, W), or (V, C, H, W) for several views; ``key`` is not used.
 
         Args:
-            pictures: (H, W, C) each, uint8, uint16 or float32 in [0, 1].
+            images: (H, W, C) each, uint8, uint16 or float32 in [0, 1].
             key: taken so that both transforms are called alike.
         """
-        return together([self.frame.show(to_tensor(picture)) for picture in pictures])
+        return together([self.frame.show(to_tensor(image)) for image in images])
 
 
 class Augment:
-    """Bring pictures to the size of the network's input and change them by chance; every draw comes from the key.
+    """Bring images to the size of the network's input and change them by chance; every draw comes from the key.
 
-    ``resized_crop`` or ``scaled_crop`` work on the picture as decoded and go first wherever they stand in the list; without one, the
-    picture is resized as in evaluation. The others follow in the order of the list, at the network's size. The views of a row are
+    ``resized_crop`` or ``scaled_crop`` work on the image as decoded and go first wherever they stand in the list; without one, the
+    image is resized as in evaluation. The others follow in the order of the list, at the network's size. The views of a row are
     changed alike.
 
     Args:
@@ -66,14 +66,14 @@ class Augment:
             raise UserError(f"augment has {' and '.join(name for name, _, _ in sizers)}", need="one of them: each decides the size")
         self.sizer = sizers[0] if sizers else None
 
-    def __call__(self, pictures: Sequence[np.ndarray], key: int) -> Tensor:
+    def __call__(self, images: Sequence[np.ndarray], key: int) -> Tensor:
         """Return (C, H, W), or (V, C, H, W) for several views.
 
         Args:
-            pictures: (H, W, C) each, uint8, uint16 or float32 in [0, 1].
+            images: (H, W, C) each, uint8, uint16 or float32 in [0, 1].
             key: from (seed, member, fold, epoch, row_id, occurrence, draw).
         """
-        return together([self._one(to_tensor(picture), key) for picture in pictures])
+        return together([self._one(to_tensor(image), key) for image in images])
 
     def _one(self, x: Tensor, key: int) -> Tensor:
         if self.sizer is None:

@@ -26,7 +26,7 @@ def expand(x: Tensor, spec: Spec = "plain", keys: Keys = None) -> Iterator[Tenso
     """Yield the views of a batch.
 
     Args:
-        x: pictures (B, C, H, W) or (B, V, C, H, W), before normalisation.
+        x: images (B, C, H, W) or (B, V, C, H, W), before normalisation.
         spec: a name from ``data.choices.VIEWS``, or a table of its name and parameters.
         keys: one key a row, for views drawn by chance.
 
@@ -38,7 +38,7 @@ def expand(x: Tensor, spec: Spec = "plain", keys: Keys = None) -> Iterator[Tenso
 
 
 def first_draw(spec: Spec) -> int:
-    """Return the ``draw`` number of a spec's first view: 0 where that is the plain picture, else 1."""
+    """Return the ``draw`` number of a spec's first view: 0 where that is the plain image, else 1."""
     choice, parameters = pick(spec, VIEWS, "view")
     name = choice.where.rpartition(":")[2]
     starts_plain = name in ("plain", "flips", "dihedral") or (name == "scales" and parameters["factors"][0] == 1)
@@ -46,29 +46,29 @@ def first_draw(spec: Spec) -> int:
 
 
 def plain(x: Tensor, keys: Keys = None) -> Iterator[Tensor]:
-    """The pictures as they are."""
+    """The images as they are."""
     yield x
 
 
 def hflip(x: Tensor, keys: Keys = None) -> Iterator[Tensor]:
-    """The pictures mirrored left and right, alone; ``flips`` gives them beside the plain ones."""
+    """The images mirrored left and right, alone; ``flips`` gives them beside the plain ones."""
     yield x.flip(-1)
 
 
 def vflip(x: Tensor, keys: Keys = None) -> Iterator[Tensor]:
-    """The pictures mirrored top and bottom, alone."""
+    """The images mirrored top and bottom, alone."""
     yield x.flip(-2)
 
 
 def flips(x: Tensor, keys: Keys = None, *, horizontal: bool = True, vertical: bool = False) -> Iterator[Tensor]:
-    """The plain pictures and their mirror images: two, or four with both directions."""
+    """The plain images and their mirror images: two, or four with both directions."""
     for which in range(4):
         if (horizontal or not which & 1) and (vertical or not which & 2):
             yield turned(x, which)
 
 
 def dihedral(x: Tensor, keys: Keys = None) -> Iterator[Tensor]:
-    """The eight turns and mirrorings of square pictures, plain first; four of others, so that their shape stays."""
+    """The eight turns and mirrorings of square images, plain first; four of others, so that their shape stays."""
     for which in range(turns_of(x)):
         yield turned(x, which)
 
@@ -99,7 +99,7 @@ def crops(x: Tensor, keys: Keys = None, *, count: int = 5, share: float = 0.875,
 
 
 def random(x: Tensor, keys: Keys = None, *, n: int = 10, scale: tuple[float, float] = (1.0, 1.25)) -> Iterator[Tensor]:
-    """``n`` random crops: each picture is brought to a random multiple of its size, and a frame of its size cut out at a random place.
+    """``n`` random crops: each image is brought to a random multiple of its size, and a frame of its size cut out at a random place.
 
     A multiple below 1 leaves a border of black. Each row's draws come from its own key, so its crops do not depend on its batch.
 
@@ -119,9 +119,9 @@ def random(x: Tensor, keys: Keys = None, *, n: int = 10, scale: tuple[float, flo
 
 
 def scales(x: Tensor, keys: Keys = None, *, factors: tuple[float, ...] = (1.0, 0.875, 1.125), multiple: int = 32) -> Iterator[Tensor]:
-    """The whole pictures at other sizes, for networks that take any: each side times the factor, rounded to a ``multiple``.
+    """The whole images at other sizes, for networks that take any: each side times the factor, rounded to a ``multiple``.
 
-    Factor 1 is the picture untouched.
+    Factor 1 is the image untouched.
     """
     for factor in factors:
         if factor == 1:

@@ -21,7 +21,7 @@ LISTED = 0.5  # share of the images, or of the rows, from which on a table lists
 MOST_FILES = 8  # of a row, that a template is proposed for
 _NEUTRAL = frozenset(
     [
-        *("image", "images", "img", "imgs", "picture", "pictures", "photo", "photos", "frames", "tiles", "crops", "file", "files"),
+        *("image", "images", "img", "imgs", "image", "images", "photo", "photos", "frames", "tiles", "crops", "file", "files"),
         *("data", "dataset", "set", "sample", "samples", "part", "full", "small", "raw", "resized"),
         *("jpg", "jpeg", "png", "tif", "tiff", "webp"),
     ]

@@ -1,7 +1,7 @@
 """Layout ``croissant``: ML Croissant metadata (JSON-LD) beside its files; nothing is fetched.
 
 Read: one record set whose fields come from a CSV file (``extract.column``) or from a set of files (``extract.fileProperty``, with a
-``transform.regex``), pictures from a column of paths or from the files themselves, file sets inside a zip archive. Anything else (JSON
+``transform.regex``), images from a column of paths or from the files themselves, file sets inside a zip archive. Anything else (JSON
 paths, references between tables, inline data) is refused by name. What it writes holds everything that a table holds.
 
 Source: https://docs.mlcommons.org/croissant/docs/croissant-spec.html (1.0).
@@ -81,7 +81,7 @@ def read(source: Path, data: Data, say: Say) -> Sheet:
 
 
 def write(manifest: Manifest, place: Path, say: Say) -> Path:
-    """Write ``place/croissant.json`` and ``place/records.csv``; the pictures stay where they are.
+    """Write ``place/croissant.json`` and ``place/records.csv``; the images stay where they are.
 
     Raises:
         UserError: what a text table cannot hold, by name.
@@ -115,7 +115,7 @@ def write(manifest: Manifest, place: Path, say: Say) -> Path:
         ],
         "recordSet": [{"@type": "cr:RecordSet", "@id": "records", "name": "records", "field": fields}],
     }
-    say(f"metadata written to {place / NAMES[0]}; the pictures stay where they are")
+    say(f"metadata written to {place / NAMES[0]}; the images stay where they are")
     files.write_json(place / NAMES[0], meta)
     return place
 
@@ -127,10 +127,10 @@ def _data_type(manifest: Manifest, name: str) -> str:
 
 
 def _record_set(meta: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Return the record set that has pictures; with none or several the sets are listed."""
+    """Return the record set that has images; with none or several the sets are listed."""
     sets = [s for s in meta.get("recordSet", []) if s.get("field") and "data" not in s]
-    pictured = [s for s in sets if any(f.get("dataType") in (IMAGE, "ImageObject") for f in s["field"])]
-    chosen = pictured or sets
+    imaged = [s for s in sets if any(f.get("dataType") in (IMAGE, "ImageObject") for f in s["field"])]
+    chosen = imaged or sets
     if len(chosen) != 1:
         names = listed(_id(s) for s in meta.get("recordSet", []))
         raise DataError(f"{path.name} has the record sets {names or 'none'}", need="one with a field of dataType sc:ImageObject")

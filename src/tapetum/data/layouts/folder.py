@@ -1,6 +1,6 @@
 """Layout ``folder``: a folder (or a zip archive) of class folders; ``train/`` and ``test/`` above them where so declared.
 
-What it holds: one single-label target, splits, and pictures below their class at any depth. Row ids are paths below the folder.
+What it holds: one single-label target, splits, and images below their class at any depth. Row ids are paths below the folder.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tapetum.core.tables import Manifest
 from tapetum.data.layouts import class_folders
 from tapetum.data.layouts.listing import is_hidden, listing, refuse_undecodable
 from tapetum.data.layouts.roles import read_target
-from tapetum.data.layouts.sheet import ARCHIVE_MARK, Say, Sheet, copy_picture, images_among
+from tapetum.data.layouts.sheet import ARCHIVE_MARK, Say, Sheet, copy_image, images_among
 from tapetum.data.layouts.splits import SPLIT_WORDS
 
 DECLARED = "folder"  # data.split = "folder": the first folders are splits
@@ -40,9 +40,9 @@ def read(source: Path, data: Data, say: Say) -> Sheet:
         say: told what is left out and what is taken for a split.
 
     Raises:
-        DataError: no pictures, or a class folder without any: it is named.
+        DataError: no images, or a class folder without any: it is named.
     """
-    names, folders = keep_pictures(source, say)
+    names, folders = keep_images(source, say)
     above = class_folders.below_wrappers(names)
     if above:
         say(f"{source.name}: everything is in the folder {above.rstrip('/')}; the folders below it are read")
@@ -65,7 +65,7 @@ def read(source: Path, data: Data, say: Say) -> Sheet:
     frame = pl.DataFrame({name: pl.Series(values, dtype=pl.String) for name, values in columns.items()})
     deep = sum(name.count("/") > 1 + by_split for name in short)
     if deep:
-        say(f"{deep} pictures lie deeper than their class folder and count as its own")
+        say(f"{deep} images lie deeper than their class folder and count as its own")
     return Sheet(frame, source.parent if source.is_file() else source, source.name, roles, (target,), found=True)
 
 
@@ -88,17 +88,17 @@ def check_labels(sheet: Sheet, target: str, data: Data) -> None:
 
 
 def write(manifest: Manifest, place: Path, say: Say) -> Path:
-    """Copy every picture into ``place/[split/]class/``.
+    """Copy every image into ``place/[split/]class/``.
 
     Raises:
-        UserError: what the layout cannot hold: another number of targets than one, groups, weights, several pictures a row, blanks.
+        UserError: what the layout cannot hold: another number of targets than one, groups, weights, several images a row, blanks.
     """
     refuse_columns(manifest, {"split"}, "a folder of class folders")
     targets = [t for t in manifest.targets if t.expression is None]
     if len(targets) != 1 or targets[0].kind not in ("single", "ordinal"):
         raise UserError(
             f"targets {listed(f'{t.name} ({t.kind})' for t in targets)} cannot be held by a folder of class folders",
-            need="one target with one answer a picture",
+            need="one target with one answer an image",
             fix="write a table",
         )
     labels = manifest.frame[targets[0].name].to_list()
@@ -117,19 +117,19 @@ def write(manifest: Manifest, place: Path, say: Say) -> Path:
             name = manifest.frame["path"][row][0].rpartition("/")[2]
             seen[f"{above}/{name}"] += 1
             if seen[f"{above}/{name}"] > 1:
-                raise UserError(f"two pictures of class {label!r} are called {name!r}", fix="write a table")
-            copy_picture(manifest.paths(row)[0], aside / above / name)
-    say(f"{len(labels)} pictures copied to {place}")
+                raise UserError(f"two images of class {label!r} are called {name!r}", fix="write a table")
+            copy_image(manifest.paths(row)[0], aside / above / name)
+    say(f"{len(labels)} images copied to {place}")
     return place
 
 
-def keep_pictures(source: Path, say: Say) -> tuple[list[str], list[str]]:
+def keep_images(source: Path, say: Say) -> tuple[list[str], list[str]]:
     """Return the images below ``source`` and all its folders, hidden files, runs and files that are no images left out and counted.
 
     An image is what :mod:`tapetum.data.images.formats` calls one, by its name or its content.
 
     Raises:
-        DataError: no pictures at all.
+        DataError: no images at all.
     """
     found = listing(source)
     seen = found.files
@@ -143,9 +143,9 @@ def keep_pictures(source: Path, say: Say) -> tuple[list[str], list[str]]:
         say(f"{source.name}: {len(found.runs)} folders are runs, pipelines or Python environments and no data: {listed(found.runs)}")
     if other:
         kinds = listed(f"{count} {ending}" for ending, count in other.most_common())
-        say(f"{source.name}: {sum(other.values())} files that are no pictures left out ({kinds})")
+        say(f"{source.name}: {sum(other.values())} files that are no images left out ({kinds})")
     if not names:
-        raise DataError(f"{source} holds no pictures", need="JPEG, PNG, TIFF, WebP, BMP, GIF or PPM files", fix="check the path")
+        raise DataError(f"{source} holds no images", need="JPEG, PNG, TIFF, WebP, BMP, GIF or PPM files", fix="check the path")
     return names, found.folders
 
 
@@ -219,4 +219,4 @@ def _refuse_empty(source: Path, folders: list[str], names: list[str], by_split: 
     filled = {"/".join(name.split("/")[:depth]) for name in names}
     empty = sorted(classes - filled)
     if empty:
-        raise DataError(f"{source} has {len(empty)} class folders without pictures: {listed(empty)}", fix="fill or remove them")
+        raise DataError(f"{source} has {len(empty)} class folders without images: {listed(empty)}", fix="fill or remove them")

@@ -1,7 +1,7 @@
-"""Layout ``hpa``: the Human Protein Atlas challenge, four one-channel pictures and several of 28 labels a sample.
+"""Layout ``hpa``: the Human Protein Atlas challenge, four one-channel images and several of 28 labels a sample.
 
-``train.csv`` (Id, Target: class ids with blanks between), ``sample_submission.csv`` (Id, Predicted), pictures
-``train/{Id}_{red,green,blue,yellow}.png`` and ``test/…``, as folders or as zip archives read in place. A part of the pictures may be in
+``train.csv`` (Id, Target: class ids with blanks between), ``sample_submission.csv`` (Id, Predicted), images
+``train/{Id}_{red,green,blue,yellow}.png`` and ``test/…``, as folders or as zip archives read in place. A part of the images may be in
 folders called ``train_…`` and ``test_…`` instead (``train_sample``).
 """
 
@@ -19,7 +19,7 @@ from tapetum.core.tables import Manifest
 from tapetum.data.layouts.delimited import read_delimited, to_delimited
 from tapetum.data.layouts.folder import refuse_columns
 from tapetum.data.layouts.listing import archive_names
-from tapetum.data.layouts.sheet import ARCHIVE_MARK, Say, Sheet, copy_picture
+from tapetum.data.layouts.sheet import ARCHIVE_MARK, Say, Sheet, copy_image
 from tapetum.data.layouts.table import joined_labels
 
 CHANNELS = ("red", "green", "blue", "yellow")  # microtubules, protein, nucleus, endoplasmic reticulum
@@ -33,18 +33,18 @@ def recognise(source: Any) -> str | None:
     if not isinstance(source, Path):
         return None
     table = source / TABLE if source.is_dir() else source
-    if table.name == TABLE and first_line(table) == "Id,Target" and _pictures(table.parent, "train") is not None:
-        return f"{TABLE} begins with Id,Target and pictures train/…_green.png stand beside it"
+    if table.name == TABLE and first_line(table) == "Id,Target" and _images(table.parent, "train") is not None:
+        return f"{TABLE} begins with Id,Target and images train/…_green.png stand beside it"
     return None
 
 
 def read(source: Path, data: Data, say: Say) -> Sheet:
-    """Read the folder (or its ``train.csv``); test rows come from ``sample_submission.csv``, where their pictures are at hand."""
+    """Read the folder (or its ``train.csv``); test rows come from ``sample_submission.csv``, where their images are at hand."""
     root = source if source.is_dir() else source.parent
     frames = [_part(root, "train", TABLE, TRUTH, say)]
     if (root / TEMPLATE).is_file():
-        if _pictures(root, "test") is None:
-            say(f"{TEMPLATE} is passed over: there are no pictures in {root.name}/test or test.zip")
+        if _images(root, "test") is None:
+            say(f"{TEMPLATE} is passed over: there are no images in {root.name}/test or test.zip")
         else:
             frames.append(_part(root, "test", TEMPLATE, ANSWER, say).with_columns(pl.lit(None, pl.String).alias("Target")))
     frame = pl.concat(frames)
@@ -53,7 +53,7 @@ def read(source: Path, data: Data, say: Say) -> Sheet:
 
 
 def write(manifest: Manifest, place: Path, say: Say) -> Path:
-    """Write the folder: tables, and a copy of every picture.
+    """Write the folder: tables, and a copy of every image.
 
     Raises:
         UserError: what the layout cannot hold, by name.
@@ -70,13 +70,13 @@ def write(manifest: Manifest, place: Path, say: Say) -> Path:
         if odd or (splits[row] == "test") != (labels is None):
             raise UserError(
                 f"row {row_id!r} cannot be held by the HPA layout",
-                need="an id without '/', four pictures, split train or test, labels in training rows alone",
+                need="an id without '/', four images, split train or test, labels in training rows alone",
             )
     texts = frame.with_columns(joined_labels(frame, "Target", " ")).select(pl.col("row_id").alias("Id"), "Target")
     with files.whole_folder(place) as aside:
         for row, row_id in enumerate(manifest.row_ids):
             for channel, path in zip(CHANNELS, manifest.paths(row), strict=True):
-                copy_picture(path, aside / splits[row] / f"{row_id}_{channel}.png")
+                copy_image(path, aside / splits[row] / f"{row_id}_{channel}.png")
         files.write_text(aside / TABLE, to_delimited(texts.filter(pl.Series(splits == "train"))))
         if (splits == "test").any():
             empty = texts.filter(pl.Series(splits == "test")).select("Id", pl.lit("0").alias("Predicted"))
@@ -94,8 +94,8 @@ def first_line(table: Path) -> str:
         return ""
 
 
-def _pictures(root: Path, part: str) -> str | None:
-    """Return what stands before ``{Id}_green.png``: a folder, or an archive and its inner folder; None without pictures."""
+def _images(root: Path, part: str) -> str | None:
+    """Return what stands before ``{Id}_green.png``: a folder, or an archive and its inner folder; None without images."""
     others = sorted(p for p in root.glob(f"{part}[_-]*") if p.is_dir() or p.suffix.lower() == ".zip")
     for place in (root / part, root / f"{part}.zip", *others):
         if place.is_dir():
@@ -113,12 +113,12 @@ def _part(root: Path, part: str, table: str, columns: list[str], say: Say) -> pl
     frame, _ = read_delimited(root / table)
     if frame.columns != columns:
         raise DataError(f"{table} has the columns {listed(frame.columns)}", need=listed(columns), fix="or read it with --layout table")
-    before = _pictures(root, part)
+    before = _images(root, part)
     if before is None:
-        raise DataError(f"{root} has no pictures {part}/…_{CHANNELS[1]}.png", need=f"a folder {part} or an archive {part}.zip")
+        raise DataError(f"{root} has no images {part}/…_{CHANNELS[1]}.png", need=f"a folder {part} or an archive {part}.zip")
     if frame["Id"].null_count():
         raise DataError(f"{table} has rows without an Id", fix="fill it in or remove the rows")
-    say(f"{table}: {len(frame)} samples, pictures {before}…_{{{','.join(CHANNELS)}}}.png")
+    say(f"{table}: {len(frame)} samples, images {before}…_{{{','.join(CHANNELS)}}}.png")
     paths = [[f"{before}{row_id}_{channel}.png" for channel in CHANNELS] for row_id in frame["Id"].to_list()]
     found = frame.with_columns(pl.Series("path", paths, dtype=pl.List(pl.String)), pl.lit(part).alias("split"))
     return found.select("Id", "path", "split", *(["Target"] if "Target" in columns else []))

@@ -18,7 +18,7 @@ from tapetum.core.tables import Manifest
 from tapetum.data.layouts.delimited import read_delimited, to_delimited
 from tapetum.data.layouts.folder import refuse_columns
 from tapetum.data.layouts.listing import is_hidden, refuse_undecodable
-from tapetum.data.layouts.sheet import Say, Sheet, copy_picture, images_among
+from tapetum.data.layouts.sheet import Say, Sheet, copy_image, images_among
 
 MASKS, GENDERS, AGES = ("worn", "incorrect", "none"), ("male", "female"), ("0-29", "30-59", "60+")
 STATES = {**{f"mask{i}": "worn" for i in range(1, 6)}, "incorrect_mask": "incorrect", "normal": "none"}
@@ -59,7 +59,7 @@ def age_class(years: float) -> str:
 
 
 def write(manifest: Manifest, place: Path, say: Say) -> Path:
-    """Write training people and test pictures; needs the targets mask, gender, age and ``years`` (a number), and people as groups.
+    """Write training people and test images; needs the targets mask, gender, age and ``years`` (a number), and people as groups.
 
     Raises:
         UserError: what the layout cannot hold, by name.
@@ -81,24 +81,24 @@ def write(manifest: Manifest, place: Path, say: Say) -> Path:
         if STATES.get(state) != cells["mask"] or years is None or group is None or people.setdefault(group, person) != person:
             raise UserError(
                 f"row {cells['row_id']!r} cannot be held by the mask layout",
-                need="the seven pictures of a person (group), with one gender and age, called as their state of mask",
+                need="the seven images of a person (group), with one gender and age, called as their state of mask",
             )
     if set(splits) - {"train", "test"} or len(people) * len(STATES) != int((~test).sum()):
-        raise UserError("the mask layout holds training people with seven pictures each, and test rows", fix="write a table")
+        raise UserError("the mask layout holds training people with seven images each, and test rows", fix="write a table")
     with files.whole_folder(place) as aside:
         for person in people.values():
             person["path"] = f"{person['id']}_{person['gender']}_{person['race']}_{person['age']:g}"
         for row, name in enumerate(frame["row_id"].to_list()):
             path = manifest.paths(row)[0]
             inner = f"eval/images/{name}" if test[row] else f"train/images/{people[frame['group'][row]]['path']}/{path.name}"
-            copy_picture(path, aside / inner)
+            copy_image(path, aside / inner)
         table = [[p["id"], p["gender"], p["race"], f"{p['age']:g}", p["path"]] for p in people.values()]
         files.write_text(aside / "train" / "train.csv", to_delimited(pl.DataFrame(table, schema=COLUMNS, orient="row")))
         if test.any():
             answers = frame["ans"].fill_null("0") if "ans" in frame.columns else pl.Series(["0"] * len(frame))
             info = pl.DataFrame({"ImageID": frame["row_id"], "ans": answers}).filter(pl.Series(test))
             files.write_text(aside / "eval" / "info.csv", to_delimited(info))
-    say(f"{len(people)} people and {int(test.sum())} test pictures written to {place}")
+    say(f"{len(people)} people and {int(test.sum())} test images written to {place}")
     return place
 
 
@@ -124,7 +124,7 @@ def _people(root: Path, say: Say) -> list[tuple[str | None, ...]]:
         for state, mask in STATES.items():
             name = f"train/images/{folder}/{found[state]}"
             rows.append((name, name, person, mask, gender, age_class(int(years)), years, race, "train", None))
-    say(f"train.csv: {len(table)} people, {len(rows)} pictures" + (f"; {hidden} hidden files left out" if hidden else ""))
+    say(f"train.csv: {len(table)} people, {len(rows)} images" + (f"; {hidden} hidden files left out" if hidden else ""))
     return rows
 
 
@@ -134,7 +134,7 @@ def _unknown(root: Path, say: Say) -> list[tuple[str | None, ...]]:
     answers = table["ans"].to_list() if "ans" in table.columns else [None] * len(table)
     known = len(set(answers)) > 1
     what = "with answers" if known else f"without truth (every ans is {answers[0]!r}: a template)" if answers else "none"
-    say(f"eval/info.csv: {len(table)} pictures, {what}")
+    say(f"eval/info.csv: {len(table)} images, {what}")
     rows: list[tuple[str | None, ...]] = []
     for name, answer in zip(table["ImageID"].to_list(), answers, strict=True):
         truth: tuple[str | None, ...] = (None, None, None, None, None)

@@ -1,4 +1,4 @@
-"""From a row's cells to its picture files: a column, several columns, or a template over columns."""
+"""From a row's cells to its image files: a column, several columns, or a template over columns."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def fill_template(template: str, cells: Mapping[str, Any]) -> list[str]:
     """Return the paths of one row: ``{Name}`` is a cell, ``{a,b,c}`` gives one path each (several lists: every combination).
 
     Args:
-        template: with ``/`` between folders; ``pictures.zip!/{Id}.png`` reads inside an archive.
+        template: with ``/`` between folders; ``images.zip!/{Id}.png`` reads inside an archive.
         cells: column → value of this row.
     """
     parts = _FIELD.split(template)
@@ -41,7 +41,7 @@ def fill_template(template: str, cells: Mapping[str, Any]) -> list[str]:
 
 
 def row_paths(frame: pl.DataFrame, how: str | Sequence[str], name: str, split: str = "train") -> list[list[str]]:
-    """Return the picture files of every row, as text relative to the table.
+    """Return the image files of every row, as text relative to the table.
 
     Args:
         frame: the table.
@@ -60,7 +60,7 @@ def row_paths(frame: pl.DataFrame, how: str | Sequence[str], name: str, split: s
         elif item in frame.columns:
             for row, cell in enumerate(frame[item].to_list()):
                 if cell is None or cell == []:
-                    raise DataError(f"{name} row {row + 1} has no picture in column {item!r}", fix="fill it in or remove the row")
+                    raise DataError(f"{name} row {row + 1} has no image in column {item!r}", fix="fill it in or remove the row")
                 out[row].extend([str(c) for c in cell] if isinstance(cell, list) else [str(cell)])
         else:
             raise unknown_column(item, frame.columns, name, "--path")

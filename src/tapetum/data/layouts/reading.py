@@ -30,13 +30,13 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".tab", ".parquet")
 
 
 def read(source: Any, data: Data, say: Say, *, labelled: bool = True) -> Manifest:
-    """Read labelled pictures.
+    """Read labelled images.
 
     Args:
         source: a folder, a table, an archive, a manifest written before, or a polars or pandas frame.
         data: what the user declares; ``layout = "auto"`` goes by what the source is, and says so.
         say: told the schema and whatever is inferred, joined or left out.
-        labelled: false where truth may be absent (pictures to predict); blanks are then fine and classes are not settled.
+        labelled: false where truth may be absent (images to predict); blanks are then fine and classes are not settled.
 
     Returns:
         The manifest: targets with classes from training rows, derived ones last; folds only where the data bring them.
@@ -104,7 +104,7 @@ def open_sheet(source: Any, data: Data, say: Say) -> Sheet:
     choice, options = pick(name, LAYOUTS, "layout")
     sheet = choice.load()(source, data, say, **options)
     if not len(sheet.frame):
-        raise DataError(f"{sheet.name} has no rows", need="one line a picture")
+        raise DataError(f"{sheet.name} has no rows", need="one line an image")
     return dataclasses.replace(sheet, frame=plain_columns(sheet.frame, data, say), layout=name)
 
 
@@ -124,7 +124,7 @@ def to_rows(sheet: Sheet, roles: Roles, data: Data, say: Say, split: str = "trai
     """Return the manifest's columns of one sheet: row_id, path, plain roles, parsed targets and side numbers.
 
     Raises:
-        DataError: a picture file that is not there, a doubled id, or a cell that does not fit its target.
+        DataError: an image file that is not there, a doubled id, or a cell that does not fit its target.
     """
     paths = row_paths(sheet.frame, roles.path, sheet.name, split)
     source = sheet.frame
@@ -220,7 +220,7 @@ def _check_files(frame: pl.DataFrame, sheet: Sheet, data: Data, say: Say) -> Non
     if missing and data.on_bad == "refuse":
         raise refuse_missing(missing, frame["path"].to_list(), sheet.name)
     if missing:
-        gone = f"{len(missing)} of {len(every)} picture files that do not exist"
+        gone = f"{len(missing)} of {len(every)} image files that do not exist"
         counts = count_complete(frame["path"].to_list(), missing)
         say(f"{sheet.name} names {gone}; their rows stay as missing: {listed(missing)}{counts}")
 

@@ -59,7 +59,7 @@ def find_roles(sheet: Sheet, data: Data, *, labelled: bool = True) -> Roles:
     Args:
         sheet: the rows.
         data: what the user declares.
-        labelled: false where targets may be absent (test tables, pictures to predict).
+        labelled: false where targets may be absent (test tables, images to predict).
 
     Raises:
         UserError: a declared column that does not exist, or no target named: the candidates are listed.
@@ -141,25 +141,25 @@ def _path_role(sheet: Sheet, data: Data) -> tuple[str | tuple[str, ...], str]:
         return data.path, "declared"
     if "path" in sheet.roles:
         return sheet.roles["path"], "of this layout"
-    candidates = [name for name in columns if _holds_pictures(sheet.frame[name])]
+    candidates = [name for name in columns if _holds_images(sheet.frame[name])]
     if len(candidates) == 1:
-        return candidates[0], "inferred: the only column whose every cell ends like a picture file"
+        return candidates[0], "inferred: the only column whose every cell ends like an image file"
     if "path" in candidates:
-        return "path", "inferred: it is called so, and its cells end like picture files"
+        return "path", "inferred: it is called so, and its cells end like image files"
     if candidates:
         raise DataError(
-            f"{sheet.name} has {len(candidates)} columns of picture files: {listed(candidates)}",
+            f"{sheet.name} has {len(candidates)} columns of image files: {listed(candidates)}",
             need="the one to read, or all of them as channels or views",
             fix=f"name it: --path {candidates[0]}, or several: {' '.join(f'--path {c}' for c in candidates)}",
         )
     raise DataError(
-        f"{sheet.name} has no column whose every cell ends like a picture file (it has: {listed(columns, 20)}){_nearly(sheet.frame)}",
+        f"{sheet.name} has no column whose every cell ends like an image file (it has: {listed(columns, 20)}){_nearly(sheet.frame)}",
         fix="name it: --path COLUMN, or a template: --path 'images/{ID_COLUMN}.png'",
     )
 
 
 def _nearly(frame: pl.DataFrame) -> str:
-    """Return which column comes next to holding picture files, its first odd cell and how many there are; empty where none does."""
+    """Return which column comes next to holding image files, its first odd cell and how many there are; empty where none does."""
     found = [(name, odd) for name in frame.columns if (odd := _odd_paths(frame[name])) is not None and not odd.all()]
     if not found:
         return ""
@@ -171,7 +171,7 @@ def _nearly(frame: pl.DataFrame) -> str:
 
 
 def _odd_paths(column: pl.Series) -> pl.Series | None:
-    """Return which cells of a column of text, or of lists of texts, do not end like picture files; None for any other column."""
+    """Return which cells of a column of text, or of lists of texts, do not end like image files; None for any other column."""
     ending = "(?i)(" + "|".join(suffix.replace(".", r"\.") for suffix in IMAGE_SUFFIXES) + ")$"
     if column.dtype == pl.List(pl.String):
         fits = [bool(cell) and all(re.search(ending, one or "") for one in cell) for cell in column.to_list()]
@@ -179,7 +179,7 @@ def _odd_paths(column: pl.Series) -> pl.Series | None:
     return ~column.str.contains(ending).fill_null(False) if column.dtype == pl.String else None
 
 
-def _holds_pictures(column: pl.Series) -> bool:
+def _holds_images(column: pl.Series) -> bool:
     odd = _odd_paths(column)
     return odd is not None and len(odd) > 0 and not odd.any()
 

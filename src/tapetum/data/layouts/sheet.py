@@ -19,7 +19,7 @@ from tapetum.data.layouts.listing import archive_names
 
 Say = Callable[[str], None]
 
-ARCHIVE_MARK = "!/"  # pictures.zip!/a.png is the member a.png of pictures.zip
+ARCHIVE_MARK = "!/"  # images.zip!/a.png is the member a.png of images.zip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Sheet:
         roles: what the layout itself knows: role (``id``, ``path``, ``group``, …) → column or columns.
         targets: target specs that the layout brings; they hold where the user names none.
         derive: derived targets that the layout brings.
-        found: every picture was seen on disk while reading.
+        found: every image was seen on disk while reading.
         layout: the layout that it was read as.
     """
 
@@ -87,9 +87,9 @@ def missing_files(paths: Iterable[str], root: Path) -> list[str]:
 
 
 def refuse_missing(missing: Iterable[str], rows: Sequence[Sequence[str]], name: str) -> DataError:
-    """Return the error for picture files that a table names and that are not there; rows of several files are counted by file."""
+    """Return the error for image files that a table names and that are not there; rows of several files are counted by file."""
     gone, total = list(missing), sum(map(len, rows))
-    what = f"{name} names {len(gone)} of {total} picture files that do not exist: {listed(gone)}"
+    what = f"{name} names {len(gone)} of {total} image files that do not exist: {listed(gone)}"
     return DataError(what + count_complete(rows, gone), fix="mend the paths, or go on without them: --on-bad skip")
 
 
@@ -124,8 +124,8 @@ def _place_names(row: Sequence[str]) -> list[str]:
     return [f"file {i + 1}" for i in range(len(row))]
 
 
-def copy_picture(source: Path, place: Path) -> Path:
-    """Copy a picture, byte for byte, also out of an archive."""
+def copy_image(source: Path, place: Path) -> Path:
+    """Copy an image, byte for byte, also out of an archive."""
     return files.write_bytes(place, read_bytes(source))
 
 

@@ -1,6 +1,6 @@
-"""Layout ``sleep``: the SNUH sleep challenge, one picture a 30-second epoch, exams in folders, tables without a header.
+"""Layout ``sleep``: the SNUH sleep challenge, one image a 30-second epoch, exams in folders, tables without a header.
 
-``trainset-for_user.csv`` (exam, image, label), ``testset-for_user.csv`` (exam, image), pictures ``<exam>/<exam>_NNNN.png``, beside the
+``trainset-for_user.csv`` (exam, image, label), ``testset-for_user.csv`` (exam, image), images ``<exam>/<exam>_NNNN.png``, beside the
 tables or below ``trainset`` and ``testset``. NNNN is the order in time.
 """
 
@@ -19,7 +19,7 @@ from tapetum.core.tables import Manifest
 from tapetum.data.layouts.delimited import read_delimited, to_delimited
 from tapetum.data.layouts.folder import refuse_columns
 from tapetum.data.layouts.listing import is_hidden, refuse_undecodable
-from tapetum.data.layouts.sheet import Say, Sheet, copy_picture, images_among
+from tapetum.data.layouts.sheet import Say, Sheet, copy_image, images_among
 
 STAGES = ("Wake", "N1", "N2", "N3", "REM")
 TRAIN, TEST = "trainset-for_user.csv", "testset-for_user.csv"
@@ -40,7 +40,7 @@ def read(source: Path, data: Data, say: Say) -> Sheet:
     """Read the folder or one of its tables.
 
     Columns beside id, path, sequence and position: ``stage``, and for use as side numbers ``progress`` (place in the night, 0 to 1)
-    and ``epochs`` (length of the exam). Pictures of an exam that stand in no table are context where ``data.blank = "context"``.
+    and ``epochs`` (length of the exam). Images of an exam that stand in no table are context where ``data.blank = "context"``.
     """
     root = source if source.is_dir() else source.parent
     tables = [TRAIN, TEST] if source.is_dir() else [source.name]
@@ -56,7 +56,7 @@ def read(source: Path, data: Data, say: Say) -> Sheet:
 
 
 def write(manifest: Manifest, place: Path, say: Say) -> Path:
-    """Write the tables, and a copy of every picture into its exam's folder.
+    """Write the tables, and a copy of every image into its exam's folder.
 
     Raises:
         UserError: what the layout cannot hold, by name.
@@ -72,12 +72,12 @@ def write(manifest: Manifest, place: Path, say: Say) -> Path:
         if not named or hidden_truth or len(frame["path"][row]) != 1 or splits[row] not in ("train", "test"):
             raise UserError(
                 f"row {row_id!r} (exam {exam!r}, position {position!r}) cannot be held by the sleep layout",
-                need="ids such as EXAM_0007.png, one picture each, split train or test, no stage in test rows",
+                need="ids such as EXAM_0007.png, one image each, split train or test, no stage in test rows",
             )
     columns = frame.select("sequence", "row_id", "stage")
     with files.whole_folder(place) as aside:
         for row, (exam, row_id, _) in enumerate(columns.iter_rows()):
-            copy_picture(manifest.paths(row)[0], aside / exam / row_id)
+            copy_image(manifest.paths(row)[0], aside / exam / row_id)
         files.write_text(aside / TRAIN, to_delimited(columns.filter(pl.Series(splits == "train")), header=False))
         if (splits == "test").any():
             hidden = columns.filter(pl.Series(splits == "test")).drop("stage")
@@ -106,7 +106,7 @@ def _part(root: Path, table: str, data: Data, say: Say) -> pl.DataFrame:
 
 
 def _with_context(frame: pl.DataFrame, root: Path, folders: dict[str, str], data: Data, say: Say) -> pl.DataFrame:
-    """Add pictures of the exams that stand in no table, or count them."""
+    """Add images of the exams that stand in no table, or count them."""
     known = set(frame["image"].to_list())
     unnamed = []
     for exam, folder in folders.items():
@@ -115,7 +115,7 @@ def _with_context(frame: pl.DataFrame, root: Path, folders: dict[str, str], data
         unnamed += [(exam, name, None) for name in sorted(images_among(root / folder, others))]
     if not unnamed:
         return frame
-    what = f"{len(unnamed)} pictures stand in no table ({listed(name for _, name, _ in unnamed)})"
+    what = f"{len(unnamed)} images stand in no table ({listed(name for _, name, _ in unnamed)})"
     if data.blank != "context":
         say(f"{what} and are left out; --set data.blank=context keeps them")
         return frame
@@ -135,5 +135,5 @@ def _folder(root: Path, exam: str, split: str, table: str) -> str:
 def _position(image: str, table: str) -> int:
     found = _EPOCH.search(image)
     if not found:
-        raise DataError(f"{table} names the picture {image!r}", need="names such as EXAM_0007.png, whose number is the order in time")
+        raise DataError(f"{table} names the image {image!r}", need="names such as EXAM_0007.png, whose number is the order in time")
     return int(found[1])

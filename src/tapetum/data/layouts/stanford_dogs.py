@@ -16,10 +16,10 @@ from tapetum.core import files
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.tables import Manifest
-from tapetum.data.layouts.folder import keep_pictures, refuse_columns
+from tapetum.data.layouts.folder import keep_images, refuse_columns
 from tapetum.data.layouts.listing import children
 from tapetum.data.layouts.roles import read_target
-from tapetum.data.layouts.sheet import Say, Sheet, copy_picture
+from tapetum.data.layouts.sheet import Say, Sheet, copy_image
 
 _FOLDER = re.compile(r"(n\d{8})-(.+)")
 LISTS = {"train": "train_list.mat", "test": "test_list.mat"}
@@ -36,13 +36,13 @@ def recognise(source: Any) -> str | None:
 def read(source: Path, data: Data, say: Say) -> Sheet:
     """Read the folder; row ids are paths below ``Images``."""
     root = _images(source)
-    names, folders = keep_pictures(root, say)
+    names, folders = keep_images(root, say)
     empty = sorted({folder for folder in folders if folder.count("/") < 2} - {name.rpartition("/")[0] for name in names})
     if empty:
-        raise DataError(f"{root} has {len(empty)} class folders without pictures: {listed(empty)}", fix="fill or remove them")
+        raise DataError(f"{root} has {len(empty)} class folders without images: {listed(empty)}", fix="fill or remove them")
     loose = [name for name in names if not _FOLDER.fullmatch(name.split("/")[0])]
     if loose:
-        raise DataError(f"{root} has pictures outside the folders of breeds: {listed(loose)}", fix="move or remove them")
+        raise DataError(f"{root} has images outside the folders of breeds: {listed(loose)}", fix="move or remove them")
     target = read_target(data.targets[0]).name if len(data.targets) == 1 else "breed"
     breeds = [name.split("/")[0].partition("-")[2] for name in names]
     frame = pl.DataFrame({"row_id": names, "path": names, target: breeds})
@@ -54,7 +54,7 @@ def read(source: Path, data: Data, say: Say) -> Sheet:
 
 
 def write(manifest: Manifest, place: Path, say: Say) -> Path:
-    """Copy every picture below ``Images`` and write the lists of the parts.
+    """Copy every image below ``Images`` and write the lists of the parts.
 
     Raises:
         UserError: what the layout cannot hold, by name.
@@ -74,10 +74,10 @@ def write(manifest: Manifest, place: Path, say: Say) -> Path:
         raise UserError(f"splits {listed(sorted(set(splits)))} cannot be held by this layout", need="train and test")
     with files.whole_folder(place) as aside:
         for row, row_id in enumerate(manifest.row_ids):
-            copy_picture(manifest.paths(row)[0], aside / "Images" / row_id)
+            copy_image(manifest.paths(row)[0], aside / "Images" / row_id)
         for part, name in LISTS.items() if "split" in manifest.frame.columns else ():
             _write_list(aside / name, [r for r, s in zip(manifest.row_ids, splits, strict=True) if s == part])
-    say(f"{len(manifest)} pictures copied to {place}")
+    say(f"{len(manifest)} images copied to {place}")
     return place
 
 
@@ -86,7 +86,7 @@ def _images(source: Path) -> Path:
 
 
 def _splits(source: Path, names: list[str], say: Say) -> pl.Series | None:
-    """Return the part of each picture from the official lists, or None without them."""
+    """Return the part of each image from the official lists, or None without them."""
     places = [source, source / "lists", source.parent, source.parent / "lists"]
     found = {part: next((p / name for p in places if (p / name).is_file()), None) for part, name in LISTS.items()}
     if any(path is None for path in found.values()):
@@ -94,9 +94,9 @@ def _splits(source: Path, names: list[str], say: Say) -> pl.Series | None:
     part_of = {name: part for part, path in found.items() if path is not None for name in _read_list(path)}
     unlisted = [name for name in names if name not in part_of]
     if unlisted:
-        raise DataError(f"{len(unlisted)} pictures stand in neither of the official lists: {listed(unlisted)}", fix="remove the lists")
+        raise DataError(f"{len(unlisted)} images stand in neither of the official lists: {listed(unlisted)}", fix="remove the lists")
     counts = {part: sum(part_of[name] == part for name in names) for part in LISTS}
-    say(f"the official lists give {counts['train']} training and {counts['test']} test pictures")
+    say(f"the official lists give {counts['train']} training and {counts['test']} test images")
     return pl.Series("split", [part_of[name] for name in names], dtype=pl.String)
 
 

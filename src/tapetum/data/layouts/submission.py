@@ -133,7 +133,7 @@ def read_template(
     if order is not None:
         return _by_order(raw, delimiter, first, order, dense.target, wish, path)
     known = set(dense.row_ids.tolist())
-    if id_column is None and any(cell in known or has_image_name(cell) for cell in first):  # no header: the first line names a picture
+    if id_column is None and any(cell in known or has_image_name(cell) for cell in first):  # no header: the first line names an image
         ids, row_of, matched = _id_column(raw, dense, None, path)
         if ids == raw.columns[-1]:  # nothing but ids: the answers stand alone
             raw = raw.with_columns(pl.lit(None, pl.String).alias("answer"))
@@ -184,7 +184,7 @@ def _id_column(frame: pl.DataFrame, dense: Dense, declared: str | None, path: Pa
         raise DataError(
             f"no column of {path.name} ({listed(frame.columns)}) holds an id of the predictions ({listed(sorted(dense.row_ids), 3)})",
             need="the template of these test rows",
-            fix="predict the template's pictures",
+            fix="predict the template's images",
         )
     return best, found[best].of, f"{path.name}: {found[best].text()}" if found[best].how else ""
 
@@ -215,7 +215,7 @@ def _same_ids(form: Template, dense: Dense, name: str, fill: str) -> int:
     parts = [f"{len(missing)} ids of it have no prediction: {listed(missing)}"] if missing and fill == "none" else []
     parts += [f"{len(extra)} predicted ids are not in it: {listed(extra)}"] if extra else []
     if parts:
-        fixes = ["predict the template's pictures"] + (["fill them in: --fill prior, or --fill CLASS"] if missing else [])
+        fixes = ["predict the template's images"] + (["fill them in: --fill prior, or --fill CLASS"] if missing else [])
         what = f"{name} and the predictions differ ({'; '.join(parts)})"
         raise DataError(what, need="the same ids", fix=", or ".join(fixes))
     return len(missing)
@@ -253,7 +253,7 @@ def _filler(
     """Return probabilities and decided labels (K,) for rows that have none."""
     if fill == "none":
         raise DataError(
-            f"{len(lost)} rows have no answer: {listed(lost)}", fix="mend the pictures, or fill them in: --fill prior, or --fill CLASS"
+            f"{len(lost)} rows have no answer: {listed(lost)}", fix="mend the images, or fill them in: --fill prior, or --fill CLASS"
         )
     if fill == "prior":
         if prior is None or len(prior) != target.width or np.isnan(prior).any():

@@ -1,4 +1,4 @@
-"""Layout ``table``: a CSV (comma, semicolon or tab; UTF-8) or Parquet file, one line a picture.
+"""Layout ``table``: a CSV (comma, semicolon or tab; UTF-8) or Parquet file, one line an image.
 
 What it holds: ids, paths, every kind of target, groups, sequences, splits, folds, weights, side numbers and content hashes. A CSV holds
 no class order, so ordinal targets are declared again on reading; an empty set of labels is ``[]``, which is read and not written.
@@ -79,13 +79,13 @@ def flat_paths(manifest: Manifest, root: Path) -> pl.DataFrame:
     """Return the manifest's columns with paths as seen from ``root``: ``path``, or ``path_1``, ``path_2``, … where rows have several.
 
     Raises:
-        UserError: rows with different numbers of pictures.
+        UserError: rows with different numbers of images.
     """
     frame = manifest.frame
     counts = frame["path"].list.len().unique().to_list()
     if len(counts) > 1:
         raise UserError(
-            f"rows have {listed(sorted(counts))} pictures each", need="the same number in every row", fix="keep the Parquet manifest"
+            f"rows have {listed(sorted(counts))} images each", need="the same number in every row", fix="keep the Parquet manifest"
         )
     paths = [[relative_to(p, manifest.root, root) for p in row] for row in frame["path"].to_list()]
     names = ["path"] if counts in ([1], []) else [f"path_{i + 1}" for i in range(counts[0])]

@@ -16,7 +16,7 @@ import polars as pl
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.tables import Manifest, check_ids
-from tapetum.data.layouts.folder import keep_pictures
+from tapetum.data.layouts.folder import keep_images
 from tapetum.data.layouts.hpa import CHANNELS
 from tapetum.data.layouts.listing import refuse_undecodable
 from tapetum.data.layouts.paths import is_template, list_column, template_columns, unknown_column
@@ -78,7 +78,7 @@ def loose(
             raise UserError(f"{place} does not exist", fix="check the path")
         frames.append(_rows(place, wanted, root, say))
     if not frames:
-        raise UserError("no pictures are named", need="files, folders or a table")
+        raise UserError("no images are named", need="files, folders or a table")
     frame = pl.concat(frames, how="diagonal_relaxed")
     check_ids(frame)
     return Manifest(frame, (), root)
@@ -107,7 +107,7 @@ def _rows(source: Any, wanted: _Wanted, root: Path, say: Say) -> pl.DataFrame:
     if not is_place:
         refuse_undecodable([source.as_posix()], "the images")
         return pl.DataFrame({"row_id": [source.as_posix()], "path": [[source.as_posix()]]})
-    names = keep_pictures(source, say)[0]
+    names = keep_images(source, say)[0]
     samples = [(name, [name]) for name in names]
     if wanted.several is not None:
         samples = group_files(names, wanted.several, partial="keep" if wanted.data.on_bad == "skip" else "refuse")

@@ -1,6 +1,6 @@
-"""Layout ``webdataset``: tar archives in which files of one sample share their name up to the first dot; pictures are read in place.
+"""Layout ``webdataset``: tar archives in which files of one sample share their name up to the first dot; images are read in place.
 
-``0001.png`` (or ``0001.red.png``, ``0001.green.png``: several pictures, in the order of their names), ``0001.cls`` (a class), ``0001.txt``
+``0001.png`` (or ``0001.red.png``, ``0001.green.png``: several images, in the order of their names), ``0001.cls`` (a class), ``0001.txt``
 (a text) and ``0001.json`` (columns). What it holds: everything that a manifest holds, in the JSON. Compressed archives are not read.
 """
 
@@ -46,7 +46,7 @@ def read(source: Path, data: Data, say: Say) -> Sheet:
     for shard in shards:
         rows += _samples(shard, say)
     if not rows:
-        raise DataError(f"{source} holds no samples", need="pictures called KEY.png beside KEY.json, KEY.cls or KEY.txt")
+        raise DataError(f"{source} holds no samples", need="images called KEY.png beside KEY.json, KEY.cls or KEY.txt")
     columns = list(dict.fromkeys(name for row in rows for name in row))
     frame = pl.DataFrame([_column(name, [row.get(name) for row in rows], source) for name in columns])
     say(f"{source.name}: {len(rows)} samples in {len(shards)} archives")
@@ -83,7 +83,7 @@ def _samples(shard: Path, say: Say) -> list[dict[str, Any]]:
     """Return the samples of one archive, in its order.
 
     Raises:
-        DataError: the archive, or a text in it, cannot be read; a sample without a picture.
+        DataError: the archive, or a text in it, cannot be read; a sample without an image.
     """
     rows: dict[str, dict[str, Any]] = {}
     other: list[str] = []
@@ -111,7 +111,7 @@ def _samples(shard: Path, say: Say) -> list[dict[str, Any]]:
         say(f"{shard.name}: {len(other)} files of other kinds left out: {listed(other)}")
     bare = [key for key, row in rows.items() if "path" not in row]
     if bare:
-        raise DataError(f"{shard.name} has {len(bare)} samples without a picture: {listed(bare)}", fix="mend the archive")
+        raise DataError(f"{shard.name} has {len(bare)} samples without an image: {listed(bare)}", fix="mend the archive")
     for row in rows.values():
         row["path"] = sorted(row["path"])
     return list(rows.values())

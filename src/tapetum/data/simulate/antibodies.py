@@ -1,6 +1,6 @@
 """Which labels a simulated antibody has, how brightly each shows, and how well the labels can be told from that at all.
 
-An antibody stains the same places in all its pictures, mostly. In a picture each label of it shows with a brightness of its own; some
+An antibody stains the same places in all its images, mostly. In an image each label of it shows with a brightness of its own; some
 places shine that are no labels. The two kinds of brightness overlap, so not even who sees them apart can always tell which is which.
 """
 
@@ -43,20 +43,20 @@ LABELS = (
     "Rods & rings",
 )
 COUNTS = np.array([12885, 1254, 3621, 1561, 1858, 2513, 1008, 2822, 53, 45, 28, 1093, 688, 537, 1066, 21, 530, 210, 902, 1482, 172])
-COUNTS = np.concatenate([COUNTS, [3777, 802, 2965, 322, 8228, 328, 11]])  # pictures with each label
-ROWS = 31072  # training pictures of the real collection
-SET_SIZES = (0.487, 0.402, 0.102, 0.009)  # share of pictures with 1, 2, 3, 4 labels
+COUNTS = np.concatenate([COUNTS, [3777, 802, 2965, 322, 8228, 328, 11]])  # images with each label
+ROWS = 31072  # training images of the real collection
+SET_SIZES = (0.487, 0.402, 0.102, 0.009)  # share of images with 1, 2, 3, 4 labels
 
-LEAST = 6  # pictures of each label in a part, so that it can be learnt and scored; the real counts at full size
+LEAST = 6  # images of each label in a part, so that it can be learnt and scored; the real counts at full size
 IMAGES = 6  # of an antibody, on average
-DEVIANT = 0.08  # share of pictures that lack one label of their antibody
-STRAY = 0.6  # pictures where a place shines without being a label, for each one where it is
+DEVIANT = 0.08  # share of images that lack one label of their antibody
+STRAY = 0.6  # images where a place shines without being a label, for each one where it is
 BRIGHT, FAINT = (0.0, 0.45), (-0.75, 0.45)  # logarithm of the brightness of a label and of a stray place: mean, deviation
 
 
 @dataclasses.dataclass(frozen=True)
 class Stained:
-    """Pictures of one part, an antibody's side by side.
+    """Images of one part, an antibody's side by side.
 
     Args:
         labels: (N, 28) bool, the truth.
@@ -68,7 +68,7 @@ class Stained:
 
 
 def draw_antibodies(rows: int, seed: int, part: str) -> Stained:
-    """Return the labels of ``rows`` pictures, antibody by antibody, in the proportions of the real collection.
+    """Return the labels of ``rows`` images, antibody by antibody, in the proportions of the real collection.
 
     Rare labels are given out first, each to several antibodies; partners are drawn from what the other labels still lack.
     """
@@ -98,7 +98,7 @@ def draw_antibodies(rows: int, seed: int, part: str) -> Stained:
 
 
 def stray_rates(labels: np.ndarray) -> np.ndarray:
-    """Return the probability (28,) that a place shines in a picture without its label; it goes with the label's frequency in (N, 28)."""
+    """Return the probability (28,) that a place shines in an image without its label; it goes with the label's frequency in (N, 28)."""
     return STRAY * labels.mean(axis=0)
 
 
@@ -110,12 +110,12 @@ def draw_brightness(labels: np.ndarray, rates: np.ndarray, rng: np.random.Genera
 
 
 def label_given_brightness(brightness: np.ndarray, rates: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return the probability (N, 28) of each label, each picture seen alone: Bayes' rule over whole sets of labels.
+    """Return the probability (N, 28) of each label, each image seen alone: Bayes' rule over whole sets of labels.
 
     Args:
         brightness: (N, 28) of the places.
         rates: (28,) of ``stray_rates``.
-        labels: (M, 28) the truth of all pictures, whose sets and their frequencies are taken as known.
+        labels: (M, 28) the truth of all images, whose sets and their frequencies are taken as known.
     """
     sets, count = np.unique(labels, axis=0, return_counts=True)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -133,11 +133,11 @@ def label_given_brightness(brightness: np.ndarray, rates: np.ndarray, labels: np
 def best_score(test: np.ndarray, every: np.ndarray, seed: int, repeats: int = 30) -> float:
     """Return the macro-F1 to be expected on a part of who knows the generator and sees the brightness of each place.
 
-    The bound of each label is the best one over many pictures; the score is the mean over fresh brightnesses of the part's labels.
+    The bound of each label is the best one over many images; the score is the mean over fresh brightnesses of the part's labels.
 
     Args:
         test: (N, 28) labels of the part.
-        every: (M, 28) labels of all pictures.
+        every: (M, 28) labels of all images.
         seed: of the fresh brightnesses.
         repeats: how many times they are drawn; fewer for a large part.
     """
@@ -169,7 +169,7 @@ def _partners(first: int, count: int, lack: np.ndarray, rng: np.random.Generator
 
 
 def _exactly(stained: Stained, rows: int, rng: np.random.Generator) -> Stained:
-    """Return exactly ``rows`` pictures: those whose rarest label is commonest are taken out or photographed again."""
+    """Return exactly ``rows`` images: those whose rarest label is commonest are taken out or photographed again."""
     frequency = stained.labels.sum(axis=0)
     rarest = np.where(stained.labels, frequency, len(stained.labels) + 1).min(axis=1)
     common = np.argsort(-rarest, kind="stable")

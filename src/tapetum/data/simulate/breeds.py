@@ -54,7 +54,7 @@ SHAPES = (5, 6, 7, 8, 11)  # traits in which twins differ
 
 SPREAD = 2.0  # deviation of the breeds' means in each trait
 APART = 4.5  # least distance of two breeds that are no twins
-TWIN_DISTANCE = 2.6  # of twins: each is taken for the other in Φ(−1.3) = 10 % of its pictures at best
+TWIN_DISTANCE = 2.6  # of twins: each is taken for the other in Φ(−1.3) = 10 % of its images at best
 SECOND_COLOUR = (0.3, 3.0)  # share and distance of the second colour, in every other breed
 
 

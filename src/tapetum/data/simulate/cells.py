@@ -1,4 +1,4 @@
-"""Cells under a microscope: where their nuclei and borders lie, and the three channels that every picture shows."""
+"""Cells under a microscope: where their nuclei and borders lie, and the three channels that every image shows."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 
 from tapetum.data.simulate.textures import Bank, bank
 
-TALL = (0.16, 0.26)  # nucleus radius over the picture's side, lines of cells apart
+TALL = (0.16, 0.26)  # nucleus radius over the image's side, lines of cells apart
 CELL = (1.9, 3.0)  # cell radius over nucleus radius
 
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """What the cells of one line have in common; all pictures of an antibody come from one line."""
+    """What the cells of one line have in common; all images of an antibody come from one line."""
 
     nucleus: float
     cell: float
@@ -29,7 +29,7 @@ class Line:
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-    """What one picture shows, pixel by pixel (H, W) float32, each pixel belonging to the cell whose nucleus is nearest.
+    """What one image shows, pixel by pixel (H, W) float32, each pixel belonging to the cell whose nucleus is nearest.
 
     Args:
         r: distance from the nucleus' middle; 1 at its border.
@@ -69,7 +69,7 @@ class Field:
 
 
 def draw_field(line: Line, rng: np.random.Generator, px: int) -> Field:
-    """Return where the cells of a picture of ``px`` × ``px`` lie."""
+    """Return where the cells of an image of ``px`` × ``px`` lie."""
     textures = bank(px)
     radius = line.nucleus * px * rng.uniform(0.9, 1.1)
     spacing = radius * line.cell * 1.55

@@ -31,11 +31,11 @@ UNEVEN = 0.25  # training photos a breed vary by so much
 GRAY = 0.0026  # both parts; every other one is saved as RGB
 MISLABELLED = 0.012  # both parts; any other breed
 TRUNCATED = 0.003  # training part from here on: cut off somewhere
-NO_PICTURE = 0.0015  # a text called .jpg
+NO_IMAGE = 0.0015  # a text called .jpg
 MISNAMED = 0.003  # a PNG called .jpg, readable
 EXACT = 0.006  # the same bytes under another name; every third in another breed's folder
 NEAR = 0.01  # cut, shrunk, brightened and packed again
-_DAMAGED = ("truncated", "no_picture")
+_DAMAGED = ("truncated", "no_image")
 _COPIES = ("exact", "near")
 
 
@@ -134,7 +134,7 @@ def _plan(count: int, seed: int) -> list[_Photo]:
             photo.planted = "gray"
         for photo in _take(plain[split], MISLABELLED):
             photo.planted, photo.breed = "mislabelled", int((photo.label + rng.integers(1, len(BREEDS))) % len(BREEDS))
-    for share, what in ((TRUNCATED, "truncated"), (NO_PICTURE, "no_picture"), (MISNAMED, "misnamed")):
+    for share, what in ((TRUNCATED, "truncated"), (NO_IMAGE, "no_image"), (MISNAMED, "misnamed")):
         for photo in _take(plain["train"], share):
             photo.planted = what
     for share, what in ((EXACT, "exact"), (NEAR, "near")):
@@ -159,35 +159,35 @@ def _write(photo: _Photo, root: Path, px: int, seed: int) -> np.ndarray:
     """Draw one photo and write it; what is planted is a matter of the file, not of the dog, whose traits are returned."""
     rng = draws.generator("simulate", "dogs", seed, "photo", photo.number if photo.of is None else photo.of)
     traits = draw_traits(photo.breed, rng)
-    picture = draw_photo(traits, rng, px)
+    image = draw_photo(traits, rng, px)
     quality = int(rng.integers(78, 96))
     path = root / photo.row_id
     if photo.planted == "gray":
-        picture = picture.convert("L") if photo.number % 2 else picture.convert("L").convert("RGB")
+        image = image.convert("L") if photo.number % 2 else image.convert("L").convert("RGB")
     if photo.planted == "near":
         own = draws.generator("simulate", "dogs", seed, "fault", photo.number)
-        picture, quality = _again(picture, own), int(own.integers(60, 75))
+        image, quality = _again(image, own), int(own.integers(60, 75))
     if photo.planted == "truncated":
         packed = io.BytesIO()
-        picture.save(packed, "JPEG", quality=quality)
+        image.save(packed, "JPEG", quality=quality)
         data = packed.getvalue()
         own = draws.generator("simulate", "dogs", seed, "fault", photo.number)
         files.write_bytes(path, data[: int(len(data) * own.uniform(0.3, 0.8))])
-    elif photo.planted == "no_picture":
+    elif photo.planted == "no_image":
         files.write_text(path, "<!DOCTYPE html><title>404</title><p>This photo is no longer available.\n")
     else:
-        picture.save(path, "PNG" if photo.planted == "misnamed" else "JPEG", quality=quality)  # in place.layout's folder, whole at its end
+        image.save(path, "PNG" if photo.planted == "misnamed" else "JPEG", quality=quality)  # in place.layout's folder, whole at its end
     return traits
 
 
-def _again(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+def _again(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     """Return a photo as it comes back from the web: its border cut, shrunk, brightened."""
-    width, height = picture.size
+    width, height = image.size
     left, top, right, bottom = rng.uniform(0, 0.03, 4) * (width, height, width, height)
-    picture = picture.crop((round(left), round(top), round(width - right), round(height - bottom)))
+    image = image.crop((round(left), round(top), round(width - right), round(height - bottom)))
     scale = rng.uniform(0.7, 0.9)
-    picture = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.BILINEAR)
-    return ImageEnhance.Brightness(picture).enhance(rng.uniform(0.92, 1.1))
+    image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)
+    return ImageEnhance.Brightness(image).enhance(rng.uniform(0.92, 1.1))
 
 
 def _excluded(photos: list[_Photo]) -> str:

@@ -1,4 +1,4 @@
-"""Simulated protein pictures: cells in four channels, one or several of 28 labels each, antibodies as groups.
+"""Simulated protein images: cells in four channels, one or several of 28 labels each, antibodies as groups.
 
 ::
 
@@ -56,12 +56,12 @@ def simulate_hpa(
     zip: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Write simulated samples of the Human Protein Atlas challenge, four one-channel pictures each.
+    """Write simulated samples of the Human Protein Atlas challenge, four one-channel images each.
 
     Args:
         out: a new folder, or one that was simulated before.
         size: ``small``, ``full`` (31,072 training and 11,702 test samples) or the number of samples.
-        px: side of the pictures; the challenge has 512.
+        px: side of the images; the challenge has 512.
         seed: the same seed gives the same bytes.
         zip: ``train.zip`` and ``test.zip`` instead of folders.
         say: told of progress.
@@ -69,7 +69,7 @@ def simulate_hpa(
     Returns:
         ``paths`` (``source`` is what to read, ``antibodies``, ``truth``), ``counts`` (samples by part and by what was planted, and
         antibodies), ``labels`` (training samples of each), ``ceiling`` (the macro-F1 on the test part to be expected of who knows the
-        generator and sees how brightly each place shines, each picture alone).
+        generator and sees how brightly each place shines, each image alone).
 
     Raises:
         UserError: a size too small, or a place that holds something else.
@@ -146,11 +146,11 @@ def _write(sample: _Sample, root: Path, px: int, seed: int) -> None:
     rng = draws.generator("simulate", "hpa", seed, "sample", number)
     line = Line.draw(draws.generator("simulate", "hpa", seed, "line", sample.antibody))
     for name, channel in zip(CHANNELS, draw_sample(sample.brightness, line, rng, px), strict=True):
-        picture = Image.fromarray(channel)
+        image = Image.fromarray(channel)
         if sample.planted == "turned":
             turn = draws.generator("simulate", "hpa", seed, "turn", sample.number).integers(5)
-            picture = picture.transpose(Image.Transpose(int(turn)))
-        picture.save(
+            image = image.transpose(Image.Transpose(int(turn)))
+        image.save(
             root / sample.split / f"{sample.row_id}_{name}.png", compress_level=1, compress_type=3
         )  # in place.layout's folder, whole at its end
 
@@ -162,7 +162,7 @@ def draw_sample(brightness: np.ndarray, line: Line, rng: np.random.Generator, px
         brightness: (28,) of each place in the protein channel.
         line: the cells' kind.
         rng: where the cells lie, what they look like, the camera's noise.
-        px: side of the pictures.
+        px: side of the images.
     """
     field = draw_field(line, rng, px)
     nuclei, threads, net = draw_nuclei(field, line), draw_microtubules(field), draw_reticulum(field)

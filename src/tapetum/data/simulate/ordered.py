@@ -1,7 +1,7 @@
-"""Recordings of small pictures whose class lies in their order: two classes look alike, and only what came before tells them apart.
+"""Recordings of small images whose class lies in their order: two classes look alike, and only what came before tells them apart.
 
 A recording goes round through K = 4 states, staying a while in each. States 0 and 2 show the same colour; the colours of all overlap.
-So one picture alone can never tell 0 from 2, and the best that anybody can do with a whole recording is known: forward–backward with the
+So one image alone can never tell 0 from 2, and the best that anybody can do with a whole recording is known: forward–backward with the
 true numbers.
 """
 
@@ -19,8 +19,8 @@ from PIL import Image
 from tapetum.core import draws, files
 
 COLOUR = np.array([0.0, -1.0, 0.0, 1.0])  # of each state, in units of STEP
-STEP, SPREAD = 0.16, 0.07  # of the colour, and of a picture around it
-STAY = 0.7  # chance to stay from one picture to the next; else the next state of the round
+STEP, SPREAD = 0.16, 0.07  # of the colour, and of an image around it
+STAY = 0.7  # chance to stay from one image to the next; else the next state of the round
 NAMES = ("rise", "low", "fall", "high")
 
 
@@ -30,9 +30,9 @@ class Ordered:
 
     Args:
         root: the folder; ``labels.csv`` in it has file, stage, night and place.
-        states: (N,) of every picture in the table's order.
+        states: (N,) of every image in the table's order.
         night: (N,) number of the recording.
-        alone: (N, 4) the best probabilities from one picture.
+        alone: (N, 4) the best probabilities from one image.
         together: (N, 4) the best probabilities from the whole recording.
     """
 
@@ -48,26 +48,26 @@ class Ordered:
 
 
 def simulate(folder: Path | str, *, nights: int = 24, length: int = 40, size: int = 16, seed: int = 0) -> Ordered:
-    """Write recordings as small pictures in ``pictures.zip`` and a table.
+    """Write recordings as small images in ``images.zip`` and a table.
 
     Args:
         folder: new or empty.
         nights: how many recordings.
-        length: pictures of each.
+        length: images of each.
         size: pixels of a side.
         seed: of everything.
     """
     root = files.make_folder(folder)
     rng = draws.generator(seed, "ordered")
     rows, states, levels = [], [], []
-    with files.whole(root / "pictures.zip") as aside, zipfile.ZipFile(aside, "w", zipfile.ZIP_STORED) as archive:
+    with files.whole(root / "images.zip") as aside, zipfile.ZipFile(aside, "w", zipfile.ZIP_STORED) as archive:
         for night in range(nights):
             own = _chain(length, rng)
             level = STEP * COLOUR[own] + rng.normal(0, SPREAD, length)
             for place, z in enumerate(level):
                 name = f"night-{night:02d}/{place:03d}.png"
-                archive.writestr(zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0)), _png(_picture(float(z), size, rng)))
-                rows.append((f"pictures.zip!/{name}", NAMES[own[place]], f"night-{night:02d}", place))
+                archive.writestr(zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0)), _png(_image(float(z), size, rng)))
+                rows.append((f"images.zip!/{name}", NAMES[own[place]], f"night-{night:02d}", place))
             states.append(own)
             levels.append(level)
     files.write_csv(root / "labels.csv", pl.DataFrame(rows, schema=["file", "stage", "night", "place"], orient="row"))
@@ -83,21 +83,21 @@ def _chain(length: int, rng: np.random.Generator) -> np.ndarray:
     return (start + np.cumsum(moves)) % 4
 
 
-def _picture(z: float, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Return a picture (size, size, 3) whose red and green part by ``z``, under noise that the mean over pixels removes."""
+def _image(z: float, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Return an image (size, size, 3) whose red and green part by ``z``, under noise that the mean over pixels removes."""
     clean = 0.5 + np.array([z, -z, 0.0])
     noisy = clean + rng.normal(0, 0.05, (size, size, 3))
     return (np.clip(noisy, 0, 1) * 255).round().astype(np.uint8)
 
 
-def _png(picture: np.ndarray) -> bytes:
+def _png(image: np.ndarray) -> bytes:
     out = io.BytesIO()
-    Image.fromarray(picture).save(out, "png")
+    Image.fromarray(image).save(out, "png")
     return out.getvalue()
 
 
 def _smoothed(likely: np.ndarray) -> np.ndarray:
-    """Return P(state of each picture | all pictures) (T, 4) by forward–backward with the true chain."""
+    """Return P(state of each image | all images) (T, 4) by forward–backward with the true chain."""
     move = STAY * np.eye(4) + (1 - STAY) * np.roll(np.eye(4), 1, axis=1)
     forward, backward = likely.copy(), np.ones_like(likely)
     forward[0] /= forward[0].sum()

@@ -248,7 +248,7 @@ def _ramp(count: int) -> np.ndarray:
 
 
 def _hide(canvas: np.ndarray, rng: np.random.Generator) -> None:
-    """Lay a bar (a fence, a lead, a hand) over a part of the picture."""
+    """Lay a bar (a fence, a lead, a hand) over a part of the image."""
     _, height, width = canvas.shape
     thick = int(min(height, width) * rng.uniform(0.05, 0.16))
     colour = rng.uniform(0.05, 0.95, (3, 1, 1)).astype(np.float32)

@@ -15,7 +15,7 @@ from tapetum.core.errors import UserError
 
 LAYOUT, TRUTH, SUMMARY, EXCLUDED = "data", "truth.csv", "simulation.json", "exclude.txt"
 _THEN = (2020, 1, 1, 0, 0, 0)  # the time in archives, so that the same seed gives the same bytes
-EVERY = 500  # pictures between two lines of progress
+EVERY = 500  # images between two lines of progress
 
 
 @contextlib.contextmanager
@@ -46,7 +46,7 @@ def pack(folder: Path) -> None:
     """Turn a folder into ``folder.zip`` beside it, its files at the top; the same files give the same bytes."""
     members = sorted(p for p in folder.rglob("*") if p.is_file())
     with files.whole(folder.with_name(f"{folder.name}.zip")) as aside, zipfile.ZipFile(aside, "w", zipfile.ZIP_STORED) as archive:
-        for member in members:  # stored: pictures are packed already
+        for member in members:  # stored: images are packed already
             info = zipfile.ZipInfo(member.relative_to(folder).as_posix(), _THEN)
             info.external_attr = 0o644 << 16
             archive.writestr(info, member.read_bytes())
@@ -54,7 +54,7 @@ def pack(folder: Path) -> None:
 
 
 def how_many(size: str | int, sizes: dict[str, int], least: int) -> int:
-    """Return the number of pictures that ``size`` names.
+    """Return the number of images that ``size`` names.
 
     Raises:
         UserError: another word, or fewer than ``least``.
@@ -63,14 +63,14 @@ def how_many(size: str | int, sizes: dict[str, int], least: int) -> int:
         size = int(size)
     count = sizes.get(size) if isinstance(size, str) else size
     if count is None:
-        raise UserError(f"size is {size!r}", need=f"{' or '.join(map(repr, sizes))} or a number of pictures")
+        raise UserError(f"size is {size!r}", need=f"{' or '.join(map(repr, sizes))} or a number of images")
     if count < least:
-        raise UserError(f"size is {count} pictures", need=f"at least {least}, so that each class stands in both parts")
+        raise UserError(f"size is {count} images", need=f"at least {least}, so that each class stands in both parts")
     return count
 
 
 def check_side(px: int) -> None:
-    """Refuse a side of pictures that cannot be drawn."""
+    """Refuse a side of images that cannot be drawn."""
     if not 8 <= px <= 4096:
         raise UserError(f"px is {px}", need="a side of 8 to 4096 pixels")
 

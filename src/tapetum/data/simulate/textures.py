@@ -1,4 +1,4 @@
-"""Random textures drawn once a size and cut anew for each picture: what makes fur, ground and cells look unlike each other."""
+"""Random textures drawn once a size and cut anew for each image: what makes fur, ground and cells look unlike each other."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import numpy as np
 
 from tapetum.core import draws
 
-WAVES = {"broad": 2.0, "large": 4.5, "medium": 9.0, "fine": 18.0, "grain": 40.0}  # periods over a picture's typical side
-TILE = 3.0  # side of a texture over the typical side; a picture is at most half of it
+WAVES = {"broad": 2.0, "large": 4.5, "medium": 9.0, "fine": 18.0, "grain": 40.0}  # periods over an image's typical side
+TILE = 3.0  # side of a texture over the typical side; an image is at most half of it
 
 
 class Bank:
     """Gaussian random fields of several wavelengths, mean 0 and variance 1, so that a bound on them is a share of the area.
 
     Args:
-        px: typical side of the pictures; wavelengths go with it, so that a larger picture shows the same scene.
+        px: typical side of the images; wavelengths go with it, so that a larger image shows the same scene.
     """
 
     def __init__(self, px: int) -> None:
@@ -41,5 +41,5 @@ class Bank:
 
 @functools.lru_cache(maxsize=2)
 def bank(px: int) -> Bank:
-    """Return the textures for pictures of a typical side; kept for the next picture."""
+    """Return the textures for images of a typical side; kept for the next image."""
     return Bank(px)

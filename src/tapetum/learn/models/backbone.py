@@ -18,7 +18,7 @@ from tapetum.learn.models import channels as adaptation
 from tapetum.learn.models.weights import Weights
 
 POOLINGS = ("default", "avg", "max", "avgmax", "catavgmax", "levels")
-_ANY_SIZE = {"dynamic_img_size": True, "dynamic_img_pad": True}  # vision transformers: position embeddings follow the picture
+_ANY_SIZE = {"dynamic_img_size": True, "dynamic_img_pad": True}  # vision transformers: position embeddings follow the image
 
 
 def create(
@@ -35,11 +35,11 @@ def create(
 
     Args:
         weights: from :func:`tapetum.learn.models.weights.find`; ``none`` starts from torch's random numbers.
-        channels: of the pictures.
+        channels: of the images.
         policy: what becomes of the first layer where ``channels`` differs from the weights'.
         pooling: one of ``POOLINGS``; ``levels`` joins mean and deviation of the maps of every level to the pooled last one, so that a head
-            sees textures as well as things (pictures far from photographs: microscopy, spectrograms).
-        size: (height, width) of the pictures, for models of a fixed size; None keeps the model's.
+            sees textures as well as things (images far from photographs: microscopy, spectrograms).
+        size: (height, width) of the images, for models of a fixed size; None keeps the model's.
         drop_path: stochastic depth.
         options: further arguments of the timm model.
 
@@ -64,7 +64,7 @@ def create(
     if channels != weights.channels:
         if weights.channels != 3:
             raise UserError(
-                f"the weights {weights.source} were trained on {weights.channels} channels, the pictures have {channels}",
+                f"the weights {weights.source} were trained on {weights.channels} channels, the images have {channels}",
                 need="the same number, or weights trained on 3",
             )
         state = adaptation.adapt_state(state, adaptation.stems(backbone, channels), channels, policy)
@@ -75,7 +75,7 @@ def create(
 def load(backbone: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     """Load tensors into a backbone: every tensor of the backbone must be there; only a classifier may be left over.
 
-    Position embeddings of another picture size are resampled by timm.
+    Position embeddings of another image size are resampled by timm.
 
     Raises:
         DataError: a tensor is missing, of another shape, or not known to the model.
@@ -266,7 +266,7 @@ def _created(
                 f"backbone {name!r} cannot be built with {dict(arguments)}: {str(error).splitlines()[0] if str(error) else 'refused'}",
                 fix=f"choose another model.pooling than {pool!r}" if pool else "check model.options",
             ) from None
-    raise UserError(f"backbone {name!r} takes no picture size", fix="choose another backbone")
+    raise UserError(f"backbone {name!r} takes no image size", fix="choose another backbone")
 
 
 def _classifiers(backbone: nn.Module) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Pictures with other than three channels: what becomes of the pretrained weights of the first layer, and of mean and deviation.
+"""Images with other than three channels: what becomes of the pretrained weights of the first layer, and of mean and deviation.
 
 ``repeat`` is timm's policy: colours are tiled and scaled by 3/C, one channel gets their sum. The other policies keep the three colours as
 they are in the first three channels and fill the rest: ``zero`` with zeros (the answer at step 0 is that of the first three channels),
@@ -91,7 +91,7 @@ def adapt_state(state: Mapping[str, Tensor], stems: tuple[str, ...], channels: i
 
     Args:
         state: timm's names → tensors, trained on three channels.
-        stems: names of the layers that see the picture, from :func:`stems`.
+        stems: names of the layers that see the image, from :func:`stems`.
         channels: C.
         policy: one of ``POLICIES``.
     """
@@ -102,7 +102,7 @@ def adapt_state(state: Mapping[str, Tensor], stems: tuple[str, ...], channels: i
 
 
 def stems(backbone: nn.Module, channels: int) -> tuple[str, ...]:
-    """Return the names of the layers that see the picture: as timm records them, else the first convolution with that many inputs.
+    """Return the names of the layers that see the image: as timm records them, else the first convolution with that many inputs.
 
     Raises:
         UserError: none is found (a linear patch embedding, a space-to-depth stem).
@@ -119,7 +119,7 @@ def stems(backbone: nn.Module, channels: int) -> tuple[str, ...]:
             return (name,)
     raise UserError(
         f"{type(backbone).__name__} has no convolution over {channels} channels, so its weights cannot be adapted",
-        fix="use pictures with the channels that it was trained on, or another backbone",
+        fix="use images with the channels that it was trained on, or another backbone",
     )
 
 

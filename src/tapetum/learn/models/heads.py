@@ -1,6 +1,6 @@
 """From a feature vector to logits, and from logits to probabilities: one small module a head.
 
-A head is made with (width of the picture's vector, width of the side vector, target) and its own parameters. It takes the picture's vector
+A head is made with (width of the image's vector, width of the side vector, target) and its own parameters. It takes the image's vector
 (B, D) and the side vector (B, S) or None. Logits are (B, K) in class order; CORAL gives the K-1 cumulative ones; a regression gives its
 value in the target's own units.
 """
@@ -78,7 +78,7 @@ class Head(nn.Module):
 
 
 class Linear(Head):
-    """One linear layer, by default on the L2-normalised picture vector: the form of the probe, so that training can start from it.
+    """One linear layer, by default on the L2-normalised image vector: the form of the probe, so that training can start from it.
 
     The normalised vector is scaled to unit mean square (times √D): weights then have the size that optimizers expect.
 
@@ -86,7 +86,7 @@ class Linear(Head):
         features: D.
         side: S.
         target: what is answered.
-        normalise: divide the picture's vector by its length.
+        normalise: divide the image's vector by its length.
     """
 
     def __init__(self, features: int, side: int, target: Target, *, normalise: bool = True) -> None:

@@ -1,7 +1,7 @@
 """The whole network of a recipe: normalisation, backbone, what targets share, side numbers, one head a target.
 
-Pictures come in as uint8 (B, C, H, W) or as float in [0, 1]; the network normalises them itself, so that what predicts is what was trained.
-Several pictures of one row come as (B, V, C, H, W); their features are averaged.
+Images come in as uint8 (B, C, H, W) or as float in [0, 1]; the network normalises them itself, so that what predicts is what was trained.
+Several images of one row come as (B, V, C, H, W); their features are averaged.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from tapetum.learn.models.heads import Head
 
 
 class Network(nn.Module):
-    """Pictures (and side numbers) → a dict of logits, one entry a target.
+    """Images (and side numbers) → a dict of logits, one entry a target.
 
     Args:
         backbone: a timm model that gives vectors.
         heads: target name → head.
-        mean: of each channel, for pictures in [0, 1].
+        mean: of each channel, for images in [0, 1].
         std: likewise.
         gains: of each channel after normalising, by which its deviation is divided; none: 1 each.
         sharing: gives a vector a target; None: the same for all.
         side: makes side numbers (B, S) into a vector; None where there are none.
-        dropout: on the picture's vector.
+        dropout: on the image's vector.
         notes: what was decided while building, for the log.
     """
 
@@ -73,7 +73,7 @@ class Network(nn.Module):
 
     @property
     def channels(self) -> int:
-        """Channels of the pictures."""
+        """Channels of the images."""
         return len(self.mean)
 
     def head(self, target: str) -> Head:
@@ -81,7 +81,7 @@ class Network(nn.Module):
         return self.heads[_key(target)]  # type: ignore[return-value]
 
     def set_normalisation(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        """Take mean and deviation of each channel, for pictures in [0, 1] (measured on a training fold, say)."""
+        """Take mean and deviation of each channel, for images in [0, 1] (measured on a training fold, say)."""
         if len(mean) != self.channels or len(std) != self.channels:
             raise UserError(f"{len(mean)} means and {len(std)} deviations for {self.channels} channels", need="one each a channel")
         if min(std) <= 0:
@@ -90,18 +90,18 @@ class Network(nn.Module):
         self.std.copy_((torch.tensor(std, dtype=torch.float32) / torch.tensor(self.gains)).view(-1, 1, 1))
 
     def normalise(self, x: Tensor) -> Tensor:
-        """Return pictures as the backbone expects them: float32, uint8 scaled by 255, less the mean, over the deviation."""
+        """Return images as the backbone expects them: float32, uint8 scaled by 255, less the mean, over the deviation."""
         if x.shape[-3] != self.channels:
-            raise UserError(f"pictures with {x.shape[-3]} channels came to a network for {self.channels}", need="the channels of training")
+            raise UserError(f"images with {x.shape[-3]} channels came to a network for {self.channels}", need="the channels of training")
         x = x.to(torch.float32) / 255 if x.dtype == torch.uint8 else x.to(torch.float32)
         return (x - self.mean) / self.std
 
     def features(self, x: Tensor) -> Tensor:
-        """Return the picture's vector (B, D) before dropout and heads; views are averaged."""
+        """Return the image's vector (B, D) before dropout and heads; views are averaged."""
         return self._trunk(x, with_map=False)[0]
 
     def look(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return all that the heads are told of a picture: its vector (B, D), and its last map where targets share by that."""
+        """Return all that the heads are told of an image: its vector (B, D), and its last map where targets share by that."""
         return self._trunk(x, with_map=bool(getattr(self.sharing, "needs_map", False)))
 
     def _trunk(self, x: Tensor, *, with_map: bool) -> tuple[Tensor, Tensor | None]:
@@ -119,7 +119,7 @@ class Network(nn.Module):
         """Return the logits of each target.
 
         Args:
-            x: pictures (B, C, H, W) or (B, V, C, H, W).
+            x: images (B, C, H, W) or (B, V, C, H, W).
             side: scaled side numbers (B, S); NaN counts as 0, the mean.
         """
         f, map_ = self.look(x)
@@ -186,7 +186,7 @@ def build(
     Args:
         model: the recipe's section.
         targets: all of the manifest; derived ones get a head only where ``model.heads`` names them.
-        channels: C of the composed pictures.
+        channels: C of the composed images.
         input: the recipe's section, for the size and the normalisation; ``data`` is set later with :meth:`Network.set_normalisation`.
         side: number of side numbers.
         seed: of everything that starts at random.
@@ -247,7 +247,7 @@ def normalisation(
             raise UserError(f"input.normalise gives {len(mean)} means and {len(std)} deviations", need=f"{channels} each")
         return tuple(mean), tuple(std), f"normalised by the recipe's mean {_short(mean)}, deviation {_short(std)}"
     if how.normalise == "none":
-        return (0.0,) * channels, (1.0,) * channels, "pictures are not normalised, only scaled to [0, 1]"
+        return (0.0,) * channels, (1.0,) * channels, "images are not normalised, only scaled to [0, 1]"
     if how.normalise == "data":
         return (0.0,) * channels, (1.0,) * channels, "normalised by mean and deviation measured on the training fold"
     source = policy if weights.channels == 3 else "repeat"

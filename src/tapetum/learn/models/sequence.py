@@ -1,7 +1,7 @@
-"""Neighbouring pictures of one sequence, answered together: features of each picture in order → a body over the steps → heads.
+"""Neighbouring images of one sequence, answered together: features of each image in order → a body over the steps → heads.
 
-A step is a picture (or a window cut from pictures joined along x). Each step gives one vector, or several: the columns of the last feature
-map from left to right, for pictures whose x axis is time. Steps that are padding are masked: neither their content nor their number
+A step is an image (or a window cut from images joined along x). Each step gives one vector, or several: the columns of the last feature
+map from left to right, for images whose x axis is time. Steps that are padding are masked: neither their content nor their number
 changes an answer.
 
 Source: IITNet, Seo et al. 2019, arXiv 1902.06562.
@@ -31,10 +31,10 @@ from tapetum.learn.models.weights import Weights
 
 @dataclasses.dataclass(frozen=True)
 class Steps:
-    """Windows of neighbouring pictures on their way to the network; indexed, moved and counted like a tensor.
+    """Windows of neighbouring images on their way to the network; indexed, moved and counted like a tensor.
 
     Args:
-        values: pictures (B, L, C, H, W) or (B, L, V, C, H, W), or their vectors (B, L, P, D).
+        values: images (B, L, C, H, W) or (B, L, V, C, H, W), or their vectors (B, L, P, D).
         mask: (B, L) bool, True where a step is real.
     """
 
@@ -122,7 +122,7 @@ class Transformer(nn.Module):
 
 
 class SequenceNetwork(Network):
-    """Pictures of a sequence → a dict of logits: of the last or the centre step, or of every step.
+    """Images of a sequence → a dict of logits: of the last or the centre step, or of every step.
 
     Args:
         base: gives backbone, normalisation, side numbers; its heads are replaced.
@@ -130,7 +130,7 @@ class SequenceNetwork(Network):
         heads: target name → head, on the body's output.
         target: last, centre or all.
         positions: vectors a step, columns of the last feature map.
-        joined: (count, width, stride) of the windows cut from the pictures joined along x, which are then the steps; None: each picture is.
+        joined: (count, width, stride) of the windows cut from the images joined along x, which are then the steps; None: each image is.
     """
 
     centre: Tensor
@@ -169,7 +169,7 @@ class SequenceNetwork(Network):
         self.spread.copy_(spread.clamp_min(least))
 
     def step_vectors(self, x: Tensor) -> Tensor:
-        """Return the vectors of single pictures (B, C, H, W) as (B, P, D): what a store of features can hold for this network."""
+        """Return the vectors of single images (B, C, H, W) as (B, P, D): what a store of features can hold for this network."""
         if self.positions == 1:
             return self.features(x)[:, None]
         map_ = self._trunk(x, with_map=True)[1]
@@ -180,7 +180,7 @@ class SequenceNetwork(Network):
             raise UserError(
                 f"sequence.positions is {self.positions} and the last feature map has {columns.shape[2]} columns",
                 need="as many columns as positions",
-                fix="use wider pictures, or fewer positions",
+                fix="use wider images, or fewer positions",
             )
         return F.adaptive_avg_pool1d(columns, self.positions).transpose(1, 2)
 
@@ -188,7 +188,7 @@ class SequenceNetwork(Network):
         """Return the logits of each target, (B, K), or (B, L, K) where every step is answered.
 
         Args:
-            x: pictures (B, L, C, H, W) or (B, L, V, C, H, W), or their vectors (B, L, P, D); as :class:`Steps` with their mask.
+            x: images (B, L, C, H, W) or (B, L, V, C, H, W), or their vectors (B, L, P, D); as :class:`Steps` with their mask.
             side: scaled side numbers of each step (B, L, S), or of the row that is answered (B, S).
             mask: (B, L) bool, True where a step is real; None: all are.
         """
@@ -210,7 +210,7 @@ class SequenceNetwork(Network):
             return {name: self.head(name)(flat, extra).unflatten(0, out.shape[:-1]) for name in self.targets}
 
     def cut(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Return the windows of joined pictures as steps; a window counts as the picture in which its middle lies."""
+        """Return the windows of joined images as steps; a window counts as the image in which its middle lies."""
         count, width, stride = self.joined or (0, 0, 0)
         if mask is not None:
             middle = (torch.arange(count, device=mask.device) * stride + width // 2) // x.shape[-1]
@@ -245,7 +245,7 @@ def build(
     """Return the network over neighbours that a recipe describes; arguments as for :func:`tapetum.learn.models.network.build`.
 
     Raises:
-        UserError: targets that share the trunk softly; that is for single pictures.
+        UserError: targets that share the trunk softly; that is for single images.
     """
     base = networks.build(model, targets, channels, input, side=side, seed=seed, weights=weights, say=say)
     return around(base, model, neighbours, side=side, seed=seed, say=say)
@@ -260,7 +260,7 @@ def around(
     seed: int = 0,
     say: Callable[[str], None] | None = None,
 ) -> SequenceNetwork:
-    """Return the network over neighbours around one of single pictures, which gives backbone, normalisation and side numbers."""
+    """Return the network over neighbours around one of single images, which gives backbone, normalisation and side numbers."""
     if model.sharing != "hard":
         raise UserError(f"model.sharing is {model.sharing!r} in a model over neighbours", need="hard")
     choice, parameters = pick(neighbours.head, SEQUENCES, "sequence.head")
@@ -278,7 +278,7 @@ def around(
 
 
 class StepVectors(nn.Module):
-    """The part of a network over neighbours that sees single pictures, as a store of features takes it.
+    """The part of a network over neighbours that sees single images, as a store of features takes it.
 
     Args:
         network: whose backbone, normalisation and positions are taken.
@@ -294,12 +294,12 @@ class StepVectors(nn.Module):
         self.mean, self.std = network.mean, network.std
 
     def features(self, x: Tensor) -> Tensor:
-        """Return the vectors of pictures (B, C, H, W) as (B, P · D)."""
+        """Return the vectors of images (B, C, H, W) as (B, P · D)."""
         return self.network.step_vectors(x).flatten(1)
 
 
 def windows(x: Tensor, count: int, width: int, stride: int) -> Tensor:
-    """Join the pictures of each sequence along x and cut them into overlapping windows, which may cross the pictures' borders.
+    """Join the images of each sequence along x and cut them into overlapping windows, which may cross the images' borders.
 
     Args:
         x: (B, L, C, H, W).
@@ -311,13 +311,13 @@ def windows(x: Tensor, count: int, width: int, stride: int) -> Tensor:
         (B, count, C, H, width).
 
     Raises:
-        UserError: the windows reach beyond the joined picture.
+        UserError: the windows reach beyond the joined image.
     """
     joined = x.permute(0, 2, 3, 1, 4).flatten(3)
     needed = (count - 1) * stride + width
     if count < 1 or width < 1 or needed > joined.shape[-1]:
         raise UserError(
-            f"{count} windows of {width} pixels every {stride} reach to {needed}, the joined picture to {joined.shape[-1]}",
+            f"{count} windows of {width} pixels every {stride} reach to {needed}, the joined image to {joined.shape[-1]}",
             fix="set sequence.windows, window_width and window_stride to fit",
         )
     return torch.stack([joined[..., i * stride : i * stride + width] for i in range(count)], dim=1)

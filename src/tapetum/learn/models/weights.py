@@ -28,18 +28,18 @@ HALVES = (0.5, 0.5, 0.5)
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """Weights of one backbone and what they expect of a picture.
+    """Weights of one backbone and what they expect of an image.
 
     Args:
         backbone: the timm architecture that they fit.
         source: ``package:NAME``, ``local-dir:PATH``, ``hub:ID`` or ``none``.
         file: what is read; None for the hub and for random numbers.
-        channels: colour channels of the pictures they were trained on.
-        mean: of each channel, for pictures scaled to [0, 1].
+        channels: colour channels of the images they were trained on.
+        mean: of each channel, for images scaled to [0, 1].
         std: likewise.
-        interpolation: how their pictures were resized.
-        size: the edge of their pictures in pixels.
-        arguments: further arguments of the timm model (pooling, picture size) that a ``local-dir`` records.
+        interpolation: how their images were resized.
+        size: the edge of their images in pixels.
+        arguments: further arguments of the timm model (pooling, image size) that a ``local-dir`` records.
     """
 
     backbone: str

@@ -1,1 +1,1 @@
-"""Pictures and truths in the order of a plan go in; trained weights come out."""
+"""Images and truths in the order of a plan go in; trained weights come out."""

@@ -217,7 +217,7 @@ class _Pooled:
 def refresh_norm(
     network: nn.Module, batches: Iterable[Any], forward: Callable[[Any], Any] | None = None, only: Collection[str] | None = None
 ) -> int:
-    """Take BatchNorm statistics anew from un-mixed training pictures, as averaged weights need; return how many layers had it.
+    """Take BatchNorm statistics anew from un-mixed training images, as averaged weights need; return how many layers had it.
 
     Everything but the BatchNorms stays in eval mode (no dropout), so that the statistics are those of inference. A layer's statistics are
     those of all its values together, however they were cut into batches; what a layer sees depends on the batch through the layers before
@@ -225,7 +225,7 @@ def refresh_norm(
 
     Args:
         network: with the averaged weights in it; its mode comes back afterwards.
-        batches: what ``forward`` takes, one after the other; 2 pictures or more each.
+        batches: what ``forward`` takes, one after the other; 2 images or more each.
         forward: runs one batch; None calls the network.
         only: names of the layers that are measured; None: all.
     """

@@ -1,4 +1,4 @@
-"""Refusals that need no picture and no torch: they are made when the recipe is read, each with its reason."""
+"""Refusals that need no image and no torch: they are made when the recipe is read, each with its reason."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def check_mixing(mixes: Iterable[config.Spec], choices: Mapping[str, Choice], lo
         for target in targets:
             if target.kind == "regression" and options.get("numbers", "refuse") != "linear":
                 raise UserError(
-                    f"mix {name!r} with the number {target.name!r}: what a mixture of two pictures' numbers means is not stated",
+                    f"mix {name!r} with the number {target.name!r}: what a mixture of two images' numbers means is not stated",
                     fix=f'say it: mix = [{{name = "{name}", numbers = "linear"}}] takes their weighted mean, or leave {name!r} out',
                 )
             for term in losses_of(loss, target):

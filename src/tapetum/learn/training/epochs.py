@@ -28,7 +28,7 @@ from tapetum.learn.training.keep import Keeper
 from tapetum.learn.training.objective import Objective
 
 Say = Callable[[str], None]
-AUTO_BATCH = 32  # pictures in a batch under train.batch = "auto"; where memory runs out, it is computed in pieces
+AUTO_BATCH = 32  # images in a batch under train.batch = "auto"; where memory runs out, it is computed in pieces
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Fold:
         runtime: device and precision.
         keeper: the fold's folder.
         scaling: of side numbers, or None.
-        form: channels and depth of all pictures.
+        form: channels and depth of all images.
         say: where messages go.
     """
 
@@ -64,7 +64,7 @@ class Fold:
     scaling: Scaling | None
     form: Form
     say: Say
-    missing: Mapping[str, str] = dataclasses.field(default_factory=dict)  # row_id → why its picture cannot be read
+    missing: Mapping[str, str] = dataclasses.field(default_factory=dict)  # row_id → why its image cannot be read
     until: int | None = None  # epochs after which training ends before its plan does
     windows: Any = None  # of neighbouring rows, for a model over sequences
     fitted: bool = False  # the heads start as the probe's, so that the network answers before it has trained
@@ -107,7 +107,7 @@ class Epochs:
             weight=fold.manifest.weight[fold.train],
             groups=fold.manifest.groups[fold.train],
         )
-        self.pictures: dict[Any, tuple[dataset.Pictures, dataset.Pictures]] = {}
+        self.images: dict[Any, tuple[dataset.ImageDataset, dataset.ImageDataset]] = {}
         self.progress = loop.Progress()
         self.history: list[dict[str, Any]] = []
 
@@ -167,17 +167,17 @@ class Epochs:
         """Yield rows that train, as training sees them (with a key) or as evaluation does.
 
         Raises:
-            DataError: a picture to train on was readable when the run began and is not any more; its label never trains on zeros.
+            DataError: an image to train on was readable when the run began and is not any more; its label never trains on zeros.
         """
-        pictures = self._pictures(stage)[1 if key is None else 0]
-        for batch in dataset.batches(pictures, rows, sizes, key, self.recipe.train.workers):
+        images = self._images(stage)[1 if key is None else 0]
+        for batch in dataset.batches(images, rows, sizes, key, self.recipe.train.workers):
             yield self._readable(batch)
 
     def _readable(self, batch: dataset.Batch) -> dataset.Batch:
         if batch.reasons:
             ids = self.fold.manifest.row_ids
             named = [f"{ids[row]} ({reason})" for row, reason in batch.reasons.items()]
-            raise DataError(f"pictures to train on cannot be read any more: {listed(named, 5)}", fix="put them back as they were")
+            raise DataError(f"images to train on cannot be read any more: {listed(named, 5)}", fix="put them back as they were")
         return batch
 
     def _rates(self, stage: Stage, steps: int, *, last: bool, watched: Sequence[float] = ()) -> np.ndarray:
@@ -204,7 +204,7 @@ class Epochs:
         """Return the batch's mixing at this point of training, or None."""
         if not self.recipe.mix:
             return None
-        pictures = self._pictures(stage)[0]
+        images = self._images(stage)[0]
 
         def pool(wanted: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, Tensor]]:
             name, options = "half_cutmix", {}
@@ -213,7 +213,7 @@ class Epochs:
                     options = {key: spec[key] for key in ("target", "classes", "rarest") if key in spec}
             rows = self.fold.train[rng.choice(sampling.rare_rows(self.training, **options), size=wanted)]
             draw = int(rng.integers(1 << 31))
-            drawn = dataset.batches(pictures, rows, wanted, lambda row_id, occurrence: draws.key(draw, row_id, occurrence))
+            drawn = dataset.batches(images, rows, wanted, lambda row_id, occurrence: draws.key(draw, row_id, occurrence))
             batch = self._readable(next(drawn))
             return batch.x, {target: truth[batch.rows] for target, truth in self.on_device.items()}
 
@@ -226,17 +226,17 @@ class Epochs:
             return
         self.progress.batch = max(self.recipe.memory.floor, self._batch(stage) // self.progress.pieces)
         self.progress.pieces = 1
-        self.fold.say(f"memory ran out: batches are {self.progress.batch} pictures from now on (memory.keep_effective = false)")
+        self.fold.say(f"memory ran out: batches are {self.progress.batch} images from now on (memory.keep_effective = false)")
 
-    def _pictures(self, stage: Stage) -> tuple[dataset.Pictures, dataset.Pictures]:
-        """Return the pictures of a stage's size, as training and as evaluation see them; one memory serves both and every stage."""
+    def _images(self, stage: Stage) -> tuple[dataset.ImageDataset, dataset.ImageDataset]:
+        """Return the images of a stage's size, as training and as evaluation see them; one memory serves both and every stage."""
         settings = self.recipe.input.model_copy(update={"size": stage.size or self.recipe.input.size})
         size = str(settings.size)
-        if size not in self.pictures:
+        if size not in self.images:
             base = (
-                next(iter(self.pictures.values()))[1]
-                if self.pictures
-                else dataset.Pictures(self.fold.manifest, settings, Evaluate(settings), form=self.fold.form, missing=self.fold.missing)
+                next(iter(self.images.values()))[1]
+                if self.images
+                else dataset.ImageDataset(self.fold.manifest, settings, Evaluate(settings), form=self.fold.form, missing=self.fold.missing)
             )
-            self.pictures[size] = (base.with_transform(Augment(settings, self.recipe.augment)), base.with_transform(Evaluate(settings)))
-        return self.pictures[size]
+            self.images[size] = (base.with_transform(Augment(settings, self.recipe.augment)), base.with_transform(Evaluate(settings)))
+        return self.images[size]

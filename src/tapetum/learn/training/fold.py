@@ -27,7 +27,7 @@ from tapetum.learn.training.epochs import Epochs, Fold
 __all__ = ["Fold", "MayGoOn", "Training"]
 
 MayGoOn = Callable[[int, float], bool]  # (epochs done, seconds of the last epoch) → whether another one may start
-SHIPPED = Stage(epochs=1)  # the recipe's own size, which a pipeline shows pictures in
+SHIPPED = Stage(epochs=1)  # the recipe's own size, which a pipeline shows images in
 
 
 class Training(Epochs):
@@ -152,7 +152,7 @@ class Training(Epochs):
     def _evaluate(self, stage: Stage, row: dict[str, Any], optimizer: torch.optim.Optimizer, number: int) -> dict[str, dict[str, Tensor]]:
         """Answer for the held-out rows with this epoch's weights (and their running average); add figures to ``row``.
 
-        The pictures have the size that a pipeline shows them in, whatever the stage trains on: that is what the figure is of.
+        The images have the size that a pipeline shows them in, whatever the stage trains on: that is what the figure is of.
 
         Returns:
             Checkpoint → weights, to be kept.
@@ -236,12 +236,12 @@ class Training(Epochs):
 
     def _answers(self, stage: Stage, rows: np.ndarray, predict: Predict, *front: str) -> inference.Answers:
         """Answer for some rows with the network as it stands; ``front`` keys random views."""
-        pictures = self._pictures(stage)[1]
-        return inference.answer(self.network, pictures, rows, predict, self.runtime, side=self.side, key=(*front, *self.key))
+        images = self._images(stage)[1]
+        return inference.answer(self.network, images, rows, predict, self.runtime, side=self.side, key=(*front, *self.key))
 
     @torch.no_grad()
     def _refresh(self, stage: Stage) -> None:
-        """Measure BatchNorm's statistics anew on un-mixed training pictures, for averaged weights.
+        """Measure BatchNorm's statistics anew on un-mixed training images, for averaged weights.
 
         The rows come in an order drawn once for the fold: as they stand in the table, a batch would often be of one class alone.
         """

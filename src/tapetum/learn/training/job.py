@@ -38,7 +38,7 @@ def write_spec(folder: Path, manifest_file: Path, **values: Any) -> Path:
         folder: the fold's folder.
         manifest_file: the run's manifest.
         values: member, fold, recipe (a member's, resolved), manifest_hash, data_root, train and held (row numbers), form, missing (row_id →
-            why its picture cannot be read), probe (the fold's probe heads, relative to the folder, or None), engine, threads (planned, or
+            why its image cannot be read), probe (the fold's probe heads, relative to the folder, or None), engine, threads (planned, or
             None), until (epochs after which training ends before its plan does, or None).
     """
     place = Path(*[".."] * len(folder.relative_to(manifest_file.parent).parts)) / manifest_file.name
@@ -74,7 +74,7 @@ def run(spec_file: Path | str, *, may_go_on: MayGoOn | None = None, say: Say | N
 
 
 def _memory(fold: Fold, state: dict[str, Any]) -> dict[str, Any]:
-    """Return the log of memory: the most that was held, the batch, in how many pieces it was computed at the end, and how many pictures
+    """Return the log of memory: the most that was held, the batch, in how many pieces it was computed at the end, and how many images
     were answered at once."""
     progress = state.get("progress", {})
     peak = round(memory.peak_bytes(fold.runtime.device) / 2**20)
@@ -135,8 +135,8 @@ def network_for(
     seed = recipe.seed + (0 if kept or from_probe else spec["fold"])
     network = models.build(recipe.model, manifest.targets, form.channels, recipe.input, side=len(manifest.side), seed=seed, say=say)
     if recipe.input.normalise == "data":
-        pictures = dataset.Pictures(manifest, recipe.input, Evaluate(recipe.input), form=form)
-        mean, std = dataset.channel_statistics(pictures, train)
+        images = dataset.ImageDataset(manifest, recipe.input, Evaluate(recipe.input), form=form)
+        mean, std = dataset.channel_statistics(images, train)
         network.set_normalisation(mean.tolist(), std.tolist())
         say(f"measured on the training fold: mean {np.round(mean, 4).tolist()}, deviation {np.round(std, 4).tolist()}")
     for name in network.targets:
@@ -150,6 +150,6 @@ def network_for(
             if fits:
                 found = probe.ProbeHead.from_bytes(file.read_bytes())
                 straight = isinstance(network.side, torch.nn.Identity)  # the head sees side numbers as the probe does
-                head.start_from(torch.as_tensor(found.weight if straight else found.of_pictures), torch.as_tensor(found.bias))
+                head.start_from(torch.as_tensor(found.weight if straight else found.of_images), torch.as_tensor(found.bias))
             fitted += [fits] if target.scored else []
     return network, bool(fitted) and all(fitted)

@@ -45,7 +45,7 @@ class Progress:
         epoch: epochs done, counted over all stages.
         step: optimizer steps done.
         pieces: parts in which a batch is computed; memory may have raised it.
-        batch: pictures a batch, where memory lowered it (``memory.keep_effective = false``); 0 keeps the recipe's.
+        batch: images a batch, where memory lowered it (``memory.keep_effective = false``); 0 keeps the recipe's.
         rate_factor: 1, or ½ after a restart from a loss that was not finite.
         best: best monitored figure so far, the greater the better.
         waited: epochs since then.
@@ -65,7 +65,7 @@ class Epoch:
     """What one epoch trains with.
 
     Args:
-        batches: pictures and row numbers.
+        batches: images and row numbers.
         rates: the rate of each optimizer step (steps,).
         accumulate: batches a step; the last step of an epoch may have fewer.
         clip: bound of the gradients' global norm, or None.
@@ -149,7 +149,7 @@ def train_epoch(
         after_step: called after each optimizer step (running averages).
 
     Returns:
-        Mean loss, last rate, pictures, seconds, and in how many pieces a batch is computed.
+        Mean loss, last rate, images, seconds, and in how many pieces a batch is computed.
 
     Raises:
         NotFinite: before any step is made on the batch that made it.
@@ -183,7 +183,7 @@ def train_epoch(
     return {
         "train_loss": mean,
         "rate": float(epoch.rates[-1]),
-        "pictures": sum(sizes),
+        "images": sum(sizes),
         "seconds": time.perf_counter() - began,
         "pieces": progress.pieces,
     }
@@ -195,11 +195,11 @@ def trained(network: nn.Module, objective: Objective) -> list[nn.Parameter]:
 
 
 def mixed(epoch: Epoch, batch: Batch, place: tuple[int, int]) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return a batch's pictures and truths, mixed where the recipe mixes; its draws, and those of dropout, depend on ``place`` alone.
+    """Return a batch's images and truths, mixed where the recipe mixes; its draws, and those of dropout, depend on ``place`` alone.
 
     Args:
         epoch: truth, mixing and the front of the keys.
-        batch: pictures and row numbers.
+        batch: images and row numbers.
         place: (epoch, number of the batch in it).
     """
     generator = torch.Generator().manual_seed(draws.key(*epoch.key, *place, "mix"))

@@ -91,7 +91,7 @@ def training_norms(network: nn.Module) -> list[str]:
 
 
 def check_batch(network: nn.Module, batch: int) -> None:
-    """Refuse a batch of one picture where a BatchNorm takes its statistics from the batch.
+    """Refuse a batch of one image where a BatchNorm takes its statistics from the batch.
 
     Args:
         network: in the mode in which it trains.
@@ -101,7 +101,7 @@ def check_batch(network: nn.Module, batch: int) -> None:
     if batch == 1 and norms:
         raise UserError(
             f"a batch of 1 with {len(norms)} BatchNorm layers that learn from the batch",
-            need="2 pictures or more at once",
+            need="2 images or more at once",
             fix="raise train.batch, or set train.frozen_norm = true",
         )
 

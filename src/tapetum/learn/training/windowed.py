@@ -1,4 +1,4 @@
-"""Training over windows of neighbouring rows: what differs from training on single pictures, and nothing else."""
+"""Training over windows of neighbouring rows: what differs from training on single images, and nothing else."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class OverSequences(Training):
     def __init__(self, fold: Fold) -> None:
         super().__init__(fold)
         trains = torch.zeros(len(fold.manifest), dtype=torch.bool)
-        trains[torch.from_numpy(fold.train)] = True  # a window may show rows that are held out (folds by picture): never their truth
+        trains[torch.from_numpy(fold.train)] = True  # a window may show rows that are held out (folds by image): never their truth
         trains = self.runtime.to_device(trains)
         unknown = {name: torch.where(trains[:, None], y, torch.nan) for name, y in self.on_device.items()}
         self.on_device = {name: sequences.padded(y, torch.nan) for name, y in unknown.items()}
@@ -51,7 +51,7 @@ class OverSequences(Training):
         source: sequences.Source = self.fold.windows
         if source.vectors is not None:
             return source
-        return dataclasses.replace(source, pictures=self._pictures(stage)[0 if augmented else 1])
+        return dataclasses.replace(source, images=self._images(stage)[0 if augmented else 1])
 
     def _order(self) -> sampling.Order:
         """Return the epoch's target rows; where every step is answered, a drawn part of them is enough to show each row twice."""
@@ -87,13 +87,13 @@ def prepare(
     runtime: Runtime,
     say: Say,
 ) -> tuple[networks.SequenceNetwork, sequences.Source]:
-    """Return the network over neighbours at step 0, and its windows: over pictures, or over vectors computed once.
+    """Return the network over neighbours at step 0, and its windows: over images, or over vectors computed once.
 
     Args:
         spec: of the job; ``features`` says where the vectors come from.
         recipe: of the member.
         manifest: all rows.
-        base: the network of single pictures that the recipe describes.
+        base: the network of single images that the recipe describes.
         train: row numbers that train.
         folder: the fold's, from which the spec's places are counted.
         runtime: that computes the vectors.
@@ -116,8 +116,8 @@ def prepare(
         load_base(network, Keeper(folder / wanted["from"]["folder"]), wanted["from"]["checkpoint"])
     part = manifest.where(np.flatnonzero(manifest.split != "test"))
     known = {"form": Form.from_dict(spec["form"]), "missing": spec.get("missing", {})}
-    pictures = dataset.Pictures(part, recipe.input, Evaluate(recipe.input), **known)
-    vectors, reasons = _vectors(network, recipe, manifest, pictures, (folder / wanted["store"]).resolve(), runtime, say)
+    images = dataset.ImageDataset(part, recipe.input, Evaluate(recipe.input), **known)
+    vectors, reasons = _vectors(network, recipe, manifest, images, (folder / wanted["store"]).resolve(), runtime, say)
     network.measure(torch.from_numpy(vectors[train]))
     network.backbone = nn.Identity()  # its vectors are at hand: neither trained nor kept with every epoch
     return network, dataclasses.replace(source, vectors=vectors, reasons=reasons)
@@ -135,10 +135,10 @@ def _measure_some(
 ) -> None:
     """Take the scale of the steps' vectors from some training rows, as the backbone starts."""
     some = train[np.unique(np.linspace(0, len(train) - 1, MEASURED).round().astype(int))]
-    pictures = dataset.Pictures(manifest, recipe.input, Evaluate(recipe.input), form=form)
+    images = dataset.ImageDataset(manifest, recipe.input, Evaluate(recipe.input), form=form)
     runtime.to_device(network).eval()
     found = []
-    for batch in dataclasses.replace(source, pictures=pictures).batches(some, 8):
+    for batch in dataclasses.replace(source, images=images).batches(some, 8):
         x: Any = runtime.to_device(batch.x)
         values, mask = (x.values, x.mask) if network.joined is None else network.cut(x.values, x.mask)
         found.append(torch.from_numpy(sequences.step_vectors(network, values[mask], runtime)))
@@ -162,14 +162,14 @@ def _vectors(
     network: networks.SequenceNetwork,
     recipe: Recipe,
     manifest: Manifest,
-    pictures: dataset.Pictures,
+    images: dataset.ImageDataset,
     store: Path,
     runtime: Runtime,
     say: Say,
 ) -> tuple[np.ndarray, dict[int, str]]:
-    """Return the vectors of all rows (N, P, D) from the run's store, and why some rows have none; only ``pictures`` are computed."""
+    """Return the vectors of all rows (N, P, D) from the run's store, and why some rows have none; only ``images`` are computed."""
     seen = networks.StepVectors(network)
-    found = features.extract(seen, pictures.manifest, recipe.input, pictures=pictures, store=store, runtime=runtime, say=say)
+    found = features.extract(seen, images.manifest, recipe.input, images=images, store=store, runtime=runtime, say=say)
     flat = found.of(manifest.row_ids)[:, 0]
     reasons = {row: found.reasons[row_id] for row, row_id in enumerate(manifest.row_ids) if row_id in found.reasons}
     return flat.reshape(len(flat), network.positions, -1), reasons

@@ -1,4 +1,4 @@
-"""Pictures of every kind, from files to a submission: what was drawn is what reaches the network, channel by channel."""
+"""Images of every kind, from files to a submission: what was drawn is what reaches the network, channel by channel."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 import tifffile
 from PIL import Image
 
+from images import write_table
 from kinds import fit, noise, plant_hpa, plant_tiff, save_colour, save_gray
-from pictures import write_table
 from tapetum import api
 from tapetum.core import files
 from tapetum.core.tables import Manifest, Predictions
@@ -56,9 +56,9 @@ def test_four_files_of_a_sample_reach_the_network_in_their_order(hpa):
     drawn = np.stack(
         [[np.asarray(Image.open(root / "data" / "train" / f"{r}_{colour}.png")) for colour in COLOURS] for r in trained.row_ids]
     )
-    rows = {picture.tobytes() for picture in drawn}
-    pictures = [one for batch in batches if batch.shape[-1] == 32 and str(batch.dtype) == "torch.uint8" for one in batch.numpy()]
-    first = [one.tobytes() for one in pictures if one.tobytes() in rows]
+    rows = {image.tobytes() for image in drawn}
+    images = [one for batch in batches if batch.shape[-1] == 32 and str(batch.dtype) == "torch.uint8" for one in batch.numpy()]
+    first = [one.tobytes() for one in images if one.tobytes() in rows]
     assert len(set(first)) == len(trained)  # each sample came in, byte for byte, its channels in the order of the files
 
 
@@ -133,16 +133,16 @@ def test_what_becomes_of_pretrained_channels_is_said_and_kept(tmp_path):
     assert "copy:G" in (tmp_path / "run" / "pipeline" / "pipeline.json").read_text()
 
 
-def test_pictures_in_a_zip_are_read_in_place(tmp_path):
+def test_images_in_a_zip_are_read_in_place(tmp_path):
     rng = np.random.default_rng(0)
     rows = []
-    with zipfile.ZipFile(_made(tmp_path / "data" / "pictures.zip"), "w") as archive:
+    with zipfile.ZipFile(_made(tmp_path / "data" / "images.zip"), "w") as archive:
         for i in range(12):
             save_gray(tmp_path / "one.png", noise(rng, 0.3 + 0.4 * (i % 2)))
             archive.write(tmp_path / "one.png", f"inner/p{i}.png")
             rows.append([f"p{i}", "ab"[i % 2]])
     table = write_table(tmp_path / "data" / "labels.csv", ["id", "kind"], rows)
-    result = fit(table, tmp_path / "run", data__targets=["kind"], data__path="pictures.zip!/inner/{id}.png", train__epochs=0)
+    result = fit(table, tmp_path / "run", data__targets=["kind"], data__path="images.zip!/inner/{id}.png", train__epochs=0)
     assert Manifest.read(tmp_path / "run" / "manifest.parquet").row_ids[0] == "p0"
     assert not list((tmp_path / "data").glob("*.png"))
     assert Path(result["report"]).is_file()
@@ -184,7 +184,7 @@ def test_a_row_is_composed_as_the_recipe_says_at_its_native_size(tmp_path, seen,
 
 
 def _composed(a: np.ndarray, b: np.ndarray, how: dict) -> list[np.ndarray]:
-    """Return the pictures of the first row as a reader of the recipe would cut and lay them."""
+    """Return the images of the first row as a reader of the recipe would cut and lay them."""
     if "input__bands" in how:
         bands = [a[:, 0:8], a[:, 20:28]]
         how_bands = how.get("input__bands_as", "rows")

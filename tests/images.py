@@ -1,4 +1,4 @@
-"""Small pictures for tests, drawn by numpy: classes differ by texture and colour under noise; flaws are planted and listed.
+"""Small images for tests, drawn by numpy: classes differ by texture and colour under noise; flaws are planted and listed.
 
 No torch here. The same arguments give the same bytes.
 """
@@ -21,7 +21,7 @@ def quiet(_: str) -> None:
 
 @dataclasses.dataclass
 class Planted:
-    """What lies where: every picture's file and label, its group, and the flaws by kind → files."""
+    """What lies where: every image's file and label, its group, and the flaws by kind → files."""
 
     root: Path
     table: Path
@@ -32,7 +32,7 @@ class Planted:
 
 
 def draw(label: int, rng: np.random.Generator, *, size: int = 48, signal: float = 1.0, gray: bool = False) -> np.ndarray:
-    """Return one picture (size, size, 3) or (size, size) uint8.
+    """Return one image (size, size, 3) or (size, size) uint8.
 
     A class has its own stripe direction, stripe width and tint, which hold under flips and small shifts; ``signal`` 0 is noise
     alone, 1 is easy to see.
@@ -43,8 +43,8 @@ def draw(label: int, rng: np.random.Generator, *, size: int = 48, signal: float 
     tint = np.array([np.cos(2.4 * label), np.cos(2.4 * label + 2.1), np.cos(2.4 * label + 4.2)])
     clean = 0.5 + signal * (0.18 * wave[..., None] + 0.14 * tint)
     noisy = clean + rng.normal(0, 0.12, (size, size, 3)) + rng.normal(0, 0.04, 3)
-    picture = (np.clip(noisy, 0, 1) * 255).round().astype(np.uint8)
-    return picture.mean(axis=2).round().astype(np.uint8) if gray else picture
+    image = (np.clip(noisy, 0, 1) * 255).round().astype(np.uint8)
+    return image.mean(axis=2).round().astype(np.uint8) if gray else image
 
 
 def plant(
@@ -69,18 +69,18 @@ def plant(
     Args:
         root: where to draw.
         classes: how many, at most 10.
-        each: pictures a class.
+        each: images a class.
         size: pixels of a side.
         signal: how well classes can be told, 0 to 1.
-        group_size: how many pictures of one class form a group; 1: each its own.
+        group_size: how many images of one class form a group; 1: each its own.
         seed: of all noise.
         suffix: ``.png``, ``.jpg`` or ``.tif``.
-        gray: how many of the first pictures of each class are gray files.
-        exact: add a copy, byte for byte, of the first class's first picture (flaw ``exact``: original, copy).
-        near: add the first picture of the last class, brighter by a little and shifted (flaw ``near``).
-        leak: put the last picture of the second class into the group of the first class's first (flaw ``leak``: both).
-        truncated: cut the last picture of the last class to a third of its bytes (flaw ``truncated``).
-        noise_by_group: strength of a colour cast that a group shares, so that a fold by picture leaks.
+        gray: how many of the first images of each class are gray files.
+        exact: add a copy, byte for byte, of the first class's first image (flaw ``exact``: original, copy).
+        near: add the first image of the last class, brighter by a little and shifted (flaw ``near``).
+        leak: put the last image of the second class into the group of the first class's first (flaw ``leak``: both).
+        truncated: cut the last image of the last class to a third of its bytes (flaw ``truncated``).
+        noise_by_group: strength of a colour cast that a group shares, so that a fold by image leaks.
     """
     rng = np.random.default_rng(seed)
     planted = Planted(root, root / "labels.csv", [], [], [], {})
@@ -90,10 +90,10 @@ def plant(
         for i in range(each):
             if i % group_size == 0:
                 cast = noise_by_group * rng.normal(0, 40, 3)
-            picture = draw(k, rng, size=size, signal=signal, gray=i < gray)
-            if noise_by_group and picture.ndim == 3:
-                picture = np.clip(picture + cast, 0, 255).astype(np.uint8)
-            _save(planted, f"images/{name}/{name}_{i:03d}{suffix}", picture, name, f"{name}-{i // group_size}")
+            image = draw(k, rng, size=size, signal=signal, gray=i < gray)
+            if noise_by_group and image.ndim == 3:
+                image = np.clip(image + cast, 0, 255).astype(np.uint8)
+            _save(planted, f"images/{name}/{name}_{i:03d}{suffix}", image, name, f"{name}-{i // group_size}")
     first, last = planted.files[0], planted.files[(classes - 1) * each]
     if exact:
         copy = first.replace("_000", "_exact")
@@ -102,8 +102,8 @@ def plant(
         planted.flaws["exact"] = [first, copy]
     if near:
         twin = last.replace("_000", "_near")
-        picture = np.asarray(Image.open(root / last)).astype(np.int16)
-        _save(planted, twin, np.clip(np.roll(picture, 1, axis=1) + 6, 0, 255).astype(np.uint8), CLASSES[classes - 1], "resembling")
+        image = np.asarray(Image.open(root / last)).astype(np.int16)
+        _save(planted, twin, np.clip(np.roll(image, 1, axis=1) + 6, 0, 255).astype(np.uint8), CLASSES[classes - 1], "resembling")
         planted.flaws["near"] = [last, twin]
     if leak:
         planted.groups[2 * each - 1] = planted.groups[0]
@@ -128,15 +128,15 @@ def write_table(path: Path, header: list[str] | None, rows: object, delimiter: s
     return path
 
 
-def save(path: Path, picture: np.ndarray) -> Path:
-    """Save one picture; the ending says the format."""
+def save(path: Path, image: np.ndarray) -> Path:
+    """Save one image; the ending says the format."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(path, quality=95) if path.suffix in (".jpg", ".jpeg") else Image.fromarray(picture).save(path)
+    Image.fromarray(image).save(path, quality=95) if path.suffix in (".jpg", ".jpeg") else Image.fromarray(image).save(path)
     return path
 
 
-def _save(planted: Planted, file: str, picture: np.ndarray, label: str, group: str) -> None:
-    save(planted.root / file, picture)
+def _save(planted: Planted, file: str, image: np.ndarray, label: str, group: str) -> None:
+    save(planted.root / file, image)
     _note(planted, file, label, group)
 
 

@@ -1,4 +1,4 @@
-"""Commands that look at pictures and labels before anything is trained: audit, split, show; and simulate, which makes some."""
+"""Commands that look at images and labels before anything is trained: audit, split, show; and simulate, which makes some."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def audit(
     data: NowAt = None,
     json: Json = False,
 ) -> None:
-    """Find damaged, misnamed, gray, doubled and wrongly labelled pictures; training obeys the column 'decision' (data.audit)."""
+    """Find damaged, misnamed, gray, doubled and wrongly labelled images; training obeys the column 'decision' (data.audit)."""
     from tapetum import api
 
     judged = target[0] if target and (source / "recipe.toml").exists() else None
@@ -51,12 +51,12 @@ def show_batches(
     data: Data,
     recipe: Any,
     out: Annotated[Path, typer.Option("-o", "--out", help="a .png file")],
-    rows: Annotated[int, typer.Option(help="pictures shown", min=1)] = 8,
+    rows: Annotated[int, typer.Option(help="images shown", min=1)] = 8,
     draws: Annotated[int, typer.Option(help="times that each is augmented", min=1)] = 4,
     member: Member = None,
     json: Json = False,
 ) -> None:
-    """Draw batches as training would see them: originals, augmented and mixed pictures, channels, labels."""
+    """Draw batches as training would see them: originals, augmented and mixed images, channels, labels."""
     from tapetum import api
 
     show(api.show(data, out, recipe=recipe, rows=rows, draws=draws, member=member, say=progress), json)
@@ -66,8 +66,8 @@ def show_batches(
 def simulate(
     name: Annotated[str, typer.Argument(help="dogs or hpa")],
     out: Annotated[Path, typer.Argument(help="a new folder")],
-    size: Annotated[str, typer.Option(help="small, full, or how many pictures")] = "small",
-    px: Annotated[int, typer.Option(help="typical side of a picture", min=8, max=4096)] = 128,
+    size: Annotated[str, typer.Option(help="small, full, or how many images")] = "small",
+    px: Annotated[int, typer.Option(help="typical side of an image", min=8, max=4096)] = 128,
     seed: Annotated[int, typer.Option(help="the same seed gives the same bytes", min=0)] = 0,
     zip: Annotated[bool, typer.Option("--zip", help="archives instead of folders")] = False,
     json: Json = False,

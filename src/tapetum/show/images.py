@@ -1,4 +1,4 @@
-"""Pictures small enough to stand inside a page: composed from a row's files, brought to 8 bits, embedded as JPEG data URIs."""
+"""Images small enough to stand inside a page: composed from a row's files, brought to 8 bits, embedded as JPEG data URIs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tapetum.core.config import Input
 from tapetum.core.errors import TapetumError
 from tapetum.core.tables import Manifest
 
-SIDE = 176  # pixels of the longer side: sharp at the size shown, about 8 KB a picture
+SIDE = 176  # pixels of the longer side: sharp at the size shown, about 8 KB an image
 QUALITY = 78
 
 
@@ -31,7 +31,7 @@ class Thumbnails:
         self._made: dict[str, tuple[str | None, str]] = {}
 
     def __call__(self, row_id: str) -> tuple[str | None, str]:
-        """Return (data URI, "") or (None, why there is no picture)."""
+        """Return (data URI, "") or (None, why there is no image)."""
         if row_id not in self._made:
             self._made[row_id] = self._make(row_id)
         return self._made[row_id]
@@ -50,46 +50,46 @@ class Thumbnails:
         return data_uri(views[0]), ""
 
 
-def data_uri(picture: np.ndarray, side: int = SIDE) -> str:
-    """Return a JPEG data URI of a picture (H, W, C) of any type, at most ``side`` pixels long."""
-    image = Image.fromarray(eight_bits(picture))
-    image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return _encode(image)
+def data_uri(image: np.ndarray, side: int = SIDE) -> str:
+    """Return a JPEG data URI of an image (H, W, C) of any type, at most ``side`` pixels long."""
+    opened = Image.fromarray(eight_bits(image))
+    opened.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return _encode(opened)
 
 
 def file_uri(path: Path, side: int = 480) -> str | None:
-    """Return a JPEG data URI of a picture file; None where it is absent or unreadable."""
+    """Return a JPEG data URI of an image file; None where it is absent or unreadable."""
     try:
-        with Image.open(path) as image:
-            small = image.convert("RGB")
+        with Image.open(path) as opened:
+            small = opened.convert("RGB")
     except OSError:
         return None
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
     return _encode(small)
 
 
-def eight_bits(picture: np.ndarray) -> np.ndarray:
+def eight_bits(image: np.ndarray) -> np.ndarray:
     """Return (H, W) or (H, W, 3) uint8 for looking at: more than 8 bits stretched to 1–99 %, further channels left out.
 
     Two channels show as red and green; of four or more, the first three show.
     """
-    picture = np.asarray(picture)
-    if picture.ndim == 2:
-        picture = picture[..., None]
-    if picture.dtype != np.uint8:
-        values = picture.astype(np.float64)
+    image = np.asarray(image)
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.dtype != np.uint8:
+        values = image.astype(np.float64)
         low, high = np.nanpercentile(values, [1, 99]) if np.isfinite(values).any() else (0.0, 1.0)
         scaled = (values - low) / max(high - low, 1e-12)
-        picture = (255 * np.clip(np.nan_to_num(scaled), 0, 1)).round().astype(np.uint8)
-    channels = picture.shape[2]
+        image = (255 * np.clip(np.nan_to_num(scaled), 0, 1)).round().astype(np.uint8)
+    channels = image.shape[2]
     if channels == 1:
-        return np.ascontiguousarray(picture[..., 0])
+        return np.ascontiguousarray(image[..., 0])
     if channels == 2:
-        picture = np.concatenate([picture, np.zeros_like(picture[..., :1])], axis=2)
-    return np.ascontiguousarray(picture[..., :3])
+        image = np.concatenate([image, np.zeros_like(image[..., :1])], axis=2)
+    return np.ascontiguousarray(image[..., :3])
 
 
-def _encode(image: Image.Image) -> str:
+def _encode(opened: Image.Image) -> str:
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=QUALITY, optimize=True)
+    opened.save(buffer, "JPEG", quality=QUALITY, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

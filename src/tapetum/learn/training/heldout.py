@@ -13,7 +13,7 @@ from tapetum.core.monitor import monitor, prior_answer
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
 
-FLAT = 1e-4  # spread of a probability over the held-out rows below which the network answers the same for every picture
+FLAT = 1e-4  # spread of a probability over the held-out rows below which the network answers the same for every image
 RISING = 3.0  # validation loss over the best one so far, beyond which training has come apart, if the prior alone would do better
 
 
@@ -62,14 +62,14 @@ def come_apart(row: Mapping[str, Any], first_loss: float, prior: float) -> str:
         prior: of :func:`prior_loss`.
     """
     if row.get("spread", 1.0) < FLAT:
-        return "collapsed: the answer is the same for every picture"
+        return "collapsed: the answer is the same for every image"
     if row["valid_loss"] > max(RISING * first_loss, prior):
         return f"collapsed: validation loss {row['valid_loss']:.3g} after {first_loss:.3g}"
     return ""
 
 
 def spread(target: Target, p: np.ndarray, y: np.ndarray) -> float:
-    """Return how much the answers differ between pictures; of a number, as a multiple of the truth's deviation; one row says nothing."""
+    """Return how much the answers differ between images; of a number, as a multiple of the truth's deviation; one row says nothing."""
     if len(p) < 2:
         return 1.0
     unit = max(float(np.nanstd(y)), 1e-12) if target.kind == "regression" and not np.isnan(y).all() else 1.0
