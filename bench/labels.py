@@ -25,7 +25,7 @@ from tapetum.core.targets import Target
 from tapetum.data import layouts, split
 from tapetum.data.images.dataset import ImageDataset
 from tapetum.data.images.form import Form
-from tapetum.data.images.transforms import Evaluate
+from tapetum.data.images.transforms import EvalTransform
 from tapetum.learn import features, probe
 from tapetum.workflow import probing
 
@@ -76,13 +76,13 @@ def cells(size: str, seed: int) -> Labelled:
     """Return the training part of simulated cells as the probe of ``hpa-plus`` (cpu profile) sees it."""
     recipe = api.load_recipe("hpa-plus", profile="cpu").recipe
     with tempfile.TemporaryDirectory() as folder:
-        simulated = api.simulate("hpa", Path(folder) / "hpa", size=size, seed=seed, say=recorded.said)
+        simulated = api.simulate("hpa", Path(folder) / "hpa", size=size, seed=seed, log=recorded.said)
         manifest = layouts.read(Path(simulated["paths"]["source"]), recipe.data, recorded.said)
         known = manifest.where(np.flatnonzero(manifest.split != "test"))
         form, settings = Form(4, "uint8", (simulated["px"], simulated["px"])), probing.probe_input(recipe)
         network = probing.probe_network(recipe, form, known)
-        images = ImageDataset(known, settings, Evaluate(settings), form=form)
-        vectors = features.extract(network, known, settings, images=images, views=recipe.probe.views, say=recorded.said).vectors
+        images = ImageDataset(known, settings, EvalTransform(settings), form=form)
+        vectors = features.extract(network, known, settings, images=images, views=recipe.probe.views, log=recorded.said).vectors
     part = split.assign_folds(known, Split(folds=FOLDS), seed, recorded.said)
     target = next(t for t in part.targets if t.scored)
     return Labelled("simulated cells, 28 labels", target, vectors, part.truth(target.name), part.groups, part.fold)

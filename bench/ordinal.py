@@ -21,7 +21,7 @@ from tapetum.data.audit import check_files
 from tapetum.data.images.dataset import ImageDataset
 from tapetum.data.images.decode import Composition
 from tapetum.data.images.form import Form
-from tapetum.data.images.transforms import Evaluate
+from tapetum.data.images.transforms import EvalTransform
 from tapetum.learn import features, models, probe
 
 AGES = "age_group:ordinal=0-2<3-9<10-19<20-29<30-39<40-49<50-59<60-69<70+"
@@ -69,7 +69,7 @@ def vectors_of(manifest: Manifest) -> np.ndarray:
     network = models.build(Model(), manifest.targets, 3, settings)
     form = Form.of(check_files(manifest, Composition.from_input(settings), recorded.said))
     return features.extract(
-        network, manifest, settings, images=ImageDataset(manifest, settings, Evaluate(settings), form=form), views=VIEWS
+        network, manifest, settings, images=ImageDataset(manifest, settings, EvalTransform(settings), form=form), views=VIEWS
     ).vectors
 
 

@@ -56,19 +56,19 @@ def main() -> int:
     options = parser.parse_args()
     began = time.perf_counter()
     try:
-        say = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
-        say(LICENCE)
+        log = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
+        log(LICENCE)
         files.remove(options.out)
         data = options.out.parent / f"{options.out.name}-data"
         labels, template = tables(photographs(), data)
         recipe = api.load_recipe(HERE / "solar_cells.toml")
-        result = api.fit(labels, options.out, recipe=recipe, budget=options.budget, say=say, command="make demo")
+        result = api.fit(labels, options.out, recipe=recipe, budget=options.budget, log=log, command="make demo")
         print(result["table"])
         test = pl.read_csv(labels).filter(pl.col("part") == "test")
         predicted = options.out / "held-out.parquet"
-        api.predict(result["pipeline"], [Path(f) for f in test["file"]], predicted, say=say)
+        api.predict(result["pipeline"], [Path(f) for f in test["file"]], predicted, log=log)
         submission = options.out / "submissions" / "submission.csv"
-        api.submit(options.out, template, submission, say=say)
+        api.submit(options.out, template, submission, log=log)
     except TapetumError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -31,8 +31,8 @@ SMALLEST = {
 
 def fit(data: Any, out: Path, said: list[str] | None = None, **sets: Any) -> dict[str, Any]:
     """Run the smallest fit; what it says is added to ``said``."""
-    say = (said if said is not None else []).append
-    return api.fit(data, out, say=say, **{**SMALLEST, **sets})
+    log = (said if said is not None else []).append
+    return api.fit(data, out, log=log, **{**SMALLEST, **sets})
 
 
 def noise(rng: np.random.Generator, level: float, size: int = SIZE) -> np.ndarray:

@@ -47,10 +47,10 @@ def recipe(**values: Any) -> Any:
     return api.load_recipe(flags={key: value for key, value in flags.items() if value is not None})
 
 
-def fit(source: Any, out: Path, *, plan: Path | None = None, say: Any = None, **values: Any) -> dict[str, Any]:
+def fit(source: Any, out: Path, *, plan: Path | None = None, log: Any = None, **values: Any) -> dict[str, Any]:
     from tapetum import api
 
-    return api.fit(source, out, recipe=recipe(**values), plan=plan, say=say)
+    return api.fit(source, out, recipe=recipe(**values), plan=plan, log=log)
 
 
 def flags(**values: Any) -> list[str]:
@@ -220,7 +220,7 @@ def _one(spec: dict[str, Any], log: Path) -> None:
             if spec["die"]:
                 _die_at(spec["die"])
             plan = None if spec["plan"] is None else Path(spec["plan"])
-            fit(Path(spec["source"]), Path(spec["out"]), plan=plan, say=lambda text: print(text, file=file), **spec["values"])
+            fit(Path(spec["source"]), Path(spec["out"]), plan=plan, log=lambda text: print(text, file=file), **spec["values"])
             code = 0
         except BaseException as error:
             print(f"{type(error).__name__}: {error}", file=file)

@@ -10,7 +10,7 @@ from typing import Any
 from tapetum.core import config, files, sheets
 from tapetum.core.config import Loaded
 from tapetum.core.errors import DataError, UserError, listed
-from tapetum.core.runs import Record, Run, Say
+from tapetum.core.runs import Log, Record, Run
 
 
 def load_recipe(
@@ -34,7 +34,7 @@ def fit(
     recipe: Loaded | str | Path | None = None,
     budget: str | None = None,
     plan: Path | str | None = None,
-    say: Say | None = None,
+    log: Log | None = None,
     command: str = "tapetum.api.fit(…)",
     **sets: Any,
 ) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def fit(
         recipe: from :func:`load_recipe`, a name, a file; None for the defaults.
         budget: wall time for all of it, as ``10m``.
         plan: plan.json of another run, repeated here.
-        say: told what happens.
+        log: told what happens.
         command: shown in the report.
         sets: recipe keys with ``__`` for dots, as ``data__targets=["breed"]``.
 
@@ -56,7 +56,7 @@ def fit(
     began = time.monotonic()  # the budget counts the imports, too
     from tapetum.workflow.fit import fit as chain
 
-    return chain(data, out, _recipe(recipe, sets), budget=budget, plan=plan, say=say, command=command, began=began)
+    return chain(data, out, _recipe(recipe, sets), budget=budget, plan=plan, log=log, command=command, began=began)
 
 
 def find_rate(
@@ -69,7 +69,7 @@ def find_rate(
     steps: int = 100,
     low: float = 1e-7,
     high: float = 10.0,
-    say: Say | None = None,
+    log: Log | None = None,
     command: str = "tapetum.api.find_rate(…)",
     **sets: Any,
 ) -> dict[str, Any]:
@@ -84,14 +84,14 @@ def find_rate(
         steps: of one test.
         low: first rate.
         high: last rate.
-        say: told what happens.
+        log: told what happens.
         command: kept in the record.
         sets: recipe keys with ``__`` for dots.
     """
     from tapetum.workflow.rates import find_rate as find
 
     how: dict[str, Any] = {"member": member, "repeats": repeats, "steps": steps, "low": low, "high": high}
-    return find(data, out, _recipe(recipe, sets), **how, say=say, command=command)
+    return find(data, out, _recipe(recipe, sets), **how, log=log, command=command)
 
 
 def tune(
@@ -101,7 +101,7 @@ def tune(
     recipe: Loaded | str | Path | None = None,
     trials: int | None = None,
     budget: str | None = None,
-    say: Say | None = None,
+    log: Log | None = None,
     command: str = "tapetum.api.tune(…)",
     **sets: Any,
 ) -> dict[str, Any]:
@@ -113,13 +113,13 @@ def tune(
         recipe: as for :func:`fit`.
         trials: how many in all.
         budget: wall time for this start.
-        say: told what happens.
+        log: told what happens.
         command: kept in the record.
         sets: recipe keys with ``__`` for dots.
     """
     from tapetum.workflow.tune import tune as search
 
-    return search(data, out, _recipe(recipe, sets), trials_=trials, budget=budget, say=say, command=command)
+    return search(data, out, _recipe(recipe, sets), trials_=trials, budget=budget, log=log, command=command)
 
 
 def ablate(
@@ -129,7 +129,7 @@ def ablate(
     recipe: Loaded | str | Path | None = None,
     pieces: Sequence[str] = (),
     seeds: Sequence[int] = (0,),
-    say: Say | None = None,
+    log: Log | None = None,
     command: str = "tapetum.api.ablate(…)",
     **sets: Any,
 ) -> dict[str, Any]:
@@ -141,22 +141,22 @@ def ablate(
         recipe: as for :func:`fit`.
         pieces: their names; empty takes all that the recipe uses.
         seeds: of training.
-        say: told what happens.
+        log: told what happens.
         command: kept in the record.
         sets: recipe keys with ``__`` for dots.
     """
     from tapetum.workflow.ablate import ablate as measure
 
-    return measure(data, out, _recipe(recipe, sets), pieces=pieces, seeds=seeds, say=say, command=command)
+    return measure(data, out, _recipe(recipe, sets), pieces=pieces, seeds=seeds, log=log, command=command)
 
 
-def split(data: Any, *, recipe: Loaded, out: Path | None = None, say: Say | None = None) -> str:
+def split(data: Any, *, recipe: Loaded, out: Path | None = None, log: Log | None = None) -> str:
     """Draw folds and return their table as text; write the manifest with its folds where ``out`` says."""
     from tapetum.data import layouts
     from tapetum.data import split as splitting
     from tapetum.data.lacking import lacking
 
-    record = Record(say)
+    record = Record(log)
     kind = None if out is None else sheets.ending(out)
     manifest = layouts.read(data, recipe.recipe.data, record)
     manifest = splitting.assign_folds(manifest, recipe.recipe.split, recipe.recipe.seed, record)
@@ -178,7 +178,7 @@ def show(
     rows: int = 8,
     draws: int = 4,
     member: str | None = None,
-    say: Say | None = None,
+    log: Log | None = None,
     **sets: Any,
 ) -> dict[str, Any]:
     """Draw batches as training would see them to a PNG: originals, augmented and mixed images, channels, labels.
@@ -190,7 +190,7 @@ def show(
         rows: images shown.
         draws: times that each is augmented.
         member: of a recipe of several members; None: the first.
-        say: told what the data hold.
+        log: told what the data hold.
         sets: recipe keys with ``__`` for dots.
 
     Returns:
@@ -198,11 +198,11 @@ def show(
     """
     from tapetum.workflow.showing import show_batches
 
-    return show_batches(data, out, _recipe(recipe, sets).recipe, Record(say), rows=rows, draws=draws, member=member)
+    return show_batches(data, out, _recipe(recipe, sets).recipe, Record(log), rows=rows, draws=draws, member=member)
 
 
 def predict(
-    pipeline: Path | str, images: Any, out: Path | str | None = None, *, top: int = 5, say: Say | None = None, **declared: Any
+    pipeline: Path | str, images: Any, out: Path | str | None = None, *, top: int = 5, log: Log | None = None, **declared: Any
 ) -> dict[str, Any]:
     """Predict images with a frozen pipeline, and write a Predictions table (``.parquet``) or labels and probabilities (``.csv``).
 
@@ -211,7 +211,7 @@ def predict(
         images: files, folders, archives, tables of paths, polars or pandas frames, or one of them.
         out: the file to write; None returns the answers.
         top: without ``out``: the most classes listed for a row.
-        say: told how the images are read, of progress, and which cannot be read.
+        log: told how the images are read, of progress, and which cannot be read.
         declared: ``path``, ``id``, ``group``, ``sequence`` and ``position`` name columns of the table (``path`` also a template),
             ``layout`` says how the data are laid out, and ``on_bad = "refuse"`` refuses images that cannot be read.
 
@@ -226,7 +226,7 @@ def predict(
 
     place = None if out is None else Path(out)
     kind = None if place is None else sheets.ending(place)
-    record = Record(say)
+    record = Record(log)
     loaded = Pipeline.load(pipeline)
     several = isinstance(images, Sequence) and not isinstance(images, (str, bytes))
     manifest = loaded.read(images if several else [images], record, **declared)
@@ -259,7 +259,7 @@ def evaluate(
     split: str | None = None,
     on_bad: str | None = None,
     report: Path | str | None = None,
-    say: Say | None = None,
+    log: Log | None = None,
     **declared: Any,
 ) -> dict[str, Any]:
     """Score a frozen pipeline on labelled images: figures with intervals, tables by class, confusion; known rows stand apart.
@@ -274,7 +274,7 @@ def evaluate(
         split: the part of the data to take, as ``test``; None takes every row.
         on_bad: ``refuse`` refuses images that cannot be read; ``skip`` counts classes that the pipeline does not know as unknown truth.
         report: an HTML file to write.
-        say: told how the data are read and what is missing, unknown or known.
+        log: told how the data are read and what is missing, unknown or known.
         declared: ``path``, ``id``, ``group``, ``sequence``, ``position`` and ``layout``, as for :func:`predict`.
 
     Returns:
@@ -292,7 +292,7 @@ def evaluate(
     evaluation_files.check_place(*places)
     loaded = pipeline if isinstance(pipeline, Pipeline) else Pipeline.load(pipeline)
     names = [target] if isinstance(target, str) else list(target)
-    found = evaluating.evaluate(loaded, data, Record(say), target=names, split=split, on_bad=on_bad, **declared)
+    found = evaluating.evaluate(loaded, data, Record(log), target=names, split=split, on_bad=on_bad, **declared)
     written = evaluation_files.write_files(found, loaded, *places)
     return {"table": evaluating.summary(found), "details": evaluating.details(found), **found.figures, **written}
 
@@ -309,7 +309,7 @@ def submit(
     write: str = "auto",
     positive: str | None = None,
     separator: str | None = None,
-    say: Say | None = None,
+    log: Log | None = None,
 ) -> dict[str, Any]:
     """Write a submission with exactly a template's ids, order and columns; its columns and cells say how answers are written.
 
@@ -324,13 +324,13 @@ def submit(
         write: auto (as the template's columns and cells say), labels, probabilities or zero-one.
         positive: the class whose probability a single numeric column takes.
         separator: between several labels of a cell; None: as in the template's cells, else as in the data.
-        say: told what was written and what was filled.
+        log: told what was written and what was filled.
     """
     from tapetum.data.layouts.template import Wish
     from tapetum.workflow import submitting
 
     wish = Wish(column, write, positive, separator)
-    return submitting.submit(source, template, out, target=target, fill=fill, id_column=id, wish=wish, say=Record(say))
+    return submitting.submit(source, template, out, target=target, fill=fill, id_column=id, wish=wish, log=Record(log))
 
 
 def report(run: Path | str, out: Path | str | None = None, *, data: Path | str | None = None) -> str:
@@ -364,11 +364,11 @@ def doctor() -> dict[str, Any]:
     return look()
 
 
-def job(spec: Path | str, *, say: Say | None = None) -> dict[str, Any]:
+def job(spec: Path | str, *, log: Log | None = None) -> dict[str, Any]:
     """Run one job from its spec.json; return its final state."""
     from tapetum.learn.training.job import run
 
-    return run(spec, say=say)
+    return run(spec, log=log)
 
 
 def _recipe(recipe: Loaded | str | Path | None, sets: Mapping[str, Any]) -> Loaded:
@@ -390,7 +390,7 @@ def decide(
     classes: Sequence[str] | None = None,
     strict: bool = False,
     data: Path | str | None = None,
-    say: Say | None = None,
+    log: Log | None = None,
 ) -> dict[str, Any]:
     """Decide a run again, or anybody's predictions over a manifest; every step is cross-fitted.
 
@@ -403,7 +403,7 @@ def decide(
         classes: for arrays: the order of their columns.
         strict: refuse where a member lacks rows that another holds.
         data: of a run: where its data are now, if they moved.
-        say: told the notes.
+        log: told the notes.
     """
     from tapetum.workflow import deciding
 
@@ -411,16 +411,16 @@ def decide(
     if len(places) == 1 and places[0].is_dir():
         from tapetum.workflow.fit import decide_again
 
-        return decide_again(places[0], sets, data=data, say=say)
+        return decide_again(places[0], sets, data=data, log=log)
     if data is not None:
         raise UserError("--data was given with predictions from files", need="a run, whose data moved")
     if manifest is None or out is None:
         raise UserError("predictions from files need a manifest and a place to write", fix="give --manifest M and -o FOLDER")
     settings = load_recipe(sets=sets).recipe
-    table = deciding.manifest_of(Path(manifest), target, Record(say))
+    table = deciding.manifest_of(Path(manifest), target, Record(log))
     name = table.targets[0].name if target is None or Path(manifest).suffix.lower() != ".parquet" else target
     return deciding.decide_tables(
-        {place.stem: place for place in places}, table, name, settings.decide, Path(out), Record(say), classes=classes, strict=strict
+        {place.stem: place for place in places}, table, name, settings.decide, Path(out), Record(log), classes=classes, strict=strict
     )
 
 
@@ -440,18 +440,18 @@ def compare(
     return deciding.compare_sources(places, metric=metric, target=target, manifest=where, reference=reference)
 
 
-def compare_views(run: Path | str, views: str = "recipe", *, data: Path | str | None = None, say: Say | None = None) -> dict[str, Any]:
+def compare_views(run: Path | str, views: str = "recipe", *, data: Path | str | None = None, log: Log | None = None) -> dict[str, Any]:
     """Compare the plain image with ways of reducing test-time views on a run's held-out rows; nothing of the run changes.
 
     Args:
         run: with fine-tuned members.
         views: ``recipe`` for the recipe's, or the name of others, as ``dihedral``.
         data: where the run's data are now, if they moved.
-        say: told what is answered.
+        log: told what is answered.
     """
     from tapetum.workflow import reducing
 
-    return reducing.compare(Run.existing(run), views, Record(say), data)
+    return reducing.compare(Run.existing(run), views, Record(log), data)
 
 
 def leaderboard(run: Path | str, *, metric: str = "auto", target: str | None = None) -> dict[str, Any]:
@@ -478,7 +478,7 @@ def ledger(run: Path | str, *, score: tuple[str, float] | None = None, board: st
 
 
 def simulate(
-    name: str, out: Path | str, *, size: str | int = "small", px: int = 128, seed: int = 0, zip: bool = False, say: Say | None = None
+    name: str, out: Path | str, *, size: str | int = "small", px: int = 128, seed: int = 0, zip: bool = False, log: Log | None = None
 ) -> dict[str, Any]:
     """Write look-alikes of a reference system's data in their exact layout; the truth stands outside of it.
 
@@ -489,13 +489,13 @@ def simulate(
         px: typical side of an image.
         seed: the same seed gives the same bytes.
         zip: archives instead of folders.
-        say: told of progress.
+        log: told of progress.
     """
     from tapetum.core.choices import pick
     from tapetum.data.choices import SIMULATORS
 
     choice, _ = pick(name, SIMULATORS, "simulator")
-    done: dict[str, Any] = choice.load()(out, size=size, px=px, seed=seed, zip=zip, say=say or (lambda _: None))
+    done: dict[str, Any] = choice.load()(out, size=size, px=px, seed=seed, zip=zip, log=log or (lambda _: None))
     return done
 
 
@@ -506,7 +506,7 @@ def audit(
     recipe: Loaded | str | Path | None = None,
     target: str | None = None,
     data: Path | str | None = None,
-    say: Say | None = None,
+    log: Log | None = None,
     **sets: Any,
 ) -> dict[str, Any]:
     """Look for damaged, gray, doubled and wrongly labelled images; see :func:`tapetum.workflow.auditing.audit_source`.
@@ -517,12 +517,12 @@ def audit(
         recipe: how images are composed; as for :func:`fit`.
         target: whose labels are judged.
         data: of a run: where its data are now, if they moved.
-        say: told what was found.
+        log: told what was found.
         sets: recipe keys with ``__`` for dots.
     """
     from tapetum.workflow.auditing import audit_source
 
-    return audit_source(source, out, _recipe(recipe, sets), Record(say), target=target, data=data)
+    return audit_source(source, out, _recipe(recipe, sets), Record(log), target=target, data=data)
 
 
 def reproduce(
@@ -534,7 +534,7 @@ def reproduce(
     size: str | int = "small",
     profile: str | None = None,
     sets: Mapping[str, Any] | None = None,
-    say: Say | None = None,
+    log: Log | None = None,
     command: str = "tapetum.api.reproduce(…)",
 ) -> dict[str, Any]:
     """Run a reference system from its layout to its submission; see :func:`tapetum.workflow.reproduce.reproduce`.
@@ -547,7 +547,7 @@ def reproduce(
         size: of the look-alikes.
         profile: ``cpu``; None for the write-up's sizes.
         sets: further recipe keys.
-        say: told what happens.
+        log: told what happens.
         command: kept in the report.
     """
     from tapetum.workflow import statements
@@ -555,5 +555,5 @@ def reproduce(
 
     if data is None and simulated is None:
         place = Path(out).with_name(f"{Path(out).name}-data")
-        simulated = simulate(statements.system_of(name) or name, place, size=size, say=say)
-    return chain(name, out, load_recipe, data=data, simulated=simulated, profile=profile, sets=sets, say=say, command=command)
+        simulated = simulate(statements.system_of(name) or name, place, size=size, log=log)
+    return chain(name, out, load_recipe, data=data, simulated=simulated, profile=profile, sets=sets, log=log, command=command)

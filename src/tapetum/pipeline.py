@@ -20,19 +20,19 @@ import torch
 
 from tapetum.core import answers, files
 from tapetum.core.answers import labels
-from tapetum.core.config import Data, Input, Model, Neighbours, Predict
+from tapetum.core.config import Data, Input, Model, Predict, SequenceConfig
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.runs import PROBE
 from tapetum.core.scoring import score_of
 from tapetum.core.tables import Dense, Manifest
 from tapetum.core.targets import Target, compose, expression_names
-from tapetum.core.vectors import Gallery, Near
+from tapetum.core.vectors import Gallery, Neighbors
 from tapetum.data import layouts
 from tapetum.data.images import given
 from tapetum.data.images.dataset import ImageDataset
 from tapetum.data.images.form import Form
 from tapetum.data.images.given import Source
-from tapetum.data.images.transforms import Evaluate
+from tapetum.data.images.transforms import EvalTransform
 from tapetum.decide import chain
 from tapetum.decide.ensemble import mean_of
 from tapetum.decide.steps import Rows
@@ -45,7 +45,7 @@ from tapetum.learn.runtime import Engine, Runtime
 from tapetum.learn.side import Scaling
 
 MARKER = "pipeline.json"
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 Tick = Callable[[int, int], None]
 
 
@@ -73,7 +73,7 @@ class Member:
     engine: Engine
     scalings: dict[int, Scaling | None]
     shared: bool
-    sequence: Neighbours
+    sequence: SequenceConfig
 
 
 class Pipeline:
@@ -164,7 +164,7 @@ class Pipeline:
     def answer(
         self,
         manifest: Manifest,
-        say: Say | None = None,
+        log: Log | None = None,
         tick: Tick | None = None,
         *,
         sources: Sequence[Sequence[Source]] | None = None,
@@ -173,7 +173,7 @@ class Pipeline:
 
         Args:
             manifest: the rows.
-            say: told why rows are missing; :attr:`problems` keeps it.
+            log: told why rows are missing; :attr:`problems` keeps it.
             tick: told how many images are done, of how many.
             sources: what each row is composed of, where that is not the manifest's files.
         """
@@ -183,7 +183,7 @@ class Pipeline:
         rows = Rows.of(manifest)
         rows = dataclasses.replace(rows, fold=np.full(len(rows), -1, dtype=np.int16))
         answered: dict[str, dict[int, dict[str, Dense]]] = {}
-        near: list[Near] = []
+        near: list[Neighbors] = []
         known: dict[Any, dict[int, str]] = {}  # what cannot be read is found out once for all members that read alike
         passes = sum(_passes(member) for member in self.members)
         done = 0
@@ -191,26 +191,26 @@ class Pipeline:
             count = None if tick is None else _counted(tick, done, passes, len(rows))
             images = _images(member, manifest, sources)
             images.missing = known.setdefault((images.how, images.form), images.missing)
-            answered[member.name], why, self.draws[member.name] = _answer(member, images, self.targets, say, count)
+            answered[member.name], why, self.draws[member.name] = _answer(member, images, self.targets, log, count)
             done += _passes(member) * len(rows)
             self.problems.update(why)
             near += _near(member, images, {key[1:]: g for key, g in self.galleries.items() if key[0] == member.name})
-        rows = dataclasses.replace(rows, near=Near.joined(near) if near else None)
+        rows = dataclasses.replace(rows, near=Neighbors.joined(near) if near else None)
         ids = manifest.row_ids
         for row, reason in sorted(self.problems.items()):
-            if say is not None:
-                say(f"missing: {ids[row]} ({reason})")
-        return combine(self.decisions, self.scored, answered, rows, say or _warn)
+            if log is not None:
+                log(f"missing: {ids[row]} ({reason})")
+        return combine(self.decisions, self.scored, answered, rows, log or _warn)
 
-    def read(self, sources: Sequence[Any], say: Say, **declared: Any) -> Manifest:
+    def read(self, sources: Sequence[Any], log: Log, **declared: Any) -> Manifest:
         """Return the rows that some sources name, composed as the pipeline's own data were; each source is read by its own layout.
 
         Args:
             sources: files, folders, archives, tables or frames.
-            say: told how they are read.
+            log: told how they are read.
             declared: columns, ``layout`` and ``on_bad``, as for :func:`tapetum.api.predict`.
         """
-        return layouts.loose(sources, Data.model_validate(self.spec["data"]), say, targets=self.targets, declared=declared)
+        return layouts.loose(sources, Data.model_validate(self.spec["data"]), log, targets=self.targets, declared=declared)
 
     def _answered(self, images: Any, value_range: tuple[float, float] | None) -> dict[str, Dense]:
         """Return the answers for whatever :meth:`predict_proba` takes."""
@@ -244,10 +244,10 @@ def _nothing(target: Target) -> Dense:
 
 
 def _images(member: Member, manifest: Manifest, sources: Sequence[Sequence[Source]] | None) -> ImageDataset:
-    return ImageDataset(manifest, member.settings, Evaluate(member.settings), form=member.form, sources=sources)
+    return ImageDataset(manifest, member.settings, EvalTransform(member.settings), form=member.form, sources=sources)
 
 
-def _near(member: Member, images: ImageDataset, galleries: Mapping[tuple[str, int], Gallery]) -> list[Near]:
+def _near(member: Member, images: ImageDataset, galleries: Mapping[tuple[str, int], Gallery]) -> list[Neighbors]:
     """Return the nearest rows in each of a member's galleries, each searched with the vectors of its own fold's model."""
     runtime = Runtime(member.engine)
     every = np.arange(len(images.manifest))
@@ -276,11 +276,11 @@ def _answer(
     member: Member,
     images: ImageDataset,
     targets: Mapping[str, Target],
-    say: Say | None = None,
+    log: Log | None = None,
     count: Callable[[int], None] | None = None,
 ) -> tuple[dict[int, dict[str, Dense]], dict[int, str], dict[str, np.ndarray]]:
     table = images.manifest
-    runtime = Runtime(member.engine, say=say)
+    runtime = Runtime(member.engine, log=log)
     every = np.arange(len(table))
     source = None
     if member.sequence.length > 1:
@@ -320,7 +320,7 @@ def combine(
     targets: Mapping[str, Target],
     answers: Mapping[str, Mapping[int, Mapping[str, Dense]]],
     rows: Rows,
-    say: Say | None = None,
+    log: Log | None = None,
 ) -> dict[str, Dense]:
     """Turn the members' answers into final ones, as ``decisions.json`` says.
 
@@ -329,7 +329,7 @@ def combine(
         targets: the scored ones, derived ones among them.
         answers: member → fold → target → Dense, all over the same rows.
         rows: groups, sequence and position of the rows, for context steps.
-        say: told of decision steps that these rows are too few for.
+        log: told of decision steps that these rows are too few for.
 
     Returns:
         target → final Dense.
@@ -356,14 +356,14 @@ def combine(
             p = compose(target, {n: d.target for n, d in parts.items()}, {n: d.p for n, d in parts.items()}, decisions.get("deviations"))
             first = next(iter(parts.values()))
             final[name] = dataclasses.replace(first.with_p(p), target=target, y=np.full_like(p, np.nan))
-    return {name: chain.apply(decisions["steps"][name], {"chosen": dense}, rows, say) for name, dense in final.items() if name in targets}
+    return {name: chain.apply(decisions["steps"][name], {"chosen": dense}, rows, log) for name, dense in final.items() if name in targets}
 
 
 def _load_member(folder: Path, spec: dict[str, Any], targets: list[dict[str, Any]]) -> Member:
     settings, model = Input.model_validate(spec["input"]), Model.model_validate(spec["model"])
     form = Form(**{**spec["form"], "size": tuple(spec["form"]["size"])})
     known = [Target.from_dict(t) for t in targets if t["name"] in spec["targets"]]
-    how = Neighbours.model_validate(spec.get("sequence", {}))
+    how = SequenceConfig.model_validate(spec.get("sequence", {}))
     backbones = {one["backbone"] for one in spec["folds"]}
     networks: dict[int, models.Network] = {}
     scalings: dict[int, Scaling | None] = {}

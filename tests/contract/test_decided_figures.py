@@ -127,7 +127,7 @@ def test_a_submission_and_a_csv_hold_what_was_decided(settled, tmp_path):
     run, _, target, figures, _ = settled
     dense = Predictions.read(run.file("oof.parquet")).dense("stage")
     (tmp_path / "t.csv").write_text("id,answer\n" + "".join(f"{row},\n" for row in dense.row_ids))
-    submit(run.root, tmp_path / "t.csv", tmp_path / "s.csv", target=None, fill="none", say=Record())
+    submit(run.root, tmp_path / "t.csv", tmp_path / "s.csv", target=None, fill="none", log=Record())
     cells = [line.partition(",")[2] for line in (tmp_path / "s.csv").read_text().splitlines()[1:]]
     if target.kind == "multi":
         answer = np.array([[float(c in cell.split()) for c in target.classes] for cell in cells])

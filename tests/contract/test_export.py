@@ -10,7 +10,7 @@ from tapetum.core import files
 from tapetum.core.runs import Run
 from tapetum.core.tables import Predictions
 from tapetum.data.images.dataset import ImageDataset
-from tapetum.data.images.transforms import Evaluate
+from tapetum.data.images.transforms import EvalTransform
 from tapetum.decide import choose
 from tapetum.learn import inference
 from tapetum.learn.runtime import Runtime
@@ -40,7 +40,7 @@ def shipped(request, tmp_path_factory, planted):
 
 def answers(member, manifest):
     """Return fold → what a frozen member's fold says of all rows (N, K)."""
-    images = ImageDataset(manifest, member.settings, Evaluate(member.settings), form=member.form)
+    images = ImageDataset(manifest, member.settings, EvalTransform(member.settings), form=member.form)
     runtime, rows = Runtime(member.engine), np.arange(len(manifest))
     return {k: inference.answer(net, images, rows, member.predict, runtime).p["label"] for k, net in member.networks.items()}
 

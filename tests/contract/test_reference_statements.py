@@ -22,7 +22,7 @@ from tapetum.core.targets import Target
 from tapetum.data import layouts
 from tapetum.data.images import views
 from tapetum.data.images.form import Form
-from tapetum.data.images.transforms import Augment, Evaluate
+from tapetum.data.images.transforms import EvalTransform, TrainTransform
 from tapetum.learn import models
 from tapetum.learn.training import averaging, fold, loop, losses, optimizers, schedules
 from tapetum.workflow import statements
@@ -46,7 +46,7 @@ def augment(recipe, name):
 
 
 def drawn(recipe, name, image, draws=40, size=None):
-    how = Augment(Input(size=size or image.shape[0], resize="stretch"), [augment(recipe, name)])
+    how = TrainTransform(Input(size=size or image.shape[0], resize="stretch"), [augment(recipe, name)])
     return [how([image], key) for key in range(draws)]
 
 
@@ -151,7 +151,7 @@ def test_G03_the_network_is_efficientnet_b2_with_weights_where_they_are_at_hand(
 
 
 def test_G04_images_come_to_256_by_256():
-    assert Evaluate(DOGS.input)([np.zeros((300, 400, 3), np.uint8)]).shape == (3, 256, 256)
+    assert EvalTransform(DOGS.input)([np.zeros((300, 400, 3), np.uint8)]).shape == (3, 256, 256)
 
 
 def test_G05_crops_scale_by_four_fifths_to_six_fifths():
@@ -190,7 +190,7 @@ def test_G08_originals_stay_in_memory_and_every_epoch_sees_them_anew(tmp_path, m
     planted = plant(tmp_path, classes=2, each=2)
     manifest = layouts.read(tmp_path / "images", Data(), lambda _: None)
     settings = DOGS.input.model_copy(update={"size": 32})
-    images = dataset.ImageDataset(manifest, settings, Augment(settings, DOGS.augment), form=Form(3))
+    images = dataset.ImageDataset(manifest, settings, TrainTransform(settings, DOGS.augment), form=Form(3))
     decoded = []
     own = images._decode
     monkeypatch.setattr(images, "_decode", lambda row: decoded.append(row) or own(row))
@@ -336,7 +336,7 @@ def test_P07_mean_and_deviation_of_each_channel_are_measured(cells):
     manifest = read(cells[0])
     settings = HPA.input.model_copy(update={"size": 32})
     rows = np.arange(12)
-    mean, std = dataset.channel_statistics(dataset.ImageDataset(manifest, settings, Evaluate(settings), form=Form(4)), rows)
+    mean, std = dataset.channel_statistics(dataset.ImageDataset(manifest, settings, EvalTransform(settings), form=Form(4)), rows)
     pixels = np.stack([[np.asarray(Image.open(p)) / 255 for p in manifest.paths(int(r))] for r in rows])
     assert mean == pytest.approx(pixels.mean(axis=(0, 2, 3)), abs=1e-4)
     assert std == pytest.approx(pixels.std(axis=(0, 2, 3)), abs=1e-3)
@@ -392,7 +392,7 @@ def test_P12_256_pixels_then_512():
 
 def test_P13_the_batch_falls_from_64_to_16_when_memory_runs_out():
     said = []
-    training = SimpleNamespace(recipe=HPA, progress=loop.Progress(pieces=4), fold=SimpleNamespace(say=said.append))
+    training = SimpleNamespace(recipe=HPA, progress=loop.Progress(pieces=4), fold=SimpleNamespace(log=said.append))
     training._batch = lambda stage: fold.Training._batch(training, stage)
     assert training._batch(HPA.stages[0]) == 64
     fold.Training._after_short_memory(training, HPA.stages[0])

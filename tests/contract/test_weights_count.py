@@ -31,7 +31,7 @@ def fitted(root, weights, groups):
         pl.Series("weight", weights(n)), pl.Series("group", [f"g{g}" for g in groups(n)])
     )
     table.write_csv(planted.table)
-    return Run(api.fit(planted.table, root / "run", say=lambda _: None, **PROBE)["run"])
+    return Run(api.fit(planted.table, root / "run", log=lambda _: None, **PROBE)["run"])
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_two_groups_have_no_interval_anywhere_and_the_reason_is_printed(tmp_path
     said = "no interval: 2 groups are too few"
     metrics = files.read_json(run.file("metrics.json"))
     assert {(f["low"], f["high"], f["method"]) for f in metrics["figures"]} == {(None, None, said)}
-    again = api.decide(run.root, say=lambda _: None)
+    again = api.decide(run.root, log=lambda _: None)
     assert said in again["table"]
     assert said in api.leaderboard(run.root)["table"]
     assert said in (run.root / "report.html").read_text(encoding="utf-8").lower()

@@ -99,6 +99,6 @@ def test_a_image_of_other_channels_is_a_missing_row_of_a_prediction(cells, tmp_p
     fit(cells, tmp_path / "run", train__epochs=0)
     Image.fromarray(np.zeros((32, 32, 3), dtype=np.uint8)).save(tmp_path / "colour.png")
     said: list[str] = []
-    found = api.predict(tmp_path / "run", [tmp_path / "colour.png"], tmp_path / "p.csv", say=said.append)
+    found = api.predict(tmp_path / "run", [tmp_path / "colour.png"], tmp_path / "p.csv", log=said.append)
     assert found["missing"] == 1
     assert any("3 channels" in line and "have 4" in line for line in said)

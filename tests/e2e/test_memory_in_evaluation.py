@@ -54,7 +54,7 @@ def test_a_fit_goes_on_with_fewer_images_at_once_and_answers_the_same(planted, t
     small_runs.fit(planted / "labels.csv", tmp_path / "whole", **sets)
     assert files.read_json(tmp_path / "whole/members/main/fold-0/memory.json")["answered_at_once"] == 64
     tried, said = narrow(3), []
-    small_runs.fit(planted / "labels.csv", tmp_path / "halved", say=said.append, **sets)
+    small_runs.fit(planted / "labels.csv", tmp_path / "halved", log=said.append, **sets)
     assert max(tried) == 24  # the probe's vectors, all rows at once
     np.testing.assert_allclose(table(tmp_path / "halved").p, table(tmp_path / "whole").p, atol=1e-6)
     for member in ("main", "probe"):
@@ -95,7 +95,7 @@ def test_neighbours_are_answered_in_pieces_too(tmp_path, narrow, features):
     narrow(4, "resnet.ResNet")
     np.testing.assert_allclose(Pipeline.load(tmp_path / "whole").answer(manifest)["stage"].p, before, atol=1e-5)
     said: list[str] = []
-    api.fit(data.root / "labels.csv", tmp_path / "halved", recipe=recipe, say=said.append)
+    api.fit(data.root / "labels.csv", tmp_path / "halved", recipe=recipe, log=said.append)
     assert any("at a time" in text for text in said)
     assert (Predictions.read(tmp_path / "halved" / "oof.parquet").frame["status"] == "ok").all()
 

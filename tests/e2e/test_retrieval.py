@@ -135,7 +135,7 @@ def test_deciding_again_reads_the_vectors_that_stand(shared, tmp_path):
     run = shutil.copytree(shared / "run", tmp_path / "run")
     before = small_runs.contents(run, "members/*/*/vectors/*")
     said = []
-    api.decide(run, sets=['decide.steps=[{name="retrieval", bound=0.99999, weight=0.5}]'], say=said.append)
+    api.decide(run, sets=['decide.steps=[{name="retrieval", bound=0.99999, weight=0.5}]'], log=said.append)
     assert before == small_runs.contents(run, "members/*/*/vectors/*")
     assert not any("vectors of" in line for line in said)
     fitted = files.read_json(run / "decisions.json")["steps"]["label"]["final"]["steps"][0]

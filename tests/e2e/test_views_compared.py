@@ -112,6 +112,6 @@ def test_a_finished_run_is_compared_without_being_changed(planted, tmp_path):
 
 def test_auto_with_the_plain_view_says_that_there_is_nothing_to_choose(planted, tmp_path):
     said: list[str] = []
-    small_runs.fit(planted / "labels.csv", tmp_path / "run", say=said.append, train__epochs=1, predict__reduce="auto")
+    small_runs.fit(planted / "labels.csv", tmp_path / "run", log=said.append, train__epochs=1, predict__reduce="auto")
     assert any("nothing to choose from" in text for text in said)
     assert "views" not in files.read_json(tmp_path / "run" / "decisions.json")

@@ -57,7 +57,7 @@ def predict(
         "position": position,
         "path": FLAGS["path"].read(path) if path else None,
     }
-    result = api.predict(pipeline, images, out, say=progress, layout=layout, on_bad=on_bad, **columns)
+    result = api.predict(pipeline, images, out, log=progress, layout=layout, on_bad=on_bad, **columns)
     show({key: value for key, value in result.items() if key != "table" or not json}, json)
     if result["missing"]:
         raise SystemExit(errors.PARTLY)
@@ -96,7 +96,7 @@ def evaluate(
 
     columns = {"id": id, "group": group, "sequence": sequence, "position": position, "path": FLAGS["path"].read(path) if path else None}
     how: dict[str, Any] = {**columns, "target": target or (), "split": split, "on_bad": on_bad, "report": report, "layout": layout}
-    result = api.evaluate(pipeline, data, out, **how, say=progress)
+    result = api.evaluate(pipeline, data, out, **how, log=progress)
     if verbose and not json:
         result["table"] += f"\n\n{result['details']}"
     show({key: value for key, value in result.items() if key not in ("table", "details") or not json}, json)
@@ -125,7 +125,7 @@ def submit(
     from tapetum import api
 
     how: dict[str, Any] = {"id": id, "column": column, "write": write, "positive": positive, "separator": separator}
-    show(api.submit(source, template, out, target=target, fill=fill, **how, say=progress), json)
+    show(api.submit(source, template, out, target=target, fill=fill, **how, log=progress), json)
 
 
 @app.command()
@@ -145,7 +145,7 @@ def decide(
 
     source = sources[0] if len(sources) == 1 else sources
     more: dict[str, Any] = {"classes": classes.split(",") if classes else None, "strict": strict, "data": data}
-    show(api.decide(source, manifest=manifest, target=target, out=out, sets=set or (), **more, say=progress), json)
+    show(api.decide(source, manifest=manifest, target=target, out=out, sets=set or (), **more, log=progress), json)
 
 
 @app.command()
@@ -164,7 +164,7 @@ def compare(
     if views is not None:
         if len(sources) > 1:
             raise errors.UserError(f"--views was given with {len(sources)} sources", need="one run, whose views are compared")
-        show(api.compare_views(sources[0], views, data=data, say=progress), json)
+        show(api.compare_views(sources[0], views, data=data, log=progress), json)
         return
     if data is not None:
         raise errors.UserError("--data was given without --views", need="one run, whose views are compared; nothing else reads images")

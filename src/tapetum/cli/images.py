@@ -29,7 +29,7 @@ def audit(
     from tapetum import api
 
     judged = target[0] if target and (source / "recipe.toml").exists() else None
-    show(api.audit(source, out, recipe=recipe, target=judged, data=data, say=progress), json)
+    show(api.audit(source, out, recipe=recipe, target=judged, data=data, log=progress), json)
 
 
 @app.command()
@@ -42,7 +42,7 @@ def split(
     """Draw folds and print, for each fold and class, how many rows and groups it holds."""
     from tapetum import api
 
-    print(api.split(data, recipe=recipe, out=out, say=progress))
+    print(api.split(data, recipe=recipe, out=out, log=progress))
 
 
 @app.command("show")
@@ -59,7 +59,7 @@ def show_batches(
     """Draw batches as training would see them: originals, augmented and mixed images, channels, labels."""
     from tapetum import api
 
-    show(api.show(data, out, recipe=recipe, rows=rows, draws=draws, member=member, say=progress), json)
+    show(api.show(data, out, recipe=recipe, rows=rows, draws=draws, member=member, log=progress), json)
 
 
 @app.command()
@@ -75,4 +75,4 @@ def simulate(
     """Write look-alikes of a reference system's data in their exact layout; truth and what was planted stand outside of it."""
     from tapetum import api
 
-    show(api.simulate(name, out, size=size, px=px, seed=seed, zip=zip, say=progress), json)
+    show(api.simulate(name, out, size=size, px=px, seed=seed, zip=zip, log=progress), json)

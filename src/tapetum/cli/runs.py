@@ -28,7 +28,7 @@ def fit(
     """Files in, a run out: check → split → features → probe → training → decisions → pipeline → report."""
     from tapetum import api
 
-    show(api.fit(data, out, recipe=recipe, budget=budget, plan=plan, say=progress, command=command_line()), json)
+    show(api.fit(data, out, recipe=recipe, budget=budget, plan=plan, log=progress, command=command_line()), json)
 
 
 @app.command("find-rate")
@@ -48,7 +48,7 @@ def find_rate(
     from tapetum import api
 
     how: dict[str, Any] = {"member": member, "repeats": repeats, "steps": steps, "low": low, "high": high}
-    show(api.find_rate(data, out, recipe=recipe, **how, say=progress, command=command_line()), json)
+    show(api.find_rate(data, out, recipe=recipe, **how, log=progress, command=command_line()), json)
 
 
 @app.command()
@@ -64,7 +64,7 @@ def tune(
     """Search the recipe's tune.space on the same folds; report the cross-validated figure, not the best trial's."""
     from tapetum import api
 
-    show(api.tune(data, out, recipe=recipe, trials=trials, budget=budget, say=progress, command=command_line()), json)
+    show(api.tune(data, out, recipe=recipe, trials=trials, budget=budget, log=progress, command=command_line()), json)
 
 
 @app.command()
@@ -85,7 +85,7 @@ def ablate(
         numbers = [int(number) for number in seeds.split(",")]
     except ValueError:
         raise errors.UserError(f"--seeds is {seeds!r}", need="whole numbers with commas between, as 0,1,2") from None
-    show(api.ablate(data, out, recipe=recipe, pieces=named, seeds=numbers, say=progress, command=command_line()), json)
+    show(api.ablate(data, out, recipe=recipe, pieces=named, seeds=numbers, log=progress, command=command_line()), json)
 
 
 @app.command()
@@ -106,7 +106,7 @@ def reproduce(
     if (data is None) == (not simulate):
         raise errors.UserError("reproduce needs data", need="either --data DIR or --simulate")
     how: dict[str, Any] = {"data": data, "size": size, "profile": profile, "sets": assignments(set or ())}
-    result = api.reproduce(name, out, **how, say=progress, command=command_line())
+    result = api.reproduce(name, out, **how, log=progress, command=command_line())
     show({key: value for key, value in result.items() if key != "cycles"}, json)
 
 
@@ -115,4 +115,4 @@ def job(spec: Annotated[Path, typer.Argument(help="a spec.json that fit wrote")]
     """Run one job (a member's fold) from its spec alone; the exit code says whether a retry makes sense."""
     from tapetum import api
 
-    show(api.job(spec, say=progress), False)
+    show(api.job(spec, log=progress), False)

@@ -25,12 +25,12 @@ from tapetum.core.sections import (
     Loss,
     Memory,
     Model,
-    Neighbours,
     Optimizer,
     Predict,
     Probe,
     Schedule,
     Section,
+    SequenceConfig,
     Spec,
     Split,
     Stage,
@@ -52,7 +52,7 @@ class Recipe(Section):
     mix: tuple[Spec, ...] = ()
     sample: Spec = "shuffle"
     model: Model = Model()
-    sequence: Neighbours = Neighbours()
+    sequence: SequenceConfig = SequenceConfig()
     loss: Loss = Loss(smoothing=0.1)
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()

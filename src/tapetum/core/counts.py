@@ -20,7 +20,7 @@ from tapetum.core.targets import Target
 
 
 @dataclasses.dataclass(frozen=True)
-class Kept:
+class ScoredRows:
     """The rows that can be scored: those with a truth and an answer.
 
     Args:
@@ -46,13 +46,15 @@ class Kept:
     def __len__(self) -> int:
         return len(self.truth)
 
-    def where(self, rows: np.ndarray) -> Kept:
+    def where(self, rows: np.ndarray) -> ScoredRows:
         """Return some of the rows, by number or mask."""
         part = {name: getattr(self, name)[rows] for name in ("p", "y", "truth", "answer", "weight", "rows")}
         return dataclasses.replace(self, **part)
 
 
-def keep(target: Target, p: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None, answer: np.ndarray | None = None) -> Kept:
+def select_scorable(
+    target: Target, p: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None, answer: np.ndarray | None = None
+) -> ScoredRows:
     """Leave out rows whose truth or answer is unknown (NaN) and code the rest.
 
     Args:
@@ -80,10 +82,10 @@ def keep(target: Target, p: np.ndarray, y: np.ndarray, weight: np.ndarray | None
         answer = None if answer is None else answer[rows]
     weights = _weights(weight, known)[rows]
     truth, decided = _coded(target, p, y, answer)
-    return Kept(target, p, y, truth, decided, weights, bool((weights != 1).any()), rows)
+    return ScoredRows(target, p, y, truth, decided, weights, bool((weights != 1).any()), rows)
 
 
-def counts(kept: Kept, codes: np.ndarray | None = None, groups: int = 1) -> np.ndarray:
+def counts(kept: ScoredRows, codes: np.ndarray | None = None, groups: int = 1) -> np.ndarray:
     """Return the counts layout (groups, 3K + 2) of the rows of each group.
 
     Args:
@@ -111,7 +113,7 @@ def counts(kept: Kept, codes: np.ndarray | None = None, groups: int = 1) -> np.n
     return out
 
 
-def means(kept: Kept, terms: Callable[[Kept], np.ndarray], codes: np.ndarray | None = None, groups: int = 1) -> np.ndarray:
+def means(kept: ScoredRows, terms: Callable[[ScoredRows], np.ndarray], codes: np.ndarray | None = None, groups: int = 1) -> np.ndarray:
     """Return the means layout (groups, C + 1) of the rows of each group.
 
     Args:

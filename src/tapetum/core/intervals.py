@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from tapetum.core import counts, jackknife
-from tapetum.core.counts import Kept, keep
+from tapetum.core.counts import ScoredRows, select_scorable
 from tapetum.core.errors import UserError
 from tapetum.core.jackknife import Spread
 from tapetum.core.metrics import METRICS, Metric, named, per_class
@@ -104,7 +104,7 @@ def interval(
         UserError: as :func:`tapetum.core.metrics.score`, or groups that are not one a row.
     """
     chosen = named(metric, target)
-    kept = _counting(keep(target, p, y, weight, answer))
+    kept = _counting(select_scorable(target, p, y, weight, answer))
     codes, many = _codes(groups, len(p), kept.rows)
     whole = _nan(chosen(kept))
     if metric in _SHARES and many == len(kept) > 1 and not kept.weighted:
@@ -136,7 +136,7 @@ def difference(
     for :func:`interval`.
     """
     chosen = named(metric, target)
-    a, b = keep(target, p_a, y, weight, answer_a), keep(target, p_b, y, weight, answer_b)
+    a, b = select_scorable(target, p_a, y, weight, answer_a), select_scorable(target, p_b, y, weight, answer_b)
     rows = np.intersect1d(a.rows, b.rows, assume_unique=True)
     a, b = (_counting(part.where(np.searchsorted(part.rows, rows))) for part in (a, b))
     codes, many = _codes(groups, len(p_a), a.rows)
@@ -172,7 +172,7 @@ def per_class_intervals(
     rows = per_class(target, p, y, weight, answer)
     if not rows:
         return rows
-    kept = _counting(keep(target, p, y, weight, answer))
+    kept = _counting(select_scorable(target, p, y, weight, answer))
     codes, many = _codes(groups, len(p), kept.rows)
     k, alone = target.width, many == len(kept) and not kept.weighted
     sums, times = jackknife.sums_of(METRICS["macro_f1"], [kept], codes, many)  # any score of counts: their sums are what is needed
@@ -315,13 +315,13 @@ def _ratio(
     return bounded(value, found, (0.0, 1.0), int(total), many, level=level, rows=total if share else math.inf).bounds
 
 
-def _same_answers(metric: Metric, a: Kept, b: Kept) -> bool:
+def _same_answers(metric: Metric, a: ScoredRows, b: ScoredRows) -> bool:
     """Return whether two answers are one and the same as far as a metric looks at them."""
     decisions = metric.of == "counts" or (metric.terms is not None and metric.name == "ordinal_mae")
     return np.array_equal(a.answer, b.answer) if decisions else np.array_equal(a.p, b.p)
 
 
-def _counting(kept: Kept) -> Kept:
+def _counting(kept: ScoredRows) -> ScoredRows:
     """Leave out the rows whose weight is 0."""
     return kept if not kept.weighted or (kept.weight > 0).all() else kept.where(kept.weight > 0)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tapetum.core import counts, draws, ranking
-from tapetum.core.counts import Kept
+from tapetum.core.counts import ScoredRows
 from tapetum.core.metrics import Metric
 
 MOST = 200  # blocks of groups of which each is left out once, where the rows must be looked at again
@@ -51,7 +51,7 @@ class Spread:
     effective: float
 
 
-def left_out(metric: Metric, parts: list[Kept], codes: np.ndarray, groups: int) -> Left:
+def left_out(metric: Metric, parts: list[ScoredRows], codes: np.ndarray, groups: int) -> Left:
     """Return a score of each part without each group.
 
     Args:
@@ -75,7 +75,7 @@ def left_out(metric: Metric, parts: list[Kept], codes: np.ndarray, groups: int) 
     return Left([np.concatenate(found) for found in out], times, sums[:, -1])
 
 
-def sums_of(metric: Metric, parts: list[Kept], codes: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray]:
+def sums_of(metric: Metric, parts: list[ScoredRows], codes: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the sums of all parts side by side for each type of group (T, S), and how many groups there are of each (T,)."""
     first = parts[0]
     if metric.of == "counts" and groups == len(codes) and first.target.kind != "multi" and not first.weighted:
@@ -144,7 +144,7 @@ def blocks(codes: np.ndarray, groups: int, most: int = MOST) -> tuple[np.ndarray
     return (draws.generator("jackknife", groups).permutation(groups) % most)[codes], most
 
 
-def _ranked(metric: Metric, parts: list[Kept], codes: np.ndarray, groups: int) -> Left:
+def _ranked(metric: Metric, parts: list[ScoredRows], codes: np.ndarray, groups: int) -> Left:
     rankers = [ranking.rankers(metric.name, part) for part in parts]
     out: list[list[np.ndarray]] = [[] for _ in parts]
     step = max(1, _CELLS // 8 // max(len(codes), 1))
@@ -157,7 +157,7 @@ def _ranked(metric: Metric, parts: list[Kept], codes: np.ndarray, groups: int) -
     return Left([np.concatenate(found) for found in out], np.ones(groups), sizes)
 
 
-def _cells(parts: list[Kept]) -> tuple[np.ndarray, list[Kept], np.ndarray]:
+def _cells(parts: list[ScoredRows]) -> tuple[np.ndarray, list[ScoredRows], np.ndarray]:
     """Collapse single rows with the same truth and answers: codes (T,), one row a type of each part, and how many there are of each."""
     k = parts[0].target.width
     key = parts[0].truth.astype(np.int64)

@@ -13,11 +13,23 @@ from typing import Any, Literal
 import numpy as np
 
 from tapetum.core import counts, ranking
-from tapetum.core.counts import Kept, confusion, keep
+from tapetum.core.counts import ScoredRows, confusion, select_scorable
 from tapetum.core.errors import UserError, listed, nearest
 from tapetum.core.targets import Target
 
-__all__ = ["METRICS", "Metric", "confusion", "default_metric", "keep", "named", "parse", "per_class", "score", "scores", "suiting"]
+__all__ = [
+    "METRICS",
+    "Metric",
+    "confusion",
+    "default_metric",
+    "named",
+    "parse",
+    "per_class",
+    "score",
+    "scores",
+    "select_scorable",
+    "suiting",
+]
 
 
 CHUNK = 1 << 16
@@ -43,17 +55,17 @@ class Metric:
     greater_is_better: bool
     of: Literal["counts", "sums", "rows"]
     value: Callable[[np.ndarray, int], np.ndarray] | None = None
-    terms: Callable[[Kept], np.ndarray] | None = None
+    terms: Callable[[ScoredRows], np.ndarray] | None = None
     aside: tuple[str, ...] = ()
     limits: tuple[float, float] = (0.0, 1.0)
 
-    def sums(self, kept: Kept, codes: np.ndarray | None = None, groups: int = 1) -> np.ndarray:
+    def sums(self, kept: ScoredRows, codes: np.ndarray | None = None, groups: int = 1) -> np.ndarray:
         """Return the sums of each group (groups, S) from which :attr:`value` is computed; not for ``rows``."""
         if self.terms is None:
             return counts.counts(kept, codes, groups)
         return counts.means(kept, self.terms, codes, groups)
 
-    def __call__(self, kept: Kept) -> float | None:
+    def __call__(self, kept: ScoredRows) -> float | None:
         """Return the score of the rows; None where it is not defined."""
         if not len(kept):
             return None
@@ -64,7 +76,7 @@ class Metric:
         return plain(values)
 
 
-def log_losses(kept: Kept) -> np.ndarray:
+def log_losses(kept: ScoredRows) -> np.ndarray:
     """Return each row's log-loss (N, 1), for several labels the mean over them; p is clipped by its dtype's epsilon."""
     eps, multi = np.finfo(kept.p.dtype).eps, kept.target.kind == "multi"
 
@@ -77,24 +89,24 @@ def log_losses(kept: Kept) -> np.ndarray:
     return _in_chunks(losses, kept)
 
 
-def brier_terms(kept: Kept) -> np.ndarray:
+def brier_terms(kept: ScoredRows) -> np.ndarray:
     """Return each row's squared distance from the truth (N, 1): the sum over classes (0 to 2), for several labels the mean."""
     over = np.mean if kept.target.kind == "multi" else np.sum
     return _in_chunks(lambda p, y: over((p.astype(np.float64) - y) ** 2, axis=1, keepdims=True), kept)
 
 
-def absolute_errors(kept: Kept) -> np.ndarray:
+def absolute_errors(kept: ScoredRows) -> np.ndarray:
     """Return |answer − truth| (N, 1): in ranks for ordered classes, in the target's unit for numbers."""
     return np.abs(kept.truth - kept.answer).astype(np.float64)[:, None]
 
 
-def squared_errors(kept: Kept) -> np.ndarray:
+def squared_errors(kept: ScoredRows) -> np.ndarray:
     """Return (answer − truth)², and the truth less its mean and the square of that (N, 3)."""
     centred = kept.truth - (kept.truth.mean() if len(kept) else 0.0)
     return np.stack([(kept.truth - kept.answer) ** 2, centred, centred**2], axis=1)
 
 
-def _in_chunks(terms: Callable[[np.ndarray, np.ndarray], np.ndarray], kept: Kept) -> np.ndarray:
+def _in_chunks(terms: Callable[[np.ndarray, np.ndarray], np.ndarray], kept: ScoredRows) -> np.ndarray:
     """Return the terms of p and y (float64), worked out on some rows at a time so that copies stay small beside the table."""
     starts = range(0, max(len(kept), 1), CHUNK)
     return np.concatenate([terms(kept.p[i : i + CHUNK], kept.y[i : i + CHUNK].astype(np.float64)) for i in starts])
@@ -184,14 +196,14 @@ def score(
     Raises:
         UserError: an unknown metric, one for another kind, or shapes that do not fit.
     """
-    return named(name, target)(keep(target, p, y, weight, answer))
+    return named(name, target)(select_scorable(target, p, y, weight, answer))
 
 
 def scores(
     target: Target, p: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None, answer: np.ndarray | None = None
 ) -> dict[str, float | None]:
     """Return every score that suits the target's kind; arguments as for :func:`score`."""
-    kept = keep(target, p, y, weight, answer)
+    kept = select_scorable(target, p, y, weight, answer)
     if not len(kept):
         return dict.fromkeys(suiting(target))
     tally = None if target.kind == "regression" else counts.counts(kept)[0]
@@ -213,7 +225,7 @@ def per_class(
     """
     if target.kind == "regression":
         return []
-    kept, k = keep(target, p, y, weight, answer), target.width
+    kept, k = select_scorable(target, p, y, weight, answer), target.width
     rows = counts.counts(dataclasses.replace(kept, weight=np.ones(len(kept))))[0]
     weighed = counts.counts(kept)[0]
     columns: dict[str, Sequence[Any]] = {

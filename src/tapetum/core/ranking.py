@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tapetum.core.counts import Kept, ratio
+from tapetum.core.counts import ScoredRows, ratio
 
 Ranked = Callable[[np.ndarray], np.ndarray]  # weights (…, N) → value (…), NaN where undefined
 
@@ -38,7 +38,7 @@ def ranker(name: str, p: np.ndarray, truth: np.ndarray) -> Ranked:
     return value
 
 
-def rankers(name: str, kept: Kept) -> list[Ranked]:
+def rankers(name: str, kept: ScoredRows) -> list[Ranked]:
     """Return a :func:`ranker` for each class; classes of one answer a row are taken one against the rest."""
     truth = kept.truth if kept.target.kind == "multi" else kept.truth[:, None] == np.arange(kept.target.width)
     return [ranker(name, kept.p[:, c], truth[:, c]) for c in range(kept.target.width)]

@@ -21,7 +21,7 @@ from tapetum.core.config import Loaded, Recipe
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Manifest
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 PROBE = "probe"  # the member that every run has unless it is switched off
 BEFORE_MANIFEST = ("recipe.toml", "origin.json", "environment.json", "run-id.json", "run.json", "audit.parquet", "plan.json")
 START = "epoch-000"  # the checkpoint of a fold before any training
@@ -207,11 +207,11 @@ class Record:
     """What a run says: to the user at once, and kept with the time of each stage in ``run.json``.
 
     Args:
-        say: where messages go; None keeps them only.
+        log: where messages go; None keeps them only.
     """
 
-    def __init__(self, say: Say | None = None) -> None:
-        self._say = say
+    def __init__(self, log: Log | None = None) -> None:
+        self._log = log
         self.said: list[str] = []
         self.stages: dict[str, float] = {}
         self.started = time.time()
@@ -222,15 +222,15 @@ class Record:
         if message in self.said:
             return
         self.said.append(message)
-        if self._say is not None:
-            self._say(message)
+        if self._log is not None:
+            self._log(message)
 
     def tick(self, what: str, done: int, total: int) -> None:
         """Show how far long work is: at most one line in five seconds, not kept; it begins with a carriage return, as a bar does."""
         now = time.monotonic()
-        if self._say is not None and (now - self._ticked > TICK or done == total) and total:
+        if self._log is not None and (now - self._ticked > TICK or done == total) and total:
             self._ticked = now
-            self._say(f"\r{what}: {done:,} of {total:,} ({done / total:.0%})")
+            self._log(f"\r{what}: {done:,} of {total:,} ({done / total:.0%})")
 
     def share(self, what: str) -> Callable[[int, int], None]:
         """Return what shows work at each new percent, with its rate and the time left, as :meth:`tick` shows long work."""
@@ -238,12 +238,12 @@ class Record:
 
         def told(done: int, total: int) -> None:
             percent = 100 * done // max(total, 1)
-            if self._say is None or percent == shown[0]:
+            if self._log is None or percent == shown[0]:
                 return
             shown[0] = percent
             rate = done / max(time.monotonic() - began, 1e-3)
             left = f", {rate:,.0f}/s, {(total - done) / rate:,.0f} s left" if 0 < done < total else ""
-            self._say(f"\r{what}: {done:,} of {total:,} ({percent}%){left}")
+            self._log(f"\r{what}: {done:,} of {total:,} ({percent}%){left}")
 
         return told
 

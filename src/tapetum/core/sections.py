@@ -106,7 +106,7 @@ class Model(Section):
     options: dict[str, Any] = {}  # handed to timm.create_model
 
 
-class Neighbours(Section):
+class SequenceConfig(Section):
     """A model over neighbouring images of one sequence; length 1 is no sequence model."""
 
     length: int = Field(1, ge=1)

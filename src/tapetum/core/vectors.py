@@ -48,7 +48,7 @@ class Vectors:
 
 
 @dataclasses.dataclass(frozen=True)
-class Near:
+class Neighbors:
     """The nearest gallery rows of some rows: one in each of V galleries (one a fold's model).
 
     Args:
@@ -62,11 +62,11 @@ class Near:
     def __len__(self) -> int:
         return len(self.cosine)
 
-    def __getitem__(self, rows: Any) -> Near:
-        return Near(self.cosine[rows], {name: y[rows] for name, y in self.y.items()})
+    def __getitem__(self, rows: Any) -> Neighbors:
+        return Neighbors(self.cosine[rows], {name: y[rows] for name, y in self.y.items()})
 
     @classmethod
-    def joined(cls, parts: Sequence[Near]) -> Near:
+    def joined(cls, parts: Sequence[Neighbors]) -> Neighbors:
         """Put the galleries of several finds side by side."""
         names = parts[0].y
         cosine = np.concatenate([part.cosine for part in parts], axis=1)
@@ -85,7 +85,7 @@ class Gallery:
     vectors: Vectors
     y: dict[str, np.ndarray]
 
-    def nearest(self, matrix: np.ndarray) -> Near:
+    def nearest(self, matrix: np.ndarray) -> Neighbors:
         """Return the gallery row of the largest cosine for each vector (N, E), exactly; V is 1."""
         known = np.isfinite(matrix).all(axis=1)
         cosine = np.full(len(matrix), np.nan, dtype=np.float32)
@@ -96,7 +96,7 @@ class Gallery:
             place[part] = product.argmax(axis=1)
             cosine[part] = product.max(axis=1)
         y = {name: np.where(known[:, None], truth[place], np.nan)[:, None] for name, truth in self.y.items()}
-        return Near(cosine[:, None], y)
+        return Neighbors(cosine[:, None], y)
 
     def write(self, path: Path | str) -> Path:
         """Write as Parquet: ``row_id``, ``vector`` and ``y.<target>``."""

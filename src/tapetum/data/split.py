@@ -16,14 +16,14 @@ from tapetum.core.config import Split
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target
-from tapetum.data.layouts.sheet import Say
+from tapetum.data.layouts.sheet import Log
 
 DUPLICATE = "duplicate"  # optional column: rows with the same value show the same image
 ALWAYS = -1  # fold of a training row that is never held out
 MOST_CLASSES = 40  # printed of one target
 
 
-def assign_folds(manifest: Manifest, split: Split, seed: int, say: Say, *, duplicates: Mapping[str, str] | None = None) -> Manifest:
+def assign_folds(manifest: Manifest, split: Split, seed: int, log: Log, *, duplicates: Mapping[str, str] | None = None) -> Manifest:
     """Return the manifest with ``fold``: which fold holds each training row out.
 
     Training rows that always train (a holdout's larger part) have −1, as test rows have. An extra row whose group is held out by a
@@ -33,7 +33,7 @@ def assign_folds(manifest: Manifest, split: Split, seed: int, say: Say, *, dupli
         manifest: rows with their groups; a ``fold`` column is taken over.
         split: number of folds or a holdout, and the scheme.
         seed: of the draws among equals.
-        say: told what was taken over, joined, or too rare.
+        log: told what was taken over, joined, or too rare.
         duplicates: row id → name of its set of duplicates, as the audit finds them; a column ``duplicate`` serves too.
 
     Raises:
@@ -41,20 +41,20 @@ def assign_folds(manifest: Manifest, split: Split, seed: int, say: Say, *, dupli
         UserError: the scheme ``image`` without the reason why it may leak, or an unknown target to balance.
     """
     refuse_crossing(manifest, duplicates or {}, split)
-    manifest = join_duplicates(manifest, duplicates or {}, say)
+    manifest = join_duplicates(manifest, duplicates or {}, log)
     by_image = split.scheme == "image"
     if by_image and not split.allow_leak:
         raise UserError(
             "split.scheme is 'image', which lets groups cross folds", need="split.allow_leak = '<reason>'", fix="or use scheme 'auto'"
         )
     if by_image:
-        say(f"folds go by image; groups may cross them ({split.allow_leak}): every figure from them is marked")
+        log(f"folds go by image; groups may cross them ({split.allow_leak}): every figure from them is marked")
     groups = np.asarray(manifest.row_ids, dtype=object) if by_image else manifest.groups
     trains = manifest.split == "train"
     parts = np.array([part if part in ("train", "test") else None for part in manifest.split], dtype=object)
     folds.check_groups(parts, groups, "split")
     if (manifest.fold[trains] >= 0).any():
-        fold = _given(manifest.fold, groups, trains, say)
+        fold = _given(manifest.fold, groups, trains, log)
     else:
         fold = np.full(len(manifest), ALWAYS, dtype=np.int16)
         fold[trains] = _drawn(manifest.where(trains), groups[trains], split, seed)
@@ -63,7 +63,7 @@ def assign_folds(manifest: Manifest, split: Split, seed: int, say: Say, *, dupli
     kinds = _with_classes(manifest)
     rare = folds.rare_classes(_truths(manifest.where(trains), kinds), kinds, groups[trains], fold[trains])
     if rare and len(np.unique(fold[trains & (fold >= 0)])) > 1:  # of one split, lacking() tells
-        say(f"{len(rare)} classes are too rare to stand in each fold: {listed(rare)}")
+        log(f"{len(rare)} classes are too rare to stand in each fold: {listed(rare)}")
     return manifest
 
 
@@ -102,7 +102,7 @@ def _where(fold: int) -> str:
     return "always trains" if fold == ALWAYS else f"held out as fold {fold}"
 
 
-def join_duplicates(manifest: Manifest, duplicates: Mapping[str, str], say: Say) -> Manifest:
+def join_duplicates(manifest: Manifest, duplicates: Mapping[str, str], log: Log) -> Manifest:
     """Return the manifest with groups joined where their rows show the same image; a joined group has its first group's name.
 
     Duplicates between training and test rows are counted and said, and join nothing: they cannot be kept apart any more.
@@ -110,7 +110,7 @@ def join_duplicates(manifest: Manifest, duplicates: Mapping[str, str], say: Say)
     Args:
         manifest: the rows.
         duplicates: row id → name of its set; ids that the manifest lacks are passed over.
-        say: told how many groups were joined.
+        log: told how many groups were joined.
     """
     sets: list[str | None] = [duplicates.get(row_id) for row_id in manifest.row_ids]
     if DUPLICATE in manifest.frame.columns and DUPLICATE not in {*manifest.side, *(t.name for t in manifest.targets)}:
@@ -122,7 +122,7 @@ def join_duplicates(manifest: Manifest, duplicates: Mapping[str, str], say: Say)
         s for s, part in zip(sets, manifest.split, strict=True) if s and part == "test"
     }
     if leaks:
-        say(f"{len(leaks)} images stand in the training and in the test part: figures of the test part are too good by them")
+        log(f"{len(leaks)} images stand in the training and in the test part: figures of the test part are too good by them")
     leader: dict[str, str] = {}
 
     def lead(group: str) -> str:
@@ -138,7 +138,7 @@ def join_duplicates(manifest: Manifest, duplicates: Mapping[str, str], say: Say)
     joined = sum(group != head for group, head in leader.items())
     if not joined:
         return manifest
-    say(f"{joined} groups hold duplicates of others and were joined to them")
+    log(f"{joined} groups hold duplicates of others and were joined to them")
     names = [lead(group) if is_in else group for group, is_in in zip(groups, inside, strict=True)]
     return manifest.with_column("group", pl.Series(names, dtype=pl.String))
 
@@ -194,7 +194,7 @@ def fold_text(manifest: Manifest) -> str:
     return "\n".join(text.rstrip() for text in texts)
 
 
-def _given(fold: np.ndarray, groups: np.ndarray, trains: np.ndarray, say: Say) -> np.ndarray:
+def _given(fold: np.ndarray, groups: np.ndarray, trains: np.ndarray, log: Log) -> np.ndarray:
     """Take over the data's own folds, once no group crosses them."""
     names = ["always trains" if f == ALWAYS else str(f) for f in fold]
     named = np.array([name if t else None for name, t in zip(names, trains, strict=True)], dtype=object)
@@ -204,7 +204,7 @@ def _given(fold: np.ndarray, groups: np.ndarray, trains: np.ndarray, say: Say) -
         what = f"the fold column holds every training row out in fold {used[0]}"
         raise DataError(what, need="two folds, or rows without one to train on")
     always = int((fold[trains] == ALWAYS).sum())
-    say(f"folds {listed(used)} are those of the data" + (f"; {always} training rows are in none and always train" if always else ""))
+    log(f"folds {listed(used)} are those of the data" + (f"; {always} training rows are in none and always train" if always else ""))
     return np.where(trains, fold, ALWAYS).astype(np.int16)
 
 

@@ -20,26 +20,26 @@ class Coverage:
 
     Args:
         rows: rows that any member names.
-        held: rows that every member answers.
+        common: rows that every member answers.
         by_member: member → rows it answers.
         lacking: member → the first rows that another answers and it does not.
     """
 
     rows: int
-    held: int
+    common: int
     by_member: dict[str, int]
     lacking: dict[str, list[str]]
 
     @property
     def share(self) -> float:
         """Held rows among all; 0 where there are none."""
-        return self.held / self.rows if self.rows else 0.0
+        return self.common / self.rows if self.rows else 0.0
 
     def __str__(self) -> str:
         if not self.lacking:
-            return f"all {self.held} rows are held by all members"
+            return f"all {self.common} rows are answered by all members"
         short = ", ".join(f"{name} answers {self.by_member[name]} (not {listed(ids, 3)})" for name, ids in self.lacking.items())
-        return f"{self.held} of {self.rows} rows are held by all members; {short}"
+        return f"{self.common} of {self.rows} rows are answered by all members; {short}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""

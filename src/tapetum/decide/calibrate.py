@@ -24,7 +24,7 @@ CHUNK = 65_536  # rows worked on at a time
 
 
 @dataclasses.dataclass(frozen=True)
-class Nothing:
+class NoCalibration:
     """Leave probabilities as they are."""
 
     @property

@@ -28,7 +28,7 @@ CHUNK = 65_536  # rows calibrated and blended at a time, so that the members are
 VERSION = 1
 
 Members = Mapping[str, Dense | Mapping[int, Dense]]
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,9 +103,9 @@ class Chain:
                 dense = step.piece.apply(dense, inside, fitted["steps"][-1])
         return fitted
 
-    def apply(self, members: Mapping[str, Dense], rows: Rows, part: np.ndarray, fitted: Mapping[str, Any], say: Say | None = None) -> Dense:
+    def apply(self, members: Mapping[str, Dense], rows: Rows, part: np.ndarray, fitted: Mapping[str, Any], log: Log | None = None) -> Dense:
         """Decide some rows."""
-        return self.decided(self.blended(members, rows, part, fitted), rows.where(part), fitted, say)
+        return self.decided(self.blended(members, rows, part, fitted), rows.where(part), fitted, log)
 
     def blended(self, members: Mapping[str, Dense], rows: Rows, part: np.ndarray, fitted: Mapping[str, Any]) -> Dense:
         """Calibrate and blend some rows."""
@@ -116,12 +116,12 @@ class Chain:
             pieces.append((np.arange(start, start + len(some)), blend))
         return assemble(pieces)
 
-    def decided(self, dense: Dense, rows: Rows, fitted: Mapping[str, Any], say: Say | None = None) -> Dense:
-        """Apply the steps to a blend; ``say`` is told of steps that a set is too small for."""
+    def decided(self, dense: Dense, rows: Rows, fitted: Mapping[str, Any], log: Log | None = None) -> Dense:
+        """Apply the steps to a blend; ``log`` is told of steps that a set is too small for."""
         for step, values in zip(self.steps, fitted["steps"], strict=True):
             idle = getattr(step.piece, "idle", None)
-            if say is not None and idle is not None and (why := idle(dense)):
-                say(f"step {step.name!r} of {dense.target.name!r}: {why}")
+            if log is not None and idle is not None and (why := idle(dense)):
+                log(f"step {step.name!r} of {dense.target.name!r}: {why}")
             dense = step.piece.apply(dense, rows, values)
         return dense
 
@@ -155,8 +155,8 @@ def fit(members: Mapping[str, Dense], rows: Rows, decide: Decide | None = None, 
     if coverage.lacking:
         notes.append(str(coverage))
     every = np.arange(len(rows))
-    held = np.logical_and.reduce([m.ok for m in aligned.values()])
-    seen = dataclasses.replace(first, status=np.where(held, "ok", "uncovered").astype(object))
+    heldout = np.logical_and.reduce([m.ok for m in aligned.values()])
+    seen = dataclasses.replace(first, status=np.where(heldout, "ok", "uncovered").astype(object))
     if chain.learns:
         crossed = crossfit_parts(
             lambda part: chain.fit(aligned, rows, part),
@@ -188,7 +188,7 @@ def fit(members: Mapping[str, Dense], rows: Rows, decide: Decide | None = None, 
     return Decisions(nested, optimistic, json, coverage, fold, notes)
 
 
-def apply(json: Mapping[str, Any], members: Members, rows: Rows | None = None, say: Say | None = None) -> Dense:
+def apply(json: Mapping[str, Any], members: Members, rows: Rows | None = None, log: Log | None = None) -> Dense:
     """Decide new images as :func:`fit` decided its own.
 
     Args:
@@ -196,7 +196,7 @@ def apply(json: Mapping[str, Any], members: Members, rows: Rows | None = None, s
         members: name → one Dense (a refit, or folds already averaged: final values), or fold → Dense of each fold's model, which is
             calibrated by its own fold's values before the folds are averaged.
         rows: sequence and position for context steps, aligned with the members; None where no step needs them.
-        say: told of steps that estimate something on the set, where it is too small for that.
+        log: told of steps that estimate something on the set, where it is too small for that.
 
     Raises:
         DataError: other members than were fitted, or another target.
@@ -214,7 +214,7 @@ def apply(json: Mapping[str, Any], members: Members, rows: Rows | None = None, s
     if len(rows) != len(first.row_ids):
         raise DataError(f"{len(first.row_ids)} rows were predicted and {len(rows)} are described", need="the same rows in the same order")
     blend = chain.blend.piece.apply([aligned[name] for name in names], rows, json["final"]["blend"])
-    return chain.decided(blend, rows, json["final"], say)
+    return chain.decided(blend, rows, json["final"], log)
 
 
 def build(decide: Decide, target: Target, members: Sequence[str]) -> tuple[Chain, list[str]]:

@@ -10,7 +10,7 @@ from tapetum.core.choices import Choice
 _CLASSES = ("single", "ordinal", "multi")
 
 CALIBRATORS: dict[str, Choice] = {
-    "none": Choice("tapetum.decide.calibrate:Nothing"),
+    "none": Choice("tapetum.decide.calibrate:NoCalibration"),
     "temperature": Choice("tapetum.decide.calibrate:Temperature", kinds=_CLASSES, low=0.05, high=20.0),
     "vector": Choice("tapetum.decide.calibrate:Vector", kinds=_CLASSES, shrink=1.0),
     "platt": Choice("tapetum.decide.calibrate:Platt", kinds=_CLASSES),

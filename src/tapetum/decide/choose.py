@@ -36,7 +36,7 @@ class EpochChoice:
 
 
 def pick_epochs(
-    held: Mapping[int, Predictions],
+    heldout: Mapping[int, Predictions],
     watch: str = "auto",
     fixed: str | None = None,
     targets: Sequence[Target] = (),
@@ -45,17 +45,17 @@ def pick_epochs(
     """Pick each fold's checkpoint by the monitored figure on the other folds; a fold that stopped earlier stands at its last.
 
     Args:
-        held: fold → its held-out predictions at every checkpoint, in order of training.
+        heldout: fold → its held-out predictions at every checkpoint, in order of training.
         watch: ``train.monitor``.
         fixed: a checkpoint named by the recipe; then nothing is chosen.
         targets: of the manifest; derived ones that no head answered are composed, so that they can be watched.
         weights: row id → weight; None: each row counts 1.
     """
     order: list[str] = []
-    for table in held.values():
+    for table in heldout.values():
         order += [c for c in checkpoints(table) if c not in order]
     order.sort(key=_place)
-    answers = {fold: _answers(table) for fold, table in held.items()}
+    answers = {fold: _answers(table) for fold, table in heldout.items()}
 
     def at(fold: int, checkpoint: str) -> str:
         own = sorted(answers[fold], key=_place)
@@ -69,7 +69,7 @@ def pick_epochs(
         weight = None if weights is None else np.array([weights[row_id] for row_id in ids])
         return monitor(watch, *with_derived(joined, have, targets), weight)
 
-    folds = list(held)
+    folds = list(heldout)
     curve = {c: figure(folds, c) for c in order}
     if fixed is not None:
         short = tuple(f for f in folds if fixed not in answers[f])

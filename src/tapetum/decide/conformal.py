@@ -79,7 +79,7 @@ class Conformal:
         ranked = np.cumsum(np.take_along_axis(p, order, axis=1), axis=1, dtype=np.float64)
         out = np.empty_like(ranked)
         np.put_along_axis(out, order, ranked, axis=1)
-        return out - luck(row_ids)[:, None] * p if self.randomise else out
+        return out - hash_uniform(row_ids)[:, None] * p if self.randomise else out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,15 +108,15 @@ def crossfit_sets(how: Conformal, dense: Dense, rows: Rows) -> Sets:
         rows: their groups and folds.
     """
     fold, _ = folds_of(dense, rows)
-    held = np.flatnonzero(fold >= 0)
-    final = how.fit(dense.where(held), rows.where(held))
+    heldout = np.flatnonzero(fold >= 0)
+    final = how.fit(dense.where(heldout), rows.where(heldout))
     nested = how.sets(dense, final)
     by_fold = {}
-    for k in np.unique(fold[held]).tolist():
-        others, inside = held[fold[held] != k], np.flatnonzero(fold == k)
+    for k in np.unique(fold[heldout]).tolist():
+        others, inside = heldout[fold[heldout] != k], np.flatnonzero(fold == k)
         by_fold[k] = how.fit(dense.where(others), rows.where(others))
         nested[inside] = how.sets(dense.where(inside), by_fold[k])
-    return Sets(nested, by_fold, final, report_sets(dense.where(held), nested[held], rows.where(held)))
+    return Sets(nested, by_fold, final, report_sets(dense.where(heldout), nested[heldout], rows.where(heldout)))
 
 
 def report_sets(dense: Dense, sets: np.ndarray, rows: Rows) -> dict[str, Any]:
@@ -268,14 +268,14 @@ def conformal_quantile(scores: np.ndarray, alpha: float, weight: np.ndarray | No
     return ALL if place > len(scores) else float(np.sort(scores)[max(place, 1) - 1])
 
 
-def luck(row_ids: np.ndarray) -> np.ndarray:
+def hash_uniform(row_ids: np.ndarray) -> np.ndarray:
     """Return a number from 0 to 1 for each row (N,) that depends on its id alone."""
     return np.array([draws.key("luck", row_id) for row_id in row_ids], dtype=np.float64) / 2.0**63
 
 
 def one_of_each(take: np.ndarray, row_ids: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Return one of the rows ``take`` for each group, drawn by the rows' ids, so that order and neighbours do not matter."""
-    order = take[np.argsort(luck(row_ids[take]), kind="stable")]
+    order = take[np.argsort(hash_uniform(row_ids[take]), kind="stable")]
     _, first = np.unique(groups[order].astype(str), return_index=True)
     return np.sort(order[first])
 

@@ -142,10 +142,10 @@ def tune(s: Study, emission: float, exponent: float) -> tuple[float, float, dict
     found = [np.array(s.dense.p, dtype=np.float64) for _ in grid]
     for k in np.unique(s.fold[s.fold >= 0]).tolist():
         learned = learn_decoder(s, s.fold != k, emission, exponent)
-        held = s.fold == k
+        heldout = s.fold == k
         decoders = [dataclasses.replace(learned, emission=w, prior_exponent=a) for w, a in grid]
-        for whole, part in zip(found, posteriors_each(decoders, s.log_p, s.where(held)), strict=True):
-            whole[held] = part[held]
+        for whole, part in zip(found, posteriors_each(decoders, s.log_p, s.where(heldout)), strict=True):
+            whole[heldout] = part[heldout]
     candidates = [Candidate(np.where(s.dense.ok[:, None], p, np.nan)) for p in found]
     figures = {f"{w:g}/{a:g}": s.score(c.p, None) for (w, a), c in zip(grid, candidates, strict=True)}
     values = list(figures.values())
@@ -168,8 +168,8 @@ def held_out_stack(s: Study) -> Candidate:
     """Return the regression's answers, each fold under weights from the others."""
     out = np.full(s.dense.p.shape, np.nan)
     for k in np.unique(s.fold[s.fold >= 0]).tolist():
-        held = s.fold == k
-        out[held] = apply_neighbours(s.log_p, s.places[held], learn_neighbours(s, s.fold != k))
+        heldout = s.fold == k
+        out[heldout] = apply_neighbours(s.log_p, s.places[heldout], learn_neighbours(s, s.fold != k))
     return Candidate(np.where(s.dense.ok[:, None], out, np.nan))
 
 
@@ -178,8 +178,8 @@ def held_out_bias(s: Study, p: np.ndarray) -> Candidate:
     logs = log_p(p)
     labels = np.nan_to_num(logs, nan=-np.inf).argmax(axis=1)
     for k in np.unique(s.fold[s.fold >= 0]).tolist():
-        held = s.fold == k
-        labels[held] = (np.nan_to_num(logs[held], nan=-np.inf) + learn_bias(s, logs, s.fold != k)).argmax(axis=1)
+        heldout = s.fold == k
+        labels[heldout] = (np.nan_to_num(logs[heldout], nan=-np.inf) + learn_bias(s, logs, s.fold != k)).argmax(axis=1)
     return Candidate(p, one_hot(labels, s.dense))
 
 

@@ -35,7 +35,7 @@ def read_csv(
     classes: Sequence[str] | None = None,
     prefix: str = "p_",
     partial: bool = False,
-    say: Callable[[str], None] | None = None,
+    log: Callable[[str], None] | None = None,
 ) -> Predictions:
     """Read ``id, p_<class>…`` as the predictions of one target.
 
@@ -48,7 +48,7 @@ def read_csv(
         classes: the class order of the columns where their names are not class names (``p_0, p_1, …``).
         prefix: of the columns of probabilities.
         partial: take predictions that lack rows of a split; those are ``uncovered``.
-        say: told of ids that are matched by their file name.
+        log: told of ids that are matched by their file name.
 
     Raises:
         DataError: ids doubled, absent or unknown to the manifest; classes absent, unknown or doubled; values that are no
@@ -70,7 +70,7 @@ def read_csv(
     fold = numbers(str(path), table, ["fold"], column)[:, 0] if "fold" in table.columns else None
     row_ids = table[column].to_list()
     answer = answer_column(table, kind, row_ids)
-    how = {"member": member, "fold": fold, "partial": partial, "answer": answer, "say": say}
+    how = {"member": member, "fold": fold, "partial": partial, "answer": answer, "log": log}
     return _predictions(str(path), manifest, kind, row_ids, p, **how)  # type: ignore[arg-type]
 
 
@@ -83,7 +83,7 @@ def read_array(
     classes: Sequence[str] | None = None,
     member: str = FINAL,
     partial: bool = False,
-    say: Callable[[str], None] | None = None,
+    log: Callable[[str], None] | None = None,
 ) -> Predictions:
     """Read a ``.npy`` matrix (N, K) with the ids of its rows.
 
@@ -95,7 +95,7 @@ def read_array(
         classes: the order of the columns. An array says nothing about it, so it must be stated (not for a regression).
         member: what to call the predictions.
         partial: see :func:`read_csv`.
-        say: see :func:`read_csv`.
+        log: see :func:`read_csv`.
 
     Raises:
         UserError: no class order was stated.
@@ -117,7 +117,7 @@ def read_array(
     if classes is not None and kind.kind != "regression":
         order = columns_in_order(str(path), kind, list(classes), "", None)
         p = p[:, [list(classes).index(name) for name in order]]
-    return _predictions(str(path), manifest, kind, row_ids, p, member=member, fold=None, partial=partial, say=say)
+    return _predictions(str(path), manifest, kind, row_ids, p, member=member, fold=None, partial=partial, log=log)
 
 
 def write_csv(path: Path | str, dense: Dense, *, id: str = "row_id", prefix: str = "p_") -> Path:
@@ -157,7 +157,7 @@ def _predictions(
     fold: np.ndarray | None,
     partial: bool,
     answer: np.ndarray | None = None,
-    say: Callable[[str], None] | None = None,
+    log: Callable[[str], None] | None = None,
 ) -> Predictions:
     """Match rows with the manifest and return the table: out-of-fold rows with the manifest's fold, test rows apart."""
     check_ids(path, row_ids)
@@ -165,8 +165,8 @@ def _predictions(
     place = {name: i for i, name in enumerate(manifest.row_ids)}
     matched = match(row_ids, manifest.row_ids)
     row_ids = [matched.of.get(name, name) for name in row_ids]
-    if say is not None and matched.how:
-        say(f"{path}: {matched.text()}")
+    if log is not None and matched.how:
+        log(f"{path}: {matched.text()}")
     unknown = [name for name in row_ids if name not in place]
     if unknown:
         raise DataError(

@@ -238,8 +238,8 @@ def crossfit_blend(blend: Blend, members: Sequence[Dense], rows: Rows) -> CrossF
         members: aligned (:func:`align`), out-of-fold.
         rows: their groups and folds.
     """
-    held = np.logical_and.reduce([m.ok for m in members])
-    seen = dataclasses.replace(members[0], status=np.where(held, "ok", "uncovered").astype(object))
+    heldout = np.logical_and.reduce([m.ok for m in members])
+    seen = dataclasses.replace(members[0], status=np.where(heldout, "ok", "uncovered").astype(object))
     return crossfit_parts(
         lambda part: blend.fit([m.where(part) for m in members], rows.where(part)),
         lambda part, fitted: blend.apply([m.where(part) for m in members], rows.where(part), fitted),
@@ -253,9 +253,9 @@ def blend_rows(members: Sequence[Dense], combine: Callable[[np.ndarray], np.ndar
     first = members[0]
     ok = np.logical_and.reduce([m.ok for m in members])
     p = np.full_like(first.p, np.nan, dtype=np.float32)
-    held = np.flatnonzero(ok)
-    for start in range(0, len(held), CHUNK):
-        part = held[start : start + CHUNK]
+    heldout = np.flatnonzero(ok)
+    for start in range(0, len(heldout), CHUNK):
+        part = heldout[start : start + CHUNK]
         stack = np.stack([m.p[part] for m in members])
         p[part] = combine(stack)
     missing = np.logical_or.reduce([m.status == "missing" for m in members])

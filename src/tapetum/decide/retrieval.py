@@ -19,7 +19,7 @@ from tapetum.core import intervals, metrics
 from tapetum.core.errors import UserError
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
-from tapetum.core.vectors import Near
+from tapetum.core.vectors import Neighbors
 from tapetum.decide.steps import FIT_ROWS, Rows, fitting
 
 FIT = "fit"
@@ -74,7 +74,7 @@ class Retrieval:
             value = metrics.score(metric, dense.target, values, y, weight)
             return -np.inf if value is None else sign * value
 
-        near: Near = inside.near  # type: ignore[assignment]
+        near: Neighbors = inside.near  # type: ignore[assignment]
         plain = best = score(p)
         chosen, answer = dict(_NEVER), p
         pairs = [(b, float(w)) for b in self._bounds(near) for w in (WEIGHTS if self.weight == FIT else (self.weight,))]
@@ -93,7 +93,7 @@ class Retrieval:
             return dense
         return dense.with_p(mixed(dense.p, rows.near, dense.target.name, fitted["bound"], fitted["weight"]))  # type: ignore[arg-type]
 
-    def _bounds(self, near: Near) -> list[float]:
+    def _bounds(self, near: Neighbors) -> list[float]:
         """Return the bounds to try, between the cosines of the rows; the highest first."""
         if isinstance(self.bound, (int, float)):
             return [float(self.bound)]
@@ -104,7 +104,7 @@ class Retrieval:
         return list(dict.fromkeys(float(found[r - 1] + (found[r] if r < len(found) else -1.0)) / 2 for r in ranks))
 
 
-def mixed(p: np.ndarray, near: Near, target: str, bound: float, weight: float) -> np.ndarray:
+def mixed(p: np.ndarray, near: Neighbors, target: str, bound: float, weight: float) -> np.ndarray:
     """Return (1 − w)·p + w·y where the neighbour's cosine reaches the bound, p elsewhere; the mean over galleries.
 
     Args:
@@ -120,7 +120,7 @@ def mixed(p: np.ndarray, near: Near, target: str, bound: float, weight: float) -
     return ((1 - share) * p[:, None] + share * np.nan_to_num(y)).mean(axis=1).astype(np.float32)
 
 
-def taken(json: Mapping[str, Any]) -> bool:
+def uses_retrieval(json: Mapping[str, Any]) -> bool:
     """Tell whether a fitted chain takes neighbours' labels, for a fold or in the end."""
     return any(
         step["name"] == "retrieval" and values["steps"][place]["bound"] is not None
@@ -153,11 +153,11 @@ def said(target: str, json: Mapping[str, Any], *, searched: bool) -> str | None:
     return f"retrieval: {target!r} takes the nearest image's labels {how}{folds}"
 
 
-def _serves(near: Near | None, dense: Dense) -> bool:
+def _serves(near: Neighbors | None, dense: Dense) -> bool:
     return near is not None and dense.target.name in near.y
 
 
-def _nearest(near: Near) -> np.ndarray:
+def _nearest(near: Neighbors) -> np.ndarray:
     """Return the largest cosine of each row (N,), NaN where there is none."""
     return np.where(np.isnan(near.cosine).all(axis=1), np.nan, np.nan_to_num(near.cosine, nan=-2.0).max(axis=1))
 

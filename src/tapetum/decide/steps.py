@@ -16,7 +16,7 @@ import numpy as np
 from tapetum.core import draws, folds
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.tables import Dense, Manifest, decided
-from tapetum.core.vectors import Near
+from tapetum.core.vectors import Neighbors
 
 SMOOTH_ROWS = 50_000  # smooth, low-dimensional fits see at most this many rows: d parameters then cost d/(2n) of log-loss, 1e-5 each
 FIT_ROWS = 100_000  # fits of a metric that moves in steps see at most this many
@@ -46,7 +46,7 @@ class Rows:
     weight: np.ndarray | None = None
     allow_leak: str | None = None
     row_ids: np.ndarray | None = None
-    near: Near | None = None
+    near: Neighbors | None = None
 
     def __post_init__(self) -> None:
         for name in _BY_ROW:
@@ -78,12 +78,18 @@ class Rows:
                 raise DataError(f"{len(unknown)} rows are not in the manifest: {listed(unknown)}", need="ids of the manifest")
             picked = np.array([place[name] for name in row_ids], dtype=np.int64)
         frame = manifest.frame
-        held: dict[str, Any] = {n: frame[n].to_numpy() for n in ("sequence", "position") if n in frame.columns}
-        held["sequence"] = held["sequence"].astype(object) if "sequence" in held else None
+        heldout: dict[str, Any] = {n: frame[n].to_numpy() for n in ("sequence", "position") if n in frame.columns}
+        heldout["sequence"] = heldout["sequence"].astype(object) if "sequence" in heldout else None
         weight = manifest.weight if "weight" in frame.columns else None
         fold = np.where(manifest.split == "train", manifest.fold, -1).astype(np.int16)
         return cls(
-            manifest.groups, fold, held["sequence"], held.get("position"), weight, allow_leak, np.array(manifest.row_ids, dtype=object)
+            manifest.groups,
+            fold,
+            heldout["sequence"],
+            heldout.get("position"),
+            weight,
+            allow_leak,
+            np.array(manifest.row_ids, dtype=object),
         ).where(picked)
 
     @classmethod
@@ -166,13 +172,13 @@ def crossfit_parts(
     if len(dense.row_ids) != len(rows):
         raise UserError(f"{len(dense.row_ids)} predictions and {len(rows)} rows", need="the same rows in the same order")
     fold, drawn = folds_of(dense, rows)
-    held = np.flatnonzero(fold >= 0)
-    final = fit(held)
+    heldout = np.flatnonzero(fold >= 0)
+    final = fit(heldout)
     optimistic = apply(np.arange(len(rows)), final)
     by_fold: dict[int, dict[str, Any]] = {}
     parts: list[tuple[np.ndarray, Dense]] = []
-    for k in np.unique(fold[held]).tolist():
-        by_fold[k] = fit(held[fold[held] != k])
+    for k in np.unique(fold[heldout]).tolist():
+        by_fold[k] = fit(heldout[fold[heldout] != k])
         inside = np.flatnonzero(fold == k)
         parts.append((inside, apply(inside, by_fold[k])))
     outside = np.flatnonzero(fold < 0)
@@ -214,12 +220,12 @@ def check_folds(rows: Rows) -> None:
     """Refuse folds that cut a group, unless the recipe gave its reason; the groups are named."""
     if rows.allow_leak is not None:
         return
-    held = rows.fold >= 0
-    names, code = np.unique(rows.groups[held].astype(str), return_inverse=True)
+    heldout = rows.fold >= 0
+    names, code = np.unique(rows.groups[heldout].astype(str), return_inverse=True)
     low = np.full(len(names), np.iinfo(np.int16).max, dtype=np.int16)
     high = np.full(len(names), -1, dtype=np.int16)
-    np.minimum.at(low, code, rows.fold[held].astype(np.int16))
-    np.maximum.at(high, code, rows.fold[held].astype(np.int16))
+    np.minimum.at(low, code, rows.fold[heldout].astype(np.int16))
+    np.maximum.at(high, code, rows.fold[heldout].astype(np.int16))
     torn = names[low != high]
     if len(torn):
         raise DataError(

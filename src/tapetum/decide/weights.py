@@ -134,20 +134,20 @@ def least_log_loss(target: Target, stack: np.ndarray, y: np.ndarray, weight: np.
         stack = np.take_along_axis(stack, y.argmax(axis=1)[None, :, None], axis=2)
         y = np.ones((len(y), 1), dtype=np.float32)
         target = dataclasses.replace(target, kind="multi", classes=("true",))
-    held = [_terms(stack, r)]
+    heldout = [_terms(stack, r)]
 
     def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
         w = softmax(theta)
         value, slope = 0.0, np.zeros(len(w))
         for start in range(0, len(y), ROWS):
             part = slice(start, start + ROWS)
-            v, s = _power_loss(target, held[0][:, part], y[part], weight[part], w=w, r=r)
+            v, s = _power_loss(target, heldout[0][:, part], y[part], weight[part], w=w, r=r)
             value, slope = value + v, slope + s
         slope /= total
         return value / total, w * (slope - w @ slope)
 
     found = minimize(loss, np.zeros(len(stack)), jac=True, method="L-BFGS-B", options={"maxiter": 100, "ftol": 1e-8, "gtol": 1e-6})
-    held.clear()  # scipy keeps its function in a cycle of references; the table must not wait for it
+    heldout.clear()  # scipy keeps its function in a cycle of references; the table must not wait for it
     return softmax(found.x)
 
 

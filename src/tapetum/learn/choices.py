@@ -60,10 +60,10 @@ SCHEDULES = {
 }
 
 AVERAGES = {  # set in the section [average]
-    "none": Choice("tapetum.learn.training.averaging:Nothing"),
+    "none": Choice("tapetum.learn.training.averaging:NoAverage"),
     "ema": Choice("tapetum.learn.training.averaging:Ema"),
     "swa": Choice("tapetum.learn.training.averaging:Swa"),
-    "soup": Choice("tapetum.learn.training.averaging:Nothing"),
+    "soup": Choice("tapetum.learn.training.averaging:NoAverage"),
 }
 
 HEADS = {  # from the image's vector to logits, one a target

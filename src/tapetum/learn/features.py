@@ -71,7 +71,7 @@ def extract(
     runtime: Runtime | None = None,
     batch: int = 32,
     workers: int = 0,
-    say: Callable[[str], None] | None = None,
+    log: Callable[[str], None] | None = None,
     after_batch: Callable[[int, int], None] | None = None,
 ) -> Features:
     """Return the vectors of all rows of a manifest, from the store where they are there.
@@ -86,7 +86,7 @@ def extract(
         runtime: device, precision, layout.
         batch: rows at once.
         workers: threads that decode ahead.
-        say: told what is computed and where it came from.
+        log: told what is computed and where it came from.
         after_batch: told (rows done, rows in all).
     """
     runtime = runtime or Runtime()
@@ -95,8 +95,8 @@ def extract(
     folder = None if store is None else Path(store) / key
     contents = manifest.frame["sha256"].to_list()
     if folder is not None and (kept := _stored(folder, manifest.row_ids, contents)) is not None:
-        if say is not None:
-            say(f"features: {len(manifest)} rows from {folder}")
+        if log is not None:
+            log(f"features: {len(manifest)} rows from {folder}")
         return kept
     work = _Work(runtime.to_device(network).eval(), images, tuple(views), runtime, batch, workers)
     parts: list[np.ndarray] = []
@@ -118,8 +118,8 @@ def extract(
     found = Features(np.array(manifest.row_ids, dtype=object), vectors, status, reasons, _names(views, vectors.shape[1]), key)
     if folder is not None:
         _keep(folder, found, contents, what)
-    if say is not None:
-        say(f"features: {len(manifest)} rows × {vectors.shape[1]} views × {vectors.shape[2]} numbers ({runtime.engine.name})")
+    if log is not None:
+        log(f"features: {len(manifest)} rows × {vectors.shape[1]} views × {vectors.shape[2]} numbers ({runtime.engine.name})")
     return found
 
 

@@ -109,7 +109,7 @@ def peak_bytes(device: torch.device) -> int:
 def _tried(network: nn.Module, shape: Sequence[int], runtime: Runtime, dtype: torch.dtype, bound: int) -> int:
     """Return the largest power of two that passes forward and backward; each is run twice, since an optimizer's moments come later."""
     fits = 1
-    held = [torch.empty_like(p) for p in network.parameters() for _ in range(MOMENTS - 2)]
+    heldout = [torch.empty_like(p) for p in network.parameters() for _ in range(MOMENTS - 2)]
     while 2 * fits <= bound:
         try:
             for _ in range(2):
@@ -123,7 +123,7 @@ def _tried(network: nn.Module, shape: Sequence[int], runtime: Runtime, dtype: to
         finally:
             network.zero_grad(set_to_none=True)
         fits *= 2
-    del held
+    del heldout
     return fits
 
 

@@ -267,18 +267,18 @@ def _ways(problem: _Problem, target: Target, groups: np.ndarray, strengths: Sequ
         first = float(strengths[0])
         return [_Way("likelihood", first, 0.0, {}, lambda: problem.fit(first))]
     fold = folds.assign({target.name: problem.y[rows].double().numpy()}, [target], groups[rows], count, seed)
-    held = [np.flatnonzero(fold == k) for k in range(count)]
-    ways = [_likelihood(problem, rows, held, strengths)]
-    return [*ways, _least_squares(problem, rows, held, strengths)] if problem.form == "sigmoid" else ways
+    heldout = [np.flatnonzero(fold == k) for k in range(count)]
+    ways = [_likelihood(problem, rows, heldout, strengths)]
+    return [*ways, _least_squares(problem, rows, heldout, strengths)] if problem.form == "sigmoid" else ways
 
 
-def _likelihood(problem: _Problem, rows: np.ndarray, held: list[np.ndarray], strengths: Sequence[float]) -> _Way:
+def _likelihood(problem: _Problem, rows: np.ndarray, heldout: list[np.ndarray], strengths: Sequence[float]) -> _Way:
     """Judge the fits of the form's own loss."""
     found: dict[float, float] = {}
-    starts: list[linear.Fit | None] = [None] * len(held)
+    starts: list[linear.Fit | None] = [None] * len(heldout)
     for strength in strengths:  # weaker and weaker regularisation, each fit going on from the one before
         total = 0.0
-        for k, own in enumerate(held):
+        for k, own in enumerate(heldout):
             starts[k] = fit = problem.fit(strength, np.delete(rows, own), starts[k], roughly=True)
             total += problem.loss(fit, rows[own]) * len(own)
         found[strength] = total / len(rows)
@@ -288,11 +288,11 @@ def _likelihood(problem: _Problem, rows: np.ndarray, held: list[np.ndarray], str
     return _Way("likelihood", best, found[best], {f"{s:g}": v for s, v in found.items()}, lambda: problem.fit(best))
 
 
-def _least_squares(problem: _Problem, rows: np.ndarray, held: list[np.ndarray], strengths: Sequence[float]) -> _Way:
+def _least_squares(problem: _Problem, rows: np.ndarray, heldout: list[np.ndarray], strengths: Sequence[float]) -> _Way:
     """Judge least squares on 0 and 1, their scores of held-out rows made probabilities by Platt scaling."""
     y, w = problem.y[rows], problem.weight[rows]
     scores = {strength: torch.zeros(y.shape, dtype=torch.float64) for strength in strengths}
-    for own in held:
+    for own in heldout:
         moments = problem.moments(np.delete(rows, own))  # one at a time: D² numbers
         for strength in strengths:
             scores[strength][own] = linear.ridge(moments, strength).logits(problem.z[rows[own]])

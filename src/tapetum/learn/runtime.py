@@ -65,7 +65,7 @@ class Runtime:
         engine: device, precision and layout.
         threads: of this process; None leaves torch's number.
         deterministic: ask torch for kernels that give the same bits each time, and warn where it has none.
-        say: where messages go; None keeps silent.
+        log: where messages go; None keeps silent.
 
     Attributes:
         memory_is_short: whether memory may run out in a way that can be caught (GPUs), so that gradients are worth a copy.
@@ -78,11 +78,11 @@ class Runtime:
         *,
         threads: int | None = None,
         deterministic: bool = True,
-        say: Callable[[str], None] | None = None,
+        log: Callable[[str], None] | None = None,
     ) -> None:
         self.engine = engine or Engine(find_device())
         self.device = torch.device(self.engine.device)
-        self._say = say
+        self._log = log
         self.memory_is_short = self.device.type != "cpu"
         self.answered_at_once: int | None = None
         check(self.engine)
@@ -94,9 +94,9 @@ class Runtime:
             torch.use_deterministic_algorithms(True, warn_only=True)
 
     @classmethod
-    def from_train(cls, train: Train, engine: Engine, say: Callable[[str], None] | None = None, planned: int | None = None) -> Runtime:
+    def from_train(cls, train: Train, engine: Engine, log: Callable[[str], None] | None = None, planned: int | None = None) -> Runtime:
         """Return the runtime of a recipe's ``train`` section on an engine from :func:`speed.decide_engine`; ``planned`` threads."""
-        return cls(engine, threads=machine.threads(train.threads, planned), say=say)
+        return cls(engine, threads=machine.threads(train.threads, planned), log=log)
 
     @property
     def precision(self) -> Precision:
@@ -105,8 +105,8 @@ class Runtime:
 
     def said(self, text: str) -> None:
         """Pass a message on."""
-        if self._say is not None:
-            self._say(text)
+        if self._log is not None:
+            self._log(text)
 
     @functools.cached_property
     def fabric(self) -> Any:

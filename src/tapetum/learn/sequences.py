@@ -14,7 +14,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from tapetum.core.config import Neighbours, Predict, Recipe
+from tapetum.core.config import Predict, Recipe, SequenceConfig
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.tables import Manifest
 from tapetum.data.images import dataset
@@ -341,6 +341,6 @@ def padded(values: Tensor, fill: float) -> Tensor:
     return torch.cat([values, torch.full_like(values[:1], fill)]) if len(values) else values
 
 
-def of_recipe(manifest: Manifest, how: Neighbours) -> Source:
+def of_recipe(manifest: Manifest, how: SequenceConfig) -> Source:
     """Return the windows of a recipe over a manifest, without images or vectors yet."""
     return Source(neighbours(manifest, how.length, how.target), how.target)

@@ -18,7 +18,7 @@ from tapetum.core.targets import Target
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class RunFiles:
     """The files of a run in memory; None or empty where a file is absent.
 
     Args:
@@ -57,7 +57,7 @@ class Found:
     @classmethod
     def of_answers(
         cls, run: Run, manifest: Manifest, final: Predictions, metrics: dict[str, Any], audit: pl.DataFrame, composed: Input
-    ) -> Found:
+    ) -> RunFiles:
         """Return what an evaluation found, as a run without training: answers to labelled images and their figures.
 
         Args:
@@ -117,7 +117,7 @@ class Found:
         return self.run.recipe().input if self.run.recipe_file.exists() else Input()
 
 
-def look(folder: Path | str, data: Path | str | None = None) -> Found:
+def read_run(folder: Path | str, data: Path | str | None = None) -> RunFiles:
     """Read a run folder.
 
     Args:
@@ -138,7 +138,7 @@ def look(folder: Path | str, data: Path | str | None = None) -> Found:
         found = {m: {fold: read(path) for fold, path in run.folds_of(m, file).items()} for m in members}
         return {m: folds for m, folds in found.items() if folds}
 
-    return Found(
+    return RunFiles(
         run,
         run.manifest(data) if run.manifest_file.exists() else None,
         _if_there(run.file("oof.parquet"), Predictions.read),

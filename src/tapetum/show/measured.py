@@ -8,14 +8,14 @@ from typing import Any
 from tapetum.core import intervals, marks, metrics
 from tapetum.show import figures, words
 from tapetum.show.figures import Dot
-from tapetum.show.found import Found
+from tapetum.show.found import RunFiles
 
 CHANCE = ("chance", "prior")
 WAYS = {"plain": "the image as it is", "mean": "mean of the views", "logits": "mean of their logits", "max": "largest of the views"}
 TITLES = {"final": "Final answer", "finetune": "Fine-tuned", "mean": "Mean of both", "main": "Fine-tuned (main)"}
 
 
-def headline(found: Found) -> dict[str, Any] | None:
+def headline(found: RunFiles) -> dict[str, Any] | None:
     """Return the figure that the page is about, and its dots: final, members, probe, chance."""
     all_of = found.metrics.get("figures") or _own_figures(found)
     if not all_of:
@@ -42,7 +42,7 @@ def headline(found: Found) -> dict[str, Any] | None:
     }
 
 
-def differences(found: Found) -> list[dict[str, Any]]:
+def differences(found: RunFiles) -> list[dict[str, Any]]:
     """Return the paired differences, a figure for each target and metric."""
     out: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for entry in _differences(found):
@@ -62,7 +62,7 @@ def differences(found: Found) -> list[dict[str, Any]]:
     return made
 
 
-def all_figures(found: Found) -> list[dict[str, Any]]:
+def all_figures(found: RunFiles) -> list[dict[str, Any]]:
     """Return a table for each target: metrics down, what was measured across."""
     out = []
     entries = found.metrics.get("figures") or []
@@ -80,7 +80,7 @@ def all_figures(found: Found) -> list[dict[str, Any]]:
     return out
 
 
-def views(found: Found) -> list[dict[str, Any]]:
+def views(found: RunFiles) -> list[dict[str, Any]]:
     """Return, for each member and target whose test-time views were compared, a table: ways down, metrics across."""
     out = []
     entries = found.metrics.get("views") or []
@@ -105,7 +105,7 @@ def _pair(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {"figure": entry, "apart": apart if apart["value"] is not None else None}
 
 
-def _own_figures(found: Found) -> list[dict[str, Any]]:
+def _own_figures(found: RunFiles) -> list[dict[str, Any]]:
     """Return the default figure of each target, for a run without ``metrics.json``."""
     out = []
     for target in found.targets:
@@ -121,7 +121,7 @@ def _own_figures(found: Found) -> list[dict[str, Any]]:
     return out
 
 
-def _differences(found: Found) -> list[dict[str, Any]]:
+def _differences(found: RunFiles) -> list[dict[str, Any]]:
     return list(found.metrics.get("differences") or [])
 
 

@@ -15,7 +15,7 @@ from tapetum.core import files, metrics, places
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
 from tapetum.show import figures, measured, sections, training, words
-from tapetum.show.found import Found, look
+from tapetum.show.found import RunFiles, read_run
 from tapetum.show.images import Thumbnails, file_uri
 
 MOST_BAD_FILES = 200
@@ -36,10 +36,10 @@ def write_report(run: Path, out: Path | None = None, *, data: Path | None = None
         DataError: the folder is no run, or one of its files is broken.
     """
     out = Path(out) if out is not None else Path(run) / "report.html"
-    return files.write_text(out, render(look(run, data)))
+    return files.write_text(out, render(read_run(run, data)))
 
 
-def render(found: Found) -> str:
+def render(found: RunFiles) -> str:
     """Return the page of what was found in a run."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("tapetum.show", "."),
@@ -54,7 +54,7 @@ def render(found: Found) -> str:
     return environment.get_template("report.html.jinja").render(page(found)).lstrip()
 
 
-def page(found: Found) -> dict[str, Any]:
+def page(found: RunFiles) -> dict[str, Any]:
     """Return everything that the template shows, section by section; an empty value leaves its section out."""
     thumbnails = Thumbnails(found.manifest, found.input())
     return {
@@ -83,7 +83,7 @@ def page(found: Found) -> dict[str, Any]:
     }
 
 
-def facts(found: Found) -> dict[str, Any]:
+def facts(found: RunFiles) -> dict[str, Any]:
     """Return the counts and the setting that stand at the head of the page."""
     counts = dict(found.metrics.get("counts") or {})
     if not counts and found.final is not None and found.targets:
@@ -103,7 +103,7 @@ def facts(found: Found) -> dict[str, Any]:
     }
 
 
-def cautions(found: Found) -> list[str]:
+def cautions(found: RunFiles) -> list[str]:
     """Return what a reader must know before trusting the figures: marks of the run, and rows that are not in them."""
     counts = facts(found)["counts"]
     out = [f"[{number}] {mark}." for number, mark in enumerate(found.metrics.get("marks") or [], start=1)]
@@ -128,7 +128,7 @@ def cautions(found: Found) -> list[str]:
     return out
 
 
-def target_page(found: Found, target: Target, thumbnails: Thumbnails) -> dict[str, Any]:
+def target_page(found: RunFiles, target: Target, thumbnails: Thumbnails) -> dict[str, Any]:
     """Return the sections about one target."""
     dense = found.held_out(target)
     base = {"name": target.name, "kind": target.kind, "describe": _describe(target)}
@@ -145,7 +145,7 @@ def target_page(found: Found, target: Target, thumbnails: Thumbnails) -> dict[st
     }
 
 
-def fold_table(found: Found) -> dict[str, Any] | None:
+def fold_table(found: RunFiles) -> dict[str, Any] | None:
     """Return how many rows, groups and rows of each class a fold holds out, and what was reached on it."""
     if found.manifest is None or not (found.manifest.fold >= 0).any():
         return None
@@ -177,7 +177,7 @@ def fold_table(found: Found) -> dict[str, Any] | None:
     }
 
 
-def bad_files(found: Found) -> dict[str, Any] | None:
+def bad_files(found: RunFiles) -> dict[str, Any] | None:
     """Return the image files that the check found wanting, each with its reason."""
     if found.audit is None or "status" not in found.audit.columns:
         return None
@@ -187,7 +187,7 @@ def bad_files(found: Found) -> dict[str, Any] | None:
     return {"checked": len(found.audit), "bad": len(bad), "lines": lines, "more": max(len(bad) - MOST_BAD_FILES, 0)}
 
 
-def suspects(found: Found) -> dict[str, Any] | None:
+def suspects(found: RunFiles) -> dict[str, Any] | None:
     """Return the labels that an audit finds suspect, the worst first; None where none were judged."""
     if found.audit is None or "suspect" not in found.audit.columns or not found.audit["suspicion"].count():
         return None
@@ -199,14 +199,14 @@ def suspects(found: Found) -> dict[str, Any] | None:
     }
 
 
-def saliency(found: Found) -> list[dict[str, Any]]:
+def saliency(found: RunFiles) -> list[dict[str, Any]]:
     """Return the saliency images that inference wrote, embedded; a file that is not there shows its name."""
     folder = found.run.root / "saliency"
     entries = found.saliency[:MOST_SALIENCY]
     return [{**entry, "image": file_uri(folder / str(entry.get("file", "")))} for entry in entries]
 
 
-def recipe(found: Found) -> dict[str, Any] | None:
+def recipe(found: RunFiles) -> dict[str, Any] | None:
     """Return the recipe's values with their origins, those that differ from the default apart."""
     if not found.origin:
         text = found.run.recipe_file
@@ -215,7 +215,7 @@ def recipe(found: Found) -> dict[str, Any] | None:
     return {"set": chosen, "default": [row for row in found.origin if row["origin"] == "default"], "toml": ""}
 
 
-def again(found: Found) -> dict[str, Any] | None:
+def again(found: RunFiles) -> dict[str, Any] | None:
     """Return the command of the run and how long each stage took, over all of its starts."""
     command = found.record.get("command")
     if isinstance(command, (list, tuple)):
@@ -258,19 +258,19 @@ def _describe(target: Target) -> str:
     )
 
 
-def _main_target(found: Found) -> Target | None:
+def _main_target(found: RunFiles) -> Target | None:
     name = (found.metrics.get("headline") or {}).get("target")
     targets = found.targets
     return next((t for t in targets if t.name == name), targets[0] if targets else None)
 
 
-def _main_metric(found: Found, target: Target | None) -> str | None:
+def _main_metric(found: RunFiles, target: Target | None) -> str | None:
     if target is None:
         return None
     return (found.metrics.get("headline") or {}).get("metric") or metrics.default_metric(target)
 
 
-def _score(found: Found, metric: str | None, dense: Dense | None) -> float | None:
+def _score(found: RunFiles, metric: str | None, dense: Dense | None) -> float | None:
     if metric is None or dense is None or not dense.scorable.any():
         return None
     rows = dense.where(dense.scorable)

@@ -12,10 +12,10 @@ import polars as pl
 from tapetum.core import metrics
 from tapetum.show import figures, words
 from tapetum.show.figures import Line
-from tapetum.show.found import Found
+from tapetum.show.found import RunFiles
 
 
-def curves(found: Found) -> list[dict[str, Any]]:
+def curves(found: RunFiles) -> list[dict[str, Any]]:
     """Return the curves of each trained member: loss, a metric of each target, and the planned rate."""
     out = []
     for member in dict.fromkeys([*found.history, *found.schedule]):
@@ -33,7 +33,7 @@ def curves(found: Found) -> list[dict[str, Any]]:
     return out
 
 
-def _followed(found: Found, folds: Mapping[int, pl.DataFrame]) -> list[tuple[str, str]]:
+def _followed(found: RunFiles, folds: Mapping[int, pl.DataFrame]) -> list[tuple[str, str]]:
     """Return (target, metric) of the history's columns to draw: the headline's metric or the target's default, else its first."""
     columns = list(dict.fromkeys(c for table in folds.values() for c in table.columns if "/" in c))
     headline_of = found.metrics.get("headline") or {}

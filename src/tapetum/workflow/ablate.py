@@ -11,7 +11,7 @@ import numpy as np
 from tapetum.core import files, intervals, metrics
 from tapetum.core.config import Loaded, Recipe, Spec
 from tapetum.core.errors import UserError, listed, nearest
-from tapetum.core.runs import Record, Run, Say
+from tapetum.core.runs import Log, Record, Run
 from tapetum.core.tables import Dense, decided
 from tapetum.decide.steps import Rows
 from tapetum.workflow import trials
@@ -71,7 +71,7 @@ def ablate(
     *,
     pieces: Sequence[str] = (),
     seeds: Sequence[int] = (0,),
-    say: Say | None = None,
+    log: Log | None = None,
     command: str = "tapetum.api.ablate",
 ) -> dict[str, Any]:
     """Measure what pieces of a recipe are worth, or go on with it.
@@ -82,7 +82,7 @@ def ablate(
         loaded: the whole recipe.
         pieces: names from :func:`pieces_of`, and ``finetune`` (the whole recipe against the probe); empty takes all.
         seeds: of training; folds stay those of the recipe's own seed.
-        say: where messages go.
+        log: where messages go.
         command: kept in the record.
 
     Returns:
@@ -102,7 +102,7 @@ def ablate(
             )
     if not seeds:
         raise UserError("no seeds", need="one or more")
-    record = Record(say)
+    record = Record(log)
     with Run.opened(out, loaded, {}) as run:
         try:
             with record.stage("files"):

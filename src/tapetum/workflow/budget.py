@@ -59,7 +59,7 @@ def plan(left: float, folds: Mapping[int, tuple[int, int]], epochs: int, rates: 
         ``{"folds": [...], "epochs": n, "epoch_seconds": {fold: s}, "seconds": expected, "why": sentence}``, JSON-able.
     """
     usable = left * (1 - RESERVE)
-    cost = {f: train / rates.training + views * held / rates.inference for f, (train, held) in folds.items()}
+    cost = {f: train / rates.training + views * heldout / rates.inference for f, (train, heldout) in folds.items()}
 
     def total(chosen: list[int], n: int) -> float:
         return sum(rates.start + n * cost[f] for f in chosen)

@@ -46,9 +46,9 @@ def submit_cycles(run: Run, recipe: Recipe, template: Path, record: Record) -> l
                 continue
             tests = {fold: Predictions.read(path) for fold, path in parts.items()}
             checkpoint = next(iter(tests.values())).frame["checkpoint"][0]
-            held = [Predictions.read(run.member(member, fold) / "epochs.parquet").select(checkpoint=checkpoint) for fold in tests]
-            target = next(t for t in held[0].targets if t.scored)
-            dense = Predictions.concat(held).dense(target.name, member)
+            heldout = [Predictions.read(run.member(member, fold) / "epochs.parquet").select(checkpoint=checkpoint) for fold in tests]
+            target = next(t for t in heldout[0].targets if t.scored)
+            dense = Predictions.concat(heldout).dense(target.name, member)
             rows = Rows.of(manifest, dense.row_ids.tolist(), allow_leak=recipe.split.allow_leak)
             fitted = chain.fit({"chosen": dense}, rows, decide)
             answers = [table.dense(target.name, member, role="test") for table in tests.values()]

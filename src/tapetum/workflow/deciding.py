@@ -67,16 +67,16 @@ def decide_tables(
 
 
 def read_member(
-    path: Path, manifest: Manifest, target: str, member: str, classes: Sequence[str] | None = None, say: Record | None = None
+    path: Path, manifest: Manifest, target: str, member: str, classes: Sequence[str] | None = None, log: Record | None = None
 ) -> Dense:
     """Return one target's out-of-fold answers from a file of any kind that Tapetum reads."""
     if path.suffix == ".parquet":
         table = Predictions.read(path).select(role="oof")
         _same_classes(table, manifest, target, path)
     elif path.suffix == ".npy":
-        table = elsewhere.read_array(path, path.with_suffix(".ids.txt"), manifest, target, classes=classes, member=member, say=say)
+        table = elsewhere.read_array(path, path.with_suffix(".ids.txt"), manifest, target, classes=classes, member=member, log=log)
     elif path.suffix == ".csv":
-        table = elsewhere.read_csv(path, manifest, target, member=member, partial=True, say=say)
+        table = elsewhere.read_csv(path, manifest, target, member=member, partial=True, log=log)
     else:
         raise UserError(f"{path} is neither .parquet, .csv nor .npy", need="predictions in one of these")
     return table.dense(target, FINAL if FINAL in table.members else table.members[0])

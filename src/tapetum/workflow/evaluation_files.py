@@ -82,21 +82,21 @@ def with_truth(table: pl.DataFrame, found: Evaluated) -> pl.DataFrame:
 def write_page(found: Evaluated, pipeline: Pipeline, place: Path) -> Path:
     """Write the page: the report's own sections, of the rows that lead."""
     from tapetum.core.answers import table_of
-    from tapetum.show.found import Found
+    from tapetum.show.found import RunFiles
     from tapetum.show.report import render
 
     lead = found.leads
     part = {name: dense.where(lead) for name, dense in found.answers.items()}
     counts = found.figures["counts"]
-    held: dict[str, Any] = {
+    heldout: dict[str, Any] = {
         **found.figures,
         "counts": {**{key: counts[key] for key in ("rows", "groups", "ok", "missing")}, "unknown": max(counts["unknown"].values())},
     }
-    page = Found.of_answers(
+    page = RunFiles.of_answers(
         Run(place.parent / place.stem),
         found.manifest.where(lead),
         table_of(part, _spec(found, pipeline)),
-        held,
+        heldout,
         _audit(found),
         pipeline.members[0].settings,
     )

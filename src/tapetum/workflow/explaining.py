@@ -12,7 +12,7 @@ from tapetum.core.config import Recipe
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Dense
 from tapetum.data.images import dataset
-from tapetum.data.images.transforms import Evaluate
+from tapetum.data.images.transforms import EvalTransform
 from tapetum.learn import models
 from tapetum.learn.side import Scaling
 from tapetum.workflow.prepare import Prepared
@@ -44,7 +44,7 @@ def write_maps(run: Run, prepared: Prepared, recipe: Recipe, settled: Settled, r
         record(f"no saliency: member {member} answers no scored target itself")
         return
     settings = _input(recipe, own, member)
-    images = dataset.ImageDataset(prepared.manifest, settings, Evaluate(settings), form=prepared.form, missing=prepared.reasons)
+    images = dataset.ImageDataset(prepared.manifest, settings, EvalTransform(settings), form=prepared.form, missing=prepared.reasons)
     place = {row_id: i for i, row_id in enumerate(prepared.manifest.row_ids)}
     shown = 0
     for name in names:

@@ -13,7 +13,7 @@ from tapetum.core import files, intervals, places
 from tapetum.core.config import Loaded, Recipe, load
 from tapetum.core.errors import UserError, listed
 from tapetum.core.marks import numbered
-from tapetum.core.runs import Record, Run, Say
+from tapetum.core.runs import Log, Record, Run
 from tapetum.workflow import budget as budgets
 from tapetum.workflow.choices import ALL
 from tapetum.workflow.prepare import Prepared, prepare, prepared_of
@@ -27,7 +27,7 @@ def fit(
     *,
     budget: str | None = None,
     plan: Path | str | None = None,
-    say: Say | None = None,
+    log: Log | None = None,
     command: str = "tapetum.api.fit",
     began: float | None = None,
 ) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def fit(
         loaded: the recipe.
         budget: wall time for everything, as ``10m``; None trains the recipe's epochs.
         plan: plan.json of another run, to be repeated.
-        say: where messages go.
+        log: where messages go.
         command: kept in the report, so that it can be run again.
         began: of ``time.monotonic()``, when the caller began, before it imported this; the budget runs from then.
 
@@ -52,7 +52,7 @@ def fit(
     seconds = None if budget is None else budgets.seconds(budget)
     clock = budgets.Clock(seconds, began=began)
     clock.after = budgets.after(clock.elapsed)
-    record = Record(say)
+    record = Record(log)
     recipe = loaded.recipe
     with Run.opened(out, loaded, {}) as run:
         files.sweep(run.root)
@@ -131,7 +131,7 @@ def _prune(run: Run, decisions: Mapping[str, Any]) -> None:
 
 
 def decide_again(
-    root: Path | str, sets: Sequence[str], *, data: Path | str | None = None, say: Say | None = None, command: str = "tapetum decide"
+    root: Path | str, sets: Sequence[str], *, data: Path | str | None = None, log: Log | None = None, command: str = "tapetum decide"
 ) -> dict[str, Any]:
     """Decide a finished run again under another ``[decide]``, and write decisions, figures, pipeline and report anew.
 
@@ -139,7 +139,7 @@ def decide_again(
         root: the run.
         sets: ``decide.key=value``; the run's recipe is changed by them. None runs the recipe's own section.
         data: where the data are now, if they moved; the test rows are answered again.
-        say: where messages go.
+        log: where messages go.
         command: kept in the record.
 
     Raises:
@@ -151,7 +151,7 @@ def decide_again(
     if outside:
         raise UserError(f"--set {outside[0]!r} is not a decision", need="keys of [decide]", fix="train again: tapetum fit")
     loaded = load(run.recipe_file, sets=sets, choices=ALL)
-    record = Record(say)
+    record = Record(log)
     with files.lock(run.root):
         prepared = prepared_of(run, data)
         places.refuse_absent(prepared.manifest.where(prepared.test), "say where the data are now: --data DIR")

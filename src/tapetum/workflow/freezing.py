@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tapetum.core import files, intervals
-from tapetum.core.config import Model, Neighbours, Predict, Recipe
+from tapetum.core.config import Model, Predict, Recipe, SequenceConfig
 from tapetum.core.known import write_known
 from tapetum.core.marks import how_of, main, numbered
 from tapetum.core.runs import PROBE, Run
@@ -76,7 +76,7 @@ def freeze(
                     "name": name,
                     "model": model.model_dump(mode="json"),
                     "targets": answered,
-                    "sequence": Neighbours().model_dump(mode="json") if name == PROBE else own.sequence.model_dump(mode="json"),
+                    "sequence": SequenceConfig().model_dump(mode="json") if name == PROBE else own.sequence.model_dump(mode="json"),
                     "input": settings.model_dump(mode="json"),
                     "predict": predict.model_dump(mode="json"),
                     "form": dataclasses.asdict(form),

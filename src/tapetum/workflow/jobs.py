@@ -110,7 +110,7 @@ def _planned(
     if (nothing := _hopeless(run, own, prepared, clock, folds, epochs)) is not None:
         return _keep_planned(run, member, nothing, record)
     network = models.build(
-        own.model, prepared.manifest.targets, prepared.form.channels, own.input, side=len(prepared.manifest.side), say=record
+        own.model, prepared.manifest.targets, prepared.form.channels, own.input, side=len(prepared.manifest.side), log=record
     )
     shape, dtype = _shape(own, prepared), getattr(torch, prepared.form.dtype)
     set_threads(run, own.train, record)
@@ -128,8 +128,8 @@ def _planned(
         rates = _rates(own, network, shape, measured, answering=kept, **how)
         if own.sequence.length > 1:
             rates = neighbours.rates(rates, own, len(prepared.manifest))
-        rows = {f: (len(prepared.fitting(f)), len(prepared.held(f))) for f in folds}
-        again = reducing.count(own, shape) * max(held for _, held in rows.values()) / rates.inference  # views, at the end of a fold
+        rows = {f: (len(prepared.fitting(f)), len(prepared.heldout(f))) for f in folds}
+        again = reducing.count(own, shape) * max(heldout for _, heldout in rows.values()) / rates.inference  # views, at the end of a fold
         again += len(prepared.test) * reducing.views(own, shape) / rates.inference  # the fold's model in the pipeline
         rates = dataclasses.replace(rates, start=rates.start + again)
         plan |= budgets.plan(clock.left * share, rows, epochs, rates)
@@ -199,7 +199,7 @@ def _run_fold(
     def may_go_on(epochs: int, seconds: float) -> bool:
         return clock is None or clock.allows(seconds * (1.05 + later * min(budgets.FEWEST, plan["epochs"])))
 
-    state = job.run(spec, may_go_on=may_go_on if clock is not None and clock.budget is not None else None, say=record)
+    state = job.run(spec, may_go_on=may_go_on if clock is not None and clock.budget is not None else None, log=record)
     if fold < 0:
         record(f"member {member} trained once more on all {len(prepared.fitting(fold))} rows, {state['epochs']} epochs")
     elif state.get("stop") == "budget":
@@ -241,7 +241,7 @@ def write_spec(run: Run, spec: Path, member: str, fold: int, own: Recipe, plan: 
         manifest_hash=prepared.manifest.content_hash(),
         data_root=str(prepared.manifest.root),
         train=prepared.fitting(fold).tolist(),
-        held=prepared.held(fold).tolist(),
+        heldout=prepared.heldout(fold).tolist(),
         form=prepared.form.to_dict(),
         missing=dict(prepared.reasons),
         probe=Path(os.path.relpath(heads, spec.parent)).as_posix() if heads.exists() else None,

@@ -48,13 +48,13 @@ def base_of(run: Run, own: Recipe, fold: int, manifest: Manifest) -> tuple[Path,
     source = own.sequence.features
     if own.sequence.length == 1 or source in ("frozen", "end-to-end"):
         return None
-    held = {f: Predictions.read(path) for f, path in run.folds_of(source, "epochs.parquet").items()}
+    heldout = {f: Predictions.read(path) for f, path in run.folds_of(source, "epochs.parquet").items()}
     folder = run.member(source, fold)
-    if not (folder / "state.json").exists() or not held:
+    if not (folder / "state.json").exists() or not heldout:
         raise UserError(f"features of member {source!r} are wanted for fold {fold}, which it did not train", fix="give both the same folds")
     other = Recipe.model_validate(files.read_json(folder / "spec.json")["recipe"])
     scored = [t for t in manifest.targets if t.scored]
-    found = choose.pick_epochs(held, other.train.monitor, checkpoint_of(other.train.epoch), scored, manifest.weights)
+    found = choose.pick_epochs(heldout, other.train.monitor, checkpoint_of(other.train.epoch), scored, manifest.weights)
     known = Keeper(folder).state()["checkpoints"]
     wanted = found.final if fold < 0 else found.per_fold[fold]
     return folder, wanted if wanted in known else known[-1]

@@ -59,7 +59,7 @@ class Prepared:
         every = np.union1d(self.train, self.extra)
         return every[(own[every] != fold) | (fold < 0)].astype(np.int64)
 
-    def held(self, fold: int) -> np.ndarray:
+    def heldout(self, fold: int) -> np.ndarray:
         """Rows that ``fold`` holds out, bad images included (they are answered as missing); −1 holds nothing out."""
         split_ = self.manifest.split
         return np.flatnonzero((self.manifest.fold == fold) & (split_ == "train") & (fold >= 0))

@@ -15,7 +15,7 @@ from tapetum.core.tables import Dense, Manifest, Predictions
 from tapetum.core.targets import Target
 from tapetum.data.images.dataset import ImageDataset, channel_statistics
 from tapetum.data.images.form import Form
-from tapetum.data.images.transforms import Evaluate
+from tapetum.data.images.transforms import EvalTransform
 from tapetum.learn import features, models, probe
 from tapetum.learn.choices import DEFAULT_HEADS
 from tapetum.learn.models.backbone import last_width
@@ -86,10 +86,10 @@ def _look(run: Run, prepared: Prepared, recipe: Recipe, record: Record, measured
     manifest = prepared.manifest
     settings = probe_input(recipe)
     network = probe_network(recipe, prepared.form, manifest, record)
-    runtime = Runtime(Engine.from_dict(run.plan()["probe"]["engine"]), threads=threads_of(run, recipe.train, record), say=record)
+    runtime = Runtime(Engine.from_dict(run.plan()["probe"]["engine"]), threads=threads_of(run, recipe.train, record), log=record)
     known = np.flatnonzero(manifest.split != "test")
     part = manifest.where(known)
-    images = ImageDataset(part, settings, Evaluate(settings), form=prepared.form, missing=prepared.reasons)
+    images = ImageDataset(part, settings, EvalTransform(settings), form=prepared.form, missing=prepared.reasons)
     if measured_for is not None:
         _measure(run, prepared, network, images, measured_for)
     found = features.extract(
@@ -100,7 +100,7 @@ def _look(run: Run, prepared: Prepared, recipe: Recipe, record: Record, measured
         store=run.features,
         runtime=runtime,
         images=images,
-        say=record,
+        log=record,
         after_batch=lambda done, total: record.tick("features", done, total),
     )
     vectors = found.of(manifest.row_ids)
@@ -185,7 +185,7 @@ def probe_model(recipe: Recipe, manifest: Manifest) -> Model:
 def probe_network(recipe: Recipe, form: Form, manifest: Manifest, record: Record | None = None) -> models.Network:
     """Return the backbone with linear heads for the scored targets, which see side numbers beside the image's vector."""
     model, targets, side = probe_model(recipe, manifest), probe_targets(recipe, manifest), len(manifest.side)
-    return models.build(model, targets, form.channels, probe_input(recipe), side=side, seed=recipe.seed, say=record)
+    return models.build(model, targets, form.channels, probe_input(recipe), side=side, seed=recipe.seed, log=record)
 
 
 def probe_views(run: Run, recipe: Recipe) -> tuple[Spec, ...]:
@@ -246,8 +246,8 @@ def _fit_fold(run: Run, prepared: Prepared, recipe: Recipe, seen: _Seen, fold: i
     manifest, folder = prepared.manifest, run.member(PROBE, fold)
     if (folder / "oof.parquet").exists():
         return
-    train, held = prepared.fitting(fold), prepared.held(fold)
-    ids = np.array(manifest.row_ids, dtype=object)[held]
+    train, heldout = prepared.fitting(fold), prepared.heldout(fold)
+    ids = np.array(manifest.row_ids, dtype=object)[heldout]
     answers: list[Dense] = []
     scaling = Scaling.measure(manifest, train)
     files.write_json(folder / SCALING, None if scaling is None else scaling.to_dict())
@@ -267,8 +267,8 @@ def _fit_fold(run: Run, prepared: Prepared, recipe: Recipe, seen: _Seen, fold: i
             seed=recipe.seed,
         )
         files.write_bytes(folder / f"{files.plain_name(target.name)}.safetensors", head.to_bytes())
-        p = head.predict(seen.vectors[held], None if side is None else side[held])
+        p = head.predict(seen.vectors[heldout], None if side is None else side[heldout])
         status = np.where(np.isnan(p).any(axis=1), "missing", "ok").astype(object)
-        answers.append(Dense(target, ids, p, truth[held], np.full(len(held), fold, dtype=np.int16), status))
+        answers.append(Dense(target, ids, p, truth[heldout], np.full(len(heldout), fold, dtype=np.int16), status))
     table = Predictions.from_dense(answers, member=PROBE, manifest_hash=manifest.content_hash(), recipe_hash=recipe.hash())
     table.write(folder / "oof.parquet")

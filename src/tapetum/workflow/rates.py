@@ -12,7 +12,7 @@ import polars as pl
 from tapetum.core import files
 from tapetum.core.config import Loaded, Recipe
 from tapetum.core.errors import UserError, listed, nearest
-from tapetum.core.runs import Record, Run, Say
+from tapetum.core.runs import Log, Record, Run
 from tapetum.workflow import jobs
 from tapetum.workflow.prepare import Prepared, prepare
 
@@ -30,7 +30,7 @@ def find_rate(
     steps: int = 100,
     low: float = 1e-7,
     high: float = 10.0,
-    say: Say | None = None,
+    log: Log | None = None,
     command: str = "tapetum.api.find_rate",
 ) -> dict[str, Any]:
     """Test rates on the first fold's training rows, as the recipe trains: its start, augmentation, mixing, loss, optimizer and batch.
@@ -44,7 +44,7 @@ def find_rate(
         steps: of one test.
         low: first rate.
         high: last rate.
-        say: where messages go.
+        log: where messages go.
         command: kept in the run's record.
 
     Returns:
@@ -57,7 +57,7 @@ def find_rate(
         raise UserError(
             f"a range test of {repeats} repeats and {steps} steps from {low:g} to {high:g}", need="1 or more, 10 or more, 0 < low < high"
         )
-    record = Record(say)
+    record = Record(log)
     recipe = loaded.recipe
     own = _member(recipe, member)
     with Run.opened(out, loaded, {}) as run:

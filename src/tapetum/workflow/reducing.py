@@ -74,7 +74,9 @@ def answer(
             if found[fold].frame["checkpoint"].unique().to_list() == [checkpoint]:
                 continue
         found[fold] = _answered(run, prepared, member, own, fold, checkpoint, record)
-        record(f"member {member} fold {fold}: {found[fold].frame['draw'].n_unique() - 1} views of {len(prepared.held(fold))} rows answered")
+        record(
+            f"member {member} fold {fold}: {found[fold].frame['draw'].n_unique() - 1} views of {len(prepared.heldout(fold))} rows answered"
+        )
         if keep:
             found[fold].write(file)
     return found
@@ -180,21 +182,21 @@ def _answered(run: Run, prepared: Prepared, member: str, own: Recipe, fold: int,
     import torch
 
     from tapetum.data.images.dataset import ImageDataset
-    from tapetum.data.images.transforms import Evaluate
+    from tapetum.data.images.transforms import EvalTransform
     from tapetum.data.images.views import first_draw
     from tapetum.learn import inference, machine
     from tapetum.learn.runtime import Engine, Runtime
     from tapetum.workflow.freezing import network_at
 
-    manifest, rows = prepared.manifest, prepared.held(fold)
+    manifest, rows = prepared.manifest, prepared.heldout(fold)
     network, scaling = network_at(run, member, fold, own, prepared.form, manifest, checkpoint)
     runtime = Runtime(
         Engine.from_dict(run.plan()["members"][member]["engine"]),
         threads=machine.threads(own.train.threads, run.plan().get("threads")),
-        say=record,
+        log=record,
     )
     side = None if scaling is None else runtime.to_device(torch.from_numpy(scaling.apply(manifest)))
-    images = ImageDataset(manifest, own.input, Evaluate(own.input), form=prepared.form, missing=prepared.reasons)
+    images = ImageDataset(manifest, own.input, EvalTransform(own.input), form=prepared.form, missing=prepared.reasons)
     network = runtime.to_device(network)
 
     def answered(**how: Any) -> Answered:

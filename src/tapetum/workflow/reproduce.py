@@ -18,7 +18,7 @@ from tapetum.core.config import Loaded, Recipe
 from tapetum.core.errors import UserError, listed
 from tapetum.core.ledger import Ledger
 from tapetum.core.marks import estimate, main
-from tapetum.core.runs import Record, Run, Say
+from tapetum.core.runs import Log, Record, Run
 from tapetum.core.tables import Manifest, Predictions
 from tapetum.data.layouts.roles import read_target
 from tapetum.workflow import statements
@@ -38,7 +38,7 @@ def reproduce(
     simulated: Mapping[str, Any] | None = None,
     profile: str | None = None,
     sets: Mapping[str, Any] | None = None,
-    say: Say | None = None,
+    log: Log | None = None,
     command: str = "tapetum reproduce",
 ) -> dict[str, Any]:
     """Run a reference system's recipe from its layout to its submission.
@@ -51,7 +51,7 @@ def reproduce(
         simulated: what a simulator returned, instead of ``data``.
         profile: ``cpu``, or None for the write-up's own sizes.
         sets: further recipe keys.
-        say: told what happens.
+        log: told what happens.
         command: kept in the report.
 
     Returns:
@@ -68,14 +68,14 @@ def reproduce(
     source = Path(simulated["paths"]["source"]) if simulated is not None else Path(data) if data is not None else None
     if source is None:
         raise UserError(f"{name} has no data", need="--data DIR, or --simulate for look-alikes")
-    record = Record(say)
+    record = Record(log)
     loaded = _with_places(loader(name, profile=profile, flags=dict(sets or {})), source, record)
     scaled = scaled_down(name, profile, loader)
     if scaled:
         record(
             f"profile {profile} scales down, every technique stays: " + "; ".join(f"{s['key']} {s['full']} → {s['here']}" for s in scaled)
         )
-    result = fit(source, out, loaded, say=record, command=command)
+    result = fit(source, out, loaded, log=record, command=command)
     run, recipe = Run(Path(out)), loaded.recipe
     _account(run, recipe, name, profile, scaled, simulated)
     manifest = run.manifest()
@@ -201,7 +201,7 @@ def _submit(run: Run, recipe: Recipe, template: Path, record: Record) -> str:
     from tapetum.workflow.submitting import submit
 
     place = run.file(SUBMISSION)
-    submit(run.root, template, place, target=None, fill="prior", say=record)
+    submit(run.root, template, place, target=None, fill="prior", log=record)
     figures = files.read_json(run.file("metrics.json"))
     top = figures["headline"]
     own = main(figures["figures"], top["target"], top["metric"])
@@ -215,7 +215,7 @@ def _saliency(run: Run, recipe: Recipe, manifest: Manifest, record: Record) -> N
     import torch
 
     from tapetum.data.images.dataset import ImageDataset, batches
-    from tapetum.data.images.transforms import Evaluate
+    from tapetum.data.images.transforms import EvalTransform
     from tapetum.learn.saliency import write_sheets
     from tapetum.pipeline import Pipeline
 
@@ -223,9 +223,9 @@ def _saliency(run: Run, recipe: Recipe, manifest: Manifest, record: Record) -> N
         return
     member = Pipeline.load(run.pipeline).members[0]
     network = next(iter(member.networks.values()))
-    held = np.flatnonzero((manifest.fold == next(iter(member.networks))) & (manifest.split == "train"))
-    images = ImageDataset(manifest, member.settings, Evaluate(member.settings), form=member.form)
-    batch = next(batches(images, held[:: max(1, len(held) // SALIENT)][:SALIENT], SALIENT), None)
+    heldout = np.flatnonzero((manifest.fold == next(iter(member.networks))) & (manifest.split == "train"))
+    images = ImageDataset(manifest, member.settings, EvalTransform(member.settings), form=member.form)
+    batch = next(batches(images, heldout[:: max(1, len(heldout) // SALIENT)][:SALIENT], SALIENT), None)
     if batch is None or not bool(batch.ok.any()):
         return
     ok = batch.ok

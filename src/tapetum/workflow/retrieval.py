@@ -17,9 +17,9 @@ import numpy as np
 from tapetum.core.config import Recipe
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Manifest
-from tapetum.core.vectors import Gallery, Near, Vectors
+from tapetum.core.vectors import Gallery, Neighbors, Vectors
 from tapetum.data.images.dataset import ImageDataset
-from tapetum.data.images.transforms import Evaluate
+from tapetum.data.images.transforms import EvalTransform
 from tapetum.decide.choose import EpochChoice
 from tapetum.learn.choices import head_of
 from tapetum.learn.embedding import embed
@@ -33,7 +33,7 @@ STEP = "retrieval"
 
 def near_of(
     run: Run, prepared: Prepared, recipe: Recipe, epochs: Mapping[str, EpochChoice], ids: Sequence[str], record: Record
-) -> Near | None:
+) -> Neighbors | None:
     """Return the nearest training row of each held-out row; None where no member learned identities.
 
     Args:
@@ -47,26 +47,26 @@ def near_of(
     manifest = prepared.manifest
     truths = _truths(manifest)
     place = {row_id: i for i, row_id in enumerate(ids)}
-    found: list[Near] = []
+    found: list[Neighbors] = []
     for member, own, target in _identities(recipe, manifest):
         if member not in epochs:
             continue
         work = _Work(run, prepared, member, own, target, record, _images(prepared, own))
-        near = Near(
+        near = Neighbors(
             np.full((len(ids), 1), np.nan, dtype=np.float32),
             {name: np.full((len(ids), 1, y.shape[1]), np.nan, dtype=np.float32) for name, y in truths.items()},
         )
         for fold, checkpoint in epochs[member].per_fold.items():
-            vectors = work.vectors(fold, checkpoint, held=True)
-            held = manifest.fold[work.rows(fold, held=True)] == fold
-            here = work.gallery(fold, checkpoint, truths).nearest(vectors.where(held).matrix)
-            known = [i for i, row_id in enumerate(vectors.row_ids[held]) if row_id in place]
-            to = [place[row_id] for row_id in vectors.row_ids[held][known]]
+            vectors = work.vectors(fold, checkpoint, heldout=True)
+            heldout = manifest.fold[work.rows(fold, heldout=True)] == fold
+            here = work.gallery(fold, checkpoint, truths).nearest(vectors.where(heldout).matrix)
+            known = [i for i, row_id in enumerate(vectors.row_ids[heldout]) if row_id in place]
+            to = [place[row_id] for row_id in vectors.row_ids[heldout][known]]
             near.cosine[to] = here.cosine[known]
             for name, y in here.y.items():
                 near.y[name][to] = y[known]
         found.append(near)
-    return Near.joined(found) if found else None
+    return Neighbors.joined(found) if found else None
 
 
 def galleries(
@@ -113,7 +113,7 @@ def _identities(recipe: Recipe, manifest: Manifest) -> Iterator[tuple[str, Recip
 
 
 def _images(prepared: Prepared, own: Recipe) -> ImageDataset:
-    return ImageDataset(prepared.manifest, own.input, Evaluate(own.input), form=prepared.form, missing=prepared.reasons)
+    return ImageDataset(prepared.manifest, own.input, EvalTransform(own.input), form=prepared.form, missing=prepared.reasons)
 
 
 def _truths(manifest: Manifest) -> dict[str, np.ndarray]:
@@ -132,17 +132,17 @@ class _Work:
     record: Record
     images: ImageDataset
 
-    def rows(self, fold: int, *, held: bool) -> np.ndarray:
+    def rows(self, fold: int, *, heldout: bool) -> np.ndarray:
         """Return the rows that a fold's file holds: those that train, with ``held`` those held out too, in the manifest's order."""
         train = self.prepared.fitting(fold)
-        return np.union1d(train, self.prepared.held(fold)) if held else train
+        return np.union1d(train, self.prepared.heldout(fold)) if heldout else train
 
     def file(self, fold: int, checkpoint: str) -> Path:
         return self.run.member(self.member, fold) / "vectors" / f"{self.target}@{checkpoint.replace('/', '+')}.parquet"
 
-    def vectors(self, fold: int, checkpoint: str, *, held: bool) -> Vectors:
+    def vectors(self, fold: int, checkpoint: str, *, heldout: bool) -> Vectors:
         """Return the vectors of a fold's rows at a checkpoint."""
-        file, rows = self.file(fold, checkpoint), self.rows(fold, held=held)
+        file, rows = self.file(fold, checkpoint), self.rows(fold, heldout=heldout)
         wanted = np.array(self.prepared.manifest.row_ids, dtype=object)[rows]
         if file.exists():
             kept = Vectors.read(file)
@@ -160,8 +160,8 @@ class _Work:
 
     def gallery(self, fold: int, checkpoint: str, truths: Mapping[str, np.ndarray]) -> Gallery:
         """Return a fold's training rows that have a vector and a known truth of some target."""
-        rows = self.rows(fold, held=False)
-        vectors = self.vectors(fold, checkpoint, held=False)
+        rows = self.rows(fold, heldout=False)
+        vectors = self.vectors(fold, checkpoint, heldout=False)
         known = np.logical_or.reduce([~np.isnan(y[rows]).any(axis=1) for y in truths.values()])
         use = known & np.isfinite(vectors.matrix).all(axis=1)
         return Gallery(vectors.where(use), {name: y[rows][use] for name, y in truths.items()})

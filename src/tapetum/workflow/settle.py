@@ -18,7 +18,7 @@ from tapetum.core.monitor import monitor_of
 from tapetum.core.runs import PROBE, Record, Run
 from tapetum.core.tables import Dense, Predictions
 from tapetum.core.targets import Target, compose, expression_names
-from tapetum.core.vectors import Near
+from tapetum.core.vectors import Neighbors
 from tapetum.data.lacking import lacking
 from tapetum.decide import chain, choose, retrieval, views
 from tapetum.decide.ensemble import mean_of
@@ -56,12 +56,12 @@ def settle(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -> Sett
     members: dict[str, Answers] = {}
     seen: dict[str, dict[str, views.Chosen]] = {}
     for member, own in recipe.members().items():
-        held = {fold: Predictions.read(path) for fold, path in run.folds_of(member, "epochs.parquet").items()}
-        if held:
+        heldout = {fold: Predictions.read(path) for fold, path in run.folds_of(member, "epochs.parquet").items()}
+        if heldout:
             fixed = checkpoint_of(own.train.epoch)
-            epochs[member] = choose.pick_epochs(held, own.train.monitor, fixed, list(targets.values()), manifest.weights)
-            tables = [table.select(checkpoint=epochs[member].per_fold[fold]) for fold, table in held.items()]
-            for fold, table in zip(held, tables, strict=True):
+            epochs[member] = choose.pick_epochs(heldout, own.train.monitor, fixed, list(targets.values()), manifest.weights)
+            tables = [table.select(checkpoint=epochs[member].per_fold[fold]) for fold, table in heldout.items()]
+            for fold, table in zip(heldout, tables, strict=True):
                 table.write(run.member(member, fold) / "oof.parquet")
             members[member] = _answers(tables, member, ids, truth, targets)
             if own.predict.reduce == "auto":
@@ -105,7 +105,7 @@ def settle(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -> Sett
         if line := retrieval.said(name, after.json, searched=rows.near is not None):
             record(line)
         optimistic[name] = chain.apply(after.json, {"chosen": optimistic[name]}, rows)
-        if rows.near is not None and retrieval.taken(after.json):
+        if rows.near is not None and retrieval.uses_retrieval(after.json):
             without = chain.fit({"chosen": dense}, dataclasses.replace(rows, near=None), steps).nested
             candidates.setdefault("without retrieval", {})[name] = without
 
@@ -147,7 +147,7 @@ def _views(
 
 def _near(
     run: Run, prepared: Prepared, recipe: Recipe, epochs: Mapping[str, choose.EpochChoice], ids: list[str], record: Record
-) -> Near | None:
+) -> Neighbors | None:
     """Return each held-out row's nearest training rows, where any member learned identities."""
     if not any(t.is_identity for t in prepared.manifest.targets):
         return None

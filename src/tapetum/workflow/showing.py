@@ -20,7 +20,7 @@ from tapetum.data.audit import check_files
 from tapetum.data.images import dataset, mixing, sampling
 from tapetum.data.images.decode import Composition
 from tapetum.data.images.form import Form
-from tapetum.data.images.transforms import Augment, Evaluate
+from tapetum.data.images.transforms import EvalTransform, TrainTransform
 from tapetum.show import batches
 
 MOST = 3  # labels named under a mixed image
@@ -56,7 +56,7 @@ def show_batches(
     trains = np.flatnonzero(np.isin(manifest.split, ["train", "extra"]))
     order = chance.generator(own.seed, "show").permutation(trains)
     picked, form = _picked(manifest, Composition.from_input(own.input), order.tolist(), rows, record)
-    seen = dataset.ImageDataset(manifest, own.input, Evaluate(own.input), form=form)
+    seen = dataset.ImageDataset(manifest, own.input, EvalTransform(own.input), form=form)
     drawn = [_batch(own, manifest, seen, np.array(picked), trains, name, draw) for draw in range(draws)]
     sheet = []
     for place, row in enumerate(picked):
@@ -94,7 +94,7 @@ def _batch(
     recipe: Recipe, manifest: Manifest, seen: dataset.ImageDataset, rows: np.ndarray, trains: np.ndarray, member: str, draw: int
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Return the rows as one batch of epoch ``draw``, augmented and mixed, with their truths."""
-    augmented = seen.with_transform(Augment(recipe.input, recipe.augment))
+    augmented = seen.with_transform(TrainTransform(recipe.input, recipe.augment))
     (batch,) = dataset.batches(
         augmented, rows, len(rows), lambda row_id, occurrence: chance.key(recipe.seed, member, 0, draw, row_id, occurrence, 0)
     )

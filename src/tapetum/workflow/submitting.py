@@ -25,7 +25,7 @@ def submit(
     *,
     target: str | None,
     fill: str,
-    say: Record,
+    log: Record,
     id_column: str | None = None,
     wish: Wish | None = None,
 ) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def submit(
     name = target or _only_target(table)
     dense = table.dense(name, _only_member(table))
     prior = _prior_of(source, table, name)
-    written = submission.submit(dense, template, out, say, fill=fill, prior=prior, id_column=id_column, wish=wish)
+    written = submission.submit(dense, template, out, log, fill=fill, prior=prior, id_column=id_column, wish=wish)
     if source.is_dir():
         _enter(Run(source), written, name)
     return {"out": str(written), "rows": len(dense.row_ids), "sha256": files.sha256(written)}
@@ -47,10 +47,10 @@ def submit(
 
 def _prior_of(source: Path, table: Predictions, target: str) -> np.ndarray | None:
     """Return the mean truth (K,) of the held-out rows (a regression: their median); None where no truth is known."""
-    held = Predictions.read(Run(source).file("oof.parquet")) if source.is_dir() else table.select(role="oof", target=target)
-    if not len(held):
+    heldout = Predictions.read(Run(source).file("oof.parquet")) if source.is_dir() else table.select(role="oof", target=target)
+    if not len(heldout):
         return None
-    found = held.dense(target, _only_member(held))
+    found = heldout.dense(target, _only_member(heldout))
     known = found.y[~np.isnan(found.y).any(axis=1)]
     return prior_answer(found.target, known)[0] if len(known) else None
 

@@ -21,7 +21,7 @@ from tapetum.core.derived import with_derived
 from tapetum.core.errors import DataError, EnvironmentFault, UserError
 from tapetum.core.marks import CROSS_VALIDATED, IN_SAMPLE, how_of, main
 from tapetum.core.monitor import monitor, monitor_of
-from tapetum.core.runs import Record, Run, Say
+from tapetum.core.runs import Log, Record, Run
 from tapetum.core.tables import Dense, Manifest, Predictions
 from tapetum.decide.steps import Rows, assemble
 from tapetum.workflow import budget as budgets
@@ -39,7 +39,7 @@ def tune(
     *,
     trials_: int | None = None,
     budget: str | None = None,
-    say: Say | None = None,
+    log: Log | None = None,
     command: str = "tapetum.api.tune",
 ) -> dict[str, Any]:
     """Search ``tune.space``, or go on with a search.
@@ -50,7 +50,7 @@ def tune(
         loaded: the recipe.
         trials_: how many in all, earlier starts counted; None takes the recipe's.
         budget: wall time for this start, as ``30m``; None takes the recipe's, if it has one.
-        say: where messages go.
+        log: where messages go.
         command: kept in the record.
 
     Returns:
@@ -73,7 +73,7 @@ def tune(
     if trials_ is not None and trials_ < 1:
         raise UserError(f"{trials_} trials were asked for", need="1 or more")
     optuna = _optuna()
-    record = Record(say)
+    record = Record(log)
     wanted, limit = trials_ or recipe.tune.trials, budget or recipe.tune.budget
     clock = budgets.Clock(None if limit is None else budgets.seconds(limit))
     with Run.opened(out, loaded, {}) as run:

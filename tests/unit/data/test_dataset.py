@@ -17,7 +17,7 @@ from tapetum.data.audit import check_files
 from tapetum.data.images.dataset import ImageDataset, Packed, batches, channel_statistics
 from tapetum.data.images.decode import Composition
 from tapetum.data.images.form import Form, without_odd
-from tapetum.data.images.transforms import Augment, Evaluate
+from tapetum.data.images.transforms import EvalTransform, TrainTransform
 
 ROWS = 11
 AUGMENTS = ("hflip", "resized_crop", "rotation", "colour_jitter", "erasing")
@@ -65,7 +65,7 @@ def test_workers_and_batch_size_change_nothing(some, cache):
     settings = Input(size=24, cache=cache)
     seen = []
     for workers, size in ((0, 4), (2, 4), (3, 7), (0, 1)):
-        seen.append(joined(batches(images_of(some, settings, Augment(settings, AUGMENTS)), rows, size, key_of, workers)))
+        seen.append(joined(batches(images_of(some, settings, TrainTransform(settings, AUGMENTS)), rows, size, key_of, workers)))
     for x, numbers, ok in seen:
         assert torch.equal(x, seen[0][0])
         assert numbers.tolist() == rows.tolist()
@@ -77,7 +77,7 @@ def test_workers_and_batch_size_change_nothing(some, cache):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_unreadable_row_keeps_its_slot_and_changes_no_other(some, workers):
     settings = Input(size=24, cache="none")
-    transform = Augment(settings, AUGMENTS)
+    transform = TrainTransform(settings, AUGMENTS)
     whole = list(batches(images_of(some, settings, transform), range(ROWS), 4, key_of, workers))
     path = some.paths(5)[0]
     path.write_bytes(path.read_bytes()[:600])
@@ -95,7 +95,7 @@ def test_an_unreadable_row_keeps_its_slot_and_changes_no_other(some, workers):
 def test_a_batch_of_nothing_readable_still_has_its_shape(tmp_path, some):
     for i in (0, 1):
         some.paths(i)[0].write_bytes(b"")
-    (batch,) = batches(images_of(some, Input(size=(10, 12)), Evaluate(Input(size=(10, 12)))), [0, 1], 4)
+    (batch,) = batches(images_of(some, Input(size=(10, 12)), EvalTransform(Input(size=(10, 12)))), [0, 1], 4)
     assert batch.x.shape == (2, 3, 10, 12)
     assert not batch.ok.any()
 
@@ -104,23 +104,23 @@ def test_a_file_changed_since_it_was_listed_is_named(some):
     from tapetum.core import files
 
     hashed = some.with_column("sha256", [files.sha256(some.paths(i)[0]) for i in range(ROWS)])
-    (whole,) = batches(images_of(hashed, Input(size=8), Evaluate(Input(size=8))), range(ROWS), ROWS)
+    (whole,) = batches(images_of(hashed, Input(size=8), EvalTransform(Input(size=8))), range(ROWS), ROWS)
     assert whole.ok.all()
     some.paths(3)[0].write_bytes(some.paths(2)[0].read_bytes())  # a whole image, and another one
-    (batch,) = batches(images_of(hashed, Input(size=8), Evaluate(Input(size=8))), range(ROWS), ROWS)
+    (batch,) = batches(images_of(hashed, Input(size=8), EvalTransform(Input(size=8))), range(ROWS), ROWS)
     assert list(batch.reasons) == [3]
     assert "changed" in batch.reasons[3]
 
 
 def test_memory_holds_what_fits_and_no_more(some):
     sizes = [(20 + i) * (40 - i) * 3 for i in range(ROWS)]
-    images = images_of(some, Input(size=8), Evaluate(Input(size=8)), cache_bytes=sum(sizes[:3]))
+    images = images_of(some, Input(size=8), EvalTransform(Input(size=8)), cache_bytes=sum(sizes[:3]))
     list(batches(images, range(ROWS), 4))
     assert [images.kept.get(i) is not None for i in range(4)] == [True, True, True, False]
     assert images.kept.room == 0
     for i in range(ROWS):
         some.paths(i)[0].unlink()
-    (batch,) = batches(images.with_transform(Augment(Input(size=8), ["hflip"])), range(ROWS), ROWS)
+    (batch,) = batches(images.with_transform(TrainTransform(Input(size=8), ["hflip"])), range(ROWS), ROWS)
     assert batch.ok.tolist() == [True] * 3 + [False] * (ROWS - 3)
 
 
@@ -129,12 +129,12 @@ def test_gray_among_rgb_is_repeated_and_other_mixtures_are_named(tmp_path):
     for name, image in (("a", gray), ("b", rgb), ("c", four)):
         (tmp_path / f"{name}.png").write_bytes(png(image))
     settings = Input(size=8, alpha="keep")
-    (batch,) = batches(images_of(manifest_of(tmp_path, ["a.png", "b.png"]), settings, Evaluate(settings)), [0, 1], 2)
+    (batch,) = batches(images_of(manifest_of(tmp_path, ["a.png", "b.png"]), settings, EvalTransform(settings)), [0, 1], 2)
     assert batch.x.shape == (2, 3, 8, 8)
     assert (batch.x[0] == 50).all()
     with pytest.raises(DataError, match=r"r0 has 3, r1 has 4"):
-        images_of(manifest_of(tmp_path, ["b.png", "c.png"]), settings, Evaluate(settings))
-    known = ImageDataset(manifest_of(tmp_path, ["b.png", "c.png"]), settings, Evaluate(settings), form=Form(3))
+        images_of(manifest_of(tmp_path, ["b.png", "c.png"]), settings, EvalTransform(settings))
+    known = ImageDataset(manifest_of(tmp_path, ["b.png", "c.png"]), settings, EvalTransform(settings), form=Form(3))
     (batch,) = batches(known, [0, 1], 2)
     assert batch.reasons == {1: "4 channels; the images that the network learns from have 3"}
 
@@ -142,7 +142,7 @@ def test_gray_among_rgb_is_repeated_and_other_mixtures_are_named(tmp_path):
 def test_depths_are_brought_together_for_all_rows(tmp_path):
     (tmp_path / "a.png").write_bytes(png(np.full((4, 4, 1), 51, dtype=np.uint8)))
     tifffile.imwrite(tmp_path / "b.tif", np.full((4, 4), 13107, dtype=np.uint16))
-    images = images_of(manifest_of(tmp_path, ["a.png", "b.tif"]), Input(size="native"), Evaluate(Input(size="native")))
+    images = images_of(manifest_of(tmp_path, ["a.png", "b.tif"]), Input(size="native"), EvalTransform(Input(size="native")))
     assert images.form == Form(1, "float32", (4, 4))
     (batch,) = batches(images, [0, 1], 2)
     assert torch.allclose(batch.x, torch.tensor(0.2))
@@ -154,28 +154,28 @@ def test_channel_order_of_four_files_reaches_the_tensor(tmp_path):
     for c in range(4):
         (tmp_path / f"{c}.png").write_bytes(png(np.full((8, 8, 1), 10 + c, dtype=np.uint8)))
     manifest = manifest_of(tmp_path, [[f"{c}.png" for c in (2, 0, 3, 1)]])
-    (batch,) = batches(images_of(manifest, Input(size=4), Evaluate(Input(size=4))), [0], 1)
+    (batch,) = batches(images_of(manifest, Input(size=4), EvalTransform(Input(size=4))), [0], 1)
     assert batch.x[0, :, 0, 0].tolist() == [12, 10, 13, 11]
     (tmp_path / "3.png").unlink()
-    images = ImageDataset(manifest, Input(size=4), Evaluate(Input(size=4)), form=Form(4))
+    images = ImageDataset(manifest, Input(size=4), EvalTransform(Input(size=4)), form=Form(4))
     (batch,) = batches(images, [0], 1)
     assert batch.reasons == {0: "3.png: no such file"}
     views = Input(size=4, paths="views")
-    (batch,) = batches(ImageDataset(manifest, views, Evaluate(views), form=Form(1)), [0], 1)
+    (batch,) = batches(ImageDataset(manifest, views, EvalTransform(views), form=Form(1)), [0], 1)
     assert batch.x.shape == (1, 4, 1, 4, 4)
 
 
 def test_native_sizes_that_differ_are_named(some):
     with pytest.raises(DataError, match=r"r0 is 3x20x40.*input\.size"):
-        list(batches(images_of(some, Input(size="native"), Evaluate(Input(size="native"))), [0, 1], 2))
+        list(batches(images_of(some, Input(size="native"), EvalTransform(Input(size="native"))), [0, 1], 2))
     with pytest.raises(UserError, match="at least one"):
-        list(batches(images_of(some, Input(size=8), Evaluate(Input(size=8))), [0], 0))
+        list(batches(images_of(some, Input(size=8), EvalTransform(Input(size=8))), [0], 0))
 
 
 def test_leaving_early_stops_the_workers(some):
     import threading
 
-    stream = batches(images_of(some, Input(size=8), Evaluate(Input(size=8))), range(ROWS), 1, workers=2)
+    stream = batches(images_of(some, Input(size=8), EvalTransform(Input(size=8))), range(ROWS), 1, workers=2)
     next(stream)
     stream.close()
     assert not [t for t in threading.enumerate() if t.name.startswith("images")]
@@ -187,9 +187,9 @@ def test_statistics_equal_numpys_over_all_pixels(tmp_path):
     for i, image in enumerate(stack):
         (tmp_path / f"{i}.png").write_bytes(png(image))
     manifest = manifest_of(tmp_path, [f"{i}.png" for i in range(6)])
-    images = images_of(manifest, Input(size="native"), Evaluate(Input(size="native")))
+    images = images_of(manifest, Input(size="native"), EvalTransform(Input(size="native")))
     (tmp_path / "4.png").unlink()
-    images = images_of(manifest, Input(size="native"), Evaluate(Input(size="native")))
+    images = images_of(manifest, Input(size="native"), EvalTransform(Input(size="native")))
     mean, std = channel_statistics(images, [0, 2, 3, 4])
     used = stack[[0, 2, 3]] / 255
     assert np.allclose(mean, used.mean(axis=(0, 1, 2)), atol=1e-12)
@@ -203,7 +203,7 @@ def test_statistics_of_images_far_from_zero_lose_no_digits(tmp_path):
     names = [f"{i}.tif" for i in range(5)]
     for name in names:
         tifffile.imwrite(tmp_path / name, (1e8 + rng.normal(size=(6, 6))).astype(np.float64).astype(np.float32) / np.float32(1e8))
-    images = images_of(manifest_of(tmp_path, names), Input(size="native"), Evaluate(Input(size="native")))
+    images = images_of(manifest_of(tmp_path, names), Input(size="native"), EvalTransform(Input(size="native")))
     pixels = np.stack([images.read(i)[0] for i in range(5)]).astype(np.float64)
     mean, std = channel_statistics(images, range(5))
     assert mean[0] == pytest.approx(pixels.mean(), rel=1e-12)
@@ -219,7 +219,7 @@ def test_packed_batches_hold_every_readable_row_once_at_its_own_place(some, seed
     rng = np.random.default_rng(seed)
     wanted = rng.permutation(np.repeat(np.arange(ROWS), 4))[:42]
     gone = {some.row_ids[i]: "gone" for i in np.flatnonzero(rng.random(ROWS) < share)}
-    images = images_of(some, Input(size=8), Evaluate(Input(size=8)), missing=gone)
+    images = images_of(some, Input(size=8), EvalTransform(Input(size=8)), missing=gone)
     plain = torch.cat([batch.x for batch in batches(images, wanted, 5)])
     told, seen = [], []
     packed = Packed(batches(images, wanted, 5), told.append)
@@ -239,14 +239,16 @@ def test_packed_batches_hold_every_readable_row_once_at_its_own_place(some, seed
 
 
 def test_few_readable_rows_make_few_batches(some):
-    images = images_of(some, Input(size=8), Evaluate(Input(size=8)), missing={r: "gone" for r in some.row_ids if r not in ("r1", "r7")})
+    images = images_of(
+        some, Input(size=8), EvalTransform(Input(size=8)), missing={r: "gone" for r in some.row_ids if r not in ("r1", "r7")}
+    )
     rows = np.tile(np.arange(ROWS), 8)
     assert len(list(Packed(batches(images, rows, 8)))) == 2  # 16 readable rows, two at each place
 
 
 def test_batches_whose_rows_wait_take_bounded_memory(some):
     """The first place of every batch is always missing: a batch is given up once four batches' rows wait."""
-    images = images_of(some, Input(size=8), Evaluate(Input(size=8)), missing={"r0": "gone"})
+    images = images_of(some, Input(size=8), EvalTransform(Input(size=8)), missing={"r0": "gone"})
     rows, waiting = np.tile([0, 1, 2, 3], 40), []
     packed = Packed(batches(images, rows, 4))
     for _ in packed:
@@ -257,10 +259,10 @@ def test_batches_whose_rows_wait_take_bounded_memory(some):
 
 def test_what_cannot_be_read_is_found_out_once(some, monkeypatch):
     (some.root / "3.png").unlink()
-    images = ImageDataset(some, Input(size=8), Evaluate(Input(size=8)), form=Form(3))
+    images = ImageDataset(some, Input(size=8), EvalTransform(Input(size=8)), form=Form(3))
     tries, decode = [], ImageDataset._decode
     monkeypatch.setattr(ImageDataset, "_decode", lambda self, row: tries.append(row) or decode(self, row))
-    other = images.with_transform(Augment(Input(size=8), ["hflip"]))
+    other = images.with_transform(TrainTransform(Input(size=8), ["hflip"]))
     for seen in (images, other, images):
         (batch,) = batches(seen, [3], 1)
         assert batch.reasons == {3: "no such file"}

@@ -20,16 +20,16 @@ def rows(tmp_path, monkeypatch):
     """Read a table whose target ``t`` has these cells, from CSV where they are text, else from a pandas or polars table."""
     monkeypatch.chdir(tmp_path)
 
-    def read(cells, spec="t:multi", how="csv", say=quiet):
+    def read(cells, spec="t:multi", how="csv", log=quiet):
         names = [f"{i}.png" for i in range(len(cells))]
         for name in names:
             save(tmp_path / name, np.zeros((4, 4, 3), np.uint8))
         if how == "pandas":
-            return layouts.read(pd.DataFrame({"file": names, "t": cells}), Data(targets=(spec,)), say)
+            return layouts.read(pd.DataFrame({"file": names, "t": cells}), Data(targets=(spec,)), log)
         if how == "polars":
-            return layouts.read(pl.DataFrame({"file": names, "t": cells}), Data(targets=(spec,)), say)
+            return layouts.read(pl.DataFrame({"file": names, "t": cells}), Data(targets=(spec,)), log)
         pl.DataFrame({"file": names, "t": cells}).write_csv(tmp_path / "labels.csv")
-        return layouts.read(tmp_path / "labels.csv", Data(targets=(spec,)), say)
+        return layouts.read(tmp_path / "labels.csv", Data(targets=(spec,)), log)
 
     return read
 
@@ -87,7 +87,7 @@ def test_names_with_blanks_and_commas_stay_whole_beside_another_separator(rows):
 
 def test_an_answer_is_written_with_the_separator_that_was_read(rows):
     said = []
-    assert rows(["x|y", "y", "x"], say=said.append).targets[0].separator == "|"
+    assert rows(["x|y", "y", "x"], log=said.append).targets[0].separator == "|"
     assert "labels of one cell are separated by '|' (in 1 of 3 different cells)" in "\n".join(said)
     assert rows([["golden retriever", "cat"], ["cat"], ["cat"]], how="pandas").targets[0].separator == "|"
 
@@ -166,7 +166,7 @@ def test_ordinary_names_are_not_taken_for_several_labels(rows, cells):
 def test_many_different_numbers_suggest_a_regression(rows):
     def said(cells, spec="t"):
         heard = []
-        rows(cells, spec, say=heard.append)
+        rows(cells, spec, log=heard.append)
         return [text for text in heard if ":regression" in text]
 
     assert "--target t:regression" in said([str(i) for i in range(30)] * 2)[0]

@@ -36,11 +36,11 @@ def answers(target: Target, p: list[list[float]], answer: list[list[int]] | None
     return Dense(target, ids, values, np.full_like(values, np.nan), np.full(n, -1, np.int16), status, labels)
 
 
-def written(tmp_path: Path, dense: Dense, header: str, cells: str, ids: str = "xyz", say: object = quiet, **options: object) -> list[str]:
+def written(tmp_path: Path, dense: Dense, header: str, cells: str, ids: str = "xyz", log: object = quiet, **options: object) -> list[str]:
     """Return the lines below the header that a template with the same cells on every line becomes."""
     lines = [header, *(f"{i},{cells}" for i in ids)]
     (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
-    place = submit(dense, tmp_path / "t.csv", tmp_path / "out.csv", say, **options)  # type: ignore[arg-type]
+    place = submit(dense, tmp_path / "t.csv", tmp_path / "out.csv", log, **options)  # type: ignore[arg-type]
     found = place.read_text().splitlines()
     assert found[0] == header
     return [line.partition(",")[2] for line in found[1:]]
@@ -206,15 +206,15 @@ def test_a_template_of_other_rows_is_refused_also_when_ids_may_be_filled(tmp_pat
 
 def test_answers_without_any_label_are_named(tmp_path):
     heard: list[str] = []
-    assert written(tmp_path, answers(TAGS, [[0.1, 0.2]] * 3), "id,tags", "", say=heard.append) == ["", "", ""]
+    assert written(tmp_path, answers(TAGS, [[0.1, 0.2]] * 3), "id,tags", "", log=heard.append) == ["", "", ""]
     assert any("no label for any of the 3 rows" in line for line in heard)
-    written(tmp_path, answers(TAGS, [[0.9, 0.2], [0.1, 0.1], [0.2, 0.3]]), "id,tags", "", say=heard.append)
+    written(tmp_path, answers(TAGS, [[0.9, 0.2], [0.1, 0.1], [0.2, 0.3]]), "id,tags", "", log=heard.append)
     assert heard[-1] == "2 of 3 rows have no label"
 
 
 def test_what_is_written_is_said(tmp_path):
     heard: list[str] = []
-    written(tmp_path, answers(PETS, TWO), "id,label", "0.5", say=heard.append)
+    written(tmp_path, answers(PETS, TWO), "id,label", "0.5", log=heard.append)
     assert heard[-1].endswith("probabilities of 'dog' in 'label' (the other way round: --positive cat)")
 
 

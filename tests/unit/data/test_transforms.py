@@ -14,7 +14,7 @@ from tapetum.data.choices import AUGMENTS, SIZERS
 from tapetum.data.images import geometry, photometry
 from tapetum.data.images.randaugment import OPERATIONS, magnitude_of, operate, randaugment
 from tapetum.data.images.resize import Frame, placed, stretched, to_tensor
-from tapetum.data.images.transforms import Augment, Evaluate
+from tapetum.data.images.transforms import EvalTransform, TrainTransform
 
 RNG = np.random.default_rng(0)
 
@@ -37,7 +37,7 @@ def tensor(*shape, seed=0):
 @pytest.mark.parametrize("mode", ["nearest", "bilinear", "bicubic"])
 def test_stretch_equals_torchvision(mode, channels, dtype):
     p = image(channels=channels, dtype=dtype)
-    out = Evaluate(Input(size=(24, 90), interpolation=mode))([p])
+    out = EvalTransform(Input(size=(24, 90), interpolation=mode))([p])
     how = {
         "nearest": v2.InterpolationMode.NEAREST_EXACT,
         "bilinear": v2.InterpolationMode.BILINEAR,
@@ -53,25 +53,25 @@ def test_stretch_equals_torchvision(mode, channels, dtype):
 
 def test_16_bit_depth_survives():
     p = np.array([[[1], [65535], [257]]], dtype=np.uint16)
-    assert torch.equal(Evaluate(Input(size="native"))([p])[0, 0], torch.tensor([1 / 65535, 1.0, 257 / 65535]))
+    assert torch.equal(EvalTransform(Input(size="native"))([p])[0, 0], torch.tensor([1 / 65535, 1.0, 257 / 65535]))
 
 
 def test_crop_is_the_middle_and_pad_is_black_around():
     p = image(40, 100)
     x = torch.from_numpy(p).permute(2, 0, 1)
-    assert torch.equal(Evaluate(Input(size=20, resize="crop"))([p]), stretched(x[:, :, 30:70], (20, 20), "bicubic"))
-    padded = Evaluate(Input(size=20, resize="pad"))([p])
+    assert torch.equal(EvalTransform(Input(size=20, resize="crop"))([p]), stretched(x[:, :, 30:70], (20, 20), "bicubic"))
+    padded = EvalTransform(Input(size=20, resize="pad"))([p])
     assert torch.equal(padded[:, 6:14], stretched(x, (8, 20), "bicubic"))
     assert padded[:, :6].sum() == 0
     assert padded[:, 14:].sum() == 0
-    assert torch.equal(Evaluate(Input(size="native", resize="crop"))([p]), x)
+    assert torch.equal(EvalTransform(Input(size="native", resize="crop"))([p]), x)
 
 
 def test_views_are_stacked_or_refused():
     a, b = image(10, 10), image(8, 10)
-    assert Evaluate(Input(size=6))([a, b]).shape == (2, 3, 6, 6)
+    assert EvalTransform(Input(size=6))([a, b]).shape == (2, 3, 6, 6)
     with pytest.raises(DataError, match="one shape"):
-        Evaluate(Input(size="native"))([a, b])
+        EvalTransform(Input(size="native"))([a, b])
 
 
 @given(h=st.integers(1, 9), w=st.integers(1, 9), top=st.integers(-8, 8), left=st.integers(-8, 8))
@@ -102,7 +102,7 @@ def spec(name):
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_every_augmentation_serves_any_channels_or_refuses(name, channels, dtype):
     p = image(channels=channels, dtype=dtype)
-    augment = Augment(Input(size=32), [spec(name)])
+    augment = TrainTransform(Input(size=32), [spec(name)])
     if channels == 4 and name in ("colour_jitter", "grayscale"):
         with pytest.raises(UserError, match=name):
             augment([p], 1)
@@ -116,39 +116,39 @@ def test_every_augmentation_serves_any_channels_or_refuses(name, channels, dtype
         assert x.min() >= 0
         assert x.max() <= (255 if dtype == np.uint8 else 1)
     assert torch.equal(seen[2], augment([p], 2))
-    plain = Evaluate(Input(size=32))([p])
+    plain = EvalTransform(Input(size=32))([p])
     if not (name == "grayscale" and channels == 1):
         assert any(not torch.equal(x, plain) for x in seen)
 
 
 def test_adding_a_step_at_the_end_leaves_the_draws_of_the_others():
     p = image()
-    first = Augment(Input(size=32), ["resized_crop", "rotation"])([p], 5)
-    both = Augment(Input(size=32), ["resized_crop", "rotation", {"name": "vflip", "probability": 1.0}])([p], 5)
+    first = TrainTransform(Input(size=32), ["resized_crop", "rotation"])([p], 5)
+    both = TrainTransform(Input(size=32), ["resized_crop", "rotation", {"name": "vflip", "probability": 1.0}])([p], 5)
     assert torch.equal(both, first.flip(-2))
 
 
 def test_the_sizer_goes_first_and_is_alone():
     p = image()
-    a = Augment(Input(size=32), [{"name": "hflip", "probability": 1.0}, "resized_crop"])([p], 3)
-    b = Augment(Input(size=32), ["resized_crop"])([p], 3)
+    a = TrainTransform(Input(size=32), [{"name": "hflip", "probability": 1.0}, "resized_crop"])([p], 3)
+    b = TrainTransform(Input(size=32), ["resized_crop"])([p], 3)
     assert torch.equal(a, b.flip(-1))
     with pytest.raises(UserError, match="resized_crop and scaled_crop"):
-        Augment(Input(), SIZERS)
+        TrainTransform(Input(), SIZERS)
 
 
 def test_the_default_recipe_and_typos():
     recipe = Recipe()
-    assert Augment(recipe.input, recipe.augment)([image()], 0).shape == (3, 224, 224)
+    assert TrainTransform(recipe.input, recipe.augment)([image()], 0).shape == (3, 224, 224)
     with pytest.raises(UserError, match="rotation"):
-        Augment(Input(), ["rotatoin"])
+        TrainTransform(Input(), ["rotatoin"])
     with pytest.raises(UserError, match="degrees"):
-        Augment(Input(), [{"name": "rotation", "degree": 3}])
+        TrainTransform(Input(), [{"name": "rotation", "degree": 3}])
 
 
 def test_views_of_a_row_are_changed_alike():
     p = image(32, 32)
-    x = Augment(Input(size=32), ["resized_crop", "dihedral", "erasing", "lighting"])([p, p, p], 11)
+    x = TrainTransform(Input(size=32), ["resized_crop", "dihedral", "erasing", "lighting"])([p, p, p], 11)
     assert x.shape == (3, 3, 32, 32)
     assert torch.equal(x[0], x[1])
     assert torch.equal(x[0], x[2])

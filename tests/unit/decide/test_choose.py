@@ -105,7 +105,7 @@ def test_candidates_are_compared_on_the_rows_that_all_of_them_answer(rows):
 # ---------------------------------------------------------------------------------------------------------------- epochs
 
 
-def held(rng, sharpness):
+def heldout(rng, sharpness):
     """Return fold → the held-out table of all its epochs; ``sharpness[fold]`` lists one number an epoch."""
     tables = {}
     for k, by_epoch in enumerate(sharpness):
@@ -120,7 +120,7 @@ def held(rng, sharpness):
 
 def test_each_fold_stands_at_the_epoch_best_on_the_others():
     # Fold 0 is best at epoch 3 on its own rows; the others are best at epoch 2.
-    tables = held(np.random.default_rng(1), [[0, 0, 9], [0, 9, 1], [0, 9, 1]])
+    tables = heldout(np.random.default_rng(1), [[0, 0, 9], [0, 9, 1], [0, 9, 1]])
     choice = choose.pick_epochs(tables)
     assert choice.per_fold[0] == "epoch-002"
     assert choice.how == "cross-fitted"
@@ -129,14 +129,14 @@ def test_each_fold_stands_at_the_epoch_best_on_the_others():
 
 
 def test_a_fold_that_stopped_earlier_stands_at_its_last():
-    tables = held(np.random.default_rng(1), [[0, 1], [0, 1, 9], [0, 1, 9]])
+    tables = heldout(np.random.default_rng(1), [[0, 1], [0, 1, 9], [0, 1, 9]])
     choice = choose.pick_epochs(tables)
     assert choice.per_fold == {0: "epoch-002", 1: "epoch-003", 2: "epoch-003"}
     assert choice.final == "epoch-003"
 
 
 def test_ties_go_to_the_earliest_epoch_and_averages_come_after_theirs():
-    tables = held(np.random.default_rng(1), [[9, 9], [9, 9]])
+    tables = heldout(np.random.default_rng(1), [[9, 9], [9, 9]])
     same = {k: Predictions.concat([t.select(checkpoint="epoch-001"), _as(t, "epoch-001", "epoch-001/ema"), _as(t, "epoch-001", "swa")])
             for k, t in tables.items()}  # fmt: skip
     choice = choose.pick_epochs(same)
@@ -152,7 +152,7 @@ def _as(table, checkpoint, name):
 
 
 def test_the_recipes_epoch_is_taken_as_it_stands_and_one_fold_chooses_nothing():
-    tables = held(np.random.default_rng(1), [[0, 9, 0], [0, 9, 0]])
+    tables = heldout(np.random.default_rng(1), [[0, 9, 0], [0, 9, 0]])
     fixed = choose.pick_epochs(tables, fixed="epoch-001")
     assert (fixed.final, set(fixed.per_fold.values()), fixed.how) == ("epoch-001", {"epoch-001"}, "recipe")
     one = choose.pick_epochs({0: tables[0]})
@@ -160,7 +160,7 @@ def test_the_recipes_epoch_is_taken_as_it_stands_and_one_fold_chooses_nothing():
 
 
 def test_folds_that_end_before_the_wished_epoch_are_named():
-    tables = held(np.random.default_rng(1), [[0, 9, 0], [0, 9, 0]])
+    tables = heldout(np.random.default_rng(1), [[0, 9, 0], [0, 9, 0]])
     assert choose.pick_epochs(tables, fixed="epoch-001").short == ()
     assert choose.pick_epochs(tables, fixed="epoch-009").short == tuple(tables)
     assert choose.pick_epochs({0: tables[0]}).short == (0,)

@@ -54,7 +54,7 @@ def test_rows_are_matched_by_id_and_columns_by_name(manifest, tmp_path):
 def test_ids_match_by_file_name_and_that_is_logged(manifest, tmp_path):
     frame = manifest.frame.with_columns(pl.concat_str(pl.lit("images/"), "row_id", pl.lit(".jpg")).alias("row_id"))
     said: list[str] = []
-    table = read_csv(csv(tmp_path, lines((3, 0, 2, 1))), dataclasses.replace(manifest, frame=frame), "k", say=said.append)
+    table = read_csv(csv(tmp_path, lines((3, 0, 2, 1))), dataclasses.replace(manifest, frame=frame), "k", log=said.append)
     ids = [f"images/{name}.jpg" for name in "abct"]
     assert np.allclose(table.dense("k", row_ids=ids).p, P)
     assert any("4 ids are matched by the file name without its ending ('t' is row 'images/t.jpg')" in text for text in said)

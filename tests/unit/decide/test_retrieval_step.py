@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tapetum.core.errors import UserError
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
-from tapetum.core.vectors import Gallery, Near, Vectors
+from tapetum.core.vectors import Gallery, Neighbors, Vectors
 from tapetum.decide.retrieval import Retrieval, mixed
 from tapetum.decide.steps import Rows, crossfit
 
@@ -39,7 +39,7 @@ def planted(seed=0, n=240, share=0.5, true=True):
     cosine = np.where(near, rng.uniform(0.8, 0.95, n), rng.uniform(0.0, 0.6, n)).astype(np.float32)
     labels = np.where(near[:, None] & true, y, (rng.random((n, 3)) < 0.4)).astype(np.float32)
     groups = np.array([f"g{i // 3}" for i in range(n)], dtype=object)
-    rows = Rows(groups, (np.arange(n) // 3 % 4).astype(np.int16), near=Near(cosine[:, None], {"places": labels[:, None]}))
+    rows = Rows(groups, (np.arange(n) // 3 % 4).astype(np.int16), near=Neighbors(cosine[:, None], {"places": labels[:, None]}))
     return dense_of(p, y), rows, near
 
 
@@ -88,7 +88,7 @@ def test_the_mixture_by_hand():
     p = np.array([[0.2, 0.6], [0.2, 0.6], [0.2, 0.6], [np.nan, np.nan]], np.float32)
     y = np.array([[[1, 0], [1, 1]], [[1, 0], [1, 1]], [[1, 0], [np.nan, np.nan]], [[1, 0], [1, 0]]], np.float32)
     cosine = np.array([[0.9, 0.9], [0.9, 0.1], [0.1, 0.9], [0.9, 0.9]], np.float32)
-    found = mixed(p, Near(cosine, {"t": y}), "t", bound=0.5, weight=0.5)
+    found = mixed(p, Neighbors(cosine, {"t": y}), "t", bound=0.5, weight=0.5)
     assert np.allclose(found[0], [0.6, (0.3 + 0.8) / 2])  # both galleries: the mean of both mixtures
     assert np.allclose(found[1], [(0.6 + 0.2) / 2, (0.3 + 0.6) / 2])  # the second is too far
     assert np.allclose(found[2], p[2])  # the first is too far, the second knows no label
@@ -100,7 +100,7 @@ def test_distributions_stay_distributions_and_rows_below_the_bound_stay_as_they_
     rng = np.random.default_rng(seed)
     p = rng.dirichlet(np.ones(4), 20).astype(np.float32)
     y = np.eye(4, dtype=np.float32)[rng.integers(0, 4, (20, 2))]
-    near = Near(rng.uniform(-1, 1, (20, 2)).astype(np.float32), {"t": y})
+    near = Neighbors(rng.uniform(-1, 1, (20, 2)).astype(np.float32), {"t": y})
     found = mixed(p, near, "t", bound, weight)
     assert np.allclose(found.sum(1), 1, atol=1e-5)
     below = (near.cosine < bound).all(axis=1)

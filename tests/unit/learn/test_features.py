@@ -12,7 +12,7 @@ from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target
 from tapetum.data.images.dataset import ImageDataset
 from tapetum.data.images.form import Form
-from tapetum.data.images.transforms import Evaluate
+from tapetum.data.images.transforms import EvalTransform
 from tapetum.learn import features
 from tapetum.learn.models import network
 from tapetum.learn.runtime import Engine, Runtime
@@ -42,7 +42,7 @@ def read(folder, names):
 
 
 def extract(net, table, settings, **how):
-    images = ImageDataset(table, settings, Evaluate(settings), form=Form(3), missing=how.pop("missing", None))
+    images = ImageDataset(table, settings, EvalTransform(settings), form=Form(3), missing=how.pop("missing", None))
     return features.extract(net, table, settings, images=images, **how)
 
 

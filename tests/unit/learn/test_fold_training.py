@@ -51,7 +51,7 @@ def spec(manifest, tmp_path):
             manifest_hash=manifest.content_hash(),
             data_root=str(manifest.root),
             train=np.flatnonzero(manifest.fold != 0).tolist(),
-            held=np.flatnonzero(manifest.fold == 0).tolist(),
+            heldout=np.flatnonzero(manifest.fold == 0).tolist(),
             form={"channels": 3, "dtype": "uint8", "size": [32, 32]},
             probe=None,
             engine=ENGINE,
@@ -93,8 +93,8 @@ def test_the_planned_rate_of_every_step_is_written_before_training(spec):
 
 
 def test_the_rates_of_training_are_the_planned_ones(spec, monkeypatch):
-    monkeypatch.setattr(folds.held, "FLAT", -1.0)
-    monkeypatch.setattr(folds.held, "RISING", 1e9)
+    monkeypatch.setattr(folds.heldout, "FLAT", -1.0)
+    monkeypatch.setattr(folds.heldout, "RISING", 1e9)
     taken = []
     step = Runtime.step
     monkeypatch.setattr(Runtime, "step", lambda self, net, opt, rate, clip=None: (taken.append(rate), step(self, net, opt, rate, clip))[1])
@@ -253,7 +253,7 @@ def test_a_nan_is_saved_with_its_rows_and_training_starts_again_at_half_the_rate
     broken_at(monkeypatch, {2})
     said = []
     file = spec("nan")
-    state = job.run(file, say=said.append)
+    state = job.run(file, log=said.append)
     assert state["status"] == "done"
     assert state["progress"]["rate_factor"] == 0.5
     assert weights(file) == weights(half)  # as if the rate had been half from the start
@@ -379,7 +379,7 @@ def test_short_memory_keeps_the_effective_batch(spec, small_memory):
 
 def test_short_memory_may_let_the_batch_fall_instead(spec, small_memory):
     said = []
-    state = job.run(spec(train__epochs=2, memory__keep_effective=False), say=said.append)
+    state = job.run(spec(train__epochs=2, memory__keep_effective=False), log=said.append)
     assert (state["progress"]["pieces"], state["progress"]["batch"]) == (1, 4)
     assert state["progress"]["step"] == 2 + 3  # the second epoch has three batches of 4
     assert any("batches are 4 images" in line for line in said)
@@ -397,9 +397,9 @@ def test_held_out_predictions_of_every_epoch_are_kept_until_decided(spec, manife
     file = spec(train__epochs=3)
     job.run(file)
     table = Predictions.read(file.parent / "epochs.parquet")
-    held = np.array(manifest.row_ids)[manifest.fold == 0]
+    heldout = np.array(manifest.row_ids)[manifest.fold == 0]
     for checkpoint in ("epoch-001", "epoch-002", "epoch-003"):
-        assert table.dense("label", "main", checkpoint=checkpoint).row_ids.tolist() == held.tolist()
+        assert table.dense("label", "main", checkpoint=checkpoint).row_ids.tolist() == heldout.tolist()
     assert len(table) == 18
     assert history(file)["epoch"].to_list() == [1, 2, 3]
     assert (history(file)["seconds"] > 0).all()

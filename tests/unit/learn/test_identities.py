@@ -13,7 +13,7 @@ from tapetum.core.targets import Target, parse_target
 from tapetum.data import layouts
 from tapetum.data.images.dataset import ImageDataset, batches
 from tapetum.data.images.form import Form
-from tapetum.data.images.transforms import Evaluate
+from tapetum.data.images.transforms import EvalTransform
 from tapetum.learn import models
 from tapetum.learn.choices import head_of
 from tapetum.learn.embedding import embed
@@ -70,7 +70,7 @@ def test_vectors_come_by_row_and_a_image_that_cannot_be_read_has_none(tmp_path):
     settings = Input(size=32)
     line = Target("label", "single", manifest.target("label").classes, scored=False)
     network = models.build(TINY, [line], 3, settings).eval()
-    images = ImageDataset(manifest, settings, Evaluate(settings), form=Form(3))
+    images = ImageDataset(manifest, settings, EvalTransform(settings), form=Form(3))
     rows = np.array([8, 3, 0])
     found = embed(network, images, rows, "label", Runtime(Engine("cpu", "32", False)), batch=2)
     assert found.row_ids.tolist() == [manifest.row_ids[r] for r in rows]

@@ -15,7 +15,7 @@ from tapetum.core.targets import Target
 from tapetum.data import layouts
 from tapetum.data.images.dataset import ImageDataset
 from tapetum.data.images.form import Form
-from tapetum.data.images.transforms import Evaluate
+from tapetum.data.images.transforms import EvalTransform
 from tapetum.learn import inference, models
 from tapetum.learn.runtime import Engine, Runtime
 from tapetum.learn.side import Scaling
@@ -36,7 +36,7 @@ def network(rows):
 
 
 def answer(network, rows, wanted, **predict):
-    images = ImageDataset(rows, SETTINGS, Evaluate(SETTINGS), form=Form(3))
+    images = ImageDataset(rows, SETTINGS, EvalTransform(SETTINGS), form=Form(3))
     return inference.answer(network, images, np.asarray(wanted), Predict(**predict), Runtime(Engine("cpu", "32", False)), key=("k",))
 
 
@@ -61,7 +61,7 @@ def test_an_unreadable_image_keeps_its_slot_and_says_why(network, rows):
 def test_rows_that_are_missing_change_no_bit_of_the_others_and_are_not_computed(network, rows, monkeypatch):
     whole = answer(network, rows, range(9), batch=3, views="flips")
     gone = dict.fromkeys([rows.row_ids[i] for i in (0, 1, 3, 4, 5, 7, 8)], "gone")
-    images = ImageDataset(rows, SETTINGS, Evaluate(SETTINGS), form=Form(3), missing=gone)
+    images = ImageDataset(rows, SETTINGS, EvalTransform(SETTINGS), form=Form(3), missing=gone)
     passes, forward = [], type(network).forward
     monkeypatch.setattr(type(network), "forward", lambda self, x, side=None: passes.append(len(x)) or forward(self, x, side))
     told = []
@@ -78,7 +78,7 @@ def test_rows_that_are_missing_change_no_bit_of_the_others_and_are_not_computed(
 
 
 def test_not_one_readable_row_is_answered_as_missing(network, rows):
-    images = ImageDataset(rows, SETTINGS, Evaluate(SETTINGS), form=Form(3), missing=dict.fromkeys(rows.row_ids, "gone"))
+    images = ImageDataset(rows, SETTINGS, EvalTransform(SETTINGS), form=Form(3), missing=dict.fromkeys(rows.row_ids, "gone"))
     found = inference.answer(network, images, np.arange(4), Predict(), Runtime(Engine("cpu", "32", False)))
     assert np.isnan(found.p["label"]).all()
     assert found.p["label"].shape == (4, 2)
@@ -86,7 +86,7 @@ def test_not_one_readable_row_is_answered_as_missing(network, rows):
 
 
 def test_views_are_reduced_as_probabilities_or_as_logits(network, rows):
-    x = torch.stack([Evaluate(SETTINGS)([np.array(_read(rows, i))], 0) for i in range(4)])
+    x = torch.stack([EvalTransform(SETTINGS)([np.array(_read(rows, i))], 0) for i in range(4)])
     network.eval()
     with torch.inference_mode():
         logits = [network(view)["label"] for view in (x, x.flip(-1))]
@@ -106,7 +106,7 @@ def _read(rows, i):
 
 
 def test_each_view_can_be_kept_beside_its_reduction(network, rows):
-    images = ImageDataset(rows, SETTINGS, Evaluate(SETTINGS), form=Form(3))
+    images = ImageDataset(rows, SETTINGS, EvalTransform(SETTINGS), form=Form(3))
     predict, runtime = Predict(views=("plain", "hflip"), batch=2), Runtime(Engine("cpu", "32", False))
     found = inference.answer(network, images, np.arange(5), predict, runtime, keep_draws=True)
     assert found.draws["label"].shape == (2, 5, 2)
@@ -115,7 +115,7 @@ def test_each_view_can_be_kept_beside_its_reduction(network, rows):
 
 
 def test_the_plain_image_is_answered_by_itself_where_it_is_none_of_the_views(network, rows):
-    images = ImageDataset(rows, SETTINGS, Evaluate(SETTINGS), form=Form(3))
+    images = ImageDataset(rows, SETTINGS, EvalTransform(SETTINGS), form=Form(3))
     predict = Predict(views={"name": "random", "n": 2}, reduce={"label": "plain"})
     found = inference.answer(network, images, np.arange(4), predict, Runtime(Engine("cpu", "32", False)), keep_draws=True)
     plain = answer(network, rows, range(4)).p["label"]
@@ -134,7 +134,7 @@ def test_random_views_belong_to_the_row_and_not_to_its_neighbours(network, rows)
 def test_heads_that_share_a_trunk_answer_as_if_alone(network, rows):
     other = models.build(Model(backbone="test_efficientnet", weights="none"), rows.targets, 3, SETTINGS, seed=2)
     other.backbone = network.backbone
-    images = ImageDataset(rows, SETTINGS, Evaluate(SETTINGS), form=Form(3))
+    images = ImageDataset(rows, SETTINGS, EvalTransform(SETTINGS), form=Form(3))
     runtime = Runtime(Engine("cpu", "32", False))
     both = inference.answer_folds({3: network, 8: other}, images, np.arange(4), Predict(), runtime)
     assert np.allclose(both[3].p["label"], answer(network, rows, range(4)).p["label"], atol=1e-6)

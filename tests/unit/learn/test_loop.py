@@ -61,7 +61,7 @@ def epoch(data, batch=8, accumulate=1, rate=0.0, clip=None, mix=None):
     return loop.Epoch(batches, np.full(-(-len(parts) // accumulate), rate), accumulate, clip, truth, weight, None, mix, (0, "main", 0))
 
 
-class Kept(torch.optim.SGD):
+class ImageCache(torch.optim.SGD):
     """An optimizer that remembers the gradients of each step."""
 
     def __init__(self, parameters):
@@ -75,8 +75,8 @@ class Kept(torch.optim.SGD):
 
 def gradients(data, net, loss=None, progress=None, said=None, **how):
     objective = Objective(loss or config.Loss(smoothing=0.1), [CLASSES, NUMBER])
-    runtime = Runtime(Engine("cpu", "32", False), say=None if said is None else said.append)
-    optimizer = Kept([*net.parameters(), *objective.parameters()])
+    runtime = Runtime(Engine("cpu", "32", False), log=None if said is None else said.append)
+    optimizer = ImageCache([*net.parameters(), *objective.parameters()])
     figures = loop.train_epoch(net, objective, optimizer, runtime, epoch(data, **how), progress or loop.Progress(), lambda: None)
     return torch.stack(optimizer.gradients), figures
 

@@ -90,7 +90,7 @@ def test_batch_auto_is_planned_once_and_memory_is_logged(tmp_path: Path):
         "train.precision='32'", "split.folds=2", "probe.enabled=false",
     )  # fmt: skip
     said: list[str] = []
-    api.fit(tmp_path / "images", tmp_path / "run", recipe=api.load_recipe(sets=sets), say=said.append)
+    api.fit(tmp_path / "images", tmp_path / "run", recipe=api.load_recipe(sets=sets), log=said.append)
     plan = files.read_json(tmp_path / "run" / "plan.json")["members"]["main"]
     spec = files.read_json(tmp_path / "run/members/main/fold-0/spec.json")
     assert plan["batch"] == spec["recipe"]["train"]["batch"] == 2  # 20 rows train, ten steps

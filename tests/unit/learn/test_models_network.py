@@ -157,7 +157,7 @@ def test_building_says_what_was_decided_and_leaves_the_random_state_alone():
     torch.manual_seed(3)
     state = torch.random.get_rng_state()
     said = []
-    network.build(config.Model(channels="copy:R"), (BREED,), 4, say=said.append)
+    network.build(config.Model(channels="copy:R"), (BREED,), 4, log=said.append)
     assert torch.equal(state, torch.random.get_rng_state())
     assert any("package:efficientnet-lite0" in line for line in said)
     assert any("channel 4 gets a copy of R's weights" in line for line in said)

@@ -14,7 +14,7 @@ SMALL = config.Model(backbone="test_resnet", weights="none")
 
 
 def made(side=0, model=SMALL, **neighbours):
-    return sequence.build(model, config.Neighbours(length=4, **neighbours), (STAGE,), 3, side=side).eval()
+    return sequence.build(model, config.SequenceConfig(length=4, **neighbours), (STAGE,), 3, side=side).eval()
 
 
 @pytest.mark.parametrize("head", sorted(SEQUENCES))

@@ -164,9 +164,9 @@ def test_training_that_stops_within_a_cycle_is_remarked():
 
 def test_swa_holds_its_rate_from_its_start_on_or_adds_epochs():
     rates = planned("cosine", epochs=8)
-    held = schedules.with_average(rates, Average(name="swa", start=0.75, rate=0.03), steps_per_epoch=10)
-    np.testing.assert_array_equal(held[:60], rates[:60])
-    assert (held[60:] == 0.03).all()
+    heldout = schedules.with_average(rates, Average(name="swa", start=0.75, rate=0.03), steps_per_epoch=10)
+    np.testing.assert_array_equal(heldout[:60], rates[:60])
+    assert (heldout[60:] == 0.03).all()
     longer = schedules.with_average(rates, Average(name="swa", rate=0.03, epochs=2), steps_per_epoch=10)
     np.testing.assert_array_equal(longer[:80], rates)
     assert longer[80:].tolist() == [0.03] * 20

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tapetum.core.config import Neighbours, Predict, Recipe
+from tapetum.core.config import Predict, Recipe, SequenceConfig
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target
@@ -156,7 +156,7 @@ def test_an_unreadable_image_is_masked_everywhere_and_answered_nowhere():
 )
 def test_impossible_sections_are_refused(section, more, words):
     with pytest.raises(UserError, match=words):
-        sequences.check(Recipe(sequence=Neighbours(**section), **more))
+        sequences.check(Recipe(sequence=SequenceConfig(**section), **more))
 
 
 def test_features_of_a_member_bring_its_model_and_input():

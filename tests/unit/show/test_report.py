@@ -23,7 +23,7 @@ from tapetum.core.errors import DataError
 from tapetum.core.tables import Dense, Manifest, Predictions
 from tapetum.core.targets import Target
 from tapetum.show import figures, matrix, measured, sections, words
-from tapetum.show.found import look
+from tapetum.show.found import read_run
 from tapetum.show.images import SIDE, Thumbnails, data_uri, eight_bits
 from tapetum.show.report import again, write_report
 
@@ -99,7 +99,7 @@ def test_a_broken_file_is_named(whole, tmp_path):
 
 
 def test_the_confusion_matrix_equals_scikit_learn(whole):
-    dense = look(whole).held_out(TARGETS[0])
+    dense = read_run(whole).held_out(TARGETS[0])
     rows = dense.where(dense.scorable)
     expected = confusion_matrix(rows.y.argmax(1), rows.p.argmax(1), labels=range(4))
     table = Cells().read(str(sections.confusion(dense)["figure"]))
@@ -110,11 +110,11 @@ def test_the_confusion_matrix_equals_scikit_learn(whole):
 
 def test_decisions_beside_the_probabilities_win(whole, tmp_path):
     run = shutil.copytree(whole, tmp_path / "run")
-    dense = look(run).held_out(TARGETS[1])
+    dense = read_run(run).held_out(TARGETS[1])
     table = Predictions.read(run / "oof.parquet")
     decided = Predictions.from_dense(dataclasses.replace(dense, answer=np.ones_like(dense.p)))
     Predictions.concat([*(table.select(target=t.name) for t in TARGETS if t.name != "marks"), decided]).write(run / "oof.parquet")
-    lines = sections.outcomes(look(run).held_out(TARGETS[1]))
+    lines = sections.outcomes(read_run(run).held_out(TARGETS[1]))
     truth = dense.y[dense.scorable]
     assert [line["found"] for line in lines] == truth.sum(0).astype(int).tolist()
     assert [line["added"] for line in lines] == (1 - truth).sum(0).astype(int).tolist()
@@ -122,7 +122,7 @@ def test_decisions_beside_the_probabilities_win(whole, tmp_path):
 
 
 def test_the_worst_errors_stand_first_with_their_images(whole):
-    found = look(whole)
+    found = read_run(whole)
     dense = found.held_out(TARGETS[0])
     shown = sections.worst(dense, Thumbnails(found.manifest, found.input()), most=5)
     rows = dense.where(dense.scorable)
@@ -164,7 +164,7 @@ def test_the_fold_table_counts_what_the_manifest_holds(whole):
 
 
 def test_time_is_summed_over_starts_and_each_start_counts_once(whole):
-    shown = again(look(whole))
+    shown = again(read_run(whole))
     assert [(line["stage"], line["seconds"]) for line in shown["stages"]] == [("features", 3.0), ("training", 61.0)]
     assert (shown["total"], shown["starts"]) == (64.0, 2)
 
@@ -270,7 +270,7 @@ def test_a_verdict_knows_which_direction_is_better_and_when_to_doubt():
 
 
 def test_a_difference_to_chance_does_not_set_the_scale(whole):
-    shown = next(d for d in measured.differences(look(whole)) if d["target"] == "breed")
+    shown = next(d for d in measured.differences(read_run(whole)) if d["target"] == "breed")
     assert "final − probe" in str(shown["figure"])
     assert "chance" not in str(shown["figure"])
 

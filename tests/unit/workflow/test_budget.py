@@ -113,7 +113,7 @@ class World:
         monkeypatch.setattr(jobs, "write_spec", lambda run, spec, *rest: files.write_json(spec, {}))
         monkeypatch.setattr(jobs.job, "run", self.run)
 
-    def run(self, spec, *, may_go_on, say):
+    def run(self, spec, *, may_go_on, log):
         self.now += self.start
         history, stop, wanted = [], "", self.wanted
         for n in range(1, wanted + 1):
@@ -139,7 +139,7 @@ def train(tmp_path, monkeypatch):
         fold = np.arange(100, dtype=np.int16) % 5
         manifest = types.SimpleNamespace(fold=fold)
         prepared = types.SimpleNamespace(
-            manifest=manifest, train=np.arange(100), fitting=lambda k: np.arange(80), held=lambda k: np.arange(20)
+            manifest=manifest, train=np.arange(100), fitting=lambda k: np.arange(80), heldout=lambda k: np.arange(20)
         )
         clock = budget.Clock(seconds)
         plan = budget.plan(clock.left, FIVE, epochs, budget.Rates(80 / believed, 1e9, world.start))
@@ -235,7 +235,7 @@ def test_nothing_is_measured_where_not_one_fold_can_fit(tmp_path, monkeypatch):
     files.write_json(run.plan_file, {"probe": {"engine": engine.to_dict(), "seconds_per_image": {engine.name: 0.2}}})
     prepared = types.SimpleNamespace(
         manifest=types.SimpleNamespace(fold=np.arange(100) % 5), train=np.arange(100), test=np.arange(0), form=Form(3),
-        fitting=lambda fold: np.arange(80), held=lambda fold: np.arange(20),
+        fitting=lambda fold: np.arange(80), heldout=lambda fold: np.arange(20),
     )  # fmt: skip
     plan = jobs._planned(run, "main", recipe, prepared, recipe, Record(None), budget.Clock(60.0), 1.0)
     assert (plan["folds"], plan["epochs"], measured) == ([], 0, [])  # two epochs of 80 rows take 64 s at least

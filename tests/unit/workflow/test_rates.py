@@ -26,7 +26,7 @@ def tested(tmp_path_factory):
     folder = tmp_path_factory.mktemp("rates")
     plant(folder / "data", classes=2, each=10, size=32)
     said: list[str] = []
-    found = api.find_rate(folder / "data" / "images", folder / "run", recipe=_recipe(), repeats=2, steps=15, low=1e-5, say=said.append)
+    found = api.find_rate(folder / "data" / "images", folder / "run", recipe=_recipe(), repeats=2, steps=15, low=1e-5, log=said.append)
     return folder, found, said
 
 

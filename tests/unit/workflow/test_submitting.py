@@ -54,10 +54,10 @@ def make(tmp_path):
 def hand_in(tmp_path):
     """Return a function that submits with a template over t0 to t3 in another order and returns the lines written."""
 
-    def write(source, *, target=None, fill="none", ids=("t2", "t0", "t3", "t1"), say=None):
+    def write(source, *, target=None, fill="none", ids=("t2", "t0", "t3", "t1"), log=None):
         template = tmp_path / "sample.csv"
         template.write_text("id,answer\n" + "".join(f"{name},\n" for name in ids))
-        made = submit(source, template, tmp_path / "out" / "mine.csv", target=target, fill=fill, say=say or Record())
+        made = submit(source, template, tmp_path / "out" / "mine.csv", target=target, fill=fill, log=log or Record())
         assert made["sha256"] == files.sha256(made["out"])
         return (tmp_path / "out" / "mine.csv").read_text().splitlines()[1:]
 

@@ -13,13 +13,13 @@ from tapetum.core.tables import Manifest
 from tapetum.data.audit.table import AUDIT_SCHEMA
 
 
-def read_decisions(path: Path, manifest: Manifest, say: Callable[[str], None]) -> pl.DataFrame:
+def read_decisions(path: Path, manifest: Manifest, log: Callable[[str], None]) -> pl.DataFrame:
     """Read an audit; a decision must concern a row of the data, and rows that the audit lacks are kept.
 
     Args:
         path: a ``.parquet`` or text table with ``row_id`` and ``decision``; of the other columns of an audit any may be absent.
         manifest: the rows that are decided.
-        say: told of rows without a decision.
+        log: told of rows without a decision.
 
     Raises:
         DataError: a column is absent, an id stands twice, or a row that is excluded or relabelled is not in the data.
@@ -44,5 +44,5 @@ def read_decisions(path: Path, manifest: Manifest, say: Callable[[str], None]) -
         raise DataError(f"{what}.{nearest(strange[0], known)}", fix="mend their row_id (a spreadsheet may have changed it)")
     have = set(ids)
     if absent := [row_id for row_id in manifest.row_ids if row_id not in have]:
-        say(f"{path.name} decides nothing of {len(absent)} rows, which are kept: {listed(absent)}")
+        log(f"{path.name} decides nothing of {len(absent)} rows, which are kept: {listed(absent)}")
     return table

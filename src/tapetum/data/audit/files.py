@@ -30,7 +30,7 @@ _PAUSE = 5.0  # seconds between two lines of progress
 T = TypeVar("T")
 
 
-def check_files(manifest: Manifest, how: Composition, say: Callable[[str], None], workers: int | None = None) -> pl.DataFrame:
+def check_files(manifest: Manifest, how: Composition, log: Callable[[str], None], workers: int | None = None) -> pl.DataFrame:
     """Read, hash and decode every image.
 
     Decoding finds most damage and not all: a third of damaged images decode without an error. The hash finds the rest from the second
@@ -39,14 +39,14 @@ def check_files(manifest: Manifest, how: Composition, say: Callable[[str], None]
     Args:
         manifest: the rows.
         how: how the files of a row become an image.
-        say: is told of progress and of what was found.
+        log: is told of progress and of what was found.
         workers: threads; None for as many as there are processors.
 
     Returns:
         One row a manifest row, in its order: row_id, status (``ok`` or ``missing``), reason (null where ok), and, null where
         missing: sha256, height and width of the first view, channels and dtype (``uint8``, ``uint16``, ``float32``) of all of them.
     """
-    found = scan(manifest, how, lambda row, images: None, say, workers)
+    found = scan(manifest, how, lambda row, images: None, log, workers)
     return pl.DataFrame([facts for facts, _ in found], schema=FILES_SCHEMA)
 
 
@@ -54,7 +54,7 @@ def scan(
     manifest: Manifest,
     how: Composition,
     look: Callable[[int, list[np.ndarray]], T],
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     workers: int | None = None,
 ) -> list[tuple[dict[str, Any], T | None]]:
     """Read, hash and decode every image once, and look at it while it is at hand.
@@ -63,7 +63,7 @@ def scan(
         manifest: the rows.
         how: how the files of a row become an image.
         look: called in threads with the row's number and its views; what it returns is kept.
-        say: is told of progress and of what was found.
+        log: is told of progress and of what was found.
         workers: threads; None for as many as there are processors.
 
     Returns:
@@ -92,8 +92,8 @@ def scan(
             found.append(result)
             if time.monotonic() - told > _PAUSE:
                 told = time.monotonic()
-                say(f"checked {len(found):,} of {len(ids):,} images")
-    say(summary(pl.DataFrame([facts for facts, _ in found], schema=FILES_SCHEMA)))
+                log(f"checked {len(found):,} of {len(ids):,} images")
+    log(summary(pl.DataFrame([facts for facts, _ in found], schema=FILES_SCHEMA)))
     return found
 
 

@@ -56,7 +56,7 @@ class Decision:
 def examine(
     manifest: Manifest,
     how: Composition,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     *,
     vectors: np.ndarray | None = None,
     dihedral: bool = False,
@@ -67,7 +67,7 @@ def examine(
     Args:
         manifest: the rows.
         how: how the files of a row become an image.
-        say: told of progress and of what was found.
+        log: told of progress and of what was found.
         vectors: (N, D) features whose neighbours are candidates for duplicates too; rows of NaN are passed over.
         dihedral: whether images turned or mirrored count as duplicates, as cells do.
         workers: threads; None for as many as there are processors.
@@ -76,7 +76,7 @@ def examine(
         ``AUDIT_SCHEMA``, one row a manifest row in its order. Damaged rows are decided ``exclude``, duplicates ``group``, all others
         ``keep``; whoever reviews the table may decide otherwise.
     """
-    found = scan(manifest, how, lambda row, images: look_at(manifest.paths(row), images), say, workers)
+    found = scan(manifest, how, lambda row, images: look_at(manifest.paths(row), images), log, workers)
     files = pl.DataFrame([facts for facts, _ in found], schema=FILES_SCHEMA)
     looks = [look for _, look in found]
     empty = np.zeros((THUMBNAIL, THUMBNAIL), dtype=np.float32)
@@ -102,14 +102,14 @@ def examine(
     table = files.with_columns(pl.Series(name, values, dtype=AUDIT_SCHEMA[name], strict=False) for name, values in columns.items())
     table = table.with_columns(pl.lit(None, AUDIT_SCHEMA[name]).alias(name) for name in AUDIT_SCHEMA if name not in table.columns)
     table = table.select(list(AUDIT_SCHEMA))
-    say(found_text(table))
+    log(found_text(table))
     return table
 
 
 def add_suspects(
     table: pl.DataFrame,
     dense: Dense,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     *,
     vectors: np.ndarray | None = None,
     neighbours: int = NEIGHBOURS,
@@ -119,7 +119,7 @@ def add_suspects(
     Args:
         table: of :func:`examine`.
         dense: out-of-fold probabilities and truth, matched by row id.
-        say: told how many labels are suspect, and the worst of them.
+        log: told how many labels are suspect, and the worst of them.
         vectors: (N, D) features in the order of ``dense``, whose neighbours are asked too.
         neighbours: how many of them.
     """
@@ -146,7 +146,7 @@ def add_suspects(
         f"{row['row_id']} ({row['__given']}, looks like {' + '.join(row['suggested'])})" for row in worst.head(5).iter_rows(named=True)
     ]
     more = f"; the worst first: {listed(lines)}. About half of such flags are right: look before you decide" if lines else ""
-    say(f"{len(worst)} of {len(own)} labels of {dense.target.name!r} are suspect{more}")
+    log(f"{len(worst)} of {len(own)} labels of {dense.target.name!r} are suspect{more}")
     return joined.select(list(AUDIT_SCHEMA))
 
 
@@ -178,7 +178,7 @@ def duplicates(table: pl.DataFrame) -> dict[str, str]:
     return dict(part.select("row_id", "duplicate").iter_rows())
 
 
-def apply(manifest: Manifest, table: pl.DataFrame, say: Callable[[str], None]) -> Manifest:
+def apply(manifest: Manifest, table: pl.DataFrame, log: Callable[[str], None]) -> Manifest:
     """Return the manifest as decided: excluded training rows become ``spare``, relabelled ones get their new label.
 
     Test rows stay as they are, and damaged rows too: they are rows with status ``missing`` in every table. No row is dropped.
@@ -204,9 +204,9 @@ def apply(manifest: Manifest, table: pl.DataFrame, say: Callable[[str], None]) -
         manifest = _relabelled(manifest, name, rows)
     if left_out:
         manifest = manifest.with_column("split", pl.Series(splits, dtype=pl.String))
-        say(f"{len(left_out)} rows are left out as the audit decided: {listed(left_out)}")
+        log(f"{len(left_out)} rows are left out as the audit decided: {listed(left_out)}")
     if changed:
-        say(f"{sum(map(len, changed.values()))} rows are relabelled as the audit decided")
+        log(f"{sum(map(len, changed.values()))} rows are relabelled as the audit decided")
     return manifest
 
 

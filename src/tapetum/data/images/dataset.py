@@ -28,7 +28,7 @@ WAITING = 4  # batches of rows that wait at most for others to fill theirs
 
 
 class Transform(Protocol):
-    """What :class:`Evaluate` and :class:`Augment` have in common."""
+    """What :class:`EvalTransform` and :class:`TrainTransform` have in common."""
 
     def __call__(self, images: Sequence[np.ndarray], key: int) -> Tensor:
         """Return (C, H, W) or (V, C, H, W)."""
@@ -51,7 +51,7 @@ class Batch:
     reasons: dict[int, str]
 
 
-class Kept:
+class ImageCache:
     """Decoded images held in memory up to a bound; what does not fit is not held.
 
     Nothing is dropped to make room: epochs visit all rows in turn, so whatever was used longest ago is needed next.
@@ -84,7 +84,7 @@ class ImageDataset:
     Args:
         manifest: its paths are read; where ``sha256`` is set, files that have changed since count as unreadable.
         settings: the recipe's ``[input]``.
-        transform: :class:`Evaluate` or :class:`Augment`.
+        transform: :class:`EvalTransform` or :class:`TrainTransform`.
         form: what all images of the data have in common, decided once from all of them (``Form.of``), or the one of a pipeline.
         sources: what each row is composed of, where that is not the manifest's files.
         missing: row_id → why its image cannot be read, where that is known already; such files are not opened.
@@ -104,7 +104,7 @@ class ImageDataset:
     ) -> None:
         self.manifest, self.settings, self.transform = manifest, settings, transform
         self.how = Composition.from_input(settings)
-        self.kept = Kept(cache_bytes if settings.cache == "memory" else 0)
+        self.kept = ImageCache(cache_bytes if settings.cache == "memory" else 0)
         self._hashes = manifest.frame["sha256"].to_list()
         self.form, self.sources = form, sources
         self.missing = {row: missing[row_id] for row, row_id in enumerate(manifest.row_ids) if row_id in missing} if missing else {}
@@ -289,7 +289,7 @@ class Packed:
 def channel_statistics(images: ImageDataset, rows: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and standard deviation of each channel over all pixels of some rows, in [0, 1], as (C,) float64.
 
-    Images are taken one at a time as ``images.transform`` shows them; use :class:`Evaluate` and the rows of a training fold.
+    Images are taken one at a time as ``images.transform`` shows them; use :class:`EvalTransform` and the rows of a training fold.
     Rows that cannot be read are left out.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What happens to a decoded row on its way to the network: :class:`Evaluate` always the same, :class:`Augment` by chance from a key."""
+"""A decoded row on its way to the network: :class:`EvalTransform` treats it always alike, :class:`TrainTransform` as a key draws."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tapetum.data.choices import AUGMENTS, SIZERS
 from tapetum.data.images.resize import Frame, to_tensor
 
 
-class Evaluate:
+class EvalTransform:
     """Bring images to the size of the network's input, without chance.
 
     Args:
@@ -37,7 +37,7 @@ class Evaluate:
         return together([self.frame.show(to_tensor(image)) for image in images])
 
 
-class Augment:
+class TrainTransform:
     """Bring images to the size of the network's input and change them by chance; every draw comes from the key.
 
     ``resized_crop`` or ``scaled_crop`` work on the image as decoded and go first wherever they stand in the list; without one, the

@@ -16,12 +16,12 @@ from tapetum.core.tables import Predictions
 from tapetum.core.targets import Target, decode
 from tapetum.data.layouts.delimited import read_delimited
 from tapetum.data.layouts.roles import ID_NAMES
-from tapetum.data.layouts.sheet import Say, Sheet
+from tapetum.data.layouts.sheet import Log, Sheet
 
 PSEUDO = "pseudo"  # the manifest's column that marks pseudo-labelled rows
 
 
-def join_tables(sheet: Sheet, data: Data, say: Say) -> Sheet:
+def join_tables(sheet: Sheet, data: Data, log: Log) -> Sheet:
     """Add the columns of ``data.join`` tables, matched by the id column, else by all columns of the same name.
 
     Raises:
@@ -50,11 +50,11 @@ def join_tables(sheet: Sheet, data: Data, say: Say) -> Sheet:
         frame = frame.join(more, on=keys, how="left", maintain_order="left")
         matched = int(frame["__matched"].fill_null(False).sum())
         frame = frame.drop("__matched")
-        say(f"{path.name} joined by {listed(keys)}: {matched} of {len(frame)} rows found theirs")
+        log(f"{path.name} joined by {listed(keys)}: {matched} of {len(frame)} rows found theirs")
     return dataclasses.replace(sheet, frame=frame)
 
 
-def leave_out(frame: pl.DataFrame, data: Data, say: Say) -> pl.DataFrame:
+def leave_out(frame: pl.DataFrame, data: Data, log: Log) -> pl.DataFrame:
     """Leave out the row ids listed in ``data.exclude``, a text file with one a line (``#`` starts a comment).
 
     Raises:
@@ -72,7 +72,7 @@ def leave_out(frame: pl.DataFrame, data: Data, say: Say) -> pl.DataFrame:
     unknown = [row_id for row_id in wanted if row_id not in have]
     if unknown:
         raise DataError(f"{path.name} names {len(unknown)} rows that the data do not have: {listed(unknown)}.{nearest(unknown[0], have)}")
-    say(f"{len(wanted)} of {len(frame)} rows left out by {path.name}: {listed(wanted)}")
+    log(f"{len(wanted)} of {len(frame)} rows left out by {path.name}: {listed(wanted)}")
     return frame.filter(~pl.col("row_id").is_in(wanted))
 
 
@@ -87,7 +87,7 @@ def _ids_of(path: Path) -> list[str]:
     return [str(cell) for cell in table[column].to_list() if cell is not None]
 
 
-def add_pseudo_labels(frame: pl.DataFrame, targets: Sequence[Target], data: Data, say: Say) -> pl.DataFrame:
+def add_pseudo_labels(frame: pl.DataFrame, targets: Sequence[Target], data: Data, log: Log) -> pl.DataFrame:
     """Let confident predictions train as hard labels: unlabelled extra rows are filled, test rows get an extra twin.
 
     The rows are marked in the column ``pseudo``. A label counts as confident where its probability is at least ``data.pseudo_bound``
@@ -127,11 +127,11 @@ def add_pseudo_labels(frame: pl.DataFrame, targets: Sequence[Target], data: Data
         raise DataError(f"{data.pseudo} covers no test or extra row of the data", fix="name their tables: --test FILE or data.extra")
     out = _with_labels(frame, usable, splits, labels)
     bound, count = f"{data.pseudo_bound:g}", int(out[PSEUDO].sum())
-    say(f"pseudo-labels: {count} of {len(covered)} predicted rows are confident at {bound} and train as extra rows")
+    log(f"pseudo-labels: {count} of {len(covered)} predicted rows are confident at {bound} and train as extra rows")
     return out
 
 
-def draw_limit(frame: pl.DataFrame, targets: Sequence[Target], data: Data, say: Say) -> pl.DataFrame:
+def draw_limit(frame: pl.DataFrame, targets: Sequence[Target], data: Data, log: Log) -> pl.DataFrame:
     """Keep ``data.limit`` training rows, drawn in proportion to the joint labels; the others become split ``spare``.
 
     The draw depends on the row ids alone. Shares are rounded by largest remainder.
@@ -141,7 +141,7 @@ def draw_limit(frame: pl.DataFrame, targets: Sequence[Target], data: Data, say: 
     splits = frame["split"].fill_null("train").to_list() if "split" in frame.columns else ["train"] * len(frame)
     trains = [i for i, split in enumerate(splits) if split == "train"]
     if data.limit >= len(trains):
-        say(f"limit {data.limit}: there are only {len(trains)} training rows, all of them are used")
+        log(f"limit {data.limit}: there are only {len(trains)} training rows, all of them are used")
         return frame
     own = [t.name for t in targets if t.scored and t.name in frame.columns and t.kind != "regression"]
     cells = frame.select(own).rows() if own else [()] * len(frame)
@@ -156,7 +156,7 @@ def draw_limit(frame: pl.DataFrame, targets: Sequence[Target], data: Data, say: 
         take[name] += 1
     kept = {row for name, rows in strata.items() for row in sorted(rows, key=lambda r: draws.key("limit", row_ids[r]))[: take[name]]}
     marked = ["spare" if split == "train" and i not in kept else split for i, split in enumerate(splits)]
-    say(f"limit: {len(kept)} of {len(trains)} training rows drawn in proportion to their labels; the others are spare and stay uncovered")
+    log(f"limit: {len(kept)} of {len(trains)} training rows drawn in proportion to their labels; the others are spare and stay uncovered")
     return frame.with_columns(pl.Series("split", marked, dtype=pl.String))
 
 

@@ -13,7 +13,7 @@ from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.targets import Target, compose, decode, derive_target, encode, with_classes
 from tapetum.data.layouts.several import LISTS, split_cell
-from tapetum.data.layouts.sheet import Say
+from tapetum.data.layouts.sheet import Log
 
 DTYPES: dict[str, Any] = {"single": pl.String, "ordinal": pl.String, "multi": pl.List(pl.String), "regression": pl.Float64}
 
@@ -107,7 +107,7 @@ def settle_derived(targets: Sequence[Target], frame: pl.DataFrame) -> pl.DataFra
     return frame
 
 
-def count_blanks(targets: Sequence[Target], frame: pl.DataFrame, data: Data, say: Say) -> None:
+def count_blanks(targets: Sequence[Target], frame: pl.DataFrame, data: Data, log: Log) -> None:
     """Say how many cells of each target are blank, and refuse training rows without any target unless they are kept as context.
 
     Raises:
@@ -121,7 +121,7 @@ def count_blanks(targets: Sequence[Target], frame: pl.DataFrame, data: Data, say
     for target in own:
         blank = int(frame[target.name].filter(trains).null_count())
         if blank:
-            say(f"target {target.name!r} is blank in {blank} of {total} training rows: they neither train nor score it")
+            log(f"target {target.name!r} is blank in {blank} of {total} training rows: they neither train nor score it")
     empty = trains & frame.select(pl.all_horizontal(pl.col(t.name).is_null() for t in own)).to_series()
     bare = frame["row_id"].filter(empty).to_list()
     if bare and data.blank == "refuse":
@@ -130,7 +130,7 @@ def count_blanks(targets: Sequence[Target], frame: pl.DataFrame, data: Data, say
             fix="fill them in, or keep them as context of their sequences: --set data.blank=context",
         )
     if bare:
-        say(f"{len(bare)} of {total} training rows have no label at all and are kept as context")
+        log(f"{len(bare)} of {total} training rows have no label at all and are kept as context")
 
 
 def _parse(target: Target, cell: Any, row_id: str, name: str) -> Any:

@@ -22,7 +22,7 @@ from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.tables import Manifest
 from tapetum.data.layouts.delimited import read_delimited
 from tapetum.data.layouts.listing import listing, refuse_undecodable
-from tapetum.data.layouts.sheet import ARCHIVE_MARK, Say, Sheet
+from tapetum.data.layouts.sheet import ARCHIVE_MARK, Log, Sheet
 from tapetum.data.layouts.table import write as write_table
 
 NAMES = ("croissant.json", "metadata.json")
@@ -60,7 +60,7 @@ def recognise(source: Any) -> str | None:
     return None
 
 
-def read(source: Path, data: Data, say: Say) -> Sheet:
+def read(source: Path, data: Data, log: Log) -> Sheet:
     """Read the metadata file, or the folder that holds it."""
     path = source if source.is_file() else next(source / name for name in NAMES if (source / name).is_file())
     meta, root = files.read_json(path), path.parent
@@ -76,17 +76,17 @@ def read(source: Path, data: Data, say: Say) -> Sheet:
             paths.append(name)
     if len({len(column) for column in columns}) != 1:
         raise DataError(f"record set {_id(records)!r} of {path.name} mixes fields of several sources", need="one table or one set of files")
-    say(f"{path.name}: record set {_id(records)!r}, {len(columns[0])} records, fields {listed(c.name for c in columns)}")
+    log(f"{path.name}: record set {_id(records)!r}, {len(columns[0])} records, fields {listed(c.name for c in columns)}")
     return Sheet(pl.DataFrame(columns), root, path.name, {"path": paths[0] if len(paths) == 1 else tuple(paths)} if paths else {})
 
 
-def write(manifest: Manifest, place: Path, say: Say) -> Path:
+def write(manifest: Manifest, place: Path, log: Log) -> Path:
     """Write ``place/croissant.json`` and ``place/records.csv``; the images stay where they are.
 
     Raises:
         UserError: what a text table cannot hold, by name.
     """
-    table = write_table(manifest, place / "records.csv", say)
+    table = write_table(manifest, place / "records.csv", log)
     frame = read_delimited(table)[0]
     fields = [
         {
@@ -115,7 +115,7 @@ def write(manifest: Manifest, place: Path, say: Say) -> Path:
         ],
         "recordSet": [{"@type": "cr:RecordSet", "@id": "records", "name": "records", "field": fields}],
     }
-    say(f"metadata written to {place / NAMES[0]}; the images stay where they are")
+    log(f"metadata written to {place / NAMES[0]}; the images stay where they are")
     files.write_json(place / NAMES[0], meta)
     return place
 

@@ -18,7 +18,7 @@ from tapetum.core.tables import Manifest
 from tapetum.data.layouts import class_folders
 from tapetum.data.layouts.listing import is_hidden, listing, refuse_undecodable
 from tapetum.data.layouts.roles import read_target
-from tapetum.data.layouts.sheet import ARCHIVE_MARK, Say, Sheet, copy_image, images_among
+from tapetum.data.layouts.sheet import ARCHIVE_MARK, Log, Sheet, copy_image, images_among
 from tapetum.data.layouts.splits import SPLIT_WORDS
 
 DECLARED = "folder"  # data.split = "folder": the first folders are splits
@@ -31,28 +31,28 @@ def recognise(source: Any) -> str | None:
     return "it is a zip archive" if isinstance(source, Path) and source.suffix.lower() == ".zip" else None
 
 
-def read(source: Path, data: Data, say: Say) -> Sheet:
+def read(source: Path, data: Data, log: Log) -> Sheet:
     """Read a folder of class folders.
 
     Args:
         source: the folder or the zip archive.
         data: ``targets`` may name the one target (else ``label``); ``split = "folder"`` declares the first folders to be splits.
-        say: told what is left out and what is taken for a split.
+        log: told what is left out and what is taken for a split.
 
     Raises:
         DataError: no images, or a class folder without any: it is named.
     """
-    names, folders = keep_images(source, say)
+    names, folders = keep_images(source, log)
     above = class_folders.below_wrappers(names)
     if above:
-        say(f"{source.name}: everything is in the folder {above.rstrip('/')}; the folders below it are read")
+        log(f"{source.name}: everything is in the folder {above.rstrip('/')}; the folders below it are read")
     folders = [folder.removeprefix(above) for folder in folders if folder.startswith(above) and folder != above.rstrip("/")]
     folders = [folder for folder in folders if folder.count("/") < 2]
     short = [name.removeprefix(above) for name in names]
-    by_split = _splits_above(source, short, folders, data, say)
+    by_split = _splits_above(source, short, folders, data, log)
     labels = [_label(name, by_split) for name in short]
     if data.layout == "auto" and not by_split:
-        _beside_a_table(source, names, short, labels, data, say)
+        _beside_a_table(source, names, short, labels, data, log)
     _refuse_empty(source, folders, short, by_split)
     prefix = f"{source.name}{ARCHIVE_MARK}" if source.is_file() else ""
     target = read_target(data.targets[0]).name if len(data.targets) == 1 else "label"
@@ -65,7 +65,7 @@ def read(source: Path, data: Data, say: Say) -> Sheet:
     frame = pl.DataFrame({name: pl.Series(values, dtype=pl.String) for name, values in columns.items()})
     deep = sum(name.count("/") > 1 + by_split for name in short)
     if deep:
-        say(f"{deep} images lie deeper than their class folder and count as its own")
+        log(f"{deep} images lie deeper than their class folder and count as its own")
     return Sheet(frame, source.parent if source.is_file() else source, source.name, roles, (target,), found=True)
 
 
@@ -87,7 +87,7 @@ def check_labels(sheet: Sheet, target: str, data: Data) -> None:
         raise class_folders.refuse_one_class(source, classes[0])
 
 
-def write(manifest: Manifest, place: Path, say: Say) -> Path:
+def write(manifest: Manifest, place: Path, log: Log) -> Path:
     """Copy every image into ``place/[split/]class/``.
 
     Raises:
@@ -119,11 +119,11 @@ def write(manifest: Manifest, place: Path, say: Say) -> Path:
             if seen[f"{above}/{name}"] > 1:
                 raise UserError(f"two images of class {label!r} are called {name!r}", fix="write a table")
             copy_image(manifest.paths(row)[0], aside / above / name)
-    say(f"{len(labels)} images copied to {place}")
+    log(f"{len(labels)} images copied to {place}")
     return place
 
 
-def keep_images(source: Path, say: Say) -> tuple[list[str], list[str]]:
+def keep_images(source: Path, log: Log) -> tuple[list[str], list[str]]:
     """Return the images below ``source`` and all its folders, hidden files, runs and files that are no images left out and counted.
 
     An image is what :mod:`tapetum.data.images.formats` calls one, by its name or its content.
@@ -138,12 +138,12 @@ def keep_images(source: Path, say: Say) -> tuple[list[str], list[str]]:
     other = Counter(Path(name).suffix.lower() or "no ending" for name in seen if name not in images)
     refuse_undecodable(names, f"{source}")
     if found.hidden:
-        say(f"{source.name}: {found.hidden} hidden files left out")
+        log(f"{source.name}: {found.hidden} hidden files left out")
     if found.runs:
-        say(f"{source.name}: {len(found.runs)} folders are runs, pipelines or Python environments and no data: {listed(found.runs)}")
+        log(f"{source.name}: {len(found.runs)} folders are runs, pipelines or Python environments and no data: {listed(found.runs)}")
     if other:
         kinds = listed(f"{count} {ending}" for ending, count in other.most_common())
-        say(f"{source.name}: {sum(other.values())} files that are no images left out ({kinds})")
+        log(f"{source.name}: {sum(other.values())} files that are no images left out ({kinds})")
     if not names:
         raise DataError(f"{source} holds no images", need="JPEG, PNG, TIFF, WebP, BMP, GIF or PPM files", fix="check the path")
     return names, found.folders
@@ -163,7 +163,7 @@ def refuse_columns(manifest: Manifest, held: set[str], what: str) -> None:
         raise UserError(f"columns {listed(extra)} cannot be held by {what}", fix="drop them, or write Parquet")
 
 
-def _splits_above(source: Path, names: list[str], folders: list[str], data: Data, say: Say) -> bool:
+def _splits_above(source: Path, names: list[str], folders: list[str], data: Data, log: Log) -> bool:
     tops = sorted({folder.split("/", 1)[0] for folder in folders})
     alike = [top for top in tops if class_folders.split_of(top)]
     if data.split == DECLARED:
@@ -178,7 +178,7 @@ def _splits_above(source: Path, names: list[str], folders: list[str], data: Data
     inner = {top: {f.split("/")[1] for f in folders if f.startswith(f"{top}/")} for top in alike}
     same = len({frozenset(classes) for classes in inner.values()}) == 1 and all(inner.values())
     if same and len(alike) == len(tops):
-        say(f"{source.name}: folders {listed(alike)} hold the same {len(inner[alike[0]])} class folders and are taken for splits")
+        log(f"{source.name}: folders {listed(alike)} hold the same {len(inner[alike[0]])} class folders and are taken for splits")
         return True
     if data.layout == "auto" and not any(inner.values()):  # images of parts, with labels elsewhere
         return False
@@ -188,7 +188,7 @@ def _splits_above(source: Path, names: list[str], folders: list[str], data: Data
     )
 
 
-def _beside_a_table(source: Path, names: list[str], short: list[str], labels: list[str | None], data: Data, say: Say) -> None:
+def _beside_a_table(source: Path, names: list[str], short: list[str], labels: list[str | None], data: Data, log: Log) -> None:
     """Compare the folders with a table that stands beside them; refuse two readings, and folders whose names are those of parts.
 
     Raises:
@@ -204,7 +204,7 @@ def _beside_a_table(source: Path, names: list[str], short: list[str], labels: li
     if unlike and len(tops) > 1:
         raise class_folders.refuse_parts(source, tops)
     if beside is not None and beside.labels is not None:
-        say(f"{beside.path.name} lists {beside.images} of {len(names)} images; its column {beside.labels!r} says what the folders say")
+        log(f"{beside.path.name} lists {beside.images} of {len(names)} images; its column {beside.labels!r} says what the folders say")
 
 
 def _label(name: str, by_split: bool) -> str | None:

@@ -18,7 +18,7 @@ from tapetum.core.errors import DataError, listed
 from tapetum.core.tables import Manifest
 from tapetum.data.images import formats
 from tapetum.data.layouts.roles import ID_NAMES, read_target
-from tapetum.data.layouts.sheet import Say, Sheet
+from tapetum.data.layouts.sheet import Log, Sheet
 from tapetum.data.layouts.table import flat_paths
 
 _CELLS = (type(None), str, bool, int, float, decimal.Decimal, datetime.date, datetime.time, datetime.timedelta)
@@ -36,7 +36,7 @@ def is_frame(source: Any) -> bool:
     return recognise(source) is not None
 
 
-def read(source: Any, data: Data, say: Say) -> Sheet:
+def read(source: Any, data: Data, log: Log) -> Sheet:
     """Read a polars or pandas table; a named pandas index is a column, and the id column where each of its values stands once."""
     if isinstance(source, pl.LazyFrame):
         source = source.collect()
@@ -44,16 +44,16 @@ def read(source: Any, data: Data, say: Say) -> Sheet:
     if isinstance(source, pl.DataFrame):
         frame = source
     else:
-        source, index = _with_index(source, say)
-        frame = from_pandas(source, data, say)
+        source, index = _with_index(source, log)
+        frame = from_pandas(source, data, log)
         if index is not None and data.id is None and index not in _spoken_for(data) and _names_rows(frame, index):
             roles["id"] = index
-            say(f"the table's index {index!r} is read as the id column")
-    say(f"the table: {len(frame)} rows, {len(frame.columns)} columns")
+            log(f"the table's index {index!r} is read as the id column")
+    log(f"the table: {len(frame)} rows, {len(frame.columns)} columns")
     return Sheet(frame, Path.cwd(), "the table", roles)
 
 
-def write(manifest: Manifest, place: Path, say: Say) -> Path:
+def write(manifest: Manifest, place: Path, log: Log) -> Path:
     """Write the frame of :func:`to_frame` as Parquet."""
     return files.write_parquet(place, to_frame(manifest, place.parent))
 
@@ -63,7 +63,7 @@ def to_frame(manifest: Manifest, root: Path | None = None) -> pl.DataFrame:
     return flat_paths(manifest, root or Path.cwd())
 
 
-def from_pandas(source: Any, data: Data, say: Say) -> pl.DataFrame:
+def from_pandas(source: Any, data: Data, log: Log) -> pl.DataFrame:
     """Return a pandas table in polars, without pyarrow; pandas' missing values become null, the index is left out.
 
     Raises:
@@ -73,21 +73,21 @@ def from_pandas(source: Any, data: Data, say: Say) -> pl.DataFrame:
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
         raise DataError(f"the table has two columns called {listed(doubled)}", need="each name once", fix="rename one of them")
-    return _of_values({name: source.iloc[:, i].tolist() for i, name in enumerate(names)}, data, say)
+    return _of_values({name: source.iloc[:, i].tolist() for i, name in enumerate(names)}, data, log)
 
 
-def plain_columns(frame: pl.DataFrame, data: Data, say: Say) -> pl.DataFrame:
+def plain_columns(frame: pl.DataFrame, data: Data, log: Log) -> pl.DataFrame:
     """Return a table whose cells are text, numbers, booleans, times or lists of them: categories become text, objects what they hold."""
     text = [pl.col(c.name).cast(pl.String) for c in frame.get_columns() if c.dtype in (pl.Categorical, pl.Enum)]
     frame = frame.with_columns(text)
     odd = [c for c in frame.get_columns() if c.dtype in (pl.Object, pl.Binary, pl.Struct) or isinstance(c.dtype, (pl.List, pl.Array))]
     if not odd:
         return frame
-    plain = _of_values({column.name: column.to_list() for column in odd}, data, say)
+    plain = _of_values({column.name: column.to_list() for column in odd}, data, log)
     return frame.drop([c.name for c in odd if c.name not in plain.columns]).with_columns(plain.get_columns())
 
 
-def _of_values(columns: Mapping[str, Sequence[Any]], data: Data, say: Say) -> pl.DataFrame:
+def _of_values(columns: Mapping[str, Sequence[Any]], data: Data, log: Log) -> pl.DataFrame:
     """Return columns of Python values as a table; a column that nobody asked for and that no table can hold is left out, and that is said.
 
     Raises:
@@ -105,7 +105,7 @@ def _of_values(columns: Mapping[str, Sequence[Any]], data: Data, say: Say) -> pl
         what = f"row {odd[0] + 1} has a {type(odd[1]).__name__} in column {name!r}"
         if name in _spoken_for(data):
             raise DataError(f"the table's {what}", need="text, a number, a path or a list of them", fix="write what it means as text")
-        say(f"the table's {what}: the column is left out")
+        log(f"the table's {what}: the column is left out")
     return pl.DataFrame(out)
 
 
@@ -138,7 +138,7 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, str) else value
 
 
-def _with_index(source: Any, say: Say) -> tuple[Any, str | None]:
+def _with_index(source: Any, log: Log) -> tuple[Any, str | None]:
     """Return a pandas table with the named levels of its index as first columns, and the index's name where there is one level.
 
     Raises:
@@ -147,7 +147,7 @@ def _with_index(source: Any, say: Say) -> tuple[Any, str | None]:
     levels = [name for name in source.index.names if name is not None]
     if not levels:
         if source.index.dtype.kind not in "iu" and len(source):
-            say("the table's index has no name and is left out: name it (table.index.name = 'id') to keep it as the id column")
+            log("the table's index has no name and is left out: name it (table.index.name = 'id') to keep it as the id column")
         return source, None
     for name in levels:
         if name in list(source.columns):

@@ -19,7 +19,7 @@ from tapetum.core.tables import Manifest
 from tapetum.data.layouts.delimited import read_delimited, to_delimited
 from tapetum.data.layouts.folder import refuse_columns
 from tapetum.data.layouts.listing import archive_names
-from tapetum.data.layouts.sheet import ARCHIVE_MARK, Say, Sheet, copy_image
+from tapetum.data.layouts.sheet import ARCHIVE_MARK, Log, Sheet, copy_image
 from tapetum.data.layouts.table import joined_labels
 
 CHANNELS = ("red", "green", "blue", "yellow")  # microtubules, protein, nucleus, endoplasmic reticulum
@@ -38,21 +38,21 @@ def recognise(source: Any) -> str | None:
     return None
 
 
-def read(source: Path, data: Data, say: Say) -> Sheet:
+def read(source: Path, data: Data, log: Log) -> Sheet:
     """Read the folder (or its ``train.csv``); test rows come from ``sample_submission.csv``, where their images are at hand."""
     root = source if source.is_dir() else source.parent
-    frames = [_part(root, "train", TABLE, TRUTH, say)]
+    frames = [_part(root, "train", TABLE, TRUTH, log)]
     if (root / TEMPLATE).is_file():
         if _images(root, "test") is None:
-            say(f"{TEMPLATE} is passed over: there are no images in {root.name}/test or test.zip")
+            log(f"{TEMPLATE} is passed over: there are no images in {root.name}/test or test.zip")
         else:
-            frames.append(_part(root, "test", TEMPLATE, ANSWER, say).with_columns(pl.lit(None, pl.String).alias("Target")))
+            frames.append(_part(root, "test", TEMPLATE, ANSWER, log).with_columns(pl.lit(None, pl.String).alias("Target")))
     frame = pl.concat(frames)
     targets = ({"name": "Target", "kind": "multi", "classes": list(CLASSES)},)
     return Sheet(frame, root, root.name, {"id": "Id", "path": "path", "split": "split"}, targets)
 
 
-def write(manifest: Manifest, place: Path, say: Say) -> Path:
+def write(manifest: Manifest, place: Path, log: Log) -> Path:
     """Write the folder: tables, and a copy of every image.
 
     Raises:
@@ -81,7 +81,7 @@ def write(manifest: Manifest, place: Path, say: Say) -> Path:
         if (splits == "test").any():
             empty = texts.filter(pl.Series(splits == "test")).select("Id", pl.lit("0").alias("Predicted"))
             files.write_text(aside / TEMPLATE, to_delimited(empty))
-    say(f"{len(manifest)} samples written to {place}")
+    log(f"{len(manifest)} samples written to {place}")
     return place
 
 
@@ -109,7 +109,7 @@ def _images(root: Path, part: str) -> str | None:
     return None
 
 
-def _part(root: Path, part: str, table: str, columns: list[str], say: Say) -> pl.DataFrame:
+def _part(root: Path, part: str, table: str, columns: list[str], log: Log) -> pl.DataFrame:
     frame, _ = read_delimited(root / table)
     if frame.columns != columns:
         raise DataError(f"{table} has the columns {listed(frame.columns)}", need=listed(columns), fix="or read it with --layout table")
@@ -118,7 +118,7 @@ def _part(root: Path, part: str, table: str, columns: list[str], say: Say) -> pl
         raise DataError(f"{root} has no images {part}/…_{CHANNELS[1]}.png", need=f"a folder {part} or an archive {part}.zip")
     if frame["Id"].null_count():
         raise DataError(f"{table} has rows without an Id", fix="fill it in or remove the rows")
-    say(f"{table}: {len(frame)} samples, images {before}…_{{{','.join(CHANNELS)}}}.png")
+    log(f"{table}: {len(frame)} samples, images {before}…_{{{','.join(CHANNELS)}}}.png")
     paths = [[f"{before}{row_id}_{channel}.png" for channel in CHANNELS] for row_id in frame["Id"].to_list()]
     found = frame.with_columns(pl.Series("path", paths, dtype=pl.List(pl.String)), pl.lit(part).alias("split"))
     return found.select("Id", "path", "split", *(["Target"] if "Target" in columns else []))

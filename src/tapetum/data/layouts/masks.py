@@ -18,7 +18,7 @@ from tapetum.core.tables import Manifest
 from tapetum.data.layouts.delimited import read_delimited, to_delimited
 from tapetum.data.layouts.folder import refuse_columns
 from tapetum.data.layouts.listing import is_hidden, refuse_undecodable
-from tapetum.data.layouts.sheet import Say, Sheet, copy_image, images_among
+from tapetum.data.layouts.sheet import Log, Sheet, copy_image, images_among
 
 MASKS, GENDERS, AGES = ("worn", "incorrect", "none"), ("male", "female"), ("0-29", "30-59", "60+")
 STATES = {**{f"mask{i}": "worn" for i in range(1, 6)}, "incorrect_mask": "incorrect", "normal": "none"}
@@ -40,11 +40,11 @@ def recognise(source: Any) -> str | None:
     return None
 
 
-def read(source: Path, data: Data, say: Say) -> Sheet:
+def read(source: Path, data: Data, log: Log) -> Sheet:
     """Read the folder; columns ``mask``, ``gender``, ``age`` (three classes), ``years`` (the number), ``race``, ``ans`` (test rows)."""
-    rows = _people(source, say)
+    rows = _people(source, log)
     if (source / "eval" / "info.csv").is_file():
-        rows += _unknown(source, say)
+        rows += _unknown(source, log)
     columns = ("row_id", "path", "person", "mask", "gender", "age", "years", "race", "split", "ans")
     frame = pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String), orient="row")
     if frame["ans"].null_count() == len(frame):
@@ -58,7 +58,7 @@ def age_class(years: float) -> str:
     return AGES[0] if years < 30 else AGES[1] if years < 60 else AGES[2]
 
 
-def write(manifest: Manifest, place: Path, say: Say) -> Path:
+def write(manifest: Manifest, place: Path, log: Log) -> Path:
     """Write training people and test images; needs the targets mask, gender, age and ``years`` (a number), and people as groups.
 
     Raises:
@@ -98,11 +98,11 @@ def write(manifest: Manifest, place: Path, say: Say) -> Path:
             answers = frame["ans"].fill_null("0") if "ans" in frame.columns else pl.Series(["0"] * len(frame))
             info = pl.DataFrame({"ImageID": frame["row_id"], "ans": answers}).filter(pl.Series(test))
             files.write_text(aside / "eval" / "info.csv", to_delimited(info))
-    say(f"{len(people)} people and {int(test.sum())} test images written to {place}")
+    log(f"{len(people)} people and {int(test.sum())} test images written to {place}")
     return place
 
 
-def _people(root: Path, say: Say) -> list[tuple[str | None, ...]]:
+def _people(root: Path, log: Log) -> list[tuple[str | None, ...]]:
     table, _ = read_delimited(root / "train" / "train.csv")
     rows: list[tuple[str | None, ...]] = []
     hidden = 0
@@ -124,17 +124,17 @@ def _people(root: Path, say: Say) -> list[tuple[str | None, ...]]:
         for state, mask in STATES.items():
             name = f"train/images/{folder}/{found[state]}"
             rows.append((name, name, person, mask, gender, age_class(int(years)), years, race, "train", None))
-    say(f"train.csv: {len(table)} people, {len(rows)} images" + (f"; {hidden} hidden files left out" if hidden else ""))
+    log(f"train.csv: {len(table)} people, {len(rows)} images" + (f"; {hidden} hidden files left out" if hidden else ""))
     return rows
 
 
-def _unknown(root: Path, say: Say) -> list[tuple[str | None, ...]]:
+def _unknown(root: Path, log: Log) -> list[tuple[str | None, ...]]:
     """Return the evaluation rows; answers that are all the same are a template, not truth."""
     table, _ = read_delimited(root / "eval" / "info.csv")
     answers = table["ans"].to_list() if "ans" in table.columns else [None] * len(table)
     known = len(set(answers)) > 1
     what = "with answers" if known else f"without truth (every ans is {answers[0]!r}: a template)" if answers else "none"
-    say(f"eval/info.csv: {len(table)} images, {what}")
+    log(f"eval/info.csv: {len(table)} images, {what}")
     rows: list[tuple[str | None, ...]] = []
     for name, answer in zip(table["ImageID"].to_list(), answers, strict=True):
         truth: tuple[str | None, ...] = (None, None, None, None, None)

@@ -22,20 +22,20 @@ from tapetum.data.layouts.cells import count_blanks, parse_column, settle_derive
 from tapetum.data.layouts.frame import plain_columns
 from tapetum.data.layouts.paths import list_column, row_paths
 from tapetum.data.layouts.roles import Roles, find_roles
-from tapetum.data.layouts.sheet import Say, Sheet, count_complete, missing_files, refuse_missing, relative_to
+from tapetum.data.layouts.sheet import Log, Sheet, count_complete, missing_files, refuse_missing, relative_to
 from tapetum.data.layouts.splits import read_splits
 
 FOLDERS = ("folder", "stanford_dogs")  # a class is a folder: one label an image
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".tab", ".parquet")
 
 
-def read(source: Any, data: Data, say: Say, *, labelled: bool = True) -> Manifest:
+def read(source: Any, data: Data, log: Log, *, labelled: bool = True) -> Manifest:
     """Read labelled images.
 
     Args:
         source: a folder, a table, an archive, a manifest written before, or a polars or pandas frame.
         data: what the user declares; ``layout = "auto"`` goes by what the source is, and says so.
-        say: told the schema and whatever is inferred, joined or left out.
+        log: told the schema and whatever is inferred, joined or left out.
         labelled: false where truth may be absent (images to predict); blanks are then fine and classes are not settled.
 
     Returns:
@@ -47,52 +47,52 @@ def read(source: Any, data: Data, say: Say, *, labelled: bool = True) -> Manifes
     """
     written = written_before(source, data)
     if written is not None:
-        say(f"{Path(source).name} is a manifest: {len(written)} rows, targets {listed(t.name for t in written.targets)}")
-        say_absent(written, Path(source), data, say)
+        log(f"{Path(source).name} is a manifest: {len(written)} rows, targets {listed(t.name for t in written.targets)}")
+        say_absent(written, Path(source), data, log)
         return written
-    sheet = additions.join_tables(open_sheet(source, data, say), data, say)
+    sheet = additions.join_tables(open_sheet(source, data, log), data, log)
     roles = find_roles(sheet, data, labelled=labelled)
-    say("\n".join([f"{sheet.name}: columns read as", *roles.lines()]))
-    roles = _with_separators(sheet, roles, data, say, labelled)
+    log("\n".join([f"{sheet.name}: columns read as", *roles.lines()]))
+    roles = _with_separators(sheet, roles, data, log, labelled)
     if labelled and sheet.layout == "folder":
         folder.check_labels(sheet, roles.targets[0].name, data)
-    frame = to_rows(sheet, roles, data, say)
+    frame = to_rows(sheet, roles, data, log)
     for places, split in ((data.test, "test"), (data.extra, "extra")):
         for place in places:
-            frame = _append(frame, sheet.root, Path(place), split, targets=roles.targets, data=data, say=say)
-    frame = additions.leave_out(frame, data, say)
+            frame = _append(frame, sheet.root, Path(place), split, targets=roles.targets, data=data, log=log)
+    frame = additions.leave_out(frame, data, log)
     if "split" in frame.columns:
-        frame = read_splits(frame, sheet.name, say)
-    derive = _derived(sheet, roles, data, say)
+        frame = read_splits(frame, sheet.name, log)
+    derive = _derived(sheet, roles, data, log)
     own = {t.name for t in roles.targets}
     frame = frame.drop([name for name in sheet.derive if name not in derive and name not in own], strict=False)
     if not labelled:
         targets: tuple[Target, ...] = ()
         frame = frame.drop([name for name in (*(t.name for t in roles.targets), *sheet.derive, *data.derive) if name in frame.columns])
     else:
-        frame = additions.add_pseudo_labels(frame, roles.targets, data, say)
-        count_blanks(roles.targets, frame, data, say)
+        frame = additions.add_pseudo_labels(frame, roles.targets, data, log)
+        count_blanks(roles.targets, frame, data, log)
         targets = settle_targets(roles.targets, frame, derive)
         frame = settle_derived(targets, frame)
-        frame = additions.draw_limit(frame, targets, data, say)
+        frame = additions.draw_limit(frame, targets, data, log)
         for target in targets:
-            _say_classes(target, say)
+            _say_classes(target, log)
     return Manifest(frame, targets, sheet.root, roles.side, sheet.layout)
 
 
-def write(manifest: Manifest, place: Path | str, layout: str, say: Say) -> Path:
+def write(manifest: Manifest, place: Path | str, layout: str, log: Log) -> Path:
     """Write a manifest in a layout; what the layout cannot hold is refused by name.
 
     Args:
         manifest: the table.
         place: the file or folder to write.
         layout: a name of ``data.choices.LAYOUTS``.
-        say: told what was written.
+        log: told what was written.
     """
-    return _module(layout).write(manifest, Path(place), say)
+    return _module(layout).write(manifest, Path(place), log)
 
 
-def open_sheet(source: Any, data: Data, say: Say) -> Sheet:
+def open_sheet(source: Any, data: Data, log: Log) -> Sheet:
     """Return a source's rows by its layout; ``auto`` asks each layout in turn and says which one answered."""
     source = Path(source) if isinstance(source, str) else source
     if isinstance(source, Path) and not source.exists():
@@ -100,12 +100,12 @@ def open_sheet(source: Any, data: Data, say: Say) -> Sheet:
     name = data.layout
     if name == "auto":
         name, why = recognised(source)
-        say(f"{source.name if isinstance(source, Path) else 'the table'} is read as layout {name!r}: {why}")
+        log(f"{source.name if isinstance(source, Path) else 'the table'} is read as layout {name!r}: {why}")
     choice, options = pick(name, LAYOUTS, "layout")
-    sheet = choice.load()(source, data, say, **options)
+    sheet = choice.load()(source, data, log, **options)
     if not len(sheet.frame):
         raise DataError(f"{sheet.name} has no rows", need="one line an image")
-    return dataclasses.replace(sheet, frame=plain_columns(sheet.frame, data, say), layout=name)
+    return dataclasses.replace(sheet, frame=plain_columns(sheet.frame, data, log), layout=name)
 
 
 def recognised(source: Any) -> tuple[str, str]:
@@ -120,7 +120,7 @@ def recognised(source: Any) -> tuple[str, str]:
     )
 
 
-def to_rows(sheet: Sheet, roles: Roles, data: Data, say: Say, split: str = "train") -> pl.DataFrame:
+def to_rows(sheet: Sheet, roles: Roles, data: Data, log: Log, split: str = "train") -> pl.DataFrame:
     """Return the manifest's columns of one sheet: row_id, path, plain roles, parsed targets and side numbers.
 
     Raises:
@@ -132,7 +132,7 @@ def to_rows(sheet: Sheet, roles: Roles, data: Data, say: Say, split: str = "trai
     frame = pl.DataFrame({"row_id": ids, "path": list_column("path", paths)})
     check_ids(frame, sheet.name, roles.plain.get("id", "row_id"))
     if not sheet.found:
-        _check_files(frame, sheet, data, say)
+        _check_files(frame, sheet, data, log)
     for role, column in roles.plain.items():
         if role != "id":
             frame = frame.with_columns(source[column].alias(role))
@@ -148,14 +148,14 @@ def to_rows(sheet: Sheet, roles: Roles, data: Data, say: Say, split: str = "trai
     return frame
 
 
-def _append(frame: pl.DataFrame, root: Path, place: Path, split: str, *, targets: tuple[Target, ...], data: Data, say: Say) -> pl.DataFrame:
+def _append(frame: pl.DataFrame, root: Path, place: Path, split: str, *, targets: tuple[Target, ...], data: Data, log: Log) -> pl.DataFrame:
     """Add the rows of another table as test or extra rows; its paths are seen from the main table's folder, its labels split as there."""
-    sheet = additions.join_tables(open_sheet(place, data, say), data, say)
+    sheet = additions.join_tables(open_sheet(place, data, log), data, log)
     roles = find_roles(sheet, data, labelled=False)
     main = {target.name: target for target in targets}
     roles = dataclasses.replace(roles, targets=tuple(main.get(target.name, target) for target in roles.targets))
-    say("\n".join([f"{sheet.name}: columns read as", *roles.lines(), f"  every row is split {split!r}"]))
-    more = to_rows(sheet, roles, data, say, split).with_columns(pl.lit(split).alias("split"))
+    log("\n".join([f"{sheet.name}: columns read as", *roles.lines(), f"  every row is split {split!r}"]))
+    more = to_rows(sheet, roles, data, log, split).with_columns(pl.lit(split).alias("split"))
     if "split" not in frame.columns:
         frame = frame.with_columns(pl.lit("train").alias("split"))
     both = pl.concat([frame, _moved(more, sheet.root, root)], how="diagonal_relaxed")
@@ -163,7 +163,7 @@ def _append(frame: pl.DataFrame, root: Path, place: Path, split: str, *, targets
     return both
 
 
-def _with_separators(sheet: Sheet, roles: Roles, data: Data, say: Say, labelled: bool) -> Roles:
+def _with_separators(sheet: Sheet, roles: Roles, data: Data, log: Log, labelled: bool) -> Roles:
     """Find what separates the labels of multi targets; name undeclared targets whose cells say that they are multi, or a number."""
     specs = (*data.targets, *sheet.targets)
     column = roles.plain.get("id")
@@ -175,29 +175,29 @@ def _with_separators(sheet: Sheet, roles: Roles, data: Data, say: Say, labelled:
             return target
         cells = sheet.frame[target.name]
         if target.kind == "multi" and "separator" not in said:
-            return several.with_separator(target, cells, row_ids, sheet.name, say)
+            return several.with_separator(target, cells, row_ids, sheet.name, log)
         if labelled and target.kind == "single" and target.scored and not said and sheet.layout not in FOLDERS:
             several.refuse_several(target, cells, sheet.name)
             if (hint := several.number_hint(target, cells)) is not None:
-                say(hint)
+                log(hint)
         return target
 
     return dataclasses.replace(roles, targets=tuple(settled(target) for target in roles.targets))
 
 
-def _derived(sheet: Sheet, roles: Roles, data: Data, say: Say) -> dict[str, str]:
+def _derived(sheet: Sheet, roles: Roles, data: Data, log: Log) -> dict[str, str]:
     """Return the derived targets: the user's, and the layout's where the targets named allow them."""
     have = {t.name for t in roles.targets if t.kind in ("single", "ordinal")}
     brought = {name: text for name, text in sheet.derive.items() if name not in have and name not in data.derive}
     fit = {name: text for name, text in brought.items() if have >= set(expression_names(text))}
     for name in brought.keys() - fit.keys():
-        say(f"derived target {name!r} is left out: its parts {listed(expression_names(brought[name]))} are not all targets")
+        log(f"derived target {name!r} is left out: its parts {listed(expression_names(brought[name]))} are not all targets")
     derive = {**fit, **data.derive}
     for target in roles.targets:
         name = f"{target.name}_class"
         if target.borders and target.name not in {text.strip() for text in derive.values()}:
             if name in derive or name in {t.name for t in roles.targets}:
-                say(f"{name!r} is taken, so the classes between the borders of {target.name!r} are no target of their own")
+                log(f"{name!r} is taken, so the classes between the borders of {target.name!r} are no target of their own")
             else:
                 derive[name] = target.name
     return derive
@@ -214,7 +214,7 @@ def _below(path: str, root: Path) -> str:
     return Path(path).relative_to(root).as_posix() if Path(path).is_relative_to(root) else path
 
 
-def _check_files(frame: pl.DataFrame, sheet: Sheet, data: Data, say: Say) -> None:
+def _check_files(frame: pl.DataFrame, sheet: Sheet, data: Data, log: Log) -> None:
     every = frame["path"].explode().to_list()
     missing = missing_files(every, sheet.root)
     if missing and data.on_bad == "refuse":
@@ -222,7 +222,7 @@ def _check_files(frame: pl.DataFrame, sheet: Sheet, data: Data, say: Say) -> Non
     if missing:
         gone = f"{len(missing)} of {len(every)} image files that do not exist"
         counts = count_complete(frame["path"].to_list(), missing)
-        say(f"{sheet.name} names {gone}; their rows stay as missing: {listed(missing)}{counts}")
+        log(f"{sheet.name} names {gone}; their rows stay as missing: {listed(missing)}{counts}")
 
 
 def _numbers(column: pl.Series, row_ids: Sequence[str], name: str) -> pl.Series:
@@ -246,22 +246,22 @@ def written_before(source: Any, data: Data) -> Manifest | None:
     return manifest
 
 
-def say_absent(manifest: Manifest, file: Path, data: Data, say: Say) -> None:
+def say_absent(manifest: Manifest, file: Path, data: Data, log: Log) -> None:
     """Say which images of a manifest are not there; where none is, or all are needed, the data moved and that is refused."""
     gone = absent(manifest)
     if not gone:
         return
     if data.on_bad == "refuse" or len(gone) == len(manifest):
         raise moved(manifest, gone, f"put the data back, or move {file.name} into the folder that its paths start from")
-    say(f"the images of {len(gone)} of {len(manifest)} rows are not below {manifest.root}; they stay as missing: {listed(gone)}")
+    log(f"the images of {len(gone)} of {len(manifest)} rows are not below {manifest.root}; they stay as missing: {listed(gone)}")
 
 
-def _say_classes(target: Target, say: Say) -> None:
+def _say_classes(target: Target, log: Log) -> None:
     if target.kind == "regression":
-        say(f"target {target.name!r}: a number" + (f", with the borders {listed(target.borders, 12)}" if target.borders else ""))
+        log(f"target {target.name!r}: a number" + (f", with the borders {listed(target.borders, 12)}" if target.borders else ""))
     else:
         joint = f", from {target.expression}" if target.expression else ""
-        say(f"target {target.name!r}: {len(target.classes)} classes in this order{joint}: {listed(target.classes, 12)}")
+        log(f"target {target.name!r}: {len(target.classes)} classes in this order{joint}: {listed(target.classes, 12)}")
 
 
 def _module(layout: str) -> Any:

@@ -16,7 +16,7 @@ import polars as pl
 
 from tapetum.core.errors import DataError, listed
 from tapetum.core.targets import Target
-from tapetum.data.layouts.sheet import Say
+from tapetum.data.layouts.sheet import Log
 
 BLANK = " "
 MARKS = ("|", ";", ",")  # whichever of them stands in a column separates its labels; where none does, blanks do
@@ -64,7 +64,7 @@ def split_cell(text: str, target: Target) -> list[str]:
     return [label for label in found if label]
 
 
-def with_separator(target: Target, column: pl.Series, row_ids: Sequence[Any], name: str, say: Say) -> Target:
+def with_separator(target: Target, column: pl.Series, row_ids: Sequence[Any], name: str, log: Log) -> Target:
     """Return a multi target with the separator that its column uses.
 
     One of ``| ; ,`` where it stands in the column, else blanks. A comma belongs to the labels (``Smith, John|Doe, Jane``) where it stands
@@ -75,7 +75,7 @@ def with_separator(target: Target, column: pl.Series, row_ids: Sequence[Any], na
         column: its cells.
         row_ids: for errors.
         name: the table, for errors.
-        say: told the separator.
+        log: told the separator.
 
     Raises:
         DataError: two separators in one column; a row of each is named.
@@ -97,7 +97,7 @@ def with_separator(target: Target, column: pl.Series, row_ids: Sequence[Any], na
     many = sum(len(split_cell(text, dataclasses.replace(target, separator=separator))) > 1 for text in texts)
     if many:
         how = "blanks" if separator == BLANK else repr(separator)
-        say(f"target {target.name!r}: labels of one cell are separated by {how} (in {many} of {len(texts)} different cells)")
+        log(f"target {target.name!r}: labels of one cell are separated by {how} (in {many} of {len(texts)} different cells)")
     return dataclasses.replace(target, separator=separator)
 
 

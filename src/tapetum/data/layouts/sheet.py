@@ -17,7 +17,7 @@ from tapetum.data.images import formats
 from tapetum.data.images.archives import read_bytes, read_head
 from tapetum.data.layouts.listing import archive_names
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 ARCHIVE_MARK = "!/"  # images.zip!/a.png is the member a.png of images.zip
 

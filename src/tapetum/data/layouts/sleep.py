@@ -19,7 +19,7 @@ from tapetum.core.tables import Manifest
 from tapetum.data.layouts.delimited import read_delimited, to_delimited
 from tapetum.data.layouts.folder import refuse_columns
 from tapetum.data.layouts.listing import is_hidden, refuse_undecodable
-from tapetum.data.layouts.sheet import Say, Sheet, copy_image, images_among
+from tapetum.data.layouts.sheet import Log, Sheet, copy_image, images_among
 
 STAGES = ("Wake", "N1", "N2", "N3", "REM")
 TRAIN, TEST = "trainset-for_user.csv", "testset-for_user.csv"
@@ -36,7 +36,7 @@ def recognise(source: Any) -> str | None:
     return f"{TRAIN} stands in it" if source.is_dir() and (source / TRAIN).is_file() else None
 
 
-def read(source: Path, data: Data, say: Say) -> Sheet:
+def read(source: Path, data: Data, log: Log) -> Sheet:
     """Read the folder or one of its tables.
 
     Columns beside id, path, sequence and position: ``stage``, and for use as side numbers ``progress`` (place in the night, 0 to 1)
@@ -44,7 +44,7 @@ def read(source: Path, data: Data, say: Say) -> Sheet:
     """
     root = source if source.is_dir() else source.parent
     tables = [TRAIN, TEST] if source.is_dir() else [source.name]
-    frames = [_part(root, table, data, say) for table in tables if (root / table).is_file()]
+    frames = [_part(root, table, data, log) for table in tables if (root / table).is_file()]
     frame = pl.concat(frames)
     exams = pl.col("position").over("exam")
     frame = frame.with_columns(
@@ -55,7 +55,7 @@ def read(source: Path, data: Data, say: Say) -> Sheet:
     return Sheet(frame, root, root.name, roles, targets)
 
 
-def write(manifest: Manifest, place: Path, say: Say) -> Path:
+def write(manifest: Manifest, place: Path, log: Log) -> Path:
     """Write the tables, and a copy of every image into its exam's folder.
 
     Raises:
@@ -82,11 +82,11 @@ def write(manifest: Manifest, place: Path, say: Say) -> Path:
         if (splits == "test").any():
             hidden = columns.filter(pl.Series(splits == "test")).drop("stage")
             files.write_text(aside / TEST, to_delimited(hidden, header=False))
-    say(f"{len(manifest)} epochs written to {place}")
+    log(f"{len(manifest)} epochs written to {place}")
     return place
 
 
-def _part(root: Path, table: str, data: Data, say: Say) -> pl.DataFrame:
+def _part(root: Path, table: str, data: Data, log: Log) -> pl.DataFrame:
     split = "test" if table == TEST else "train"
     header = ["exam", "image"] if split == "test" else ["exam", "image", "stage"]
     frame, _ = read_delimited(root / table, header)
@@ -96,16 +96,16 @@ def _part(root: Path, table: str, data: Data, say: Say) -> pl.DataFrame:
         raise DataError(f"{table} has rows without an exam or an image", fix="fill them in or remove the rows")
     exams = frame["exam"].unique(maintain_order=True).to_list()
     folders = {exam: _folder(root, exam, split, table) for exam in exams}
-    frame = _with_context(frame, root, folders, data, say)
+    frame = _with_context(frame, root, folders, data, log)
     positions = [_position(image, table) for image in frame["image"].to_list()]
     paths = [f"{folders[exam]}/{image}" for exam, image in frame.select("exam", "image").iter_rows()]
-    say(f"{table}: {len(frame)} epochs of {len(exams)} exams")
+    log(f"{table}: {len(frame)} epochs of {len(exams)} exams")
     return frame.with_columns(
         pl.Series("position", positions, dtype=pl.Float64), pl.Series("path", paths, dtype=pl.String), pl.lit(split).alias("split")
     )
 
 
-def _with_context(frame: pl.DataFrame, root: Path, folders: dict[str, str], data: Data, say: Say) -> pl.DataFrame:
+def _with_context(frame: pl.DataFrame, root: Path, folders: dict[str, str], data: Data, log: Log) -> pl.DataFrame:
     """Add images of the exams that stand in no table, or count them."""
     known = set(frame["image"].to_list())
     unnamed = []
@@ -117,9 +117,9 @@ def _with_context(frame: pl.DataFrame, root: Path, folders: dict[str, str], data
         return frame
     what = f"{len(unnamed)} images stand in no table ({listed(name for _, name, _ in unnamed)})"
     if data.blank != "context":
-        say(f"{what} and are left out; --set data.blank=context keeps them")
+        log(f"{what} and are left out; --set data.blank=context keeps them")
         return frame
-    say(f"{what} and are kept as context")
+    log(f"{what} and are kept as context")
     more = pl.DataFrame(unnamed, schema=frame.schema, orient="row")
     return pl.concat([frame, more]).sort("exam", "image", maintain_order=True)
 

@@ -6,7 +6,7 @@ import polars as pl
 
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.tables import SPLITS
-from tapetum.data.layouts.sheet import Say
+from tapetum.data.layouts.sheet import Log
 
 HELD = "val"  # validation rows: training rows that fold 0 holds out
 SPLIT_WORDS = {
@@ -23,7 +23,7 @@ SPLIT_WORDS = {
 }
 
 
-def read_splits(frame: pl.DataFrame, name: str, say: Say) -> pl.DataFrame:
+def read_splits(frame: pl.DataFrame, name: str, log: Log) -> pl.DataFrame:
     """Translate the words in ``split``; validation rows become training rows that fold 0 holds out, and that is said.
 
     Raises:
@@ -49,5 +49,5 @@ def read_splits(frame: pl.DataFrame, name: str, say: Say) -> pl.DataFrame:
         raise UserError(
             f"{name} has rows of split {listed(sorted(map(str, found)))} and a fold column", fix="leave one: --set data.fold=none"
         )
-    say(f"{name}: {sum(held)} rows of the validation split are held out as fold 0; the other training rows always train")
+    log(f"{name}: {sum(held)} rows of the validation split are held out as fold 0; the other training rows always train")
     return frame.with_columns(pl.Series("fold", [0 if is_held else -1 for is_held in held], dtype=pl.Int16))

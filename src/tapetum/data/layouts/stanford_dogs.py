@@ -19,7 +19,7 @@ from tapetum.core.tables import Manifest
 from tapetum.data.layouts.folder import keep_images, refuse_columns
 from tapetum.data.layouts.listing import children
 from tapetum.data.layouts.roles import read_target
-from tapetum.data.layouts.sheet import Say, Sheet, copy_image
+from tapetum.data.layouts.sheet import Log, Sheet, copy_image
 
 _FOLDER = re.compile(r"(n\d{8})-(.+)")
 LISTS = {"train": "train_list.mat", "test": "test_list.mat"}
@@ -33,10 +33,10 @@ def recognise(source: Any) -> str | None:
     return "its folders are called like n02085620-Chihuahua" if names and all(_FOLDER.fullmatch(n) for n in names) else None
 
 
-def read(source: Path, data: Data, say: Say) -> Sheet:
+def read(source: Path, data: Data, log: Log) -> Sheet:
     """Read the folder; row ids are paths below ``Images``."""
     root = _images(source)
-    names, folders = keep_images(root, say)
+    names, folders = keep_images(root, log)
     empty = sorted({folder for folder in folders if folder.count("/") < 2} - {name.rpartition("/")[0] for name in names})
     if empty:
         raise DataError(f"{root} has {len(empty)} class folders without images: {listed(empty)}", fix="fill or remove them")
@@ -47,13 +47,13 @@ def read(source: Path, data: Data, say: Say) -> Sheet:
     breeds = [name.split("/")[0].partition("-")[2] for name in names]
     frame = pl.DataFrame({"row_id": names, "path": names, target: breeds})
     roles = {"id": "row_id", "path": "path"}
-    splits = _splits(source, names, say)
+    splits = _splits(source, names, log)
     if splits is not None:
         frame, roles = frame.with_columns(splits), {**roles, "split": "split"}
     return Sheet(frame, root, source.name, roles, (target,), found=True)
 
 
-def write(manifest: Manifest, place: Path, say: Say) -> Path:
+def write(manifest: Manifest, place: Path, log: Log) -> Path:
     """Copy every image below ``Images`` and write the lists of the parts.
 
     Raises:
@@ -77,7 +77,7 @@ def write(manifest: Manifest, place: Path, say: Say) -> Path:
             copy_image(manifest.paths(row)[0], aside / "Images" / row_id)
         for part, name in LISTS.items() if "split" in manifest.frame.columns else ():
             _write_list(aside / name, [r for r, s in zip(manifest.row_ids, splits, strict=True) if s == part])
-    say(f"{len(manifest)} images copied to {place}")
+    log(f"{len(manifest)} images copied to {place}")
     return place
 
 
@@ -85,7 +85,7 @@ def _images(source: Path) -> Path:
     return source / "Images" if (source / "Images").is_dir() else source
 
 
-def _splits(source: Path, names: list[str], say: Say) -> pl.Series | None:
+def _splits(source: Path, names: list[str], log: Log) -> pl.Series | None:
     """Return the part of each image from the official lists, or None without them."""
     places = [source, source / "lists", source.parent, source.parent / "lists"]
     found = {part: next((p / name for p in places if (p / name).is_file()), None) for part, name in LISTS.items()}
@@ -96,7 +96,7 @@ def _splits(source: Path, names: list[str], say: Say) -> pl.Series | None:
     if unlisted:
         raise DataError(f"{len(unlisted)} images stand in neither of the official lists: {listed(unlisted)}", fix="remove the lists")
     counts = {part: sum(part_of[name] == part for name in names) for part in LISTS}
-    say(f"the official lists give {counts['train']} training and {counts['test']} test images")
+    log(f"the official lists give {counts['train']} training and {counts['test']} test images")
     return pl.Series("split", [part_of[name] for name in names], dtype=pl.String)
 
 

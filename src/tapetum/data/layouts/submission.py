@@ -22,7 +22,7 @@ from tapetum.core.tables import Dense, decided
 from tapetum.core.targets import Target, decode
 from tapetum.data.images.formats import has_image_name
 from tapetum.data.layouts.delimited import read_delimited, sniff, to_delimited
-from tapetum.data.layouts.sheet import Say
+from tapetum.data.layouts.sheet import Log
 from tapetum.data.layouts.template import Wish, Writing, writing_of
 
 
@@ -55,7 +55,7 @@ def submit(
     dense: Dense,
     template: Path | str,
     place: Path | str,
-    say: Say,
+    log: Log,
     *,
     fill: str = "none",
     prior: np.ndarray | None = None,
@@ -70,7 +70,7 @@ def submit(
         dense: the answers of the rows that the template asks for, in any order.
         template: a delimited text file.
         place: the file to write, Parquet where it is called so, else delimited text as the template; its folder is made.
-        say: told what was written, in which way, and what was filled in.
+        log: told what was written, in which way, and what was filled in.
         fill: for rows without an answer and ids without a prediction: ``none`` refuses, ``prior`` takes what training rows have most often
             (their shares where probabilities are written, the middle class of an order, a regression's median), else a class (or a number).
         prior: mean truth over the training rows (K,) (a regression: their median), for ``fill = "prior"``.
@@ -100,22 +100,22 @@ def submit(
         files.write_parquet(place, filled.select(form.columns))
     else:
         files.write_text(place, to_delimited(filled.select(form.columns), form.delimiter, header=form.header))
-    _report(form, dense.target, labels, fill, int(without.sum()), lost, Path(place), say)
+    _report(form, dense.target, labels, fill, int(without.sum()), lost, Path(place), log)
     return Path(place)
 
 
-def _report(form: Template, target: Target, labels: np.ndarray, fill: str, without: int, absent: int, place: Path, say: Say) -> None:
+def _report(form: Template, target: Target, labels: np.ndarray, fill: str, without: int, absent: int, place: Path, log: Log) -> None:
     n = len(labels)
     parts = [f"{absent} ids without a prediction"] if absent else []
     parts += [f"{without - absent} rows without an answer"] if without > absent else []
-    say(f"{n} answers written to {place}: {form.writing.why}" + (f"; {' and '.join(parts)} filled with {fill!r}" if parts else ""))
+    log(f"{n} answers written to {place}: {form.writing.why}" + (f"; {' and '.join(parts)} filled with {fill!r}" if parts else ""))
     if form.matched:
-        say(form.matched)
+        log(form.matched)
     none = int((labels.sum(axis=1) == 0).sum()) if target.kind == "multi" else 0
     if none == n and n:
-        say(f"no label for any of the {n} rows: every answer is blank; lower thresholds give labels (decide.steps = ['thresholds'])")
+        log(f"no label for any of the {n} rows: every answer is blank; lower thresholds give labels (decide.steps = ['thresholds'])")
     elif none:
-        say(f"{none} of {n} rows have no label")
+        log(f"{none} of {n} rows have no label")
 
 
 def read_template(

@@ -19,7 +19,7 @@ from tapetum.core.targets import Target
 from tapetum.data.layouts.delimited import DELIMITERS, read_delimited, to_delimited
 from tapetum.data.layouts.folder import refuse_columns
 from tapetum.data.layouts.roles import PLAIN_ROLES
-from tapetum.data.layouts.sheet import Say, Sheet, relative_to
+from tapetum.data.layouts.sheet import Log, Sheet, relative_to
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".tab")
 
@@ -31,18 +31,18 @@ def recognise(source: Any) -> str | None:
     return "it is a Parquet file" if isinstance(source, Path) and source.suffix.lower() == ".parquet" else None
 
 
-def read(source: Path, data: Data, say: Say) -> Sheet:
+def read(source: Path, data: Data, log: Log) -> Sheet:
     """Read a CSV or Parquet table; paths start from its folder."""
     if source.suffix.lower() == ".parquet":
         frame, how = files.read_parquet(source)[0], "Parquet"
     else:
         frame, delimiter = read_delimited(source)
         how = f"separated by {DELIMITERS[delimiter]}"
-    say(f"{source.name}: {len(frame)} rows, {len(frame.columns)} columns, {how}")
+    log(f"{source.name}: {len(frame)} rows, {len(frame.columns)} columns, {how}")
     return Sheet(frame, source.parent, source.name)
 
 
-def write(manifest: Manifest, place: Path, say: Say) -> Path:
+def write(manifest: Manifest, place: Path, log: Log) -> Path:
     """Write a table; the ending of ``place`` says which: ``.csv``, ``.tsv`` or ``.parquet``.
 
     Raises:

@@ -11,7 +11,7 @@ from pathlib import Path
 from tapetum.core.errors import DataError, listed
 from tapetum.data.layouts.listing import archive_names, children
 from tapetum.data.layouts.paths import row_paths
-from tapetum.data.layouts.sheet import ARCHIVE_MARK, Say, Sheet, missing_files
+from tapetum.data.layouts.sheet import ARCHIVE_MARK, Log, Sheet, missing_files
 
 FIELD = re.compile(r"\{([^{}]*)\}")
 
@@ -62,7 +62,7 @@ def group_files(names: Sequence[str], template: str, *, partial: str = "refuse")
     return [(key, [files.get(order) or _named(parts, places, *cells_of[key], order) for order in orders]) for key, files in samples.items()]
 
 
-def placed(template: str, sheet: Sheet, say: Say) -> str:
+def placed(template: str, sheet: Sheet, log: Log) -> str:
     """Return a template with the folder that holds this sheet's files: the one that it names, else the one folder beside it that does.
 
     Raises:
@@ -92,7 +92,7 @@ def placed(template: str, sheet: Sheet, say: Say) -> str:
             need="the one to read",
             fix=f"name it: --path '{best[0]}{rest}'",
         )
-    say(f"{sheet.name}: {folder or 'its folder'} holds {own} of {total} files, {best[0] or 'its folder'} holds {most}: read from there")
+    log(f"{sheet.name}: {folder or 'its folder'} holds {own} of {total} files, {best[0] or 'its folder'} holds {most}: read from there")
     return best[0] + rest
 
 

@@ -18,7 +18,7 @@ from tapetum.core.targets import Target, expression_names
 from tapetum.data.layouts.cells import parse_column, settle_derived
 from tapetum.data.layouts.reading import open_sheet
 from tapetum.data.layouts.roles import read_target
-from tapetum.data.layouts.sheet import Say, Sheet
+from tapetum.data.layouts.sheet import Log, Sheet
 from tapetum.data.layouts.splits import SPLIT_WORDS
 from tapetum.data.layouts.unlabelled import loose
 
@@ -44,14 +44,14 @@ class Wanted:
     declared: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def read_truth(source: Any, data: Data, wanted: Wanted, say: Say) -> Manifest:
+def read_truth(source: Any, data: Data, wanted: Wanted, log: Log) -> Manifest:
     """Read labelled images.
 
     Args:
         source: a folder, a table, an archive, or a polars or pandas frame.
         data: the ``[data]`` that the pipeline was trained by.
         wanted: what is evaluated.
-        say: told how the source is read, which column holds which truth, and what is left out.
+        log: told how the source is read, which column holds which truth, and what is left out.
 
     Returns:
         The manifest with the targets whose truth the source has; classes and their order are the pipeline's.
@@ -60,26 +60,26 @@ def read_truth(source: Any, data: Data, wanted: Wanted, say: Say) -> Manifest:
         UserError: no column holds a truth, or there is no such split.
         DataError: a class that the pipeline does not know: it is named, with the number of its rows.
     """
-    rows = loose([source], data, say, targets=[t.name for t in wanted.targets], declared=wanted.declared)
+    rows = loose([source], data, log, targets=[t.name for t in wanted.targets], declared=wanted.declared)
     sheet = open_sheet(source, Data(layout=wanted.declared.get("layout") or "auto"), lambda _: None)
     labels = _aligned(sheet, rows)
     if wanted.split is not None:
         part = _in_split(sheet, labels, wanted.split)
         rows, labels = rows.where(part.to_numpy()), labels.filter(part)
-        say(f"{sheet.name}: {len(labels)} of {len(part)} rows are of split {wanted.split!r}")
+        log(f"{sheet.name}: {len(labels)} of {len(part)} rows are of split {wanted.split!r}")
     found = _columns(sheet, wanted)
     name_of = {t.name: t for t in wanted.targets}
     kept = rows.frame.drop([name for name in name_of if name in rows.frame.columns])
     for name, column in found.items():
-        say(f"{sheet.name}: the truth of {name!r} is column {column!r}")
+        log(f"{sheet.name}: the truth of {name!r} is column {column!r}")
         kept = kept.with_columns(parse_column(name_of[name], labels[column].alias(name), rows.row_ids, sheet.name))
-    kept = _known_classes(kept, [name_of[name] for name in found], sheet.name, wanted.skip_unknown, say)
+    kept = _known_classes(kept, [name_of[name] for name in found], sheet.name, wanted.skip_unknown, log)
     targets = tuple(t for t in wanted.targets if t.name in found or _composed(t, found))
     if all(part in found for t in targets if t.expression for part in expression_names(t.expression)):
         kept = settle_derived(targets, kept)
     absent = [t.name for t in wanted.targets if t.scored and t not in targets]
     if absent and not wanted.columns:
-        say(f"{sheet.name} has no truth of {listed(absent)}: not evaluated")
+        log(f"{sheet.name} has no truth of {listed(absent)}: not evaluated")
     return Manifest(kept, targets, rows.root, rows.side, rows.layout)
 
 
@@ -176,7 +176,7 @@ def _composed(target: Target, found: Columns) -> bool:
     return target.expression is not None and all(part in found for part in expression_names(target.expression))
 
 
-def _known_classes(frame: pl.DataFrame, targets: Sequence[Target], name: str, skip: bool, say: Say) -> pl.DataFrame:
+def _known_classes(frame: pl.DataFrame, targets: Sequence[Target], name: str, skip: bool, log: Log) -> pl.DataFrame:
     """Refuse classes that the pipeline does not know, or make them unknown truths.
 
     Raises:
@@ -201,7 +201,7 @@ def _known_classes(frame: pl.DataFrame, targets: Sequence[Target], name: str, sk
                 need=f"one of its {len(target.classes)} classes ({listed(target.classes, 20)})",
                 fix="mend the labels, or count such rows as unknown truth: --on-bad skip",
             )
-        say(f"{what}; their truth counts as unknown")
+        log(f"{what}; their truth counts as unknown")
         kept = [None if bad else cell for cell, bad in zip(cells, odd, strict=True)]
         frame = frame.with_columns(pl.Series(target.name, kept, dtype=frame.schema[target.name]))
     return frame

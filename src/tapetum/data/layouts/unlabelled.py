@@ -21,7 +21,7 @@ from tapetum.data.layouts.hpa import CHANNELS
 from tapetum.data.layouts.listing import refuse_undecodable
 from tapetum.data.layouts.paths import is_template, list_column, template_columns, unknown_column
 from tapetum.data.layouts.roles import Roles, find_roles
-from tapetum.data.layouts.sheet import ARCHIVE_MARK, Say, Sheet, relative_to
+from tapetum.data.layouts.sheet import ARCHIVE_MARK, Log, Sheet, relative_to
 from tapetum.data.layouts.templates import FIELD, group_files, placed
 
 PLAIN = ("folder", "stanford_dogs")  # layouts that add nothing to a folder of images but its labels
@@ -48,7 +48,7 @@ class _Wanted:
 
 
 def loose(
-    sources: Sequence[Any], data: Data, say: Say, *, targets: Collection[str] = (), declared: Mapping[str, Any] | None = None
+    sources: Sequence[Any], data: Data, log: Log, *, targets: Collection[str] = (), declared: Mapping[str, Any] | None = None
 ) -> Manifest:
     """Read images without truth; every image is a row, or every sample where ``data.path`` is a template of several files.
 
@@ -58,7 +58,7 @@ def loose(
     Args:
         sources: paths, or polars and pandas frames.
         data: the ``[data]`` that the pipeline was trained by.
-        say: told how each source is read.
+        log: told how each source is read.
         targets: names of the pipeline's targets; a column of that name is never an id, a path or a role.
         declared: values of :data:`DECLARED` that hold for these sources; ``on_bad`` is ``skip`` unless it is given.
 
@@ -76,7 +76,7 @@ def loose(
         place = Path(source) if isinstance(source, str) else source
         if isinstance(place, Path) and not place.exists():
             raise UserError(f"{place} does not exist", fix="check the path")
-        frames.append(_rows(place, wanted, root, say))
+        frames.append(_rows(place, wanted, root, log))
     if not frames:
         raise UserError("no images are named", need="files, folders or a table")
     frame = pl.concat(frames, how="diagonal_relaxed")
@@ -91,29 +91,29 @@ def holds_rows(place: Path) -> bool:
     return place.is_dir() or (place.is_file() and place.suffix.lower() in (*TABLE_SUFFIXES, ".zip", ".tar"))
 
 
-def _rows(source: Any, wanted: _Wanted, root: Path, say: Say) -> pl.DataFrame:
+def _rows(source: Any, wanted: _Wanted, root: Path, log: Log) -> pl.DataFrame:
     """Return one source's rows, paths as seen from ``root``."""
     from tapetum.data.layouts.reading import TABLE_SUFFIXES, recognised
 
     layout = wanted.data.layout
     if not isinstance(source, Path):
-        return _table(source, wanted, root, say)
+        return _table(source, wanted, root, log)
     is_place = source.is_dir() or source.suffix.lower() in (".zip", ".tar", ".json")
     if is_place and layout == "auto":
         layout = recognised(source)[0]
     if source.suffix.lower() in TABLE_SUFFIXES or layout not in ("auto", *PLAIN):
-        return _table(source, dataclasses.replace(wanted, data=wanted.data.model_copy(update={"layout": layout})), root, say)
+        return _table(source, dataclasses.replace(wanted, data=wanted.data.model_copy(update={"layout": layout})), root, log)
     _refuse_columns(source, wanted)
     if not is_place:
         refuse_undecodable([source.as_posix()], "the images")
         return pl.DataFrame({"row_id": [source.as_posix()], "path": [[source.as_posix()]]})
-    names = keep_images(source, say)[0]
+    names = keep_images(source, log)[0]
     samples = [(name, [name]) for name in names]
     if wanted.several is not None:
         samples = group_files(names, wanted.several, partial="keep" if wanted.data.on_bad == "skip" else "refuse")
         used = {name for _, files in samples for name in files}
         rest = [name for name in names if name not in used]
-        say(
+        log(
             f"{source.name}: {len(samples)} samples by {wanted.several}"
             + (f"; files that do not fit are left out: {listed(rest)}" if rest else "")
         )
@@ -124,30 +124,30 @@ def _rows(source: Any, wanted: _Wanted, root: Path, say: Say) -> pl.DataFrame:
     return pl.DataFrame({"row_id": [key for key, _ in samples], "path": paths})
 
 
-def _table(source: Any, wanted: _Wanted, root: Path, say: Say) -> pl.DataFrame:
+def _table(source: Any, wanted: _Wanted, root: Path, log: Log) -> pl.DataFrame:
     """Return the rows of a table, a frame, or a folder whose layout is more than a folder of images."""
     from tapetum.data.layouts.reading import open_sheet, say_absent, to_rows, written_before
 
     written = None if set(wanted.declared) & {"path", *_COLUMNS} else written_before(source, wanted.data)
     if written is not None:
-        say(f"{source.name} is a manifest: {len(written)} rows")
-        say_absent(written, source, wanted.data, say)
+        log(f"{source.name} is a manifest: {len(written)} rows")
+        say_absent(written, source, wanted.data, log)
         known = {*(t.name for t in written.targets), "split", "fold"}
         frame, start = written.frame.drop([c for c in written.frame.columns if c in known]), written.root
     else:
-        sheet = open_sheet(source, wanted.data, say)
-        data = _fitting(sheet, wanted, say)
+        sheet = open_sheet(source, wanted.data, log)
+        data = _fitting(sheet, wanted, log)
         sheet = _without_truth(sheet, wanted, data)
         roles = find_roles(sheet, data, labelled=False)
-        say("\n".join([f"{sheet.name}: columns read as", *roles.lines()]))
-        sheet = _with_blanks(sheet, roles, data, say)
-        frame, start = to_rows(sheet, roles, data, say, "test"), sheet.root
+        log("\n".join([f"{sheet.name}: columns read as", *roles.lines()]))
+        sheet = _with_blanks(sheet, roles, data, log)
+        frame, start = to_rows(sheet, roles, data, log, "test"), sheet.root
         frame = frame.drop([c for c in ("split", "fold") if c in frame.columns])
     moved = [[relative_to(path, start, root) for path in row] for row in frame["path"].to_list()]
     return frame.with_columns(list_column("path", moved))
 
 
-def _with_blanks(sheet: Sheet, roles: Roles, data: Data, say: Say) -> Sheet:
+def _with_blanks(sheet: Sheet, roles: Roles, data: Data, log: Log) -> Sheet:
     """Return the sheet with blank paths named as such: where rows have ids, such a row stays and is missing."""
     path = roles.path
     if data.on_bad != "skip" or "id" not in roles.plain or not isinstance(path, str) or path not in sheet.frame.columns:
@@ -155,7 +155,7 @@ def _with_blanks(sheet: Sheet, roles: Roles, data: Data, say: Say) -> Sheet:
     blank = sheet.frame[path].null_count()
     if not blank or sheet.frame.schema[path] != pl.String:
         return sheet
-    say(f"{sheet.name} names no image in {blank} of {len(sheet.frame)} rows of {path!r}; they stay as missing")
+    log(f"{sheet.name} names no image in {blank} of {len(sheet.frame)} rows of {path!r}; they stay as missing")
     return dataclasses.replace(sheet, frame=sheet.frame.with_columns(pl.col(path).fill_null("(blank)")))
 
 
@@ -171,7 +171,7 @@ def _without_truth(sheet: Sheet, wanted: _Wanted, data: Data) -> Sheet:
     return dataclasses.replace(sheet, frame=sheet.frame.drop(own), targets=(), derive={})
 
 
-def _fitting(sheet: Sheet, wanted: _Wanted, say: Say) -> Data:
+def _fitting(sheet: Sheet, wanted: _Wanted, log: Log) -> Data:
     """Return the training data's roles as far as this sheet has their columns; declared ones must be there.
 
     Raises:
@@ -192,11 +192,11 @@ def _fitting(sheet: Sheet, wanted: _Wanted, say: Say) -> Data:
         need = f"the columns {listed(data.side)}, whose numbers the pipeline takes beside the image"
         raise DataError(f"{sheet.name} has no column {lacking[0]!r} (it has: {listed(columns, 20)})", need=need)
     if "path" not in wanted.declared:
-        update["path"] = _path(sheet, wanted, say)
+        update["path"] = _path(sheet, wanted, log)
     return data.model_copy(update=update)
 
 
-def _path(sheet: Sheet, wanted: _Wanted, say: Say) -> str | tuple[str, ...] | None:
+def _path(sheet: Sheet, wanted: _Wanted, log: Log) -> str | tuple[str, ...] | None:
     """Return the training data's path columns or templates as they hold for this sheet; None: to be inferred."""
     path, columns = wanted.data.path, sheet.frame.columns
     if path is None and wanted.several is not None and "path" not in sheet.roles:
@@ -207,11 +207,11 @@ def _path(sheet: Sheet, wanted: _Wanted, say: Say) -> str | tuple[str, ...] | No
     used = [name for item in items for name in (template_columns(item) if is_template(item, columns) else [item])]
     absent = [name for name in used if name not in columns and name != "split"]
     if absent and ("path" in sheet.roles or (len(items) == 1 and wanted.several is None)):
-        say(f"{sheet.name} has no column {absent[0]!r}, which named the images of the training data: the column is looked for")
+        log(f"{sheet.name} has no column {absent[0]!r}, which named the images of the training data: the column is looked for")
         return None
     if absent:
         raise unknown_column(absent[0], columns, sheet.name, "--path", fix="name the columns or the template of several files with --path")
-    found = tuple(placed(item, sheet, say) if is_template(item, columns) else item for item in items)
+    found = tuple(placed(item, sheet, log) if is_template(item, columns) else item for item in items)
     return found[0] if isinstance(path, str) else found
 
 

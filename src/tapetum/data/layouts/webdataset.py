@@ -23,7 +23,7 @@ from tapetum.data.images.archives import open_tar, read_bytes
 from tapetum.data.layouts.folder import refuse_columns
 from tapetum.data.layouts.listing import children, is_hidden, refuse_undecodable
 from tapetum.data.layouts.roles import PLAIN_ROLES
-from tapetum.data.layouts.sheet import ARCHIVE_MARK, Say, Sheet
+from tapetum.data.layouts.sheet import ARCHIVE_MARK, Log, Sheet
 
 KEY = "__key__"
 WORDS = ("cls", "txt")
@@ -39,23 +39,23 @@ def recognise(source: Any) -> str | None:
     return "it is a folder of tar archives" if names and all(name.lower().endswith(".tar") for name in names) else None
 
 
-def read(source: Path, data: Data, say: Say) -> Sheet:
+def read(source: Path, data: Data, log: Log) -> Sheet:
     """Read one archive or a folder of them, in the order of their names."""
     shards = [source] if source.is_file() else sorted(source.glob("*.tar"))
     rows: list[dict[str, Any]] = []
     for shard in shards:
-        rows += _samples(shard, say)
+        rows += _samples(shard, log)
     if not rows:
         raise DataError(f"{source} holds no samples", need="images called KEY.png beside KEY.json, KEY.cls or KEY.txt")
     columns = list(dict.fromkeys(name for row in rows for name in row))
     frame = pl.DataFrame([_column(name, [row.get(name) for row in rows], source) for name in columns])
-    say(f"{source.name}: {len(rows)} samples in {len(shards)} archives")
+    log(f"{source.name}: {len(rows)} samples in {len(shards)} archives")
     roles = {"path": "path", "id": "row_id" if "row_id" in columns else KEY}
     rest = [name for name in columns if name not in (KEY, "path", "row_id")]
     return Sheet(frame, source.parent if source.is_file() else source, source.name, roles, ("cls",) if rest == ["cls"] else (), found=True)
 
 
-def write(manifest: Manifest, place: Path, say: Say) -> Path:
+def write(manifest: Manifest, place: Path, log: Log) -> Path:
     """Write one archive; the same manifest gives the same bytes.
 
     Raises:
@@ -75,11 +75,11 @@ def write(manifest: Manifest, place: Path, say: Say) -> Path:
                 _add(tar, f"{key}{number}{path.suffix.lower()}", read_bytes(path))
             known = {name: cell for name, cell in cells.items() if cell is not None}
             _add(tar, f"{key}.json", files.to_json(known).encode())
-    say(f"{len(manifest)} samples written to {place}")
+    log(f"{len(manifest)} samples written to {place}")
     return place
 
 
-def _samples(shard: Path, say: Say) -> list[dict[str, Any]]:
+def _samples(shard: Path, log: Log) -> list[dict[str, Any]]:
     """Return the samples of one archive, in its order.
 
     Raises:
@@ -108,7 +108,7 @@ def _samples(shard: Path, say: Say) -> list[dict[str, Any]]:
         raise DataError(f"{shard.name} is not a plain tar archive that can be read ({error})", fix=fix) from None
     refuse_undecodable((path for row in rows.values() for path in row.get("path", ())), shard.name)
     if other:
-        say(f"{shard.name}: {len(other)} files of other kinds left out: {listed(other)}")
+        log(f"{shard.name}: {len(other)} files of other kinds left out: {listed(other)}")
     bare = [key for key, row in rows.items() if "path" not in row]
     if bare:
         raise DataError(f"{shard.name} has {len(bare)} samples without an image: {listed(bare)}", fix="mend the archive")

@@ -63,7 +63,7 @@ def simulate_dogs(
     px: int = 128,
     seed: int = 0,
     zip: bool = False,
-    say: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Write simulated dog photos in class folders of a training and a test part.
 
@@ -73,7 +73,7 @@ def simulate_dogs(
         px: typical side of a photo; sides vary around it.
         seed: the same seed gives the same bytes.
         zip: one archive ``data/dogs.zip`` instead of folders.
-        say: told of progress.
+        log: told of progress.
 
     Returns:
         ``paths`` (``source`` is what to read, ``exclude``, ``truth``), ``counts`` (photos by part and by what was planted),
@@ -94,7 +94,7 @@ def simulate_dogs(
         for photo in photos:
             traits.append(_write(photo, aside, px, seed))
             if (photo.number + 1) % place.EVERY == 0:
-                say(f"drew {photo.number + 1:,} of {len(photos):,} photos")
+                log(f"drew {photo.number + 1:,} of {len(photos):,} photos")
         test = sorted(p.row_id for p in photos if p.split == "test")
         template = pl.DataFrame({"id": test, "breed": BREEDS[0]})
         if zip:
@@ -117,7 +117,7 @@ def simulate_dogs(
         "twins": [list(pair) for pair in TWINS],
     }
     done = place.finish(out, _truth(photos), summary, source=source, exclude=out / place.EXCLUDED)
-    say(f"{len(photos):,} photos in {out / place.LAYOUT}; the best score possible on the test part is {summary['ceiling']:.3f}")
+    log(f"{len(photos):,} photos in {out / place.LAYOUT}; the best score possible on the test part is {summary['ceiling']:.3f}")
     return done
 
 

@@ -54,7 +54,7 @@ def simulate_hpa(
     px: int = 128,
     seed: int = 0,
     zip: bool = False,
-    say: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Write simulated samples of the Human Protein Atlas challenge, four one-channel images each.
 
@@ -64,7 +64,7 @@ def simulate_hpa(
         px: side of the images; the challenge has 512.
         seed: the same seed gives the same bytes.
         zip: ``train.zip`` and ``test.zip`` instead of folders.
-        say: told of progress.
+        log: told of progress.
 
     Returns:
         ``paths`` (``source`` is what to read, ``antibodies``, ``truth``), ``counts`` (samples by part and by what was planted, and
@@ -83,7 +83,7 @@ def simulate_hpa(
         for sample in samples:
             _write(sample, aside, px, seed)
             if (sample.number + 1) % place.EVERY == 0:
-                say(f"drew {sample.number + 1:,} of {len(samples):,} samples")
+                log(f"drew {sample.number + 1:,} of {len(samples):,} samples")
         _write_tables(samples, aside)
         if zip:
             for part in ("train", "test"):
@@ -100,7 +100,7 @@ def simulate_hpa(
         "ceiling": best_score(test, every, seed),
     }
     done = place.finish(out, _truth(samples), summary, source=out / place.LAYOUT, antibodies=out / place.LAYOUT / "antibodies.csv")
-    say(f"{len(samples):,} samples in {out / place.LAYOUT}; the best score possible on the test part is {summary['ceiling']:.3f}")
+    log(f"{len(samples):,} samples in {out / place.LAYOUT}; the best score possible on the test part is {summary['ceiling']:.3f}")
     return done
 
 

@@ -179,7 +179,7 @@ def build(
     side: int = 0,
     seed: int = 0,
     weights: pretrained.Weights | None = None,
-    say: Callable[[str], None] | None = None,
+    log: Callable[[str], None] | None = None,
 ) -> Network:
     """Return the network that a recipe describes.
 
@@ -191,7 +191,7 @@ def build(
         side: number of side numbers.
         seed: of everything that starts at random.
         weights: found already (a pipeline's own folder); None looks for ``model.weights``.
-        say: told what was decided.
+        log: told what was decided.
 
     Raises:
         EnvironmentFault: weights are not at hand.
@@ -221,8 +221,8 @@ def build(
     lines = [weights.said(), adaptation.said(model.channels, channels, weights.channels), normalised]
     lines[1:2] = [] if weights.random else [lines[1]]
     for line in lines:
-        if say is not None:
-            say(line)
+        if log is not None:
+            log(line)
     return Network(backbone, heads, mean, std, gains=input.gains, sharing=sharing, side=mlp, dropout=model.dropout, notes=lines)
 
 

@@ -232,7 +232,7 @@ class SequenceNetwork(Network):
 
 def build(
     model: config.Model,
-    neighbours: config.Neighbours,
+    neighbours: config.SequenceConfig,
     targets: Sequence[Target],
     channels: int,
     input: config.Input | None = None,
@@ -240,25 +240,25 @@ def build(
     side: int = 0,
     seed: int = 0,
     weights: Weights | None = None,
-    say: Callable[[str], None] | None = None,
+    log: Callable[[str], None] | None = None,
 ) -> SequenceNetwork:
     """Return the network over neighbours that a recipe describes; arguments as for :func:`tapetum.learn.models.network.build`.
 
     Raises:
         UserError: targets that share the trunk softly; that is for single images.
     """
-    base = networks.build(model, targets, channels, input, side=side, seed=seed, weights=weights, say=say)
-    return around(base, model, neighbours, side=side, seed=seed, say=say)
+    base = networks.build(model, targets, channels, input, side=side, seed=seed, weights=weights, log=log)
+    return around(base, model, neighbours, side=side, seed=seed, log=log)
 
 
 def around(
     base: Network,
     model: config.Model,
-    neighbours: config.Neighbours,
+    neighbours: config.SequenceConfig,
     *,
     side: int = 0,
     seed: int = 0,
-    say: Callable[[str], None] | None = None,
+    log: Callable[[str], None] | None = None,
 ) -> SequenceNetwork:
     """Return the network over neighbours around one of single images, which gives backbone, normalisation and side numbers."""
     if model.sharing != "hard":
@@ -271,8 +271,8 @@ def around(
         body = make(features, **parameters)
         extra = (model.side_width or side) if side else 0
         heads = {name: networks.make_head(head_of(model, t), body.width, extra, t) for name, t in base.targets.items()}
-    if say is not None:
-        say(f"sequences: {neighbours.length} steps × {neighbours.positions} positions, answering {neighbours.target}")
+    if log is not None:
+        log(f"sequences: {neighbours.length} steps × {neighbours.positions} positions, answering {neighbours.target}")
     joined = (neighbours.windows, neighbours.window_width, neighbours.window_stride) if neighbours.windows else None
     return SequenceNetwork(base, body, heads, target=neighbours.target, positions=neighbours.positions, joined=joined)
 

@@ -21,7 +21,7 @@ from tapetum.learn.training.schedules import swa_start
 Weights = dict[str, Tensor]
 
 
-class Nothing:
+class NoAverage:
     """No average while training runs (a soup is made of checkpoints at its end, see :func:`soup`)."""
 
     count = 0
@@ -42,7 +42,7 @@ class Nothing:
         """Take back what :meth:`state` gave."""
 
 
-class _Averager(Nothing):
+class _Averager(NoAverage):
     def __init__(self, network: nn.Module) -> None:
         self.average: Weights = {name: value.detach().clone() for name, value in network.state_dict().items()}
         self.step, self.count = 0, 0
@@ -127,7 +127,7 @@ class Swa(_Averager):
         self.count += 1
 
 
-def build(average: Average, network: nn.Module, *, steps_per_epoch: int, epochs: int) -> Nothing:
+def build(average: Average, network: nn.Module, *, steps_per_epoch: int, epochs: int) -> NoAverage:
     """Return the recipe's averager.
 
     Args:
@@ -141,7 +141,7 @@ def build(average: Average, network: nn.Module, *, steps_per_epoch: int, epochs:
     if average.name == "swa":
         every = 1 if average.full_batch else steps_per_epoch
         return Swa(network, swa_start(average, epochs) * steps_per_epoch, every)
-    return Nothing()
+    return NoAverage()
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from tapetum.core.errors import DataError, listed
 from tapetum.core.tables import Manifest
 from tapetum.data.images import dataset, mixing, sampling
 from tapetum.data.images.form import Form
-from tapetum.data.images.transforms import Augment, Evaluate
+from tapetum.data.images.transforms import EvalTransform, TrainTransform
 from tapetum.learn import models
 from tapetum.learn.runtime import Runtime
 from tapetum.learn.side import Scaling
@@ -27,7 +27,7 @@ from tapetum.learn.training import loop, schedules, stages
 from tapetum.learn.training.keep import Keeper
 from tapetum.learn.training.objective import Objective
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 AUTO_BATCH = 32  # images in a batch under train.batch = "auto"; where memory runs out, it is computed in pieces
 
 
@@ -41,14 +41,14 @@ class Fold:
         member: its name.
         number: the fold held out; −1 trains on all rows and holds nothing out.
         train: row numbers that train.
-        held: row numbers held out.
+        heldout: row numbers held out.
         network: on the runtime's device.
         objective: what is minimised.
         runtime: device and precision.
         keeper: the fold's folder.
         scaling: of side numbers, or None.
         form: channels and depth of all images.
-        say: where messages go.
+        log: where messages go.
     """
 
     manifest: Manifest
@@ -56,14 +56,14 @@ class Fold:
     member: str
     number: int
     train: np.ndarray
-    held: np.ndarray
+    heldout: np.ndarray
     network: models.Network
     objective: Objective
     runtime: Runtime
     keeper: Keeper
     scaling: Scaling | None
     form: Form
-    say: Say
+    log: Log
     missing: Mapping[str, str] = dataclasses.field(default_factory=dict)  # row_id → why its image cannot be read
     until: int | None = None  # epochs after which training ends before its plan does
     windows: Any = None  # of neighbouring rows, for a model over sequences
@@ -226,7 +226,7 @@ class Epochs:
             return
         self.progress.batch = max(self.recipe.memory.floor, self._batch(stage) // self.progress.pieces)
         self.progress.pieces = 1
-        self.fold.say(f"memory ran out: batches are {self.progress.batch} images from now on (memory.keep_effective = false)")
+        self.fold.log(f"memory ran out: batches are {self.progress.batch} images from now on (memory.keep_effective = false)")
 
     def _images(self, stage: Stage) -> tuple[dataset.ImageDataset, dataset.ImageDataset]:
         """Return the images of a stage's size, as training and as evaluation see them; one memory serves both and every stage."""
@@ -236,7 +236,12 @@ class Epochs:
             base = (
                 next(iter(self.images.values()))[1]
                 if self.images
-                else dataset.ImageDataset(self.fold.manifest, settings, Evaluate(settings), form=self.fold.form, missing=self.fold.missing)
+                else dataset.ImageDataset(
+                    self.fold.manifest, settings, EvalTransform(settings), form=self.fold.form, missing=self.fold.missing
+                )
             )
-            self.images[size] = (base.with_transform(Augment(settings, self.recipe.augment)), base.with_transform(Evaluate(settings)))
+            self.images[size] = (
+                base.with_transform(TrainTransform(settings, self.recipe.augment)),
+                base.with_transform(EvalTransform(settings)),
+            )
         return self.images[size]

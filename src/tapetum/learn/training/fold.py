@@ -21,7 +21,7 @@ from tapetum.core.runs import START
 from tapetum.core.tables import Predictions
 from tapetum.data.images import dataset
 from tapetum.learn import inference
-from tapetum.learn.training import averaging, held, loop, optimizers, stages, state
+from tapetum.learn.training import averaging, heldout, loop, optimizers, stages, state
 from tapetum.learn.training.epochs import Epochs, Fold
 
 __all__ = ["Fold", "MayGoOn", "Training"]
@@ -40,14 +40,14 @@ class Training(Epochs):
     def __init__(self, fold: Fold) -> None:
         super().__init__(fold)
         self.keeper = fold.keeper
-        self.average: averaging.Nothing = averaging.Nothing()
+        self.average: averaging.NoAverage = averaging.NoAverage()
         self.start = {key: value.detach().clone() for key, value in fold.network.state_dict().items()}
         self.start_of_objective = {key: value.detach().clone() for key, value in fold.objective.state_dict().items()}
         scored = {name: target for name, target in fold.network.targets.items() if target.scored}
-        truths = {name: self.truth[name][fold.held] for name in scored}
-        self.prior_loss = held.prior_loss(scored, truths, fold.objective.spreads) if len(fold.held) else 0.0
+        truths = {name: self.truth[name][fold.heldout] for name in scored}
+        self.prior_loss = heldout.prior_loss(scored, truths, fold.objective.spreads) if len(fold.heldout) else 0.0
         self.checkpoints: list[str] = []
-        self.held: Predictions | None = None
+        self.heldout: Predictions | None = None
         self.stop = ""
 
     def run(self, may_go_on: MayGoOn | None = None) -> dict[str, Any]:
@@ -116,7 +116,7 @@ class Training(Epochs):
             self._watch(row, may_go_on)
             self.history.append(row)
             self._keep(number, optimizer, found)
-            self.fold.say(self._line(row))
+            self.fold.log(self._line(row))
 
     def _start_of(self, number: int, stage: Stage, saved: dict[str, Any]) -> torch.optim.Optimizer:
         """Freeze what the stage freezes; return its optimizer and set its average, as they stood where training goes on."""
@@ -127,10 +127,10 @@ class Training(Epochs):
         self.average = (
             averaging.build(self.recipe.average, self.network, steps_per_epoch=steps, epochs=stage.epochs)
             if averaging_now
-            else averaging.Nothing()
+            else averaging.NoAverage()
         )
         for remark in self.average.remarks:
-            self.fold.say(remark)
+            self.fold.log(remark)
         if saved:
             whole = self._unpacked(saved)
             optimizer.load_state_dict(whole["optimizer"])
@@ -145,9 +145,9 @@ class Training(Epochs):
     def _before_training(self) -> None:
         """Keep the network as it starts, with the probe's heads, as a checkpoint: training that makes it worse is then not taken."""
         row: dict[str, Any] = {}
-        self.keeper.add(START, self._answered(START, SHIPPED, row), self.held)
-        if len(self.fold.held):
-            self.fold.say(f"{self.fold.member} fold {self.fold.number}: before training, loss {row['valid_loss']:.3f}")
+        self.keeper.add(START, self._answered(START, SHIPPED, row), self.heldout)
+        if len(self.fold.heldout):
+            self.fold.log(f"{self.fold.member} fold {self.fold.number}: before training, loss {row['valid_loss']:.3f}")
 
     def _evaluate(self, stage: Stage, row: dict[str, Any], optimizer: torch.optim.Optimizer, number: int) -> dict[str, dict[str, Tensor]]:
         """Answer for the held-out rows with this epoch's weights (and their running average); add figures to ``row``.
@@ -179,12 +179,12 @@ class Training(Epochs):
         elif kind == "soup":
             scores = [row["monitor"] for row in self.history]
             best = averaging.best(scores, self.recipe.average.best, greater_is_better=True)
-            if not len(self.fold.held):
+            if not len(self.fold.heldout):
                 best = list(range(len(self.history)))[-self.recipe.average.best :]  # nothing is held out to pick on
             names = [f"epoch-{self.history[i]['epoch']:03d}" for i in best]
             weights = averaging.soup([self.keeper.checkpoint(name) for name in names])
-            how = "picked on the fold's own rows: its figure is in-sample" if len(self.fold.held) else "the last ones"
-            self.fold.say(f"soup of {', '.join(names)}, {how}")
+            how = "picked on the fold's own rows: its figure is in-sample" if len(self.fold.heldout) else "the last ones"
+            self.fold.log(f"soup of {', '.join(names)}, {how}")
         if weights is None or kind in self.checkpoints:
             return
         row: dict[str, Any] = {}
@@ -193,9 +193,9 @@ class Training(Epochs):
                 stages.freeze(self.network, stage.trains)  # which a start that trains no further epoch has not done
                 self._refresh(stage)
             found = self._answered(kind, SHIPPED, row)
-        self.keeper.add(kind, found, self.held)
-        if len(self.fold.held):
-            self.fold.say(f"{self.fold.member} fold {self.fold.number}: {kind}, loss {row['valid_loss']:.3f}")
+        self.keeper.add(kind, found, self.heldout)
+        if len(self.fold.heldout):
+            self.fold.log(f"{self.fold.member} fold {self.fold.number}: {kind}, loss {row['valid_loss']:.3f}")
 
     def _predict_test(self, number: int, stage: Stage, end: int) -> None:
         """Write the answers for the test rows at a stage's end, where it asks for them, to ``stage-<n>.parquet``; done ones stay."""
@@ -215,23 +215,23 @@ class Training(Epochs):
             manifest_hash=self.fold.manifest.content_hash(),
         )
         table.write(file)
-        self.fold.say(f"{self.fold.member} fold {self.fold.number}: stage {number + 1} is done, {len(rows)} test rows answered")
+        self.fold.log(f"{self.fold.member} fold {self.fold.number}: stage {number + 1} is done, {len(rows)} test rows answered")
 
     def _answered(self, checkpoint: str, stage: Stage, row: dict[str, Any]) -> dict[str, Tensor]:
         """Answer for the held-out rows, keep the answers under ``checkpoint``, and return the weights that gave them."""
         self.checkpoints.append(checkpoint)
         row.update(valid_loss=float("nan"), monitor=float("nan"))
-        if len(self.fold.held):
+        if len(self.fold.heldout):
             plain = self.recipe.predict.model_copy(update={"views": "plain"})
-            answers = self._answers(stage, self.fold.held, plain)
+            answers = self._answers(stage, self.fold.heldout, plain)
             dense = answers.dense(self.network.targets, self.fold.manifest.row_ids, self.truth, self.fold.number)
             spreads, manifest = self.fold.objective.spreads, self.fold.manifest
-            weight = manifest.weight[self.fold.held] if manifest.weights is not None else None
-            row.update(held.figures(dense, manifest.targets, self.recipe.train.monitor, spreads, weight))
+            weight = manifest.weight[self.fold.heldout] if manifest.weights is not None else None
+            row.update(heldout.figures(dense, manifest.targets, self.recipe.train.monitor, spreads, weight))
             table = Predictions.from_dense(
                 list(dense.values()), member=self.fold.member, checkpoint=checkpoint, manifest_hash=self.fold.manifest.content_hash()
             )
-            self.held = table if self.held is None else Predictions.concat([self.held, table])
+            self.heldout = table if self.heldout is None else Predictions.concat([self.heldout, table])
         return {key: value.detach().clone() for key, value in self.network.state_dict().items()}
 
     def _answers(self, stage: Stage, rows: np.ndarray, predict: Predict, *front: str) -> inference.Answers:
@@ -264,9 +264,9 @@ class Training(Epochs):
             self.progress.waited += 1
         patience = self.recipe.train.patience
         first_loss = min((r["valid_loss"] for r in self.history), default=float("nan"))
-        if reason := held.come_apart(row, first_loss, self.prior_loss):
+        if reason := heldout.come_apart(row, first_loss, self.prior_loss):
             self.stop = reason
-        elif patience is not None and len(self.fold.held) and self.progress.waited >= patience:
+        elif patience is not None and len(self.fold.heldout) and self.progress.waited >= patience:
             self.stop = f"patience: no better for {patience} epochs"
         elif self.progress.epoch < self.fold.epochs:
             cut = self.fold.until is not None and self.progress.epoch >= self.fold.until
@@ -287,14 +287,14 @@ class Training(Epochs):
             "status": "running", "stage": stage, "progress": dataclasses.asdict(self.progress), "checkpoints": self.checkpoints,
             "stop": self.stop, "rest": rest,
         }  # fmt: skip
-        self.keeper.keep(tensors, found, self.held, self.history, marker)
+        self.keeper.keep(tensors, found, self.heldout, self.history, marker)
 
     def _take_back(self, saved: dict[str, Any]) -> None:
         """Stand where the last whole epoch ended."""
         self.progress = loop.Progress(**saved["progress"])
         self.checkpoints, self.stop = list(saved["checkpoints"]), saved["stop"]
         self.history = self.keeper.history_so_far(self.progress.epoch)
-        self.held = self.keeper.held_so_far(self.checkpoints)
+        self.heldout = self.keeper.held_so_far(self.checkpoints)
         whole = self._unpacked(saved)
         self.network.load_state_dict(whole["network"])
         self.runtime.load_state(whole["runtime"])
@@ -314,7 +314,7 @@ class Training(Epochs):
             self.fold.objective.load_state_dict(self.start_of_objective)
             self.progress = loop.Progress()
         self.progress.rate_factor = factor
-        self.fold.say(f"the loss was not finite: going on after epoch {self.progress.epoch} at {factor:g} of the rate")
+        self.fold.log(f"the loss was not finite: going on after epoch {self.progress.epoch} at {factor:g} of the rate")
         return self._start_of(number, stage, saved if saved.get("stage") == number else {})
 
     def _keep_nan(self, error: loop.NotFinite) -> None:
@@ -327,7 +327,7 @@ class Training(Epochs):
         keys = [key for key in row if "/" in key and ":" not in key and row[key] is not None]
         several = len({key.partition("/")[0] for key in keys}) > 1
         figures = ", ".join(f"{key if several else key.partition('/')[2]} {row[key]:.3f}" for key in keys)
-        loss = f"loss {row['train_loss']:.3f}" + (f" / {row['valid_loss']:.3f}" if len(self.fold.held) else "")
+        loss = f"loss {row['train_loss']:.3f}" + (f" / {row['valid_loss']:.3f}" if len(self.fold.heldout) else "")
         figures = f", {figures}" if figures else ""
         end = f" ({self.stop})" if self.stop else ""
         return f"{where}: epoch {self.progress.epoch}/{self.fold.epochs}, {loss}{figures}, {row['seconds']:.0f} s{end}"

@@ -19,7 +19,7 @@ from tapetum.core.errors import DataError
 from tapetum.core.tables import Manifest
 from tapetum.data.images import dataset
 from tapetum.data.images.form import Form
-from tapetum.data.images.transforms import Evaluate
+from tapetum.data.images.transforms import EvalTransform
 from tapetum.learn import memory, models, probe
 from tapetum.learn.runtime import Engine, Runtime
 from tapetum.learn.side import Scaling
@@ -28,7 +28,7 @@ from tapetum.learn.training.fold import Fold, MayGoOn
 from tapetum.learn.training.keep import Keeper
 from tapetum.learn.training.objective import Objective, counts_of, spreads_of
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 def write_spec(folder: Path, manifest_file: Path, **values: Any) -> Path:
@@ -45,13 +45,13 @@ def write_spec(folder: Path, manifest_file: Path, **values: Any) -> Path:
     return files.write_json(folder / "spec.json", {"format": 1, "manifest": place.as_posix(), **values})
 
 
-def run(spec_file: Path | str, *, may_go_on: MayGoOn | None = None, say: Say | None = None) -> dict[str, Any]:
+def run(spec_file: Path | str, *, may_go_on: MayGoOn | None = None, log: Log | None = None) -> dict[str, Any]:
     """Run a job, or go on with it; return its final state. A job that is done is not run again.
 
     Args:
         spec_file: see :func:`write_spec`.
         may_go_on: asked at every epoch's end; False cuts there.
-        say: where messages go.
+        log: where messages go.
 
     Raises:
         EnvironmentFault: another process holds the folder.
@@ -67,7 +67,7 @@ def run(spec_file: Path | str, *, may_go_on: MayGoOn | None = None, say: Say | N
         manifest = Manifest.read(folder / spec["manifest"], spec["data_root"])
         if manifest.content_hash() != spec["manifest_hash"]:
             raise DataError(f"{spec_file} was written for another manifest", fix="run tapetum fit again in a new folder")
-        fold = build(spec, manifest, keeper, say or (lambda _: None))
+        fold = build(spec, manifest, keeper, log or (lambda _: None))
         state = windowed.training_of(fold).run(may_go_on)
         files.write_json(folder / "memory.json", _memory(fold, state))
         return state
@@ -83,17 +83,17 @@ def _memory(fold: Fold, state: dict[str, Any]) -> dict[str, Any]:
     return {**whole, "answered_at_once": fold.runtime.answered_at_once or fold.recipe.predict.batch}
 
 
-def build(spec: dict[str, Any], manifest: Manifest, keeper: Keeper, say: Say) -> Fold:
+def build(spec: dict[str, Any], manifest: Manifest, keeper: Keeper, log: Log) -> Fold:
     """Return what a spec describes, ready to train: network (from the probe or at random), objective, runtime, rows."""
     recipe = Recipe.model_validate(spec["recipe"])
-    runtime = Runtime.from_train(recipe.train, Engine.from_dict(spec["engine"]), say, spec.get("threads"))
-    train, held = np.array(spec["train"], dtype=np.int64), np.array(spec["held"], dtype=np.int64)
+    runtime = Runtime.from_train(recipe.train, Engine.from_dict(spec["engine"]), log, spec.get("threads"))
+    train, heldout = np.array(spec["train"], dtype=np.int64), np.array(spec["held"], dtype=np.int64)
     heads = keeper.folder / spec["probe"] if spec["probe"] else None
     over = recipe.sequence.length > 1
-    network, fitted = network_for(spec, recipe, manifest, train, None if over else heads, say)
+    network, fitted = network_for(spec, recipe, manifest, train, None if over else heads, log)
     windows = None
     if over:
-        network, windows = windowed.prepare(spec, recipe, manifest, network, train, keeper.folder, runtime, say)
+        network, windows = windowed.prepare(spec, recipe, manifest, network, train, keeper.folder, runtime, log)
     network = runtime.to_device(network)
     truths = {name: manifest.truth(name)[train] for name in network.targets}
     targets = list(network.targets.values())
@@ -102,21 +102,21 @@ def build(spec: dict[str, Any], manifest: Manifest, keeper: Keeper, say: Say) ->
     scaling = Scaling.measure(manifest, train)
     files.write_json(keeper.folder / "scaling.json", None if scaling is None else scaling.to_dict())
     for remark in objective.remarks:
-        say(remark)
+        log(remark)
     return Fold(
         manifest=manifest,
         recipe=recipe,
         member=spec["member"],
         number=spec["fold"],
         train=train,
-        held=held,
+        heldout=heldout,
         network=network,
         objective=objective,
         runtime=runtime,
         keeper=keeper,
         scaling=scaling,
         form=Form.from_dict(spec["form"]),
-        say=say,
+        log=log,
         missing=spec.get("missing", {}),
         until=spec["until"],
         windows=windows,
@@ -125,7 +125,7 @@ def build(spec: dict[str, Any], manifest: Manifest, keeper: Keeper, say: Say) ->
 
 
 def network_for(
-    spec: dict[str, Any], recipe: Recipe, manifest: Manifest, train: np.ndarray, heads: Path | None, say: Say
+    spec: dict[str, Any], recipe: Recipe, manifest: Manifest, train: np.ndarray, heads: Path | None, log: Log
 ) -> tuple[models.Network, bool]:
     """Return the network at step 0, pretrained or random, its heads those of the probe where they fit; and whether all of them do."""
     form = Form.from_dict(spec["form"])
@@ -133,12 +133,12 @@ def network_for(
     from_probe = recipe.train.start == "probe" and heads is not None
     # a backbone that stays as it is, or that the probe's heads were fitted on, is the same in all folds, even from random numbers
     seed = recipe.seed + (0 if kept or from_probe else spec["fold"])
-    network = models.build(recipe.model, manifest.targets, form.channels, recipe.input, side=len(manifest.side), seed=seed, say=say)
+    network = models.build(recipe.model, manifest.targets, form.channels, recipe.input, side=len(manifest.side), seed=seed, log=log)
     if recipe.input.normalise == "data":
-        images = dataset.ImageDataset(manifest, recipe.input, Evaluate(recipe.input), form=form)
+        images = dataset.ImageDataset(manifest, recipe.input, EvalTransform(recipe.input), form=form)
         mean, std = dataset.channel_statistics(images, train)
         network.set_normalisation(mean.tolist(), std.tolist())
-        say(f"measured on the training fold: mean {np.round(mean, 4).tolist()}, deviation {np.round(std, 4).tolist()}")
+        log(f"measured on the training fold: mean {np.round(mean, 4).tolist()}, deviation {np.round(std, 4).tolist()}")
     for name in network.targets:
         network.head(name).measure(torch.from_numpy(manifest.truth(name)[train]))
     fitted = []

@@ -54,7 +54,7 @@ class Keeper:
         self,
         tensors: Mapping[str, Tensor],
         checkpoints: Mapping[str, Mapping[str, Tensor]],
-        held: Predictions | None,
+        heldout: Predictions | None,
         history: list[dict[str, Any]],
         state: dict[str, Any],
     ) -> None:
@@ -63,14 +63,14 @@ class Keeper:
         Args:
             tensors: what a resume needs (network, optimizer, average).
             checkpoints: this epoch's weights by checkpoint name.
-            held: held-out predictions of every checkpoint so far; None for a refit, which holds nothing out.
+            heldout: held-out predictions of every checkpoint so far; None for a refit, which holds nothing out.
             history: one row an epoch.
             state: the rest of the marker.
         """
         for name, weights in checkpoints.items():
             files.write_bytes(self.checkpoint_file(name), tensors_to_bytes(weights))
-        if held is not None:
-            held.write(self.folder / "epochs.parquet")
+        if heldout is not None:
+            heldout.write(self.folder / "epochs.parquet")
         files.write_csv(self.folder / "history.csv", pl.DataFrame(history, infer_schema_length=None))
         last = f"last/step-{state['progress']['step']:07d}-{state['progress']['epoch']:03d}.safetensors"
         files.write_bytes(self.folder / last, tensors_to_bytes(tensors))
@@ -79,11 +79,11 @@ class Keeper:
             if old.name != Path(last).name:
                 files.remove(old)
 
-    def add(self, checkpoint: str, weights: Mapping[str, Tensor], held: Predictions | None) -> None:
+    def add(self, checkpoint: str, weights: Mapping[str, Tensor], heldout: Predictions | None) -> None:
         """Keep a checkpoint that stands beside the epochs; until :meth:`finish` names it, a restart makes it again."""
         files.write_bytes(self.checkpoint_file(checkpoint), tensors_to_bytes(weights))
-        if held is not None:
-            held.write(self.folder / "epochs.parquet")
+        if heldout is not None:
+            heldout.write(self.folder / "epochs.parquet")
 
     def finish(self, state: dict[str, Any]) -> dict[str, Any]:
         """Mark the fold as done; the resume file goes."""

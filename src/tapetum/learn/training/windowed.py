@@ -18,14 +18,14 @@ from tapetum.core.errors import DataError
 from tapetum.core.tables import Manifest
 from tapetum.data.images import dataset, sampling
 from tapetum.data.images.form import Form
-from tapetum.data.images.transforms import Evaluate
+from tapetum.data.images.transforms import EvalTransform
 from tapetum.learn import features, inference, models, sequences
 from tapetum.learn.models import sequence as networks
 from tapetum.learn.runtime import Runtime
 from tapetum.learn.training.fold import Fold, Training
 from tapetum.learn.training.keep import Keeper
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 MEASURED = 32  # training rows whose windows tell the scale of vectors, end to end
 TWICE = 2  # windows in which an epoch shows a row on average, where every step is answered
 
@@ -85,7 +85,7 @@ def prepare(
     train: np.ndarray,
     folder: Path,
     runtime: Runtime,
-    say: Say,
+    log: Log,
 ) -> tuple[networks.SequenceNetwork, sequences.Source]:
     """Return the network over neighbours at step 0, and its windows: over images, or over vectors computed once.
 
@@ -97,18 +97,18 @@ def prepare(
         train: row numbers that train.
         folder: the fold's, from which the spec's places are counted.
         runtime: that computes the vectors.
-        say: where messages go.
+        log: where messages go.
     """
     sequences.check(recipe)
-    network = networks.around(base, recipe.model, recipe.sequence, side=len(manifest.side), seed=recipe.seed + spec["fold"], say=say)
+    network = networks.around(base, recipe.model, recipe.sequence, side=len(manifest.side), seed=recipe.seed + spec["fold"], log=log)
     for name in network.targets:
         network.head(name).measure(torch.from_numpy(manifest.truth(name)[train]))
     source = sequences.of_recipe(manifest, recipe.sequence)
     wanted = spec["features"]
     if recipe.predict.views not in ("plain", ("plain",)):
-        say(f"member {spec['member']} answers over neighbours, of which it takes the plain view only")
+        log(f"member {spec['member']} answers over neighbours, of which it takes the plain view only")
     if wanted is not None and recipe.augment:
-        say(f"member {spec['member']} trains on kept vectors, which no augmentation changes")
+        log(f"member {spec['member']} trains on kept vectors, which no augmentation changes")
     if wanted is None:
         _measure_some(network, recipe, manifest, train, source, Form.from_dict(spec["form"]), runtime)
         return network, source
@@ -116,8 +116,8 @@ def prepare(
         load_base(network, Keeper(folder / wanted["from"]["folder"]), wanted["from"]["checkpoint"])
     part = manifest.where(np.flatnonzero(manifest.split != "test"))
     known = {"form": Form.from_dict(spec["form"]), "missing": spec.get("missing", {})}
-    images = dataset.ImageDataset(part, recipe.input, Evaluate(recipe.input), **known)
-    vectors, reasons = _vectors(network, recipe, manifest, images, (folder / wanted["store"]).resolve(), runtime, say)
+    images = dataset.ImageDataset(part, recipe.input, EvalTransform(recipe.input), **known)
+    vectors, reasons = _vectors(network, recipe, manifest, images, (folder / wanted["store"]).resolve(), runtime, log)
     network.measure(torch.from_numpy(vectors[train]))
     network.backbone = nn.Identity()  # its vectors are at hand: neither trained nor kept with every epoch
     return network, dataclasses.replace(source, vectors=vectors, reasons=reasons)
@@ -135,7 +135,7 @@ def _measure_some(
 ) -> None:
     """Take the scale of the steps' vectors from some training rows, as the backbone starts."""
     some = train[np.unique(np.linspace(0, len(train) - 1, MEASURED).round().astype(int))]
-    images = dataset.ImageDataset(manifest, recipe.input, Evaluate(recipe.input), form=form)
+    images = dataset.ImageDataset(manifest, recipe.input, EvalTransform(recipe.input), form=form)
     runtime.to_device(network).eval()
     found = []
     for batch in dataclasses.replace(source, images=images).batches(some, 8):
@@ -165,11 +165,11 @@ def _vectors(
     images: dataset.ImageDataset,
     store: Path,
     runtime: Runtime,
-    say: Say,
+    log: Log,
 ) -> tuple[np.ndarray, dict[int, str]]:
     """Return the vectors of all rows (N, P, D) from the run's store, and why some rows have none; only ``images`` are computed."""
     seen = networks.StepVectors(network)
-    found = features.extract(seen, images.manifest, recipe.input, images=images, store=store, runtime=runtime, say=say)
+    found = features.extract(seen, images.manifest, recipe.input, images=images, store=store, runtime=runtime, log=log)
     flat = found.of(manifest.row_ids)[:, 0]
     reasons = {row: found.reasons[row_id] for row, row_id in enumerate(manifest.row_ids) if row_id in found.reasons}
     return flat.reshape(len(flat), network.positions, -1), reasons
