@@ -39,7 +39,7 @@ def test_extra_rows_train_and_never_score(tmp_path):
     assert len(extras) == 6
     for spec in specs(tmp_path):
         assert extras <= set(spec["train"])
-        assert not extras & set(spec["held"])
+        assert not extras & set(spec["heldout"])
     oof = Predictions.read(tmp_path / "run" / "oof.parquet").dense("kind")
     assert set(oof.row_ids) == {f"q{i:02d}.png" for i in range(16)}
     assert files.read_json(tmp_path / "run" / "metrics.json")["counts"]["scored"] == 16

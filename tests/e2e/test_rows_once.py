@@ -50,7 +50,7 @@ def test_no_group_crosses_folds(tuned):
     for name in np.unique(manifest.groups[trained]):
         assert len(set(manifest.fold[trained & (manifest.groups == name)])) == 1
     for spec in [api.files.read_json(path) for path in Run(tuned).folds_of("main", "spec.json").values()]:
-        inside, outside = manifest.groups[spec["train"]], manifest.groups[spec["held"]]
+        inside, outside = manifest.groups[spec["train"]], manifest.groups[spec["heldout"]]
         assert not set(inside) & set(outside)
 
 

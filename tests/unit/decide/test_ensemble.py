@@ -196,7 +196,7 @@ def test_members_are_matched_by_id_and_the_rest_is_uncovered():
     short = b.where(order)
     out, coverage = align({"a": a, "b": short})
     assert coverage.rows == 40
-    assert coverage.heldout == 30
+    assert coverage.common == 30
     assert coverage.lacking == {"b": [f"r{i}" for i in range(30, 40)][:20]}
     blend = mean().apply(list(out.values()), rows, mean().fit(list(out.values()), rows))
     assert np.allclose(blend.p[:30], (a.p[:30] + b.p[:30]) / 2, atol=1e-6)

@@ -340,7 +340,7 @@ def test_a_loss_that_rises_from_nearly_nothing_is_no_collapse(spec, monkeypatch)
 def test_one_held_out_row_tells_nothing_of_a_collapse(manifest, spec):
     file = spec(train__epochs=2)
     one = files.read_json(file)
-    files.write_json(file, {**one, "held": one["held"][:1]})
+    files.write_json(file, {**one, "heldout": one["heldout"][:1]})
     state = job.run(file)
     assert (state["epochs"], state["stop"]) == (2, "")
 

@@ -35,7 +35,7 @@ def test_variants_share_folds_and_differ_by_the_piece_and_the_seed_alone(measure
     folder, _, _ = measured
     specs = [files.read_json(path) for path in sorted((folder / "run" / "trials").glob("*/members/main/fold-0/spec.json"))]
     assert len(specs) == 4
-    assert len({files.fingerprint(s["held"]) for s in specs}) == 1
+    assert len({files.fingerprint(s["heldout"]) for s in specs}) == 1
     assert sorted((s["recipe"]["seed"], bool(s["recipe"]["mix"])) for s in specs) == [(0, False), (0, True), (1, False), (1, True)]
     plain = [{k: v for k, v in s["recipe"].items() if k not in ("seed", "mix")} for s in specs]
     assert all(p == plain[0] for p in plain)

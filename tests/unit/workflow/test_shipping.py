@@ -46,7 +46,7 @@ def refit(tmp_path_factory, data) -> Path:
 def test_a_refit_trains_on_all_rows_and_holds_none_out(refit):
     spec = files.read_json(refit / "members/main/refit/spec.json")
     assert sorted(spec["train"]) == list(range(16))
-    assert spec["held"] == []
+    assert spec["heldout"] == []
     assert spec["fold"] == -1
 
 

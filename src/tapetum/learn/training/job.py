@@ -87,7 +87,7 @@ def build(spec: dict[str, Any], manifest: Manifest, keeper: Keeper, log: Log) ->
     """Return what a spec describes, ready to train: network (from the probe or at random), objective, runtime, rows."""
     recipe = Recipe.model_validate(spec["recipe"])
     runtime = Runtime.from_train(recipe.train, Engine.from_dict(spec["engine"]), log, spec.get("threads"))
-    train, heldout = np.array(spec["train"], dtype=np.int64), np.array(spec["held"], dtype=np.int64)
+    train, heldout = np.array(spec["train"], dtype=np.int64), np.array(spec["heldout"], dtype=np.int64)
     heads = keeper.folder / spec["probe"] if spec["probe"] else None
     over = recipe.sequence.length > 1
     network, fitted = network_for(spec, recipe, manifest, train, None if over else heads, log)
