@@ -123,7 +123,7 @@ def test_only_known_rows_are_in_sample_and_never_called_unseen(probed, planted, 
     assert "unseen images in" not in said.out
     assert "every figure is in-sample" in said.out
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert "In-sample: the pipeline was made from these very images" in page
+    assert "In-sample: the pipeline was trained on these same images" in page
     assert len(said.out.splitlines()) <= 9
 
 
@@ -227,7 +227,7 @@ def test_verbose_prints_the_table_by_class_and_the_confusion_matrix(probed, fres
     said = small_runs.cli("evaluate", probed, fresh.table, "--verbose")
     assert said.code == 0
     assert "label: class" in said.out
-    assert "truth ↓ answer →" in said.out
+    assert "label ↓ prediction →" in said.out
 
 
 def test_score_is_the_accuracy_of_predict_and_refuses_what_would_flatter_it(probed, fresh):

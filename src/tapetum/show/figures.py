@@ -139,23 +139,23 @@ def curves(lines: Sequence[Line], *, x_label: str, y_label: str, low: float | No
 def reliability(
     stated: np.ndarray, seen: np.ndarray, n: np.ndarray, low: np.ndarray | None = None, high: np.ndarray | None = None
 ) -> Markup:
-    """Draw the share that came true against the probability stated, one mark a bin, its area the number of answers.
+    """Draw the share of correct predictions against the predicted probability, one dot a bin, its area the number of predictions.
 
     Args:
-        stated: (bins,) mean probability; bins without answers are left out.
-        seen: (bins,) share that was so.
-        n: (bins,) answers.
+        stated: (bins,) mean probability; empty bins are left out.
+        seen: (bins,) share that is correct.
+        n: (bins,) predictions.
         low: (bins,) lower end of an interval of ``seen``.
         high: (bins,) upper end.
     """
     frame = _Frame((0.0, 1.0), (0.0, 1.0), width=300, height=300)
-    body = frame.axes("probability stated", "share that was so", False)
+    body = frame.axes("predicted probability", "share that is correct", False)
     body += Markup('<path class="ideal" d="M{} {}L{} {}"/>').format(frame.x(0), frame.y(0), frame.x(1), frame.y(1))
     most = max(float(n.max()), 1.0) if len(n) else 1.0
     for i in range(len(n)):
         if low is not None and high is not None:
             body += Markup('<path class="bar" d="M{0} {1}V{2}"/>').format(frame.x(stated[i]), frame.y(low[i]), frame.y(high[i]))
-        words = f"{int(n[i])} answers at {stated[i]:.2f}: {seen[i]:.2f} were so"
+        words = f"{int(n[i])} predictions at {stated[i]:.2f}: {seen[i]:.2f} correct"
         body += Markup('<circle class="bin" cx="{}" cy="{}" r="{}"><title>{}</title></circle>').format(
             frame.x(stated[i]), frame.y(seen[i]), rounded(2.5 + 6 * math.sqrt(n[i] / most)), words
         )
@@ -163,14 +163,14 @@ def reliability(
 
 
 def scatter(truth: np.ndarray, answer: np.ndarray) -> Markup:
-    """Draw answers against truths, with the line on which they would be equal."""
+    """Draw predictions against labels, with the line on which they are equal."""
     both = np.concatenate([truth, answer])
     ends = (float(both.min()), float(both.max()))
     frame = _Frame(ends, ends, width=300, height=300)
     d = "".join(f"M{frame.x(a)} {frame.y(b)}h0" for a, b in zip(truth, answer, strict=True))
     ideal = Markup('<path class="ideal" d="M{} {}L{} {}"/>').format(*(f(v) for v in (both.min(), both.max()) for f in (frame.x, frame.y)))
-    body = frame.axes("truth", "answer", False) + ideal + Markup('<path class="points" d="{}"/>').format(d)
-    return Markup('<figure class="chart square">{}</figure>').format(_svg(body, "answers against truth", 300, 300))
+    body = frame.axes("label", "prediction", False) + ideal + Markup('<path class="points" d="{}"/>').format(d)
+    return Markup('<figure class="chart square">{}</figure>').format(_svg(body, "predictions against labels", 300, 300))
 
 
 def thin(x: np.ndarray, y: np.ndarray, most: int = 240) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Confusion matrices: a table with numbers, a map without, and the order that sets alike classes side by side."""
+"""Confusion matrices: a table with numbers, a map without numbers, and an order in which similar classes are neighbours."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from tapetum.show.figures import rounded
 
 
 def confusion_table(counts: np.ndarray, names: Sequence[str], order: Sequence[int] | None = None) -> Markup:
-    """Draw a confusion matrix as a table: rows are the truth, columns the answer, colour the share of the row.
+    """Draw a confusion matrix as a table: rows are labels, columns predictions, colour the share of the row.
 
     Args:
-        counts: (K, K), true class by answered class.
+        counts: (K, K), label by prediction.
         names: K class names.
         order: how classes are arranged; None as they come.
     """
@@ -28,16 +28,16 @@ def confusion_table(counts: np.ndarray, names: Sequence[str], order: Sequence[in
             Markup('<tr><th scope="row" title="{0}">{0}</th>{1}<td class="sum">{2}</td></tr>').format(names[i], cells, _amount(totals[i]))
         )
     sums = Markup("").join(Markup('<td class="sum">{}</td>').format(_amount(counts[:, j].sum())) for j in order)
-    size = "roomy" if len(order) <= 8 else "tight" if len(order) > 16 else "normal"
+    size = "wide" if len(order) <= 8 else "tight" if len(order) > 16 else "normal"
     return Markup(
-        '<div class="scroll"><table class="confusion {}"><thead><tr><th class="corner"><span>truth ↓ &nbsp; answer →</span></th>{}'
+        '<div class="scroll"><table class="confusion {}"><thead><tr><th class="corner"><span>label ↓ &nbsp; prediction →</span></th>{}'
         '<th scope="col" class="sum"><span>all</span></th></tr></thead><tbody>{}<tr class="sum"><th scope="row">all</th>{}'
         '<td class="sum">{}</td></tr></tbody></table></div>'
     ).format(size, heads, Markup("").join(body), sums, _amount(counts.sum()))
 
 
 def confusion_map(counts: np.ndarray, names: Sequence[str], order: Sequence[int]) -> Markup:
-    """Draw a confusion matrix too large for words: one square a cell that is not empty; names show on pointing."""
+    """Draw a large confusion matrix without numbers: one square for each cell that is not empty; a tooltip names it."""
     k = len(names)
     totals = np.maximum(counts.sum(axis=1), 1e-12)
     squares = []
@@ -48,7 +48,7 @@ def confusion_map(counts: np.ndarray, names: Sequence[str], order: Sequence[int]
                 shade = max(round(float(counts[i, j] / totals[i]), 2), 0.15)
                 squares.append(
                     Markup('<rect x="{}" y="{}" width="1" height="1" class="{}" opacity="{}"><title>{}</title></rect>').format(
-                        column, row, kind, shade, f"{names[i]} answered {names[j]}: {_amount(counts[i, j])}"
+                        column, row, kind, shade, f"{names[i]} predicted as {names[j]}: {_amount(counts[i, j])}"
                     )
                 )
     return Markup('<svg class="map" viewBox="0 0 {0} {0}" role="img" aria-label="confusion matrix">{1}</svg>').format(
@@ -57,7 +57,7 @@ def confusion_map(counts: np.ndarray, names: Sequence[str], order: Sequence[int]
 
 
 def similar_order(counts: np.ndarray) -> list[int]:
-    """Return an order of classes in which those that are taken for one another stand side by side (optimal leaf order)."""
+    """Return an order of classes in which those that are often confused are neighbours (optimal leaf order)."""
     from scipy.cluster.hierarchy import leaves_list, linkage
     from scipy.spatial.distance import squareform
 
@@ -76,7 +76,7 @@ def _count_cell(value: float, total: float, right: bool, truth: str, answer: str
     if value <= 0:
         return Markup('<td class="d"></td>') if right else Markup("<td></td>")
     share = value / total
-    words = f"{truth} answered {answer}: {_amount(value)} of {_amount(total)}"
+    words = f"{truth} predicted as {answer}: {_amount(value)} of {_amount(total)}"
     return Markup('<td class="{}{}" style="--a:{}" title="{}">{}</td>').format(
         "d" if right else "e", " k" if share > 0.45 else "", rounded(max(share, 0.12)), words, _amount(value)
     )

@@ -1,4 +1,4 @@
-"""What was measured: the figure that a report is about, its dots, the paired differences, and the table of all figures."""
+"""The headline figure of a report, the figures beside it, the paired differences, and the table of all figures."""
 
 from __future__ import annotations
 
@@ -10,13 +10,20 @@ from tapetum.show import figures, words
 from tapetum.show.figures import Dot
 from tapetum.show.found import RunFiles
 
-CHANCE = ("chance", "prior")
-WAYS = {"plain": "the image as it is", "mean": "mean of the views", "logits": "mean of their logits", "max": "largest of the views"}
-TITLES = {"final": "Final answer", "finetune": "Fine-tuned", "mean": "Mean of both", "main": "Fine-tuned (main)"}
+BASELINES = ("chance", "prior")  # as metrics.json names a constant prediction
+WAYS = {"plain": "unchanged image", "mean": "mean of the views", "logits": "mean of the logits", "max": "maximum of the views"}
+TITLES = {
+    "final": "Final prediction",
+    "chance": "Baseline",
+    "prior": "Baseline",
+    "finetune": "Fine-tuned",
+    "mean": "Mean of both",
+    "main": "Fine-tuned (main)",
+}
 
 
 def headline(found: RunFiles) -> dict[str, Any] | None:
-    """Return the figure that the page is about, and its dots: final, members, probe, chance."""
+    """Return the figure that the page is about, and those beside it: final, members, probe, baseline."""
     all_of = found.metrics.get("figures") or _own_figures(found)
     if not all_of:
         return None
@@ -49,8 +56,8 @@ def differences(found: RunFiles) -> list[dict[str, Any]]:
         out.setdefault((entry["target"], entry["metric"]), []).append(entry)
     made = []
     for (target, metric), every in out.items():
-        # chance is far away: on its scale, nothing else could be told apart
-        entries = [e for e in every if e["b"] not in CHANCE] or every
+        # the baseline is far away: on its scale all other differences would look like 0
+        entries = [e for e in every if e["b"] not in BASELINES] or every
         entries = [e for e in entries if not e.get("value") == e.get("low") == e.get("high") == 0]  # one and the same answer
         if not entries:
             continue
@@ -144,7 +151,7 @@ def _title(name: str) -> str:
 
 
 def _rank(figure: Mapping[str, Any], main: Mapping[str, Any] | None) -> tuple[int, int]:
-    """Sort key: the main figure, final in other ways, members, the probe, chance."""
+    """Sort key: the main figure, final in other ways, members, the probe, the baseline."""
     name = str(figure["name"])
-    place = 0 if name == "final" else 3 if name in CHANCE else 2 if name == "probe" else 1
+    place = 0 if name == "final" else 3 if name in BASELINES else 2 if name == "probe" else 1
     return (place, 0 if figure is main or marks.how_of(figure) != marks.IN_SAMPLE else 1)

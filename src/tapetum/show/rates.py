@@ -1,4 +1,4 @@
-"""The curves of a range test as an image file: loss over rate, each repeat and its smoothed line, and what is suggested."""
+"""The curves of a learning-rate range test as an image file: loss over rate, each repeat, and the suggestion."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def draw(curves: Sequence[Curve], found: Mapping[str, float], path: Path | str) 
     axes.set_ylim(low - margin, high + 2 * margin)
     axes.set_xscale("log")
     for name, style in (("steepest", ":"), ("tenth", "--")):
-        words = {"steepest": "steepest", "tenth": "a tenth of the least"}[name]
+        words = {"steepest": "steepest", "tenth": "a tenth of the minimum"}[name]
         axes.axvline(found[name], color="0.4", linestyle=style, linewidth=1, label=f"{words}: {found[name]:.2g}")
-    axes.set_xlabel("rate")
+    axes.set_xlabel("learning rate")
     axes.set_ylabel("loss of a batch")
     axes.legend(frameon=False, fontsize=8)
     suffix = Path(path).suffix.lstrip(".")

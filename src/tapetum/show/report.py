@@ -1,4 +1,4 @@
-"""The report: one HTML file, read without network, on a phone and on paper, made from the files of a run folder alone."""
+"""The report: one HTML file for screen, phone and paper that needs no network, made only from the files of a run folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tapetum.show.found import RunFiles, read_run
 from tapetum.show.images import Thumbnails, file_uri
 
 MOST_BAD_FILES = 200
-KNOWN_ELSEWHERE = ("format", "targets", "choice", "epochs", "views")  # of decisions.json: for the pipeline, or said above
+KNOWN_ELSEWHERE = ("format", "targets", "choice", "epochs", "views")  # of decisions.json: for the pipeline, or shown above
 MOST_SALIENCY = 24
 MOST_CLASS_COLUMNS = 12  # classes up to which the folds table counts each of them
 
@@ -40,7 +40,7 @@ def write_report(run: Path, out: Path | None = None, *, data: Path | None = None
 
 
 def render(found: RunFiles) -> str:
-    """Return the page of what was found in a run."""
+    """Return the page of a run."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("tapetum.show", "."),
         autoescape=True,
@@ -70,21 +70,21 @@ def page(found: RunFiles) -> dict[str, Any]:
         "targets": [target_page(found, target, thumbnails) for target in found.targets],
         "training": training.curves(found),
         "folds": fold_table(found),
-        "said": found.record.get("said") or [],
+        "log": found.record.get("said") or [],
         "bad_files": bad_files(found),
         "suspects": suspects(found),
         "saliency": saliency(found),
         "statements": found.statements,
         "first_look": found.first_look,
         "recipe": recipe(found),
-        "again": again(found),
+        "reproduce": reproduce(found),
         "plan": found.plan,
         "environment": found.environment,
     }
 
 
 def facts(found: RunFiles) -> dict[str, Any]:
-    """Return the counts and the setting that stand at the head of the page."""
+    """Return the counts and settings at the top of the page."""
     counts = dict(found.metrics.get("counts") or {})
     if not counts and found.final is not None and found.targets:
         dense = found.final.dense(found.targets[0].name)
@@ -104,14 +104,14 @@ def facts(found: RunFiles) -> dict[str, Any]:
 
 
 def cautions(found: RunFiles) -> list[str]:
-    """Return what a reader must know before trusting the figures: marks of the run, and rows that are not in them."""
+    """Return the warnings above the figures: marks of the run, and rows that are not in the figures."""
     counts = facts(found)["counts"]
     out = [f"[{number}] {mark}." for number, mark in enumerate(found.metrics.get("marks") or [], start=1)]
     out += [f"Warning: {warning}." for warning in found.metrics.get("warnings") or []]
     words_of = {
-        "missing": "could not be read and {} no answer",
-        "uncovered": "{} held out by no model and {} not scored",
-        "unknown": "{} no known truth and {} not scored",
+        "missing": "could not be read and {} no prediction",
+        "uncovered": "{} not held out in any fold and {} not scored",
+        "unknown": "{} no label and {} not scored",
     }
     for key, text in words_of.items():
         n = int(counts.get(key) or 0)
@@ -122,8 +122,8 @@ def cautions(found: RunFiles) -> list[str]:
     gone = [] if found.manifest is None else places.absent(found.manifest)
     if gone and found.manifest is not None:
         out.append(
-            f"The files of {words.plural(len(gone), 'row')} are not below {found.manifest.root} any more and are not shown; "
-            "no figure depends on them. Where the data moved: tapetum report RUN --data DIR."
+            f"The files of {words.plural(len(gone), 'row')} are no longer in {found.manifest.root} and are not shown; "
+            "no figure depends on them. If the data moved: tapetum report RUN --data DIR."
         )
     return out
 
@@ -178,7 +178,7 @@ def fold_table(found: RunFiles) -> dict[str, Any] | None:
 
 
 def bad_files(found: RunFiles) -> dict[str, Any] | None:
-    """Return the image files that the check found wanting, each with its reason."""
+    """Return the image files that cannot be used, each with the reason."""
     if found.audit is None or "status" not in found.audit.columns:
         return None
     bad = found.audit.filter(pl.col("status") != "ok")
@@ -215,13 +215,13 @@ def recipe(found: RunFiles) -> dict[str, Any] | None:
     return {"set": chosen, "default": [row for row in found.origin if row["origin"] == "default"], "toml": ""}
 
 
-def again(found: RunFiles) -> dict[str, Any] | None:
+def reproduce(found: RunFiles) -> dict[str, Any] | None:
     """Return the command of the run and how long each stage took, over all of its starts."""
     command = found.record.get("command")
     if isinstance(command, (list, tuple)):
         command = " ".join(str(part) for part in command)
     stages: dict[str, float] = {}
-    starts = {start.get("started"): start for start in found.record.get("starts") or [found.record]}  # the last word of each start
+    starts = {start.get("started"): start for start in found.record.get("starts") or [found.record]}  # the last state of each start
     for start in starts.values():
         for name, seconds in (start.get("seconds") or {}).items():
             stages[name] = stages.get(name, 0.0) + float(seconds)

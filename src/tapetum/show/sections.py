@@ -1,4 +1,4 @@
-"""The sections about one target: what was taken for what, each class, whether probabilities hold, and the worst errors."""
+"""The sections about one target: confusion matrix, per-class results, calibration and the most confident errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PER_CLASS = ("precision", "recall", "f1", "average_precision", "roc_auc")
 
 
 def confusion(dense: Dense) -> dict[str, Any] | None:
-    """Return the confusion matrix of a single or ordinal target, and the pairs most often taken for one another."""
+    """Return the confusion matrix of a single or ordinal target, and the pairs that are confused most often."""
     target = dense.target
     rows = dense.where(dense.scorable)
     if target.kind not in ("single", "ordinal") or not len(rows.row_ids):
@@ -39,7 +39,7 @@ def confusion(dense: Dense) -> dict[str, Any] | None:
 
 
 def outcomes(dense: Dense) -> list[dict[str, Any]]:
-    """Return found, missed and wrongly given labels of each class of a multi target, as one bar each."""
+    """Return true positives, false negatives and false positives of each class of a multi target, as one bar each."""
     rows = dense.where(dense.scorable)
     if dense.target.kind != "multi" or not len(rows.row_ids):
         return []
@@ -55,9 +55,9 @@ def outcomes(dense: Dense) -> list[dict[str, Any]]:
 
 
 def reliability(dense: Dense, groups: np.ndarray) -> dict[str, Any] | None:
-    """Return the reliability figure: stated probability against what came true, in bins of equal width.
+    """Return the reliability diagram: predicted probability against the share that is correct, in bins of equal width.
 
-    Single and ordinal targets count the answered class, multi targets every class; Wilson intervals stand only where every row is
+    Single and ordinal targets count the predicted class, multi targets every class; Wilson intervals stand only where every row is
     its own group. ``error`` is the expected calibration error over these bins.
     """
     keep = dense.scorable
@@ -83,7 +83,7 @@ def reliability(dense: Dense, groups: np.ndarray) -> dict[str, Any] | None:
 
 
 def numbers(dense: Dense) -> dict[str, Any] | None:
-    """Return answers against truths of a regression, with the residuals' mean and deviation."""
+    """Return predictions against labels of a regression, with the residuals' mean and deviation."""
     rows = dense.where(dense.scorable)
     if dense.target.kind != "regression" or not len(rows.row_ids):
         return None
@@ -92,10 +92,10 @@ def numbers(dense: Dense) -> dict[str, Any] | None:
 
 
 def worst(dense: Dense, thumbnails: Thumbnails, most: int = WORST) -> dict[str, Any] | None:
-    """Return the wrong answers that were given most surely, with their images.
+    """Return the most confident errors, with their images.
 
-    Single and ordinal: the largest gap between the answered class and the true one. Multi: the largest sum of |p − y| over classes
-    among rows with a wrong label. Regression: the largest error.
+    Single and ordinal: the largest gap in probability between the predicted class and the label. Multi: the largest sum of |p − y| over
+    classes among rows with a wrong label. Regression: the largest error.
     """
     rows = dense.where(dense.scorable)
     if not len(rows.row_ids):

@@ -1,4 +1,4 @@
-"""The curves of training: loss and scores by epoch, and the rate that was planned."""
+"""The curves of training: loss and scores by epoch, and the learning rate by step."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tapetum.show.found import RunFiles
 
 
 def curves(found: RunFiles) -> list[dict[str, Any]]:
-    """Return the curves of each trained member: loss, a metric of each target, and the planned rate."""
+    """Return the curves of each trained member: loss, a metric of each target, and the learning rate."""
     out = []
     for member in dict.fromkeys([*found.history, *found.schedule]):
         folds = {fold: table for fold, table in found.history.get(member, {}).items() if "epoch" in table.columns and len(table)}
         charts = [("Loss", _loss(folds))] if folds else []
         charts += [(f"{t}: {words.metric_name(m)}, held out", _metric(folds, t, m)) for t, m in _followed(found, folds)]
         plans = found.schedule.get(member, {})
-        charts.append(("Planned rate", _rate(plans)))
+        charts.append(("Learning rate", _rate(plans)))
         seconds = sum(float(t["seconds"].fill_null(0).sum()) for t in folds.values() if "seconds" in t.columns)
         shown = [{"title": title, "figure": figure} for title, figure in charts if figure]
         if shown:
@@ -75,7 +75,7 @@ def _metric(folds: Mapping[int, pl.DataFrame], target: str, metric: str) -> Any:
 
 
 def _rate(plans: Mapping[int, pl.DataFrame]) -> Any:
-    """Draw the planned rate of the first fold, and of others only where they differ."""
+    """Draw the planned learning rate of the first fold, and of others only where they differ."""
     seen: dict[str, Line] = {}
     for fold, table in plans.items():
         if {"step", "rate"} <= set(table.columns) and len(table):
@@ -84,4 +84,4 @@ def _rate(plans: Mapping[int, pl.DataFrame]) -> Any:
     lines = list(seen.values())
     if len(lines) == 1:
         lines = [Line(lines[0].x, lines[0].y, "two")]
-    return figures.curves(lines, x_label="step", y_label="rate", low=0.0, whole_x=True)
+    return figures.curves(lines, x_label="step", y_label="learning rate", low=0.0, whole_x=True)

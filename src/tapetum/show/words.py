@@ -1,4 +1,4 @@
-"""Numbers and findings in words: how a figure, an interval, a difference or a span of time is written in a report."""
+"""How a figure, an interval, a difference or a duration is written in a report."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ METRIC_NAMES = {
     "f1": "F1",
 }
 HOW = {
-    CROSS_VALIDATED: "each fold judged by models and choices of the other folds",
-    HELD_OUT: "one fold was held out, and nothing was chosen on it",
+    CROSS_VALIDATED: "each fold is scored by models and choices of the other folds",
+    HELD_OUT: "one fold was held out and nothing was chosen on it",
     IN_SAMPLE: "something was fitted or chosen on these same rows",
-    BASELINE: "what simple means reach",
-    GIVEN: "taken as given",
-    TEST: "on test rows whose truth is known; nothing was chosen on them",
+    BASELINE: "the score of a constant prediction",
+    GIVEN: "of predictions as they were given",
+    TEST: "on test rows with labels; nothing was chosen on them",
 }
 LESS_IS_BETTER = frozenset({"log_loss", "brier", "ordinal_mae", "mae", "rmse"})
 MINUS = "−"
@@ -137,7 +137,7 @@ def verdict(difference: Mapping[str, Any]) -> str:
         ends = (float(low), float(high)) if float(value) >= 0 else (-float(high), -float(low))
         span = f" (95 % interval {interval(*ends)})"
     if low is not None and high is not None and float(low) <= 0 <= float(high):
-        return f"{_start(a)} cannot be told apart from {b}: they differ by {size}{span}."
+        return f"{_start(a)} is not clearly different from {b}: they differ by {size}{span}."
     return f"{_start(a)} is {'better' if better else 'worse'} than {b} by {size}{span}."
 
 
@@ -158,14 +158,14 @@ def plain(value: Any) -> str:
 
 def _start(text: str) -> str:
     """Return ``text`` as a sentence begins; a member's name keeps its letters."""
-    return text[:1].upper() + text[1:] if text.startswith(("the ", "chance")) else text
+    return text[:1].upper() + text[1:] if text.startswith("the ") else text
 
 
 def _subject(name: str) -> str:
     return {
-        "final": "the final answer",
+        "final": "the final prediction",
         "probe": "the probe",
         "finetune": "the fine-tuned network",
         "mean": "the mean of both",
-        "chance": "chance",
+        "chance": "the baseline",
     }.get(name, name)

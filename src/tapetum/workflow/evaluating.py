@@ -238,7 +238,7 @@ def details(found: Evaluated, most: int = 15) -> str:
         if matrix is not None and len(matrix) <= most:
             classes = found.figures["confusion"][name]["classes"]
             blocks.append(
-                _columns([["truth ↓ answer →", *classes], *([c, *map(str, line)] for c, line in zip(classes, matrix, strict=True))])
+                _columns([["label ↓ prediction →", *classes], *([c, *map(str, line)] for c, line in zip(classes, matrix, strict=True))])
             )
     return "\n\n".join(blocks)
 

@@ -25,7 +25,7 @@ from tapetum.core.targets import Target
 from tapetum.show import figures, matrix, measured, sections, words
 from tapetum.show.found import read_run
 from tapetum.show.images import SIDE, Thumbnails, data_uri, eight_bits
-from tapetum.show.report import again, write_report
+from tapetum.show.report import reproduce, write_report
 
 NASTY = "<script>alert('x')</script>"
 TARGETS = (
@@ -43,8 +43,18 @@ def test_a_whole_run_gives_one_file_that_asks_nothing_of_the_network(whole):
     outside = re.findall(r"""(?:src|href|action)\s*=\s*["'](?!data:|#)[^"']*""", page) + re.findall(r"url\(|@import|https?://", page)
     assert outside == []
     Balanced().check(page)
-    for section in ("result", "choice", "target-1", "training", "folds", "saliency", "said", "files", "recipe", "again"):
+    for section in ("result", "selection", "target-1", "training", "folds", "saliency", "log", "files", "recipe", "reproduce"):
         assert f'id="{section}"' in page
+
+
+def test_headings_are_the_terms_of_the_field(whole):
+    page = write_report(whole).read_text()
+    heads = {text_of(head).strip() for head in re.findall(r"<h[234][^>]*>.*?</h[234]>", page, re.S)}
+    wanted = ["Result", "Paired differences", "All figures", "Model selection", "Confusion matrix", "True and false positives"]
+    wanted += ["Per-class results", "Calibration", "Predictions against labels", "Most confident errors", "Largest errors", "Training"]
+    wanted += ["Learning rate", "Folds", "Saliency maps", "Log", "Image files", "Recipe", "Reproduce", "Runtime", "Environment"]
+    assert [name for name in wanted if name not in heads] == []
+    assert not re.search(r"\btruths?\b|\bchance\b", text_of(page), re.I)
 
 
 def test_every_figure_of_metrics_json_is_written_with_its_interval(whole):
@@ -164,7 +174,7 @@ def test_the_fold_table_counts_what_the_manifest_holds(whole):
 
 
 def test_time_is_summed_over_starts_and_each_start_counts_once(whole):
-    shown = again(read_run(whole))
+    shown = reproduce(read_run(whole))
     assert [(line["stage"], line["seconds"]) for line in shown["stages"]] == [("features", 3.0), ("training", 61.0)]
     assert (shown["total"], shown["starts"]) == (64.0, 2)
 
@@ -265,14 +275,15 @@ def test_a_verdict_knows_which_direction_is_better_and_when_to_doubt():
         {"a": "x", "b": "y", "metric": "mae", "value": 1.0, "low": None, "high": None, "method": "no interval: 2 groups are too few"}
     )
     assert "is worse than the probe" in said("log_loss", 0.02, 0.01, 0.03)
-    assert "cannot be told apart" in said("log_loss", 0.02, -0.01, 0.03)
+    assert "is not clearly different from" in said("log_loss", 0.02, -0.01, 0.03)
     assert all(words.greater_is_better(m.name) == m.greater_is_better for m in metrics.METRICS.values())
 
 
-def test_a_difference_to_chance_does_not_set_the_scale(whole):
+def test_a_difference_to_the_baseline_does_not_set_the_scale(whole):
     shown = next(d for d in measured.differences(read_run(whole)) if d["target"] == "breed")
     assert "final − probe" in str(shown["figure"])
     assert "chance" not in str(shown["figure"])
+    assert "baseline" not in str(shown["figure"])
 
 
 @pytest.mark.parametrize(
