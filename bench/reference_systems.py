@@ -9,8 +9,9 @@ import re
 from pathlib import Path
 
 from tapetum import api
-from tapetum.core import config, files
-from tapetum.workflow import statements
+from tapetum.core import files
+from tapetum.core.registry import find_recipes
+from tapetum.systems import statements
 
 PAGE, RESULTS, TESTS = Path("docs/reference-systems.md"), Path("docs/benchmarks/acceptance.json"), Path("tests")
 NAMED = re.compile(r"^def (test_([A-Z]\d\d)_\w+)", re.MULTILINE)  # test_G05_… holds statement G05
@@ -48,7 +49,7 @@ def page() -> str:
         *figures(),
     ]
     for system in dict.fromkeys(s.system for s in statements.statements()):
-        recipes = [name for name in (system, f"{system}-plus") if name in config.builtin_recipes()]
+        recipes = [name for name in (system, f"{system}-plus") if name in find_recipes()]
         if not recipes:
             continue
         lines += ["", f"## {system}", "", "| id | statement | stands at | test |", "|---|---|---|---|"]

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import recorded
-from tapetum.data.simulate.dogs import simulate_dogs
-from tapetum.data.simulate.hpa import simulate_hpa
+from tapetum.systems.dogs.simulate import simulate_dogs
+from tapetum.systems.hpa.simulate import simulate_hpa
 
 PX, GOAL = 128, 200
 REPEATS = 3  # the best counts: others may be busy on the machine

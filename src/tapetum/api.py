@@ -10,6 +10,7 @@ from typing import Any
 from tapetum.core import config, files, sheets
 from tapetum.core.config import Loaded
 from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.registry import find_recipes, find_systems, system_with
 from tapetum.core.runs import Log, Record, Run
 
 
@@ -341,8 +342,8 @@ def report(run: Path | str, out: Path | str | None = None, *, data: Path | str |
 
 
 def recipes() -> dict[str, str]:
-    """Return the built-in recipes and the first line of each."""
-    found = config.builtin_recipes()
+    """Return the recipes that have a name, and the first line of each."""
+    found = find_recipes()
     return {name: path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ") for name, path in found.items()}
 
 
@@ -483,7 +484,7 @@ def simulate(
     """Write look-alikes of a reference system's data in their exact layout; the truth stands outside of it.
 
     Args:
-        name: ``dogs`` or ``hpa``.
+        name: ``dogs``, ``hpa`` or a system of another package.
         out: a new folder, or one that was simulated before.
         size: ``small``, ``full``, or how many images.
         px: typical side of an image.
@@ -491,10 +492,10 @@ def simulate(
         zip: archives instead of folders.
         log: told of progress.
     """
-    from tapetum.core.choices import pick
-    from tapetum.data.choices import SIMULATORS
+    from tapetum.core.choices import Choice, pick
 
-    choice, _ = pick(name, SIMULATORS, "simulator")
+    simulators = {system.name: Choice(system.simulator) for system in find_systems().values() if system.simulator is not None}
+    choice, _ = pick(name, simulators, "simulator")
     done: dict[str, Any] = choice.load()(out, size=size, px=px, seed=seed, zip=zip, log=log or (lambda _: None))
     return done
 
@@ -537,10 +538,10 @@ def reproduce(
     log: Log | None = None,
     command: str = "tapetum.api.reproduce(…)",
 ) -> dict[str, Any]:
-    """Run a reference system from its layout to its submission; see :func:`tapetum.workflow.reproduce.reproduce`.
+    """Run a reference system from its layout to its submission; see :func:`tapetum.systems.reproduce.reproduce`.
 
     Args:
-        name: ``dogs``, ``hpa`` or one of their ``-plus``.
+        name: ``dogs``, ``hpa``, one of their ``-plus``, or a recipe of another package's system.
         out: the run's folder.
         data: the data in their layout; None simulates look-alikes of ``size`` beside the run.
         simulated: what :func:`simulate` returned.
@@ -550,10 +551,10 @@ def reproduce(
         log: told what happens.
         command: kept in the report.
     """
-    from tapetum.workflow import statements
-    from tapetum.workflow.reproduce import reproduce as chain
+    from tapetum.systems.reproduce import reproduce as chain
 
     if data is None and simulated is None:
         place = Path(out).with_name(f"{Path(out).name}-data")
-        simulated = simulate(statements.system_of(name) or name, place, size=size, log=log)
+        system = system_with(name)
+        simulated = simulate(name if system is None else system.name, place, size=size, log=log)
     return chain(name, out, load_recipe, data=data, simulated=simulated, profile=profile, sets=sets, log=log, command=command)

@@ -9,6 +9,7 @@ import pytest
 
 from tapetum.core import config
 from tapetum.core.choices import Choice, pick
+from tapetum.core.registry import find_recipes
 from tapetum.data import choices as data
 from tapetum.decide import choices as decide
 from tapetum.learn import choices as learn
@@ -58,7 +59,7 @@ def test_every_table_was_seen():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", config.builtin_recipes())
+@pytest.mark.parametrize("name", find_recipes())
 def test_every_recipe_here_names_and_sets_only_what_there_is(name):
     for member in config.load(name).recipe.members().values():
         config.check_choices(member, ALL)

@@ -21,7 +21,10 @@ MAY_IMPORT = {
     "show": {"core", "decide", "show", "data.images.decode"},
     "sleep": {"core", "data", "decide", "sleep"},
     "recipes": set(),
+    "systems": {"core", "data", "systems"},
 }
+RUNS_SYSTEMS = SOURCE / "systems" / "reproduce.py"  # the one module of systems that sees the workflow, and what the workflow sees
+SEE_SYSTEMS = {"cli", "api", "systems"}
 TORCH_FREE = (
     "cli",
     "core",
@@ -32,6 +35,12 @@ TORCH_FREE = (
     "data/audit",
     "data/split.py",
     "data/simulate",
+    "systems/choices.py",
+    "systems/statements.py",
+    "systems/dogs",
+    "systems/hpa",
+    "systems/mask",
+    "systems/sleep_images",
     "data/images/decode.py",
 )
 HEAVY = ("torch", "torchvision", "timm", "lightning_fabric", "sklearn", "faiss", "cleanlab", "matplotlib")
@@ -69,7 +78,7 @@ def _top_level(tree: ast.Module):
 @pytest.mark.parametrize("path", modules(), ids=name_of)
 def test_imports_run_one_way(path):
     room = path.relative_to(SOURCE).parts[0].removesuffix(".py")
-    if room in EVERYTHING:
+    if room in EVERYTHING or path == RUNS_SYSTEMS:
         return
     allowed = MAY_IMPORT[room]
     for name in imported(path):
@@ -77,6 +86,16 @@ def test_imports_run_one_way(path):
             continue
         target = name.removeprefix("tapetum.")
         assert any(target == a or target.startswith(a + ".") for a in allowed), f"{name_of(path)} imports {name}"
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_only_entry_points_import_systems(path):
+    place = path.relative_to(SOURCE).parts
+    if place[0].removesuffix(".py") not in SEE_SYSTEMS:
+        assert not [name for name in imported(path) if name.startswith("tapetum.systems")]
+    if place[0] == "systems" and len(place) == 3:
+        others = [name for name in imported(path) if name.startswith("tapetum.systems.")]
+        assert all(name.split(".")[2] == place[1] for name in others), f"{name_of(path)} imports another system: {others}"
 
 
 def _torch_free(path: Path) -> bool:

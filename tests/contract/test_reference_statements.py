@@ -18,6 +18,7 @@ from images import plant
 from tapetum import api, cli
 from tapetum.core.config import Data, Input, flatten
 from tapetum.core.errors import UserError
+from tapetum.core.registry import find_recipes
 from tapetum.core.targets import Target
 from tapetum.data import layouts
 from tapetum.data.images import views
@@ -25,7 +26,7 @@ from tapetum.data.images.form import Form
 from tapetum.data.images.transforms import EvalTransform, TrainTransform
 from tapetum.learn import models
 from tapetum.learn.training import averaging, fold, loop, losses, optimizers, schedules
-from tapetum.workflow import statements
+from tapetum.systems import statements
 
 ROOT = Path(__file__).parents[2]
 SYSTEMS = ("dogs", "hpa")
@@ -59,7 +60,7 @@ def tiny(recipe, **model):
 
 
 def test_the_list_of_statements_has_every_line_of_both_systems_once():
-    text = (importlib.resources.files("tapetum") / "recipes" / "statements.csv").read_text(encoding="utf-8")
+    text = (importlib.resources.files("tapetum") / "systems" / "statements.csv").read_text(encoding="utf-8")
     rows = list(csv.DictReader(text.splitlines()))
     assert [r["id"] for r in rows if r["system"] == "dogs"] == [f"G{i:02d}" for i in range(1, 21)]
     assert [r["id"] for r in rows if r["system"] == "hpa"] == [f"P{i:02d}" for i in range(1, 21)]
@@ -109,7 +110,7 @@ def test_the_cpu_profile_changes_sizes_and_keeps_every_technique(name):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_opens_with_what_it_reproduces_how_to_run_it_and_what_to_expect(name):
-    lines = (importlib.resources.files("tapetum") / "recipes" / f"{name}.toml").read_text(encoding="utf-8").splitlines()
+    lines = find_recipes()[name].read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith(f"# {name}: ")
     assert lines[1].startswith(f"# run     tapetum reproduce {name} ")
     assert lines[2].startswith("# expect")

@@ -246,7 +246,7 @@ def test_an_audit_of_other_data_is_refused(ran, tmp_path):
 
 
 def test_unknown_systems_and_missing_data_are_refused(tmp_path):
-    from tapetum.workflow.reproduce import reproduce
+    from tapetum.systems.reproduce import reproduce
 
     with pytest.raises(UserError, match="no reference system 'cats'"):
         reproduce("cats", tmp_path, api.load_recipe, data=tmp_path)

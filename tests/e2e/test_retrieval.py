@@ -170,7 +170,7 @@ def test_hpa_plus_goes_on_without_the_table_of_antibodies(tmp_path):
     from tapetum.data import layouts
     from tapetum.data.choices import MIXES
     from tapetum.learn.training.checks import check_training
-    from tapetum.workflow.reproduce import _with_places
+    from tapetum.systems.reproduce import _with_places
 
     kinds.plant_hpa(tmp_path, rows=30, test=4)
     plus = api.load_recipe("hpa-plus")

@@ -29,13 +29,14 @@ class Choice:
 
     def load(self) -> Callable[..., Any]:
         """Import the module and return the function or class."""
-        return load(self.where)
+        function: Callable[..., Any] = load(self.where)
+        return function
 
     def __repr__(self) -> str:
         return f"Choice({self.where!r}, {self.parameters})"
 
 
-def load(where: str) -> Callable[..., Any]:
+def load(where: str) -> Any:
     """Return what ``"package.module:name"`` names.
 
     Raises:

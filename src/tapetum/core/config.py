@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from pydantic import Field
 from tapetum.core import checking, files
 from tapetum.core.choices import Choice, pick
 from tapetum.core.errors import UserError, listed, nearest
+from tapetum.core.registry import find_recipes
 from tapetum.core.sections import (
     Average,
     Data,
@@ -218,21 +218,15 @@ def assignments(sets: Sequence[str]) -> dict[str, Any]:
 
 
 def find_recipe(name: str | Path) -> Any:
-    """Return the file of a recipe: a path as it is, or a built-in name."""
+    """Return the file of a recipe: a path as it is, or a name (see :func:`~tapetum.core.registry.find_recipes`)."""
     if str(name).endswith(".toml"):
         if not Path(name).is_file():
             raise UserError(f"recipe file {name} does not exist", fix="check the path, or see: tapetum recipes")
         return Path(name)
-    built_in = builtin_recipes()
-    if name not in built_in:
-        raise UserError(f"there is no recipe {str(name)!r} (there are: {listed(built_in, 40)}).{nearest(str(name), built_in)}")
-    return built_in[str(name)]
-
-
-def builtin_recipes() -> dict[str, Any]:
-    """Return the recipes that come with Tapetum: name → file."""
-    folder = resources.files("tapetum") / "recipes"
-    return {p.name.removesuffix(".toml"): p for p in sorted(folder.iterdir(), key=lambda p: p.name) if p.name.endswith(".toml")}
+    known = find_recipes()
+    if name not in known:
+        raise UserError(f"there is no recipe {str(name)!r} (there are: {listed(known, 40)}).{nearest(str(name), known)}")
+    return known[str(name)]
 
 
 def validated(values: Mapping[str, Any], texts: Mapping[str, str] | None = None, where: str = "") -> Recipe:

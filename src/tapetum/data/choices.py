@@ -5,12 +5,8 @@ from __future__ import annotations
 from tapetum.core.bounds import PART
 from tapetum.core.choices import Choice
 
-LAYOUTS = {  # each module has recognise, read and write; `auto` asks them in this order
+LAYOUTS = {  # general ones; each module has recognise, read and write. `data.layouts.available` adds those of the systems
     "frame": Choice("tapetum.data.layouts.frame:read"),
-    "sleep": Choice("tapetum.data.layouts.sleep:read"),
-    "masks": Choice("tapetum.data.layouts.masks:read"),
-    "hpa": Choice("tapetum.data.layouts.hpa:read"),
-    "stanford_dogs": Choice("tapetum.data.layouts.stanford_dogs:read"),
     "croissant": Choice("tapetum.data.layouts.croissant:read"),
     "webdataset": Choice("tapetum.data.layouts.webdataset:read"),
     "folder": Choice("tapetum.data.layouts.folder:read"),
@@ -38,11 +34,6 @@ AUGMENTS = {  # in the order given; the two that decide the size go first. Param
     "coarse_dropout": Choice("tapetum.data.images.photometry:coarse_dropout", holes=(1, 8), size=(0.05, 0.15), fill=0.0, probability=0.5),
     "cutout": Choice("tapetum.data.images.photometry:cutout", holes=1, size=0.25, fill=0.0, probability=1.0),
     "randaugment": Choice("tapetum.data.images.randaugment:randaugment", n=2, magnitude=9, fill=0.0, interpolation="nearest"),
-}
-
-SIMULATORS = {  # look-alikes of the reference systems' data, by the system's name
-    "dogs": Choice("tapetum.data.simulate.dogs:simulate_dogs"),
-    "hpa": Choice("tapetum.data.simulate.hpa:simulate_hpa"),
 }
 
 SIZERS = ("resized_crop", "scaled_crop")  # augmentations that bring the image to its size themselves

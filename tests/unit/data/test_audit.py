@@ -20,8 +20,8 @@ from tapetum.data.audit import twins
 from tapetum.data.audit.looks import chroma, misnamed, thumbnail
 from tapetum.data.images.decode import Composition
 from tapetum.data.images.formats import content_format
-from tapetum.data.simulate.dogs import simulate_dogs
-from tapetum.data.simulate.hpa import simulate_hpa
+from tapetum.systems.dogs.simulate import simulate_dogs
+from tapetum.systems.hpa.simulate import simulate_hpa
 
 
 @pytest.fixture(scope="module")

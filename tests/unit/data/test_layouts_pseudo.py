@@ -13,7 +13,7 @@ from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Dense, Predictions
 from tapetum.core.targets import Target
 from tapetum.data import layouts
-from tapetum.data.choices import LAYOUTS
+from tapetum.data.layouts.available import layouts as available_layouts
 from tapetum.data.split import assign_folds
 
 
@@ -87,7 +87,7 @@ def test_predictions_of_other_rows_or_targets_are_refused(table, tmp_path):
 
 
 def test_every_layout_reads_writes_and_recognises():
-    for choice in LAYOUTS.values():
+    for choice in available_layouts().values():
         module = importlib.import_module(choice.where.partition(":")[0])
         assert load(choice.where) is module.read
         assert module.recognise(object()) is None

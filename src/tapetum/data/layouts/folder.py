@@ -21,6 +21,7 @@ from tapetum.data.layouts.roles import read_target
 from tapetum.data.layouts.sheet import ARCHIVE_MARK, Log, Sheet, copy_image, images_among
 from tapetum.data.layouts.splits import SPLIT_WORDS
 
+CLASS_FOLDERS = True  # the label of an image is its folder
 DECLARED = "folder"  # data.split = "folder": the first folders are splits
 
 

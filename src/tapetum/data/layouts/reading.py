@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,7 @@ from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.places import absent, moved
 from tapetum.core.tables import Manifest, check_ids
 from tapetum.core.targets import Target, expression_names
-from tapetum.data.choices import LAYOUTS
-from tapetum.data.layouts import additions, folder, several
+from tapetum.data.layouts import additions, available, folder, several
 from tapetum.data.layouts.cells import count_blanks, parse_column, settle_derived, settle_targets, text_column
 from tapetum.data.layouts.frame import plain_columns
 from tapetum.data.layouts.paths import list_column, row_paths
@@ -25,7 +23,6 @@ from tapetum.data.layouts.roles import Roles, find_roles
 from tapetum.data.layouts.sheet import Log, Sheet, count_complete, missing_files, refuse_missing, relative_to
 from tapetum.data.layouts.splits import read_splits
 
-FOLDERS = ("folder", "stanford_dogs")  # a class is a folder: one label an image
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".tab", ".parquet")
 
 
@@ -86,10 +83,10 @@ def write(manifest: Manifest, place: Path | str, layout: str, log: Log) -> Path:
     Args:
         manifest: the table.
         place: the file or folder to write.
-        layout: a name of ``data.choices.LAYOUTS``.
+        layout: a name of :func:`~tapetum.data.layouts.available.layouts`.
         log: told what was written.
     """
-    return _module(layout).write(manifest, Path(place), log)
+    return available.module(layout).write(manifest, Path(place), log)
 
 
 def open_sheet(source: Any, data: Data, log: Log) -> Sheet:
@@ -101,7 +98,7 @@ def open_sheet(source: Any, data: Data, log: Log) -> Sheet:
     if name == "auto":
         name, why = recognised(source)
         log(f"{source.name if isinstance(source, Path) else 'the table'} is read as layout {name!r}: {why}")
-    choice, options = pick(name, LAYOUTS, "layout")
+    choice, options = pick(name, available.layouts(), "layout")
     sheet = choice.load()(source, data, log, **options)
     if not len(sheet.frame):
         raise DataError(f"{sheet.name} has no rows", need="one line an image")
@@ -110,8 +107,8 @@ def open_sheet(source: Any, data: Data, log: Log) -> Sheet:
 
 def recognised(source: Any) -> tuple[str, str]:
     """Return the first layout that knows ``source``, and why."""
-    for name in LAYOUTS:
-        why = _module(name).recognise(source)
+    for name in available.layouts():
+        why = available.module(name).recognise(source)
         if why is not None:
             return name, why
     what = f"{source}" if isinstance(source, Path) else f"a {type(source).__name__}"
@@ -176,7 +173,7 @@ def _with_separators(sheet: Sheet, roles: Roles, data: Data, log: Log, labelled:
         cells = sheet.frame[target.name]
         if target.kind == "multi" and "separator" not in said:
             return several.with_separator(target, cells, row_ids, sheet.name, log)
-        if labelled and target.kind == "single" and target.scored and not said and sheet.layout not in FOLDERS:
+        if labelled and target.kind == "single" and target.scored and not said and not available.is_class_folders(sheet.layout):
             several.refuse_several(target, cells, sheet.name)
             if (hint := several.number_hint(target, cells)) is not None:
                 log(hint)
@@ -262,8 +259,3 @@ def _say_classes(target: Target, log: Log) -> None:
     else:
         joint = f", from {target.expression}" if target.expression else ""
         log(f"target {target.name!r}: {len(target.classes)} classes in this order{joint}: {listed(target.classes, 12)}")
-
-
-def _module(layout: str) -> Any:
-    choice, _ = pick(layout, LAYOUTS, "layout")
-    return importlib.import_module(choice.where.partition(":")[0])

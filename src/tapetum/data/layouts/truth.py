@@ -15,6 +15,7 @@ from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target, expression_names
+from tapetum.data.layouts.available import is_class_folders
 from tapetum.data.layouts.cells import parse_column, settle_derived
 from tapetum.data.layouts.reading import open_sheet
 from tapetum.data.layouts.roles import read_target
@@ -109,7 +110,7 @@ def read_columns(texts: Sequence[str], targets: Sequence[Target]) -> dict[str, s
 
 def _aligned(sheet: Sheet, rows: Manifest) -> pl.DataFrame:
     """Return the sheet's columns, one line for each of the rows, in their order."""
-    if sheet.layout not in ("folder", "stanford_dogs"):
+    if not is_class_folders(sheet.layout):
         if len(sheet.frame) != len(rows):
             raise DataError(f"{sheet.name} has {len(sheet.frame)} rows and {len(rows)} samples", need="one sample a row")
         return sheet.frame

@@ -16,15 +16,14 @@ import polars as pl
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.tables import Manifest, check_ids
+from tapetum.data.layouts.available import is_class_folders, sample_files
 from tapetum.data.layouts.folder import keep_images
-from tapetum.data.layouts.hpa import CHANNELS
 from tapetum.data.layouts.listing import refuse_undecodable
 from tapetum.data.layouts.paths import is_template, list_column, template_columns, unknown_column
 from tapetum.data.layouts.roles import Roles, find_roles
 from tapetum.data.layouts.sheet import ARCHIVE_MARK, Log, Sheet, relative_to
 from tapetum.data.layouts.templates import FIELD, group_files, placed
 
-PLAIN = ("folder", "stanford_dogs")  # layouts that add nothing to a folder of images but its labels
 DECLARED = ("path", "id", "group", "sequence", "position", "layout", "on_bad")  # what a caller may say about the images to predict
 _COLUMNS = ("id", "group", "sequence", "position")
 _NOT_FOR_PREDICTION = {"split": "none", "fold": "none", "test": (), "extra": (), "pseudo": None, "exclude": None, "limit": None}
@@ -101,7 +100,7 @@ def _rows(source: Any, wanted: _Wanted, root: Path, log: Log) -> pl.DataFrame:
     is_place = source.is_dir() or source.suffix.lower() in (".zip", ".tar", ".json")
     if is_place and layout == "auto":
         layout = recognised(source)[0]
-    if source.suffix.lower() in TABLE_SUFFIXES or layout not in ("auto", *PLAIN):
+    if source.suffix.lower() in TABLE_SUFFIXES or not (layout == "auto" or is_class_folders(layout)):
         return _table(source, dataclasses.replace(wanted, data=wanted.data.model_copy(update={"layout": layout})), root, log)
     _refuse_columns(source, wanted)
     if not is_place:
@@ -236,7 +235,7 @@ def _refuse_columns(source: Path, wanted: _Wanted) -> None:
 
 def _template(data: Data) -> str | None:
     """Return the template by which several files make a row, if that is how rows were made."""
-    if data.layout == "hpa":
-        return "{Id}_{" + ",".join(CHANNELS) + "}.png"
+    if (files := sample_files(data.layout)) is not None:
+        return files
     several = isinstance(data.path, str) and any("," in field for field in FIELD.findall(data.path))
     return data.path if several and isinstance(data.path, str) else None

@@ -22,6 +22,7 @@ from tapetum.data.layouts.roles import read_target
 from tapetum.data.layouts.sheet import Log, Sheet, copy_image
 
 _FOLDER = re.compile(r"(n\d{8})-(.+)")
+CLASS_FOLDERS = True  # the label of an image is its folder
 LISTS = {"train": "train_list.mat", "test": "test_list.mat"}
 
 

@@ -16,9 +16,9 @@ from tapetum.core import draws
 from tapetum.core.config import Data
 from tapetum.core.errors import UserError
 from tapetum.data import layouts
-from tapetum.data.simulate.breeds import BREEDS, TWINS, breed_given_traits, clouds, draw_traits, label_given_traits
-from tapetum.data.simulate.dogs import simulate_dogs
-from tapetum.data.simulate.photos import draw_photo
+from tapetum.systems.dogs.breeds import BREEDS, TWINS, breed_given_traits, clouds, draw_traits, label_given_traits
+from tapetum.systems.dogs.photos import draw_photo
+from tapetum.systems.dogs.simulate import simulate_dogs
 
 SIZE, PX = 200, 40
 

@@ -15,7 +15,7 @@ from small_runs import contents
 from tapetum.core.config import Data
 from tapetum.data import layouts
 from tapetum.data.images.decode import Composition, compose
-from tapetum.data.simulate.antibodies import (
+from tapetum.systems.hpa.antibodies import (
     COUNTS,
     LABELS,
     ROWS,
@@ -26,9 +26,9 @@ from tapetum.data.simulate.antibodies import (
     label_given_brightness,
     stray_rates,
 )
-from tapetum.data.simulate.cells import Line
-from tapetum.data.simulate.hpa import CHANNELS, draw_sample, simulate_hpa
-from tapetum.data.simulate.patterns import PATTERNS
+from tapetum.systems.hpa.cells import Line
+from tapetum.systems.hpa.patterns import PATTERNS
+from tapetum.systems.hpa.simulate import CHANNELS, draw_sample, simulate_hpa
 
 SIZE, PX = 130, 40
 
@@ -120,7 +120,7 @@ def test_bayes_over_sets_is_right_where_sets_are_few():
     brightness[0, 1] = 0.7
     with np.errstate(divide="ignore", invalid="ignore"):
         p = label_given_brightness(brightness, rates, labels)
-    from tapetum.data.simulate.antibodies import BRIGHT, FAINT
+    from tapetum.systems.hpa.antibodies import BRIGHT, FAINT
 
     def density(x, mean, deviation):
         return np.exp(-0.5 * ((np.log(x) - mean) / deviation) ** 2) / deviation

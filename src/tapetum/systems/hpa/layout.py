@@ -26,6 +26,7 @@ CHANNELS = ("red", "green", "blue", "yellow")  # microtubules, protein, nucleus,
 CLASSES = tuple(str(i) for i in range(28))
 TRUTH, ANSWER = ["Id", "Target"], ["Id", "Predicted"]
 TABLE, TEMPLATE = "train.csv", "sample_submission.csv"
+SAMPLE = "{Id}_{" + ",".join(CHANNELS) + "}.png"  # the files of one sample
 
 
 def recognise(source: Any) -> str | None:

@@ -1,8 +1,8 @@
 """The write-ups' statements and where each stands: in a recipe's keys, in a command, or in a file of the run.
 
-``recipes/statements.csv`` lists what the teams wrote. A recipe's ``[statements]`` says for each where it stands, parted by commas:
-a recipe key (``input.size``; parts of a list by their name, ``augment.affine``), a command (``tapetum audit``) or a file that a run
-writes (``ledger.jsonl``).
+``systems/statements.csv`` lists what the teams wrote; a system of another package has a ``statements.csv`` of its own. A recipe's
+``[statements]`` says for each where it stands, parted by commas: a recipe key (``input.size``; parts of a list by their name,
+``augment.affine``), a command (``tapetum audit``) or a file that a run writes (``ledger.jsonl``).
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from typing import Any
 from tapetum.core import config
 from tapetum.core.config import Recipe
 from tapetum.core.errors import UserError, listed
+from tapetum.core.registry import find_systems, system_with
 
-PLUS = "-plus"
+PLUS, TABLE = "-plus", "statements.csv"
 FILE_ENDINGS = (".csv", ".json", ".jsonl", ".html", ".parquet")
 
 
@@ -54,16 +55,18 @@ class Place:
 
 def statements(system: str | None = None) -> list[Statement]:
     """Return the write-ups' statements in order, of one system or of all."""
-    text = (resources.files("tapetum") / "recipes" / "statements.csv").read_text(encoding="utf-8")
-    rows = csv.DictReader(io.StringIO(text))
-    found = [Statement(row["id"], row["system"], row["statement"]) for row in rows]
+    found: list[Statement] = []
+    for package in ("tapetum.systems", *(one.package for one in find_systems().values())):
+        place = resources.files(package) / TABLE
+        if place.is_file():
+            rows = csv.DictReader(io.StringIO(place.read_text(encoding="utf-8")))
+            found += [Statement(row["id"], row["system"], row["statement"]) for row in rows]
     return [s for s in found if system is None or s.system == system]
 
 
 def system_of(recipe: str) -> str | None:
-    """Return the system that a recipe reproduces (``dogs`` for ``dogs-plus``), or None."""
-    name = recipe.removesuffix(PLUS)
-    return name if any(s.system == name for s in statements()) else None
+    """Return the recipe as written (``dogs`` for ``dogs-plus``) of a recipe that belongs to a system, or None."""
+    return None if system_with(recipe) is None else recipe.removesuffix(PLUS)
 
 
 def places(recipe: Recipe, mapping: Mapping[str, str] | None = None) -> dict[str, list[Place]]:
@@ -80,7 +83,7 @@ def places(recipe: Recipe, mapping: Mapping[str, str] | None = None) -> dict[str
     known = {s.id for s in statements()}
     strange = sorted(set(own) - known)
     if strange:
-        raise UserError(f"[statements] of recipe {recipe.name!r} names {listed(strange)}", need="ids of recipes/statements.csv")
+        raise UserError(f"[statements] of recipe {recipe.name!r} names {listed(strange)}", need="ids of the system's statements.csv")
     values = recipe.model_dump(mode="json", exclude={"profile", "statements"})
     return {key: [_place(recipe.name, values, text.strip()) for text in line.split(",")] for key, line in own.items()}
 
@@ -92,7 +95,7 @@ def of_run(recipe: Recipe) -> list[dict[str, Any]]:
     beside it.
     """
     system = system_of(recipe.name)
-    if system is None:
+    if system is None or not statements(system):
         return []
     written = config.load(system).recipe
     merged = {**written.statements, **recipe.statements}

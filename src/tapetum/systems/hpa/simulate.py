@@ -21,9 +21,9 @@ from PIL import Image
 
 from tapetum.core import draws, files
 from tapetum.data.simulate import place
-from tapetum.data.simulate.antibodies import LABELS, LEAST, ROWS, best_score, draw_antibodies, draw_brightness, stray_rates
-from tapetum.data.simulate.cells import Field, Line, draw_field, draw_microtubules, draw_nuclei, draw_reticulum
-from tapetum.data.simulate.patterns import PATTERNS
+from tapetum.systems.hpa.antibodies import LABELS, LEAST, ROWS, best_score, draw_antibodies, draw_brightness, stray_rates
+from tapetum.systems.hpa.cells import Field, Line, draw_field, draw_microtubules, draw_nuclei, draw_reticulum
+from tapetum.systems.hpa.patterns import PATTERNS
 
 CHANNELS = ("red", "green", "blue", "yellow")
 TEST_ROWS = 11702  # of the real collection

@@ -18,10 +18,11 @@ from tapetum.core.config import Loaded, Recipe
 from tapetum.core.errors import UserError, listed
 from tapetum.core.ledger import Ledger
 from tapetum.core.marks import estimate, main
+from tapetum.core.registry import find_recipes, system_with
 from tapetum.core.runs import Log, Record, Run
 from tapetum.core.tables import Manifest, Predictions
 from tapetum.data.layouts.roles import read_target
-from tapetum.workflow import statements
+from tapetum.systems import statements
 from tapetum.workflow.fit import fit
 from tapetum.workflow.measuring import headline_metric
 
@@ -44,7 +45,7 @@ def reproduce(
     """Run a reference system's recipe from its layout to its submission.
 
     Args:
-        name: a built-in recipe that has statements of a write-up, or is the ``-plus`` of one.
+        name: a recipe of a system.
         out: the run's folder; the same call goes on where it stopped.
         loader: reads a recipe by name, profile and flags, as :func:`tapetum.api.load_recipe`.
         data: the data in their layout.
@@ -61,9 +62,8 @@ def reproduce(
         UserError: no such system, or no data.
         DataError: the submission would not fit the sample.
     """
-    system = statements.system_of(name)
-    if system is None or name not in config.builtin_recipes():
-        known = [r for r in config.builtin_recipes() if statements.system_of(r)]
+    if system_with(name) is None:
+        known = [recipe for recipe in find_recipes() if system_with(recipe) is not None]
         raise UserError(f"there is no reference system {name!r} (there are: {listed(known)})", fix="see: tapetum recipes")
     source = Path(simulated["paths"]["source"]) if simulated is not None else Path(data) if data is not None else None
     if source is None:

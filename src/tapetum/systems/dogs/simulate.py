@@ -20,8 +20,8 @@ from PIL import Image, ImageEnhance
 
 from tapetum.core import draws, files
 from tapetum.data.simulate import place
-from tapetum.data.simulate.breeds import BREEDS, TWINS, breed_given_traits, draw_traits, label_given_traits
-from tapetum.data.simulate.photos import draw_photo
+from tapetum.systems.dogs.breeds import BREEDS, TWINS, breed_given_traits, draw_traits, label_given_traits
+from tapetum.systems.dogs.photos import draw_photo
 
 SIZES = {"small": 1500, "full": 4200}
 TEST = (26, 45)  # test photos a breed among 4,200; fewer in proportion

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tapetum.data.simulate.cells import Field
+from tapetum.systems.hpa.cells import Field
 
 Pattern = Callable[[Field, np.ndarray, np.ndarray], np.ndarray]  # of field, microtubules, reticulum
 

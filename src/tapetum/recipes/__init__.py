@@ -1,0 +1,1 @@
+"""Recipes that belong to no system: one TOML file a recipe."""

@@ -1,0 +1,1 @@
+"""Reference systems: a folder each (layout, synthetic data, recipes, README), and what runs any of them."""

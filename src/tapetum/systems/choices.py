@@ -1,0 +1,25 @@
+"""Our own reference systems, by name."""
+
+from __future__ import annotations
+
+from tapetum.core.registry import System
+
+SYSTEMS = {
+    system.name: system
+    for system in (
+        System(
+            "dogs",
+            "tapetum.systems.dogs",
+            layouts={"stanford_dogs": "tapetum.systems.dogs.layout:read"},
+            simulator="tapetum.systems.dogs.simulate:simulate_dogs",
+        ),
+        System(
+            "hpa",
+            "tapetum.systems.hpa",
+            layouts={"hpa": "tapetum.systems.hpa.layout:read"},
+            simulator="tapetum.systems.hpa.simulate:simulate_hpa",
+        ),
+        System("mask", "tapetum.systems.mask", layouts={"masks": "tapetum.systems.mask.layout:read"}),
+        System("sleep_images", "tapetum.systems.sleep_images", layouts={"sleep": "tapetum.systems.sleep_images.layout:read"}),
+    )
+}

@@ -1,0 +1,1 @@
+"""25 breeds of dogs from photos; see README.md."""

@@ -1,0 +1,1 @@
+"""28 places of a protein in a cell, from four channels; see README.md."""

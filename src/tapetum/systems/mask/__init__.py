@@ -1,0 +1,1 @@
+"""Mask, gender and age of a face; see README.md."""

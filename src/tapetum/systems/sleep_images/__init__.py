@@ -1,0 +1,1 @@
+"""Sleep stages from one image an epoch; see README.md."""
