@@ -79,9 +79,9 @@ def test_data_and_run_that_move_together_find_each_other(made, tmp_path):
 def test_the_report_says_that_images_cannot_be_shown(moved):
     run, before, now = moved
     assert small_runs.cli("report", run).code == 0
-    assert f"not below {before}" in (run / "report.html").read_text(encoding="utf-8")
+    assert f"no longer in {before}" in (run / "report.html").read_text(encoding="utf-8")
     assert small_runs.cli("report", run, "--data", now).code == 0
-    assert "not below" not in (run / "report.html").read_text(encoding="utf-8")
+    assert "no longer in" not in (run / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_manifest_whose_data_moved_is_refused_until_it_lies_beside_them(moved):
