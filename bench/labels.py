@@ -27,7 +27,7 @@ from tapetum.data.images.dataset import ImageDataset
 from tapetum.data.images.form import Form
 from tapetum.data.images.transforms import EvalTransform
 from tapetum.learn import features, probe
-from tapetum.workflow import probing
+from tapetum.workflow.stages import networks
 
 WAYS: tuple[probe.Fit, ...] = ("likelihood", "least_squares")
 SHOWN = ("average_precision", "macro_f1", "log_loss")
@@ -79,8 +79,8 @@ def cells(size: str, seed: int) -> Labelled:
         simulated = api.simulate("hpa", Path(folder) / "hpa", size=size, seed=seed, log=recorded.said)
         manifest = layouts.read(Path(simulated["paths"]["source"]), recipe.data, recorded.said)
         known = manifest.where(np.flatnonzero(manifest.split != "test"))
-        form, settings = Form(4, "uint8", (simulated["px"], simulated["px"])), probing.probe_input(recipe)
-        network = probing.probe_network(recipe, form, known)
+        form, settings = Form(4, "uint8", (simulated["px"], simulated["px"])), networks.probe_input(recipe)
+        network = networks.probe_network(recipe, form, known)
         images = ImageDataset(known, settings, EvalTransform(settings), form=form)
         vectors = features.extract(network, known, settings, images=images, views=recipe.probe.views, log=recorded.said).vectors
     part = split.assign_folds(known, Split(folds=FOLDS), seed, recorded.said)

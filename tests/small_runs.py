@@ -229,11 +229,11 @@ def _one(spec: dict[str, Any], log: Path) -> None:
 
 def main() -> None:
     for name in (
-        "tapetum.workflow.fit",
-        "tapetum.workflow.jobs",
-        "tapetum.workflow.settle",
-        "tapetum.workflow.probing",
-        "tapetum.workflow.testing",
+        "tapetum.workflow.commands.fit",
+        "tapetum.workflow.stages.train",
+        "tapetum.workflow.stages.decide",
+        "tapetum.workflow.stages.probe",
+        "tapetum.workflow.stages.test_rows",
         "tapetum.show.report",
         "lightning_fabric",
         "torchvision.transforms.v2",

@@ -55,7 +55,7 @@ def fit(
         ``{"run", "report", "pipeline", "table", "figures", "choice"}``.
     """
     began = time.monotonic()  # the budget counts the imports, too
-    from tapetum.workflow.fit import fit as chain
+    from tapetum.workflow.commands.fit import fit as chain
 
     return chain(data, out, _recipe(recipe, sets), budget=budget, plan=plan, log=log, command=command, began=began)
 
@@ -74,7 +74,7 @@ def find_rate(
     command: str = "tapetum.api.find_rate(…)",
     **sets: Any,
 ) -> dict[str, Any]:
-    """Test which learning rate suits, from where training would start; see :func:`tapetum.workflow.rates.find_rate`.
+    """Test which learning rate suits, from where training would start; see :func:`tapetum.workflow.commands.find_rate.find_rate`.
 
     Args:
         data: as for :func:`fit`.
@@ -89,7 +89,7 @@ def find_rate(
         command: kept in the record.
         sets: recipe keys with ``__`` for dots.
     """
-    from tapetum.workflow.rates import find_rate as find
+    from tapetum.workflow.commands.find_rate import find_rate as find
 
     how: dict[str, Any] = {"member": member, "repeats": repeats, "steps": steps, "low": low, "high": high}
     return find(data, out, _recipe(recipe, sets), **how, log=log, command=command)
@@ -106,7 +106,7 @@ def tune(
     command: str = "tapetum.api.tune(…)",
     **sets: Any,
 ) -> dict[str, Any]:
-    """Search the recipe's ``tune.space``, or go on with a search; see :func:`tapetum.workflow.tune.tune`.
+    """Search the recipe's ``tune.space``, or go on with a search; see :func:`tapetum.workflow.commands.tune.tune`.
 
     Args:
         data: as for :func:`fit`.
@@ -118,7 +118,7 @@ def tune(
         command: kept in the record.
         sets: recipe keys with ``__`` for dots.
     """
-    from tapetum.workflow.tune import tune as search
+    from tapetum.workflow.commands.tune import tune as search
 
     return search(data, out, _recipe(recipe, sets), trials_=trials, budget=budget, log=log, command=command)
 
@@ -134,7 +134,7 @@ def ablate(
     command: str = "tapetum.api.ablate(…)",
     **sets: Any,
 ) -> dict[str, Any]:
-    """Switch off one piece of a recipe at a time and measure what it is worth; see :func:`tapetum.workflow.ablate.ablate`.
+    """Switch off one piece of a recipe at a time and measure what it is worth; see :func:`tapetum.workflow.commands.ablate.ablate`.
 
     Args:
         data: as for :func:`fit`.
@@ -146,7 +146,7 @@ def ablate(
         command: kept in the record.
         sets: recipe keys with ``__`` for dots.
     """
-    from tapetum.workflow.ablate import ablate as measure
+    from tapetum.workflow.commands.ablate import ablate as measure
 
     return measure(data, out, _recipe(recipe, sets), pieces=pieces, seeds=seeds, log=log, command=command)
 
@@ -197,7 +197,7 @@ def show(
     Returns:
         ``{"out", "rows", "channels"}``.
     """
-    from tapetum.workflow.showing import show_batches
+    from tapetum.workflow.commands.show import show_batches
 
     return show_batches(data, out, _recipe(recipe, sets).recipe, Record(log), rows=rows, draws=draws, member=member)
 
@@ -287,15 +287,16 @@ def evaluate(
         DataError: a class that the pipeline does not know.
     """
     from tapetum.pipeline import Pipeline
-    from tapetum.workflow import evaluating, evaluation_files
+    from tapetum.workflow.commands import evaluate as evaluation
+    from tapetum.workflow.commands import evaluation_files
 
     places = [None if place is None else Path(place) for place in (out, report)]
     evaluation_files.check_place(*places)
     loaded = pipeline if isinstance(pipeline, Pipeline) else Pipeline.load(pipeline)
     names = [target] if isinstance(target, str) else list(target)
-    found = evaluating.evaluate(loaded, data, Record(log), target=names, split=split, on_bad=on_bad, **declared)
+    found = evaluation.evaluate(loaded, data, Record(log), target=names, split=split, on_bad=on_bad, **declared)
     written = evaluation_files.write_files(found, loaded, *places)
-    return {"table": evaluating.summary(found), "details": evaluating.details(found), **found.figures, **written}
+    return {"table": evaluation.summary(found), "details": evaluation.details(found), **found.figures, **written}
 
 
 def submit(
@@ -328,10 +329,10 @@ def submit(
         log: told what was written and what was filled.
     """
     from tapetum.data.layouts.template import Wish
-    from tapetum.workflow import submitting
+    from tapetum.workflow.commands import submit as command
 
     wish = Wish(column, write, positive, separator)
-    return submitting.submit(source, template, out, target=target, fill=fill, id_column=id, wish=wish, log=Record(log))
+    return command.submit(source, template, out, target=target, fill=fill, id_column=id, wish=wish, log=Record(log))
 
 
 def report(run: Path | str, out: Path | str | None = None, *, data: Path | str | None = None) -> str:
@@ -406,21 +407,19 @@ def decide(
         data: of a run: where its data are now, if they moved.
         log: told the notes.
     """
-    from tapetum.workflow import deciding
+    from tapetum.workflow.commands.decide import decide_again, decide_tables, manifest_of
 
     places = [Path(p) for p in ([source] if isinstance(source, (str, Path)) else source)]
     if len(places) == 1 and places[0].is_dir():
-        from tapetum.workflow.fit import decide_again
-
         return decide_again(places[0], sets, data=data, log=log)
     if data is not None:
         raise UserError("--data was given with predictions from files", need="a run, whose data moved")
     if manifest is None or out is None:
         raise UserError("predictions from files need a manifest and a place to write", fix="give --manifest M and -o FOLDER")
     settings = load_recipe(sets=sets).recipe
-    table = deciding.manifest_of(Path(manifest), target, Record(log))
+    table = manifest_of(Path(manifest), target, Record(log))
     name = table.targets[0].name if target is None or Path(manifest).suffix.lower() != ".parquet" else target
-    return deciding.decide_tables(
+    return decide_tables(
         {place.stem: place for place in places}, table, name, settings.decide, Path(out), Record(log), classes=classes, strict=strict
     )
 
@@ -433,12 +432,12 @@ def compare(
     manifest: Path | str | None = None,
     reference: str | None = None,
 ) -> dict[str, Any]:
-    """Compare runs or Predictions files pair by pair; see :func:`tapetum.workflow.deciding.compare_sources`."""
-    from tapetum.workflow import deciding
+    """Compare runs or Predictions files pair by pair; see :func:`tapetum.workflow.commands.compare.compare_sources`."""
+    from tapetum.workflow.commands.compare import compare_sources
 
     places = {name: Path(place) for name, place in named.items()}
     where = None if manifest is None else Path(manifest)
-    return deciding.compare_sources(places, metric=metric, target=target, manifest=where, reference=reference)
+    return compare_sources(places, metric=metric, target=target, manifest=where, reference=reference)
 
 
 def compare_views(run: Path | str, views: str = "recipe", *, data: Path | str | None = None, log: Log | None = None) -> dict[str, Any]:
@@ -450,32 +449,32 @@ def compare_views(run: Path | str, views: str = "recipe", *, data: Path | str | 
         data: where the run's data are now, if they moved.
         log: told what is answered.
     """
-    from tapetum.workflow import reducing
+    from tapetum.workflow.commands.compare import compare_views as compared
 
-    return reducing.compare(Run.existing(run), views, Record(log), data)
+    return compared(Run.existing(run), views, Record(log), data)
 
 
 def leaderboard(run: Path | str, *, metric: str = "auto", target: str | None = None) -> dict[str, Any]:
     """Rank a run's members and decisions on common rows."""
-    from tapetum.workflow import deciding
+    from tapetum.workflow.commands.leaderboard import board_of
 
-    return deciding.board_of(Run.existing(run), metric=metric, target=target)
+    return board_of(Run.existing(run), metric=metric, target=target)
 
 
 def conformal(
     run: Path | str, *, coverage: float = 0.9, method: str = "lac", by_class: bool = False, target: str | None = None, review: int = 100
 ) -> dict[str, Any]:
-    """Write a run's conformal sets, calibration and review list; see :func:`tapetum.workflow.deciding.sets_of`."""
-    from tapetum.workflow import deciding
+    """Write a run's conformal sets, calibration and review list; see :func:`tapetum.workflow.commands.conformal.sets_of`."""
+    from tapetum.workflow.commands.conformal import sets_of
 
-    return deciding.sets_of(Run.existing(run), coverage=coverage, method=method, by_class=by_class, target=target, most=review)
+    return sets_of(Run.existing(run), coverage=coverage, method=method, by_class=by_class, target=target, most=review)
 
 
 def ledger(run: Path | str, *, score: tuple[str, float] | None = None, board: str = "outside") -> dict[str, Any]:
     """Return a run's submissions; enter an outside score first where ``score = (file or hash, value)`` is given."""
-    from tapetum.workflow import deciding
+    from tapetum.workflow.commands.ledger import ledger_of
 
-    return deciding.ledger_of(Run.existing(run), score=score, board=board)
+    return ledger_of(Run.existing(run), score=score, board=board)
 
 
 def simulate(
@@ -510,7 +509,7 @@ def audit(
     log: Log | None = None,
     **sets: Any,
 ) -> dict[str, Any]:
-    """Look for damaged, gray, doubled and wrongly labelled images; see :func:`tapetum.workflow.auditing.audit_source`.
+    """Look for damaged, gray, doubled and wrongly labelled images; see :func:`tapetum.workflow.commands.audit.audit_source`.
 
     Args:
         source: data as for :func:`fit`, or a run, whose out-of-fold answers then judge the labels.
@@ -521,7 +520,7 @@ def audit(
         log: told what was found.
         sets: recipe keys with ``__`` for dots.
     """
-    from tapetum.workflow.auditing import audit_source
+    from tapetum.workflow.commands.audit import audit_source
 
     return audit_source(source, out, _recipe(recipe, sets), Record(log), target=target, data=data)
 

@@ -325,7 +325,7 @@ def combine(
     """Turn the members' answers into final ones, as ``decisions.json`` says.
 
     Args:
-        decisions: from :mod:`tapetum.workflow.settle`.
+        decisions: from :mod:`tapetum.workflow.stages.decide`.
         targets: the scored ones, derived ones among them.
         answers: member → fold → target → Dense, all over the same rows.
         rows: groups, sequence and position of the rows, for context steps.

@@ -15,10 +15,12 @@ from tapetum.core.targets import Target
 from tapetum.data.images.form import Form
 from tapetum.decide import elsewhere
 from tapetum.decide.steps import Rows
-from tapetum.workflow import ablate, deciding, trials, tune
-from tapetum.workflow.prepare import Prepared
-from tapetum.workflow.settle import settle
-from tapetum.workflow.submitting import submit
+from tapetum.workflow.commands import ablate, trials, tune
+from tapetum.workflow.commands.compare import compare_sources
+from tapetum.workflow.commands.leaderboard import board_of
+from tapetum.workflow.commands.submit import submit
+from tapetum.workflow.session import Prepared
+from tapetum.workflow.stages.decide import settle
 
 N, FOLDS = 120, 4
 STAGE = Target("stage", "single", ("wake", "light", "deep"))
@@ -100,12 +102,12 @@ def test_the_table_gives_the_figures_of_metrics_json(settled):
 def test_the_leaderboard_and_comparisons_score_what_was_decided(settled, metric):
     run, _, target, figures, _ = settled
     metric = {"multi": "micro_f1", "ordinal": "quadratic_kappa"}.get(target.kind, metric) if metric != "auto" else metric
-    board = deciding.board_of(run, metric=metric)["leaderboard"]
+    board = board_of(run, metric=metric)["leaderboard"]
     (final,) = [row for row in board if row["name"] == "final"]
     assert final["value"] == pytest.approx(figures[final["metric"]], abs=1e-6)
     files.copy(run.file("oof.parquet"), run.root / "alone.parquet")
     named = {"run": run.root, "file": run.root / "alone.parquet"}
-    (pair,) = deciding.compare_sources(named, metric=metric, target=None, manifest=None, reference=None)["pairs"]
+    (pair,) = compare_sources(named, metric=metric, target=None, manifest=None, reference=None)["pairs"]
     assert pair["value_a"] == pair["value_b"] == pytest.approx(figures[pair["metric"]], abs=1e-6)
     assert pair["difference"] == 0
     assert pair["only_a"] == pair["only_b"] == 0

@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 import tapetum
+from tapetum.workflow.commands import SHARED
+from tapetum.workflow.stages import ORDER
 
 SOURCE = Path(tapetum.__file__).parent
+STAGES, COMMANDS = "tapetum.workflow.stages", "tapetum.workflow.commands"
 EVERYTHING = {"cli", "api", "workflow", "pipeline", "__main__", "__init__"}
 MAY_IMPORT = {
     "core": {"core"},
@@ -142,3 +145,53 @@ def test_only_runtime_imports_fabric_or_distributed():
             continue
         names = imported(path)
         assert not any(n.startswith(("lightning_fabric", "lightning", "torch.distributed")) for n in names), name_of(path)
+
+
+def needs(*, types: bool = False) -> dict[str, set[str]]:
+    """Return module → the package's modules that it imports, also inside functions; ``types``: also for types alone."""
+    known = {name_of(path): path for path in modules()}
+    found: dict[str, set[str]] = {}
+    for name, path in known.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        nodes = [node for top in (tree.body if types else _top_level(tree)) for node in ast.walk(top)]
+        there = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+        for node in nodes:
+            if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                wanted = [f"{node.module}.{alias.name}" for alias in node.names]
+                there += [other if other in known else node.module for other in wanted]
+        found[name] = {other for other in there if other in known and other != name}
+    return found
+
+
+def test_no_import_circle_inside_the_package():
+    left = needs()
+    while ends := {name for name, some in left.items() if not some} | (left.keys() - set().union(*left.values())):
+        left = {name: some - ends for name, some in left.items() if name not in ends}
+    assert not left, f"modules in or between circles: {left}"
+
+
+def test_a_stage_imports_only_the_stages_before_it():
+    there = {path.stem for path in (SOURCE / "workflow" / "stages").glob("*.py")} - {"__init__"}
+    assert (len(ORDER), set(ORDER)) == (len(there), there)
+    every = needs(types=True)
+    for number, stage in enumerate(ORDER):
+        inside = {name for name in every[f"{STAGES}.{stage}"] if name.startswith("tapetum.workflow.")}
+        allowed = {"tapetum.workflow.session", *(f"{STAGES}.{earlier}" for earlier in ORDER[:number])}
+        assert not inside - allowed, f"{stage} imports {sorted(inside - allowed)}"
+
+
+def test_a_command_imports_stages_and_shared_helpers_only():
+    every = needs(types=True)
+    for path in (SOURCE / "workflow" / "commands").glob("*.py"):
+        for name in every[name_of(path)]:
+            assert name.startswith("tapetum."), name
+            if name.startswith(f"{COMMANDS}."):
+                assert name.rpartition(".")[2] in SHARED, f"{name_of(path)} imports {name}"
+            assert name.split(".")[1] not in ("api", "cli"), f"{name_of(path)} imports {name}"
+
+
+def test_nothing_below_commands_imports_one():
+    below = ("tapetum.core", "tapetum.data", "tapetum.learn", "tapetum.decide", "tapetum.show", "tapetum.pipeline", STAGES)
+    for module, some in needs(types=True).items():
+        if module.startswith(below):
+            assert not [name for name in some if name.startswith(COMMANDS)], module

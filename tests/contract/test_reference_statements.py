@@ -410,7 +410,7 @@ def test_P15_eight_views_of_each_image():
 
 
 def test_P18_a_start_from_scratch_is_a_piece_of_the_ablation():
-    from tapetum.workflow.ablate import pieces_of
+    from tapetum.workflow.commands.ablate import pieces_of
 
     plus = api.load_recipe("hpa-plus").recipe
     off = pieces_of(plus)["transfer"]
@@ -420,7 +420,7 @@ def test_P18_a_start_from_scratch_is_a_piece_of_the_ablation():
 
 
 def test_P19_every_regulariser_of_plus_is_a_piece_of_the_ablation():
-    from tapetum.workflow.ablate import pieces_of
+    from tapetum.workflow.commands.ablate import pieces_of
 
     plus = api.load_recipe("hpa-plus").recipe
     pieces = pieces_of(plus)

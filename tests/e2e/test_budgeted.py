@@ -13,7 +13,10 @@ from tapetum.core.tables import Predictions
 from tapetum.learn.runtime import Engine
 from tapetum.learn.speed import Measured
 from tapetum.pipeline import Pipeline
-from tapetum.workflow import budget, jobs, probing
+from tapetum.workflow.stages import budget
+from tapetum.workflow.stages import plan as planning
+from tapetum.workflow.stages import probe as probing
+from tapetum.workflow.stages import train as training
 
 
 @pytest.fixture
@@ -21,7 +24,7 @@ def rates(monkeypatch):
     """Let this machine be measured at the given rates."""
 
     def set_to(training, start=0.0):
-        monkeypatch.setattr(jobs, "_rates", lambda *_, **__: budget.Rates(training, 1e9, start))
+        monkeypatch.setattr(planning, "_rates", lambda *_, **__: budget.Rates(training, 1e9, start))
 
     return set_to
 
@@ -110,7 +113,7 @@ def begun(planted, tmp_path, monkeypatch):
 
     def make(*more):
         with monkeypatch.context() as here:
-            here.setattr(jobs, "_run_fold", _killed)
+            here.setattr(training, "_run_fold", _killed)
             with pytest.raises(small_runs.Killed):
                 fit(planted, tmp_path / "run", *more, split__folds=2, train__epochs=1)
         return tmp_path / "run"
@@ -141,7 +144,7 @@ def test_a_run_begun_within_a_budget_goes_on_without_one_or_within_another(plant
 def test_a_plan_made_without_a_budget_is_repeated_and_then_goes_on_within_one(planted, begun, tmp_path, monkeypatch):
     plan = begun() / "plan.json"
     with monkeypatch.context() as here:
-        here.setattr(jobs, "_run_fold", _killed)
+        here.setattr(training, "_run_fold", _killed)
         with pytest.raises(small_runs.Killed):
             fit(planted, tmp_path / "again", "--plan", plan, "--budget", "10m", split__folds=2, train__epochs=1)
     said = fit(planted, tmp_path / "again", "--budget", "10m", "--json", split__folds=2, train__epochs=1)

@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 for group in (runs, images, answers, inquiry):
     app.add_typer(group.app)  # without a name its commands stand beside the others
+mending.know(app)
 
 
 def main() -> None:

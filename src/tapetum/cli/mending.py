@@ -22,6 +22,14 @@ _SENTENCES = re.compile(r"(?<=[.?!])\s+(?=[A-Z])")
 _ALTERNATIVES = re.compile(r"(?<=[.?!])\s+(?=[A-Z])|, or |; or,? ?|; ")  # of a mend
 
 
+_APPS: list[Any] = []  # the one command line, handed in by the package that builds it
+
+
+def know(app: Any) -> None:
+    """Keep the command line whose commands and flags messages are fitted to."""
+    _APPS[:] = [app]
+
+
 def suited(error: TapetumError, command: str | None) -> str:
     """Return an error's sentence with flags that the command has.
 
@@ -110,7 +118,5 @@ def _without_others(text: str) -> str:
 def _commands() -> dict[str, Any]:
     from typer.main import get_command
 
-    from tapetum.cli import app
-
-    found: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
+    found: dict[str, Any] = get_command(_APPS[0]).commands  # type: ignore[attr-defined]
     return found

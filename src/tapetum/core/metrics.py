@@ -159,6 +159,11 @@ def default_metric(target: Target) -> str:
     return _DEFAULTS[target.kind]
 
 
+def headline_metric(target: Target) -> str:
+    """Return the score that tables and reports lead with: accuracy for single labels, else the default."""
+    return "accuracy" if target.kind == "single" else default_metric(target)
+
+
 def suiting(target: Target) -> list[str]:
     """Return the scores that :func:`scores` gives for a target, in the table's order."""
     return [m.name for m in METRICS.values() if target.kind in m.kinds and target.kind not in m.aside]

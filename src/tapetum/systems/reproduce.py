@@ -18,13 +18,13 @@ from tapetum.core.config import Loaded, Recipe
 from tapetum.core.errors import UserError, listed
 from tapetum.core.ledger import Ledger
 from tapetum.core.marks import estimate, main
+from tapetum.core.metrics import headline_metric
 from tapetum.core.registry import find_recipes, system_with
 from tapetum.core.runs import Log, Record, Run
 from tapetum.core.tables import Manifest, Predictions
 from tapetum.data.layouts.roles import read_target
 from tapetum.systems import statements
-from tapetum.workflow.fit import fit
-from tapetum.workflow.measuring import headline_metric
+from tapetum.workflow.commands.fit import fit
 
 TEMPLATE, SUBMISSION = "sample_submission.csv", "submission.csv"
 SALIENT = 6  # held-out images whose saliency is drawn
@@ -85,12 +85,12 @@ def reproduce(
     submitted, cycles = None, []
     if template is not None and run.file("test.parquet").exists():
         submitted = _submit(run, recipe, template, record)
-        from tapetum.workflow.cycles import submit_cycles
+        from tapetum.workflow.commands.submit import submit_cycles
 
         cycles = submit_cycles(run, recipe, template, record)
     _saliency(run, recipe, manifest, record)
     if recipe.data.audit is not None:
-        from tapetum.workflow.auditing import judge_labels
+        from tapetum.workflow.commands.audit import judge_labels
 
         judge_labels(run, record)
     from tapetum.show.report import write_report
@@ -198,7 +198,7 @@ def _account(run: Run, recipe: Recipe, name: str, profile: str | None, scaled: l
 
 
 def _submit(run: Run, recipe: Recipe, template: Path, record: Record) -> str:
-    from tapetum.workflow.submitting import submit
+    from tapetum.workflow.commands.submit import submit
 
     place = run.file(SUBMISSION)
     submit(run.root, template, place, target=None, fill="prior", log=record)

@@ -1,0 +1,137 @@
+"""``tapetum decide``: decide a run again, or the predictions of any framework. Files need no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tapetum.core import files, places
+from tapetum.core.config import Data, Decide, load
+from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.marks import CROSS_VALIDATED, IN_SAMPLE
+from tapetum.core.runs import Log, Record, Run
+from tapetum.core.tables import FINAL, Dense, Manifest, Predictions
+from tapetum.data import layouts
+from tapetum.decide import chain, elsewhere, leaderboard
+from tapetum.decide.steps import Rows
+from tapetum.workflow.choices import ALL
+from tapetum.workflow.commands.tables import text_of
+
+
+def decide_again(
+    root: Path | str, sets: Sequence[str], *, data: Path | str | None = None, log: Log | None = None, command: str = "tapetum decide"
+) -> dict[str, Any]:
+    """Decide a finished run again under another ``[decide]``, and write decisions, figures, pipeline and report anew.
+
+    Args:
+        root: the run.
+        sets: ``decide.key=value``; the run's recipe is changed by them. None runs the recipe's own section.
+        data: where the data are now, if they moved; the test rows are answered again.
+        log: where messages go.
+        command: kept in the record.
+
+    Raises:
+        DataError: images of test rows are not there.
+        UserError: a key outside ``[decide]``, which would need training.
+    """
+    from tapetum.workflow.commands.finish import finish, ship_run
+    from tapetum.workflow.stages.decide import settle
+    from tapetum.workflow.stages.prepare import prepared_of
+
+    run = Run.existing(root)
+    outside = [text for text in sets if not text.startswith("decide.")]
+    if outside:
+        raise UserError(f"--set {outside[0]!r} is not a decision", need="keys of [decide]", fix="train again: tapetum fit")
+    loaded = load(run.recipe_file, sets=sets, choices=ALL)
+    record = Record(log)
+    with files.lock(run.root):
+        prepared = prepared_of(run, data)
+        places.refuse_absent(prepared.manifest.where(prepared.test), "say where the data are now: --data DIR")
+        with record.stage("decisions"):
+            settled = settle(run, prepared, loaded.recipe, record)
+        with record.stage("pipeline"):
+            ship_run(run, prepared, loaded.recipe, settled, record)
+        run.adopt(loaded)
+        return finish(run, prepared, settled, record, command)
+
+
+def decide_tables(
+    tables: Mapping[str, Path],
+    manifest: Manifest,
+    target: str,
+    decide: Decide,
+    out: Path,
+    record: Record,
+    *,
+    classes: Sequence[str] | None = None,
+    strict: bool = False,
+    allow_leak: str | None = None,
+) -> dict[str, Any]:
+    """Decide predictions from any framework: calibrate, blend and step as ``[decide]`` says, cross-fitted over the manifest's folds.
+
+    Args:
+        tables: member → a Predictions file (``.parquet``), a CSV (``id, p_class…``), or ``.npy`` with ``.ids.txt`` beside it.
+        manifest: truth, folds, groups, sequences.
+        target: which target.
+        decide: the recipe's section.
+        out: a folder for oof.parquet, oof.csv, decisions.json and metrics.json.
+        record: told the notes.
+        classes: order of the columns of arrays, which cannot say it themselves.
+        strict: refuse where a member lacks rows that another holds.
+        allow_leak: the reason for folds that cut groups.
+
+    Returns:
+        ``{"out", "table", "coverage"}``.
+    """
+    members = {name: read_member(path, manifest, target, name, classes, record) for name, path in tables.items()}
+    scored = np.flatnonzero(manifest.split == "train")
+    rows = Rows.of(manifest, [manifest.row_ids[r] for r in scored], allow_leak=allow_leak)
+    found = chain.fit(members, rows, decide, strict=strict)
+    for note in found.notes:
+        record(note)
+    decided = {f"decided ({how})": (how, dense) for how, dense in ((CROSS_VALIDATED, found.nested), (IN_SAMPLE, found.optimistic))}
+    entries = [*members.items(), *((name, dense) for name, (_, dense) in decided.items())]
+    board = leaderboard.leaderboard(entries, rows, how={name: how for name, (how, _) in decided.items()})
+    Predictions.from_dense(found.nested, source="blend", manifest_hash=manifest.content_hash()).write(out / "oof.parquet")
+    elsewhere.write_csv(out / "oof.csv", found.nested)
+    files.write_json(out / "decisions.json", {"format": 1, "steps": {target: found.json}})
+    files.write_json(out / "metrics.json", {"leaderboard": board.to_dicts(), "coverage": found.coverage.to_dict()})
+    return {"out": str(out), "table": text_of(board), "coverage": str(found.coverage)}
+
+
+def read_member(
+    path: Path, manifest: Manifest, target: str, member: str, classes: Sequence[str] | None = None, log: Record | None = None
+) -> Dense:
+    """Return one target's out-of-fold answers from a file of any kind that Tapetum reads."""
+    if path.suffix == ".parquet":
+        table = Predictions.read(path).select(role="oof")
+        _same_classes(table, manifest, target, path)
+    elif path.suffix == ".npy":
+        table = elsewhere.read_array(path, path.with_suffix(".ids.txt"), manifest, target, classes=classes, member=member, log=log)
+    elif path.suffix == ".csv":
+        table = elsewhere.read_csv(path, manifest, target, member=member, partial=True, log=log)
+    else:
+        raise UserError(f"{path} is neither .parquet, .csv nor .npy", need="predictions in one of these")
+    return table.dense(target, FINAL if FINAL in table.members else table.members[0])
+
+
+def _same_classes(table: Predictions, manifest: Manifest, target: str, path: Path) -> None:
+    ours, theirs = manifest.target(target).classes, table.target(target).classes
+    if ours != theirs:
+        raise DataError(f"{path} has classes {listed(theirs)} for {target!r}", need=f"those of the manifest in its order: {listed(ours)}")
+
+
+def manifest_of(path: Path, target: str | None, record: Record) -> Manifest:
+    """Read a manifest from Parquet, or from a text table as ``tapetum split -o M.csv`` writes it; no image is looked at.
+
+    Raises:
+        UserError: a text table, which cannot say its targets, without ``target``.
+    """
+    if path.suffix.lower() == ".parquet":
+        return Manifest.read(path)
+    if target is None:
+        raise UserError(f"{path} is a text table, which does not say its targets", fix="name it: --target NAME, as for fit")
+    return layouts.read(path, Data(targets=(target,), on_bad="skip"), record)

@@ -1,0 +1,78 @@
+"""What ``fit`` and ``decide`` end with: models shipped, pipeline written, test rows answered, report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tapetum.core import intervals
+from tapetum.core.config import Recipe
+from tapetum.core.marks import numbered
+from tapetum.core.runs import Record, Run
+from tapetum.workflow.session import Prepared
+from tapetum.workflow.stages.decide import Settled, source_of
+
+
+def ship_run(run: Run, prepared: Prepared, recipe: Recipe, settled: Settled, record: Record) -> None:
+    """Write the pipeline of a decided run, keep the weights that were chosen, and answer the test rows."""
+    from tapetum.workflow.stages.package import freeze
+    from tapetum.workflow.stages.retrieval import galleries
+    from tapetum.workflow.stages.ship import ship
+    from tapetum.workflow.stages.test_rows import answer_test_rows
+
+    sources = {name: source_of(dense.target, settled.decisions) for name, dense in settled.nested.items()}
+    folds = ship(run, prepared, recipe, settled.decisions, record)
+    shown = galleries(run, prepared, recipe, settled.decisions, folds, record)
+    freeze(run, recipe, prepared.form, prepared.manifest, settled.decisions, sources, folds, shown)
+    _prune(run, settled.decisions)
+    answer_test_rows(run, prepared, recipe, record, settled.figures)
+
+
+def _prune(run: Run, decisions: Mapping[str, Any]) -> None:
+    """Keep each fold's chosen weights and those of the final choice; the other epochs' go."""
+    from tapetum.learn.training.keep import Keeper
+
+    for member, epochs in decisions["epochs"].items():
+        for fold, checkpoint in epochs["per_fold"].items():
+            keeper = Keeper(run.member(member, int(fold)))
+            known = keeper.state()["checkpoints"]
+            keeper.prune({checkpoint, epochs["final"] if epochs["final"] in known else known[-1]})
+        refit = Keeper(run.member(member, -1))
+        if known := refit.state().get("checkpoints"):
+            refit.prune({epochs["final"] if epochs["final"] in known else known[-1]})
+
+
+def finish(run: Run, prepared: Prepared, settled: Settled, record: Record, command: str) -> dict[str, Any]:
+    """Write the report; return what a run found, as ``fit`` and ``decide`` return it."""
+    from tapetum.show.report import write_report
+
+    with record.stage("report"):
+        report = write_report(run.root)
+    record.write(run, command)
+    return {
+        "run": str(run.root),
+        "report": str(report),
+        "pipeline": str(run.pipeline),
+        "table": table(settled.figures),
+        "figures": settled.figures["figures"],
+        "choice": settled.figures["choice"],
+    }
+
+
+def table(figures: Mapping[str, Any]) -> str:
+    """Return the figures as text, one line a target, answer and metric."""
+    lines = [("target", "answer", "metric", "value", "95 % interval", "how")]
+    for row in figures["figures"]:
+        value = "–" if row["value"] is None else f"{row['value']:.4f}"
+        lines.append((row["target"], row["name"], row["metric"], value, intervals.span(row), row["how"] + numbered(row, figures["marks"])))
+    widths = [max(len(line[i]) for line in lines) for i in range(6)]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    counts = figures["counts"]
+    text.append(
+        f"{counts['scored']} rows scored in {counts['groups']} groups; missing {counts['missing']}, uncovered {counts['uncovered']}, "
+        f"unknown truth {counts['unknown']}"
+    )
+    text.append(f"chosen: {figures['choice']['final']} ({figures['choice']['reason']})")
+    text.extend(f"warning: {warning}" for warning in figures.get("warnings") or [])
+    text.extend(f"marked: {mark} [{number}]" for number, mark in enumerate(figures["marks"], start=1))
+    return "\n".join(text)

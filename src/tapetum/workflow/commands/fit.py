@@ -1,0 +1,151 @@
+"""The main chain: files → manifest → features → probe → training → decisions → pipeline → report, in one folder that can be resumed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tapetum.core import files
+from tapetum.core.config import Loaded, Recipe
+from tapetum.core.errors import UserError, listed
+from tapetum.core.runs import PROBE, Log, Record, Run
+from tapetum.workflow.commands.finish import finish, ship_run
+from tapetum.workflow.session import Prepared
+from tapetum.workflow.stages import budget as budgets
+from tapetum.workflow.stages.decide import Settled, settle
+from tapetum.workflow.stages.prepare import prepare
+
+
+def fit(
+    source: Any,
+    out: Path | str,
+    loaded: Loaded,
+    *,
+    budget: str | None = None,
+    plan: Path | str | None = None,
+    log: Log | None = None,
+    command: str = "tapetum.api.fit",
+    began: float | None = None,
+) -> dict[str, Any]:
+    """Run the chain, or go on with it where it stopped.
+
+    Args:
+        source: a folder, a table, or a frame; see :mod:`tapetum.data.layouts`.
+        out: the run's folder.
+        loaded: the recipe.
+        budget: wall time for everything, as ``10m``; None trains the recipe's epochs.
+        plan: plan.json of another run, to be repeated.
+        log: where messages go.
+        command: kept in the report, so that it can be run again.
+        began: of ``time.monotonic()``, when the caller began, before it imported this; the budget runs from then.
+
+    Returns:
+        ``{"run", "report", "pipeline", "table", "figures"}``.
+
+    Raises:
+        TapetumError: see the stages; nothing half-written is left as whole.
+    """
+    seconds = None if budget is None else budgets.seconds(budget)
+    clock = budgets.Clock(seconds, began=began)
+    clock.after = budgets.after(clock.elapsed)
+    record = Record(log)
+    recipe = loaded.recipe
+    with Run.opened(out, loaded, {}) as run:
+        files.sweep(run.root)
+        try:
+            if plan is not None:
+                _repeat_plan(run, Path(plan), recipe)
+            clock.spent = _seconds_kept(run)
+            _say_source(recipe, loaded, record)
+            with record.stage("files"):
+                prepared = prepare(run, source, recipe, record)
+            _plan_is_possible(recipe, prepared)
+            if recipe.probe.enabled:
+                with record.stage("probe"):
+                    _probe(run, prepared, recipe, record, clock)
+            with record.stage("training"):
+                _train(run, prepared, recipe, record, clock, given=plan is not None)
+            with record.stage("decisions"):
+                settled = settle(run, prepared, recipe, record)
+            with record.stage("pipeline"):
+                ship_run(run, prepared, recipe, settled, record)
+            with record.stage("saliency"):
+                _explain(run, prepared, recipe, settled, record)
+        finally:
+            record.write(run, command)
+        result = finish(run, prepared, settled, record, command)
+    return result
+
+
+def _probe(run: Run, prepared: Prepared, recipe: Recipe, record: Record, clock: budgets.Clock) -> None:
+    from tapetum.workflow.stages.probe import probe_member, seconds_of_test
+
+    probe_member(run, prepared, recipe, record, clock)
+    clock.after += seconds_of_test(run, prepared)
+
+
+def _train(run: Run, prepared: Prepared, recipe: Recipe, record: Record, clock: budgets.Clock, given: bool) -> None:
+    from tapetum.workflow.stages.train import train_members
+
+    train_members(run, prepared, recipe, record, clock, given)
+
+
+def _explain(run: Run, prepared: Prepared, recipe: Recipe, settled: Settled, record: Record) -> None:
+    if recipe.predict.saliency == "none" and not run.file("saliency").exists():
+        return
+    from tapetum.workflow.stages.explain import write_maps
+
+    write_maps(run, prepared, recipe, settled, record)
+
+
+def _say_source(recipe: Recipe, loaded: Loaded, record: Record) -> None:
+    changed = [f"{key} = {json.dumps(value)}" for key, value, origin in loaded.explain() if origin != "default"]
+    record(f"recipe {recipe.name}" + (f": {', '.join(changed)}" if len(changed) <= 12 else f" ({len(changed)} values set)"))
+
+
+def _repeat_plan(run: Run, file: Path, recipe: Recipe) -> None:
+    """Take over another run's plan.json; what it says of this recipe must be possible, and nothing else planned here yet.
+
+    Raises:
+        UserError: it is no plan, names members that the recipe has not, or the run has a plan of its own.
+    """
+    given = files.read_json(file)
+    if not isinstance(given, dict) or not {"probe", "members"} & set(given):
+        raise UserError(f"{file} is not a plan", need="the plan.json of a run")
+    if unknown := [name for name in given.get("members", {}) if name not in recipe.members()]:
+        raise UserError(f"{file} plans the members {listed(unknown)}, and the recipe has {listed(recipe.members())}")
+    own = run.plan()
+    if any(key in given and own[key] != given[key] for key in own):
+        raise UserError(f"{run.root} goes on by its own plan.json, which differs from {file}", fix="choose a new folder with -o")
+    run.keep_plan(**given)
+
+
+def _plan_is_possible(recipe: Recipe, prepared: Prepared) -> None:
+    if not recipe.probe.enabled and all(own.train.epochs == 0 and not own.stages for own in recipe.members().values()):
+        raise UserError("neither the probe nor any training is asked for", fix="set probe.enabled = true or train.epochs > 0")
+    if recipe.decide.choose == PROBE and not recipe.probe.enabled:
+        raise UserError("decide.choose is 'probe' and probe.enabled is false", fix="enable one or change the other")
+    there = sorted({int(f) for f in prepared.manifest.fold[prepared.train] if f >= 0})
+    for member in recipe.members():
+        if unknown := [fold for fold in recipe.only_folds(member) or () if fold not in there]:
+            raise UserError(
+                f"member {member!r} runs on the folds {listed(unknown)}, and there are {listed(there)}", fix="change only_folds"
+            )
+    if not len(np.unique(prepared.manifest.fold[prepared.train])) >= 1:
+        raise UserError("no row trains", fix="check the label column and the split")
+
+
+def _seconds_kept(run: Run) -> float:
+    """Return the seconds of earlier starts whose work still stands: redone work after a kill is not counted."""
+    kept = 0.0
+    if run.file("run.json").exists():
+        for start in files.read_json(run.file("run.json"))["starts"]:
+            kept += sum(value for name, value in start["seconds"].items() if name in ("files", "probe"))
+    for history in run.root.glob("members/*/*/history.csv"):
+        import polars as pl
+
+        kept += float(pl.read_csv(history)["seconds"].sum())
+    return kept

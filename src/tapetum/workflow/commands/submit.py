@@ -1,0 +1,145 @@
+"""Predictions → a submission with an entry in the ledger: of a run or a file, or one after each cycle of training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tapetum.core import files
+from tapetum.core.config import Recipe
+from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.ledger import Ledger
+from tapetum.core.marks import estimate, how_by, main, texts
+from tapetum.core.metrics import headline_metric
+from tapetum.core.monitor import prior_answer
+from tapetum.core.runs import Record, Run
+from tapetum.core.tables import FINAL, Predictions
+from tapetum.data.layouts import submission
+from tapetum.data.layouts.template import Wish
+from tapetum.decide import chain
+from tapetum.decide.alone import read_alone
+from tapetum.decide.ensemble import mean_of
+from tapetum.decide.steps import Rows
+from tapetum.workflow.stages.measure import everywhere, interval_of, of_training
+
+
+def submit(
+    source: Path | str,
+    template: Path | str,
+    out: Path | str,
+    *,
+    target: str | None,
+    fill: str,
+    log: Record,
+    id_column: str | None = None,
+    wish: Wish | None = None,
+) -> dict[str, Any]:
+    """Write a submission; see :func:`tapetum.api.submit`."""
+
+    source = Path(source)
+    if Path(out).suffix.lower() == ".parquet":
+        raise UserError(f"a submission cannot be written to {out}", need="text, as its template is: a name that ends in .csv")
+    table = predictions_of(source, target)
+    name = target or _only_target(table)
+    dense = table.dense(name, _only_member(table))
+    prior = _prior_of(source, table, name)
+    written = submission.submit(dense, template, out, log, fill=fill, prior=prior, id_column=id_column, wish=wish)
+    if source.is_dir():
+        _enter(Run(source), written, name)
+    return {"out": str(written), "rows": len(dense.row_ids), "sha256": files.sha256(written)}
+
+
+def _prior_of(source: Path, table: Predictions, target: str) -> np.ndarray | None:
+    """Return the mean truth (K,) of the held-out rows (a regression: their median); None where no truth is known."""
+    heldout = Predictions.read(Run(source).file("oof.parquet")) if source.is_dir() else table.select(role="oof", target=target)
+    if not len(heldout):
+        return None
+    found = heldout.dense(target, _only_member(heldout))
+    known = found.y[~np.isnan(found.y).any(axis=1)]
+    return prior_answer(found.target, known)[0] if len(known) else None
+
+
+def _enter(run: Run, written: Path, target: str) -> None:
+    """Enter a submission in the run's ledger, with our own estimate of the target's leading metric and how it was measured."""
+    own = main(files.read_json(run.file("metrics.json"))["figures"], target)
+    recipe, metric = run.recipe(), None if own is None else own["metric"]
+    made_by = {"name": recipe.name, "hash": recipe.hash()}
+    Ledger(run.root).add(written, recipe=made_by, metric=metric, own=None if own is None else estimate(own))
+
+
+def predictions_of(source: Path, target: str | None = None) -> Predictions:
+    """Return the test predictions of a run (out-of-fold ones where it has no test rows), or those of a file."""
+    if not source.is_dir():
+        return read_alone(source, target) if source.suffix == ".csv" else Predictions.read(source)
+    run = Run.existing(source)
+    for name in ("test.parquet", "oof.parquet"):
+        if run.file(name).exists():
+            return Predictions.read(run.file(name))
+    raise DataError(f"{source} has no predictions yet", fix="finish it with: tapetum fit")
+
+
+def _only_member(table: Predictions) -> str:
+    members = table.members
+    if FINAL not in members and len(members) != 1:
+        raise UserError(f"the predictions hold {len(members)} members: {listed(members)}", need=f"one, or one called {FINAL!r}")
+    return FINAL if FINAL in members else members[0]
+
+
+def _only_target(table: Predictions) -> str:
+    names = [t.name for t in table.targets]
+    if len(names) != 1:
+        raise UserError(f"there are several targets: {listed(names)}", fix="name one with --target")
+    return names[0]
+
+
+def submit_cycles(run: Run, recipe: Recipe, template: Path, record: Record) -> list[dict[str, Any]]:
+    """Write ``submissions/<member>-stage-<n>.csv`` for every stage that predicted, and enter each into the ledger.
+
+    The decision steps are fitted on the held-out answers of the same checkpoint; the estimate is their cross-fitted figure.
+
+    Args:
+        run: with its member folders.
+        recipe: the run's.
+        template: the sample submission.
+        record: told of each.
+
+    Returns:
+        For each: member, stage, epoch, file, metric and interval.
+    """
+    from tapetum.workflow.stages.prepare import prepared_of
+
+    manifest = run.manifest()
+    written = []
+    for member, own in recipe.members().items():
+        decide = own.decide.model_copy(update={"calibrate": "none", "blend": "mean"})
+        for number, stage in enumerate(own.stages, start=1):
+            parts = run.folds_of(member, f"stage-{number}.parquet")
+            if not stage.predict or not parts:
+                continue
+            tests = {fold: Predictions.read(path) for fold, path in parts.items()}
+            checkpoint = next(iter(tests.values())).frame["checkpoint"][0]
+            heldout = [Predictions.read(run.member(member, fold) / "epochs.parquet").select(checkpoint=checkpoint) for fold in tests]
+            target = next(t for t in heldout[0].targets if t.scored)
+            dense = Predictions.concat(heldout).dense(target.name, member)
+            rows = Rows.of(manifest, dense.row_ids.tolist(), allow_leak=recipe.split.allow_leak)
+            fitted = chain.fit({"chosen": dense}, rows, decide)
+            answers = [table.dense(target.name, member, role="test") for table in tests.values()]
+            test = mean_of(answers)
+            decided = chain.apply(fitted.json, {"chosen": test}, Rows.of(manifest, test.row_ids.tolist()))
+            place = run.root / "submissions" / f"{member}-stage-{number}.csv"
+            prior = np.nanmean(dense.y, axis=0)
+            submission.submit(decided, template, place, record, fill="prior", prior=prior)
+            metric = headline_metric(target)
+            marks = [*everywhere(prepared_of(run), recipe), *of_training(own)]
+            told = {"how": how_by(marks, len(tests)), "marks": texts(marks)}
+            own_figure = {**interval_of(metric, fitted.nested, rows), **told}
+            note = f"after stage {number} of member {member}, {checkpoint}"
+            made_by = {"name": recipe.name, "hash": recipe.hash()}
+            Ledger(run.root).add(place, recipe=made_by, metric=metric, own=own_figure, note=note)
+            line = {"member": member, "stage": number, "checkpoint": checkpoint, "size": stage.size, "file": place.name, "metric": metric}
+            written.append({**line, **own_figure, "sha256": files.sha256(place)})
+            value = "–" if own_figure["value"] is None else f"{own_figure['value']:.3f}"
+            record(f"{note}: {metric} {value} on held-out rows, written to {place.name}")
+    return written

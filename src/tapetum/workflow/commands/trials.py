@@ -1,0 +1,155 @@
+"""A trial: the chain up to its decisions with some recipe keys changed, on the rows, folds and stored features of a run.
+
+``tune`` and ``ablate`` are made of trials. A trial's folder is named by what it changes, so the same trial is never computed twice and one
+that was killed goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tapetum.core import config, files
+from tapetum.core import marks as figures
+from tapetum.core.config import Recipe
+from tapetum.core.errors import UserError
+from tapetum.core.runs import PROBE, Record, Run
+from tapetum.core.tables import Dense, Predictions
+from tapetum.workflow.choices import ALL
+from tapetum.workflow.session import Prepared
+from tapetum.workflow.stages import budget as budgets
+from tapetum.workflow.stages.decide import Settled, settle
+
+FIXED = ("data", "split", "derive", "profile", "tune", "statements", "name")  # of the run: rows, folds, and what is no setting
+IMAGES = ("size", "resize", "interpolation", "normalise", "cache")  # of [input], what may change without another look at the files
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial(Run):
+    """A run inside another: manifest and features are that one's.
+
+    Args:
+        root: the trial's folder.
+        parent: the run.
+    """
+
+    parent: Run
+
+    @property
+    def features(self) -> Path:
+        """The parent's store, so that trials share it."""
+        return self.parent.features
+
+
+def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """Return a recipe with some dotted keys changed, checked as if it had been written so.
+
+    Raises:
+        UserError: an unknown key or value, or one that would change rows, folds or what the images are.
+    """
+    for key in values:
+        first, _, rest = key.partition(".")
+        if first in FIXED or (first == "input" and rest.partition(".")[0] not in IMAGES):
+            raise UserError(
+                f"{key!r} cannot change between trials: it decides rows, folds or images, which they share",
+                fix="make a run of its own with tapetum fit, then tapetum compare",
+            )
+    whole = recipe.model_dump(mode="python", exclude={"profile"})
+    for key, value in values.items():
+        *parts, last = key.split(".")
+        table = whole
+        for part in parts:
+            if not isinstance(table.get(part), dict):
+                table[part] = {}
+            table = table[part]
+        table[last] = value  # replaced as a whole: merging could never empty a table
+    checked = config.validated(whole)
+    for member in checked.members().values():
+        config.check_choices(member, ALL)
+    return checked
+
+
+def run_trial(
+    parent: Run, prepared: Prepared, recipe: Recipe, name: str, record: Record, after_fold: Callable[[Trial, str, int], None] | None = None
+) -> tuple[Trial, Settled]:
+    """Train a trial's members and settle; what is done already is only read.
+
+    Args:
+        parent: the run, with manifest and plan.
+        prepared: its rows.
+        recipe: the trial's.
+        name: of the trial's folder.
+        record: told what a trial says.
+        after_fold: told (trial, member, fold) after each fold; may raise to end the trial.
+
+    Returns:
+        The trial and what it settled.
+    """
+    trial = Trial(files.make_folder(parent.root / "trials" / name), parent)
+    if not trial.manifest_file.exists():
+        files.copy(parent.manifest_file, trial.manifest_file)
+    files.write_text(trial.recipe_file, recipe.to_toml())
+    _plan_as_parent(parent, trial, prepared, recipe, record)
+    if recipe.probe.enabled:
+        from tapetum.workflow.stages.probe import probe_member
+
+        probe_member(trial, prepared, recipe, record)
+    from tapetum.workflow.stages.train import train_members
+
+    def after(member: str, fold: int) -> None:
+        if after_fold is not None:
+            after_fold(trial, member, fold)
+
+    train_members(trial, prepared, recipe, record, budgets.Clock(None), after_fold=after)
+    return trial, settle(trial, prepared, recipe, record)
+
+
+def _plan_as_parent(parent: Run, trial: Trial, prepared: Prepared, recipe: Recipe, record: Record) -> None:
+    """Let a trial compute as the first one did, so that nothing is measured twice and trials differ by what they change alone."""
+    plan, kept = trial.plan(), parent.plan()
+    from tapetum.workflow.stages.plan import folds_for, plan_of
+
+    members = dict(plan.get("members", {}))
+    for member, own in recipe.members().items():
+        epochs = own.train.epochs if not own.stages else sum(stage.epochs for stage in own.stages)
+        if member in members or not epochs:
+            continue
+        if member not in kept.get("members", {}):
+            plan_of(parent, member, own, prepared, recipe, record)
+            kept = parent.plan()
+        members[member] = {
+            **{key: kept["members"][member][key] for key in ("engine", "batch") if key in kept["members"][member]},
+            "folds": folds_for(recipe, member, prepared),
+            "epochs": epochs,
+            "why": "as the trial says",
+        }
+    if "probe" in kept and "probe" not in plan:
+        plan["probe"] = kept["probe"]
+    files.write_json(trial.plan_file, {**plan, "members": members})
+
+
+def keep_small(trial: Trial) -> None:
+    """Remove a trial's weights; its answers stay."""
+    for folder in trial.root.glob("members/*/*/checkpoints"):
+        files.remove(folder)
+
+
+def answers(trial: Run, target: str) -> Dense:
+    """Return a trial's decided out-of-fold answers for a target."""
+    return Predictions.read(trial.file("oof.parquet")).dense(target)
+
+
+def marks(trial: Run, target: str) -> list[str]:
+    """Return the marks of a trial's answers for a target, in words; that they are in-sample is one of them."""
+    figure = figures.main(files.read_json(trial.file("metrics.json"))["figures"], target)
+    return [] if figure is None else list(figure.get("marks", ()))
+
+
+def probe_answers(trial: Run, target: str) -> Dense | None:
+    """Return the probe's out-of-fold answers for a target, or None where it does not answer it."""
+    tables = [Predictions.read(path) for path in trial.folds_of(PROBE, "oof.parquet").values()]
+    if not tables or target not in [t.name for t in tables[0].targets]:
+        return None
+    return Predictions.concat(tables).dense(target, PROBE)

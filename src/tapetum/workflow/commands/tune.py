@@ -1,0 +1,322 @@
+"""Values for recipe keys, searched: trials proposed by Optuna, cut short by fold, within a time; judged by choosing on other folds.
+
+The first trial has the recipe's own values, as far as they lie in the space, so that a search never ends worse than it began.
+
+The best trial's own figure is the best of many draws (in-sample); what is reported is cross-validated: for each fold the trial that is
+best on the other folds answers. (The search itself has seen all folds when it proposes; with ``sampler = "random"`` it has not.)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tapetum.core import draws, files, intervals, metrics
+from tapetum.core.config import Loaded, Recipe
+from tapetum.core.derived import with_derived
+from tapetum.core.errors import DataError, EnvironmentFault, UserError
+from tapetum.core.marks import CROSS_VALIDATED, IN_SAMPLE, how_of, main
+from tapetum.core.monitor import monitor, monitor_of
+from tapetum.core.runs import Log, Record, Run
+from tapetum.core.tables import Dense, Manifest, Predictions
+from tapetum.decide.steps import Rows, assemble
+from tapetum.workflow.commands import trials
+from tapetum.workflow.session import Prepared
+from tapetum.workflow.stages import budget as budgets
+from tapetum.workflow.stages.measure import interval_of
+from tapetum.workflow.stages.prepare import prepare
+
+STUDY = "tune"
+
+
+def tune(
+    source: Any,
+    out: Path | str,
+    loaded: Loaded,
+    *,
+    trials_: int | None = None,
+    budget: str | None = None,
+    log: Log | None = None,
+    command: str = "tapetum.api.tune",
+) -> dict[str, Any]:
+    """Search ``tune.space``, or go on with a search.
+
+    Args:
+        source: as for ``fit``.
+        out: a run folder; ``tune.db`` (SQLite) holds the search, ``best.toml`` the recipe of the best trial, ``tune.json`` the figures.
+        loaded: the recipe.
+        trials_: how many in all, earlier starts counted; None takes the recipe's.
+        budget: wall time for this start, as ``30m``; None takes the recipe's, if it has one.
+        log: where messages go.
+        command: kept in the record.
+
+    Returns:
+        ``{"run", "best", "values", "cross-validated", "in-sample", "marks", "trials", "pruned", "table"}``; each figure by target.
+
+    Raises:
+        UserError: no space, or one that cannot be searched.
+        EnvironmentFault: Optuna is not installed.
+    """
+    recipe = loaded.recipe
+    if not recipe.tune.space:
+        raise UserError(
+            "tune.space is empty",
+            fix="name keys and what to try: --set 'tune.space={\"optimizer.rate\" = {low = 1e-5, high = 1e-2, log = true}}'",
+        )
+    trials.changed(recipe, {key: _first(key, wish) for key, wish in recipe.tune.space.items()})  # every key is one that may change
+    for key, wish in recipe.tune.space.items():  # and every value one that it may have, before hours of search
+        for value in wish if isinstance(wish, (list, tuple)) else (wish["low"], wish["high"]):
+            trials.changed(recipe, {key: value})
+    if trials_ is not None and trials_ < 1:
+        raise UserError(f"{trials_} trials were asked for", need="1 or more")
+    optuna = _optuna()
+    record = Record(log)
+    wanted, limit = trials_ or recipe.tune.trials, budget or recipe.tune.budget
+    clock = budgets.Clock(None if limit is None else budgets.seconds(limit))
+    with Run.opened(out, loaded, {}) as run:
+        try:
+            with record.stage("files"):
+                prepared = prepare(run, source, recipe, record)
+            with record.stage("trials"):
+                study = _search(optuna, run, prepared, recipe, wanted, clock, record)
+            return _report(run, prepared, recipe, study, record)
+        finally:
+            record.write(run, command)
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError:
+        raise EnvironmentFault("tune needs optuna, which is not installed", fix="pip install 'tapetum[tune]'") from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+def _search(optuna: Any, run: Run, prepared: Prepared, recipe: Recipe, wanted: int, clock: budgets.Clock, record: Record) -> Any:
+    """Return the study after as many trials as are wanted and fit into the time."""
+    storage = f"sqlite:///{run.file('tune.db').resolve().as_posix()}"
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=0)
+    study = optuna.create_study(study_name=STUDY, storage=storage, direction="maximize", pruner=pruner, load_if_exists=True)
+    state = optuna.trial.TrialState
+    if not study.get_trials(deepcopy=False) and (own := _own(recipe)):
+        study.enqueue_trial(own)
+    for left in study.get_trials(states=(state.RUNNING,)):  # a killed one: proposed again, and its folder goes on
+        study.enqueue_trial(left.params)
+        study.tell(left.number, state=state.FAIL)
+    longest = 0.0
+    while len(study.get_trials(states=(state.COMPLETE, state.PRUNED))) < wanted:
+        if not clock.allows(longest):
+            record(f"the time ends after {len(study.get_trials(states=(state.COMPLETE, state.PRUNED)))} of {wanted} trials")
+            break
+        began = clock.elapsed
+        number = len(study.get_trials(deepcopy=False))
+        seed = draws.key(recipe.seed, STUDY, number) % (1 << 32)
+        study.sampler = (
+            optuna.samplers.RandomSampler(seed=seed) if recipe.tune.sampler == "random" else optuna.samplers.TPESampler(seed=seed)
+        )
+        _one(optuna, study, run, prepared, recipe, record)
+        longest = max(longest, clock.elapsed - began)
+    return study
+
+
+def _one(optuna: Any, study: Any, run: Run, prepared: Prepared, recipe: Recipe, record: Record) -> None:
+    """Run one trial and tell the study what came of it."""
+    asked = study.ask()
+    values = {key: _suggested(asked, key, wish) for key, wish in recipe.tune.space.items()}
+    own = trials.changed(recipe, values)
+    name, shown = files.fingerprint(values), ", ".join(f"{key} = {_short(value)}" for key, value in values.items())
+    asked.set_user_attr("folder", name)
+    done = 0
+
+    def after_fold(trial: trials.Trial, member: str, fold: int) -> None:
+        nonlocal done
+        asked.report(_so_far(trial, own, member, prepared.manifest), done)
+        done += 1
+        if recipe.tune.prune and asked.should_prune():
+            raise optuna.TrialPruned
+
+    try:
+        trial, settled = trials.run_trial(run, prepared, own, name, Record(None), after_fold)
+    except optuna.TrialPruned:
+        study.tell(asked, state=optuna.trial.TrialState.PRUNED)
+        record(f"trial {asked.number}: {shown}: cut after {done} folds")
+        return
+    except DataError as error:  # values that cannot be trained (a loss that is no number) are an answer, too
+        study.tell(asked, state=optuna.trial.TrialState.FAIL)
+        record(f"trial {asked.number}: {shown}: {error}")
+        return
+    ids = next(iter(settled.nested.values())).row_ids.tolist()
+    figure = _figure(settled.nested, own, Rows.of(prepared.manifest, ids))
+    trials.keep_small(trial)
+    study.tell(asked, figure)
+    record(f"trial {asked.number}: {shown}: {figure:.4f}")
+
+
+def _so_far(trial: trials.Trial, recipe: Recipe, member: str, manifest: Manifest) -> float:
+    """Return the monitored figure of a member over the folds that it has trained, each at its last epoch."""
+    from tapetum.decide.choose import checkpoints
+
+    parts: dict[str, list[Dense]] = {}
+    for path in trial.folds_of(member, "epochs.parquet").values():
+        table = Predictions.read(path)
+        for target in table.targets:
+            parts.setdefault(target.name, []).append(table.dense(target.name, member, checkpoint=checkpoints(table)[-1]))
+    whole = {n: (np.concatenate([d.p for d in ds]), np.concatenate([d.y for d in ds])) for n, ds in parts.items()}
+    weight = manifest.weights_of(row_id for d in next(iter(parts.values())) for row_id in d.row_ids)
+    watch, have = recipe.members()[member].train.monitor, {n: ds[0].target for n, ds in parts.items()}
+    return float(np.nan_to_num(monitor(watch, *with_derived(whole, have, manifest.targets), weight), neginf=-1e9))
+
+
+def _figure(answers: Mapping[str, Dense], recipe: Recipe, rows: Rows, some: np.ndarray | None = None) -> float:
+    """Return the monitored figure of decided answers, on some rows."""
+    inside = np.arange(len(rows)) if some is None else np.flatnonzero(some)
+    value = monitor_of(recipe.train.monitor, {n: d.where(inside) for n, d in answers.items()}, rows.where(inside).weight)
+    return float(np.nan_to_num(value, neginf=-1e9))
+
+
+def _report(run: Run, prepared: Prepared, recipe: Recipe, study: Any, record: Record) -> dict[str, Any]:
+    """Choose for each fold on the other folds, write best.toml and tune.json, and return what they say."""
+    whole = [t for t in study.get_trials() if t.state.name == "COMPLETE"]
+    if not whole:
+        raise DataError("no trial was completed", fix="give more time, or set tune.prune = false")
+    names = [t.name for t in prepared.manifest.targets if t.scored]
+    folders = {t.number: Run(run.root / "trials" / t.user_attrs["folder"]) for t in whole}
+    answers = {n: {name: trials.answers(folder, name) for name in names} for n, folder in folders.items()}
+    best = max(whole, key=lambda t: t.value)
+    first = answers[best.number][names[0]]
+    place = {row_id: i for i, row_id in enumerate(prepared.manifest.row_ids)}
+    at = np.array([place[r] for r in first.row_ids])
+    rows = Rows.of(prepared.manifest, first.row_ids.tolist(), allow_leak=recipe.split.allow_leak)
+    fold = prepared.manifest.fold[at]
+    scored = [int(k) for k in np.unique(fold) if any(bool((d.scorable & (fold == k)).any()) for d in answers[best.number].values())]
+    several = len(scored) > 1  # with one fold no trial can be chosen on others: the best one's own figure is all there is
+    numbers = [int(k) for k in np.unique(fold)] if several else []
+    per_fold = {k: max(answers, key=lambda n: _figure(answers[n], recipe, rows, fold != k)) for k in numbers}
+    taken = {n: files.read_json(folder.file("metrics.json")) for n, folder in folders.items() if n in {best.number, *per_fold.values()}}
+    several = several and not any(how_of(f) == IN_SAMPLE for n in per_fold.values() if (f := main(taken[n]["figures"], names[0])))
+    metric = {name: metrics.default_metric(answers[best.number][name].target) for name in names}
+    nested, optimistic = {}, {}
+    for name in names:
+        if several:
+            picked = _picked({n: a[name] for n, a in answers.items()}, per_fold, fold)
+            nested[name] = {"metric": metric[name], **interval_of(metric[name], picked, rows)}
+        optimistic[name] = {"metric": metric[name], **interval_of(metric[name], answers[best.number][name], rows)}
+    values = {key: _decoded(best.params[key], wish) for key, wish in recipe.tune.space.items()}
+    chosen = trials.changed(recipe, values)
+    files.write_text(run.file("best.toml"), chosen.to_toml())
+    states = [t.state.name for t in study.get_trials()]
+    table = [
+        {
+            "trial": t.number,
+            "state": t.state.name.lower(),
+            "figure": t.value,
+            "values": {k: _decoded(t.params[k], recipe.tune.space[k]) for k in t.params},
+        }
+        for t in study.get_trials()
+    ]
+    result = {
+        "best": best.number,
+        "values": values,
+        CROSS_VALIDATED: nested,
+        IN_SAMPLE: optimistic,
+        "marks": _marks(recipe, taken, states),
+        "per_fold": {str(k): n for k, n in per_fold.items()},
+        "trials": states.count("COMPLETE"),
+        "pruned": states.count("PRUNED"),
+        "sampler": recipe.tune.sampler,
+    }
+    files.write_json(run.file("tune.json"), {**result, "table": table})
+    counts = "the cross-validated one counts" if several else "there is no other"
+    record(f"best.toml holds trial {best.number}; its own figure is the best of {len(whole)}, in-sample: {counts}")
+    return {
+        "run": str(run.root),
+        "table": _text(table, nested, optimistic, result["marks"]),
+        "recipe": str(run.file("best.toml")),
+        **result,
+    }
+
+
+def _marks(recipe: Recipe, taken: Mapping[int, Any], states: Sequence[str]) -> list[str]:
+    """Return what a reader must know of a search's figures: what proposed and cut trials, and the marks of those taken."""
+    found = []
+    if recipe.tune.sampler == "tpe" and len(states) > 1:
+        found.append("values were proposed from the figures of earlier trials on all folds; tune.sampler = 'random' proposes blindly")
+    if "PRUNED" in states:
+        found.append("trials were cut by their figures on the first folds, which judge the others too; tune.prune = false cuts none")
+    for number, measured in sorted(taken.items()):
+        found += [f"trial {number}: {text}" for text in measured.get("marks", ())]
+    return found
+
+
+def _picked(answers: Mapping[int, Dense], per_fold: Mapping[int, int], fold: np.ndarray) -> Dense:
+    """Return each fold's answers by its own trial, with what that one decided."""
+    parts = [(np.flatnonzero(fold == k), answers[number]) for k, number in per_fold.items()]
+    return assemble([(place, dense.where(place)) for place, dense in parts])
+
+
+def _text(table: list[dict[str, Any]], nested: Mapping[str, Any], optimistic: Mapping[str, Any], marks: list[str]) -> str:
+    lines = [f"{'trial':>5}  {'state':9} {'figure':>8}  values"]
+    for row in sorted(table, key=lambda r: (r["figure"] is None, -(r["figure"] or 0.0))):
+        value = "" if row["figure"] is None else f"{row['figure']:.4f}"
+        shown = ", ".join(f"{key} = {_short(v)}" for key, v in row["values"].items())
+        lines.append(f"{row['trial']:>5}  {row['state']:9} {value:>8}  {shown}")
+    for how, figures in ((CROSS_VALIDATED, nested), (f"{IN_SAMPLE}, of the best trial", optimistic)):
+        for name, found in figures.items():
+            value = "–" if found["value"] is None else f"{found['value']:.4f}"
+            lines.append(f"{name} {found['metric']}: {value} [{intervals.span(found)}] {how}")
+    lines += [f"marked: {text}" for text in marks]
+    return "\n".join(lines)
+
+
+def _own(recipe: Recipe) -> dict[str, Any]:
+    """Return the recipe's own values of searched keys, as Optuna knows them: the first trial; those outside the space are drawn."""
+    whole = recipe.model_dump(mode="json")
+    found: dict[str, Any] = {}
+    for key, wish in recipe.tune.space.items():
+        value: Any = whole
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if isinstance(wish, (list, tuple)):
+            text = files.to_json(value)
+            found |= {key: text} if text in [files.to_json(each) for each in wish] else {}
+        elif isinstance(value, (int, float)) and wish["low"] <= value <= wish["high"]:
+            found[key] = value
+    return found
+
+
+def _suggested(asked: Any, key: str, wish: Any) -> Any:
+    """Return a trial's value for a key: of a list as JSON texts (so that lists and tables can be tried), else from a range."""
+    if isinstance(wish, (list, tuple)):
+        return json.loads(asked.suggest_categorical(key, [files.to_json(value) for value in wish]))
+    low, high, log = wish["low"], wish["high"], bool(wish.get("log", False))
+    if isinstance(low, int) and isinstance(high, int):
+        return asked.suggest_int(key, low, high, log=log)
+    return asked.suggest_float(key, float(low), float(high), log=log)
+
+
+def _decoded(value: Any, wish: Any) -> Any:
+    return json.loads(value) if isinstance(wish, (list, tuple)) else value
+
+
+def _first(key: str, wish: Any) -> Any:
+    """Return one of the values that a key would be given.
+
+    Raises:
+        UserError: neither a list nor a range.
+    """
+    if isinstance(wish, (list, tuple)) and len(wish):
+        return wish[0]
+    if isinstance(wish, Mapping) and set(wish) <= {"low", "high", "log"} and {"low", "high"} <= set(wish) and wish["low"] < wish["high"]:
+        if wish.get("log") and wish["low"] <= 0:
+            raise UserError(f"tune.space of {key!r} begins at {wish['low']} on a logarithmic scale", need="more than 0")
+        return wish["low"]
+    raise UserError(f"tune.space of {key!r} is {wish!r}", need="a list of values, or {low = …, high = …, log = true}")
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else files.to_json(value)

@@ -1,0 +1,18 @@
+"""The stages of a run, one file each; a stage imports only those before it in ``ORDER``."""
+
+ORDER = (
+    "prepare",
+    "budget",
+    "networks",
+    "probe",
+    "plan",
+    "train",
+    "views",
+    "retrieval",
+    "measure",
+    "decide",
+    "ship",
+    "package",
+    "test_rows",
+    "explain",
+)

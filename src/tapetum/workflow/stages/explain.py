@@ -1,0 +1,159 @@
+"""Maps of what a run's answers came from: the worst mistakes and some right answers, each explained by the network that had not seen it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from tapetum.core import files
+from tapetum.core.config import Recipe
+from tapetum.core.runs import PROBE, Record, Run
+from tapetum.core.tables import Dense
+from tapetum.data.images import dataset
+from tapetum.data.images.transforms import EvalTransform
+from tapetum.learn import models
+from tapetum.learn.side import Scaling
+from tapetum.workflow.session import Prepared
+from tapetum.workflow.stages.decide import Settled
+from tapetum.workflow.stages.networks import network_at, probe_input, probe_networks, probe_scaling, probe_targets
+
+RIGHT = 1 / 3  # share of the maps that show right answers, to compare with
+
+
+def write_maps(run: Run, prepared: Prepared, recipe: Recipe, settled: Settled, record: Record) -> None:
+    """Write ``saliency/`` with ``saliency.json`` where the recipe asks for it; maps of an earlier start go.
+
+    Args:
+        run: with the weights that the folds chose.
+        prepared: its rows.
+        recipe: ``predict.saliency`` names the method, ``predict.saliency_rows`` how many images.
+        settled: what the run answered.
+        record: told what is shown, and by which networks.
+    """
+    method = recipe.predict.saliency
+    files.remove(run.file("saliency"))
+    if method == "none":
+        return
+    member, own = _explained(recipe, settled)
+    if member is None:
+        record("no saliency: the members look at several images at once, and a map is of one image's answer")
+        return
+    names = [n for n, dense in settled.nested.items() if n in _answered(recipe, prepared, member)]
+    if not names:
+        record(f"no saliency: member {member} answers no scored target itself")
+        return
+    settings = _input(recipe, own, member)
+    images = dataset.ImageDataset(prepared.manifest, settings, EvalTransform(settings), form=prepared.form, missing=prepared.reasons)
+    place = {row_id: i for i, row_id in enumerate(prepared.manifest.row_ids)}
+    shown = 0
+    for name in names:
+        dense = settled.nested[name]
+        chosen = worst_and_right(dense, max(2, recipe.predict.saliency_rows // len(names)))
+        rows = np.array([place[row_id] for row_id in dense.row_ids[chosen]], dtype=np.int64)
+        for fold in sorted(set(prepared.manifest.fold[rows].tolist())):
+            mine = prepared.manifest.fold[rows] == fold
+            found = _network(run, prepared, recipe, own, member, int(fold), settled)
+            if found is not None:
+                shown += _sheets(run, *found, prepared, images, dense.where(chosen[mine]), rows[mine], name, method)
+    record(f"saliency: {method} of {shown} images, each by member {member}'s network of the fold that held it out")
+
+
+def worst_and_right(dense: Dense, count: int) -> np.ndarray:
+    """Return places in ``dense``: the answers that were most wrong, worst first, then the right ones that were surest.
+
+    Args:
+        dense: decided answers of one target.
+        count: places in all.
+    """
+    know = np.flatnonzero(dense.scorable)
+    distance = np.abs(dense.p[know] - dense.y[know]).max(axis=1)
+    wrong = _wrong(dense)[know]
+    order = np.argsort(-distance, kind="stable")
+    right = [i for i in order[::-1] if not wrong[i]][: max(1, round(count * RIGHT))]
+    bad = [i for i in order if wrong[i]][: count - len(right)]
+    return know[np.array([*bad, *right], dtype=np.int64)]
+
+
+def _wrong(dense: Dense) -> np.ndarray:
+    """Return which answers are wrong (N,); of a number, those farther off than the median."""
+    if dense.target.kind == "regression":
+        off = np.abs(dense.p - dense.y)[:, 0]
+        return off > np.nanmedian(off)
+    if dense.target.kind == "multi":
+        answer = dense.answer if dense.answer is not None else dense.p >= 0.5
+        return ((answer > 0.5) != (dense.y > 0.5)).any(axis=1)
+    decided = dense.p if dense.answer is None else dense.answer
+    return np.nan_to_num(decided).argmax(axis=1) != np.nan_to_num(dense.y).argmax(axis=1)
+
+
+def _explained(recipe: Recipe, settled: Settled) -> tuple[str | None, Recipe]:
+    """Return the member that is explained: the probe where it ships, else the first one of single images."""
+    if settled.decisions["choice"]["final"] == PROBE:
+        return PROBE, recipe
+    for name, own in recipe.members().items():
+        if name in settled.decisions["epochs"] and own.sequence.length == 1:
+            return name, own
+    return None, recipe
+
+
+def _answered(recipe: Recipe, prepared: Prepared, member: str) -> list[str]:
+    if member == PROBE:
+        return [t.name for t in probe_targets(recipe, prepared.manifest)]
+    own = recipe.members()[member]
+    return [t.name for t in prepared.manifest.targets if t.expression is None or t.name in own.model.heads]
+
+
+def _input(recipe: Recipe, own: Recipe, member: str) -> Any:
+    return probe_input(recipe) if member == PROBE else own.input
+
+
+def _network(
+    run: Run, prepared: Prepared, recipe: Recipe, own: Recipe, member: str, fold: int, settled: Settled
+) -> tuple[models.Network, Scaling | None] | None:
+    """Return the network that answered for a fold's rows, or None where the member did not run there."""
+    if member == PROBE:
+        return probe_networks(run, recipe, prepared.form, prepared.manifest, [fold])[fold], probe_scaling(run, fold)
+    chosen = settled.decisions["epochs"][member]["per_fold"].get(str(fold))
+    if chosen is None:
+        return None
+    return network_at(run, member, fold, own, prepared.form, prepared.manifest, chosen)
+
+
+def _sheets(
+    run: Run,
+    network: models.Network,
+    scaling: Scaling | None,
+    prepared: Prepared,
+    images: dataset.ImageDataset,
+    dense: Dense,
+    rows: np.ndarray,
+    target: str,
+    method: Any,
+) -> int:
+    """Write the sheets of one fold's rows and note beside them what was answered and what is true."""
+    from tapetum.learn import saliency
+
+    batch = next(dataset.batches(images, rows, len(rows)))
+    side = None if scaling is None else torch.from_numpy(scaling.apply(prepared.manifest))[torch.from_numpy(rows)]
+    kind = dense.target.kind
+    answered = dense.p.argmax(axis=1) if kind in ("single", "ordinal") else np.abs(dense.p - dense.y).argmax(axis=1)
+    index = None if kind == "regression" else torch.from_numpy(answered)
+    listing = saliency.write_sheets(
+        run.file("saliency"), network, batch.x, dense.row_ids.tolist(), target,
+        class_index=index, methods=(method,), side=side, truth=torch.from_numpy(dense.y), classes=dense.target.classes,
+    )  # fmt: skip
+    entries, wrong = files.read_json(listing), _wrong(dense)
+    for place, entry in enumerate(entries[-len(rows) :]):
+        entry["right"] = not bool(wrong[place])
+        entry["truth"] = _said(dense, place)
+    files.write_json(listing, entries)
+    return len(rows)
+
+
+def _said(dense: Dense, place: int) -> str:
+    y = dense.y[place]
+    if dense.target.kind == "regression":
+        return f"{float(y[0]):g}"
+    return ", ".join(c for c, value in zip(dense.target.classes, y, strict=True) if value > 0.5)

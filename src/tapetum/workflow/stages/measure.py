@@ -1,0 +1,284 @@
+"""What decisions are worth: figures with their intervals, beside chance and beside each other, as `metrics.json` holds them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tapetum.core import files, intervals, metrics
+from tapetum.core.config import Recipe
+from tapetum.core.marks import BASELINE, CROSS_VALIDATED, HELD_OUT, IN_SAMPLE, Mark, how_by, texts
+from tapetum.core.monitor import prior_answer, prior_decision
+from tapetum.core.runs import PROBE, START, Run
+from tapetum.core.tables import Dense, decided
+from tapetum.core.targets import Target
+from tapetum.decide.choose import EpochChoice
+from tapetum.decide.steps import Rows
+from tapetum.workflow.session import Prepared
+
+DRAWN = Mark("fewer than two folds are scored: decisions were cross-fitted over group folds drawn within them")
+Answers = dict[str, Dense]  # target → held-out answers, rows as in Prepared.scored
+
+
+def figures_of(
+    nested: Answers,
+    optimistic: Answers,
+    candidates: dict[str, Answers],
+    members: dict[str, Answers],
+    rows: Rows,
+    recipe: Recipe,
+    decisions: Mapping[str, Any],
+    marks: Marks,
+    total: int,
+) -> dict[str, Any]:
+    """Return metrics.json.
+
+    Args:
+        nested: target → answers under decisions of the other folds.
+        optimistic: the same under decisions fitted on all rows.
+        candidates: probe, finetune, mean (and the product beside a joint head) → their answers.
+        members: member → its answers, shown where there are several.
+        rows: groups of the rows, and their weights, which count in every figure.
+        recipe: its ``train.monitor`` says what is led with where it names a target.
+        decisions: decisions.json; its choice tells which candidates answer, its blends whose answers those are.
+        marks: of the run; each figure carries those of the members that have a part in it.
+        total: rows of the manifest.
+    """
+    figures: list[dict[str, Any]] = []
+    differences: list[dict[str, Any]] = []
+    watch = recipe.train.monitor  # a watched target, where the recipe names one among several, is what the run is about
+    watched = metrics.parse(watch, [d.target for d in nested.values()]) if "/" in watch else None
+    for name, dense in nested.items():
+        target = dense.target
+        main = metrics.headline_metric(target) if watched is None or watched[0].name != name else watched[1]
+        shown = dict.fromkeys([main, *shown_metrics(target)])
+        prior = _cross_prior(dense, rows)
+        chance = dataclasses.replace(dense.with_p(prior), answer=prior_decision(target, prior))
+        told = _Told(decisions, marks, tuple(members), rows)
+        main_how = told.how("final", dense)
+        series = [("final", main_how, told.marks("final", name), dense)]
+        if main_how == CROSS_VALIDATED or (main_how == HELD_OUT and not _same(dense, optimistic[name])):
+            series.append(("final", IN_SAMPLE, told.marks(decisions["choice"]["final"], name), optimistic[name]))
+        beside = {n: a[name] for n, a in candidates.items() if name in a}
+        beside |= {f"member {n}": a[name] for n, a in members.items() if name in a and len(members) > 1}
+        series += [(label, told.how(label, one), told.marks(label, name), one) for label, one in beside.items()]
+        series.append(("chance", BASELINE, [], chance))
+        for label, how, marked, one in series:
+            for metric in shown:
+                value = interval_of(metric, one, rows)
+                figures.append({"target": name, "name": label, "metric": metric, "how": how, "marks": marked, **value})
+        for label in (n for n in (*candidates, "chance") if n == "chance" or name in candidates[n]):
+            other = chance if label == "chance" else candidates[label][name]
+            both = dense.scorable & other.scorable
+            if both.any():
+                d = intervals.difference(
+                    main,
+                    target,
+                    dense.p[both],
+                    other.p[both],
+                    dense.y[both],
+                    rows.groups[both],
+                    weight=None if rows.weight is None else rows.weight[both],
+                    answer_a=_part(dense, both),
+                    answer_b=_part(other, both),
+                )
+                both_marks = list(dict.fromkeys(told.marks("final", name) + told.marks(label, name)))
+                differences.append({"target": name, "a": "final", "b": label, "metric": main, "marks": both_marks, **d.to_dict()})
+    first, choice = next(iter(nested.values())), decisions["choice"]
+    counts = {
+        "rows": total,
+        "scored": len(first.row_ids),
+        "groups": len(set(rows.groups.tolist())),
+        **{status: int((first.status == status).sum()) for status in ("ok", "missing", "uncovered")},
+        "unknown": int(np.isnan(first.y).any(axis=1).sum()),
+    }
+    return {
+        "headline": {"target": first.target.name, "metric": metrics.headline_metric(first.target)}
+        if watched is None
+        else {"target": watched[0].name, "metric": watched[1]},
+        "counts": counts,
+        "figures": figures,
+        "differences": differences,
+        "choice": {"per fold": choice["per_fold"], "final": choice["final"], "reason": choice["reason"]},
+        "marks": list(dict.fromkeys(text for figure in figures for text in figure["marks"])),
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class _Told:
+    """What is said with each figure of a run.
+
+    Args:
+        decisions: decisions.json.
+        marks: of the run.
+        members: the fine-tuned ones.
+        rows: of the held-out answers, with their folds.
+    """
+
+    decisions: Mapping[str, Any]
+    marked: Marks
+    members: tuple[str, ...]
+    rows: Rows
+
+    def how(self, label: str, dense: Dense) -> str:
+        """Return how an answer was measured, by its marks and the folds that hold out the rows it is scored on."""
+        scored = self.rows.fold[dense.scorable]
+        return how_by(self._of(label, dense.target.name), len(np.unique(scored)) if len(scored) else 0)
+
+    def marks(self, label: str, target: str) -> list[str]:
+        """Return the marks of an answer in words."""
+        return texts(self._of(label, target))
+
+    def _of(self, label: str, target: str) -> list[Mark]:
+        if label == "chance":
+            return []
+        if label.startswith("member "):
+            return self.marked.of([label.removeprefix("member ")])
+        choice = self.decisions["choice"]
+        taken = [label] if label in (PROBE, "finetune", "mean") else list(dict.fromkeys(choice["per_fold"].values())) or [choice["final"]]
+        blend = self.decisions["blend"].get(target, {})
+        tuned = [name for name in blend.get("members", self.members) if taken != [PROBE]]
+        found = self.marked.of([*([PROBE] if set(taken) & {PROBE, "mean"} else []), *tuned])
+        seen = self.decisions.get("views", {})
+        drawn = taken != [PROBE] and (blend.get("drawn", False) or any(seen.get(m, {}).get(target, {}).get("drawn") for m in tuned))
+        if label == "final":
+            drawn = drawn or self.decisions["steps"].get(target, {}).get("drawn", False)
+        return [*found, DRAWN] if drawn else found
+
+
+def _same(a: Dense, b: Dense) -> bool:
+    return np.array_equal(a.p, b.p, equal_nan=True) and np.array_equal(decided(a), decided(b), equal_nan=True)
+
+
+def shown_metrics(target: Target) -> list[str]:
+    """Return the metrics that are computed of a target, the one that leads first."""
+    secondary = {
+        "single": ["accuracy", "log_loss", "kappa"],
+        "ordinal": ["accuracy", "quadratic_kappa", "log_loss"],
+        "multi": ["micro_f1", "average_precision", "log_loss"],
+        "regression": ["rmse", "r2"],
+    }[target.kind]
+    return list(dict.fromkeys([metrics.headline_metric(target), metrics.default_metric(target), *secondary]))
+
+
+def interval_of(metric: str, dense: Dense, rows: Rows) -> dict[str, Any]:
+    """Return value, interval, n and groups of one metric over the rows that can be scored, as metrics.json holds them."""
+    know = dense.scorable
+    inside = rows.where(know)
+    found = intervals.interval(
+        metric, dense.target, dense.p[know], dense.y[know], inside.groups, weight=inside.weight, answer=_part(dense, know)
+    )
+    return found.to_dict()
+
+
+def _part(dense: Dense, rows: np.ndarray) -> np.ndarray | None:
+    return None if dense.answer is None else dense.answer[rows]
+
+
+def _cross_prior(dense: Dense, rows: Rows) -> np.ndarray:
+    """Return the prior of the other folds for each row (N, K): what an answer without images is worth."""
+    p = np.full_like(dense.p, np.nan)
+    for fold in np.unique(rows.fold):
+        own = rows.fold == fold
+        judge = ~own if (~own).any() and len(np.unique(rows.fold)) > 1 else np.ones(len(own), dtype=bool)
+        others, weight = dense.y[judge], None if rows.weight is None else rows.weight[judge]
+        if not np.isnan(others).any(axis=1).all():
+            p[own] = prior_answer(dense.target, others, weight)[:1]
+    p[~dense.ok] = np.nan
+    return p
+
+
+SOUP = "soup"
+
+
+@dataclasses.dataclass(frozen=True)
+class Marks:
+    """The marks of a run.
+
+    Args:
+        everywhere: on every figure of its models.
+        members: member → those on every figure that it has a part in.
+    """
+
+    everywhere: tuple[Mark, ...] = ()
+    members: Mapping[str, tuple[Mark, ...]] = dataclasses.field(default_factory=dict)
+
+    def of(self, members: Iterable[str]) -> list[Mark]:
+        """Return the marks of an answer that some members gave."""
+        return [*self.everywhere, *(mark for member in members for mark in self.members.get(member, ()))]
+
+
+def collect(run: Run, prepared: Prepared, recipe: Recipe, epochs: Mapping[str, EpochChoice]) -> Marks:
+    """Return the marks of a run whose epochs are chosen.
+
+    Args:
+        run: with its member folders.
+        prepared: rows.
+        recipe: with its members.
+        epochs: member → the checkpoints that answer for its folds.
+    """
+    own = {name: _of_member(run, name, each, epochs[name]) for name, each in recipe.members().items() if name in epochs}
+    for name, each in recipe.members().items():
+        if name in own and each.sequence.length > 1:  # a model over features of a marked member is as good as those are
+            own[name] += own.get(each.sequence.features, ())
+    return Marks(everywhere(prepared, recipe), own)
+
+
+def everywhere(prepared: Prepared, recipe: Recipe) -> tuple[Mark, ...]:
+    """Return what every figure of a run's models carries."""
+    marks = [Mark(f"leaks by intent: {recipe.split.allow_leak}")] if recipe.split.allow_leak else []
+    frame = prepared.manifest.frame
+    pseudo = int(frame["pseudo"].fill_null(False).sum()) if "pseudo" in frame.columns else 0
+    if pseudo:
+        text = (
+            f"{pseudo} of {len(prepared.train) + len(prepared.extra)} rows that train have pseudo-labels ({recipe.data.pseudo}, confidence "
+            f"{recipe.data.pseudo_bound:g}); what predicted them may have seen the rows held out here"
+        )
+        marks.append(Mark(text))
+    return tuple(marks)
+
+
+def of_training(recipe: Recipe) -> tuple[Mark, ...]:
+    """Return the marks of a member's training that hold for every checkpoint of it."""
+    schedules = [stage.schedule or recipe.schedule for stage in recipe.stages] or [recipe.schedule]
+    if not any(schedule.name == "plateau" for schedule in schedules):
+        return ()
+    return (Mark("schedule 'plateau' lowered the rate by the loss on the rows that each fold is judged on", in_sample=True),)
+
+
+def _of_member(run: Run, member: str, own: Recipe, epochs: EpochChoice) -> tuple[Mark, ...]:
+    """Return the marks of one member: what of it was chosen on the rows that its own folds hold out."""
+    found: list[Mark] = []
+    trained = {fold: checkpoint for fold, checkpoint in epochs.per_fold.items() if checkpoint != START}
+    if trained:
+        found += of_training(own)
+    picked = [fold for fold, checkpoint in trained.items() if checkpoint == SOUP and _epochs(run, member, fold) > own.average.best]
+    if picked:
+        found.append(Mark(f"the soup's checkpoints were picked on the rows that judge it ({_folds(picked)})", in_sample=True))
+    stopped = [fold for fold in epochs.short if fold in trained and _stopped_itself(run, member, fold)]
+    if stopped:
+        text = f"training was stopped by the rows that judge it, and the last epoch answers ({_folds(stopped)})"
+        found.append(Mark(text, in_sample=True))
+    return tuple(dataclasses.replace(mark, text=f"member {member}: {mark.text}") for mark in found)
+
+
+def _state(run: Run, member: str, fold: int) -> dict[str, Any]:
+    file = run.member(member, fold) / "state.json"
+    return files.read_json(file) if file.exists() else {}
+
+
+def _epochs(run: Run, member: str, fold: int) -> int:
+    """Return how many epochs a fold trained; unknown is as many as can be."""
+    return int(_state(run, member, fold).get("epochs", 1 << 30))
+
+
+def _stopped_itself(run: Run, member: str, fold: int) -> bool:
+    """Tell whether a fold's own held-out rows ended its training (patience, coming apart), and no budget or plan."""
+    return _state(run, member, fold).get("stop", "") not in ("", "budget")
+
+
+def _folds(folds: list[int]) -> str:
+    return ("fold " if len(folds) == 1 else "folds ") + ", ".join(map(str, sorted(folds)))

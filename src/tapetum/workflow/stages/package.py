@@ -1,0 +1,186 @@
+"""A finished run → the frozen pipeline: only what the decisions need, in a folder that is whole or absent."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tapetum.core import files, intervals
+from tapetum.core.config import Model, Predict, Recipe, SequenceConfig
+from tapetum.core.known import write_known
+from tapetum.core.marks import how_of, main, numbered
+from tapetum.core.runs import PROBE, Run
+from tapetum.core.tables import Manifest
+from tapetum.data.images.form import Form
+from tapetum.learn import models
+from tapetum.learn.models import backbone as trunk
+from tapetum.learn.side import Scaling
+from tapetum.learn.training.keep import Keeper
+from tapetum.pipeline import MARKER
+from tapetum.workflow.stages.networks import (
+    network_at,
+    probe_input,
+    probe_model,
+    probe_networks,
+    probe_scaling,
+    probe_targets,
+    probe_views,
+    whole_network,
+)
+from tapetum.workflow.stages.retrieval import Shipped
+
+_OWN_DATA = {"targets": (), "test": (), "extra": (), "join": (), "pseudo": None}  # of training alone: prediction goes without
+
+
+def freeze(
+    run: Run,
+    recipe: Recipe,
+    form: Form,
+    manifest: Manifest,
+    decisions: dict[str, Any],
+    sources: Mapping[str, str],
+    ships: Mapping[str, Sequence[int]],
+    galleries: Sequence[Shipped] = (),
+) -> Path:
+    """Write the pipeline folder of a run: only what the decisions need, whole, the marker with it.
+
+    Args:
+        run: with its members' folders.
+        recipe: the run's.
+        form: of its images.
+        manifest: for targets, and for the content hashes of the images that the pipeline is made from.
+        decisions: decisions.json.
+        sources: target → ``source`` of its final rows.
+        ships: member → folds whose models go in; −1 is the one trained on all rows.
+        galleries: what neighbours are searched among, where labels are retrieved.
+    """
+    plan = run.plan()
+    with files.whole_folder(run.pipeline) as aside:
+        members = []
+        for name in ships:
+            own = recipe if name == PROBE else recipe.members()[name]
+            engine = plan["probe"]["engine"] if name == PROBE else plan["members"][name]["engine"]
+            folds = []
+            for fold, network, scaling in _networks(run, name, own, form, manifest, decisions, ships[name]):
+                folds.append({"fold": fold, **_write_network(aside, name, fold, network, scaling)})
+            settings = probe_input(own) if name == PROBE else own.input
+            model, answered = _shape_of(name, own, manifest)
+            as_probe = {"views": probe_views(run, own), "reduce": "logits"}
+            predict = own.predict.model_copy(update=as_probe if name == PROBE else _reduced(own.predict, decisions, name))
+            members.append(
+                {
+                    "name": name,
+                    "model": model.model_dump(mode="json"),
+                    "targets": answered,
+                    "sequence": SequenceConfig().model_dump(mode="json") if name == PROBE else own.sequence.model_dump(mode="json"),
+                    "input": settings.model_dump(mode="json"),
+                    "predict": predict.model_dump(mode="json"),
+                    "form": dataclasses.asdict(form),
+                    "engine": engine,
+                    "folds": folds,
+                }
+            )
+        spec = {
+            "format": 1,
+            "targets": [t.to_dict() for t in manifest.targets],
+            "sources": dict(sources),
+            "data": recipe.data.model_copy(update={**_OWN_DATA, "layout": manifest.layout or recipe.data.layout}).model_dump(mode="json"),
+            "members": members,
+            "galleries": [_write_gallery(aside, one) for one in galleries],
+            "decisions": decisions,
+            "manifest_hash": manifest.content_hash(),
+            "recipe_hash": recipe.hash(),
+        }
+        write_known(aside, manifest, sorted({fold for folds in ships.values() for fold in folds}))
+        files.write_text(aside / "README.md", _card(run, recipe, spec))
+        files.write_json(aside / MARKER, spec)
+    return run.pipeline
+
+
+def _shape_of(name: str, own: Recipe, manifest: Manifest) -> tuple[Model, list[str]]:
+    """Return the model section that a member's networks were built by, and the targets that they were built for."""
+    if name == PROBE:
+        return probe_model(own, manifest), [t.name for t in probe_targets(own, manifest)]
+    return own.model, [t.name for t in manifest.targets]
+
+
+def _networks(run: Run, name: str, own: Recipe, form: Form, manifest: Manifest, decisions: dict[str, Any], folds: Sequence[int]) -> Any:
+    """Yield (fold, network, scaling) of a member, at the checkpoint that ships."""
+    if name == PROBE:
+        for fold, network in probe_networks(run, own, form, manifest, folds).items():
+            yield fold, network, probe_scaling(run, fold)
+        return
+    epochs = decisions["epochs"][name]
+    for fold in sorted(folds):
+        keeper = Keeper(run.member(name, fold))
+        known = keeper.state()["checkpoints"]
+        checkpoint = epochs["final"] if epochs["final"] in known else known[-1]
+        if own.sequence.length > 1:
+            scaling = Scaling.from_dict(files.read_json(keeper.folder / "scaling.json"))
+            yield fold, whole_network(run, name, fold, own, form, manifest, keeper.checkpoint(checkpoint)), scaling
+            continue
+        yield fold, *network_at(run, name, fold, own, form, manifest, checkpoint)
+
+
+def _reduced(predict: Predict, decisions: Mapping[str, Any], member: str) -> dict[str, Any]:
+    """Return what of ``[predict]`` a choice among ways of reducing views settles; ``auto`` without a choice is the mean."""
+    if predict.reduce != "auto":
+        return {}
+    chosen = {name: one["final"] for name, one in decisions.get("views", {}).get(member, {}).items()}
+    if not chosen:
+        return {"reduce": "mean"}
+    if set(chosen.values()) == {"plain"}:
+        return {"views": "plain", "reduce": "plain"}  # no other view then needs to be answered
+    return {"reduce": chosen}
+
+
+def _write_network(folder: Path, member: str, fold: int, network: models.Network, scaling: Scaling | None) -> dict[str, Any]:
+    name = trunk.state_hash(network.backbone)
+    if not (folder / "backbones" / name).exists():
+        mean, std = (tuple(value.flatten().tolist()) for value in (network.mean, network.std))
+        trunk.save(network.backbone, folder / "backbones" / name, mean, std)
+    place = f"members/{member}/" + ("refit" if fold < 0 else f"fold-{fold}")
+    files.write_bytes(folder / place / "head.safetensors", trunk.tensors_to_bytes(network.head_state()))
+    files.write_json(folder / place / "preprocess.json", {"side": None if scaling is None else scaling.to_dict()})
+    return {"backbone": name, "folder": place}
+
+
+def _write_gallery(folder: Path, shipped: Shipped) -> dict[str, Any]:
+    place = f"gallery/{shipped.member}/{shipped.target}-" + ("refit" if shipped.fold < 0 else f"fold-{shipped.fold}") + ".parquet"
+    shipped.gallery.write(folder / place)
+    return {"member": shipped.member, "fold": shipped.fold, "target": shipped.target, "file": place}
+
+
+def _card(run: Run, recipe: Recipe, spec: Mapping[str, Any]) -> str:
+    figures = files.read_json(run.file("metrics.json"))["figures"]
+    lines = [
+        f"# {recipe.name}",
+        "",
+        "Classifies images; made by Tapetum.",
+        "",
+        "| target | metric | value | 95 % interval | how it was measured |",
+        "|---|---|---|---|---|",
+    ]
+    counted = [main(figures, target, metric) for target, metric in dict.fromkeys((row["target"], row["metric"]) for row in figures)]
+    shown = [row for row in counted if row is not None]
+    marks = list(dict.fromkeys(text for row in shown for text in row.get("marks", ())))
+    for row in shown:
+        how = how_of(row) + numbered(row, marks)
+        lines.append(f"| {row['target']} | {row['metric']} | {row['value']:.4f} | {intervals.span(row)} | {how} |")
+    lines += [f"{'' if number > 1 else chr(10)}[{number}] {text}.  " for number, text in enumerate(marks, start=1)]
+    used = ", ".join(f"{m['name']} ({m['model']['backbone']}, {len(m['folds'])} folds)" for m in spec["members"])
+    lines += [
+        "",
+        f"Members: {used}. Decision: {spec['decisions']['choice']['reason']}.",
+        "",
+        "```python",
+        "import tapetum",
+        "",
+        'model = tapetum.load("this-folder")',
+        'model.predict(["image.jpg"])',
+        "```",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,217 @@
+"""Which folds of a member train for how many epochs, on what engine: measured once, within a budget, and kept in plan.json."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+
+from tapetum.core import files
+from tapetum.core.config import Predict, Recipe, Schedule, Spec
+from tapetum.core.errors import UserError, listed
+from tapetum.core.runs import Record, Run
+from tapetum.data.images.views import expand, first_draw
+from tapetum.learn import memory, models, runtime, speed
+from tapetum.learn.training import schedules
+from tapetum.workflow.session import Prepared
+from tapetum.workflow.stages import budget as budgets
+from tapetum.workflow.stages.budget import set_threads
+from tapetum.workflow.stages.networks import probe_input
+
+START = 4.0  # seconds that a fold needs before its first epoch: its network, images and optimizer
+LEAST = 2.0  # times the time of an answer that a step forward and backward takes at least
+BODY = 1500.0  # windows a second through a body over kept vectors, on the safe side
+
+
+def plan_of(run: Run, member: str, own: Recipe, prepared: Prepared, recipe: Recipe, record: Record) -> dict[str, Any]:
+    """Return a member's plan without a budget: the engine, the recipe's folds and epochs."""
+    return plan_member(run, member, own, prepared, recipe, record, budgets.Clock(None), share=1.0)
+
+
+def folds_for(recipe: Recipe, member: str, prepared: Prepared) -> list[int]:
+    """Return the folds that a member runs on."""
+    every = sorted({int(f) for f in prepared.manifest.fold[prepared.train] if f >= 0})
+    wanted = recipe.only_folds(member)
+    return [f for f in every if wanted is None or f in wanted]
+
+
+def plan_member(
+    run: Run, member: str, own: Recipe, prepared: Prepared, recipe: Recipe, record: Record, clock: budgets.Clock, share: float
+) -> dict[str, Any]:
+    """Return a member's plan: read where plan.json has it, else measured and written there."""
+    kept = run.plan().get("members", {})
+    if member in kept:
+        there = folds_for(recipe, member, prepared)
+        if unknown := [fold for fold in kept[member]["folds"] if fold not in there]:
+            raise UserError(
+                f"plan.json trains member {member!r} on the folds {listed(unknown)}, and this run has {listed(there)}",
+                fix="repeat a plan with the folds it was made for",
+            )
+        return dict(kept[member])
+    folds = folds_for(recipe, member, prepared)
+    epochs = own.train.epochs if not own.stages else sum(stage.epochs for stage in own.stages)
+    if (nothing := _hopeless(run, own, prepared, clock, folds, epochs)) is not None:
+        return _keep_planned(run, member, nothing, record)
+    network = models.build(
+        own.model, prepared.manifest.targets, prepared.form.channels, own.input, side=len(prepared.manifest.side), log=record
+    )
+    shape, dtype = _shape(own, prepared), getattr(torch, prepared.form.dtype)
+    set_threads(run, own.train, record)
+    kept = own.sequence.length > 1 and own.sequence.features != "end-to-end"  # the backbone only answers
+    has_budget = clock.budget is not None
+    how: dict[str, Any] = {"dtype": dtype, "rate": has_budget, "limit": clock.measuring}
+    measured = speed.decide_engine(own.train, network, shape, training=not kept, **how)
+    record(f"member {member}: {measured.said()}")
+    plan: dict[str, Any] = {"engine": measured.engine.to_dict(), "folds": folds, "epochs": epochs, "why": "the recipe's folds and epochs"}
+    if own.train.batch == "auto" and not kept:
+        plan["batch"], why = _largest_batch(own, network, prepared, measured.engine, folds)
+        record(f"member {member}: batches of {plan['batch']} images ({why})")
+    if has_budget:
+        share *= len(folds) / (len(folds) + 1.5) if recipe.decide.pipeline == "refit" else 1.0  # a refit has more rows than a fold
+        rates = _rates(own, network, shape, measured, answering=kept, **how)
+        if own.sequence.length > 1:
+            rates = window_rates(rates, own, len(prepared.manifest))
+        rows = {f: (len(prepared.fitting(f)), len(prepared.heldout(f))) for f in folds}
+        again = count_answers(own, shape) * max(heldout for _, heldout in rows.values()) / rates.inference  # views, at the end of a fold
+        again += len(prepared.test) * count_views(own, shape) / rates.inference  # the fold's model in the pipeline
+        rates = dataclasses.replace(rates, start=rates.start + again)
+        plan |= budgets.plan(clock.left * share, rows, epochs, rates)
+        plan["rates"] = {"training": round(rates.training, 2), "inference": round(rates.inference, 2)}
+        plan["budget"] = clock.budget
+        if plan["epochs"] < epochs and (own.stages or not _fits(own.schedule, plan["epochs"])):
+            what = "stages" if own.stages else f"schedule {own.schedule.name!r}"
+            plan |= {"folds": [], "epochs": 0, "why": f"the recipe's {what} takes {epochs} epochs, the budget allows {plan['epochs']}"}
+    return _keep_planned(run, member, plan, record)
+
+
+def _keep_planned(run: Run, member: str, plan: dict[str, Any], record: Record) -> dict[str, Any]:
+    """Say a member's plan and write it into plan.json."""
+    record(f"member {member} will be fine-tuned: {plan['why']}")
+    whole = run.plan()
+    files.write_json(run.plan_file, {**whole, "members": {**whole.get("members", {}), member: plan}})
+    return plan
+
+
+def _hopeless(run: Run, own: Recipe, prepared: Prepared, clock: budgets.Clock, folds: list[int], epochs: int) -> dict[str, Any] | None:
+    """Return the plan to fine-tune nothing where not one fold can fit, so that nothing is measured for it; None where one may.
+
+    A step forward and backward takes at least twice as long as the answer that the probe was measured with, per pixel.
+    """
+    if clock.budget is None or own.sequence.length > 1:
+        return None
+    kept = run.plan().get("probe", {})
+    each = kept.get("seconds_per_image", {}).get(runtime.Engine.from_dict(kept["engine"]).name, 0.0) if "engine" in kept else 0.0
+    each *= _share_of_pixels(own, prepared)
+    rows = min((len(prepared.fitting(fold)) for fold in folds), default=0)
+    least = START + min(budgets.FEWEST, epochs) * rows * LEAST * each
+    left = clock.left * (1 - budgets.RESERVE)
+    if least <= left:
+        return None
+    engine = speed.engines_for(own.train, training=True)[0]
+    why = f"no fine-tuning: one fold for {min(budgets.FEWEST, epochs)} epochs needs {least:.0f} s at least, {max(left, 0):.0f} s are left"
+    return {"engine": engine.to_dict(), "folds": [], "epochs": 0, "epoch_seconds": {}, "seconds": 0.0, "why": why, "budget": clock.budget}
+
+
+def _share_of_pixels(own: Recipe, prepared: Prepared) -> float:
+    """Return the pixels that a member trains on over those that the probe was measured on, at most 1."""
+    _, height, width = _shape(own, prepared)
+    size = probe_input(own).size
+    tall, wide = prepared.form.size if size == "native" else (size, size) if isinstance(size, int) else size
+    return min(1.0, height * width / max(1, tall * wide))
+
+
+def _largest_batch(own: Recipe, network: torch.nn.Module, prepared: Prepared, engine: runtime.Engine, folds: list[int]) -> tuple[int, str]:
+    """Return the batch that ``train.batch = "auto"`` means, at the largest size of any stage; a window counts all its images."""
+    shapes = [
+        _shape(own.model_copy(update={"input": own.input.model_copy(update={"size": stage.size})}), prepared)
+        for stage in own.stages
+        if stage.size
+    ]
+    shape = max([_shape(own, prepared), *shapes], key=lambda s: s[1] * s[2])
+    rows = min(len(prepared.fitting(fold)) for fold in folds)
+    batch, why = memory.largest_batch(network, shape, engine, rows=rows, dtype=getattr(torch, prepared.form.dtype))
+    return max(2, batch // own.sequence.length), why
+
+
+def _shape(own: Recipe, prepared: Prepared) -> tuple[int, int, int]:
+    size = own.input.size
+    height, width = prepared.form.size if size == "native" else (size, size) if isinstance(size, int) else size
+    return prepared.form.channels, height, width
+
+
+def _rates(
+    own: Recipe, network: torch.nn.Module, shape: tuple[int, ...], measured: speed.Measured, *, answering: bool, **how: Any
+) -> budgets.Rates:
+    """Return images a second of training and of answering, images being at hand.
+
+    Args:
+        own: the member's recipe.
+        network: the member's.
+        shape: of its images.
+        measured: its engine and what was measured of it.
+        answering: whether that was answering; the backbone then trains no images.
+        how: of :func:`speed.decide_engine`, for what else must be measured.
+    """
+    engine = measured.engine
+    given = measured.seconds[engine.name]
+    answer = given
+    if not answering:
+        named = own.train.model_copy(update={"precision": engine.precision, "channels_last": engine.channels_last})
+        found = speed.decide_engine(named, network, shape, training=False, device=engine.device, **how)
+        answer = found.seconds[engine.name]
+    training, inference = (1 / (value * 1.1 + budgets.DECODE) for value in (given, answer))
+    return budgets.Rates(training, inference, start=START)
+
+
+def window_rates(single: budgets.Rates, own: Recipe, rows: int) -> budgets.Rates:
+    """Return the rates of a member over neighbours: images once and windows ever after, or whole windows of images.
+
+    Args:
+        single: of single images.
+        own: the member's recipe.
+        rows: of the manifest.
+    """
+    length = own.sequence.length
+    if own.sequence.features == "end-to-end":
+        return budgets.Rates(single.training / length, single.inference, single.start)
+    shared = 1 if own.sequence.features == "frozen" else 0  # those of a pretrained backbone serve all folds, and often stand already
+    return budgets.Rates(BODY, 2 * BODY, single.start + (0.3 if shared else 1.0) * rows / single.inference)
+
+
+def _fits(schedule: Schedule, epochs: int) -> bool:
+    """Tell whether a schedule can run in so many epochs (phases add up to their own number, a cycle must end)."""
+    try:
+        schedules.check(schedule, epochs)
+    except UserError:
+        return False
+    return True
+
+
+def one_view(own: Recipe) -> str:
+    """Return why a member sees each image in one way only, or nothing."""
+    if own.sequence.length > 1:
+        return "it sees neighbouring images, and those as they are"
+    return "predict.views is plain" if all(_name(spec) == "plain" for spec in views_of(own.predict)) else ""
+
+
+def count_answers(own: Recipe, shape: tuple[int, int, int]) -> int:
+    """Return how many times each held-out image is answered so that ways of reducing its views can be compared; 0 where none are."""
+    if own.predict.reduce != "auto" or one_view(own):
+        return 0
+    return count_views(own, shape) + (first_draw(views_of(own.predict)[0]) > 0)
+
+
+def count_views(own: Recipe, shape: tuple[int, int, int]) -> int:
+    """Return in how many views the pipeline answers an image."""
+    image = torch.zeros((1, *shape), dtype=torch.uint8)
+    return sum(1 for spec in views_of(own.predict) for _ in expand(image, spec, [0]))
+
+
+def views_of(predict: Predict) -> tuple[Spec, ...]:
+    """Return the views of ``[predict]``, one or several."""
+    return predict.views if isinstance(predict.views, tuple) else (predict.views,)
+
+
+def _name(spec: Spec) -> str:
+    return spec if isinstance(spec, str) else str(spec["name"])

@@ -1,0 +1,173 @@
+"""Source → manifest of a run: read the layout, check every file, join duplicates to groups, draw the folds; once, then only verified."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tapetum.core import files
+from tapetum.core.config import Recipe, Schedule
+from tapetum.core.errors import DataError, EnvironmentFault, UserError, listed
+from tapetum.core.runs import Record, Run
+from tapetum.core.tables import Manifest
+from tapetum.data import audit, layouts, split
+from tapetum.data.choices import MIXES
+from tapetum.data.images.decode import Composition
+from tapetum.data.images.form import Form, without_odd
+from tapetum.data.lacking import lacking
+from tapetum.learn.models import backbone, weights
+from tapetum.learn.training.checks import check_training
+from tapetum.workflow.session import Prepared
+
+
+def prepare(run: Run, source: Any, recipe: Recipe, record: Record) -> Prepared:
+    """Return the rows of a run; the manifest is written at the first start and verified against the files at every later one.
+
+    Raises:
+        DataError: images that cannot be read (``on_bad = "refuse"``), or files that changed since the run began.
+    """
+    if run.manifest_file.exists() and isinstance(source, (str, Path)) and not Path(source).exists():
+        fix = "name the place where the data are now; the run goes on where names and contents are the same"
+        raise UserError(f"{source} does not exist, and {run.root} was made from other data or from this place before they moved", fix=fix)
+    manifest = layouts.read(source, recipe.data, record)
+    _check_recipe(recipe, manifest, record)
+    manifest, checked, twins = _looked_at(manifest, recipe, record)
+    manifest = _with_hashes(manifest, checked)
+    if recipe.data.on_bad == "skip":
+        checked = without_odd(checked)
+    bad = checked.filter(pl.col("status") != "ok")
+    if not run.manifest_file.exists():
+        files.write_parquet(run.file("audit.parquet"), checked)
+    if len(bad):
+        _refuse_or_say(bad, len(manifest), recipe, record, run)
+    Form.of(checked)  # images that do not go together are refused before anything is made of them
+    duplicates = {**_exact_duplicates(checked, record), **twins}
+    split.refuse_crossing(manifest, duplicates, recipe.split)
+    manifest = split.join_duplicates(manifest, duplicates, record)
+    if run.manifest_file.exists():
+        prepared = _rows(_same(run, manifest), checked)
+    else:
+        manifest = split.assign_folds(manifest, recipe.split, recipe.seed, record)
+        manifest.write(run.manifest_file)
+        prepared = _rows(manifest, checked)
+    for warning in lacking(prepared.manifest, prepared.usable):
+        record(f"warning: {warning}")
+    return prepared
+
+
+def _looked_at(manifest: Manifest, recipe: Recipe, record: Record) -> tuple[Manifest, pl.DataFrame, dict[str, str]]:
+    """Check the files, and obey the audit that ``data.audit`` names: ``auto`` makes one now, else it is read from its file.
+
+    Returns:
+        The manifest as the audit decided, the table of the files, and row id → its set of duplicates.
+    """
+    how, given = Composition.from_input(recipe.input), recipe.data.audit
+    if given is None:
+        return manifest, audit.check_files(manifest, how, record), {}
+    if given == "auto":
+        turned = any((spec if isinstance(spec, str) else spec["name"]) == "dihedral" for spec in recipe.augment)
+        found = audit.examine(manifest, how, record, dihedral=turned)
+        return manifest, found, audit.duplicates(found)
+    table = audit.read_decisions(Path(given), manifest, record)
+    checked = audit.check_files(manifest, how, record)
+    decided = table.select("row_id", *(c for c in audit.AUDIT_SCHEMA if c in table.columns and c not in checked.columns))
+    return audit.apply(manifest, table, record), checked.join(decided, on="row_id", how="left"), audit.duplicates(table)
+
+
+def prepared_of(run: Run, data: Path | str | None = None) -> Prepared:
+    """Return the rows of a finished run from its own files; no image is looked at. ``data`` says where they are now, if they moved."""
+    checked, _ = files.read_parquet(run.file("audit.parquet"))
+    return _rows(run.manifest(data), checked)
+
+
+def _check_recipe(recipe: Recipe, manifest: Manifest, record: Record) -> None:
+    """Refuse what the targets cannot be trained with (weights, losses, heads, mixing, schedules), before any image is read."""
+    if not any(target.scored for target in manifest.targets):
+        raise UserError("no target is scored", need="a target to answer beside the identities", fix="name it: --target NAME")
+    for own in recipe.members().values():
+        backbone.check_name(own.model.backbone)
+        weights.find(own.model.backbone, own.model.weights)
+        if own.stages or own.train.epochs:
+            heads = [t for t in manifest.targets if t.expression is None or t.name in own.model.heads]
+            for remark in check_training(own, heads, MIXES):
+                record(remark)
+        _check_neighbours(own, manifest)
+        if recipe.decide.pipeline == "refit" and any(s.name == "plateau" for s in _schedules(own)):
+            raise UserError(
+                "a refit holds no rows out, and schedule 'plateau' follows the loss on them",
+                fix="set decide.pipeline = 'folds', or another schedule",
+            )
+    if recipe.predict.saliency == "integrated" and importlib.util.find_spec("captum") is None:
+        raise EnvironmentFault(
+            "integrated gradients need captum, which is not installed",
+            fix="pip install 'tapetum[explain]', or set predict.saliency = 'gradient' or 'gradcam'",
+        )
+
+
+def _check_neighbours(own: Recipe, manifest: Manifest) -> None:
+    """Refuse a model over neighbours that these rows cannot feed, or that cannot be trained."""
+    from tapetum.learn import sequences
+
+    sequences.check(own)
+    if own.sequence.length > 1 and (own.stages or own.train.epochs):
+        sequences.neighbours(manifest, own.sequence.length, own.sequence.target)
+
+
+def _schedules(own: Recipe) -> list[Schedule]:
+    return [stage.schedule or own.schedule for stage in own.stages] or [own.schedule]
+
+
+def _with_hashes(manifest: Manifest, checked: pl.DataFrame) -> Manifest:
+    hashes = dict(zip(checked["row_id"].to_list(), checked["sha256"].to_list(), strict=True))
+    return manifest.with_column("sha256", pl.Series([hashes[r] for r in manifest.row_ids], dtype=pl.String))
+
+
+def _refuse_or_say(bad: pl.DataFrame, rows: int, recipe: Recipe, record: Record, run: Run) -> None:
+    named = [f"{row['row_id']} ({row['reason']})" for row in bad.iter_rows(named=True)]
+    what = f"{len(bad)} of {rows} images cannot be read: {listed(named, 5)}"
+    if recipe.data.on_bad == "refuse":
+        listing = f". All are in {run.file('audit.parquet')}" if len(bad) > 5 else ""
+        raise DataError(what + listing, fix="mend or remove them, or go on without them: --on-bad skip")
+    record(f"{what}. They stay in every table as missing (all are in {run.file('audit.parquet').name})")
+
+
+def _same(run: Run, manifest: Manifest) -> Manifest:
+    kept = run.manifest(manifest.root)
+    if kept.content_hash() == manifest.content_hash():
+        if os.path.abspath(run.manifest().root) != os.path.abspath(kept.root):
+            kept.write(run.manifest_file)  # the data moved, and every later command finds them
+        return kept
+    was = dict(zip(kept.row_ids, kept.frame["sha256"].to_list(), strict=True))
+    now = dict(zip(manifest.row_ids, manifest.frame["sha256"].to_list(), strict=True))
+    changed = [r for r in was if r in now and was[r] != now[r]]
+    gone, new = [r for r in was if r not in now], [r for r in now if r not in was]
+    parts = [(changed, "have other content"), (gone, "are gone"), (new, "are new")]
+    what = "; ".join(f"{len(rows)} rows {words}: {listed(rows, 3)}" for rows, words in parts if rows) or "labels or columns changed"
+    raise DataError(f"{run.root} was made from other data ({what})", fix="put the data back as it was, or choose another run with -o")
+
+
+def _exact_duplicates(checked: pl.DataFrame, record: Record) -> dict[str, str]:
+    """Return row_id → a name shared by rows whose images are the same to the byte."""
+    twins = checked.filter(pl.col("sha256").is_not_null() & pl.col("sha256").is_duplicated())
+    if len(twins):
+        record(f"{len(twins)} rows hold images that stand elsewhere too, to the byte; such rows share a fold")
+    return dict(zip(twins["row_id"].to_list(), twins["sha256"].to_list(), strict=True))
+
+
+def _rows(manifest: Manifest, checked: pl.DataFrame) -> Prepared:
+    checked = without_odd(checked)  # a later audit of the run finds such files whole
+    reasons = {row["row_id"]: row["reason"] or "" for row in checked.filter(pl.col("status") != "ok").iter_rows(named=True)}
+    numbers = frozenset(i for i, row_id in enumerate(manifest.row_ids) if row_id in reasons)
+    part = manifest.split
+    known = np.zeros(len(manifest), dtype=bool)
+    for target in manifest.targets:
+        known |= ~np.isnan(manifest.truth(target.name)).any(axis=1)
+    usable = known & ~np.isin(np.arange(len(manifest)), list(numbers))
+    train = np.flatnonzero((part == "train") & usable & (manifest.fold >= -1))
+    extra, test = np.flatnonzero((part == "extra") & usable), np.flatnonzero(part == "test")
+    return Prepared(manifest, numbers, train, extra, test, Form.of(checked), reasons)

@@ -1,0 +1,137 @@
+"""Test-time views of held-out rows: answered once by each fold's chosen weights, then compared and chosen among without torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tapetum.core import metrics
+from tapetum.core.config import Decide, Recipe
+from tapetum.core.metrics import headline_metric
+from tapetum.core.runs import Record, Run
+from tapetum.core.tables import REDUCED, Dense, Predictions
+from tapetum.core.targets import Target
+from tapetum.decide import views as deciding
+from tapetum.decide.steps import Rows
+from tapetum.workflow.session import Prepared
+from tapetum.workflow.stages.plan import views_of
+
+if TYPE_CHECKING:
+    from tapetum.learn.inference import Answers as Answered
+
+TABLE = "views.parquet"  # in a fold's folder: draw 0 the plain image, 1… the views, −1 the mean of their logits
+
+
+def answer(
+    run: Run, prepared: Prepared, member: str, own: Recipe, checkpoints: Mapping[int, str], record: Record, *, keep: bool = True
+) -> dict[int, Predictions]:
+    """Return fold → every view of the rows that it holds out, from the file where an earlier start left it.
+
+    Args:
+        run: with weights of the checkpoints.
+        prepared: rows.
+        member: its name.
+        own: its recipe; the views are ``predict.views``, at the size at which the pipeline answers.
+        checkpoints: fold → the one chosen.
+        record: told what is answered.
+        keep: read and write the files; they hold the views of the run's own recipe.
+    """
+    found = {}
+    for fold, checkpoint in checkpoints.items():
+        file = run.member(member, fold) / TABLE
+        if keep and file.exists():
+            found[fold] = Predictions.read(file)
+            if found[fold].frame["checkpoint"].unique().to_list() == [checkpoint]:
+                continue
+        found[fold] = _answered(run, prepared, member, own, fold, checkpoint, record)
+        record(
+            f"member {member} fold {fold}: {found[fold].frame['draw'].n_unique() - 1} views of {len(prepared.heldout(fold))} rows answered"
+        )
+        if keep:
+            found[fold].write(file)
+    return found
+
+
+def choose(
+    tables: Mapping[int, Predictions], member: str, own: Recipe, decide: Decide, truth: Mapping[str, np.ndarray], rows: Rows
+) -> dict[str, deciding.Chosen]:
+    """Return target → how its views are reduced, and the answers that this gives.
+
+    Args:
+        tables: from :func:`answer`.
+        member: its name.
+        own: its recipe.
+        decide: the section under which ways are judged.
+        truth: target → (N, K), rows as in ``rows``; of those targets that are scored.
+        rows: ids, groups and folds.
+    """
+    from tapetum.data.images.views import first_draw
+
+    joined = Predictions.concat(list(tables.values()))
+    first = first_draw(views_of(own.predict)[0])
+    numbers = sorted(n for n in joined.frame["draw"].unique().to_list() if n >= first)
+    heads = [target for target in joined.targets if target.name in truth]
+    ids = [] if rows.row_ids is None else rows.row_ids.tolist()
+    found = {}
+    for target in heads:
+        draws = {n: joined.dense(target.name, member, ids, draw=n) for n in {0, REDUCED, *numbers}}
+        plain = dataclasses.replace(draws[0], y=truth[target.name])
+        named = deciding.ways(plain, np.stack([draws[n].p for n in numbers]), draws[REDUCED].p)
+        found[target.name] = deciding.choose(named, rows, decide, _shown(own.train.monitor, target, len(heads)))
+    return found
+
+
+def _answered(run: Run, prepared: Prepared, member: str, own: Recipe, fold: int, checkpoint: str, record: Record) -> Predictions:
+    """Answer a fold's held-out rows in every view, as the pipeline would answer new images."""
+    import torch
+
+    from tapetum.data.images.dataset import ImageDataset
+    from tapetum.data.images.transforms import EvalTransform
+    from tapetum.data.images.views import first_draw
+    from tapetum.learn import inference, machine
+    from tapetum.learn.runtime import Engine, Runtime
+    from tapetum.workflow.stages.networks import network_at
+
+    manifest, rows = prepared.manifest, prepared.heldout(fold)
+    network, scaling = network_at(run, member, fold, own, prepared.form, manifest, checkpoint)
+    runtime = Runtime(
+        Engine.from_dict(run.plan()["members"][member]["engine"]),
+        threads=machine.threads(own.train.threads, run.plan().get("threads")),
+        log=record,
+    )
+    side = None if scaling is None else runtime.to_device(torch.from_numpy(scaling.apply(manifest)))
+    images = ImageDataset(manifest, own.input, EvalTransform(own.input), form=prepared.form, missing=prepared.reasons)
+    network = runtime.to_device(network)
+
+    def answered(**how: Any) -> Answered:
+        predict = own.predict.model_copy(update=how)
+        return inference.answer(network, images, rows, predict, runtime, side=side, key=("predict", member), keep_draws=True)
+
+    every = answered(reduce="logits")
+    first = first_draw(views_of(own.predict)[0])
+    plain = [] if first == 0 else [answered(views="plain", reduce="plain")]
+    tables = []
+    for name, target in network.targets.items():
+        if not target.scored:
+            continue
+        numbered = [(REDUCED, every.p[name]), *((0, one.p[name]) for one in plain)]
+        numbered += [(first + i, p) for i, p in enumerate(every.draws.get(name, ()))]
+        ids = np.asarray(manifest.row_ids, dtype=object)[rows]
+        status = np.where(every.ok, "ok", "missing").astype(object)
+        folds, y = np.full(len(rows), fold, dtype=np.int16), manifest.truth(name)[rows]
+        for number, p in numbered:
+            dense = Dense(target, ids, p, y, folds, status)
+            tables.append(
+                Predictions.from_dense(dense, member=member, checkpoint=checkpoint, draw=number, manifest_hash=manifest.content_hash())
+            )
+    return Predictions.concat(tables)
+
+
+def _shown(watch: str, target: Target, heads: int) -> tuple[str, ...]:
+    """Return the metrics of a target's table: the one that chooses (the watched one, where it is this target's), then the headline."""
+    named, _, metric = watch.rpartition("/")
+    own = watch != "auto" and (named == target.name if named else heads == 1)
+    return tuple(dict.fromkeys([metric if own else metrics.default_metric(target), headline_metric(target)]))

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from simulated_predictions import dense_of
+from tapetum.core import config, files
+from tapetum.core.errors import DataError, UserError
+from tapetum.core.ledger import Ledger
+from tapetum.core.runs import Record, Run
+from tapetum.core.tables import Predictions
+from tapetum.core.targets import Target
+from tapetum.decide.elsewhere import write_csv
+from tapetum.workflow.commands.submit import predictions_of, submit
+
+KIND = Target("kind", "single", ("ant", "bee", "cat"))
+TAGS = Target("tags", "multi", ("big", "old"))
+P = np.array([[0.6, 0.3, 0.1], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6], [0.5, 0.4, 0.1]])
+
+
+def answers(target, p, prefix="t", y=None):
+    p = np.array(p, dtype=np.float32)
+    dense = dense_of(target, p, np.full_like(p, np.nan) if y is None else y, np.full(len(p), -1), prefix)
+    dense.status[:] = np.where(np.isnan(p).any(axis=1), "missing", "ok")
+    return dense
+
+
+def figure(target, name, how, metric, value):
+    return {"target": target, "name": name, "how": how, "metric": metric, "value": value, "low": value, "high": 1.0, "n": 4, "groups": 2}
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Return a function that makes a finished run's folder of test answers."""
+
+    def run(*test):
+        made = Run(tmp_path / "run")
+        files.write_text(made.recipe_file, config.load(flags={"seed": 4}).recipe.to_toml())
+        truth = np.eye(3)[[0, 1, 1, 1]]
+        oof = [answers(d.target, np.full((4, d.target.width), 1 / 3), "r", truth[:, : d.target.width]) for d in test]
+        Predictions.from_dense(oof).write(made.file("oof.parquet"))
+        Predictions.from_dense(test, role="test").write(made.file("test.parquet"))
+        own = [figure("kind", "final", "in-sample", "accuracy", 0.9), figure("kind", "final", "cross-validated", "accuracy", None)]
+        own += [figure("kind", "final", "cross-validated", "macro_f1", 0.7), figure("kind", "probe", "cross-validated", "macro_f1", 0.8)]
+        files.write_json(made.file("metrics.json"), {"figures": own})
+        return made
+
+    return run
+
+
+@pytest.fixture
+def hand_in(tmp_path):
+    """Return a function that submits with a template over t0 to t3 in another order and returns the lines written."""
+
+    def write(source, *, target=None, fill="none", ids=("t2", "t0", "t3", "t1"), log=None):
+        template = tmp_path / "sample.csv"
+        template.write_text("id,answer\n" + "".join(f"{name},\n" for name in ids))
+        made = submit(source, template, tmp_path / "out" / "mine.csv", target=target, fill=fill, log=log or Record())
+        assert made["sha256"] == files.sha256(made["out"])
+        return (tmp_path / "out" / "mine.csv").read_text().splitlines()[1:]
+
+    return write
+
+
+def test_probabilities_decide_where_the_run_decided_nothing_else(make, hand_in):
+    assert hand_in(make(answers(KIND, P)).root) == ["t2,cat", "t0,ant", "t3,ant", "t1,bee"]
+
+
+def test_labels_that_the_run_decided_win_over_probabilities(make, hand_in):
+    said = dataclasses.replace(answers(KIND, P), answer=np.eye(3, dtype=np.float32)[[1, 1, 2, 1]])
+    run = make(said, answers(TAGS, np.full((4, 2), 0.9)))
+    assert hand_in(run.root, target="kind") == ["t2,cat", "t0,bee", "t3,bee", "t1,bee"]
+    assert hand_in(run.file("test.parquet"), target="kind") == ["t2,cat", "t0,bee", "t3,bee", "t1,bee"]
+
+
+def test_decided_sets_of_labels_are_written_also_empty_ones(make, hand_in):
+    said = dataclasses.replace(answers(TAGS, np.full((4, 2), 0.9)), answer=np.array([[1, 1], [0, 0], [0, 1], [0, 0]], dtype=np.float32))
+    assert hand_in(make(said).root) == ["t2,old", "t0,big old", "t3,", "t1,"]
+
+
+def test_rows_without_an_answer_are_refused_or_filled_with_what_is_commonest_in_training(make, hand_in):
+    p = P.copy()
+    p[1] = np.nan
+    run = make(dataclasses.replace(answers(KIND, p), answer=np.where(np.isnan(p), np.nan, np.eye(3)[0]).astype(np.float32)))
+    with pytest.raises(DataError, match="t1"):
+        hand_in(run.root)
+    assert not run.file("ledger.jsonl").exists()
+    assert hand_in(run.root, fill="prior") == ["t2,ant", "t0,ant", "t3,ant", "t1,bee"]  # three of the four training rows are bees
+    assert hand_in(run.root, fill="cat")[-1] == "t1,cat"
+
+
+def test_the_ledger_holds_the_file_the_recipe_and_the_first_cross_validated_estimate_that_there_is(make, hand_in):
+    run = make(answers(KIND, P))
+    hand_in(run.root)
+    hand_in(run.root)  # the same bytes are the same submission
+    (entry,) = Ledger(run.root).submissions()
+    assert entry.sha256 == files.sha256(run.root.parent / "out" / "mine.csv")
+    told = {"how": "cross-validated", "marks": []}
+    assert (entry.metric, entry.own) == ("macro_f1", {"value": 0.7, "low": 0.7, "high": 1.0, "n": 4, "groups": 2, **told})
+    assert entry.recipe == {"name": "default", "hash": run.recipe().hash()}
+
+
+def test_a_file_of_predictions_is_taken_as_it_is_and_enters_no_ledger(tmp_path, hand_in):
+    for name, member in (("one", "other"), ("final", "final")):
+        Predictions.from_dense(answers(KIND, P), member=member, role="test").write(tmp_path / f"{name}.parquet")
+        assert hand_in(tmp_path / f"{name}.parquet") == ["t2,cat", "t0,ant", "t3,ant", "t1,bee"]
+    assert not list(tmp_path.rglob("ledger.jsonl"))
+
+
+def test_predictions_in_a_csv_alone_are_submitted(tmp_path, hand_in):
+    decided = dataclasses.replace(answers(KIND, P), answer=np.eye(3, dtype=np.float32)[[1, 1, 2, 1]])
+    write_csv(tmp_path / "mine.csv", decided)
+    assert hand_in(tmp_path / "mine.csv") == ["t2,cat", "t0,bee", "t3,bee", "t1,bee"]
+    (tmp_path / "theirs.csv").write_text("id,p_ant,p_bee\nt0,0.9,0.1\nt1,0.2,0.8\nt2,0.6,0.4\nt3,0.1,0.9\n")
+    assert hand_in(tmp_path / "theirs.csv") == ["t2,ant", "t0,ant", "t3,bee", "t1,bee"]
+
+
+def test_held_out_truth_of_a_file_is_the_prior_and_a_regressions_median(tmp_path, hand_in):
+    truth = np.eye(3)[[0, 1, 1, 1]]
+    p = P.copy()
+    p[1] = np.nan
+    Predictions.from_dense(answers(KIND, p, y=truth)).write(tmp_path / "oof.parquet")
+    assert hand_in(tmp_path / "oof.parquet", fill="prior")[-1] == "t1,bee"
+    ages = answers(Target("age", "regression"), [[1], [np.nan], [3], [4]], y=np.array([[10.0], [20.0], [90.0], [np.nan]]))
+    Predictions.from_dense(ages).write(tmp_path / "age.parquet")
+    assert hand_in(tmp_path / "age.parquet", fill="prior")[-1] == "t1,20"
+
+
+def test_ids_that_differ_from_the_templates_are_named_and_nothing_is_written(make, hand_in, tmp_path):
+    run = make(answers(KIND, P))
+    for ids in (("t2", "t0", "t3"), ("t2", "t0", "t3", "t1", "t9")):
+        with pytest.raises(DataError, match=r"t1|t9"):
+            hand_in(run.root, ids=ids)
+    assert not (tmp_path / "out").exists()
+
+
+def test_several_targets_want_a_name(make, hand_in):
+    run = make(answers(KIND, P), answers(TAGS, np.full((4, 2), 0.9)))
+    with pytest.raises(UserError, match=r"kind, tags.*--target"):
+        hand_in(run.root)
+    assert hand_in(run.root, target="kind")[0] == "t2,cat"
+
+
+def test_a_run_without_test_rows_gives_its_held_out_answers_and_an_unfinished_one_none(make):
+    run = make(answers(KIND, P))
+    assert predictions_of(run.root).frame["role"].unique().to_list() == ["test"]
+    files.remove(run.file("test.parquet"))
+    assert predictions_of(run.root).frame["role"].unique().to_list() == ["oof"]
+    files.remove(run.file("oof.parquet"))
+    with pytest.raises(DataError, match="tapetum fit"):
+        predictions_of(run.root)
