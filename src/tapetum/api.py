@@ -1,4 +1,4 @@
-"""The door for Python: a function for each command; what is heavy is imported inside the one that needs it."""
+"""The Python API: one function for each command. Heavy modules are imported inside the function that needs them."""
 
 from __future__ import annotations
 
@@ -237,7 +237,8 @@ def predict(
     if missing and declared.get("on_bad") == "refuse":
         named = listed(f"{manifest.row_ids[row]} ({why})" for row, why in sorted(loaded.problems.items()))
         raise DataError(
-            f"{missing} of {len(manifest)} images cannot be read: {named}", fix="mend or remove them, or go on without them: --on-bad skip"
+            f"{missing} of {len(manifest)} images cannot be read: {named}",
+            fix="repair or remove them, or go on without them: --on-bad skip",
         )
     record(f"{len(manifest):,} images predicted" + (f", {missing:,} of them missing" if missing else ""))
     counts = {"rows": len(first.row_ids), "missing": missing}
@@ -271,9 +272,9 @@ def evaluate(
         pipeline: its folder, a run, or what :func:`tapetum.load` returned.
         data: a folder of class folders, a table, an archive, or a polars or pandas frame.
         out: a folder for ``predictions.parquet`` and ``metrics.json``, or a ``.parquet`` or ``.csv`` file of predictions.
-        target: which targets; ``TARGET=COLUMN`` where the column of the truth is called otherwise.
+        target: which targets; ``TARGET=COLUMN`` where the label column has another name.
         split: the part of the data to take, as ``test``; None takes every row.
-        on_bad: ``refuse`` refuses images that cannot be read; ``skip`` counts classes that the pipeline does not know as unknown truth.
+        on_bad: ``refuse`` refuses images that cannot be read; ``skip`` counts rows of a class unknown to the pipeline as unlabelled.
         report: an HTML file to write.
         log: told how the data are read and what is missing, unknown or known.
         declared: ``path``, ``id``, ``group``, ``sequence``, ``position`` and ``layout``, as for :func:`predict`.
@@ -480,7 +481,7 @@ def ledger(run: Path | str, *, score: tuple[str, float] | None = None, board: st
 def simulate(
     name: str, out: Path | str, *, size: str | int = "small", px: int = 128, seed: int = 0, zip: bool = False, log: Log | None = None
 ) -> dict[str, Any]:
-    """Write look-alikes of a reference system's data in their exact layout; the truth stands outside of it.
+    """Write synthetic data in the exact layout of a reference system; the labels of test images are in a file outside it.
 
     Args:
         name: ``dogs``, ``hpa`` or a system of another package.
@@ -542,9 +543,9 @@ def reproduce(
     Args:
         name: ``dogs``, ``hpa``, one of their ``-plus``, or a recipe of another package's system.
         out: the run's folder.
-        data: the data in their layout; None simulates look-alikes of ``size`` beside the run.
+        data: the data in their layout; None: simulate data of ``size`` beside the run.
         simulated: what :func:`simulate` returned.
-        size: of the look-alikes.
+        size: of the simulated data.
         profile: ``cpu``; None for the write-up's sizes.
         sets: further recipe keys.
         log: told what happens.

@@ -1,4 +1,4 @@
-"""The door for the shell: one command each, all work behind :mod:`tapetum.api`; nothing heavy is imported until it is needed.
+"""The command line: one function a command; the work is done in :mod:`tapetum.api`. Heavy modules are imported when needed.
 
 Results go to stdout (``--json`` for machines), progress and errors to stderr.
 """

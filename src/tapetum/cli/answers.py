@@ -82,7 +82,9 @@ def evaluate(
     layout: Layout = None,
     on_bad: Annotated[
         str | None,
-        typer.Option("--on-bad", help="refuse images that cannot be read; or skip: count classes unknown to the pipeline as unknown truth"),
+        typer.Option(
+            "--on-bad", help="refuse images that cannot be read; or skip: count rows of a class unknown to the pipeline as unlabelled"
+        ),
     ] = None,
     report: Annotated[Path | None, typer.Option(help="write the figures, tables and worst answers as one HTML file")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="print the table by class and the confusion matrix too")] = False,
@@ -131,7 +133,7 @@ def submit(
 @app.command()
 def decide(
     sources: Annotated[list[Path], typer.Argument(help="a run, or predictions: .parquet, .csv, or .npy with .ids.txt beside it")],
-    manifest: Annotated[Path | None, typer.Option(help="for files: truth, folds and groups, from: tapetum split -o")] = None,
+    manifest: Annotated[Path | None, typer.Option(help="for files: labels, folds and groups, from: tapetum split -o")] = None,
     target: Annotated[str | None, typer.Option(help="for files: which target")] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="for files: the folder to write")] = None,
     classes: Annotated[str | None, typer.Option(help="for arrays: the order of their columns, as wake,light,deep")] = None,
@@ -140,7 +142,7 @@ def decide(
     data: NowAt = None,
     json: Json = False,
 ) -> None:
-    """Run what [decide] names, cross-fitted: on a run again, or on anybody's predictions."""
+    """Apply the decision steps of [decide], cross-fitted, to a run or to predictions of any framework."""
     from tapetum import api
 
     source = sources[0] if len(sources) == 1 else sources
@@ -188,14 +190,14 @@ def leaderboard(
 @app.command()
 def conformal(
     run: RunFolder,
-    coverage: Annotated[float, typer.Option(help="wanted share of truths inside their sets")] = 0.9,
+    coverage: Annotated[float, typer.Option(help="wanted share of labels inside their sets")] = 0.9,
     method: Annotated[str, typer.Option(help="lac (small sets) or aps (sets that grow with difficulty)")] = "lac",
     by_class: Annotated[bool, typer.Option("--by-class", help="a bound for each class")] = False,
     target: OneTarget = None,
     review: Annotated[int, typer.Option(help="rows of the review list", min=1)] = 100,
     json: Json = False,
 ) -> None:
-    """Write sets that hold the truth with a stated probability, when to abstain, and the rows most worth a human look."""
+    """Write prediction sets that contain the label with a given probability, when to abstain, and rows to review first."""
     from tapetum import api
 
     show(api.conformal(run, coverage=coverage, method=method, by_class=by_class, target=target, review=review), json)

@@ -72,7 +72,7 @@ def simulate(
     zip: Annotated[bool, typer.Option("--zip", help="archives instead of folders")] = False,
     json: Json = False,
 ) -> None:
-    """Write look-alikes of a reference system's data in their exact layout; truth and what was planted stand outside of it."""
+    """Write synthetic data in the exact layout of a reference system; test labels and planted flaws are listed outside it."""
     from tapetum import api
 
     show(api.simulate(name, out, size=size, px=px, seed=seed, zip=zip, log=progress), json)

@@ -1,4 +1,4 @@
-"""Mends that exist on the very command: a message names a recipe's flag, and each command shows what it has for that.
+"""Fixes that fit the command: a message names a recipe's flag, and each command shows the flag that it has for that.
 
 One message serves several commands, with different flags. A flag that the running command lacks is shown as its ``--set``, else what
 names it is left out, so that nobody is sent to an option that is refused.
@@ -19,7 +19,7 @@ _VALUE = (
     r"(?:[ =](?P<value>'[^']*'|\"[^\"]*\"|(?!(?:above|or|and|with|for|to|is|of|in|as|takes|needs|where|makes|gives|keeps)\b)[^\s,;)?]+))?"
 )
 _SENTENCES = re.compile(r"(?<=[.?!])\s+(?=[A-Z])")
-_ALTERNATIVES = re.compile(r"(?<=[.?!])\s+(?=[A-Z])|, or |; or,? ?|; ")  # of a mend
+_ALTERNATIVES = re.compile(r"(?<=[.?!])\s+(?=[A-Z])|, or |; or,? ?|; ")  # of a fix
 
 
 _APPS: list[Any] = []  # the one command line, handed in by the package that builds it

@@ -34,7 +34,7 @@ PathColumns = Annotated[
 GroupColumn = Annotated[str | None, typer.Option("--group", help="the column of groups, which never cross folds")]
 SequenceColumn = Annotated[str | None, typer.Option("--sequence", help="the column of sequences (exams, nights)")]
 PositionColumn = Annotated[str | None, typer.Option("--position", help="the column of the place in the sequence")]
-Layout = Annotated[str | None, typer.Option("--layout", help="how the data are laid out; auto looks")]
+Layout = Annotated[str | None, typer.Option("--layout", help="how the data are laid out; auto recognises it")]
 OnBad = Annotated[str | None, typer.Option("--on-bad", help="refuse or skip images that cannot be read")]
 LAYERS = {"recipe": RecipeName, "config": Over, "profile": Profile, "set": Sets}
 
@@ -86,7 +86,7 @@ FLAGS = {
     "test": Flag("data.test", Annotated[list[str] | None, typer.Option(help="a table of test rows")]),
     "extra": Flag("data.extra", Annotated[list[str] | None, typer.Option(help="a table of rows that train and never score")]),
     "join": Flag("data.join", Annotated[list[str] | None, typer.Option(help="a table whose columns are joined by id")]),
-    "side": Flag("data.side", Annotated[list[str] | None, typer.Option(help="a column of side numbers")]),
+    "side": Flag("data.side", Annotated[list[str] | None, typer.Option(help="a column of tabular features")]),
     "pseudo": Flag("data.pseudo", Annotated[str | None, typer.Option(help="a Predictions file whose confident rows train")]),
     "folds": Flag("split.folds", Annotated[int | None, typer.Option(help="number of folds (default 5)")]),
     "holdout": Flag("split.holdout", Annotated[float | None, typer.Option(help="one quick split: the share held out, as 0.2")]),
@@ -108,7 +108,7 @@ FLAGS = {
         "predict.saliency",
         Annotated[str | None, typer.Option(help="maps of the worst answers: gradient, loss, integrated or gradcam")],
     ),
-    "seed": Flag("seed", Annotated[int | None, typer.Option(help="where chance starts from")]),
+    "seed": Flag("seed", Annotated[int | None, typer.Option(help="random seed")]),
 }
 READING = ("target", "derive", "id", "path", "group", "sequence", "position", "layout", "on_bad")
 SPLITTING = ("folds", "holdout", "seed")

@@ -1,6 +1,6 @@
 """A choice: a name in a recipe, the function behind it, and what may be set of it.
 
-Rooms list theirs in ``choices.py`` files that import nothing heavy, so that checks and ``explain`` answer at once; a test
+Packages list theirs in ``choices.py`` files that import nothing heavy, so that checks and ``explain`` answer at once; a test
 compares the lists with the functions' signatures.
 """
 
@@ -56,7 +56,7 @@ def pick(spec: str | Mapping[str, Any], choices: Mapping[str, Choice], what: str
 
     Args:
         spec: ``"name"``, ``"package.module:function"`` or ``{"name": …, parameter: value}``.
-        choices: the room's table.
+        choices: the package's table.
         what: what is being chosen, for the error (``"loss"``).
 
     Raises:

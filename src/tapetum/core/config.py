@@ -149,7 +149,7 @@ def load(
         profile: a table of ``[profile.NAME]`` in the recipe, laid over those; ``full`` is the recipe itself.
         flags: dotted key → value, from the command line.
         sets: ``key=value`` with TOML values, from ``--set``.
-        choices: section → the room's table, so that names and parameters are checked now.
+        choices: section → the package's table, so that names and parameters are checked now.
 
     Raises:
         UserError: an unknown recipe, profile, key, name or value; the nearest right one is offered.
@@ -193,7 +193,7 @@ def load(
 
 
 def check_choices(recipe: Recipe, choices: Mapping[str, Mapping[str, Choice]]) -> None:
-    """Refuse names and parameters that no room knows. ``choices`` keys are dotted recipe keys (``optimizer``, ``augment``, …)."""
+    """Refuse names and parameters that no package knows. ``choices`` keys are dotted recipe keys (``optimizer``, ``augment``, …)."""
     for key, table in choices.items():
         value: Any = recipe
         for part in key.split("."):

@@ -47,7 +47,7 @@ def read_delimited(
                 rows.append([cell.strip() for cell in cells])
                 lines.append(reader.line_num)
     except csv.Error as error:
-        raise DataError(f"{path.name} cannot be read near line {reader.line_num} ({error})", fix="mend the quotes there") from None
+        raise DataError(f"{path.name} cannot be read near line {reader.line_num} ({error})", fix="correct the quotes there") from None
     if not rows:
         raise DataError(f"{path.name} is empty", need="a header line and one line an image")
     names = list(header) if header is not None else rows.pop(0)
@@ -60,7 +60,7 @@ def read_delimited(
     for cells, line in zip(rows, lines, strict=True):
         if len(cells) != len(names):
             raise DataError(
-                f"{path.name} line {line} has {len(cells)} cells", need=f"{len(names)} ({listed(names)})", fix="mend or quote that line"
+                f"{path.name} line {line} has {len(cells)} cells", need=f"{len(names)} ({listed(names)})", fix="correct or quote that line"
             )
     columns = list(zip(*rows, strict=True)) if rows else [() for _ in names]
     series = [pl.Series(name, [cell or None for cell in cells], dtype=pl.String) for name, cells in zip(names, columns, strict=True)]

@@ -1,4 +1,4 @@
-"""Where chance comes from: every draw is keyed by what it is for, so workers, batches and restarts change nothing.
+"""Random draws: each is keyed by what it is for, so workers, batches and restarts change nothing.
 
 Row-wise draws are keyed by (seed, member, fold, epoch, row_id, occurrence, draw), batch-wise ones by (seed, member, fold, step).
 """

@@ -1,4 +1,4 @@
-"""Errors that say what was given, what is needed and how to mend it, and the exit codes they lead to."""
+"""Errors that name what was given, what is needed and how to fix it, and their exit codes."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def check_groups(fold: np.ndarray, groups: np.ndarray, column: str = "fold") -> 
         raise DataError(
             f"group {str(name)!r} stands in {column}s {listed(where)}" + (f", and {more} more groups cross" if more else ""),
             need="each group in one",
-            fix=f"mend the {column} column, or leave it out and let Tapetum draw folds",
+            fix=f"correct the {column} column, or leave it out and let Tapetum draw folds",
         )
 
 

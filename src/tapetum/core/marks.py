@@ -16,7 +16,7 @@ HELD_OUT = "held-out"
 IN_SAMPLE = "in-sample"
 BASELINE = "baseline"  # what simple means reach
 GIVEN = "given"  # others' predictions: how they were chosen is not known
-TEST = "test"  # test rows whose truth is known
+TEST = "test"  # test rows with labels
 
 _EARLIER = {"nested": CROSS_VALIDATED, "optimistic": IN_SAMPLE}  # the words of runs made before 018
 

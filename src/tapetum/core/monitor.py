@@ -37,7 +37,7 @@ def monitor(
         weight: of the rows (N,).
         decided: target → decided labels (N, K) where a step set them; others as their p says.
 
-    One target under ``auto`` is its default metric. Several are averaged by their :func:`skill`; targets without any known truth are left
+    One target under ``auto`` is its default metric. Several are averaged by their :func:`skill`; targets without any label are left
     out.
     """
     labels = decided or {}

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-Spec = str | dict[str, Any]  # a name from a room's choices.py, or {"name": …, parameter: value}
+Spec = str | dict[str, Any]  # a name from a package's choices.py, or {"name": …, parameter: value}
 Count = Annotated[int, Field(ge=1)]
 Amount = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
@@ -86,7 +86,7 @@ class Input(Section):
     bands_as: Literal["rows", "channels", "views"] = "rows"
     join: Literal["none", "x", "y"] = "none"  # several images of a row set side by side
     normalise: Literal["weights", "data", "none"] | dict[Literal["mean", "std"], tuple[NotNegative, ...]] = "weights"
-    gains: tuple[NotNegative, ...] = ()  # of each channel after normalising: how loud it is to pretrained weights; none: 1 each
+    gains: tuple[NotNegative, ...] = ()  # of each channel after normalising: a factor before pretrained weights see it; none: 1 each
     cache: Literal["none", "memory"] = "memory"
 
 

@@ -1,4 +1,4 @@
-"""The two tables that everything passes on: Manifest (what is to be learned from) and Predictions (what was answered).
+"""The two tables that stages pass on: Manifest (images and labels) and Predictions (probabilities and decisions).
 
 Both are polars frames with checked columns. On disk they are Parquet with the targets in the file's metadata; in memory the work is
 done on dense matrices (:class:`Dense`), one per target and member, and rows are matched by ``row_id`` alone, never by place.
@@ -442,5 +442,5 @@ def _cast(frame: pl.DataFrame, name: str, dtype: Any) -> pl.Series:
         needs = "numbers" if dtype.is_numeric() else str(dtype)
         raise DataError(
             f"column {name!r} holds values that are no {needs} ({int(odd.sum())} of {len(odd)}; {first})",
-            fix=f"mend them, or, if the column means something else: --set data.{name}=none",
+            fix=f"correct them, or, if the column means something else: --set data.{name}=none",
         ) from None

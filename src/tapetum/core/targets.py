@@ -1,7 +1,7 @@
 """What is to be learned: kinds of target, class order, coding and decoding, and answers composed of others.
 
 One coding serves everything after it. A target's truth and its probabilities are float matrices (N, K) over its classes in order
-(regression: (N, 1), the value); a row of NaN is an unknown truth.
+(regression: (N, 1), the value); a row of NaN is an unlabelled row.
 
 | kind | a cell of the manifest | truth (N, K) | probabilities (N, K) |
 |---|---|---|---|

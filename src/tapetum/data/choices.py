@@ -1,4 +1,4 @@
-"""What a recipe may name in the room of data, and where it lives."""
+"""The names that a recipe may use for data, and the functions behind them."""
 
 from __future__ import annotations
 

@@ -47,11 +47,11 @@ def _classes(manifest: Manifest, target: Target, judged: np.ndarray, teaches: np
     if len(used) == 1:
         unseen = [c for c in range(len(target.classes)) if has[teaches, c].any() and not has[judged, c].any()]
         if unseen:
-            yield f"{_named(target, unseen)} {'has' if len(unseen) == 1 else 'have'} no held-out row: no figure judges how well it is told"
+            yield f"{_named(target, unseen)} {'has' if len(unseen) == 1 else 'have'} no held-out row: no figure covers it"
 
 
 def _extra_of_test(manifest: Manifest, teaches: np.ndarray) -> Iterator[str]:
-    """Warn of extra rows whose group has test rows; pseudo-labelled twins of test rows are meant so and marked elsewhere."""
+    """Warn of extra rows whose group has test rows; pseudo-labelled copies of test rows are meant so and marked elsewhere."""
     columns = manifest.frame.columns
     pseudo = manifest.frame["pseudo"].fill_null(False).to_numpy() if "pseudo" in columns else np.zeros(len(manifest), dtype=bool)
     tested = set(manifest.groups[manifest.split == "test"].tolist())

@@ -37,9 +37,9 @@ class Coverage:
 
     def __str__(self) -> str:
         if not self.lacking:
-            return f"all {self.common} rows are answered by all members"
+            return f"all {self.common} rows are predicted by all members"
         short = ", ".join(f"{name} answers {self.by_member[name]} (not {listed(ids, 3)})" for name, ids in self.lacking.items())
-        return f"{self.common} of {self.rows} rows are answered by all members; {short}"
+        return f"{self.common} of {self.rows} rows are predicted by all members; {short}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -112,7 +112,7 @@ def common(members: Sequence[Dense], rows: Rows, most: int | None = None) -> tup
     take = np.flatnonzero(np.logical_and.reduce([m.scorable for m in members]))
     if not len(take):
         raise DataError(
-            f"no labelled row of {members[0].target.name!r} is answered by all {len(members)} members", need="rows that all of them hold"
+            f"no labelled row of {members[0].target.name!r} is predicted by all {len(members)} members", need="rows that all of them hold"
         )
     if most is not None and len(take) > most:
         take = np.sort(draws.generator("fitting", len(take)).choice(take, most, replace=False))
@@ -159,7 +159,7 @@ def _agreed(names: list[str], tables: list[Dense]) -> tuple[np.ndarray, np.ndarr
             apart = np.flatnonzero(~unknown & own & (y != table.y).any(axis=1))
             if len(apart):
                 raise DataError(
-                    f"members {names[0]!r} and {name!r} have different truth for {len(apart)} rows: {listed(table.row_ids[apart])}",
+                    f"members {names[0]!r} and {name!r} have different labels for {len(apart)} rows: {listed(table.row_ids[apart])}",
                     need="the same labels",
                 )
             if (unknown & own).any():

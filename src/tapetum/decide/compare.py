@@ -248,11 +248,11 @@ def on_common_rows(tables: Sequence[Dense]) -> list[Dense]:
         both = ~np.isnan(y).any(axis=1) & ~np.isnan(other.y).any(axis=1)
         apart = np.flatnonzero(both & (y != other.y).any(axis=1))
         if len(apart):
-            raise DataError(f"{len(apart)} rows have two truths: {listed(out[0].row_ids[apart])}", need="the same labels in both")
+            raise DataError(f"{len(apart)} rows have two labels: {listed(out[0].row_ids[apart])}", need="the same labels in both")
         y = np.where(np.isnan(y), other.y, y)
     known = np.flatnonzero(~np.isnan(y).any(axis=1))
     if not len(known):
-        raise DataError("no row with a known truth is answered by all", need="common row ids, with labels", fix="check that the ids agree")
+        raise DataError("no labelled row is predicted by all", need="common row ids, with labels", fix="check that the ids agree")
     return [dataclasses.replace(t, y=y).where(known) for t in out]
 
 

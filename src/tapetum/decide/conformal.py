@@ -286,7 +286,7 @@ def _labelled(dense: Dense, rows: Rows, *, one_per_group: bool) -> np.ndarray:
     if one_per_group:
         take = one_of_each(take, dense.row_ids, rows.groups)
     if not len(take):
-        raise DataError(f"no row of {dense.target.name!r} has both an answer and a truth", need="labelled rows")
+        raise DataError(f"no row of {dense.target.name!r} has both a prediction and a label", need="labelled rows")
     return take
 
 

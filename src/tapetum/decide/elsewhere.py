@@ -111,7 +111,7 @@ def read_array(
     p = p[:, None] if p.ndim == 1 and kind.width == 1 else p
     row_ids = _read_ids(ids) if isinstance(ids, (str, Path)) else [str(name) for name in ids]
     if classes is None and kind.kind != "regression":
-        raise UserError(f"{path} does not say the order of its columns", need="the class order", fix=f"--classes {','.join(kind.classes)}")
+        raise UserError(f"{path} does not give the order of its columns", need="the class order", fix=f"--classes {','.join(kind.classes)}")
     if p.ndim != 2 or p.shape != (len(row_ids), kind.width):
         raise DataError(f"{path} has shape {p.shape}", need=f"({len(row_ids)}, {kind.width}): ids × classes of {target!r}")
     if classes is not None and kind.kind != "regression":

@@ -54,7 +54,7 @@ def reliability(dense: Dense, rows: Rows, *, of: str | None = None, bins: int = 
     """
     take = np.flatnonzero(dense.scorable)
     if not len(take):
-        raise DataError(f"no row of {dense.target.name!r} has both an answer and a truth", need="labelled rows")
+        raise DataError(f"no row of {dense.target.name!r} has both a prediction and a label", need="labelled rows")
     p, hit, item = _confidence(dense.p[take], dense.y[take], dense, of)
     names, group = np.unique(rows.groups[take].astype(str), return_inverse=True)
     weight = np.ones(len(take)) if rows.weight is None else rows.weight[take].astype(np.float64)
@@ -89,7 +89,7 @@ def equal_mass(p: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _confidence(p: np.ndarray, y: np.ndarray, dense: Dense, of: str | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return stated probabilities, whether they came true, and the row of each."""
+    """Return predicted probabilities, whether they were correct, and the row of each."""
     every = np.arange(len(p))
     if of is not None:
         if of not in dense.target.classes:

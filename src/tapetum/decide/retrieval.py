@@ -25,7 +25,7 @@ from tapetum.decide.steps import FIT_ROWS, Rows, fitting
 FIT = "fit"
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0)  # of the rows that lie above a bound that is tried
 WEIGHTS = (0.5, 1.0)
-CHANCE = 0.05  # that luck alone makes the best of all that was tried look worth it
+CHANCE = 0.05  # of a false gain: that the best of all candidates is better only at random
 _NEVER: dict[str, Any] = {"bound": None, "weight": 0.0}
 
 
@@ -36,7 +36,7 @@ class Retrieval:
     Args:
         bound: a cosine, or ``"fit"``.
         weight: of the neighbour's labels against the probabilities, 1 takes the labels alone; or ``"fit"``.
-        metric: by which they are chosen; ``auto`` is the target's default. The best of some twenty pairs looks good by luck alone, so its
+        metric: by which they are chosen; ``auto`` is the target's default. The best of some twenty pairs looks good at random, so its
             gain must stand out of its clustered standard error as far as the best of so many does once in twenty times (Bonferroni).
             Where both are stated nothing is chosen.
 
@@ -163,7 +163,7 @@ def _nearest(near: Neighbors) -> np.ndarray:
 
 
 def _stands_out(metric: str, target: Target, a: np.ndarray, b: np.ndarray, y: np.ndarray, inside: Rows, tried: int) -> bool:
-    """Tell whether one answer beats another by more of its clustered standard errors than the best of ``tried`` does by chance."""
+    """Tell whether one answer beats another by more of its clustered standard errors than the best of ``tried`` does at random."""
     found = intervals.difference(metric, target, a, b, y, inside.groups, weight=inside.weight)
     if found.bounds is None or found.standard_error is None or found.freedom is None:
         return False

@@ -64,7 +64,7 @@ class Sequences:
 def arrange(rows: Rows, keep: np.ndarray | None = None, step: float | None = None) -> Sequences:
     """Lay rows out by sequence and position.
 
-    A jump in position leaves unobserved slots (at most ``LONGEST_GAP``), so that rows on both sides are not taken for neighbours.
+    A jump in position leaves unobserved slots (at most ``LONGEST_GAP``), so that rows on both sides do not count as neighbours.
 
     Args:
         rows: groups, sequences and positions of each row.
@@ -131,4 +131,4 @@ def _blocks(chosen: np.ndarray, code: np.ndarray, slot: np.ndarray, count: int) 
 def _refuse(codes: np.ndarray, names: np.ndarray, what: str, need: str) -> None:
     bad = names[np.unique(codes)]
     if len(bad):
-        raise DataError(f"{len(bad)} sequences have {what}: {listed(bad)}", need=need, fix="mend the table")
+        raise DataError(f"{len(bad)} sequences have {what}: {listed(bad)}", need=need, fix="correct the table")

@@ -201,7 +201,7 @@ def folds_of(dense: Dense, rows: Rows, seed: int = 0) -> tuple[np.ndarray, bool]
         known = np.ones(len(rows), dtype=bool)  # predictions that came without folds: draw on everything that has truth
     scorable = dense.scorable & known
     if not scorable.any():
-        raise DataError(f"no row of {dense.target.name!r} has both an answer and a truth", need="labelled rows to fit decisions on")
+        raise DataError(f"no row of {dense.target.name!r} has both a prediction and a label", need="labelled rows to fit decisions on")
     if len(np.unique(rows.fold[scorable])) >= 2:
         check_folds(rows)
         return np.where(known, rows.fold, -1).astype(np.int16), False
@@ -269,7 +269,7 @@ def fitting(dense: Dense, rows: Rows, most: int | None = None) -> tuple[np.ndarr
     """
     take = np.flatnonzero(dense.scorable)
     if not len(take):
-        raise DataError(f"no row of {dense.target.name!r} has both an answer and a truth", need="labelled rows to fit decisions on")
+        raise DataError(f"no row of {dense.target.name!r} has both a prediction and a label", need="labelled rows to fit decisions on")
     if most is not None and len(take) > most:
         take = np.sort(draws.generator("fitting", len(take)).choice(take, most, replace=False))
     inside = rows.where(take)

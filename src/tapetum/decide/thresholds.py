@@ -61,7 +61,7 @@ class MatchRates:
     """Each class is named as often as a prior says.
 
     Args:
-        prior: ``"train"`` (rates of the truth that it is fitted on), ``"estimate"`` (rates of the set at hand, by EM from its probabilities
+        prior: ``"train"`` (rates of the labels it is fitted on), ``"estimate"`` (rates of the set at hand, by EM from its probabilities
             and the train rates; they should be calibrated) or a rate for each class.
         on: ``"fit"`` keeps the thresholds that give the rates on the fitted rows; ``"set"`` finds them anew on each set that it is applied
             to, without its truth. Below 200 rows the fitted thresholds serve. An estimated prior is matched on the set.

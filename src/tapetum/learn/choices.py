@@ -1,4 +1,4 @@
-"""What a recipe may name in the room of learning, and where it lives; imports nothing heavy."""
+"""The names that a recipe may use for models and training, and the functions behind them; imports nothing heavy."""
 
 from __future__ import annotations
 

@@ -178,7 +178,7 @@ def ridge(moments: Moments, strength: float) -> Fit:
 def platt(scores: Tensor, y: Tensor, w: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Return the slopes (K,) and biases (K,) that turn scores into logits: p = σ(slope · score + bias), by least cross-entropy.
 
-    All columns share the slope, so that a rare one does not get a steep one by chance; a bias is a column's own. Columns that are all 0
+    All columns share the slope, so that a rare one gets no steep one from a few rows; a bias is a column's own. Columns that are all 0
     or all 1 get slope 0 and their smoothed share.
 
     Args:

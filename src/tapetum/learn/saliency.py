@@ -211,7 +211,7 @@ class _Loss(_Score):
         logits = _logits(self.network, x, self.target, self.side)
         if self.kind == "regression":
             if self.truth is None:
-                raise UserError("the loss of a number needs its truth", need="truth (B, 1)", fix="take method 'gradient'")
+                raise UserError("the loss of a number needs its label", need="labels (B, 1)", fix="take method 'gradient'")
             return (logits - self.truth).square().sum(dim=1)
         k = max(_width(self.network, self.target), logits.shape[1])
         truth = F.one_hot(self.classes, k).to(logits) if self.truth is None else self.truth.to(logits)

@@ -152,8 +152,8 @@ def measure(
         seconds[engine.name] = _first(steps[engine.name], torch.zeros((few, *shape), dtype=dtype), least)
         least = min(least, seconds[engine.name])
     left = [name for name in steps if seconds[name] <= DROP * least]
-    room = limit - (time.perf_counter() - began)
-    fits = int(room / ((repeats + 1) * sum(seconds[name] for name in left)))
+    left_over = limit - (time.perf_counter() - began)
+    fits = int(left_over / ((repeats + 1) * sum(seconds[name] for name in left)))
     if (len(left) > 1 or rate) and min(rows, fits) > few:
         x = torch.zeros((min(rows, fits), *shape), dtype=dtype)
         timed: dict[str, list[float]] = {name: [] for name in left}

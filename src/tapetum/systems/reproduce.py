@@ -67,7 +67,7 @@ def reproduce(
         raise UserError(f"there is no reference system {name!r} (there are: {listed(known)})", fix="see: tapetum recipes")
     source = Path(simulated["paths"]["source"]) if simulated is not None else Path(data) if data is not None else None
     if source is None:
-        raise UserError(f"{name} has no data", need="--data DIR, or --simulate for look-alikes")
+        raise UserError(f"{name} has no data", need="--data DIR, or --simulate for synthetic data")
     record = Record(log)
     loaded = _with_places(loader(name, profile=profile, flags=dict(sets or {})), source, record)
     scaled = scaled_down(name, profile, loader)

@@ -1,1 +1,1 @@
-"""Chains of stages: files → manifest → answers → decisions → pipeline → report. Sees every room; holds no technique of its own."""
+"""Chains of stages: files → manifest → predictions → decisions → pipeline → report. Sees every package; has no technique itself."""

@@ -1,4 +1,4 @@
-"""Every room's choices under the recipe key that names them, for the recipe's checks."""
+"""The choices of every package under the recipe key that names them, for the recipe's checks."""
 
 from __future__ import annotations
 

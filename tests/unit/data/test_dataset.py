@@ -117,7 +117,7 @@ def test_memory_holds_what_fits_and_no_more(some):
     images = images_of(some, Input(size=8), EvalTransform(Input(size=8)), cache_bytes=sum(sizes[:3]))
     list(batches(images, range(ROWS), 4))
     assert [images.kept.get(i) is not None for i in range(4)] == [True, True, True, False]
-    assert images.kept.room == 0
+    assert images.kept.free == 0
     for i in range(ROWS):
         some.paths(i)[0].unlink()
     (batch,) = batches(images.with_transform(TrainTransform(Input(size=8), ["hflip"])), range(ROWS), ROWS)

@@ -68,7 +68,7 @@ def test_folders_called_train_and_test_are_splits_where_they_hold_the_same_class
     said: list[str] = []
     root = split_folders(images, tmp_path / "parts")
     manifest = layouts.read(root, Data(), said.append)
-    assert any("taken for splits" in text for text in said)
+    assert any("read as splits" in text for text in said)
     assert manifest.targets[0].classes == ("ant", "bee", "cat")
     by_id = dict(zip(manifest.row_ids, zip(manifest.split, manifest.fold, strict=True), strict=True))
     assert by_id["train/ant/ant_000.png"] == ("train", -1)

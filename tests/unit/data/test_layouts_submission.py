@@ -114,7 +114,7 @@ def test_a_first_line_that_looks_like_an_id_is_not_taken_for_a_header(tmp_path):
 def test_rows_without_an_answer_are_refused_or_filled(tmp_path):
     text = "id,t\nx,\ny,\nz,\n"
     answers = dense(["x", "y", "z"], P, missing=("y",))
-    with pytest.raises(DataError, match="1 rows have no answer: y"):
+    with pytest.raises(DataError, match="1 rows have no prediction: y"):
         written(tmp_path, answers, text)
     assert written(tmp_path, answers, text, fill="c") == "id,t\nx,b\ny,c\nz,c\n"
     assert written(tmp_path, answers, text, fill="prior", prior=np.array([0.2, 0.7, 0.1])) == "id,t\nx,b\ny,b\nz,c\n"

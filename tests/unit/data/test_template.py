@@ -191,7 +191,7 @@ def test_rows_without_an_answer_and_ids_without_a_prediction_are_filled_alike(tm
     assert any("1 ids without a prediction and 1 rows without an answer filled with" in line for line in heard)
     with pytest.raises(DataError, match=r"1 ids of it have no prediction: w\).*--fill prior, or --fill CLASS"):
         written(tmp_path, dense, header, cells, "xyw")
-    with pytest.raises(DataError, match="1 rows have no answer: y"):
+    with pytest.raises(DataError, match="1 rows have no prediction: y"):
         written(tmp_path, dense, header, cells, "xy")
     with pytest.raises(UserError, match="nonsense"):
         written(tmp_path, dense, header, cells, "xyw", fill="nonsense")

@@ -113,7 +113,7 @@ def test_members_that_hold_different_rows_are_blended_where_all_do_and_it_is_sai
     assert found.nested.row_ids.tolist() == rows.row_ids.tolist()
     assert (found.nested.ok == (rows.fold != 4)).all()
     assert found.json["coverage"]["common"] == len(order)
-    assert any("are answered by all members" in note for note in found.notes)
+    assert any("are predicted by all members" in note for note in found.notes)
     with pytest.raises(DataError, match="soft"):
         chain.fit({"soft": members["soft"].where(order), "sharp": members["sharp"]}, rows, FULL, strict=True)
 

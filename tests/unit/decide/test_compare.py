@@ -128,7 +128,7 @@ def test_what_cannot_be_compared_is_refused() -> None:
     dense, _ = single(50)
     with pytest.raises(DataError, match="same classes in the same order"):
         compare(dense, dataclasses.replace(dense, target=Target("stage", "single", dense.target.classes[::-1])))
-    with pytest.raises(DataError, match="two truths: r0"):
+    with pytest.raises(DataError, match="two labels: r0"):
         compare(dense, dataclasses.replace(dense, y=np.roll(dense.y, 1, axis=1)))
     with pytest.raises(DataError, match="common row ids"):
         compare(dense, dataclasses.replace(dense, row_ids=np.array([f"x{i}" for i in range(50)], dtype=object)))

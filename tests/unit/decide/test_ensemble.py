@@ -210,7 +210,7 @@ def test_members_that_do_not_belong_together_are_refused():
     turned = dataclasses.replace(b, target=dataclasses.replace(b.target, classes=b.target.classes[::-1]))
     with pytest.raises(DataError, match="same order"):
         align({"a": a, "b": turned})
-    with pytest.raises(DataError, match="different truth"):
+    with pytest.raises(DataError, match="different labels"):
         align({"a": a, "b": dataclasses.replace(b, y=np.roll(b.y, 1, axis=1))})
     with pytest.raises(DataError, match="different folds"):
         align({"a": a, "b": dataclasses.replace(b, fold=(b.fold + 1).astype(np.int16))})

@@ -41,7 +41,7 @@ def read_decisions(path: Path, manifest: Manifest, log: Callable[[str], None]) -
     strange = table.filter(~pl.col("row_id").is_in(known) & pl.col("decision").is_in(["exclude", "relabel"]))["row_id"].to_list()
     if strange:
         what = f"data.audit: {path} decides {len(strange)} rows that the data do not have: {listed(strange)}"
-        raise DataError(f"{what}.{nearest(strange[0], known)}", fix="mend their row_id (a spreadsheet may have changed it)")
+        raise DataError(f"{what}.{nearest(strange[0], known)}", fix="correct their row_id (a spreadsheet may have changed it)")
     have = set(ids)
     if absent := [row_id for row_id in manifest.row_ids if row_id not in have]:
         log(f"{path.name} decides nothing of {len(absent)} rows, which are kept: {listed(absent)}")

@@ -54,7 +54,7 @@ def find_suspects(dense: Dense, *, vectors: np.ndarray | None = None, neighbours
     rows = np.flatnonzero(dense.scorable)
     if not len(rows):
         raise DataError(
-            f"no row has both an out-of-fold answer and a truth of {dense.target.name!r}", fix="train first, then audit the run"
+            f"no row has both an out-of-fold prediction and a label of {dense.target.name!r}", fix="train first, then audit the run"
         )
     if vectors is not None and len(vectors) != len(dense.row_ids):
         raise DataError(f"{len(vectors)} vectors for {len(dense.row_ids)} rows", need="one a row, in their order")

@@ -27,7 +27,7 @@ AUDIT_SCHEMA: dict[str, Any] = {
     "gray": pl.Boolean,  # gray among colour
     "duplicate": pl.String,  # name of the set of rows that show the same image: its first row
     "duplicate_kind": pl.String,  # exact | near
-    "alike": pl.Float32,  # correlation with the twin most like it
+    "alike": pl.Float32,  # correlation with the most similar duplicate
     "target": pl.String,  # what the following columns speak of
     "suspect": pl.Boolean,  # the label is probably wrong
     "suspicion": pl.Float32,

@@ -25,9 +25,9 @@ class Twins:
     """Sets of rows that show the same image.
 
     Args:
-        set: (N,) number of the row's set, the smallest row in it; −1 where it has no twin.
+        set: (N,) number of the row's set, the smallest row in it; −1 where it has no duplicate.
         exact: (N,) bool, whether some other row has the same bytes.
-        alike: (N,) correlation with the twin most like it, 1 for exact ones, NaN without.
+        alike: (N,) correlation with the most similar duplicate, 1 for exact ones, NaN without.
     """
 
     set: np.ndarray

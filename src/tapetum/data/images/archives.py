@@ -38,7 +38,7 @@ class DecodeError(DataError):
 
     def __init__(self, path: Path | str, reason: str) -> None:
         self.path, self.reason = _text(path), reason
-        super().__init__(f"{self.path} cannot be read ({reason})", fix="mend or remove it, or go on without it: --on-bad skip")
+        super().__init__(f"{self.path} cannot be read ({reason})", fix="repair or remove it, or go on without it: --on-bad skip")
 
 
 def read_bytes(path: Path | str) -> bytes:

@@ -54,14 +54,14 @@ class Batch:
 class ImageCache:
     """Decoded images held in memory up to a bound; what does not fit is not held.
 
-    Nothing is dropped to make room: epochs visit all rows in turn, so whatever was used longest ago is needed next.
+    Nothing is dropped when it is full: epochs visit all rows in turn, so the row used longest ago is needed next.
 
     Args:
-        room: most bytes held.
+        budget: most bytes held.
     """
 
-    def __init__(self, room: int) -> None:
-        self.room = room
+    def __init__(self, budget: int) -> None:
+        self.free = budget
         self._images: dict[int, list[np.ndarray]] = {}
         self._lock = threading.Lock()
 
@@ -70,12 +70,12 @@ class ImageCache:
         return self._images.get(row)
 
     def put(self, row: int, images: list[np.ndarray]) -> None:
-        """Hold the images of a row, if there is room."""
+        """Hold the images of a row, if it fits."""
         size = sum(image.nbytes for image in images)
         with self._lock:
-            if size <= self.room and row not in self._images:
+            if size <= self.free and row not in self._images:
                 self._images[row] = images
-                self.room -= size
+                self.free -= size
 
 
 class ImageDataset:

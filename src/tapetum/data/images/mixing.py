@@ -2,7 +2,7 @@
 
 Every technique is a mask of what each image keeps (a constant for MixUp); :func:`blend` does the rest, so that the weight of the own
 truth is always the mean of the mask. Truths are distributions, labels in [0, 1] or numbers whose mixture the recipe allows, never class
-numbers; an unknown truth (NaN) stays unknown whatever it is mixed with.
+numbers; a missing label (NaN) stays missing whatever it is mixed with.
 """
 
 from __future__ import annotations
@@ -232,7 +232,7 @@ def _check(name: str, options: Mapping[str, Any], pool: Pool | None) -> None:
 def _refuse_class_numbers(y: Mapping[str, Tensor]) -> None:
     for name, truth in y.items():
         if not truth.is_floating_point() or truth.ndim != 2:
-            raise UserError(f"mixing was given class numbers for {name!r}", need="soft truths (B, K)", fix="mix after the truths are coded")
+            raise UserError(f"mixing was given class numbers for {name!r}", need="soft labels (B, K)", fix="mix after the labels are coded")
 
 
 def _numpy(generator: torch.Generator) -> np.random.Generator:

@@ -93,7 +93,7 @@ def order(spec: Spec, training: Training, *, seed: int, member: str, fold: int, 
     count = choice.load()(training, rng, draws.generator(seed, fold, "subset"), **options)
     rows = np.repeat(np.arange(training.rows), count)
     if len(rows) == 0:
-        raise DataError(f"sample {spec!r} leaves no row to train on", need="known truths and factors above 0")
+        raise DataError(f"sample {spec!r} leaves no row to train on", need="labelled rows and factors above 0")
     occurrence = np.arange(len(rows)) - np.repeat(np.cumsum(count) - count, count)
     shuffled = rng.permutation(len(rows))
     return Order(rows[shuffled].astype(np.int64), occurrence[shuffled].astype(np.int64))
@@ -129,7 +129,7 @@ def balanced(
     """Every class equally often; a row of a rare class occurs several times, one of a frequent class in some epochs only.
 
     Args:
-        training: the fold's rows; rows of unknown truth are left out.
+        training: the fold's rows; unlabelled rows are left out.
         rng: of the epoch.
         fixed: unused.
         target: by which to balance; a multi-label row counts as its rarest label, without labels as a class of its own.
@@ -169,7 +169,7 @@ def oversample(
     """Each row as often as its class's factor says; of a fraction, that share of the rows, another one each epoch.
 
     Args:
-        training: the fold's rows; unknown truths occur once.
+        training: the fold's rows; unlabelled rows occur once.
         rng: of the epoch.
         fixed: unused.
         target: whose classes are meant.
@@ -197,7 +197,7 @@ def subset(
     """One of several balanced subsets: large classes are cut into parts that are crossed with all of the small ones.
 
     Args:
-        training: the fold's rows; unknown truths are left out.
+        training: the fold's rows; unlabelled rows are left out.
         rng: of the epoch, for fractional repeats.
         fixed: of the cut; the same for every member and epoch.
         target: whose classes are meant.

@@ -18,7 +18,7 @@ from tapetum.data.images.resize import Frame, to_tensor
 
 
 class EvalTransform:
-    """Bring images to the size of the network's input, without chance.
+    """Bring images to the size of the network's input, without randomness.
 
     Args:
         settings: the recipe's ``[input]``: size, resize, interpolation.
@@ -38,7 +38,7 @@ class EvalTransform:
 
 
 class TrainTransform:
-    """Bring images to the size of the network's input and change them by chance; every draw comes from the key.
+    """Bring images to the size of the network's input and change them at random; every draw comes from the key.
 
     ``resized_crop`` or ``scaled_crop`` work on the image as decoded and go first wherever they stand in the list; without one, the
     image is resized as in evaluation. The others follow in the order of the list, at the network's size. The views of a row are

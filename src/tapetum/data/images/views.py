@@ -28,10 +28,10 @@ def expand(x: Tensor, spec: Spec = "plain", keys: Keys = None) -> Iterator[Tenso
     Args:
         x: images (B, C, H, W) or (B, V, C, H, W), before normalisation.
         spec: a name from ``data.choices.VIEWS``, or a table of its name and parameters.
-        keys: one key a row, for views drawn by chance.
+        keys: one key a row, for random views.
 
     Raises:
-        UserError: an unknown view or parameter, or chance without keys.
+        UserError: an unknown view or parameter, or a random view without keys.
     """
     choice, parameters = pick(spec, VIEWS, "view")
     yield from choice.load()(x, keys, **{k: tuple(v) if isinstance(v, list) else v for k, v in parameters.items()})

@@ -88,7 +88,7 @@ def _ids_of(path: Path) -> list[str]:
 
 
 def add_pseudo_labels(frame: pl.DataFrame, targets: Sequence[Target], data: Data, log: Log) -> pl.DataFrame:
-    """Let confident predictions train as hard labels: unlabelled extra rows are filled, test rows get an extra twin.
+    """Let confident predictions train as hard labels: unlabelled extra rows are filled, test rows get an extra copy.
 
     The rows are marked in the column ``pseudo``. A label counts as confident where its probability is at least ``data.pseudo_bound``
     (several labels: every class is at or above the bound, or at or below one less the bound).
@@ -170,7 +170,7 @@ def _confident(target: Target, p: np.ndarray, bound: float) -> np.ndarray:
 def _with_labels(
     frame: pl.DataFrame, targets: Sequence[Target], splits: Sequence[str], labels: dict[int, dict[str, object]]
 ) -> pl.DataFrame:
-    """Fill unlabelled extra rows in place and append an extra twin for each confident test row."""
+    """Fill unlabelled extra rows in place and append an extra copy of each confident test row."""
     from tapetum.data.layouts.cells import DTYPES
 
     names = [t.name for t in targets]

@@ -100,7 +100,7 @@ def settle_derived(targets: Sequence[Target], frame: pl.DataFrame) -> pl.DataFra
         own = [as_text(cell) for cell in frame[target.name].to_list()]
         for row_id, said, given in zip(frame["row_id"].to_list(), own, composed, strict=True):
             if said is not None and given is not None and said != given:
-                raise DataError(f"row {row_id!r} has {target.name} = {said!r}, but its parts give {given!r}", fix="mend one of them")
+                raise DataError(f"row {row_id!r} has {target.name} = {said!r}, but its parts give {given!r}", fix="correct one of them")
         filled = [given if given is not None else said for said, given in zip(own, composed, strict=True)]
         frame = frame.with_columns(pl.Series(target.name, filled, dtype=pl.String))
         encode(target, filled, frame["row_id"].to_list())
@@ -156,7 +156,7 @@ def _refuse_odd_numbers(target: Target, column: pl.Series, row_ids: Sequence[str
         raise DataError(
             f"{name} row {row_ids[odd[0]]!r} has {target.name} = {texts[odd[0]]!r} ({len(odd)} of {len(texts)} cells are no numbers)",
             need="a finite number",
-            fix="mend it or leave it blank",
+            fix="correct it or leave it blank",
         )
 
 

@@ -205,7 +205,7 @@ def _local(thing: Mapping[str, Any], root: Path) -> Path:
         raise DataError(f"Croissant file {_id(thing)!r} ({url}) is not at {path}", need="the file on this machine", fix="fetch it yourself")
     stated = thing.get("sha256")
     if stated and path.is_file() and files.sha256(path) != stated:
-        raise DataError(f"{path} has another SHA-256 than the metadata state", fix="fetch it again, or mend the metadata")
+        raise DataError(f"{path} has another SHA-256 than the metadata say", fix="fetch it again, or correct the metadata")
     return path
 
 

@@ -38,7 +38,7 @@ def read(source: Path, data: Data, log: Log) -> Sheet:
     Args:
         source: the folder or the zip archive.
         data: ``targets`` may name the one target (else ``label``); ``split = "folder"`` declares the first folders to be splits.
-        log: told what is left out and what is taken for a split.
+        log: told what is left out and what is read as a split.
 
     Raises:
         DataError: no images, or a class folder without any: it is named.
@@ -179,13 +179,13 @@ def _splits_above(source: Path, names: list[str], folders: list[str], data: Data
     inner = {top: {f.split("/")[1] for f in folders if f.startswith(f"{top}/")} for top in alike}
     same = len({frozenset(classes) for classes in inner.values()}) == 1 and all(inner.values())
     if same and len(alike) == len(tops):
-        log(f"{source.name}: folders {listed(alike)} hold the same {len(inner[alike[0]])} class folders and are taken for splits")
+        log(f"{source.name}: folders {listed(alike)} hold the same {len(inner[alike[0]])} class folders and are read as splits")
         return True
     if data.layout == "auto" and not any(inner.values()):  # images of parts, with labels elsewhere
         return False
     raise DataError(
         f"{source} has folders called {listed(alike)} that do not hold the same class folders",
-        fix="say what they are: --set data.split=folder (splits) or --set data.split=none (classes)",
+        fix="declare them: --set data.split=folder (splits) or --set data.split=none (classes)",
     )
 
 

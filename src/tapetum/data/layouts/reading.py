@@ -1,4 +1,4 @@
-"""The door of the layouts: a source goes in, a checked manifest comes out, and everything inferred or left out is said."""
+"""Read a source by its layout into a checked manifest; log everything that was inferred or left out."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def find_roles(sheet: Sheet, data: Data, *, labelled: bool = True) -> Roles:
         if target.name not in frame.columns:
             if labelled:
                 raise unknown_column(target.name, frame.columns, sheet.name, "--target", _rest(target, specs))
-            why.append(("target", target.name, "absent: truth unknown"))
+            why.append(("target", target.name, "absent: no labels"))
         else:
             brought = "of this layout" if target.scored and not any(read_target(s).name == target.name for s in data.targets) else origin
             why.append(("target", target.name, f"{_kind_text(target)}, {brought}"))

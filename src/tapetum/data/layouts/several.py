@@ -140,7 +140,7 @@ def number_hint(target: Target, column: pl.Series) -> str | None:
     if not ((fractions and count >= MANY // 2) or (count > MANY and count * 5 > len(known))):
         return None
     flag = shlex.quote(f"{target.name}:regression")
-    return f"target {target.name!r} holds {count} different numbers, each taken for a class; if it is a number: --target {flag}"
+    return f"target {target.name!r} holds {count} different numbers, each read as a class; if it is a number: --target {flag}"
 
 
 def _separator(target: Target, texts: Mapping[str, Any], lists: bool, name: str) -> str:
@@ -161,7 +161,7 @@ def _separator(target: Target, texts: Mapping[str, Any], lists: bool, name: str)
     raise DataError(
         f"{name}: labels of {target.name!r} are separated in {len(ways)} ways ({listed(ways)}): {listed(dict.fromkeys(rows))}",
         need="one separator in a column",
-        fix=f'mend the cells, or declare it: --set \'data.targets=[{{name="{target.name}", kind="multi", separator="{found[0]}"}}]\'',
+        fix=f'correct the cells, or declare it: --set \'data.targets=[{{name="{target.name}", kind="multi", separator="{found[0]}"}}]\'',
     )
 
 

@@ -90,7 +90,7 @@ def refuse_missing(missing: Iterable[str], rows: Sequence[Sequence[str]], name: 
     """Return the error for image files that a table names and that are not there; rows of several files are counted by file."""
     gone, total = list(missing), sum(map(len, rows))
     what = f"{name} names {len(gone)} of {total} image files that do not exist: {listed(gone)}"
-    return DataError(what + count_complete(rows, gone), fix="mend the paths, or go on without them: --on-bad skip")
+    return DataError(what + count_complete(rows, gone), fix="correct the paths, or go on without them: --on-bad skip")
 
 
 def count_complete(rows: Sequence[Sequence[str]], missing: Iterable[str]) -> str:

@@ -28,7 +28,7 @@ def read_splits(frame: pl.DataFrame, name: str, log: Log) -> pl.DataFrame:
 
     Raises:
         DataError: another word; its row is named.
-        UserError: validation rows and a ``fold`` column say two things.
+        UserError: validation rows and a ``fold`` column disagree.
     """
     words = [SPLIT_WORDS.get(word.strip().lower(), word) if word else word for word in frame["split"].to_list()]
     held = [word == HELD for word in words]
@@ -38,7 +38,7 @@ def read_splits(frame: pl.DataFrame, name: str, log: Log) -> pl.DataFrame:
         raise DataError(
             f"{name} row {row_id!r} has split = {word!r} ({len(odd)} of {len(words)} rows have such a word)",
             need=f"one of {listed(SPLIT_WORDS, 20)}",
-            fix="mend the column, or, if it means something else: --set data.split=none",
+            fix="correct the column, or, if it means something else: --set data.split=none",
         )
     splits = pl.Series("split", ["train" if word == HELD else word for word in words], dtype=pl.String)
     frame = frame.with_columns(splits)

@@ -253,7 +253,7 @@ def _filler(
     """Return probabilities and decided labels (K,) for rows that have none."""
     if fill == "none":
         raise DataError(
-            f"{len(lost)} rows have no answer: {listed(lost)}", fix="mend the images, or fill them in: --fill prior, or --fill CLASS"
+            f"{len(lost)} rows have no prediction: {listed(lost)}", fix="repair the images, or fill them in: --fill prior, or --fill CLASS"
         )
     if fill == "prior":
         if prior is None or len(prior) != target.width or np.isnan(prior).any():

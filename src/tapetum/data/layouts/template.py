@@ -95,7 +95,7 @@ def writing_of(frame: pl.DataFrame, rest: Sequence[str], target: Target, wish: W
     alone = len(columns) == 1 or target.name in columns
     ways = ["name the column to fill with --column"] if len(columns) > 1 else []
     ways += ["write the classes' names all the same with --write labels"] if alone and target.kind != "regression" else []
-    fix = ", or ".join(ways) or "mend the template"
+    fix = ", or ".join(ways) or "correct the template"
     raise DataError(f"{name} has no place for the answers of {target.name!r} ({said})", need=_needed(target), fix=fix)
 
 

@@ -34,7 +34,7 @@ class Wanted:
         targets: all of the pipeline, derived ones too.
         columns: target → column, where the user names one; empty: every target that the data have.
         split: the part of the data to take, as ``test``; None takes all rows.
-        skip_unknown: a class that the pipeline does not know is an unknown truth instead of an error.
+        skip_unknown: a class that the pipeline does not know makes an unlabelled row instead of an error.
         declared: how the images are read, as :func:`tapetum.data.layouts.unlabelled.loose` takes it.
     """
 
@@ -72,7 +72,7 @@ def read_truth(source: Any, data: Data, wanted: Wanted, log: Log) -> Manifest:
     name_of = {t.name: t for t in wanted.targets}
     kept = rows.frame.drop([name for name in name_of if name in rows.frame.columns])
     for name, column in found.items():
-        log(f"{sheet.name}: the truth of {name!r} is column {column!r}")
+        log(f"{sheet.name}: the labels of {name!r} are in column {column!r}")
         kept = kept.with_columns(parse_column(name_of[name], labels[column].alias(name), rows.row_ids, sheet.name))
     kept = _known_classes(kept, [name_of[name] for name in found], sheet.name, wanted.skip_unknown, log)
     targets = tuple(t for t in wanted.targets if t.name in found or _composed(t, found))
@@ -80,7 +80,7 @@ def read_truth(source: Any, data: Data, wanted: Wanted, log: Log) -> Manifest:
         kept = settle_derived(targets, kept)
     absent = [t.name for t in wanted.targets if t.scored and t not in targets]
     if absent and not wanted.columns:
-        log(f"{sheet.name} has no truth of {listed(absent)}: not evaluated")
+        log(f"{sheet.name} has no labels of {listed(absent)}: not evaluated")
     return Manifest(kept, targets, rows.root, rows.side, rows.layout)
 
 
@@ -168,7 +168,7 @@ def _columns(sheet: Sheet, wanted: Wanted) -> dict[str, str]:
         example = f"--target {scored[0].name}=COLUMN"
         raise UserError(
             f"{sheet.name} has no column for the target {known} of the pipeline (it has: {listed(columns, 20)}).{close}",
-            fix=f"name the column of the truth: {example}",
+            fix=f"name the column of the labels: {example}",
         )
     return found
 
@@ -200,9 +200,9 @@ def _known_classes(frame: pl.DataFrame, targets: Sequence[Target], name: str, sk
             raise DataError(
                 f"{what}.{close}",
                 need=f"one of its {len(target.classes)} classes ({listed(target.classes, 20)})",
-                fix="mend the labels, or count such rows as unknown truth: --on-bad skip",
+                fix="correct the labels, or count such rows as unlabelled: --on-bad skip",
             )
-        log(f"{what}; their truth counts as unknown")
+        log(f"{what}; they count as unlabelled")
         kept = [None if bad else cell for cell, bad in zip(cells, odd, strict=True)]
         frame = frame.with_columns(pl.Series(target.name, kept, dtype=frame.schema[target.name]))
     return frame

@@ -217,7 +217,7 @@ def _path(sheet: Sheet, wanted: _Wanted, log: Log) -> str | tuple[str, ...] | No
 def _check_declared(declared: Mapping[str, Any]) -> None:
     for key in declared:
         if key not in DECLARED:
-            raise UserError(f"{key!r} says nothing about images to predict (known: {listed(DECLARED)}).{nearest(key, DECLARED)}")
+            raise UserError(f"{key!r} is not used for images to predict (known: {listed(DECLARED)}).{nearest(key, DECLARED)}")
     if declared.get("on_bad", "skip") not in ("skip", "refuse"):
         raise UserError(f"--on-bad {declared['on_bad']!r} is not known", need="skip or refuse")
 

@@ -111,7 +111,7 @@ def _samples(shard: Path, log: Log) -> list[dict[str, Any]]:
         log(f"{shard.name}: {len(other)} files of other kinds left out: {listed(other)}")
     bare = [key for key, row in rows.items() if "path" not in row]
     if bare:
-        raise DataError(f"{shard.name} has {len(bare)} samples without an image: {listed(bare)}", fix="mend the archive")
+        raise DataError(f"{shard.name} has {len(bare)} samples without an image: {listed(bare)}", fix="correct the archive")
     for row in rows.values():
         row["path"] = sorted(row["path"])
     return list(rows.values())
@@ -123,7 +123,7 @@ def _texts(name: str, ending: str, content: bytes, shard: Path) -> dict[str, Any
             return {ending: content.decode("utf-8").strip() or None}
         value = json.loads(content)
     except ValueError as error:
-        raise DataError(f"{shard.name} member {name} cannot be read ({error})", fix="mend it") from None
+        raise DataError(f"{shard.name} member {name} cannot be read ({error})", fix="repair it") from None
     if not isinstance(value, dict) or KEY in value or "path" in value:
         raise DataError(f"{shard.name} member {name} holds no columns", need=f"a JSON object without {KEY} and path")
     return value

@@ -1,1 +1,1 @@
-"""Simulators: a seed goes in, a look-alike of a data set in its exact layout comes out, its truth and the best possible score beside it."""
+"""Simulators: from a seed, synthetic data in the exact layout of a data set, with its labels and the best possible score."""

@@ -109,7 +109,7 @@ def check_mixing(mixes: Iterable[config.Spec], choices: Mapping[str, Choice], lo
             if target.kind == "regression" and options.get("numbers", "refuse") != "linear":
                 raise UserError(
                     f"mix {name!r} with the number {target.name!r}: what a mixture of two images' numbers means is not stated",
-                    fix=f'say it: mix = [{{name = "{name}", numbers = "linear"}}] takes their weighted mean, or leave {name!r} out',
+                    fix=f'declare it: mix = [{{name = "{name}", numbers = "linear"}}] takes their weighted mean, or leave {name!r} out',
                 )
             for term in losses_of(loss, target):
                 if term in ONE_CLASS_ONLY:

@@ -256,7 +256,7 @@ class Training(Epochs):
         averaging.refresh_norm(self.network, self._batches(stage, rows, sizes), forward, only=stages.training_norms(self.network))
 
     def _watch(self, row: dict[str, Any], may_go_on: MayGoOn | None) -> None:
-        """Decide whether training stops here: come apart, no better for long, or out of time."""
+        """Decide whether training stops here: diverged, no improvement for long, or out of time."""
         value = -row["valid_loss"] if self.recipe.train.patience_on == "loss" else row["monitor"]
         if value > self.progress.best:
             self.progress.best, self.progress.waited = value, 0

@@ -1,4 +1,4 @@
-"""What the held-out rows say of an epoch: its figures, its loss, and whether training has come apart."""
+"""The figures and the loss of an epoch on held-out rows, and whether training has diverged."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
 
 FLAT = 1e-4  # spread of a probability over the held-out rows below which the network answers the same for every image
-RISING = 3.0  # validation loss over the best one so far, beyond which training has come apart, if the prior alone would do better
+RISING = 3.0  # validation loss over the best one so far, beyond which training has diverged, if the prior alone would do better
 
 
 def figures(
@@ -54,7 +54,7 @@ def prior_loss(targets: Mapping[str, Target], truths: Mapping[str, np.ndarray], 
 
 
 def come_apart(row: Mapping[str, Any], first_loss: float, prior: float) -> str:
-    """Return why training has come apart with an epoch, or nothing.
+    """Return why training has diverged with an epoch, or nothing.
 
     Args:
         row: of :func:`figures`.

@@ -2,7 +2,7 @@
 
 A loss gives one value a row (B,), or a scalar where it looks at the batch as a whole. What else it can use it names in its signature:
 ``classes`` (K,) weights of classes, ``rows`` (B,) weights of rows (batch-wise losses), ``kind`` of the target. Truths are distributions
-or 0–1 values (B, K), never class numbers; rows of unknown truth have been taken out before.
+or 0–1 values (B, K), never class numbers; unlabelled rows have been removed before.
 """
 
 from __future__ import annotations

@@ -230,11 +230,11 @@ def _loaded(share: float, name: str, loss: config.Loss, target: Target) -> _Term
 def _check_truth(target: Target, x: Tensor, y: Tensor) -> None:
     if not y.is_floating_point() or y.ndim != 2:
         raise UserError(
-            f"target {target.name!r} was given class numbers ({y.dtype}, shape {tuple(y.shape)})", need=f"soft truths (B, {target.width})"
+            f"target {target.name!r} was given class numbers ({y.dtype}, shape {tuple(y.shape)})", need=f"soft labels (B, {target.width})"
         )
     right = {target.width, target.width - 1} if target.kind == "ordinal" else {target.width}
     if y.shape[1] != target.width or x.shape[1] not in right:
         raise UserError(
-            f"target {target.name!r}: the head gives {x.shape[1]} values and the truth has {y.shape[1]}",
+            f"target {target.name!r}: the head gives {x.shape[1]} values and the labels have {y.shape[1]}",
             need=f"{listed(sorted(right))} and {target.width}",
         )

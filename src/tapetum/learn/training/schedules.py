@@ -227,7 +227,7 @@ def one_cycle(steps: int, per_epoch: int, *, rise: float = 0.3, div: float = 25.
         div: peak ÷ first rate.
         final_div: first rate ÷ last rate.
 
-    Source: Smith & Topin 2017, arXiv 1708.07120; twin of ``torch.optim.lr_scheduler.OneCycleLR``.
+    Source: Smith & Topin 2017, arXiv 1708.07120; same as ``torch.optim.lr_scheduler.OneCycleLR``.
     """
     step = np.arange(steps, dtype=np.float64)
     peak = max(rise * steps - 1, 0.0)
@@ -267,7 +267,7 @@ def plateau(
         greater: greater values are better.
         floor: least multiple of the rate.
 
-    Source: twin of ``torch.optim.lr_scheduler.ReduceLROnPlateau`` (mode rel).
+    Source: same as ``torch.optim.lr_scheduler.ReduceLROnPlateau`` (mode rel).
     """
     out = np.empty(steps)
     value, best, bad, rest = 1.0, -math.inf if greater else math.inf, 0, 0

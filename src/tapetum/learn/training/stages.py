@@ -111,7 +111,7 @@ def _places(backbone: nn.Module) -> dict[str, int]:
     names = [name for name, _ in backbone.named_parameters()]
     matcher: Any = getattr(backbone, "group_matcher", None)
     if matcher is not None:
-        from timm.models._manipulate import group_with_matcher  # group_parameters, its public door, takes no further names
+        from timm.models._manipulate import group_with_matcher  # group_parameters, its public form, takes no further names
 
         objects = [*backbone.named_parameters(), (_HEAD, None)]
         found: dict[str, int] = group_with_matcher(iter(objects), matcher(coarse=False), reverse=True)

@@ -113,7 +113,7 @@ def _people(root: Path, log: Log) -> list[tuple[str | None, ...]]:
             )
         place = root / "train" / "images" / folder
         if not place.is_dir():
-            raise DataError(f"train.csv line {line} names the folder {folder!r}, which is not in train/images", fix="mend the table")
+            raise DataError(f"train.csv line {line} names the folder {folder!r}, which is not in train/images", fix="correct the table")
         names = sorted(path.name for path in place.iterdir())
         refuse_undecodable(names, f"train/images/{folder}")
         hidden += sum(map(is_hidden, names))
@@ -133,7 +133,7 @@ def _unknown(root: Path, log: Log) -> list[tuple[str | None, ...]]:
     table, _ = read_delimited(root / "eval" / "info.csv")
     answers = table["ans"].to_list() if "ans" in table.columns else [None] * len(table)
     known = len(set(answers)) > 1
-    what = "with answers" if known else f"without truth (every ans is {answers[0]!r}: a template)" if answers else "none"
+    what = "with labels" if known else f"without labels (every ans is {answers[0]!r}: a template)" if answers else "none"
     log(f"eval/info.csv: {len(table)} images, {what}")
     rows: list[tuple[str | None, ...]] = []
     for name, answer in zip(table["ImageID"].to_list(), answers, strict=True):

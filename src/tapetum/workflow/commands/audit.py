@@ -64,7 +64,7 @@ def _of_run(run: Run, data: Path | str | None, out: Path | str | None, record: R
     gone = places.absent(manifest)
     if gone and (out is None or len(gone) == len(manifest)):
         elsewhere = "" if len(gone) == len(manifest) else ", or write the audit of the others elsewhere: -o FILE"
-        raise places.moved(manifest, gone, f"say where the data are now: --data DIR{elsewhere}")
+        raise places.moved(manifest, gone, f"give the place where the data are now: --data DIR{elsewhere}")
     if gone:
         record(
             f"the images of {len(gone)} of {len(manifest)} rows are not below {manifest.root}: {listed(gone)}. Nothing is decided of them"

@@ -128,10 +128,10 @@ def manifest_of(path: Path, target: str | None, record: Record) -> Manifest:
     """Read a manifest from Parquet, or from a text table as ``tapetum split -o M.csv`` writes it; no image is looked at.
 
     Raises:
-        UserError: a text table, which cannot say its targets, without ``target``.
+        UserError: a text table, which cannot name its targets, without ``target``.
     """
     if path.suffix.lower() == ".parquet":
         return Manifest.read(path)
     if target is None:
-        raise UserError(f"{path} is a text table, which does not say its targets", fix="name it: --target NAME, as for fit")
+        raise UserError(f"{path} is a text table, which does not name its targets", fix="name it: --target NAME, as for fit")
     return layouts.read(path, Data(targets=(target,), on_bad="skip"), record)

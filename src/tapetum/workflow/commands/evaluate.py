@@ -50,7 +50,8 @@ def evaluate(
         record: told how the source is read, and what is missing, unknown or known from training.
         target: which targets, and the column of each truth that is called otherwise: ``TARGET`` or ``TARGET=COLUMN``.
         split: the part of the data to take, as ``test``.
-        on_bad: ``refuse`` refuses images that cannot be read; ``skip`` counts classes that the pipeline does not know as unknown truth.
+        on_bad: ``refuse`` refuses images that cannot be read; ``skip`` counts rows of a class that the pipeline does not know as
+            unlabelled.
             None: the first are counted as missing, the second are refused.
         declared: ``path``, ``id``, ``group``, ``sequence``, ``position`` and ``layout`` as for prediction.
 
@@ -69,15 +70,15 @@ def evaluate(
     problems = {manifest.row_ids[row]: why for row, why in sorted(pipeline.problems.items())}
     if problems and on_bad == "refuse":
         named = listed(f"{row_id} ({why})" for row_id, why in problems.items())
-        raise DataError(f"{len(problems)} of {len(manifest)} images cannot be read: {named}", fix="mend or remove them")
+        raise DataError(f"{len(problems)} of {len(manifest)} images cannot be read: {named}", fix="repair or remove them")
     asked = set(wanted.columns) or {t.name for t in manifest.targets}
     scored = [t for t in manifest.targets if t.scored and t.name in asked]
     answers = {t.name: dataclasses.replace(answered[t.name], y=manifest.truth(t.name)) for t in scored}
     if not any(dense.scorable.any() for dense in answers.values()):
         if all(np.isnan(dense.y).any(axis=1).all() for dense in answers.values()):
             need = f"labels of {listed(answers)}, in a column or as class folders"
-            raise DataError(f"{place_of(source)}: no row has a known truth", need=need)
-        raise DataError(f"{place_of(source)}: no row has both a known truth and an answer", fix="check the images")
+            raise DataError(f"{place_of(source)}: no row has a label", need=need)
+        raise DataError(f"{place_of(source)}: no row has both a label and a prediction", fix="check the images")
     listing = read_known(pipeline.folder)
     hashes = manifest.frame["sha256"].to_list()
     known = np.array([listing is not None and one in listing for one in hashes], dtype=bool)
@@ -193,9 +194,7 @@ def summary(found: Evaluated) -> str:
     if len(targets) > 4:
         lines.append(f"… {len(targets) - 4} more targets: see --json or --report")
     n = found.figures["counts"]
-    lines.append(
-        f"{n['rows']} rows: {n['missing']} missing, {_unknown(n['unknown'])} without known truth, {n['known']} known from training"
-    )
+    lines.append(f"{n['rows']} rows: {n['missing']} missing, {_unknown(n['unknown'])} without a label, {n['known']} known from training")
     lines += found.figures["marks"]
     apart = [
         f for f in figures if f["name"] == KNOWN and lead != KNOWN and f["metric"] == headline_metric(found.answers[f["target"]].target)

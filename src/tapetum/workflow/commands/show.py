@@ -117,7 +117,7 @@ def _batch(
         rare = next(dataset.batches(augmented, chosen, wanted, lambda row_id, occurrence: chance.key("pool", draw, row_id, occurrence)))
         if rare.reasons:
             named = [f"{manifest.row_ids[row]} ({reason})" for row, reason in rare.reasons.items()]
-            raise DataError(f"images to mix in cannot be read: {listed(named, 5)}", fix="mend or remove them, or set mix = []")
+            raise DataError(f"images to mix in cannot be read: {listed(named, 5)}", fix="repair or remove them, or set mix = []")
         return rare.x, {name: value[rare.rows] for name, value in truth.items()}
 
     mix = mixing.Mix(recipe.mix, bands=recipe.input.bands, pool=pool)

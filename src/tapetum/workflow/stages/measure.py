@@ -1,4 +1,4 @@
-"""What decisions are worth: figures with their intervals, beside chance and beside each other, as `metrics.json` holds them."""
+"""Figures of decisions with their intervals, next to the baseline and to each other, as `metrics.json` holds them."""
 
 from __future__ import annotations
 

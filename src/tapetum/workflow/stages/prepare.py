@@ -132,7 +132,7 @@ def _refuse_or_say(bad: pl.DataFrame, rows: int, recipe: Recipe, record: Record,
     what = f"{len(bad)} of {rows} images cannot be read: {listed(named, 5)}"
     if recipe.data.on_bad == "refuse":
         listing = f". All are in {run.file('audit.parquet')}" if len(bad) > 5 else ""
-        raise DataError(what + listing, fix="mend or remove them, or go on without them: --on-bad skip")
+        raise DataError(what + listing, fix="repair or remove them, or go on without them: --on-bad skip")
     record(f"{what}. They stay in every table as missing (all are in {run.file('audit.parquet').name})")
 
 
@@ -155,7 +155,7 @@ def _exact_duplicates(checked: pl.DataFrame, record: Record) -> dict[str, str]:
     """Return row_id → a name shared by rows whose images are the same to the byte."""
     twins = checked.filter(pl.col("sha256").is_not_null() & pl.col("sha256").is_duplicated())
     if len(twins):
-        record(f"{len(twins)} rows hold images that stand elsewhere too, to the byte; such rows share a fold")
+        record(f"{len(twins)} rows are byte-equal duplicates of other rows; duplicates share a fold")
     return dict(zip(twins["row_id"].to_list(), twins["sha256"].to_list(), strict=True))
 
 
