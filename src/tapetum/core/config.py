@@ -43,29 +43,30 @@ from tapetum.core.toml import assignment, dump_toml, flatten, merge, read_toml, 
 class Recipe(Section):
     """All sections; see the classes of the same names."""
 
-    name: str = "default"
-    seed: int = Field(0, ge=0)
+    name: str = "default"  # name of the recipe
+    seed: int = Field(0, ge=0)  # random seed
     data: Data = Data()
     split: Split = Split()
     input: Input = Input()
-    augment: tuple[Spec, ...] = ("hflip", {"name": "resized_crop", "scale": [0.6, 1.0]})
-    mix: tuple[Spec, ...] = ()
-    sample: Spec = "shuffle"
+    augment: tuple[Spec, ...] = ("hflip", {"name": "resized_crop", "scale": [0.6, 1.0]})  # augmentations in order
+    mix: tuple[Spec, ...] = ()  # mixing of images within a batch
+    sample: Spec = "shuffle"  # the rows of an epoch and their order
     model: Model = Model()
     sequence: SequenceConfig = SequenceConfig()
     loss: Loss = Loss(smoothing=0.1)
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     train: Train = Train()
-    stages: tuple[Stage, ...] = ()
+    stages: tuple[Stage, ...] = ()  # parts of training, each with values of its own
     probe: Probe = Probe()
     average: Average = Average()
     memory: Memory = Memory()
     predict: Predict = Predict()
     decide: Decide = Decide()
     tune: Tune = Tune()
-    statements: dict[str, str] = Field(default_factory=dict)  # statement of a write-up → the recipe keys where it stands
-    profile: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    statements: dict[str, str] = Field(default_factory=dict)  # statement of a write-up → the recipe keys that implement it
+    profile: dict[str, dict[str, Any]] = Field(default_factory=dict)  # name → values laid over the recipe, as [profile.cpu]
+    # [[member]] tables: members of an ensemble, each with a name and values of its own; only_folds = [0] limits the folds
     member: tuple[dict[str, Any], ...] = ()
 
     def members(self) -> dict[str, Recipe]:
