@@ -69,7 +69,7 @@ def test_one_group_or_no_truth_cannot_be_cross_fitted():
     dense, rows = single(n=20)
     with pytest.raises(DataError, match="one group"):
         crossfit(Remember(), dense, Rows(np.full(20, "g", dtype=object), np.zeros(20, dtype=np.int16)))
-    with pytest.raises(DataError, match="truth"):
+    with pytest.raises(DataError, match="a label"):
         crossfit(Remember(), dataclasses.replace(dense, y=np.full_like(dense.y, np.nan)), rows)
     with pytest.raises(UserError, match="same rows"):
         crossfit(Remember(), dense, rows.where(np.arange(19)))
