@@ -178,7 +178,7 @@ def _composed(target: Target, found: Columns) -> bool:
 
 
 def _known_classes(frame: pl.DataFrame, targets: Sequence[Target], name: str, skip: bool, log: Log) -> pl.DataFrame:
-    """Refuse classes that the pipeline does not know, or make them unknown truths.
+    """Refuse classes that the pipeline does not know, or make them unlabelled rows.
 
     Raises:
         DataError: names each such class with the number of its rows.

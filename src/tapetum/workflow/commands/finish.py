@@ -70,7 +70,7 @@ def table(figures: Mapping[str, Any]) -> str:
     counts = figures["counts"]
     text.append(
         f"{counts['scored']} rows scored in {counts['groups']} groups; missing {counts['missing']}, uncovered {counts['uncovered']}, "
-        f"unknown truth {counts['unknown']}"
+        f"without a label {counts['unknown']}"
     )
     text.append(f"chosen: {figures['choice']['final']} ({figures['choice']['reason']})")
     text.extend(f"warning: {warning}" for warning in figures.get("warnings") or [])
