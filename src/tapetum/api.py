@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -496,7 +497,11 @@ def simulate(
 
     simulators = {system.name: Choice(system.simulator) for system in find_systems().values() if system.simulator is not None}
     choice, _ = pick(name, simulators, "simulator")
-    done: dict[str, Any] = choice.load()(out, size=size, px=px, seed=seed, zip=zip, log=log or (lambda _: None))
+    write = choice.load()
+    if zip and "zip" not in inspect.signature(write).parameters:
+        raise UserError(f"the simulator {name!r} writes folders alone", fix="leave out --zip")
+    packed = {"zip": True} if zip else {}
+    done: dict[str, Any] = write(out, size=size, px=px, seed=seed, log=log or (lambda _: None), **packed)
     return done
 
 

@@ -64,7 +64,7 @@ def show_batches(
 
 @app.command()
 def simulate(
-    name: Annotated[str, typer.Argument(help="dogs or hpa")],
+    name: Annotated[str, typer.Argument(help="dogs, hpa, or a system of another package")],
     out: Annotated[Path, typer.Argument(help="a new folder")],
     size: Annotated[str, typer.Option(help="small, full, or how many images")] = "small",
     px: Annotated[int, typer.Option(help="typical side of an image", min=8, max=4096)] = 128,

@@ -90,7 +90,7 @@ def ablate(
 
 @app.command()
 def reproduce(
-    name: Annotated[str, typer.Argument(help="dogs, dogs-plus, hpa, hpa-plus")],
+    name: Annotated[str, typer.Argument(help="dogs, dogs-plus, hpa, hpa-plus, or a recipe of another package's system")],
     out: Out = Path("runs/reproduced"),
     data: Annotated[Path | None, typer.Option(help="the data in their layout")] = None,
     simulate: Annotated[bool, typer.Option("--simulate", help="use synthetic data, written beside the run")] = False,

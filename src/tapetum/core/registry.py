@@ -27,7 +27,7 @@ class System:
     Args:
         name: what ``tapetum simulate`` calls it.
         package: the importable package whose ``*.toml`` are its recipes; a ``statements.csv`` in it lists what its write-up states.
-        layouts: layout → ``"package.module:read"``; the module has ``recognise``, ``read`` and ``write``.
+        layouts: layout → ``"package.module:read"``; the module has ``recognise`` too, and ``write`` where it can be written.
         simulator: ``"package.module:function"`` that writes synthetic data, or None.
     """
 

@@ -1,7 +1,8 @@
 """Every layout by its name, general ones and those of systems, and what their modules say of themselves.
 
-A layout's module has ``recognise``, ``read`` and ``write``. It may also say ``CLASS_FOLDERS = True`` (the label of an image is the folder
-that it lies in, and nothing else is known of it) and ``SAMPLE = "{Id}_{red,green}.png"`` (the files of one sample).
+A layout's module has ``recognise`` and ``read``, and ``write`` where it can be written. It may also say ``CLASS_FOLDERS = True`` (the
+label of an image is the folder that it lies in, and nothing else is known of it) and ``SAMPLE = "{Id}_{red,green}.png"`` (the files of one
+sample).
 """
 
 from __future__ import annotations

@@ -85,8 +85,15 @@ def write(manifest: Manifest, place: Path | str, layout: str, log: Log) -> Path:
         place: the file or folder to write.
         layout: a name of :func:`~tapetum.data.layouts.available.layouts`.
         log: told what was written.
+
+    Raises:
+        UserError: an unknown layout, one that cannot be written, or what the layout cannot hold.
     """
-    return available.module(layout).write(manifest, Path(place), log)
+    module = available.module(layout)
+    if not hasattr(module, "write"):
+        raise UserError(f"layout {layout!r} can be read alone", fix="write another layout, as table")
+    done: Path = module.write(manifest, Path(place), log)
+    return done
 
 
 def open_sheet(source: Any, data: Data, log: Log) -> Sheet:
