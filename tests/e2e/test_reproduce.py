@@ -119,7 +119,7 @@ def test_P03_class_counts_and_labels_a_image_are_those_of_the_table(ran):
         k: sum(k in cell.split() for cell in cells) for k in {c for cell in cells for c in cell.split()}
     }
     assert look["labels an image"] == {str(n): sum(len(c.split()) == n for c in cells) for n in sorted({len(c.split()) for c in cells})}
-    assert "Labels an image" in Path(result["report"]).read_text(encoding="utf-8")
+    assert "Labels per image" in Path(result["report"]).read_text(encoding="utf-8")
 
 
 def test_P14_a_prediction_is_written_after_each_cycle(ran):

@@ -24,10 +24,10 @@ from tapetum.core.runs import Log, Record, Run
 from tapetum.core.tables import Manifest, Predictions
 from tapetum.data.layouts.roles import read_target
 from tapetum.systems import statements
+from tapetum.workflow.commands.finish import write_report
 from tapetum.workflow.commands.fit import fit
 
 TEMPLATE, SUBMISSION = "sample_submission.csv", "submission.csv"
-SALIENT = 6  # held-out images whose saliency is drawn
 
 
 def reproduce(
@@ -88,14 +88,14 @@ def reproduce(
         from tapetum.workflow.commands.submit import submit_cycles
 
         cycles = submit_cycles(run, recipe, template, record)
-    _saliency(run, recipe, manifest, record)
+    from tapetum.workflow.stages.explain import write_loss_maps
+
+    write_loss_maps(run, manifest, record)
     if recipe.data.audit is not None:
         from tapetum.workflow.commands.audit import judge_labels
 
         judge_labels(run, record)
-    from tapetum.show.report import write_report
-
-    result["report"] = str(write_report(run.root))
+    result["report"] = write_report(run)
     lines = {"submission": submitted, "classes": str(run.file("classes.csv")), "statements": str(run.file("statements.json"))}
     return {**result, **lines, "cycles": cycles}
 
@@ -208,40 +208,3 @@ def _submit(run: Run, recipe: Recipe, template: Path, record: Record) -> str:
     made_by = {"name": recipe.name, "hash": recipe.hash()}
     Ledger(run.root).add(place, recipe=made_by, metric=top["metric"], own=None if own is None else estimate(own), note="final answer")
     return str(place)
-
-
-def _saliency(run: Run, recipe: Recipe, manifest: Manifest, record: Record) -> None:
-    """Draw for some held-out images where the loss of the first fold's network comes from."""
-    import torch
-
-    from tapetum.data.images.dataset import ImageDataset, batches
-    from tapetum.data.images.transforms import EvalTransform
-    from tapetum.learn.saliency import write_sheets
-    from tapetum.pipeline import Pipeline
-
-    if (run.root / "saliency" / "saliency.json").exists():
-        return
-    member = Pipeline.load(run.pipeline).members[0]
-    network = next(iter(member.networks.values()))
-    heldout = np.flatnonzero((manifest.fold == next(iter(member.networks))) & (manifest.split == "train"))
-    images = ImageDataset(manifest, member.settings, EvalTransform(member.settings), form=member.form)
-    batch = next(batches(images, heldout[:: max(1, len(heldout) // SALIENT)][:SALIENT], SALIENT), None)
-    if batch is None or not bool(batch.ok.any()):
-        return
-    ok = batch.ok
-    rows = batch.rows[ok]
-    target = next(t for t in network.targets.values() if t.scored)
-    truth = manifest.truth(target.name)[rows.numpy()]
-    if target.kind == "regression" or np.isnan(truth).any():
-        return
-    write_sheets(
-        run.root / "saliency",
-        network,
-        batch.x[ok],
-        [manifest.row_ids[int(r)] for r in rows],
-        target.name,
-        class_index=torch.from_numpy(truth.argmax(axis=1)),
-        methods=("loss",),
-        classes=target.classes,
-    )
-    record(f"saliency of the loss drawn for {len(rows)} held-out images")

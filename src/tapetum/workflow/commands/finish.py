@@ -42,16 +42,21 @@ def _prune(run: Run, decisions: Mapping[str, Any]) -> None:
             refit.prune({epochs["final"] if epochs["final"] in known else known[-1]})
 
 
+def write_report(run: Run) -> str:
+    """Write the report of a run as it is now; return its place."""
+    from tapetum.show import report
+
+    return str(report.write_report(run.root))
+
+
 def finish(run: Run, prepared: Prepared, settled: Settled, record: Record, command: str) -> dict[str, Any]:
     """Write the report; return what a run found, as ``fit`` and ``decide`` return it."""
-    from tapetum.show.report import write_report
-
     with record.stage("report"):
-        report = write_report(run.root)
+        report = write_report(run)
     record.write(run, command)
     return {
         "run": str(run.root),
-        "report": str(report),
+        "report": report,
         "pipeline": str(run.pipeline),
         "table": table(settled.figures),
         "figures": settled.figures["figures"],

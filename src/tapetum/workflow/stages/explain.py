@@ -10,7 +10,7 @@ import torch
 from tapetum.core import files
 from tapetum.core.config import Recipe
 from tapetum.core.runs import PROBE, Record, Run
-from tapetum.core.tables import Dense
+from tapetum.core.tables import Dense, Manifest
 from tapetum.data.images import dataset
 from tapetum.data.images.transforms import EvalTransform
 from tapetum.learn import models
@@ -20,6 +20,7 @@ from tapetum.workflow.stages.decide import Settled
 from tapetum.workflow.stages.networks import network_at, probe_input, probe_networks, probe_scaling, probe_targets
 
 RIGHT = 1 / 3  # share of the maps that show right answers, to compare with
+LOSS_MAPS = 6  # held-out images whose loss is drawn where a system is reproduced
 
 
 def write_maps(run: Run, prepared: Prepared, recipe: Recipe, settled: Settled, record: Record) -> None:
@@ -157,3 +158,35 @@ def _said(dense: Dense, place: int) -> str:
     if dense.target.kind == "regression":
         return f"{float(y[0]):g}"
     return ", ".join(c for c, value in zip(dense.target.classes, y, strict=True) if value > 0.5)
+
+
+def write_loss_maps(run: Run, manifest: Manifest, record: Record) -> None:
+    """Write ``saliency/`` for some held-out images of the first fold, of the loss of its network; maps that are there stay."""
+    from tapetum.learn.saliency import write_sheets
+    from tapetum.pipeline import Pipeline
+
+    if (run.root / "saliency" / "saliency.json").exists():
+        return
+    member = Pipeline.load(run.pipeline).members[0]
+    fold, network = next(iter(member.networks.items()))
+    heldout = np.flatnonzero((manifest.fold == fold) & (manifest.split == "train"))
+    images = dataset.ImageDataset(manifest, member.settings, EvalTransform(member.settings), form=member.form)
+    batch = next(dataset.batches(images, heldout[:: max(1, len(heldout) // LOSS_MAPS)][:LOSS_MAPS], LOSS_MAPS), None)
+    if batch is None or not bool(batch.ok.any()):
+        return
+    rows = batch.rows[batch.ok]
+    target = next(t for t in network.targets.values() if t.scored)
+    truth = manifest.truth(target.name)[rows.numpy()]
+    if target.kind == "regression" or np.isnan(truth).any():
+        return
+    write_sheets(
+        run.root / "saliency",
+        network,
+        batch.x[batch.ok],
+        [manifest.row_ids[int(r)] for r in rows],
+        target.name,
+        class_index=torch.from_numpy(truth.argmax(axis=1)),
+        methods=("loss",),
+        classes=target.classes,
+    )
+    record(f"saliency of the loss drawn for {len(rows)} held-out images")
