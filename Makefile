@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test lint format clean bench acceptance
+.PHONY: demo test lint format docs clean bench acceptance
 .DEFAULT_GOAL := test
 
 $(VENV)/.ready: pyproject.toml
@@ -27,6 +27,11 @@ format: $(VENV)/.ready
 	$(BIN)/ruff format src tests bench demo docs/generate.py
 	$(BIN)/ruff check --fix src tests bench demo docs/generate.py
 
+docs: $(VENV)/.ready  ## the documentation as a site, in site/; needs no network to build or to read
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	$(BIN)/python docs/generate.py
+	$(BIN)/zensical build --strict
+
 bench: $(VENV)/.ready  ## the measured figures of docs/benchmarks.md
 	$(BIN)/python bench/decide.py
 	$(BIN)/python bench/context.py
@@ -44,4 +49,4 @@ acceptance: $(VENV)/.ready  ## reference systems on simulated data, as written a
 	$(BIN)/python -m bench.acceptance
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis .bench runs dist
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis .bench runs dist site .cache

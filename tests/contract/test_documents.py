@@ -12,6 +12,7 @@ from typer.main import get_command
 
 import images
 from tapetum.cli import app
+from tapetum.workflow.stages import ORDER
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -61,6 +62,33 @@ def test_commands_exist_with_their_options(page):
 def test_pages_name_no_place_outside_the_project():
     for page in PAGES:
         assert not re.search(r"/(work|tmp|root|home)/", page.read_text(encoding="utf-8")), page
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_links_lead_to_files(page):
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
+def test_every_page_is_in_the_site():
+    menu = (ROOT / "zensical.toml").read_text(encoding="utf-8")
+    pages = [p.relative_to(ROOT / "docs").as_posix() for p in (ROOT / "docs").rglob("*.md") if "decisions" not in p.parts]
+    assert [name for name in pages if f'"{name}"' not in menu] == []
+
+
+def test_architecture_lists_packages_and_stages():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    packages = [p.name for p in (ROOT / "src" / "tapetum").iterdir() if (p / "__init__.py").exists() or p.name == "recipes"]
+    assert [name for name in packages if f"`{name}/`" not in page] == []
+    rows = re.findall(r"^\| `(\w+)` \|", page[page.index("| stage |") :], re.M)
+    assert rows[: len(ORDER)] == list(ORDER)
+
+
+def test_words_that_the_project_does_not_use():
+    never = re.compile(r"house|\brooms?\b|\bdoors?\b|taken for what", re.I)
+    texts = [*PAGES, *(p for p in (ROOT / "src").rglob("*") if p.suffix in (".py", ".toml", ".jinja", ".css", ".js"))]
+    found = [f"{p.relative_to(ROOT)}: {line}" for p in texts for line in p.read_text(encoding="utf-8").splitlines() if never.search(line)]
+    assert found == []
 
 
 def test_help_answers():
