@@ -80,7 +80,7 @@ class Recipe(Section):
             name = _member_name(table)
             _check_only_folds(table)
             out[name] = validated({**merge(base, own), "name": self.name}, where=f"member {name!r}: ")
-        if len(out) != len(self.member):
+        if len({name.casefold() for name in out}) != len(self.member):  # a folder is called so, and some systems know no case
             raise UserError("two [[member]] tables have the same name", need="a name of its own for each")
         return {name: own.seeing(out, name) for name, own in out.items()}
 
@@ -246,7 +246,10 @@ def _origin_of(key: str, origin: Mapping[str, str]) -> str:
 def _member_name(table: Mapping[str, Any]) -> str:
     if not table.get("name"):
         raise UserError("a [[member]] table has no name", need="name = '…' in each")
-    return str(table["name"])
+    name = str(table["name"])
+    if name != name.strip() or name.startswith(".") or any(c in '/\\:*?"<>|' or not c.isprintable() for c in name):
+        raise UserError(f"a [[member]] table has the name {name!r}", need="a name that can be a folder's, as effnet-b2")
+    return name
 
 
 def _check_only_folds(table: Mapping[str, Any]) -> None:

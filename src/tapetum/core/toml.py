@@ -94,7 +94,8 @@ def assignment(text: str) -> dict[str, Any]:
     if not sign:
         raise UserError(f"--set {text!r} has no '='", need="--set key=value, as --set train.epochs=3")
     try:
-        parsed = tomllib.loads(f"v = {value}")["v"]
+        found = tomllib.loads(f"v = {value}")
+        parsed = found["v"] if len(found) == 1 else value  # what stands behind a line's end is no key of its own
     except tomllib.TOMLDecodeError:
         parsed = value
     return unflatten({key.strip(): parsed})

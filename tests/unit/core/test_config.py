@@ -1,5 +1,6 @@
 """The recipe: what lies over what, where each value came from, and how typos are answered."""
 
+import json
 import tomllib
 
 import pytest
@@ -182,3 +183,21 @@ def test_tables_merge_and_lists_replace():
     assert config.merge(low, high) == {"a": {"x": 1, "y": [3]}, "b": {"z": 0}}
     assert low["a"]["y"] == [1, 2]
     assert config.unflatten(dict(config.flatten({"a": {"b": {"c": 1}, "d": {}}}))) == {"a": {"b": {"c": 1}, "d": {}}}
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "a\\b", ".hidden", " a", "a:b", "a\nb"])
+def test_a_member_whose_name_can_be_no_folder_is_refused(tmp_path, name):
+    (tmp_path / "r.toml").write_text(f"[[member]]\nname = {json.dumps(name)}\n", encoding="utf-8")
+    with pytest.raises(UserError, match="can be a folder's"):
+        config.load(tmp_path / "r.toml").recipe.members()
+
+
+def test_members_whose_names_differ_in_case_alone_are_refused(tmp_path):
+    (tmp_path / "r.toml").write_text('[[member]]\nname = "A"\n[[member]]\nname = "a"\n', encoding="utf-8")
+    with pytest.raises(UserError, match="the same name"):
+        config.load(tmp_path / "r.toml").recipe.members()
+
+
+def test_a_set_of_two_lines_is_never_half_obeyed():
+    with pytest.raises(UserError, match=r"train\.epochs"):
+        config.load(sets=["train.epochs=3\nseed=4"])
