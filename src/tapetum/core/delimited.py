@@ -13,8 +13,8 @@ import polars as pl
 from tapetum.core import files
 from tapetum.core.errors import DataError, UserError, listed
 
-DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
-_STATED = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_STATED = re.compile(r"(\"?)sep=(.)\1[,;\t|]*\s*?(?:\r\n|\r|\n)", re.IGNORECASE)
 csv.field_size_limit(2**27)  # a cell may hold a long list of labels
 
 
@@ -24,7 +24,7 @@ def read_delimited(
     """Read a delimited text file; every cell is text, stripped, and blank cells are null.
 
     Args:
-        path: UTF-8, with or without a byte-order mark; separated by comma, semicolon or tab.
+        path: UTF-8, with or without a byte-order mark; separated by comma, semicolon, tab or bar, or by what a first line ``sep=`` states.
         header: column names, where the file has no header line.
         check: called with the names in the header line, which it may refuse.
 
@@ -35,9 +35,15 @@ def read_delimited(
         UserError: no such file.
         DataError: not UTF-8, no header, a doubled column, or a line with another number of cells: the line is named.
     """
-    text = _text(path)
+    return parse_delimited(_text(path), path.name, header, check)
+
+
+def parse_delimited(
+    text: str, file: str, header: Sequence[str] | None = None, check: Callable[[Sequence[str]], None] | None = None
+) -> tuple[pl.DataFrame, str]:
+    """Read delimited text that is at hand, as :func:`read_delimited` does; ``file`` is its name, for errors."""
     stated = _STATED.match(text)  # a spreadsheet's own first line, as sep=;
-    text, delimiter = (text, sniff(text)) if stated is None else (text[stated.end() :], stated[1])
+    text, delimiter = (text, sniff(text)) if stated is None else (text[stated.end() :], stated[2])
     rows: list[list[str]] = []
     lines: list[int] = []
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
@@ -47,20 +53,20 @@ def read_delimited(
                 rows.append([cell.strip() for cell in cells])
                 lines.append(reader.line_num)
     except csv.Error as error:
-        raise DataError(f"{path.name} cannot be read near line {reader.line_num} ({error})", fix="correct the quotes there") from None
+        raise DataError(f"{file} cannot be read near line {reader.line_num} ({error})", fix="correct the quotes there") from None
     if not rows:
-        raise DataError(f"{path.name} is empty", need="a header line and one line an image")
+        raise DataError(f"{file} is empty", need="a header line and one line an image")
     names = list(header) if header is not None else rows.pop(0)
     if header is None:
         lines.pop(0)
         names, rows, lines = _without_blanks(names, rows, lines)
         if check is not None:
             check(names)
-        _check_header(names, path.name)
+        _check_header(names, file)
     for cells, line in zip(rows, lines, strict=True):
         if len(cells) != len(names):
             raise DataError(
-                f"{path.name} line {line} has {len(cells)} cells", need=f"{len(names)} ({listed(names)})", fix="correct or quote that line"
+                f"{file} line {line} has {len(cells)} cells", need=f"{len(names)} ({listed(names)})", fix="correct or quote that line"
             )
     columns = list(zip(*rows, strict=True)) if rows else [() for _ in names]
     series = [pl.Series(name, [cell or None for cell in cells], dtype=pl.String) for name, cells in zip(names, columns, strict=True)]

@@ -183,3 +183,56 @@ def test_where_no_row_has_all_its_files_they_are_counted(tmp_path):
     names = [f"im/{2 * i + k}_{c}.png" for k, c in enumerate(("red", "green")) for i in range(5)]
     with pytest.raises(DataError, match="0 of 10 rows complete: red 5, green 5"):
         group_files(names, "im/{Id}_{red,green}.png")
+
+
+@pytest.mark.parametrize("parts", [("fold1", "fold2"), ("train", "other"), ("site_a", "site_b", "site_c")])
+def test_folders_that_all_hold_the_same_folders_never_become_classes_unasked(tmp_path, parts):
+    root = images(tmp_path / "parts", *(f"{part}/{c}/{part}{c}.png" for part in parts for c in "ab"))
+    with pytest.raises(DataError, match="can be read in two ways") as error:
+        layouts.read(root, Data(), quiet)
+    assert "--layout folder" in str(error.value)
+    assert layouts.read(root, Data(layout="folder"), quiet).targets[0].classes == tuple(sorted(parts))
+
+
+def test_folders_called_trainset_and_testset_are_splits(tmp_path):
+    root = images(tmp_path / "parts", *(f"{s}set/{c}/{s}{c}.png" for s in ("train", "test") for c in "ab"))
+    manifest = layouts.read(root, Data(), quiet)
+    assert (manifest.targets[0].classes, sorted(manifest.split)) == (("a", "b"), ["test", "test", "train", "train"])
+
+
+@pytest.mark.parametrize("names", [("images", "masks"), ("img", "labels"), ("images", "gt"), ("images", "ground_truth")])
+def test_images_and_their_masks_never_become_two_classes(tmp_path, names):
+    root = images(tmp_path / "parts", *(f"{name}/{i}.png" for name in names for i in range(2)))
+    with pytest.raises(DataError, match="parts of a data set, not of classes"):
+        layouts.read(root, Data(), quiet)
+    assert set(layouts.read(root, Data(split="none"), quiet).targets[0].classes) == set(names)
+
+
+def test_classes_that_hold_different_folders_stay_classes(tmp_path):
+    root = images(tmp_path / "deep", "cat/day/0.png", "cat/night/1.png", "dog/day/2.png", "masks/a/3.png")
+    assert layouts.read(root, Data(), quiet).targets[0].classes == ("cat", "dog", "masks")
+
+
+def test_a_table_in_a_folder_of_its_own_or_in_the_archive_is_found(tmp_path):
+    files = [f"images/p{k}/{k}{i}.png" for k in (1, 2) for i in range(3)]
+    root = images(tmp_path / "kaggle", *files)
+    rows = "".join(f"{file.removeprefix('images/')},{'ab'[i % 2]}\n" for i, file in enumerate(files))
+    (root / "meta").mkdir()
+    (root / "meta" / "labels.csv").write_text("file,label\n" + rows.replace("p1", "../images/p1").replace("p2", "../images/p2"))
+    with pytest.raises(DataError, match=r"labels\.csv names 6 of the 6 images in its column 'file'"):
+        layouts.read(root, Data(), quiet)
+    with zipfile.ZipFile(tmp_path / "kaggle.zip", "w") as archive:
+        for file in files:
+            archive.write(root / file, file)
+        archive.writestr("images/labels.csv", "file,label\n" + rows)
+    with pytest.raises(DataError, match=r"labels\.csv names 6 of the 6 images") as error:
+        layouts.read(tmp_path / "kaggle.zip", Data(), quiet)
+    assert "unpack the archive and give the table" in str(error.value)
+    assert layouts.read(tmp_path / "kaggle.zip", Data(layout="folder"), quiet).targets[0].classes == ("p1", "p2")
+
+
+def test_the_path_proposed_for_a_training_table_is_never_that_of_the_test_images(tmp_path):
+    root = images(tmp_path / "kaggle", *(f"{part}/{i}.png" for part in ("test", "train") for i in range(4)))
+    (root / "train.csv").write_text("id,label\n" + "".join(f"{i},{'ab'[i % 2]}\n" for i in range(4)))
+    with pytest.raises(DataError, match=r"--path 'train/\{id\}\.png'"):
+        layouts.read(root, Data(), quiet)

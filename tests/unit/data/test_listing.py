@@ -121,3 +121,29 @@ def test_names_in_archives_are_utf8_or_refused(tmp_path):
 def test_json_of_a_run_below_an_undecodable_folder_is_whole(tmp_path):
     place = tmp_path / os.fsdecode(b"d\xe9")
     assert files.read_json(files.write_json(place / "a.json", {"root": place}))["root"] == place.as_posix()
+
+
+@pytest.mark.parametrize("name", ["$RECYCLE.BIN", "System Volume Information", "lost+found", "@eaDir", "#recycle"])
+def test_what_network_drives_leave_is_no_class(tmp_path, name):
+    fill(tmp_path, "ant/a.png", "bee/b.png", f"{name}/x.png", f"ant/{name}/y.png")
+    assert listing(tmp_path).folders == ["ant", "bee"]
+    assert layouts.read(tmp_path, Data(), quiet).targets[0].classes == ("ant", "bee")
+
+
+def test_two_ways_to_one_folder_are_both_listed_and_a_link_upwards_is_not_followed(tmp_path):
+    fill(tmp_path, "ant/a.png", "bee/b.png")
+    (tmp_path / "aaa").symlink_to(tmp_path / "ant", target_is_directory=True)
+    (tmp_path / "bee" / "up").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "ant" / "there").symlink_to(tmp_path / "bee", target_is_directory=True)
+    found = listing(tmp_path)
+    assert found.files == ["aaa/a.png", "aaa/there/b.png", "ant/a.png", "ant/there/b.png", "bee/b.png"]
+    assert "bee/up" not in found.folders
+
+
+def test_a_cut_off_zip_is_no_workbook(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("ant/a.png", PNG)
+    (tmp_path / "a.zip").write_bytes((tmp_path / "a.zip").read_bytes()[:-20])
+    with pytest.raises(DataError, match="cannot be read") as error:
+        listing(tmp_path / "a.zip")
+    assert "Excel" not in str(error.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import posixpath
 import re
 import shlex
 from collections import Counter
@@ -12,11 +13,32 @@ from pathlib import Path
 import polars as pl
 
 from tapetum.core import files
+from tapetum.core.delimited import parse_delimited
 from tapetum.core.errors import DataError, TapetumError, listed
+from tapetum.data.images.archives import read_bytes
 from tapetum.data.layouts.delimited import read_delimited
 from tapetum.data.layouts.splits import SPLIT_WORDS
 
 TABLES = (".csv", ".tsv", ".parquet")
+MOST_TABLES = 20  # that are compared with the folders
+MASKS = frozenset(
+    [
+        *(
+            "mask",
+            "masks",
+            "label",
+            "labels",
+            "annotation",
+            "annotations",
+            "gt",
+            "ground",
+            "truth",
+            "groundtruth",
+            "segmentation",
+            "segmentations",
+        )
+    ]
+)  # folders of images that say something about the images beside them
 LISTED = 0.5  # share of the images, or of the rows, from which on a table lists a folder's images
 MOST_FILES = 8  # of a row, that a template is proposed for
 _NEUTRAL = frozenset(
@@ -31,6 +53,7 @@ _NEUTRAL = frozenset(
 def split_of(folder: str) -> str | None:
     """Return the split word in a folder's name (``train``, ``train_images``, ``images-test-512``), or None where it is another name."""
     words = _words(folder)
+    words = [short if (short := word.removesuffix("set")) in SPLIT_WORDS else word for word in words]  # trainset
     found = [word for word in words if word in SPLIT_WORDS]
     rest = [word for word in words if word not in SPLIT_WORDS and word not in _NEUTRAL and not word.isdigit()]
     return found[0] if len(found) == 1 and not rest else None
@@ -81,17 +104,34 @@ class TableBeside:
     labels: str | None
 
 
-def table_beside(source: Path, names: Sequence[str], labels: Mapping[str, str | None]) -> TableBeside | None:
-    """Return the table in a folder that lists most of its images, or None.
+def tables_among(files_: Sequence[str], images: Sequence[str]) -> list[str]:
+    """Return the tables among a source's files that may list its images: those on top, and those in folders without images.
 
     Args:
-        source: the folder.
-        names: its images, as relative paths.
-        labels: image → its class folder.
+        files_: every file, as relative paths.
+        images: those that are images.
     """
-    if not source.is_dir():
-        return None
-    found = [_beside(path, names, labels) for path in sorted(source.iterdir()) if path.suffix.lower() in TABLES and path.is_file()]
+    filled = {name.rpartition("/")[0] for name in images} - {""}
+    found = [name for name in files_ if name.lower().endswith(TABLES) and name.rpartition("/")[0] not in filled]
+    return sorted(found, key=lambda name: (name.count("/"), name))[:MOST_TABLES]
+
+
+def table_beside(source: Path, tables: Sequence[str], names: Sequence[str], labels: Sequence[str | None]) -> TableBeside | None:
+    """Return the table in a folder or an archive that lists most of its images, or None.
+
+    Args:
+        source: the folder or the zip archive.
+        tables: from :func:`tables_among`.
+        names: the images, as relative paths.
+        labels: the class folder of each.
+    """
+    found = []
+    for table in tables:
+        at = table.rpartition("/")[0] or "."
+        seen = list(names) if at == "." else [posixpath.relpath(name, at) for name in names]
+        frame = _frame(source, table)
+        if frame is not None:
+            found.append(_beside(source / table, frame, seen, dict(zip(seen, labels, strict=True))))
 
     def rank(one: TableBeside) -> tuple[bool, int, bool]:
         return not ("submission" in one.path.stem.lower() or split_of(one.path.stem) == "test"), one.images, one.labels is not None
@@ -102,12 +142,14 @@ def table_beside(source: Path, names: Sequence[str], labels: Mapping[str, str | 
 def refuse_two_readings(source: Path, beside: TableBeside, tops: Sequence[str], total: int) -> DataError:
     """Return the error for a folder whose table and whose folders say different things."""
     path = f" --path {shlex.quote(beside.how)}"
+    given = f"give the table: {shlex.quote(beside.path.as_posix())}{path} --target COLUMN"
+    if source.is_file():
+        given = "unpack the archive and give the table"
     return DataError(
         f"{source} can be read in two ways: {beside.path.name} names {beside.images} of the {total} images in its column "
         f"{beside.column!r}, and the folders {listed(tops)} would be classes",
         need="one of the two",
-        fix=f"give the table: {shlex.quote(beside.path.as_posix())}{path} --target COLUMN; or say that the folders are classes: "
-        "--layout folder",
+        fix=f"{given}; or say that the folders are classes: --layout folder",
     )
 
 
@@ -118,6 +160,31 @@ def refuse_parts(source: Path, tops: Sequence[str]) -> DataError:
         need="folders that are called like their classes, or a table of labels",
         fix="give the table; or, if they are classes: --set data.split=none",
     )
+
+
+def refuse_strange(source: Path, folders: Sequence[str], names: Sequence[str]) -> None:
+    """Refuse folders that would be classes and are something else by all signs: parts that hold the same folders, images and masks.
+
+    Args:
+        source: the folder or the archive.
+        folders: the class folders and those right in them.
+        names: the images.
+
+    Raises:
+        DataError: names the folders.
+    """
+    tops = sorted({folder.split("/", 1)[0] for folder in folders})
+    masks = {top for top in tops if set(_words(top)) <= MASKS}
+    if 0 < len(masks) < len(tops) and all(top in masks or is_wrapper_name(top) for top in tops):
+        raise refuse_parts(source, tops)
+    inner = {top: frozenset(f.split("/")[1] for f in folders if f.startswith(f"{top}/")) for top in tops}
+    direct = any(name.count("/") < 2 for name in names)
+    if len(tops) > 1 and not direct and len(set(inner.values())) == 1 and len(inner[tops[0]]) > 1:
+        raise DataError(
+            f"{source} can be read in two ways: the folders {listed(tops)} all hold the folders {listed(sorted(inner[tops[0]]))}",
+            need="to know which of them are classes",
+            fix=f"if they are {listed(tops, 3)}: --layout folder; else give a table of images, labels and parts",
+        )
 
 
 def refuse_unlabelled(source: Path, names: Sequence[str], loose: Sequence[str]) -> DataError:
@@ -147,11 +214,19 @@ def _words(folder: str) -> list[str]:
     return [word for word in re.split(r"[^a-z0-9]+|(?<=[a-z])(?=\d)", folder.lower()) if word] or [folder.lower()]
 
 
-def _beside(path: Path, names: Sequence[str], labels: Mapping[str, str | None]) -> TableBeside | None:
+def _frame(source: Path, table: str) -> pl.DataFrame | None:
+    """Return a table of a folder or of a zip archive; None where it is none, of which whoever gives it will be told."""
+    path = source / table
     try:
-        frame = files.read_parquet(path)[0] if path.suffix.lower() == ".parquet" else read_delimited(path)[0]
-    except TapetumError:  # not a table; whoever gives it will be told
+        if source.is_file():
+            text = read_bytes(f"{source.as_posix()}!/{table}").decode("utf-8-sig")
+            return None if path.suffix.lower() == ".parquet" else parse_delimited(text, path.name)[0]
+        return files.read_parquet(path)[0] if path.suffix.lower() == ".parquet" else read_delimited(path)[0]
+    except (TapetumError, UnicodeDecodeError):
         return None
+
+
+def _beside(path: Path, frame: pl.DataFrame, names: Sequence[str], labels: Mapping[str, str | None]) -> TableBeside | None:
     texts = [column for column in frame.get_columns() if column.dtype == pl.String]
     for column in texts:
         if column.name.startswith("p_"):  # answers
@@ -159,7 +234,7 @@ def _beside(path: Path, names: Sequence[str], labels: Mapping[str, str | None]) 
     best: TableBeside | None = None
     for column in texts:
         keys = {cell: row for row, cell in enumerate(column.to_list()) if cell}
-        for how, key in _keys(column.name, names):
+        for how, key in _keys(column.name, names, split_of(path.stem)):
             named = {name: keys[key(name)] for name in names if key(name) in keys}
             rows = len(set(named.values()))
             if len(named) < LISTED * len(names) and (rows < LISTED * len(keys) or rows < 2):
@@ -170,11 +245,15 @@ def _beside(path: Path, names: Sequence[str], labels: Mapping[str, str | None]) 
     return best
 
 
-def _keys(column: str, names: Sequence[str]) -> list[tuple[str, Callable[[str], str]]]:
-    """Return the ways in which a cell may name an image: (what ``--path`` would be, image → what the cell is)."""
+def _keys(column: str, names: Sequence[str], part: str | None) -> list[tuple[str, Callable[[str], str]]]:
+    """Return the ways in which a cell may name an image: (what ``--path`` would be, image → what the cell is).
+
+    Where images of one name lie in several folders, those in the folder of the table's own ``part`` (``train``) are meant.
+    """
     folders = Counter(name.rpartition("/")[0] for name in names)
     endings = Counter(Path(name).suffix for name in names)
-    above = f"{folders.most_common(1)[0][0]}/" if folders.most_common(1)[0][0] else ""
+    most = max(folders, key=lambda folder: (part is not None and split_of(folder.partition("/")[0]) == part, folders[folder]))
+    above = f"{most}/" if most else ""
     ending = endings.most_common(1)[0][0]
     field = f"{{{column}}}"
     channels = ",".join(sorted({Path(name).stem.rpartition("_")[2] for name in names})[:MOST_FILES])

@@ -16,7 +16,7 @@ from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.tables import Manifest
 from tapetum.data.layouts import class_folders
-from tapetum.data.layouts.listing import is_hidden, listing, refuse_undecodable
+from tapetum.data.layouts.listing import Listing, is_hidden, listing, refuse_undecodable
 from tapetum.data.layouts.roles import read_target
 from tapetum.data.layouts.sheet import ARCHIVE_MARK, Log, Sheet, copy_image, images_among
 from tapetum.data.layouts.splits import SPLIT_WORDS
@@ -43,7 +43,8 @@ def read(source: Path, data: Data, log: Log) -> Sheet:
     Raises:
         DataError: no images, or a class folder without any: it is named.
     """
-    names, folders = keep_images(source, log)
+    names, found = _images(source, log)
+    folders = found.folders
     above = class_folders.below_wrappers(names)
     if above:
         log(f"{source.name}: everything is in the folder {above.rstrip('/')}; the folders below it are read")
@@ -53,7 +54,10 @@ def read(source: Path, data: Data, log: Log) -> Sheet:
     by_split = _splits_above(source, short, folders, data, log)
     labels = [_label(name, by_split) for name in short]
     if data.layout == "auto" and not by_split:
-        _beside_a_table(source, names, short, labels, data, log)
+        tables = class_folders.tables_among(found.files, names)
+        _beside_a_table(source, tables, names, short, labels, data, log)
+        if data.split != "none":
+            class_folders.refuse_strange(source, folders, short)
     _refuse_empty(source, folders, short, by_split)
     prefix = f"{source.name}{ARCHIVE_MARK}" if source.is_file() else ""
     target = read_target(data.targets[0]).name if len(data.targets) == 1 else "label"
@@ -132,6 +136,12 @@ def keep_images(source: Path, log: Log) -> tuple[list[str], list[str]]:
     Raises:
         DataError: no images at all.
     """
+    names, found = _images(source, log)
+    return names, found.folders
+
+
+def _images(source: Path, log: Log) -> tuple[list[str], Listing]:
+    """Return the images below ``source`` and whatever else is there; see :func:`keep_images`."""
     found = listing(source)
     seen = found.files
     images = images_among(source, seen)
@@ -147,7 +157,7 @@ def keep_images(source: Path, log: Log) -> tuple[list[str], list[str]]:
         log(f"{source.name}: {sum(other.values())} files that are no images left out ({kinds})")
     if not names:
         raise DataError(f"{source} holds no images", need="JPEG, PNG, TIFF, WebP, BMP, GIF or PPM files", fix="check the path")
-    return names, found.folders
+    return names, found
 
 
 def refuse_columns(manifest: Manifest, held: set[str], what: str) -> None:
@@ -189,7 +199,9 @@ def _splits_above(source: Path, names: list[str], folders: list[str], data: Data
     )
 
 
-def _beside_a_table(source: Path, names: list[str], short: list[str], labels: list[str | None], data: Data, log: Log) -> None:
+def _beside_a_table(
+    source: Path, tables: list[str], names: list[str], short: list[str], labels: list[str | None], data: Data, log: Log
+) -> None:
     """Compare the folders with a table that stands beside them; refuse two readings, and folders whose names are those of parts.
 
     Raises:
@@ -198,7 +210,7 @@ def _beside_a_table(source: Path, names: list[str], short: list[str], labels: li
     tops = sorted({name.split("/", 1)[0] for name in short if "/" in name})
     parts = [top for top in tops if class_folders.split_of(top)]
     unlike = data.split != "none" and bool(parts) and all(p in parts or class_folders.is_wrapper_name(p) for p in tops)
-    beside = class_folders.table_beside(source, names, dict(zip(names, labels, strict=True)))
+    beside = class_folders.table_beside(source, tables, names, labels)
     whole = beside is not None and beside.images >= class_folders.LISTED * len(names)
     if beside is not None and beside.labels is None and (unlike or whole):
         raise class_folders.refuse_two_readings(source, beside, tops, len(names))

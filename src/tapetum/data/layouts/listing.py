@@ -17,7 +17,10 @@ from tapetum.data.images.archives import open_tar, open_zip, read_head
 
 RUN_MARKS = ("run-id.json", files.HOLDER, "pipeline.json")  # one of them stands in every run (from its first moment) and pipeline
 MARKS = (*RUN_MARKS, "pyvenv.cfg")
-UNSEEN = ("__macosx", "__pycache__", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r")  # what systems leave, not hidden by a dot
+UNSEEN = (  # what systems and network drives leave, not hidden by a dot
+    *("__macosx", "__pycache__", "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r"),
+    *("$recycle.bin", "recycler", "system volume information", "lost+found", "@eadir", "@recycle", "#recycle", "#snapshot"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,8 +97,9 @@ def archive_names(archive: Path) -> list[str]:
     except FileNotFoundError:
         raise DataError(f"archive {archive} does not exist", fix="check the path") from None
     except (zipfile.BadZipFile, tarfile.TarError, OSError) as error:
-        what = stand_in(read_head(archive, HEAD)) if archive.is_file() else None
-        if what is not None:
+        head = read_head(archive, HEAD) if archive.is_file() else b""
+        what = stand_in(head) if not head.startswith(b"PK") else None
+        if what is not None and archive.is_file():
             raise DataError(f"archive {archive} is {what}") from None
         raise DataError(f"archive {archive} cannot be read ({error})", fix="fetch it again") from None
 
@@ -126,13 +130,15 @@ def is_text(name: str) -> bool:
 def _walk(place: Path) -> tuple[list[str], set[str]]:
     names: list[str] = []
     folders: set[str] = set()
-    seen: set[str] = set()
+    chain: dict[str, frozenset[str]] = {}  # folder → what it and the folders above it really are
     for at, below, found in os.walk(place, followlinks=True):
-        real = os.path.realpath(at)
-        if real in seen:  # a link back to a folder above
+        real, above = os.path.realpath(at), chain.get(os.path.dirname(at), frozenset())
+        if real in above:  # a link back to a folder above; a second way to a folder beside is a folder of its own
             below.clear()
+            inside = Path(at).relative_to(place).as_posix()
+            folders.discard(inside)
             continue
-        seen.add(real)
+        chain[at] = above | {real}
         inner = Path(at).relative_to(place).as_posix()
         before = "" if inner == "." else f"{inner}/"
         marks = [name for name in found if name in MARKS] if before else []

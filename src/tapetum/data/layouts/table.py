@@ -1,4 +1,4 @@
-"""Layout ``table``: a CSV (comma, semicolon or tab; UTF-8) or Parquet file, one line an image.
+"""Layout ``table``: a CSV (comma, semicolon, tab or bar; UTF-8) or Parquet file, one line an image.
 
 What it holds: ids, paths, every kind of target, groups, sequences, splits, folds, weights, side numbers and content hashes. A CSV holds
 no class order, so ordinal targets are declared again on reading; an empty set of labels is ``[]``, which is read and not written.
@@ -37,7 +37,7 @@ def read(source: Path, data: Data, log: Log) -> Sheet:
         frame, how = files.read_parquet(source)[0], "Parquet"
     else:
         frame, delimiter = read_delimited(source)
-        how = f"separated by {DELIMITERS[delimiter]}"
+        how = f"separated by {DELIMITERS.get(delimiter, repr(delimiter))}"
     log(f"{source.name}: {len(frame)} rows, {len(frame.columns)} columns, {how}")
     return Sheet(frame, source.parent, source.name)
 
