@@ -7,6 +7,7 @@ done on dense matrices (:class:`Dense`), one per target and member, and rows are
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +25,7 @@ FINAL = "final"
 REDUCED = -1  # in `draw`: views already reduced to one answer; in `fold`: mean of folds or refit
 
 _OPTIONAL = {"group": pl.String, "sequence": pl.String, "position": pl.Float64, "split": pl.String, "weight": pl.Float64, "fold": pl.Int16}
+_BOUNDS = {"weight": (0.0, math.inf), "fold": (-1.0, 32767.0)}
 RESERVED = frozenset({"row_id", "path", "sha256", "pseudo", *_OPTIONAL})
 
 
@@ -434,13 +436,26 @@ def free_name(name: str, taken: Iterable[str]) -> str:
 
 
 def _cast(frame: pl.DataFrame, name: str, dtype: Any) -> pl.Series:
-    try:
-        return frame[name].cast(dtype)
-    except pl.exceptions.PolarsError:
-        odd = frame[name].cast(dtype, strict=False).is_null() & frame[name].is_not_null()
-        first = f"the first is row {frame['row_id'][int(odd.arg_true()[0])]!r}: {frame[name].filter(odd)[0]!r}" if odd.any() else ""
-        needs = "numbers" if dtype.is_numeric() else str(dtype)
-        raise DataError(
-            f"column {name!r} holds values that are no {needs} ({int(odd.sum())} of {len(odd)}; {first})",
-            fix=f"correct them, or, if the column means something else: --set data.{name}=none",
-        ) from None
+    """Return an optional column in its type.
+
+    Raises:
+        DataError: a cell that is no text, no finite number, no weight or no fold: the first is named.
+    """
+    column = frame[name]
+    if column.dtype.is_nested() or column.dtype == pl.Object:
+        found, odd = column, column.is_not_null()
+    elif dtype == pl.String:
+        return column.cast(pl.String)
+    else:
+        found = column.cast(pl.Float64, strict=False)
+        low, high = _BOUNDS.get(name, (-math.inf, math.inf))
+        good = found.is_finite() & found.is_between(low, high) & ((found == found.round()) if dtype.is_integer() else found.is_not_null())
+        odd = column.is_not_null() & ~good.fill_null(False)
+    if not odd.any():
+        return found.cast(dtype)
+    needs = {"weight": "numbers of 0 or more", "fold": "whole numbers", "position": "numbers"}.get(name, "texts")
+    row_id, first = frame["row_id"].filter(odd)[0], column.filter(odd).to_list()[0]
+    raise DataError(
+        f"column {name!r} holds values that are no {needs} ({int(odd.sum())} of {len(odd)}; the first is row {row_id!r}: {first!r})",
+        fix=f"correct them, or, if the column means something else: --set data.{name}=none",
+    )

@@ -17,6 +17,7 @@ import ast
 import dataclasses
 import itertools
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, cast, get_args
 
@@ -52,6 +53,7 @@ class Target:
     separator: str = " "
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", tuple(map(same_text, self.classes)))
         if self.kind not in KINDS:
             raise UserError(f"target {self.name!r} has kind {self.kind!r}", need=f"one of {listed(KINDS)}.{nearest(self.kind, KINDS)}")
         doubled = sorted({c for c in self.classes if self.classes.count(c) > 1})
@@ -89,6 +91,20 @@ class Target:
     def from_dict(cls, value: Mapping[str, Any]) -> Target:
         """Rebuild from :meth:`to_dict`."""
         return cls(**{**value, "classes": tuple(value["classes"]), "borders": tuple(value["borders"])})
+
+
+def same_text(name: str) -> str:
+    """Return a class name in the one form (NFC) of what looks the same: macOS writes é as e and an accent."""
+    return unicodedata.normalize("NFC", name)
+
+
+def look_alikes(classes: Iterable[str]) -> list[tuple[str, ...]]:
+    """Return the classes that differ only in case, in blanks or characters that nobody sees, or in how a number is written."""
+    alike: dict[Any, list[str]] = {}
+    for name in classes:
+        seen = "".join(c for c in unicodedata.normalize("NFKC", name).casefold() if unicodedata.category(c)[0] not in "ZC")
+        alike.setdefault(float(seen) if re.fullmatch(r"-?\d{1,300}(\.\d*)?", seen) else seen, []).append(name)
+    return [tuple(names) for names in alike.values() if len(names) > 1]
 
 
 def parse_target(text: str) -> Target:
@@ -161,7 +177,8 @@ def encode(target: Target, cells: Sequence[Any], row_ids: Sequence[str] | None =
             continue
         names = list(cell) if target.kind == "multi" else [cell]
         truth[row] = 0.0
-        for name in names:
+        for given in names:
+            name = same_text(given) if isinstance(given, str) else given
             if name not in place:
                 where = f"row {row_ids[row]!r}" if row_ids is not None else f"row {row}"
                 raise DataError(

@@ -316,3 +316,28 @@ def test_no_label_at_all_is_a_decision_where_there_may_be_several():
 def test_a_table_without_its_columns_is_refused():
     with pytest.raises(DataError, match="lacks the columns p"):
         Predictions(Predictions.from_dense(dense(BREED)).frame.drop("p"), (BREED,))
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "says"),
+    [
+        ("weight", [1.0, -0.5], "no numbers of 0 or more"),
+        ("weight", ["1", "nan"], "no numbers of 0 or more"),
+        ("weight", [1.0, float("inf")], "no numbers of 0 or more"),
+        ("weight", [[1.0], [2.0]], "no numbers of 0 or more"),
+        ("position", [0.0, float("nan")], "no numbers"),
+        ("fold", [0, -2], "no whole numbers"),
+        ("fold", ["0.5", "1"], "no whole numbers"),
+        ("fold", [0, 70000], "no whole numbers"),
+        ("group", [["a"], ["b"]], "no texts"),
+    ],
+)
+def test_an_optional_column_holds_what_its_name_says(column, cells, says):
+    frame = pl.DataFrame({"row_id": ["a", "b"], "path": [["a.png"], ["b.png"]], column: cells})
+    with pytest.raises(DataError, match=f"column '{column}' holds values that are {says}"):
+        Manifest(frame, (), Path())
+
+
+def test_folds_that_pandas_made_into_floats_are_folds():
+    frame = pl.DataFrame({"row_id": ["a", "b", "c"], "path": [["a.png"], ["b.png"], ["c.png"]], "fold": ["0.0", "1.0", None]})
+    assert Manifest(frame, (), Path()).fold.tolist() == [0, 1, -1]

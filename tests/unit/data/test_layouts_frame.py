@@ -129,3 +129,45 @@ def test_a_cell_that_no_table_can_hold_is_named(read):
     assert "row 1 has a dict in column 'box': the column is left out" in said
     assert manifest.row_ids == NAMES
     assert read(pd.DataFrame({"file": NAMES, "label": [datetime.date(2020, 1, i % 2 + 1) for i in range(4)]}))[0]
+
+
+def test_a_text_of_several_labels_beside_lists_is_no_class_of_its_own(read):
+    with pytest.raises(DataError, match="separated in 2 ways"):
+        read(pd.DataFrame({"file": NAMES, "label": [["x", "y"], "x|y", ["y"], "x"]}), targets=("label:multi",))
+    manifest, _ = read(pd.DataFrame({"file": NAMES, "label": [["x", "y"], "x", ["y"], None]}), targets=("label:multi",), blank="context")
+    assert manifest.frame["label"].to_list() == [["x", "y"], ["x"], ["y"], None]
+
+
+def test_numbers_are_called_the_same_whatever_stands_beside_them(read):
+    manifest, _ = read(pd.DataFrame({"file": NAMES, "label": [1.0, 2.0, "x", 1]}))
+    assert manifest.frame["label"].to_list() == ["1", "2", "x", "1"]
+    manifest, _ = read(pd.DataFrame({"file": NAMES, "label": [[1, 2.0], [1.0], [2], []]}), targets=("label:multi",))
+    assert manifest.targets[0].classes == ("1", "2")
+    manifest, _ = read(pd.DataFrame({"file": NAMES, "label": [np.array("x"), np.array(["x", "y"])] * 2}), targets=("label:multi",))
+    assert manifest.frame["label"].to_list() == [["x"], ["x", "y"]] * 2
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame])
+def test_classes_of_short_floats_are_called_as_they_are_written(read, make):
+    manifest, _ = read(make({"file": NAMES, "label": np.array([1.1, 2.2, 1.1, 2.2], np.float32)}))
+    assert manifest.targets[0].classes == ("1.1", "2.2")
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame])
+def test_columns_that_hold_lists_are_refused_where_one_cell_is_needed(read, make):
+    frame = {"file": NAMES, "label": LABELS, "odd": [[1, 2]] * 4}
+    with pytest.raises(DataError, match=r"odd = \[1, 2\] \(4 of 4 cells are no numbers\)"):
+        read(make(frame), side=("odd",))
+    for role in ("group", "id", "split", "weight", "fold", "position"):
+        with pytest.raises(DataError, match=r"lists|\[1, 2\]"):
+            read(make(frame), **{role: "odd"})
+
+
+def test_a_group_has_one_name_with_and_without_blanks_in_the_column(read):
+    manifest, _ = read(pd.DataFrame({"file": NAMES, "label": LABELS, "group": [1.0, np.nan, 2.0, 1.0]}))
+    assert manifest.frame["group"].to_list() == ["1", None, "2", "1"]
+
+
+def test_a_split_of_numbers_is_refused_by_name(read):
+    with pytest.raises(DataError, match="split = '0'"):
+        read(pd.DataFrame({"file": NAMES, "label": LABELS, "split": [0, 0, 1, 1]}))

@@ -186,3 +186,49 @@ def test_printed_lists_are_read_as_json_python_and_numpy_print_them():
     assert several.read_list("set()") == []
     assert several.read_list("x|y") is None
     assert several.split_cell("[left", Target("t", "multi")) == ["[left"]
+
+
+@pytest.mark.parametrize("mark", ["/", "+", " & ", "\n", "\t", "\uff1b", "\u3001"])
+def test_labels_joined_by_an_odd_mark_never_become_a_class_unasked(rows, mark):
+    cells = [f"x{mark}y", "y", "x", "z"]
+    if mark.strip():
+        with pytest.raises(DataError, match="one label or several with") as error:
+            rows(cells)
+        assert "separator=" in str(error.value)
+        with pytest.raises(DataError, match="look like several labels"):
+            rows(cells, "t")
+        assert f"x{mark}y" in rows(cells, "t:single").targets[0].classes
+    else:  # blanks of any kind separate
+        assert rows(cells).targets[0].classes == ("x", "y", "z")
+    own = {"name": "t", "kind": "multi", "separator": mark.strip() or mark}
+    assert rows(cells, own).targets[0].classes == ("x", "y", "z")
+
+
+def test_names_with_blanks_are_not_split_where_no_part_is_a_label_elsewhere(rows):
+    cells = ["golden retriever", "border collie", "pug"]
+    with pytest.raises(DataError, match="one label or several with blanks between them"):
+        rows(cells)
+    assert rows(cells, {"name": "t", "kind": "multi", "separator": "|"}).targets[0].classes == ("border collie", "golden retriever", "pug")
+    assert rows(["x y", "y z", "w"]).targets[0].classes == ("w", "x", "y", "z")
+    assert rows(["1 2", "3 4", "5"]).targets[0].classes == ("1", "2", "3", "4", "5")
+
+
+@pytest.mark.parametrize("cell", ['{"x": 1, "y": 0}', "{'x': 1}", '[["x"]]', "[{'x'}]"])
+def test_tables_and_nested_lists_in_a_cell_make_no_classes(rows, cell):
+    with pytest.raises(DataError, match="one flat list"):
+        rows([cell, "x", "y"])
+
+
+def test_numbers_in_printed_lists_are_called_as_numbers_elsewhere(rows):
+    assert rows(["[1.0, 2]", "[2.0]", "[1]"]).targets[0].classes == ("1", "2")
+
+
+def test_one_name_in_two_forms_of_unicode_is_one_class_and_look_alikes_are_said(rows):
+    heard: list[str] = []
+    assert rows(["caf\u00e9", "cafe\u0301", "tea"], "t", log=heard.append).targets[0].classes == ("caf\u00e9", "tea")
+    assert rows(["caf\u00e9|tea", "cafe\u0301", "tea"]).targets[0].classes == ("caf\u00e9", "tea")
+    assert rows(["caf\u00e9", "tea", "tea"], "t:single=cafe\u0301,tea").targets[0].classes == ("caf\u00e9", "tea")
+    assert "differ only" not in "\n".join(heard)
+    rows(["Cat", "cat", "dog\u200b", "dog", "01", "1.0"], "t", log=heard.append)
+    said = "\n".join(heard)
+    assert all(f"classes {names} differ only" in said for names in ("'Cat', 'cat'", "'dog', 'dog\\u200b'", "'01', '1.0'"))

@@ -335,3 +335,45 @@ def test_real_tables_are_read(shared_data):
         quiet,
     )
     assert faces.truth("age_group").sum(axis=0).tolist() == [40.0] * 9
+
+
+@pytest.mark.parametrize(
+    "text", ["sep=|\nfile|label\n{}", '"sep=;"\r\nfile;label\r\n{}', "sep=;,,\nfile;label\n{}", "file|label\n{}", "sep=#\nfile#label\n{}"]
+)
+def test_separators_that_a_first_line_states_or_bars_are_read(tmp_path, text):
+    mark = next(m for m in ";#|" if f"file{m}label" in text)
+    end = "\r\n" if "\r" in text else "\n"
+    for i in range(2):
+        save(tmp_path / f"{i}.png", np.zeros((4, 4, 3), np.uint8))
+    (tmp_path / "t.csv").write_text(text.format("".join(f"{i}.png{mark}{'ab'[i]}{end}" for i in range(2))), newline="")
+    assert layouts.read(tmp_path / "t.csv", Data(targets=("label",)), quiet).frame["label"].to_list() == ["a", "b"]
+
+
+def test_a_table_of_windows_and_dots_in_paths_name_the_same_files(tmp_path):
+    heard: list[str] = []
+    blank_images(tmp_path, ["img/0.png", "img/1.png"])
+    (tmp_path / "w.csv").write_text("file,label\nimg\\0.png,a\nimg\\1.png,b\n")
+    (tmp_path / "d.csv").write_text("file,label\n./img/0.png,a\nimg//./1.png,b\n")
+    for name in ("w.csv", "d.csv"):
+        manifest = layouts.read(tmp_path / name, Data(targets=("label",)), heard.append)
+        assert manifest.row_ids == ["img/0.png", "img/1.png"]
+    assert "2 paths are written with backslashes" in "\n".join(heard)
+    (tmp_path / "twice.csv").write_text("file,label\n./img/0.png,a\nimg/0.png,b\n")
+    with pytest.raises(DataError, match=r"1 ids stand in more than one row: img/0\.png"):
+        layouts.read(tmp_path / "twice.csv", Data(targets=("label",)), quiet)
+
+
+@pytest.mark.parametrize(("there", "named"), [("0.jpg", "0.JPG"), ("0.png", "0.jpg"), ("cafe\u0301.png", "caf\u00e9.png")])
+def test_a_missing_file_is_answered_with_the_one_that_is_there_in_its_place(tmp_path, there, named):
+    blank_images(tmp_path, ["img/1.png"])
+    (tmp_path / "img" / there).write_bytes(b"x")
+    (tmp_path / "t.csv").write_text(f"file,label\nimg/{named},a\nimg/1.png,b\n", encoding="utf-8")
+    with pytest.raises(DataError, match="In its place there is") as error:
+        layouts.read(tmp_path / "t.csv", Data(targets=("label",)), quiet)
+    assert there in str(error.value)
+
+
+def test_a_decimal_comma_is_named(tmp_path):
+    table = small(tmp_path, ["file", "y"], [["0.png", "1,5"], ["1.png", "2,5"]], ";")
+    with pytest.raises(DataError, match="a finite number with a decimal point"):
+        layouts.read(table, Data(targets=("y:regression",)), quiet)

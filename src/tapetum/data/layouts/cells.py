@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +12,7 @@ import polars as pl
 
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
-from tapetum.core.targets import Target, compose, decode, derive_target, encode, with_classes
+from tapetum.core.targets import Target, compose, decode, derive_target, encode, same_text, with_classes
 from tapetum.data.layouts.several import LISTS, split_cell
 from tapetum.data.layouts.sheet import Log
 
@@ -42,14 +43,25 @@ def as_text(cell: Any) -> str | None:
         return None
     if isinstance(cell, float) and cell.is_integer():  # pandas turns whole numbers with blanks into floats
         return str(int(cell))
-    return str(cell).strip() or None
+    return same_text(str(cell).strip()) or None
 
 
 def text_column(column: pl.Series) -> pl.Series:
-    """Return a column of ids as text; numbers that are whole lose their decimal point."""
+    """Return a column of ids or groups as text; numbers that are whole lose their decimal point.
+
+    Raises:
+        DataError: a column of lists.
+    """
+    if column.dtype.is_nested() or column.dtype == pl.Object:
+        raise DataError(f"column {column.name!r} holds lists", need="one text or number a row", fix="name another column")
     if column.dtype.is_float():
         return pl.Series(column.name, [as_text(cell) for cell in column.to_list()], dtype=pl.String)
     return column.cast(pl.String)
+
+
+def decimal_point(cell: Any) -> str:
+    """Return what to add to "a number" in an error, where a comma stands in place of the decimal point."""
+    return " with a decimal point" if re.fullmatch(r"\s*-?\d+,\d+\s*", str(cell)) else ""
 
 
 def settle_targets(targets: Sequence[Target], frame: pl.DataFrame, derive: Mapping[str, str]) -> tuple[Target, ...]:
@@ -155,7 +167,7 @@ def _refuse_odd_numbers(target: Target, column: pl.Series, row_ids: Sequence[str
     if odd:
         raise DataError(
             f"{name} row {row_ids[odd[0]]!r} has {target.name} = {texts[odd[0]]!r} ({len(odd)} of {len(texts)} cells are no numbers)",
-            need="a finite number",
+            need=f"a finite number{decimal_point(texts[odd[0]])}",
             fix="correct it or leave it blank",
         )
 

@@ -17,7 +17,9 @@ from tapetum.core.config import Data
 from tapetum.core.errors import DataError, listed
 from tapetum.core.tables import Manifest
 from tapetum.data.images import formats
+from tapetum.data.layouts.cells import as_text
 from tapetum.data.layouts.roles import ID_NAMES, read_target
+from tapetum.data.layouts.several import MARKS
 from tapetum.data.layouts.sheet import Log, Sheet
 from tapetum.data.layouts.table import flat_paths
 
@@ -73,13 +75,17 @@ def from_pandas(source: Any, data: Data, log: Log) -> pl.DataFrame:
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
         raise DataError(f"the table has two columns called {listed(doubled)}", need="each name once", fix="rename one of them")
-    return _of_values({name: source.iloc[:, i].tolist() for i, name in enumerate(names)}, data, log)
+    columns = {name: source.iloc[:, i] for i, name in enumerate(names)}
+    return _of_values(
+        {name: _short_floats(column) if _is_short(column) else column.tolist() for name, column in columns.items()}, data, log
+    )
 
 
 def plain_columns(frame: pl.DataFrame, data: Data, log: Log) -> pl.DataFrame:
     """Return a table whose cells are text, numbers, booleans, times or lists of them: categories become text, objects what they hold."""
     text = [pl.col(c.name).cast(pl.String) for c in frame.get_columns() if c.dtype in (pl.Categorical, pl.Enum)]
-    frame = frame.with_columns(text)
+    short = [pl.col(c.name).cast(pl.String).cast(pl.Float64) for c in frame.get_columns() if c.dtype == pl.Float32]  # 1.1, not 1.10000002
+    frame = frame.with_columns(*text, *short)
     odd = [c for c in frame.get_columns() if c.dtype in (pl.Object, pl.Binary, pl.Struct) or isinstance(c.dtype, (pl.List, pl.Array))]
     if not odd:
         return frame
@@ -109,15 +115,31 @@ def _of_values(columns: Mapping[str, Sequence[Any]], data: Data, log: Log) -> pl
     return pl.DataFrame(out)
 
 
+def _is_short(column: Any) -> bool:
+    return getattr(column.dtype, "kind", "") == "f" and getattr(column.dtype, "itemsize", 8) < 8
+
+
+def _short_floats(column: Any) -> list[float | None]:
+    """Return 32- and 16-bit numbers of pandas as they are written: 1.1, not 1.10000002."""
+    return [None if math.isnan(value) else float(str(value)) for value in column.to_numpy()]
+
+
 def _series(name: str, cells: list[Any]) -> pl.Series:
     """Return cells as a column; those of several types become text."""
     lists = any(isinstance(cell, list) for cell in cells)
     kinds = {type(one) for cell in cells for one in (cell if isinstance(cell, list) else [cell]) if one is not None}
+    texts = [cell for cell in cells if isinstance(cell, str)]
+    if lists and any(mark in text for text in texts for mark in MARKS):  # a|b beside ["a", "b"]: whoever reads the labels says so
+        return pl.Series(
+            name, [files.to_json(list(map(as_text, c))) if isinstance(c, list) else as_text(c) for c in cells], dtype=pl.String
+        )
     if lists and (len(kinds) != 1 or any(cell is not None and not isinstance(cell, list) for cell in cells)):
-        cells = [None if c is None else [str(one) for one in c if one is not None] if isinstance(c, list) else [str(c)] for c in cells]
+        cells = [
+            None if c is None else [as_text(one) for one in c if one is not None] if isinstance(c, list) else [as_text(c)] for c in cells
+        ]
         return pl.Series(name, cells, dtype=pl.List(pl.String))
     if len(kinds) > 1 and kinds != {int, float}:
-        return pl.Series(name, [None if cell is None else str(cell) for cell in cells], dtype=pl.String)
+        return pl.Series(name, [as_text(cell) for cell in cells], dtype=pl.String)
     try:
         return pl.Series(name, [float(c) if c is not None else c for c in cells] if kinds == {int, float} else cells)
     except (pl.exceptions.PolarsError, TypeError, OverflowError):
@@ -127,6 +149,8 @@ def _series(name: str, cells: list[Any]) -> pl.Series:
 def _plain(value: Any) -> Any:
     if isinstance(value, (set, frozenset)):
         return sorted((_plain(one) for one in value if _plain(one) is not None), key=str)
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        return _plain(value.item())
     if isinstance(value, (list, tuple, np.ndarray, pl.Series)):
         return [_plain(one) for one in value]
     if value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and math.isnan(value)):

@@ -61,10 +61,19 @@ def row_paths(frame: pl.DataFrame, how: str | Sequence[str], name: str, split: s
             for row, cell in enumerate(frame[item].to_list()):
                 if cell is None or cell == []:
                     raise DataError(f"{name} row {row + 1} has no image in column {item!r}", fix="fill it in or remove the row")
-                out[row].extend([str(c) for c in cell] if isinstance(cell, list) else [str(cell)])
+                out[row].extend([plain_path(str(one)) for one in (cell if isinstance(cell, list) else [cell])])
         else:
             raise unknown_column(item, frame.columns, name, "--path")
     return out
+
+
+def plain_path(path: str) -> str:
+    """Return a path without ``./`` and doubled ``/``, so that one file has one name; an address stays as it is."""
+    if ("./" not in path and "//" not in path) or "://" in path:
+        return path
+    first, *rest = path.split("/")
+    kept = [part for part in rest if part not in ("", ".")]
+    return "/".join(kept if first == "." else [first, *kept])
 
 
 def list_column(name: str, rows: Sequence[Sequence[str]]) -> pl.Series:
@@ -113,4 +122,5 @@ def _add_template(out: list[list[str]], frame: pl.DataFrame, template: str, name
             raise DataError(
                 f"{name} row {row + 1} has a blank {blank!r}, which the path template needs", fix="fill it in or remove the row"
             )
-        out[row].extend(fill_template(template, {**fixed, **dict(zip(columns, cells, strict=True))}))
+        filled = fill_template(template, {**fixed, **dict(zip(columns, cells, strict=True))})
+        out[row].extend(map(plain_path, filled))

@@ -14,9 +14,9 @@ from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.places import absent, moved
 from tapetum.core.tables import Manifest, check_ids
-from tapetum.core.targets import Target, expression_names
+from tapetum.core.targets import Target, expression_names, look_alikes
 from tapetum.data.layouts import additions, available, folder, several
-from tapetum.data.layouts.cells import count_blanks, parse_column, settle_derived, settle_targets, text_column
+from tapetum.data.layouts.cells import count_blanks, decimal_point, parse_column, settle_derived, settle_targets, text_column
 from tapetum.data.layouts.frame import plain_columns
 from tapetum.data.layouts.paths import list_column, row_paths
 from tapetum.data.layouts.roles import Roles, find_roles
@@ -130,7 +130,7 @@ def to_rows(sheet: Sheet, roles: Roles, data: Data, log: Log, split: str = "trai
     Raises:
         DataError: an image file that is not there, a doubled id, or a cell that does not fit its target.
     """
-    paths = row_paths(sheet.frame, roles.path, sheet.name, split)
+    paths = _with_slashes(row_paths(sheet.frame, roles.path, sheet.name, split), sheet, log)
     source = sheet.frame
     ids = text_column(source[roles.plain["id"]]) if "id" in roles.plain else pl.Series([_below(row[0], sheet.root) for row in paths])
     frame = pl.DataFrame({"row_id": ids, "path": list_column("path", paths)})
@@ -139,7 +139,8 @@ def to_rows(sheet: Sheet, roles: Roles, data: Data, log: Log, split: str = "trai
         _check_files(frame, sheet, data, log)
     for role, column in roles.plain.items():
         if role != "id":
-            frame = frame.with_columns(source[column].alias(role))
+            own = text_column(source[column]) if role in ("group", "sequence") else source[column]
+            frame = frame.with_columns(own.alias(role))
     row_ids = frame["row_id"].to_list()
     for target in roles.targets:
         if target.name in source.columns:
@@ -218,11 +219,22 @@ def _below(path: str, root: Path) -> str:
     return Path(path).relative_to(root).as_posix() if Path(path).is_relative_to(root) else path
 
 
+def _with_slashes(paths: list[list[str]], sheet: Sheet, log: Log) -> list[list[str]]:
+    """Return paths with ``/`` where a table written on Windows has ``\\`` and the files are there under the other name alone."""
+    windows = {path: path.replace("\\", "/") for row in paths for path in row if "\\" in path} if not sheet.found else {}
+    gone = missing_files(windows, sheet.root)
+    still = set(missing_files([windows[path] for path in gone], sheet.root))
+    there = {path: windows[path] for path in gone if windows[path] not in still}
+    if there:
+        log(f"{sheet.name}: {len(there)} paths are written with backslashes and are read with /")
+    return [[there.get(path, path) for path in row] for row in paths] if there else paths
+
+
 def _check_files(frame: pl.DataFrame, sheet: Sheet, data: Data, log: Log) -> None:
     every = frame["path"].explode().to_list()
     missing = missing_files(every, sheet.root)
     if missing and data.on_bad == "refuse":
-        raise refuse_missing(missing, frame["path"].to_list(), sheet.name)
+        raise refuse_missing(missing, frame["path"].to_list(), sheet.name, sheet.root)
     if missing:
         gone = f"{len(missing)} of {len(every)} image files that do not exist"
         counts = count_complete(frame["path"].to_list(), missing)
@@ -230,12 +242,13 @@ def _check_files(frame: pl.DataFrame, sheet: Sheet, data: Data, log: Log) -> Non
 
 
 def _numbers(column: pl.Series, row_ids: Sequence[str], name: str) -> pl.Series:
-    numbers = column.cast(pl.Float64, strict=False)
+    nested = column.dtype.is_nested() or column.dtype == pl.Object
+    numbers = column.cast(pl.Float64, strict=False) if not nested else pl.Series([None] * len(column), dtype=pl.Float64)
     bad = column.is_not_null() & (numbers.is_null() | ~numbers.is_finite().fill_null(False))
     if bad.any():
-        row = int(bad.arg_true()[0])
-        what = f"{name} row {row_ids[row]!r} has {column.name} = {column[row]!r} ({int(bad.sum())} of {len(bad)} cells are no numbers)"
-        raise DataError(what, need="a finite number, or a blank")
+        row, cell = int(bad.arg_true()[0]), column.filter(bad).to_list()[0]
+        what = f"{name} row {row_ids[row]!r} has {column.name} = {cell!r} ({int(bad.sum())} of {len(bad)} cells are no numbers)"
+        raise DataError(what, need=f"a finite number{decimal_point(cell)}, or a blank")
     return numbers
 
 
@@ -266,3 +279,6 @@ def _say_classes(target: Target, log: Log) -> None:
     else:
         joint = f", from {target.expression}" if target.expression else ""
         log(f"target {target.name!r}: {len(target.classes)} classes in this order{joint}: {listed(target.classes, 12)}")
+        for names in look_alikes(target.classes) if not target.expression else ():
+            alike = listed(map(repr, names))
+            log(f"target {target.name!r}: classes {alike} differ only in case, blanks or the form of a number; each is a class of its own")

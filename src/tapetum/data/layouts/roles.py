@@ -97,7 +97,7 @@ def find_roles(sheet: Sheet, data: Data, *, labelled: bool = True) -> Roles:
             why.append(("target", target.name, f"{_kind_text(target)}, {brought}"))
     for column in side:
         if column not in frame.columns:
-            raise unknown_column(column, frame.columns, sheet.name, "--set data.side=")
+            raise unknown_column(column, frame.columns, sheet.name, "--side")
         why.append(("side number", column, "declared"))
     unused = tuple(c for c in frame.columns if c not in used)
     return Roles(path, plain, targets, side, tuple(why), unused)

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import re
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,11 +16,12 @@ import numpy as np
 import polars as pl
 
 from tapetum.core.errors import DataError, listed
-from tapetum.core.targets import Target
+from tapetum.core.targets import Target, same_text
 from tapetum.data.layouts.sheet import Log
 
 BLANK = " "
 MARKS = ("|", ";", ",")  # whichever of them stands in a column separates its labels; where none does, blanks do
+ODD_MARKS = ("/", "+", "&", "\n", "\t", "\uff1b", "\uff0c", "\u3001")  # part labels here and there; never read as separators unasked
 LISTS = (list, tuple, set, frozenset, np.ndarray)
 MANY = 20  # different numbers in a column, from which on it is probably no column of class names
 _CLOSES = {"[": "]", "{": "}", "(": ")"}
@@ -27,6 +29,7 @@ _CALL = re.compile(r"(?:array|list|tuple|set|frozenset)\((.*?)(?:,\s*dtype=[^()]
 _QUOTED = re.compile(r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|([^,\s'"]+)""")
 _THOUSANDS = re.compile(r"-?\d{1,3}(,\d{3})*(\.\d*)?")
 _WHOLE = re.compile(r"\d+")
+_TABLE = re.compile(r"""\{\s*(?:"[^"]*"|'[^']*'|\w+)\s*:.*\}|\[\s*[\[{(].*\]""", re.DOTALL)  # {'a': 1}, [['a']]
 
 
 def read_list(text: str) -> list[str] | None:
@@ -43,7 +46,7 @@ def read_list(text: str) -> list[str] | None:
     except ValueError:
         found = None
     if isinstance(found, list):
-        return None if any(isinstance(one, (list, dict)) for one in found) else [str(one).strip() for one in found if one is not None]
+        return None if any(isinstance(one, (list, dict)) for one in found) else [_plain(one) for one in found if one is not None]
     inner = text[1:-1].strip()
     if "'" in inner or '"' in inner:
         if _QUOTED.sub("", inner).replace(",", "").strip():
@@ -78,14 +81,18 @@ def with_separator(target: Target, column: pl.Series, row_ids: Sequence[Any], na
         log: told the separator.
 
     Raises:
-        DataError: two separators in one column; a row of each is named.
+        DataError: two separators in one column, a nested list or a table in a cell, or cells that may be single labels: rows are named.
     """
     listed_labels: set[str] = set()
     texts: dict[str, Any] = {}
     for cell, row_id in zip(column.to_list(), row_ids, strict=True):
         if isinstance(cell, LISTS):
             listed_labels.update(str(one) for one in cell)
-        elif cell is not None and (text := str(cell).strip()):
+        elif cell is not None and (text := same_text(str(cell).strip())):
+            if _TABLE.fullmatch(text) and text not in target.classes:
+                raise DataError(
+                    f"{name} row {row_id!r} has {target.name} = {text!r}", need="labels, or one flat list of them", fix="correct it"
+                )
             found = read_list(text)
             listed_labels.update(found or ())
             if found is None:
@@ -94,6 +101,8 @@ def with_separator(target: Target, column: pl.Series, row_ids: Sequence[Any], na
     if listed_labels:  # what answers are written with: it stands in no label
         free = [mark for mark in ((separator, *MARKS) if texts else (BLANK, *MARKS)) if not any(mark in label for label in listed_labels)]
         separator = free[0] if free else separator
+    if not target.classes:
+        _refuse_unclear(target, separator, texts, listed_labels, name)
     many = sum(len(split_cell(text, dataclasses.replace(target, separator=separator))) > 1 for text in texts)
     if many:
         how = "blanks" if separator == BLANK else repr(separator)
@@ -117,7 +126,8 @@ def refuse_several(target: Target, column: pl.Series, name: str) -> None:
     if len(lists) * 2 >= len(texts) > 0 or any('"' in text or "'" in text or "," in text for text in lists):
         example, how = lists[0], "printed as a list"
     else:
-        found = next(((text, mark) for mark in (*MARKS, BLANK) if (text := _several_by(mark, texts)) is not None), None)
+        marks = (*MARKS, BLANK, *ODD_MARKS)
+        found = next(((text, mark) for mark in marks if (text := _several_by(mark, texts)) is not None), None)
         if found is None:
             return
         example, how = found[0], f"separated by {'blanks' if found[1] == BLANK else repr(found[1])}"
@@ -165,6 +175,50 @@ def _separator(target: Target, texts: Mapping[str, Any], lists: bool, name: str)
     )
 
 
+def _refuse_unclear(target: Target, separator: str, texts: Mapping[str, Any], listed_labels: set[str], name: str) -> None:
+    """Refuse labels that the separator found leaves joined by another mark, and cells that blanks would part without a sign of it.
+
+    Raises:
+        DataError: names the cell, and how to declare either reading.
+    """
+    own = dataclasses.replace(target, separator=separator)
+    parted = {text: split_cell(text, own) for text in texts}
+    labels = {label for labels in parted.values() for label in labels} | listed_labels
+    for mark in ODD_MARKS:
+        joined = [text for text in texts if mark in text and len(parts := _parts(text, mark)) > 1 and set(parts) <= labels - {text}]
+        joined = [text for text in joined if parted[text] == [text] or mark.strip()]
+        if joined:
+            raise _unclear(target, joined[0], mark, separator, name, texts)
+    counts = Counter(label for labels_ in parted.values() for label in labels_)
+    several = {text: labels_ for text, labels_ in parted.items() if len(labels_) > 1}
+    words = [label for labels_ in several.values() for label in labels_]
+    alone = all(counts[word] == 1 for word in words) and not all(_WHOLE.fullmatch(word) for word in words)
+    if separator == BLANK and len(several) > 1 and not listed_labels and alone:  # no label of them stands in another cell
+        raise _unclear(target, next(iter(several)), BLANK, "|", name, texts)
+
+
+def _unclear(target: Target, text: str, mark: str, other: str, name: str, texts: Mapping[str, Any]) -> DataError:
+    """Return the error for a cell that is several labels by ``mark`` or one label, where ``other`` separates."""
+    how = "blanks" if mark == BLANK else repr(mark)
+    spec = f'data.targets=[{{name="{target.name}", kind="multi", separator="%s"}}]'
+    declare = "--set " + shlex.quote(spec)
+    return DataError(
+        f"{name} row {texts[text]!r} has {target.name} = {text!r}, which is one label or several with {how} between them",
+        need="to know which",
+        fix=f"declare what separates labels: {declare % escaped(mark)}; or, if it is one label: {declare % escaped(other)}",
+    )
+
+
+def escaped(mark: str) -> str:
+    """Return a separator as TOML writes it within quotes."""
+    return mark.replace("\n", "\\n").replace("\t", "\\t")
+
+
+def _plain(one: Any) -> str:
+    """Return a label of a JSON list as text; whole numbers lose their decimal point, as in other cells."""
+    return str(int(one)) if isinstance(one, float) and one.is_integer() else str(one).strip()
+
+
 def _inside(mark: str, texts: Sequence[str]) -> bool:
     """Tell whether commas stand inside labels that ``mark`` separates."""
     labels = {part for text in texts for part in _parts(text, mark)}
@@ -196,6 +250,8 @@ def _several_by(mark: str, texts: Sequence[str]) -> str | None:
     shows = bool(known) or len({len(parts) for parts in parted.values()}) > 1
     sure = [text for text, parts in parted.items() if set(parts) <= known]
     whole = all(_WHOLE.fullmatch(part) for text in texts for part in text.split())
+    if mark in ODD_MARKS:
+        return next((text for text, parts in parted.items() if set(parts) <= alone), None)
     if mark == BLANK and not whole:
         shows = set(places) <= alone  # names hold blanks
     elif mark in "|;" or mark == BLANK:  # parts that always stand at one place of as many may be levels of one name

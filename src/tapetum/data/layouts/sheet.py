@@ -13,6 +13,7 @@ import polars as pl
 
 from tapetum.core import files
 from tapetum.core.errors import DataError, listed
+from tapetum.core.targets import same_text
 from tapetum.data.images import formats
 from tapetum.data.images.archives import read_bytes, read_head
 from tapetum.data.layouts.listing import archive_names
@@ -86,11 +87,25 @@ def missing_files(paths: Iterable[str], root: Path) -> list[str]:
     return [path for path in paths if not holds(path)]
 
 
-def refuse_missing(missing: Iterable[str], rows: Sequence[Sequence[str]], name: str) -> DataError:
+def refuse_missing(missing: Iterable[str], rows: Sequence[Sequence[str]], name: str, root: Path) -> DataError:
     """Return the error for image files that a table names and that are not there; rows of several files are counted by file."""
     gone, total = list(missing), sum(map(len, rows))
     what = f"{name} names {len(gone)} of {total} image files that do not exist: {listed(gone)}"
-    return DataError(what + count_complete(rows, gone), fix="correct the paths, or go on without them: --on-bad skip")
+    return DataError(
+        what + count_complete(rows, gone) + _alike(gone[0], root), fix="correct the paths, or go on without them: --on-bad skip"
+    )
+
+
+def _alike(path: str, root: Path) -> str:
+    """Return the name of the file that is there in place of a missing one, if they differ in case, accents' form or ending alone."""
+    if split_archive(path) is not None:
+        return ""
+    folder = root / path.rpartition("/")[0]
+    names = os.listdir(folder) if folder.is_dir() else []
+    wanted = same_text(path.rpartition("/")[2]).casefold()
+    found = sorted(name for name in names if same_text(name).casefold() == wanted)
+    found = found or sorted(name for name in names if same_text(PurePosixPath(name).stem).casefold() == PurePosixPath(wanted).stem)
+    return f". In its place there is {found[0]!r}" if found else ""
 
 
 def count_complete(rows: Sequence[Sequence[str]], missing: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ import polars as pl
 
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.tables import SPLITS
+from tapetum.data.layouts.cells import text_column
 from tapetum.data.layouts.sheet import Log
 
 HELD = "val"  # validation rows: training rows that fold 0 holds out
@@ -30,6 +31,8 @@ def read_splits(frame: pl.DataFrame, name: str, log: Log) -> pl.DataFrame:
         DataError: another word; its row is named.
         UserError: validation rows and a ``fold`` column disagree.
     """
+    if frame["split"].dtype != pl.String:
+        frame = frame.with_columns(text_column(frame["split"]))
     words = [SPLIT_WORDS.get(word.strip().lower(), word) if word else word for word in frame["split"].to_list()]
     held = [word == HELD for word in words]
     odd = [i for i, word in enumerate(words) if word and word not in (*SPLITS, HELD)]
