@@ -142,7 +142,7 @@ def difference(
     codes, many = _codes(groups, len(p_a), a.rows)
     of_a, of_b = _nan(chosen(a)), _nan(chosen(b))
     whole = of_a - of_b
-    if len(a) and _same_answers(chosen, a, b):
+    if len(a) and not math.isnan(whole) and _same_answers(chosen, a, b):
         return Interval(whole, whole, whole, len(a), many, ALIKE, 0.0, float(max(many - 1, 1)))
     found = None
     if many > 1:

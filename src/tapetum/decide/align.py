@@ -11,7 +11,7 @@ import numpy as np
 from tapetum.core import draws
 from tapetum.core.errors import DataError, listed
 from tapetum.core.tables import Dense
-from tapetum.decide.steps import Rows
+from tapetum.decide.steps import Rows, counting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +109,7 @@ def common(members: Sequence[Dense], rows: Rows, most: int | None = None) -> tup
     Raises:
         DataError: no such row.
     """
-    take = np.flatnonzero(np.logical_and.reduce([m.scorable for m in members]))
+    take = np.flatnonzero(np.logical_and.reduce([counting(m, rows) for m in members]))
     if not len(take):
         raise DataError(
             f"no labelled row of {members[0].target.name!r} is predicted by all {len(members)} members", need="rows that all of them hold"

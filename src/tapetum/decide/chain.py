@@ -22,7 +22,7 @@ from tapetum.core.targets import Target
 from tapetum.decide.align import Coverage, align, check_targets
 from tapetum.decide.choices import BLENDS, CALIBRATORS, STEPS
 from tapetum.decide.ensemble import mean_of
-from tapetum.decide.steps import FIT_ROWS, Rows, assemble, crossfit_parts
+from tapetum.decide.steps import FIT_ROWS, Rows, assemble, counting, crossfit_parts, nothing_to_fit_on
 
 CHUNK = 65_536  # rows calibrated and blended at a time, so that the members are never copied whole
 VERSION = 1
@@ -94,7 +94,7 @@ class Chain:
         fitted: dict[str, Any] = {"calibrate": {}, "blend": {}, "steps": []}
         for name, member in members.items():
             fitted["calibrate"][name] = self.calibrate.piece.fit(member.where(part), rows.where(part)) if self.calibrate.learns else {}
-        seen = thinned(list(members.values()), part) if self.blend.learns else part[:0]
+        seen = thinned(list(members.values()), rows, part) if self.blend.learns else part[:0]
         fitted["blend"] = self.blend.piece.fit(self._calibrated(members, rows, seen, fitted), rows.where(seen))
         if self.steps:
             dense, inside = self.blended(members, rows, part, fitted), rows.where(part)
@@ -130,7 +130,7 @@ class Chain:
         return [self.calibrate.piece.apply(member.where(part), inside, how[name]) for name, member in members.items()]
 
 
-def fit(members: Mapping[str, Dense], rows: Rows, decide: Decide | None = None, *, strict: bool = False) -> Decisions:
+def fit(members: Mapping[str, Dense], rows: Rows, decide: Decide | None = None, *, strict: bool = False, fixed: bool = False) -> Decisions:
     """Run ``[decide]`` for one target, cross-fitted.
 
     Args:
@@ -138,6 +138,8 @@ def fit(members: Mapping[str, Dense], rows: Rows, decide: Decide | None = None, 
         rows: aligned with the first member, or carrying ``row_ids``, onto which the members are brought.
         decide: the recipe's section; None for its defaults.
         strict: refuse where a member lacks rows that another holds.
+        fixed: where nothing can be fitted on some rows and judged on others (one group, no truth), leave out what learns, and say so,
+            instead of refusing.
 
     Raises:
         DataError: members that do not fit together, folds that leak, nothing to fit on.
@@ -157,6 +159,9 @@ def fit(members: Mapping[str, Dense], rows: Rows, decide: Decide | None = None, 
     every = np.arange(len(rows))
     heldout = np.logical_and.reduce([m.ok for m in aligned.values()])
     seen = dataclasses.replace(first, status=np.where(heldout, "ok", "uncovered").astype(object))
+    if fixed and chain.learns and (why := nothing_to_fit_on(seen, rows)) is not None:
+        chain, left = _fixed(chain, first.target, list(aligned))
+        notes.append(f"{listed(left)} left out, since nothing can be fitted on some rows and judged on others: {why[0]}")
     if chain.learns:
         crossed = crossfit_parts(
             lambda part: chain.fit(aligned, rows, part),
@@ -242,12 +247,22 @@ def build(decide: Decide, target: Target, members: Sequence[str]) -> tuple[Chain
     return Chain(calibrate, blend, tuple(step for step in steps if step is not None)), notes
 
 
-def thinned(members: Sequence[Dense], part: np.ndarray) -> np.ndarray:
-    """Return those of some rows that all members answer and that have truth, a draw of them where they are very many.
+def _fixed(chain: Chain, target: Target, members: Sequence[str]) -> tuple[Chain, list[str]]:
+    """Return a chain without the parts that learn (the members' mean in place of such a blend), and what they are called."""
+    plain, _ = build(Decide(calibrate="none", blend="mean", steps=()), target, members)
+    whole = {"calibration": chain.calibrate, "blend": chain.blend}
+    left = [f"{what} {part.name!r}" for what, part in whole.items() if part.learns]
+    left += [f"decision step {step.name!r}" for step in chain.steps if step.learns]
+    calibrate, blend = (own if not own.learns else other for own, other in ((chain.calibrate, plain.calibrate), (chain.blend, plain.blend)))
+    return Chain(calibrate, blend, tuple(step for step in chain.steps if not step.learns)), left
+
+
+def thinned(members: Sequence[Dense], rows: Rows, part: np.ndarray) -> np.ndarray:
+    """Return those of some rows that all members answer and that have truth and weight, a draw of them where they are very many.
 
     A part without such a row is returned whole, so that the blend itself can say so.
     """
-    able = np.logical_and.reduce([m.scorable[part] for m in members])
+    able = np.logical_and.reduce([counting(m, rows)[part] for m in members])
     take = part[able]
     if not len(take):
         return part

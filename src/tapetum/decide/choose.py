@@ -24,7 +24,7 @@ class EpochChoice:
         per_fold: fold → checkpoint, best on the other folds.
         final: best on all folds.
         curve: checkpoint → monitored figure over all folds, in order.
-        how: ``cross-fitted``, ``recipe`` (named there), ``last`` (one fold: nothing to choose on) in words.
+        how: ``cross-fitted``, ``recipe`` (named there), ``last`` (nothing to choose on: one fold, or no other can judge) in words.
         short: folds that stand at their last checkpoint, since they ended before the one wished for (one fold: since it ended there).
     """
 
@@ -43,6 +43,8 @@ def pick_epochs(
     weights: Mapping[str, float] | None = None,
 ) -> EpochChoice:
     """Pick each fold's checkpoint by the monitored figure on the other folds; a fold that stopped earlier stands at its last.
+
+    Where no other fold can judge (one fold, or no truth in the others), every fold stands at its last.
 
     Args:
         heldout: fold → its held-out predictions at every checkpoint, in order of training.
@@ -80,7 +82,9 @@ def pick_epochs(
     wished = {}
     for fold in folds:
         others = [f for f in folds if f != fold]
-        wished[fold] = max((figure(others, c), -i, c) for i, c in enumerate(order))[2]
+        value, _, wished[fold] = max((figure(others, c), -i, c) for i, c in enumerate(order))
+        if value == -math.inf:  # no other fold can judge, so this one alone is scored, as with one fold
+            return EpochChoice({f: at(f, order[-1]) for f in folds}, order[-1], curve, "last", tuple(folds))
     short = tuple(f for f, c in wished.items() if c not in answers[f])
     per_fold = {f: at(f, c) for f, c in wished.items()}
     return EpochChoice(per_fold, max(order, key=lambda c: curve[c]), curve, "cross-fitted", short)
@@ -124,7 +128,8 @@ def pick_candidate(
         for dense in tables.values():
             common &= dense.ok
     folds = sorted({int(f) for f in first.fold[common]})
-    if sum(_judges(candidates, common & (first.fold == fold)) for fold in folds) < 2:
+    counts = common if weight is None else common & (weight > 0)
+    if sum(_judges(candidates, counts & (first.fold == fold)) for fold in folds) < 2:
         counted = None if weight is None else weight[common]
         figures = {name: monitor_of(watch, {t: d.where(common) for t, d in tables.items()}, counted) for name, tables in candidates.items()}
         simplest = next(iter(candidates))

@@ -17,7 +17,7 @@ from tapetum.core import draws, intervals
 from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.tables import Dense, decided
 from tapetum.core.targets import Target, decode
-from tapetum.decide.steps import Rows, folds_of
+from tapetum.decide.steps import Rows, counting, folds_of
 
 ALL = 2.0  # a bound that every class passes
 REVIEWS = ("entropy", "margin", "disagreement")
@@ -127,7 +127,7 @@ def report_sets(dense: Dense, sets: np.ndarray, rows: Rows) -> dict[str, Any]:
         sets: (N, K) bool.
         rows: groups, and weights, which count in every share and mean.
     """
-    take = np.flatnonzero(dense.scorable)
+    take = np.flatnonzero(counting(dense, rows))
     truth, inside = dense.y[take].argmax(axis=1), sets[take]
     hit, size = inside[np.arange(len(take)), truth], inside.sum(axis=1)
     names = dense.target.classes
@@ -282,7 +282,7 @@ def one_of_each(take: np.ndarray, row_ids: np.ndarray, groups: np.ndarray) -> np
 
 def _labelled(dense: Dense, rows: Rows, *, one_per_group: bool) -> np.ndarray:
     """Return the rows with answer, truth and weight, or one of them a group: rows of one group are no sample of rows to come."""
-    take = np.flatnonzero(dense.scorable if rows.weight is None else dense.scorable & (rows.weight > 0))
+    take = np.flatnonzero(counting(dense, rows))
     if one_per_group:
         take = one_of_each(take, dense.row_ids, rows.groups)
     if not len(take):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from functools import cached_property, partial
 from typing import Any
@@ -17,7 +18,7 @@ from tapetum.decide.bias import fit_bias, log_p, one_hot
 from tapetum.decide.decoder import Decoder, estimate_drift, posteriors_each, shares
 from tapetum.decide.neighbours import apply_neighbours, around, fit_neighbours, places
 from tapetum.decide.sequences import Sequences, arrange, in_sequence
-from tapetum.decide.steps import FEW_FOLDS, Rows
+from tapetum.decide.steps import FEW_FOLDS, Rows, counting
 
 EMISSIONS, EXPONENTS = (0.5, 0.7, 1.0, 1.4), (0.25, 0.5, 0.75, 1.0)
 GROUPS_TO_TUNE, GROUPS_TO_CHOOSE = 2, 8
@@ -76,12 +77,12 @@ class Study:
         return -np.inf if found is None else sign * found
 
     def standard_error(self, a: Candidate, b: Candidate) -> float:
-        """Return the standard error of the difference of two candidates, clustered by group."""
+        """Return the clustered standard error of the difference of two candidates; infinite where it is not known: nothing then beats."""
         target, y, groups = self.dense.target, self.dense.y, self.rows.groups
         found = intervals.difference(
             self.metric, target, a.p, b.p, y, groups, weight=self.rows.weight, answer_a=a.answer, answer_b=b.answer
         )
-        return found.standard_error or 0.0
+        return math.inf if found.standard_error is None else found.standard_error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +109,7 @@ def study(dense: Dense, rows: Rows, *, metric: str, longest: int, position: floa
     known = ~np.isnan(dense.y).any(axis=1)
     truth = np.where(known, np.nan_to_num(dense.y).argmax(axis=1), -1)
     inside = in_sequence(rows)
-    both = inside & dense.scorable
+    both = inside & counting(dense, rows)
     many = len(np.unique(rows.groups[both].astype(str)))
     fold = np.full(len(rows), -1, dtype=np.int16)
     if many >= GROUPS_TO_TUNE:

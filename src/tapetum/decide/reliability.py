@@ -16,7 +16,7 @@ from tapetum.core import intervals, jackknife
 from tapetum.core.errors import DataError
 from tapetum.core.intervals import Interval
 from tapetum.core.tables import Dense
-from tapetum.decide.steps import Rows
+from tapetum.decide.steps import Rows, counting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +52,7 @@ def reliability(dense: Dense, rows: Rows, *, of: str | None = None, bins: int = 
 
     Source: Nixon et al. 2019, arXiv 1904.01685 (equal mass).
     """
-    take = np.flatnonzero(dense.scorable)
+    take = np.flatnonzero(counting(dense, rows))
     if not len(take):
         raise DataError(f"no row of {dense.target.name!r} has both a prediction and a label", need="labelled rows")
     p, hit, item = _confidence(dense.p[take], dense.y[take], dense, of)

@@ -30,6 +30,11 @@ class Rules:
 
     table: str | Sequence[Mapping[str, Any]] = "sleep-dragon"
 
+    @property
+    def learns(self) -> bool:
+        """Whether the truth is looked at."""
+        return False
+
     def fit(self, dense: Dense, rows: Rows) -> dict[str, Any]:
         """Learn nothing; return the rules themselves, so that a frozen pipeline needs no file."""
         rules = read_rules(self.table)

@@ -33,6 +33,11 @@ class Smooth:
         if self.how not in ("mode", "median") or self.width < 1 or self.width % 2 == 0:
             raise UserError(f"smoothing has how = {self.how!r}, width = {self.width}", need="'mode' or 'median', an odd width")
 
+    @property
+    def learns(self) -> bool:
+        """Whether the truth is looked at."""
+        return False
+
     def fit(self, dense: Dense, rows: Rows) -> dict[str, Any]:
         """Learn nothing."""
         return {}

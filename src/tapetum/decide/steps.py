@@ -136,6 +136,11 @@ class CrossFitted:
     drawn: bool = False
 
 
+def counting(dense: Dense, rows: Rows) -> np.ndarray:
+    """Return which rows (N,) can be fitted on and judge: those with an answer, a truth and a weight above 0."""
+    return dense.scorable if rows.weight is None else dense.scorable & (rows.weight > 0)
+
+
 def crossfit(step: Step, dense: Dense, rows: Rows) -> CrossFitted:
     """Fit a step on each fold's complement and on everything.
 
@@ -196,24 +201,44 @@ def folds_of(dense: Dense, rows: Rows, seed: int = 0) -> tuple[np.ndarray, bool]
     Raises:
         DataError: see :func:`crossfit`.
     """
-    known = rows.fold >= 0
-    if not known.any():
-        known = np.ones(len(rows), dtype=bool)  # predictions that came without folds: draw on everything that has truth
-    scorable = dense.scorable & known
-    if not scorable.any():
-        raise DataError(f"no row of {dense.target.name!r} has both a prediction and a label", need="labelled rows to fit decisions on")
-    if len(np.unique(rows.fold[scorable])) >= 2:
+    if (why := nothing_to_fit_on(dense, rows)) is not None:
+        what, need = why
+        raise DataError(what, need=need)
+    known = _known(rows)
+    if _scored_folds(dense, rows) >= 2:
         check_folds(rows)
         return np.where(known, rows.fold, -1).astype(np.int16), False
     covered = np.flatnonzero(dense.ok & known)
     groups = rows.groups[covered]
-    many = len(np.unique(groups.astype(str)))
-    if many < 2:
-        raise DataError(f"all rows of {dense.target.name!r} belong to one group", need="two groups, to fit on one and judge on the other")
+    many = _many(groups)
     fold = np.full(len(rows), -1, dtype=np.int16)
     truth = {dense.target.name: dense.y[covered]}
     fold[covered] = folds.assign(truth, [dense.target], groups, min(FEW_FOLDS, many), seed)
     return fold, True
+
+
+def nothing_to_fit_on(dense: Dense, rows: Rows) -> tuple[str, str] | None:
+    """Return why nothing can be fitted on some rows and judged on others, and what is needed; None where it can."""
+    known = _known(rows)
+    if not (counting(dense, rows) & known).any():
+        return f"no row of {dense.target.name!r} has both a prediction and a label", "labelled rows to fit decisions on"
+    if _scored_folds(dense, rows) < 2 and _many(rows.groups[dense.ok & known]) < 2:
+        return f"all rows of {dense.target.name!r} belong to one group", "two groups, to fit on one and judge on the other"
+    return None
+
+
+def _known(rows: Rows) -> np.ndarray:
+    """Return the rows that have a fold (N,) bool; all of them where predictions came without folds."""
+    known = rows.fold >= 0
+    return known if known.any() else np.ones(len(rows), dtype=bool)
+
+
+def _scored_folds(dense: Dense, rows: Rows) -> int:
+    return len(np.unique(rows.fold[counting(dense, rows) & _known(rows)]))
+
+
+def _many(groups: np.ndarray) -> int:
+    return len(np.unique(groups.astype(str)))
 
 
 def check_folds(rows: Rows) -> None:
@@ -267,7 +292,7 @@ def fitting(dense: Dense, rows: Rows, most: int | None = None) -> tuple[np.ndarr
     Raises:
         DataError: no such row.
     """
-    take = np.flatnonzero(dense.scorable)
+    take = np.flatnonzero(counting(dense, rows))
     if not len(take):
         raise DataError(f"no row of {dense.target.name!r} has both a prediction and a label", need="labelled rows to fit decisions on")
     if most is not None and len(take) > most:

@@ -18,7 +18,7 @@ from tapetum.core.config import Decide
 from tapetum.core.tables import Dense
 from tapetum.core.views import REDUCERS, reduced
 from tapetum.decide import chain
-from tapetum.decide.steps import CrossFitted, Rows, assemble, crossfit_parts
+from tapetum.decide.steps import CrossFitted, Rows, assemble, counting, crossfit_parts, nothing_to_fit_on
 
 PLAIN = REDUCERS[0]
 
@@ -78,7 +78,10 @@ def choose(named: Mapping[str, Dense], rows: Rows, decide: Decide, shown: tuple[
         return {"reduce": _simplest({n: d.where(part) for n, d in named.items()}, rows.where(part), judged, shown[0])}
 
     first = next(iter(named.values()))
-    crossed: CrossFitted = crossfit_parts(fit, lambda part, fitted: named[fitted["reduce"]].where(part), first, rows)
+    if nothing_to_fit_on(first, rows) is None:
+        crossed = crossfit_parts(fit, lambda part, fitted: named[fitted["reduce"]].where(part), first, rows)
+    else:  # the image as it is answers
+        crossed = CrossFitted(first, first, {}, {"reduce": next(iter(named))}, np.full(len(rows), -1, dtype=np.int16))
     per_fold = {fold: values["reduce"] for fold, values in crossed.by_fold.items()}
     decided = {name: _decided(dense, rows, judged) for name, dense in named.items()}
     parts = [(np.flatnonzero(crossed.fold == fold), decided[way]) for fold, way in per_fold.items()]
@@ -100,13 +103,13 @@ def _judged_under(decide: Decide, dense: Dense) -> Decide:
 
 
 def _decided(dense: Dense, rows: Rows, decide: Decide) -> Dense:
-    return chain.fit({"views": dense}, rows, decide).nested
+    return chain.fit({"views": dense}, rows, decide, fixed=True).nested
 
 
 def _simplest(named: dict[str, Dense], rows: Rows, decide: Decide, metric: str) -> str:
     """Return the simplest way within one standard error of the best; the rows it is judged on never fitted its thresholds."""
     first, *_ = named
-    know = named[first].scorable
+    know = counting(named[first], rows)
     if len(np.unique(rows.groups[know].astype(str))) < 2:
         return first  # nothing to judge on
     decided = {name: _decided(dense, rows, decide).where(know) for name, dense in named.items()}

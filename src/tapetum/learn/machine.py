@@ -137,4 +137,10 @@ def threads(recipe: int | None, planned: int | None) -> int | None:
     """Return the number of threads to set: the recipe's, else torch's own under ``OMP_NUM_THREADS`` (None), else the planned one."""
     if recipe is not None:
         return recipe
-    return None if os.environ.get("OMP_NUM_THREADS") else planned
+    return None if threads_are_given() else planned
+
+
+def threads_are_given() -> bool:
+    """Tell whether ``OMP_NUM_THREADS`` says how many threads to compute with: a number of 1 or more, or a list of such (``4,2``)."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return first.isascii() and first.isdigit() and int(first) > 0

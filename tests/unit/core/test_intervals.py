@@ -300,3 +300,14 @@ def test_bounds_are_the_same_whatever_groups_are_called():
     names = np.array([f"patient {n}" for n in numbers], dtype=object)
     one, other = (intervals.interval("kappa", SINGLE, p, y, g) for g in (numbers, names))
     assert one == other
+
+
+@pytest.mark.parametrize("metric", ["kappa", "roc_auc"])
+def test_the_same_answers_are_no_evidence_where_the_figure_is_not_defined(metric):
+    """All rows of one class, all answered so: neither score is defined, so no difference is, and no bounds hold one."""
+    y = np.tile(np.eye(K)[0], (12, 1))
+    found = intervals.difference(metric, SINGLE, y, y, y, np.arange(12))
+    assert math.isnan(found.value)
+    assert found.bounds is None
+    assert not found.excludes_zero
+    assert "not defined" in found.method

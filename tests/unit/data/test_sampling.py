@@ -221,3 +221,11 @@ def test_the_tables_defaults_are_the_functions(name):
     assert set(parameters) - {"training", "rng", "fixed"} == set(SAMPLERS[name].parameters)
     for key, value in SAMPLERS[name].parameters.items():
         assert parameters[key].default == value
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 8, 40])
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 8, 9, 17])
+def test_the_count_of_batches_is_that_of_the_batches_made(n, batch):
+    """The plan of rates and the averages rest on the count."""
+    rows = order("shuffle", Training([], {"t": np.ones((n, 1))}), seed=0, member="m", fold=0, epoch=0)
+    assert sampling.count(n, batch) == len(batches(rows, batch))

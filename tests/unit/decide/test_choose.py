@@ -221,3 +221,26 @@ def test_one_group_is_no_evidence_for_more_than_the_simplest(rows):
     rng, truth, fold, groups = rows
     better = candidates(answers(rng, truth, fold, 0.5), answers(rng, truth, fold, 4.0))
     assert choose.pick_candidate(better, np.zeros(len(groups))).final == "probe"
+
+
+@pytest.mark.parametrize("folds", [2, 3])
+def test_an_epoch_is_not_chosen_where_no_other_fold_can_judge(folds):
+    """One fold alone has truth: as with one fold, it stands at its last epoch, not at the first of equals."""
+    import polars as pl
+
+    tables = heldout(np.random.default_rng(1), [[0, 9, 0]] * folds)
+    blind = {
+        k: t if k == 0 else dataclasses.replace(t, frame=t.frame.with_columns(y=pl.lit(None, dtype=t.frame["y"].dtype)))
+        for k, t in tables.items()
+    }
+    choice = choose.pick_epochs(blind)
+    assert (choice.per_fold[0], choice.final, choice.how) == ("epoch-003", "epoch-003", "last")
+    assert 0 in choice.short
+
+
+def test_a_second_fold_without_any_weight_is_none_to_choose_on(rows):
+    rng, truth, _, groups = rows
+    fold = (np.arange(len(truth)) % 2).astype(np.int16)
+    both = candidates(answers(rng, truth, fold, 0.2), answers(rng, truth, fold, 4.0))
+    choice = choose.pick_candidate(both, groups, weight=(fold == 0).astype(np.float64))
+    assert (choice.final, set(choice.per_fold.values())) == ("probe", {"probe"})

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulated_predictions import dense_of, names, rows_of, single
+from simulated_predictions import dense_of, multi, names, rows_of, single
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Manifest, decided
 from tapetum.core.targets import Target
+from tapetum.decide.align import common
 from tapetum.decide.choices import BLENDS, CALIBRATORS, STEPS
 from tapetum.decide.steps import Rows, assemble, check_folds, crossfit, fitting, folds_of
 
@@ -134,3 +135,35 @@ def test_choices_state_the_defaults_of_what_they_name(table, name):
         piece = table[name].load()(**table[name].parameters)
         assert callable(piece.fit)
         assert callable(piece.apply)
+
+
+@pytest.mark.parametrize("other", [fitting, lambda dense, rows: common([dense, dense], rows)], ids=["step", "blend"])
+def test_a_fit_never_sees_rows_of_weight_zero(other):
+    dense, rows = single(n=100)
+    weight = np.ones(100)
+    weight[:30] = 0
+    found = other(dense, dataclasses.replace(rows, weight=weight))
+    np.testing.assert_array_equal(found[1], dense.y[30:])
+    assert (found[2] == 1).all()
+
+
+def test_a_fold_without_weight_is_none_to_fit_on_or_judge_by():
+    dense, rows = single(n=100)
+    rows = dataclasses.replace(rows, weight=(rows.fold == 2).astype(np.float64))
+    fold, drawn = folds_of(dense, rows)
+    assert drawn
+    assert len(np.unique(fold)) == 5
+
+
+def test_thresholds_do_not_move_by_rows_of_weight_zero():
+    dense, rows = multi(n=300)
+    weight = (np.arange(300) < 200).astype(np.float64)
+    step = STEPS["thresholds"].load()()
+    seen = step.fit(dense, dataclasses.replace(rows, weight=weight))
+    alone = step.fit(dense.where(np.arange(200)), rows.where(np.arange(200)))
+    assert seen == alone
+
+
+@pytest.mark.parametrize("name", ["smooth", "rules"])
+def test_steps_that_look_at_no_truth_say_so(name):
+    assert not STEPS[name].load()().learns

@@ -91,3 +91,10 @@ def test_this_machine_is_named():
     assert machine.processor()
     assert machine.cores() >= 1
     assert machine.load().cores == machine.cores()
+
+
+@pytest.mark.parametrize(("text", "given"), [("abc", False), ("", False), ("0", False), ("-1", False), ("2", True), (" 4,2 ", True)])
+def test_an_environment_that_names_no_number_of_threads_leaves_it_to_the_plan(monkeypatch, text, given):
+    """OpenMP passes over what is no number, too."""
+    monkeypatch.setenv("OMP_NUM_THREADS", text)
+    assert machine.threads(None, 3) == (None if given else 3)

@@ -110,12 +110,16 @@ def batches(order: Order, batch: int, *, rank: int = 0, ranks: int = 1, least: i
         least: a last batch that would leave a rank with fewer rows joins the one before (a BatchNorm cannot learn from one image).
     """
     step = batch * ranks
-    starts = list(range(0, len(order), step))
-    if len(starts) > 1 and len(order) - starts[-1] < least * ranks:
-        starts.pop()
+    starts = [step * number for number in range(count(len(order), step, least * ranks))]
     ends = [*starts[1:], len(order)]
     parts = [np.array_split(np.arange(start, end), ranks)[rank] for start, end in zip(starts, ends, strict=True)]
     return [Order(order.rows[part], order.occurrence[part]) for part in parts]
+
+
+def count(rows: int, batch: int, least: int = 2) -> int:
+    """Return into how many batches rows are cut; a last one of fewer than ``least`` rows joins the one before."""
+    many = -(-rows // batch)
+    return many - 1 if many > 1 and rows - (many - 1) * batch < least else many
 
 
 def shuffle(training: Training, rng: np.random.Generator, fixed: np.random.Generator) -> np.ndarray:

@@ -125,10 +125,8 @@ class Epochs:
         return self.progress.batch or stage.batch or (AUTO_BATCH if batch == "auto" else batch)
 
     def _steps(self, stage: Stage, rows: int) -> int:
-        """Return optimizer steps an epoch; a last batch too small for BatchNorm joins the one before."""
-        batch = self._batch(stage)
-        batches = rows // batch + (rows % batch >= 2 or rows < batch)
-        return math.ceil(batches / self.recipe.train.accumulate)
+        """Return optimizer steps an epoch."""
+        return math.ceil(sampling.count(rows, self._batch(stage)) / self.recipe.train.accumulate)
 
     def _epoch(self, stage: Stage, epochs: range) -> loop.Epoch:
         """Return the next epoch: its rows in order, their augmentation, and the rate of each step."""

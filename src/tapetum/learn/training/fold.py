@@ -45,7 +45,7 @@ class Training(Epochs):
         self.start_of_objective = {key: value.detach().clone() for key, value in fold.objective.state_dict().items()}
         scored = {name: target for name, target in fold.network.targets.items() if target.scored}
         truths = {name: self.truth[name][fold.heldout] for name in scored}
-        self.prior_loss = heldout.prior_loss(scored, truths, fold.objective.spreads) if len(fold.heldout) else 0.0
+        self.prior_loss = heldout.prior_loss(scored, truths, fold.objective.spreads, self._held_weight) if len(fold.heldout) else 0.0
         self.checkpoints: list[str] = []
         self.heldout: Predictions | None = None
         self.stop = ""
@@ -217,6 +217,11 @@ class Training(Epochs):
         table.write(file)
         self.fold.log(f"{self.fold.member} fold {self.fold.number}: stage {number + 1} is done, {len(rows)} test rows answered")
 
+    @property
+    def _held_weight(self) -> np.ndarray | None:
+        """The weight of each held-out row; None where the manifest gives none."""
+        return self.fold.manifest.weight[self.fold.heldout] if self.fold.manifest.weights is not None else None
+
     def _answered(self, checkpoint: str, stage: Stage, row: dict[str, Any]) -> dict[str, Tensor]:
         """Answer for the held-out rows, keep the answers under ``checkpoint``, and return the weights that gave them."""
         self.checkpoints.append(checkpoint)
@@ -226,8 +231,7 @@ class Training(Epochs):
             answers = self._answers(stage, self.fold.heldout, plain)
             dense = answers.dense(self.network.targets, self.fold.manifest.row_ids, self.truth, self.fold.number)
             spreads, manifest = self.fold.objective.spreads, self.fold.manifest
-            weight = manifest.weight[self.fold.heldout] if manifest.weights is not None else None
-            row.update(heldout.figures(dense, manifest.targets, self.recipe.train.monitor, spreads, weight))
+            row.update(heldout.figures(dense, manifest.targets, self.recipe.train.monitor, spreads, self._held_weight))
             table = Predictions.from_dense(
                 list(dense.values()), member=self.fold.member, checkpoint=checkpoint, manifest_hash=self.fold.manifest.content_hash()
             )

@@ -48,9 +48,11 @@ def loss(target: Target, p: np.ndarray, y: np.ndarray, spreads: Mapping[str, flo
     return (value / spreads.get(target.name, 1.0)) ** 2 if target.kind == "regression" else value
 
 
-def prior_loss(targets: Mapping[str, Target], truths: Mapping[str, np.ndarray], spreads: Mapping[str, float]) -> float:
-    """Return the validation loss of who knows nothing but how often each class occurs."""
-    return sum(loss(target, prior_answer(target, truths[name]), truths[name], spreads) for name, target in targets.items())
+def prior_loss(
+    targets: Mapping[str, Target], truths: Mapping[str, np.ndarray], spreads: Mapping[str, float], weight: np.ndarray | None = None
+) -> float:
+    """Return the validation loss of who knows nothing but how often each class occurs; arguments as for :func:`figures`."""
+    return sum(loss(t, prior_answer(t, truths[name], weight), truths[name], spreads, weight) for name, t in targets.items())
 
 
 def come_apart(row: Mapping[str, Any], first_loss: float, prior: float) -> str:

@@ -118,7 +118,8 @@ def _figures(answers: Mapping[str, Dense], manifest: Manifest, known: np.ndarray
             part, inside = dense.where(mask), rows.where(mask)
             series = [(label, how, part)]
             if i == 0 and part.scorable.any():
-                prior = np.where(part.ok[:, None], prior_answer(dense.target, part.y[part.scorable])[:1], np.nan)
+                weight = None if inside.weight is None else inside.weight[part.scorable]
+                prior = np.where(part.ok[:, None], prior_answer(dense.target, part.y[part.scorable], weight)[:1], np.nan)
                 series.append((PRIOR, "baseline", dataclasses.replace(part.with_p(prior), answer=prior_decision(dense.target, prior))))
                 per_class[name] = _per_class(part, inside)
                 if (matrix := _confusion(part)) is not None:

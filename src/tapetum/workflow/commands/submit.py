@@ -21,8 +21,8 @@ from tapetum.data.layouts.template import Wish
 from tapetum.decide import chain
 from tapetum.decide.alone import read_alone
 from tapetum.decide.ensemble import mean_of
-from tapetum.decide.steps import Rows
-from tapetum.workflow.stages.measure import everywhere, interval_of, of_training
+from tapetum.decide.steps import Rows, counting
+from tapetum.workflow.stages.measure import DRAWN, everywhere, interval_of, of_training
 
 
 def submit(
@@ -124,7 +124,9 @@ def submit_cycles(run: Run, recipe: Recipe, template: Path, record: Record) -> l
             target = next(t for t in heldout[0].targets if t.scored)
             dense = Predictions.concat(heldout).dense(target.name, member)
             rows = Rows.of(manifest, dense.row_ids.tolist(), allow_leak=recipe.split.allow_leak)
-            fitted = chain.fit({"chosen": dense}, rows, decide)
+            fitted = chain.fit({"chosen": dense}, rows, decide, fixed=True)
+            for said in fitted.notes:
+                record(f"{target.name}: {said}")
             answers = [table.dense(target.name, member, role="test") for table in tests.values()]
             test = mean_of(answers)
             decided = chain.apply(fitted.json, {"chosen": test}, Rows.of(manifest, test.row_ids.tolist()))
@@ -132,8 +134,9 @@ def submit_cycles(run: Run, recipe: Recipe, template: Path, record: Record) -> l
             prior = np.nanmean(dense.y, axis=0)
             submission.submit(decided, template, place, record, fill="prior", prior=prior)
             metric = headline_metric(target)
-            marks = [*everywhere(prepared_of(run), recipe), *of_training(own)]
-            told = {"how": how_by(marks, len(tests)), "marks": texts(marks)}
+            marks = [*everywhere(prepared_of(run), recipe), *of_training(own), *([DRAWN] if fitted.json["drawn"] else [])]
+            judged = np.unique(rows.fold[counting(dense, rows)])
+            told = {"how": how_by(marks, len(judged)), "marks": texts(marks)}
             own_figure = {**interval_of(metric, fitted.nested, rows), **told}
             note = f"after stage {number} of member {member}, {checkpoint}"
             made_by = {"name": recipe.name, "hash": recipe.hash()}

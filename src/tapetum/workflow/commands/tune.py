@@ -23,7 +23,7 @@ from tapetum.core.marks import CROSS_VALIDATED, IN_SAMPLE, how_of, main
 from tapetum.core.monitor import monitor, monitor_of
 from tapetum.core.runs import Log, Record, Run
 from tapetum.core.tables import Dense, Manifest, Predictions
-from tapetum.decide.steps import Rows, assemble
+from tapetum.decide.steps import Rows, assemble, counting
 from tapetum.workflow.commands import trials
 from tapetum.workflow.session import Prepared
 from tapetum.workflow.stages import budget as budgets
@@ -193,16 +193,16 @@ def _report(run: Run, prepared: Prepared, recipe: Recipe, study: Any, record: Re
     at = np.array([place[r] for r in first.row_ids])
     rows = Rows.of(prepared.manifest, first.row_ids.tolist(), allow_leak=recipe.split.allow_leak)
     fold = prepared.manifest.fold[at]
-    scored = [int(k) for k in np.unique(fold) if any(bool((d.scorable & (fold == k)).any()) for d in answers[best.number].values())]
+    scored = [int(k) for k in np.unique(fold) if any(bool((counting(d, rows) & (fold == k)).any()) for d in answers[best.number].values())]
     several = len(scored) > 1  # with one fold no trial can be chosen on others: the best one's own figure is all there is
     numbers = [int(k) for k in np.unique(fold)] if several else []
     per_fold = {k: max(answers, key=lambda n: _figure(answers[n], recipe, rows, fold != k)) for k in numbers}
     taken = {n: files.read_json(folder.file("metrics.json")) for n, folder in folders.items() if n in {best.number, *per_fold.values()}}
-    several = several and not any(how_of(f) == IN_SAMPLE for n in per_fold.values() if (f := main(taken[n]["figures"], names[0])))
     metric = {name: metrics.default_metric(answers[best.number][name].target) for name in names}
     nested, optimistic = {}, {}
     for name in names:
-        if several:
+        hows = [how_of(f) for n in per_fold.values() if (f := main(taken[n]["figures"], name)) is not None]
+        if several and IN_SAMPLE not in hows:
             picked = _picked({n: a[name] for n, a in answers.items()}, per_fold, fold)
             nested[name] = {"metric": metric[name], **interval_of(metric[name], picked, rows)}
         optimistic[name] = {"metric": metric[name], **interval_of(metric[name], answers[best.number][name], rows)}
@@ -231,7 +231,7 @@ def _report(run: Run, prepared: Prepared, recipe: Recipe, study: Any, record: Re
         "sampler": recipe.tune.sampler,
     }
     files.write_json(run.file("tune.json"), {**result, "table": table})
-    counts = "the cross-validated one counts" if several else "there is no other"
+    counts = "the cross-validated one counts" if nested else "there is no other"
     record(f"best.toml holds trial {best.number}; its own figure is the best of {len(whole)}, in-sample: {counts}")
     return {
         "run": str(run.root),

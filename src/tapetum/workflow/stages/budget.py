@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -197,7 +196,7 @@ def threads_of(run: Run, train: Train, record: Record) -> int | None:
         train: the recipe's section.
         record: told once, where the load decides.
     """
-    if train.threads is None and not os.environ.get("OMP_NUM_THREADS") and "threads" not in run.plan():
+    if train.threads is None and not machine.threads_are_given() and "threads" not in run.plan():
         count, why = machine.threads_now()
         run.keep_plan(threads=count)
         record(f"computing with {count} thread{'s' if count > 1 else ''} ({why})")

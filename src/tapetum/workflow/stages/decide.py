@@ -6,6 +6,7 @@ Everything here is chosen on other folds than those it answers for; the same dec
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,7 +23,7 @@ from tapetum.core.vectors import Neighbors
 from tapetum.data.lacking import lacking
 from tapetum.decide import chain, choose, retrieval, views
 from tapetum.decide.ensemble import mean_of
-from tapetum.decide.steps import Rows, assemble, crossfit_parts
+from tapetum.decide.steps import Rows, assemble, counting, crossfit_parts, nothing_to_fit_on
 from tapetum.workflow.session import Prepared
 from tapetum.workflow.stages.measure import Answers, collect, figures_of
 from tapetum.workflow.stages.networks import checkpoint_of
@@ -70,7 +71,10 @@ def settle(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -> Sett
     probe = {fold: Predictions.read(path) for fold, path in run.folds_of(PROBE, "oof.parquet").items()}
 
     decisions: dict[str, Any] = {"format": 1, "targets": [t.to_dict() for t in manifest.targets], "epochs": {}, "blend": {}, "steps": {}}
-    decisions["epochs"] = {m: {**dataclasses.asdict(e), "per_fold": {str(k): v for k, v in e.per_fold.items()}} for m, e in epochs.items()}
+    decisions["epochs"] = {
+        m: {**dataclasses.asdict(e), "per_fold": {str(k): v for k, v in e.per_fold.items()}, "curve": _defined(e.curve)}
+        for m, e in epochs.items()
+    }
     if any(seen.values()):
         decisions["views"] = {member: {name: one.to_dict() for name, one in chosen.items()} for member, chosen in seen.items() if chosen}
     candidates: dict[str, Answers] = {}
@@ -87,7 +91,8 @@ def settle(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -> Sett
         deviations[label] = _derive(answers, targets, truth, rows)
 
     choice = _choose(candidates, rows, recipe, record)
-    decisions["choice"] = {**dataclasses.asdict(choice), "per_fold": {str(k): v for k, v in choice.per_fold.items()}}
+    per_fold = {str(k): v for k, v in choice.per_fold.items()}
+    decisions["choice"] = {**dataclasses.asdict(choice), "per_fold": per_fold, "figures": _defined(choice.figures)}
     if deviations[choice.final]:
         decisions["deviations"] = deviations[choice.final]  # the pipeline cuts the numbers of the candidate that ships
     chosen = {name: _picked(candidates, choice, name, rows.fold) for name in targets}
@@ -98,7 +103,7 @@ def settle(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -> Sett
     steps = recipe.decide.model_copy(update={"calibrate": "none", "blend": "mean"})
     nested: Answers = {}
     for name, dense in chosen.items():
-        after = chain.fit({"chosen": dense}, rows, steps)
+        after = chain.fit({"chosen": dense}, rows, steps, fixed=True)
         nested[name], decisions["steps"][name] = after.nested, after.json
         for note in after.notes:
             record(f"{name}: {note}")
@@ -106,7 +111,7 @@ def settle(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -> Sett
             record(line)
         optimistic[name] = chain.apply(after.json, {"chosen": optimistic[name]}, rows)
         if rows.near is not None and retrieval.uses_retrieval(after.json):
-            without = chain.fit({"chosen": dense}, dataclasses.replace(rows, near=None), steps).nested
+            without = chain.fit({"chosen": dense}, dataclasses.replace(rows, near=None), steps, fixed=True).nested
             candidates.setdefault("without retrieval", {})[name] = without
 
     marks = collect(run, prepared, recipe, epochs)
@@ -179,7 +184,7 @@ def _blend(
     for name in targets:
         having = {m: answers[name] for m, answers in members.items() if name in answers}
         if having:
-            fitted = chain.fit(having, rows, decide)
+            fitted = chain.fit(having, rows, decide, fixed=True)
             blended[name], kept[name] = fitted.nested, fitted.json
             for note in fitted.notes:
                 record(f"{name}: {note}")
@@ -224,10 +229,14 @@ def _deviations(dense: Dense, rows: Rows) -> tuple[float, np.ndarray]:
     """Return the residual's standard deviation over all rows, and for each row (N,) the one over the folds that do not hold it."""
 
     def fit(part: np.ndarray) -> dict[str, Any]:
-        inside = dense.where(part)
-        residuals = (inside.p - inside.y)[inside.scorable]
-        return {"deviation": float(np.std(residuals)) if len(residuals) else 0.0}
+        counts = part[counting(dense, rows)[part]]
+        apart = (dense.p - dense.y)[counts, 0].astype(np.float64)
+        weight = None if rows.weight is None else rows.weight[counts]
+        mean = np.average(apart, weights=weight) if len(apart) else 0.0
+        return {"deviation": math.sqrt(np.average((apart - mean) ** 2, weights=weight)) if len(apart) else 0.0}
 
+    if nothing_to_fit_on(dense, rows) is not None:  # cut as if nothing were known of the errors; new images get those of all rows
+        return fit(np.flatnonzero(rows.fold >= 0))["deviation"], np.zeros(len(rows))
     found = crossfit_parts(fit, lambda part, _: dense.where(part), dense, rows)
     final = float(found.final["deviation"])
     by_row = np.full(len(rows), final)
@@ -236,10 +245,15 @@ def _deviations(dense: Dense, rows: Rows) -> tuple[float, np.ndarray]:
     return final, by_row
 
 
+def _defined(figures: Mapping[str, float]) -> dict[str, float | None]:
+    """Return monitored figures as JSON can hold them: None where one is not defined."""
+    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
+
+
 def _choose(candidates: dict[str, Answers], rows: Rows, recipe: Recipe, record: Record) -> choose.Choice:
     wanted: str = recipe.decide.choose
     folds = sorted({int(f) for f in rows.fold})
-    figure = {name: monitor_of(recipe.train.monitor, answers) for name, answers in candidates.items()}
+    figure = {name: monitor_of(recipe.train.monitor, answers, rows.weight) for name, answers in candidates.items()}
     covered = {name: min(float(d.ok.mean()) for d in answers.values()) for name, answers in candidates.items()}
     if wanted != "auto":
         if wanted not in candidates:

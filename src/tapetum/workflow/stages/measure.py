@@ -16,7 +16,7 @@ from tapetum.core.runs import PROBE, START, Run
 from tapetum.core.tables import Dense, decided
 from tapetum.core.targets import Target
 from tapetum.decide.choose import EpochChoice
-from tapetum.decide.steps import Rows
+from tapetum.decide.steps import Rows, counting
 from tapetum.workflow.session import Prepared
 
 DRAWN = Mark("fewer than two folds are scored: decisions were cross-fitted over group folds drawn within them")
@@ -125,7 +125,7 @@ class _Told:
 
     def how(self, label: str, dense: Dense) -> str:
         """Return how an answer was measured, by its marks and the folds that hold out the rows it is scored on."""
-        scored = self.rows.fold[dense.scorable]
+        scored = self.rows.fold[counting(dense, self.rows)]
         return how_by(self._of(label, dense.target.name), len(np.unique(scored)) if len(scored) else 0)
 
     def marks(self, label: str, target: str) -> list[str]:

@@ -75,12 +75,13 @@ def _single_views(
         if dense.answer is not None or not know.any() or name not in kept[0]:
             continue
         metric = headline_metric(dense.target)
-        weight = rows.where(know).weight
+        inside = rows.where(know)
+        weight = inside.weight
         each = [metrics.score(metric, dense.target, p[know], dense.y[know], weight) for p in kept[0][name]]
         known = [value for value in each if value is not None]
         if known:
             value = float(np.mean(known))
-            spread = {"low": None, "high": None, "n": int(know.sum()), "groups": int(know.sum())}
+            spread = {"low": None, "high": None, "n": int(know.sum()), "groups": len(set(inside.groups.tolist()))}
             found.append({"target": name, "name": SINGLE_VIEWS, "metric": metric, "how": TEST, "value": value, **spread})
             low, high = min(known), max(known)
             record(f"{metric} of {len(known)} single views of the test rows: mean {value:.4f}, from {low:.4f} to {high:.4f}")

@@ -291,6 +291,57 @@ def test_steps_of_one_fold_are_cross_fitted_over_drawn_folds_and_say_so(one_fold
     assert [how for how, _ in _how(found)][1:] in ([], ["in-sample"])
 
 
+def test_steps_that_learn_nothing_are_drawn_no_folds(one_fold):
+    """Smoothing looks at no truth: nothing was fitted on the held-out rows, so no mark and no other figure stands beside it."""
+    desk = one_fold(**{"decide.steps": ["smooth"], "decide.choose": "finetune"})
+    frame = desk.prepared.manifest.frame.with_columns(sequence=pl.lit("night"), position=pl.int_range(pl.len()).cast(pl.Float64))
+    old = desk.prepared.manifest
+    desk.prepared = dataclasses.replace(desk.prepared, manifest=Manifest(frame, old.targets, old.root))
+    assert _how(desk.settle()) == [("held-out", [])]
+
+
+@pytest.mark.parametrize(
+    "sets",
+    [{"decide.steps": ["bias"]}, {"decide.calibrate": "temperature"}, {"decide.steps": ["bias", "smooth"]}],
+    ids=["bias", "temperature", "smooth stays"],
+)
+def test_one_group_held_out_is_answered_without_what_would_be_fitted_on_it(one_fold, sets):
+    """After hours of training, that nothing can be fitted and judged on one group is no reason to end without an answer."""
+    desk = one_fold(**sets, **{"decide.choose": "finetune"})
+    old = desk.prepared.manifest
+    frame = old.frame.with_columns(group=pl.col("split"), sequence=pl.col("split"), position=pl.int_range(pl.len()).cast(pl.Float64))
+    desk.prepared = dataclasses.replace(desk.prepared, manifest=Manifest(frame, old.targets, old.root))
+    found = desk.settle()
+    assert _how(found) == [("held-out", [])]
+    assert any("left out" in said and "one group" in said for said in desk.record.said)
+    steps = [step["name"] for step in found.decisions["steps"]["kind"]["steps"]]
+    assert steps == (["smooth"] if "smooth" in str(sets) else [])
+
+
+def test_a_figure_that_is_not_defined_is_null_in_the_files(kinds):
+    """Two members on different folds have no row in common: nothing of their blend can be scored, and the probe answers."""
+    desk = kinds(**{"member": [{"name": "one", "only_folds": [0]}, {"name": "two", "only_folds": [1]}]})
+    y = desk.truth("kind")
+    desk.says(PROBE, {"kind": sure(y, True)})
+    for fold, member in enumerate(("one", "two")):
+        desk.says(member, {"epoch-001": {"kind": sure(y, True)}}, folds=(fold,))
+    found = desk.settle()
+    assert files.read_json(desk.run.file("decisions.json"))["choice"]["figures"]["finetune"] is None
+    assert found.decisions["choice"]["final"] == PROBE
+    assert _how(found)[0] == ("cross-validated", [])
+
+
+def test_the_figures_of_a_choice_count_weights(kinds):
+    desk = kinds()
+    y, right = desk.truth("kind"), np.arange(FOLDS * EACH) % 2 == 0
+    old = desk.prepared.manifest
+    counts = {row_id: float(is_right) for row_id, is_right in zip(desk.ids, right, strict=True)}
+    frame = old.frame.with_columns(weight=pl.col("row_id").replace_strict(counts, default=1.0))
+    desk.prepared = dataclasses.replace(desk.prepared, manifest=Manifest(frame, old.targets, old.root))
+    desk.says(PROBE, {"kind": sure(y, right)})
+    assert desk.settle().decisions["choice"]["figures"][PROBE] == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize("chosen", [PROBE, "finetune"])
 @pytest.mark.parametrize(
     ("sets", "checkpoint", "state", "text"),
