@@ -80,12 +80,14 @@ class Said:
         return lines[0].removeprefix("error: ")
 
 
-def cli(*words: Any) -> Said:
-    """Run the command line in this process."""
-    from tapetum.cli import main
+def cli(*words: Any, verbose: bool = True) -> Said:
+    """Run the command line in this process, with ``--verbose`` where the command has it and ``verbose`` is not False."""
+    from tapetum.cli import main, mending
 
     out, err, before = io.StringIO(), io.StringIO(), sys.argv
     sys.argv = ["tapetum", *map(str, words)]
+    if verbose and (command := mending.running()) and "--verbose" in mending.options_of(command):
+        sys.argv.append("--verbose")
     code: Any = 0
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

@@ -153,7 +153,16 @@ def ablate(
 
 
 def split(data: Any, *, recipe: Loaded, out: Path | None = None, log: Log | None = None) -> str:
-    """Draw folds and return their table as text; write the manifest with its folds where ``out`` says."""
+    """Draw folds and return their table as text; see :func:`folds`."""
+    return str(folds(data, recipe=recipe, out=out, log=log)["table"])
+
+
+def folds(data: Any, *, recipe: Loaded, out: Path | None = None, log: Log | None = None) -> dict[str, Any]:
+    """Draw folds; write the manifest with its folds where ``out`` says.
+
+    Returns:
+        ``{"table", "folds", "out"}``: text, the same as rows, and the file that was written, or None.
+    """
     from tapetum.data import layouts
     from tapetum.data import split as splitting
     from tapetum.data.lacking import lacking
@@ -169,7 +178,8 @@ def split(data: Any, *, recipe: Loaded, out: Path | None = None, log: Log | None
     elif out is not None:
         layouts.write(manifest, out, "table", record)
         record(f"train on it with: tapetum fit {out} {layouts.flags(manifest)}")
-    return splitting.fold_text(manifest)
+    rows = splitting.fold_table(manifest).to_dicts()
+    return {"table": splitting.fold_text(manifest), "folds": rows, "out": None if out is None else str(out)}
 
 
 def show(

@@ -8,24 +8,38 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from typing import Annotated
 
 import typer
 
+from tapetum import __version__
 from tapetum.cli import answers, images, inquiry, mending, runs
 from tapetum.cli.saying import file_names_are_utf8, speak_anywhere
 from tapetum.core import errors
 
 app = typer.Typer(
     name="tapetum",
-    help="Labelled images in, a classifier that one can trust out, with the evidence.",
     rich_markup_mode=None,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 for group in (runs, images, answers, inquiry):
     app.add_typer(group.app)  # without a name its commands stand beside the others
 mending.know(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"tapetum {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog="Example:\n\n\b\n  tapetum fit images -o runs/first\n  tapetum fit -h")
+def tapetum(
+    version: Annotated[bool, typer.Option("--version", help="print the version", callback=_print_version, is_eager=True)] = False,
+) -> None:
+    """Labelled images in, a classifier that one can trust out, with the evidence."""
 
 
 def main() -> None:

@@ -7,72 +7,74 @@ from typing import Annotated, Any
 
 import typer
 
-from tapetum.cli.options import READING, SPLITTING, Data, Json, Member, NowAt, with_recipe
-from tapetum.cli.saying import progress, show
+from tapetum.cli import texts
+from tapetum.cli.commands import command
+from tapetum.cli.options import READING, SPLITTING, Data, Member, NowAt, with_recipe
 
 app = typer.Typer()
 
 
-@app.command()
+@command(app, "tapetum audit images -o audit.csv", "tapetum audit runs/first", text=texts.audit)
 @with_recipe(*READING)
 def audit(
     source: Annotated[Path, typer.Argument(help="data as for fit, or a run, whose answers then judge the labels")],
     recipe: Any,
+    log: Any,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="a .parquet or .csv file (default: audit.parquet, of a run in its folder)")
     ] = None,
     target: Annotated[list[str] | None, typer.Option("--target", help="of data: as for fit; of a run: whose labels are judged")] = None,
     data: NowAt = None,
-    json: Json = False,
-) -> None:
+) -> dict[str, Any]:
     """Find damaged, misnamed, gray, doubled and wrongly labelled images; training obeys the column 'decision' (data.audit)."""
     from tapetum import api
 
     judged = target[0] if target and (source / "recipe.toml").exists() else None
-    show(api.audit(source, out, recipe=recipe, target=judged, data=data, log=progress), json)
+    return api.audit(source, out, recipe=recipe, target=judged, data=data, log=log)
 
 
-@app.command()
+@command(app, "tapetum split labels.csv --target label --group patient -o folds.csv", text=texts.table, leave_out=("table",))
 @with_recipe(*READING, *SPLITTING)
 def split(
     data: Data,
     recipe: Any,
+    log: Any,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="write the manifest with its folds here, as .parquet or .csv")] = None,
-) -> None:
+) -> dict[str, Any]:
     """Draw folds and print, for each fold and class, how many rows and groups it holds."""
     from tapetum import api
 
-    print(api.split(data, recipe=recipe, out=out, log=progress))
+    return api.folds(data, recipe=recipe, out=out, log=log)
 
 
-@app.command("show")
+@command(app, "tapetum show images -o batch.png", name="show", text=texts.show)
 @with_recipe(*READING, "size", "seed")
 def show_batches(
     data: Data,
     recipe: Any,
+    log: Any,
     out: Annotated[Path, typer.Option("-o", "--out", help="a .png file")],
     rows: Annotated[int, typer.Option(help="images shown", min=1)] = 8,
     draws: Annotated[int, typer.Option(help="times that each is augmented", min=1)] = 4,
     member: Member = None,
-    json: Json = False,
-) -> None:
+) -> dict[str, Any]:
     """Draw batches as training would see them: originals, augmented and mixed images, channels, labels."""
     from tapetum import api
 
-    show(api.show(data, out, recipe=recipe, rows=rows, draws=draws, member=member, log=progress), json)
+    return api.show(data, out, recipe=recipe, rows=rows, draws=draws, member=member, log=log)
 
 
-@app.command()
+@command(app, "tapetum simulate dogs look-alikes", text=texts.simulate)
 def simulate(
+    log: Any,
     name: Annotated[str, typer.Argument(help="dogs, hpa, or a system of another package")],
     out: Annotated[Path, typer.Argument(help="a new folder")],
     size: Annotated[str, typer.Option(help="small, full, or how many images")] = "small",
     px: Annotated[int, typer.Option(help="typical side of an image", min=8, max=4096)] = 128,
     seed: Annotated[int, typer.Option(help="the same seed gives the same bytes", min=0)] = 0,
     zip: Annotated[bool, typer.Option("--zip", help="archives instead of folders")] = False,
-    json: Json = False,
-) -> None:
+) -> dict[str, Any]:
     """Write synthetic data in the exact layout of a reference system; test labels and planted flaws are listed outside it."""
     from tapetum import api
 
-    show(api.simulate(name, out, size=size, px=px, seed=seed, zip=zip, log=progress), json)
+    return api.simulate(name, out, size=size, px=px, seed=seed, zip=zip, log=log)

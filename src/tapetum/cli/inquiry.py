@@ -2,42 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from tapetum.cli.options import Json, Over, Profile, Sets
-from tapetum.cli.saying import show
+from tapetum.cli import texts
+from tapetum.cli.commands import command
+from tapetum.cli.options import Over, Profile, Sets
 
 app = typer.Typer()
 
 
-@app.command()
-def recipes() -> None:
+@command(app, "tapetum recipes", text=texts.recipes)
+def recipes() -> dict[str, Any]:
     """List the built-in recipes with their first line."""
     from tapetum import api
 
-    for name, line in api.recipes().items():
-        print(f"{name:20} {line}")
+    return {"recipes": api.recipes()}
 
 
-@app.command()
+@command(app, "tapetum explain dogs --profile cpu", "tapetum explain runs/first", text=texts.explain)
 def explain(
     recipe: Annotated[str | None, typer.Argument(help="a recipe's name, a TOML file or a run folder")] = None,
     config: Over = None,
     profile: Profile = None,
     set: Sets = None,
-) -> None:
+) -> dict[str, Any]:
     """Print every value of a recipe and where it comes from."""
     from tapetum import api
 
-    for key, value, origin in api.explain(recipe, over=config or (), profile=profile, sets=set or ()):
-        print(f"{key:32} {value!s:44} {origin}")
+    rows = api.explain(recipe, over=config or (), profile=profile, sets=set or ())
+    return {"values": [{"key": key, "value": value, "origin": origin} for key, value, origin in rows]}
 
 
-@app.command()
-def doctor(json: Json = False) -> None:
+@command(app, "tapetum doctor", text=texts.doctor)
+def doctor(log: Any) -> dict[str, Any]:
     """List devices, precisions, versions and which weights are at hand."""
     from tapetum import api
 
-    show(api.doctor(), json)
+    return api.doctor()

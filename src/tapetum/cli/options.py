@@ -26,7 +26,6 @@ RecipeName = Annotated[str | None, typer.Option("--recipe", help="a built-in rec
 Over = Annotated[list[Path] | None, typer.Option("-c", "--config", help="a TOML file laid over the recipe")]
 Profile = Annotated[str | None, typer.Option(help="a profile of the recipe, as cpu; full is the recipe itself")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="key=value, as train.epochs=3")]
-Json = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
 IdColumn = Annotated[str | None, typer.Option("--id", help="the id column")]
 PathColumns = Annotated[
     list[str] | None, typer.Option("--path", help="the path column, a template as 'train/{Id}_{red,green}.png', or several (repeat it)")
@@ -114,21 +113,21 @@ READING = ("target", "derive", "id", "path", "group", "sequence", "position", "l
 SPLITTING = ("folds", "holdout", "seed")
 
 
-def with_recipe(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_recipe(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command ``--recipe``, ``-c``, ``--profile``, ``--set`` and some :data:`FLAGS`; it gets what they make as ``recipe``.
 
     A flag that the command declares itself goes to both.
     """
 
-    def wrap(command: Callable[..., None]) -> Callable[..., None]:
+    def wrap(command: Callable[..., Any]) -> Callable[..., Any]:
         own = {name: one for name, one in inspect.signature(command, eval_str=True).parameters.items() if name != "recipe"}
         shared = {**{name: FLAGS[name].option for name in names}, **LAYERS}
 
         @functools.wraps(command)
-        def run(**given: Any) -> None:
+        def run(**given: Any) -> Any:
             flags = {FLAGS[name].key: value for name in FLAGS if name in names and (value := _read(name, given[name])) is not None}
             recipe = _load(given, flags)
-            command(**{name: given[name] for name in own}, recipe=recipe)
+            return command(**{name: given[name] for name in own}, recipe=recipe)
 
         added = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False if name == "online" else None, annotation=option)

@@ -1,70 +1,23 @@
-"""What the command line prints: results on stdout, progress on stderr."""
+"""The streams of the command line: results on stdout, in an encoding that every stream can print."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tapetum.cli.mending import suited_text
 
-LONG = (
-    "table",
-    "figures",
-    "differences",
-    "pairs",
-    "leaderboard",
-    "submissions",
-    "answers",
-    "details",
-    "headline",
-    "counts",
-    "per_class",
-    "confusion",
-    "marks",
-    "known",
-    "problems",
-)  # for machines, or shown as the table
-
-_PERCENT = re.compile(r"\((\d+)%\)")
-_tenths: dict[str, int | None] = {}  # of each bar, the tenth that was printed last
-
-
-def show(result: dict[str, Any], as_json: bool) -> None:
-    """Print a result: JSON for machines, the text under ``table`` and one ``key  value`` a line for people."""
+def show(result: Mapping[str, Any] | Sequence[str]) -> None:
+    """Print a result: a mapping as JSON for machines, lines as they are."""
     from tapetum.core.files import to_json
 
-    if as_json:
-        text = to_json(result, indent=1)
-        print(text if _can_say(text) else json.dumps(json.loads(text), indent=1))  # ASCII alone: no character may be replaced
+    if not isinstance(result, Mapping):
+        print("\n".join(result))
         return
-    if result.get("table"):
-        print(result["table"])
-    for key, value in result.items():
-        if key not in LONG:
-            print(f"{key:12} {value if not isinstance(value, (dict, list)) else to_json(value)}")
-
-
-def progress(message: str) -> None:
-    """Say something on stderr at once; what begins with a carriage return is a bar that the next line replaces on a terminal.
-
-    Elsewhere such a bar is a line at each tenth of the work.
-    """
-    passing, text = message.startswith("\r"), message.removeprefix("\r")
-    if not passing:
-        text = suited_text(text)
-    if passing and not sys.stderr.isatty():
-        what, _, rest = text.partition(":")
-        tenth = int(found[1]) // 10 if (found := _PERCENT.search(rest)) else None
-        if tenth is not None and _tenths.get(what) == tenth:
-            return
-        _tenths[what] = None if tenth == 10 else tenth
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{text}", end="" if passing else "\n", file=sys.stderr, flush=True)
-    else:
-        print(text, file=sys.stderr, flush=True)
+    text = to_json(result, indent=1)
+    print(text if _can_say(text) else json.dumps(json.loads(text), indent=1))  # ASCII alone: no character may be replaced
 
 
 def command_line() -> str:

@@ -78,6 +78,11 @@ def _edits(a: str, b: str) -> int:
     return row[-1]
 
 
+def shorten(text: str, width: int) -> str:
+    """Return a text that fits a width; the end of a longer one gives way."""
+    return text if len(text) <= width else f"{text[: width - 1].rstrip()}…"
+
+
 def listed(names: Iterable[object], most: int = 8) -> str:
     """Return the first few names, comma-separated, and how many more there are."""
     texts = [str(n) for n in names]

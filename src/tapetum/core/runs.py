@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tapetum.core import files
+from tapetum.core import files, progress
 from tapetum.core.config import Loaded, Recipe
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Manifest
@@ -25,7 +25,6 @@ Log = Callable[[str], None]
 PROBE = "probe"  # the member that every run has unless it is switched off
 BEFORE_MANIFEST = ("recipe.toml", "origin.json", "environment.json", "run-id.json", "run.json", "audit.parquet", "plan.json")
 START = "epoch-000"  # the checkpoint of a fold before any training
-TICK = 5.0  # seconds between two lines of progress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,41 +214,27 @@ class Record:
         self.said: list[str] = []
         self.stages: dict[str, float] = {}
         self.started = time.time()
-        self._ticked = time.monotonic()
 
     def __call__(self, message: str) -> None:
-        """Say something once; a message already said is not repeated."""
+        """Log a message once; one that begins with a carriage return is progress, which is passed on and not kept."""
+        if message.startswith(progress.PASSING):
+            if self._log is not None:
+                self._log(message)
+            return
         if message in self.said:
             return
         self.said.append(message)
         if self._log is not None:
             self._log(message)
 
-    def tick(self, what: str, done: int, total: int) -> None:
-        """Show how far long work is: at most one line in five seconds, not kept; it begins with a carriage return, as a bar does."""
-        now = time.monotonic()
-        if self._log is not None and (now - self._ticked > TICK or done == total) and total:
-            self._ticked = now
-            self._log(f"\r{what}: {done:,} of {total:,} ({done / total:.0%})")
-
     def share(self, what: str) -> Callable[[int, int], None]:
-        """Return what shows work at each new percent, with its rate and the time left, as :meth:`tick` shows long work."""
-        began, shown = time.monotonic(), [-1]
-
-        def told(done: int, total: int) -> None:
-            percent = 100 * done // max(total, 1)
-            if self._log is None or percent == shown[0]:
-                return
-            shown[0] = percent
-            rate = done / max(time.monotonic() - began, 1e-3)
-            left = f", {rate:,.0f}/s, {(total - done) / rate:,.0f} s left" if 0 < done < total else ""
-            self._log(f"\r{what}: {done:,} of {total:,} ({percent}%){left}")
-
-        return told
+        """Return what is told how far some work is; see :func:`tapetum.core.progress.share`."""
+        return progress.share(self, what)
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Measure the wall seconds of a stage."""
+        """Measure the wall seconds of a stage; its name is passed on as progress."""
+        self(f"{progress.PASSING}{name}")
         began = time.perf_counter()
         try:
             yield

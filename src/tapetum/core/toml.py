@@ -52,7 +52,7 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 def dump_toml(table: Mapping[str, Any]) -> str:
     """Return TOML for JSON-like values; None is left out (TOML has no null)."""
-    lines = [f"{_toml_key(k)} = {_toml_value(v)}" for k, v in table.items() if v is not None and not _is_table(v)]
+    lines = [f"{_toml_key(k)} = {toml_value(v)}" for k, v in table.items() if v is not None and not _is_table(v)]
     for key, value in table.items():
         if _is_table(value):
             lines += ["", f"[{_toml_key(key)}]", *_toml_table(value, _toml_key(key))]
@@ -60,7 +60,7 @@ def dump_toml(table: Mapping[str, Any]) -> str:
 
 
 def _toml_table(table: Mapping[str, Any], prefix: str) -> list[str]:
-    lines = [f"{_toml_key(k)} = {_toml_value(v)}" for k, v in table.items() if v is not None and not _is_table(v)]
+    lines = [f"{_toml_key(k)} = {toml_value(v)}" for k, v in table.items() if v is not None and not _is_table(v)]
     for key, value in table.items():
         if _is_table(value):
             name = f"{prefix}.{_toml_key(key)}"
@@ -80,11 +80,12 @@ def _toml_text(value: Any) -> str:
     return files.to_json(value).replace("\x7f", "\\u007f")  # the one character that JSON may hold bare and TOML may not
 
 
-def _toml_value(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """Return a value as TOML has it on one line."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_toml_key(k)} = {_toml_value(v)}" for k, v in value.items() if v is not None) + "}"
+        return "{" + ", ".join(f"{_toml_key(k)} = {toml_value(v)}" for k, v in value.items() if v is not None) + "}"
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_toml_value(v) for v in value) + "]"
+        return "[" + ", ".join(toml_value(v) for v in value) + "]"
     return _toml_text(value)
 
 

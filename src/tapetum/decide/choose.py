@@ -133,20 +133,22 @@ def pick_candidate(
         counted = None if weight is None else weight[common]
         figures = {name: monitor_of(watch, {t: d.where(common) for t, d in tables.items()}, counted) for name, tables in candidates.items()}
         simplest = next(iter(candidates))
-        reason = f"one fold is scored, so nothing is chosen on others: the {simplest} answers unless decide.choose names another"
+        reason = "one fold alone is scored, so nothing can be chosen on other folds; decide.choose names another answer"
         return Choice(dict.fromkeys(folds, simplest), simplest, figures, reason)
     per_fold = {fold: _simplest(candidates, groups, common & (first.fold != fold), watch, weight)[0] for fold in folds}
     final, figures, tie = _simplest(candidates, groups, common, watch, weight)
     best = max(figures, key=lambda name: figures[name])
     if tie:
-        reason = f"{final} is within one standard error of {best} and simpler"
+        reason = f"{spoken(best)} is within one standard error and more complicated"
     else:
-        reason = (
-            f"{final} has the best figure ({figures[final]:.4f}; "
-            + ", ".join(f"{n} {v:.4f}" for n, v in figures.items() if n != final)
-            + ")"
-        )
+        others = ", ".join(f"{spoken(name)} {value:.3f}" for name, value in figures.items() if name != final)
+        reason = f"the best figure, {figures[final]:.3f}" + (f" ({others})" if others else "")
     return Choice(per_fold, final, figures, reason)
+
+
+def spoken(candidate: str) -> str:
+    """Return what a candidate is called in a sentence."""
+    return {"finetune": "fine-tuning", "mean": "their mean"}.get(candidate, candidate)
 
 
 def _judges(candidates: Mapping[str, Mapping[str, Dense]], rows: np.ndarray) -> bool:

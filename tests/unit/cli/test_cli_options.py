@@ -46,7 +46,7 @@ def loaded(monkeypatch):
     monkeypatch.setattr(api, "fit", lambda data, out, *, recipe, **how: held.update(recipe=recipe, out=out, **how) or {})
 
     def run(*words: str, command: str = "fit"):
-        monkeypatch.setattr(sys, "argv", ["tapetum", command, "data", *words])
+        monkeypatch.setattr(sys, "argv", ["tapetum", command, "data", "--json", *words])
         with pytest.raises(SystemExit) as end:
             main()
         assert not end.value.code

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import polars as pl
 
+from tapetum.core import progress
 from tapetum.core.errors import listed
 from tapetum.core.tables import Manifest
 from tapetum.data.images.archives import DecodeError
@@ -26,7 +26,6 @@ FILES_SCHEMA: dict[str, Any] = {
     "channels": pl.Int16,
     "dtype": pl.String,
 }
-_PAUSE = 5.0  # seconds between two lines of progress
 T = TypeVar("T")
 
 
@@ -86,13 +85,11 @@ def scan(
         return {"row_id": ids[row], **facts}, look(row, images)
 
     workers = workers if workers is not None else os.cpu_count() or 1
-    found, told = [], time.monotonic()
+    found, told = [], progress.share(log, "checking images")
     with ThreadPoolExecutor(max(1, workers)) as pool:
         for result in pool.map(check, range(len(ids))):
             found.append(result)
-            if time.monotonic() - told > _PAUSE:
-                told = time.monotonic()
-                log(f"checked {len(found):,} of {len(ids):,} images")
+            told(len(found), len(ids))
     log(summary(pl.DataFrame([facts for facts, _ in found], schema=FILES_SCHEMA)))
     return found
 

@@ -15,7 +15,6 @@ from tapetum.core.errors import UserError
 
 LAYOUT, TRUTH, SUMMARY, EXCLUDED = "data", "truth.csv", "simulation.json", "exclude.txt"
 _THEN = (2020, 1, 1, 0, 0, 0)  # the time in archives, so that the same seed gives the same bytes
-EVERY = 500  # images between two lines of progress
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from tapetum.core import draws
+from tapetum.core import draws, progress
 from tapetum.core.config import Recipe, Stage
 from tapetum.core.errors import DataError, listed
 from tapetum.core.tables import Manifest
@@ -110,11 +110,22 @@ class Epochs:
         self.images: dict[Any, tuple[dataset.ImageDataset, dataset.ImageDataset]] = {}
         self.progress = loop.Progress()
         self.history: list[dict[str, Any]] = []
+        part = f"fold {fold.number}" if fold.number >= 0 else "all images"
+        self._tell = progress.share(fold.log, f"training {fold.member}, {part}")
 
     def epoch(self, number: int) -> loop.Epoch:
         """Return what an epoch of the first stage trains with, whatever was trained before."""
         self.progress.epoch = number
         return self._epoch(self.fold.stages[0], range(number, number + 1))
+
+    def _told(self, batches: Iterator[Any], sizes: Sequence[int]) -> Iterator[Any]:
+        """Yield an epoch's batches, and tell after each how many images of all epochs are trained on."""
+        images = sum(sizes)
+        done = self.progress.epoch * images
+        for batch, size in zip(batches, sizes, strict=False):
+            yield batch
+            done += size
+            self._tell(done, max(self.fold.epochs * images, done))
 
     def _order(self) -> sampling.Order:
         seed, member, fold = self.key
@@ -148,7 +159,7 @@ class Epochs:
             return draws.key(*self.key, number, row_id, occurrence, 0)
 
         return loop.Epoch(
-            batches=self._batches(stage, self.fold.train[order], sizes, key),
+            batches=self._told(self._batches(stage, self.fold.train[order], sizes, key), sizes),
             rates=own,
             accumulate=len(parts) if whole else train.accumulate,
             clip=train.clip or None,

@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 from PIL import Image, ImageEnhance
 
-from tapetum.core import draws, files
+from tapetum.core import draws, files, progress
 from tapetum.data.simulate import place
 from tapetum.systems.dogs.breeds import BREEDS, TWINS, breed_given_traits, draw_traits, label_given_traits
 from tapetum.systems.dogs.photos import draw_photo
@@ -90,11 +90,10 @@ def simulate_dogs(
         for part in ("train", "test"):
             for breed in BREEDS:
                 files.make_folder(aside / part / breed)
-        traits = []
+        traits, drawn = [], progress.share(log, "drawing images")
         for photo in photos:
             traits.append(_write(photo, aside, px, seed))
-            if (photo.number + 1) % place.EVERY == 0:
-                log(f"drew {photo.number + 1:,} of {len(photos):,} photos")
+            drawn(photo.number + 1, len(photos))
         test = sorted(p.row_id for p in photos if p.split == "test")
         template = pl.DataFrame({"id": test, "breed": BREEDS[0]})
         if zip:

@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
-from tapetum.core import draws, files
+from tapetum.core import draws, files, progress
 from tapetum.data.simulate import place
 from tapetum.systems.hpa.antibodies import LABELS, LEAST, ROWS, best_score, draw_antibodies, draw_brightness, stray_rates
 from tapetum.systems.hpa.cells import Field, Line, draw_field, draw_microtubules, draw_nuclei, draw_reticulum
@@ -80,10 +80,10 @@ def simulate_hpa(
     with place.layout(out) as aside:
         for part in ("train", "test"):
             files.make_folder(aside / part)
+        drawn = progress.share(log, "drawing images")
         for sample in samples:
             _write(sample, aside, px, seed)
-            if (sample.number + 1) % place.EVERY == 0:
-                log(f"drew {sample.number + 1:,} of {len(samples):,} samples")
+            drawn(sample.number + 1, len(samples))
         _write_tables(samples, aside)
         if zip:
             for part in ("train", "test"):

@@ -259,10 +259,10 @@ def _choose(candidates: dict[str, Answers], rows: Rows, recipe: Recipe, record: 
         if wanted not in candidates:
             record(f"decide.choose = {wanted!r}, but it was not run; the {next(iter(candidates))} answers instead")
             wanted = next(iter(candidates))
-        return choose.Choice(dict.fromkeys(folds, wanted), wanted, figure, f"the recipe says {wanted}")
+        return choose.Choice(dict.fromkeys(folds, wanted), wanted, figure, "decide.choose says so")
     if len(candidates) == 1:
         only = next(iter(candidates))
-        return choose.Choice(dict.fromkeys(folds, only), only, figure, f"only the {only} was run")
+        return choose.Choice(dict.fromkeys(folds, only), only, figure, "nothing else was run")
     if covered["finetune"] < covered[PROBE] * 0.999:
         reason = f"fine-tuning covers {covered['finetune']:.0%} of the rows; part of the folds never replaces all of them"
         return choose.Choice(dict.fromkeys(folds, PROBE), PROBE, figure, reason)

@@ -94,7 +94,7 @@ def _look(run: Run, prepared: Prepared, recipe: Recipe, record: Record, measured
         runtime=runtime,
         images=images,
         log=record,
-        after_batch=lambda done, total: record.tick("features", done, total),
+        after_batch=record.share("features"),
     )
     vectors = found.of(manifest.row_ids)
     about = f"{vectors.shape[2]} numbers a view, views {', '.join(found.views)}"

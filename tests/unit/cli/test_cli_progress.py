@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-from tapetum.cli import saying
+from tapetum.cli import progress
+from tapetum.cli.progress import Progress
 from tapetum.core.runs import Record
 
 
-def test_a_bar_is_a_line_at_each_tenth_where_there_is_no_terminal(capsys):
-    saying._tenths.clear()
-    told = Record(saying.progress).share("predicting")
+def test_progress_is_a_line_at_each_tenth_without_a_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "QUICK", 0.0)
+    told = Record(Progress()).share("predicting")
     for done in range(1, 501):
         told(done, 500)
     lines = capsys.readouterr().err.splitlines()

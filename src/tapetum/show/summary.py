@@ -1,0 +1,83 @@
+"""The result of a run in a few lines: the leading figure with its interval, the baseline, what was selected, what to worry about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tapetum.core.errors import shorten
+from tapetum.core.marks import Figure, how_of, main
+from tapetum.decide.choose import spoken
+
+WIDTH = 100
+_BASELINES = {"accuracy": "always the most frequent class", "mae": "always the median", "rmse": "always the median"}
+
+
+def lines(metrics: Mapping[str, Any], most: int = 6) -> list[str]:
+    """Return the summary of a run.
+
+    Args:
+        metrics: of ``metrics.json``.
+        most: lines; of more warnings the last line says how many there are.
+    """
+    figures: Sequence[Figure] = metrics["figures"]
+    first = metrics["headline"]["target"]
+    targets = list(dict.fromkeys([first, *(str(figure["target"]) for figure in figures)]))
+    found = _of_one(metrics, first) if len(targets) == 1 else _of_several(metrics, targets)
+    choice = metrics["choice"]
+    found.append(shorten(f"selected: {spoken(choice['final'])}; {choice['reason']}", WIDTH))
+    worries = [shorten(text, WIDTH) for text in warnings(metrics)]
+    room = most - len(found)
+    if len(worries) > room:
+        worries = [*worries[: room - 1], f"warning: {len(worries) - room + 1} more, in the report"]
+    return [*found, *worries]
+
+
+def warnings(metrics: Mapping[str, Any]) -> list[str]:
+    """Return what a reader must know before trusting the figures, each as a line."""
+    counts = metrics["counts"]
+    texts = list(metrics.get("warnings") or []) + list(metrics.get("marks") or [])
+    for key, what in (("missing", "cannot be read"), ("uncovered", "have no prediction"), ("unknown", "have no known label")):
+        if counts.get(key):
+            texts.append(f"{counts[key]:,} of {counts['scored']:,} held-out images {what} and are not scored")
+    return [f"warning: {text}" for text in texts]
+
+
+def figure_text(figure: Figure | None, digits: int = 3) -> str:
+    """Return a figure's value with its interval, or why there is none."""
+    if figure is None or figure.get("value") is None:
+        return "not defined"
+    if figure.get("low") is None:
+        return f"{figure['value']:.{digits}f} ({figure.get('method') or 'no interval'})"
+    return f"{figure['value']:.{digits}f} [{figure['low']:.{digits}f}, {figure['high']:.{digits}f}]"
+
+
+def _of_one(metrics: Mapping[str, Any], target: str) -> list[str]:
+    metric = _metric(metrics, target)
+    figure, baseline = main(metrics["figures"], target, metric), main(metrics["figures"], target, metric, "chance")
+    if figure is None:
+        return [f"{metric} not defined: no held-out image has both a prediction and a label"]
+    text = f"{metric} {figure_text(figure)}, {how_of(figure)}, {figure['n']:,} images in {figure['groups']:,} groups"
+    if baseline is None:
+        return [text]
+    return [text, f"baseline {baseline['value']:.3f} ({_BASELINES.get(metric, 'from the class shares alone, without an image')})"]
+
+
+def _of_several(metrics: Mapping[str, Any], targets: Sequence[str], most: int = 3) -> list[str]:
+    found = []
+    for target in targets[: most if len(targets) <= most else most - 1]:
+        metric = _metric(metrics, target)
+        figure, baseline = main(metrics["figures"], target, metric), main(metrics["figures"], target, metric, "chance")
+        beside = "" if baseline is None else f", baseline {baseline['value']:.3f}"
+        how = "" if figure is None else f", {how_of(figure)}"
+        found.append(f"{target}: {metric} {figure_text(figure)}{how}{beside}")
+    if len(targets) > most:
+        found.append(f"{len(targets) - most + 1} more targets are in the report")
+    return found
+
+
+def _metric(metrics: Mapping[str, Any], target: str) -> str:
+    """Return the metric that leads: the run's for its leading target, else the first of the target's figures."""
+    if target == metrics["headline"]["target"]:
+        return str(metrics["headline"]["metric"])
+    return next(str(figure["metric"]) for figure in metrics["figures"] if figure["target"] == target)
