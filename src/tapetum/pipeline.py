@@ -199,7 +199,7 @@ class Pipeline:
         ids = manifest.row_ids
         for row, reason in sorted(self.problems.items()):
             if log is not None:
-                log(f"missing: {ids[row]} ({reason})")
+                log(f"warning: missing: {ids[row]} ({reason})")
         return combine(self.decisions, self.scored, answered, rows, log or _warn)
 
     def read(self, sources: Sequence[Any], log: Log, **declared: Any) -> Manifest:

@@ -117,7 +117,7 @@ def test_rows_known_from_training_are_named_and_scored_apart(probed, planted, fr
 
 
 def test_only_known_rows_are_in_sample_and_never_called_unseen(probed, planted, tmp_path):
-    said = small_runs.cli("evaluate", probed, planted / "labels.csv", "--report", tmp_path / "page.html")
+    said = small_runs.cli("evaluate", probed, planted / "labels.csv", "--report", tmp_path / "page.html", verbose=False)
     assert said.code == 0
     assert "in-sample" in said.out.splitlines()[0]
     assert "unseen images in" not in said.out

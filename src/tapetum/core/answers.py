@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tapetum.core import columns
 from tapetum.core.tables import FINAL, Dense, Predictions, free_name
 from tapetum.core.targets import decode
 
@@ -97,8 +98,7 @@ def text_of(answered: Mapping[str, Dense], problems: Mapping[int, str], top: int
         for name, entry in one["answers"].items():
             shares = ", ".join(f"{label} {p:.3f}" for label, p in entry.get("p", {}).items())
             lines.append([one["id"], *([name] if several else []), _shown(entry["answer"]), shares])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return columns.aligned(lines, whole=range(len(lines[0]) - 1))
 
 
 def table_of(answered: Mapping[str, Dense], spec: Mapping[str, Any]) -> Predictions:
@@ -115,18 +115,18 @@ def flat_table(answered: Mapping[str, Dense]) -> pl.DataFrame:
     """
     first = next(iter(answered.values()))
     id_column = free_name("row_id" if "id" in answered else "id", answered)
-    columns: dict[str, Any] = {id_column: first.row_ids.tolist(), free_name("status", answered): first.status.tolist()}
+    flat: dict[str, Any] = {id_column: first.row_ids.tolist(), free_name("status", answered): first.status.tolist()}
     for name, dense in answered.items():
         before = f"{name}_" if len(answered) > 1 else ""
         decided = labels(dense)
         if dense.target.kind == "multi":
             decided = [None if one is None else dense.target.separator.join(one) for one in decided]
-        columns[name] = decided
+        flat[name] = decided
         if dense.target.kind != "regression":
-            taken = {*answered, *columns}
+            taken = {*answered, *flat}
             shares = {free_name(f"{before}p_{c}", taken): dense.p[:, k] for k, c in enumerate(dense.target.classes)}
-            columns |= {column: np.where(dense.ok, p, np.nan) for column, p in shares.items()}
-    return pl.DataFrame(columns, nan_to_null=True, strict=False)
+            flat |= {column: np.where(dense.ok, p, np.nan) for column, p in shares.items()}
+    return pl.DataFrame(flat, nan_to_null=True, strict=False)
 
 
 def _entry(dense: Dense, row: int, label: Any, top: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 
-from tapetum.core import folds
+from tapetum.core import columns, folds
 from tapetum.core.config import Split
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.tables import Manifest
@@ -48,7 +48,7 @@ def assign_folds(manifest: Manifest, split: Split, seed: int, log: Log, *, dupli
             "split.scheme is 'image', which lets groups cross folds", need="split.allow_leak = '<reason>'", fix="or use scheme 'auto'"
         )
     if by_image:
-        log(f"folds go by image; groups may cross them ({split.allow_leak}): every figure from them is marked")
+        log(f"warning: folds go by image; groups may cross them ({split.allow_leak}): every figure from them is marked")
     groups = np.asarray(manifest.row_ids, dtype=object) if by_image else manifest.groups
     trains = manifest.split == "train"
     parts = np.array([part if part in ("train", "test") else None for part in manifest.split], dtype=object)
@@ -63,7 +63,7 @@ def assign_folds(manifest: Manifest, split: Split, seed: int, log: Log, *, dupli
     kinds = _with_classes(manifest)
     rare = folds.rare_classes(_truths(manifest.where(trains), kinds), kinds, groups[trains], fold[trains])
     if rare and len(np.unique(fold[trains & (fold >= 0)])) > 1:  # of one split, lacking() tells
-        log(f"{len(rare)} classes are too rare to stand in each fold: {listed(rare)}")
+        log(f"warning: {len(rare)} classes are too rare to stand in each fold: {listed(rare)}")
     return manifest
 
 
@@ -122,7 +122,7 @@ def join_duplicates(manifest: Manifest, duplicates: Mapping[str, str], log: Log)
         s for s, part in zip(sets, manifest.split, strict=True) if s and part == "test"
     }
     if leaks:
-        log(f"{len(leaks)} images stand in the training and in the test part: figures of the test part are too good by them")
+        log(f"warning: {len(leaks)} images stand in the training and in the test part: figures of the test part are too good by them")
     leader: dict[str, str] = {}
 
     def lead(group: str) -> str:
@@ -189,9 +189,7 @@ def fold_text(manifest: Manifest) -> str:
             lines.append([label, *(f"{n}/{g}" for n, g in cells.select("rows", "groups").iter_rows())])
         if len(classes) > MOST_CLASSES:
             lines.append([f"… {len(classes) - MOST_CLASSES} more classes of {target}", *("" for _ in used)])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    texts = ["  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]) for line in lines]
-    return "\n".join(text.rstrip() for text in texts)
+    return columns.aligned(lines, right=range(1, len(lines[0])))
 
 
 def _given(fold: np.ndarray, groups: np.ndarray, trains: np.ndarray, log: Log) -> np.ndarray:

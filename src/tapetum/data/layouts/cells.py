@@ -133,7 +133,7 @@ def count_blanks(targets: Sequence[Target], frame: pl.DataFrame, data: Data, log
     for target in own:
         blank = int(frame[target.name].filter(trains).null_count())
         if blank:
-            log(f"target {target.name!r} is blank in {blank} of {total} training rows: they neither train nor score it")
+            log(f"warning: target {target.name!r} is blank in {blank} of {total} training rows: they neither train nor score it")
     empty = trains & frame.select(pl.all_horizontal(pl.col(t.name).is_null() for t in own)).to_series()
     bare = frame["row_id"].filter(empty).to_list()
     if bare and data.blank == "refuse":

@@ -238,7 +238,7 @@ def _check_files(frame: pl.DataFrame, sheet: Sheet, data: Data, log: Log) -> Non
     if missing:
         gone = f"{len(missing)} of {len(every)} image files that do not exist"
         counts = count_complete(frame["path"].to_list(), missing)
-        log(f"{sheet.name} names {gone}; their rows stay as missing: {listed(missing)}{counts}")
+        log(f"warning: {sheet.name} names {gone}; their rows stay as missing: {listed(missing)}{counts}")
 
 
 def _numbers(column: pl.Series, row_ids: Sequence[str], name: str) -> pl.Series:
@@ -270,7 +270,7 @@ def say_absent(manifest: Manifest, file: Path, data: Data, log: Log) -> None:
         return
     if data.on_bad == "refuse" or len(gone) == len(manifest):
         raise moved(manifest, gone, f"put the data back, or move {file.name} into the folder that its paths start from")
-    log(f"the images of {len(gone)} of {len(manifest)} rows are not below {manifest.root}; they stay as missing: {listed(gone)}")
+    log(f"warning: the images of {len(gone)} of {len(manifest)} rows are not below {manifest.root}; they stay as missing: {listed(gone)}")
 
 
 def _say_classes(target: Target, log: Log) -> None:

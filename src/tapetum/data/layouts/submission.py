@@ -108,14 +108,16 @@ def _report(form: Template, target: Target, labels: np.ndarray, fill: str, witho
     n = len(labels)
     parts = [f"{absent} ids without a prediction"] if absent else []
     parts += [f"{without - absent} rows without an answer"] if without > absent else []
-    log(f"{n} answers written to {place}: {form.writing.why}" + (f"; {' and '.join(parts)} filled with {fill!r}" if parts else ""))
+    log(f"{n} answers written to {place}: {form.writing.why}")
+    if parts:
+        log(f"warning: {' and '.join(parts)} filled with {fill!r}")
     if form.matched:
-        log(form.matched)
+        log(f"warning: {form.matched}")
     none = int((labels.sum(axis=1) == 0).sum()) if target.kind == "multi" else 0
     if none == n and n:
-        log(f"no label for any of the {n} rows: every answer is blank; lower thresholds give labels (decide.steps = ['thresholds'])")
+        log(f"warning: no label for any of the {n} rows: every answer is blank; lower thresholds give some (decide.steps = ['thresholds'])")
     elif none:
-        log(f"{none} of {n} rows have no label")
+        log(f"warning: {none} of {n} rows have no label")
 
 
 def read_template(

@@ -202,7 +202,7 @@ def _known_classes(frame: pl.DataFrame, targets: Sequence[Target], name: str, sk
                 need=f"one of its {len(target.classes)} classes ({listed(target.classes, 20)})",
                 fix="correct the labels, or count such rows as unlabelled: --on-bad skip",
             )
-        log(f"{what}; they count as unlabelled")
+        log(f"warning: {what}; they count as unlabelled")
         kept = [None if bad else cell for cell, bad in zip(cells, odd, strict=True)]
         frame = frame.with_columns(pl.Series(target.name, kept, dtype=frame.schema[target.name]))
     return frame

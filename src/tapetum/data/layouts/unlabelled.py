@@ -154,7 +154,7 @@ def _with_blanks(sheet: Sheet, roles: Roles, data: Data, log: Log) -> Sheet:
     blank = sheet.frame[path].null_count()
     if not blank or sheet.frame.schema[path] != pl.String:
         return sheet
-    log(f"{sheet.name} names no image in {blank} of {len(sheet.frame)} rows of {path!r}; they stay as missing")
+    log(f"warning: {sheet.name} names no image in {blank} of {len(sheet.frame)} rows of {path!r}; they stay as missing")
     return dataclasses.replace(sheet, frame=sheet.frame.with_columns(pl.col(path).fill_null("(blank)")))
 
 

@@ -235,7 +235,7 @@ class Epochs:
             return
         self.progress.batch = max(self.recipe.memory.floor, self._batch(stage) // self.progress.pieces)
         self.progress.pieces = 1
-        self.fold.log(f"memory ran out: batches are {self.progress.batch} images from now on (memory.keep_effective = false)")
+        self.fold.log(f"warning: memory ran out: batches are {self.progress.batch} images from now on (memory.keep_effective = false)")
 
     def _images(self, stage: Stage) -> tuple[dataset.ImageDataset, dataset.ImageDataset]:
         """Return the images of a stage's size, as training and as evaluation see them; one memory serves both and every stage."""

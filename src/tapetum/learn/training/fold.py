@@ -318,7 +318,7 @@ class Training(Epochs):
             self.fold.objective.load_state_dict(self.start_of_objective)
             self.progress = loop.Progress()
         self.progress.rate_factor = factor
-        self.fold.log(f"the loss was not finite: going on after epoch {self.progress.epoch} at {factor:g} of the rate")
+        self.fold.log(f"warning: the loss was not finite: going on after epoch {self.progress.epoch} at {factor:g} of the rate")
         return self._start_of(number, stage, saved if saved.get("stage") == number else {})
 
     def _keep_nan(self, error: loop.NotFinite) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tapetum.core import files, intervals, metrics
+from tapetum.core import columns, files, intervals, metrics
 from tapetum.core.config import Loaded, Recipe, Spec
 from tapetum.core.errors import UserError, listed, nearest
 from tapetum.core.runs import Log, Record, Run
@@ -219,8 +219,8 @@ def _score(metric: str, dense: Dense, rows: Rows) -> float:
 
 def text(found: Sequence[Mapping[str, Any]]) -> str:
     """Return the table as text, what is worth most first."""
-    lines = [f"{'piece':22} {'target':14} {'metric':14} {'with':>8} {'without':>8} {'worth':>8}  95 % interval"]
+    lines = [("piece", "target", "metric", "with", "without", "worth", "95 % interval")]
     for row in sorted(found, key=lambda r: -(r["worth"] or 0.0)):
         with_, less, worth = ("–" if row[k] is None else f"{row[k]:.4f}" for k in ("with", "without", "worth"))
-        lines.append(f"{row['piece']:22} {row['target']:14} {row['metric']:14} {with_:>8} {less:>8} {worth:>8}  {intervals.span(row)}")
-    return "\n".join(lines)
+        lines.append((row["piece"], row["target"], row["metric"], with_, less, worth, intervals.span(row)))
+    return columns.aligned(lines, right=(3, 4, 5))

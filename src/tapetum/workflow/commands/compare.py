@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from tapetum.core import files, intervals, places, sheets
+from tapetum.core import columns, files, intervals, places, sheets
 from tapetum.core.errors import UserError
 from tapetum.core.marks import how_of
 from tapetum.core.runs import Record, Run
@@ -135,8 +135,7 @@ def views_text(table: list[dict[str, Any]], choice: Mapping[str, Any]) -> str:
         value, span, apart = _number(line["value"]), intervals.span(line), _number(line["difference"], "+")
         spread = _span(line["difference_low"], line["difference_high"], "+")
         shown.append((line["member"], line["target"], line["reduce"], line["metric"], value, span, apart, spread))
-    widths = [max(len(row[i]) for row in shown) for i in range(len(head))]
-    said = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in shown]
+    said = [columns.aligned(shown)]
     for member, targets in choice.items():
         for name, one in targets.items():
             each = ", ".join(f"fold {fold} {way}" for fold, way in one["per_fold"].items())

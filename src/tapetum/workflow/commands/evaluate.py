@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tapetum.core import counts, intervals
+from tapetum.core import columns, counts, intervals
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, TapetumError, UserError, listed
 from tapetum.core.known import read_known
@@ -222,10 +222,7 @@ def details(found: Evaluated, most: int = 15) -> str:
 
 
 def _columns(lines: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]) for line in lines
-    )
+    return columns.aligned(lines, right=range(1, len(lines[0])))
 
 
 def _value(figure: Mapping[str, Any]) -> str:

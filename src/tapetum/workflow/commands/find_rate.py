@@ -161,7 +161,7 @@ def _result(run: Run, own: tuple[str, Recipe], curves: Sequence[Any], record: Re
     record(f"suggested: --set optimizer.rate={found['suggestion']:.2g} (the recipe has {own[1].optimizer.rate:g})")
     spread = max(c.steepest for c in curves) / min(c.steepest for c in curves)
     if spread > DISAGREE:
-        record(f"the tests disagree by a factor of {spread:.0f}: take more steps or repeats, or a larger batch, before trusting the rate")
+        record(f"warning: the tests disagree by a factor of {spread:.0f}: take more steps or repeats, or a larger batch, before using it")
     lines = [f"{'test':10} {'steepest':>10} {'a tenth of the least':>22}"]
     lines += [f"{i + 1:<10} {one['steepest']:>10.2g} {one['tenth']:>22.2g}" for i, one in enumerate(each)]
     lines += [f"{'together':10} {found['steepest']:>10.2g} {found['tenth']:>22.2g}"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tapetum.core import intervals
+from tapetum.core import columns, intervals
 from tapetum.core.config import Recipe
 from tapetum.core.marks import numbered
 from tapetum.core.runs import Record, Run
@@ -70,8 +70,7 @@ def table(figures: Mapping[str, Any]) -> str:
     for row in figures["figures"]:
         value = "–" if row["value"] is None else f"{row['value']:.4f}"
         lines.append((row["target"], row["name"], row["metric"], value, intervals.span(row), row["how"] + numbered(row, figures["marks"])))
-    widths = [max(len(line[i]) for line in lines) for i in range(6)]
-    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    text = [columns.aligned(lines)]
     counts = figures["counts"]
     text.append(
         f"{counts['scored']} rows scored in {counts['groups']} groups; missing {counts['missing']}, uncovered {counts['uncovered']}, "

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tapetum.core import draws, files, intervals, metrics
+from tapetum.core import columns, draws, files, intervals, metrics
 from tapetum.core.config import Loaded, Recipe
 from tapetum.core.derived import with_derived
 from tapetum.core.errors import DataError, EnvironmentFault, UserError
@@ -260,11 +260,11 @@ def _picked(answers: Mapping[int, Dense], per_fold: Mapping[int, int], fold: np.
 
 
 def _text(table: list[dict[str, Any]], nested: Mapping[str, Any], optimistic: Mapping[str, Any], marks: list[str]) -> str:
-    lines = [f"{'trial':>5}  {'state':9} {'figure':>8}  values"]
+    shown = [("trial", "state", "figure", "values")]
     for row in sorted(table, key=lambda r: (r["figure"] is None, -(r["figure"] or 0.0))):
         value = "" if row["figure"] is None else f"{row['figure']:.4f}"
-        shown = ", ".join(f"{key} = {_short(v)}" for key, v in row["values"].items())
-        lines.append(f"{row['trial']:>5}  {row['state']:9} {value:>8}  {shown}")
+        shown.append((str(row["trial"]), row["state"], value, ", ".join(f"{key} = {_short(v)}" for key, v in row["values"].items())))
+    lines = [columns.aligned(shown, right=(0, 2))]
     for how, figures in ((CROSS_VALIDATED, nested), (f"{IN_SAMPLE}, of the best trial", optimistic)):
         for name, found in figures.items():
             value = "–" if found["value"] is None else f"{found['value']:.4f}"

@@ -257,7 +257,7 @@ def _choose(candidates: dict[str, Answers], rows: Rows, recipe: Recipe, record: 
     covered = {name: min(float(d.ok.mean()) for d in answers.values()) for name, answers in candidates.items()}
     if wanted != "auto":
         if wanted not in candidates:
-            record(f"decide.choose = {wanted!r}, but it was not run; the {next(iter(candidates))} answers instead")
+            record(f"warning: decide.choose = {wanted!r}, but it was not run; the {next(iter(candidates))} answers instead")
             wanted = next(iter(candidates))
         return choose.Choice(dict.fromkeys(folds, wanted), wanted, figure, "decide.choose says so")
     if len(candidates) == 1:

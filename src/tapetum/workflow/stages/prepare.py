@@ -133,7 +133,7 @@ def _refuse_or_say(bad: pl.DataFrame, rows: int, recipe: Recipe, record: Record,
     if recipe.data.on_bad == "refuse":
         listing = f". All are in {run.file('audit.parquet')}" if len(bad) > 5 else ""
         raise DataError(what + listing, fix="repair or remove them, or go on without them: --on-bad skip")
-    record(f"{what}. They stay in every table as missing (all are in {run.file('audit.parquet').name})")
+    record(f"warning: {what}. They stay in every table as missing (all are in {run.file('audit.parquet').name})")
 
 
 def _same(run: Run, manifest: Manifest) -> Manifest:

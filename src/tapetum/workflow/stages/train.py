@@ -57,7 +57,7 @@ def train_members(
                 if after_fold is not None:
                     after_fold(member, fold)
             else:
-                record(f"member {member} fold {fold} is not begun: the budget ends")
+                record(f"warning: member {member} fold {fold} is not begun: the budget ends")
                 _keep_cut(run, member, fold, 0)
 
 
@@ -100,7 +100,7 @@ def _run_fold(
     if fold < 0:
         record(f"member {member} trained once more on all {len(prepared.fitting(fold))} rows, {state['epochs']} epochs")
     elif state.get("stop") == "budget":
-        record(f"member {member} fold {fold} was cut after epoch {state['epochs']}: the budget ends")
+        record(f"warning: member {member} fold {fold} was cut after epoch {state['epochs']}: the budget ends")
         _keep_cut(run, member, fold, state["epochs"])
     elif state.get("stop"):
         record(f"member {member} fold {fold} stopped after epoch {state['epochs']}: {state['stop']}")
