@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
 from tapetum.core import config, files, sheets
 from tapetum.core.config import Loaded
-from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.errors import DataError, KindError, UserError, listed
 from tapetum.core.registry import find_recipes, find_systems, system_with
 from tapetum.core.runs import Log, Record, Run
 
@@ -169,6 +170,7 @@ def folds(data: Any, *, recipe: Loaded, out: Path | None = None, log: Log | None
 
     record = Record(log)
     kind = None if out is None else sheets.ending(out)
+    files.refuse_own(out, data)
     manifest = layouts.read(data, recipe.recipe.data, record)
     manifest = splitting.assign_folds(manifest, recipe.recipe.split, recipe.recipe.seed, record)
     for warning in lacking(manifest):
@@ -213,13 +215,35 @@ def show(
     return show_batches(data, out, _recipe(recipe, sets).recipe, Record(log), rows=rows, draws=draws, member=member)
 
 
+def _sources(images: Any) -> list[Any]:
+    """Return files, folders, archives, tables and frames as a list.
+
+    Raises:
+        KindError: images at hand, or something else without a row id.
+    """
+    from tapetum.data.layouts import is_frame
+
+    def alone(one: Any) -> bool:
+        return isinstance(one, (str, os.PathLike)) or is_frame(one) or hasattr(one, "collect")
+
+    listing = isinstance(images, Iterable) and not isinstance(images, (bytes, bytearray, Mapping, Set)) and not hasattr(images, "read")
+    items = [images] if alone(images) or not listing else list(images)
+    items = [Path(one) if isinstance(one, os.PathLike) else one for one in items]
+    odd = next((one for one in items if not alone(one)), None)
+    if odd is not None or "" in [one for one in items if isinstance(one, str)]:
+        what = "a blank path" if odd is None else f"{type(odd).__name__} values"
+        need = "files, folders, archives, tables of paths or frames of them"
+        raise KindError(f"{what} cannot be predicted here", need=need, fix="images at hand: tapetum.load(PIPELINE).predict(IMAGES)")
+    return items
+
+
 def predict(
-    pipeline: Path | str, images: Any, out: Path | str | None = None, *, top: int = 5, log: Log | None = None, **declared: Any
+    pipeline: Any, images: Any, out: Path | str | None = None, *, top: int = 5, log: Log | None = None, **declared: Any
 ) -> dict[str, Any]:
     """Predict images with a frozen pipeline, and write a Predictions table (``.parquet``) or labels and probabilities (``.csv``).
 
     Args:
-        pipeline: its folder, or a run.
+        pipeline: its folder, a run, or what :func:`tapetum.load` returned.
         images: files, folders, archives, tables of paths, polars or pandas frames, or one of them.
         out: the file to write; None returns the answers.
         top: without ``out``: the most classes listed for a row.
@@ -238,10 +262,13 @@ def predict(
 
     place = None if out is None else Path(out)
     kind = None if place is None else sheets.ending(place)
+    if top < 1:
+        raise UserError(f"top is {top}", need="how many classes to list, 1 or more")
     record = Record(log)
-    loaded = Pipeline.load(pipeline)
-    several = isinstance(images, Sequence) and not isinstance(images, (str, bytes))
-    manifest = loaded.read(images if several else [images], record, **declared)
+    sources = _sources(images)
+    files.refuse_own(place, *sources)
+    loaded = pipeline if isinstance(pipeline, Pipeline) else Pipeline.load(pipeline)
+    manifest = loaded.read(sources, record, **declared)
     answered = loaded.answer(manifest, record, record.share("predicting"))
     first = next(iter(answered.values()))
     missing = int((~first.ok).sum())
@@ -304,6 +331,7 @@ def evaluate(
 
     places = [None if place is None else Path(place) for place in (out, report)]
     evaluation_files.check_place(*places)
+    files.refuse_own(places[0], data)
     loaded = pipeline if isinstance(pipeline, Pipeline) else Pipeline.load(pipeline)
     names = [target] if isinstance(target, str) else list(target)
     found = evaluation.evaluate(loaded, data, Record(log), target=names, split=split, on_bad=on_bad, **declared)
@@ -343,6 +371,7 @@ def submit(
     from tapetum.data.layouts.template import Wish
     from tapetum.workflow.commands import submit as command
 
+    files.refuse_own(out, source, template)
     wish = Wish(column, write, positive, separator)
     return command.submit(source, template, out, target=target, fill=fill, id_column=id, wish=wish, log=Record(log))
 

@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from safetensors import SafetensorError
 
 from tapetum.core import answers, files
 from tapetum.core.answers import labels
 from tapetum.core.config import Data, Input, Model, Predict, SequenceConfig
-from tapetum.core.errors import DataError, UserError
+from tapetum.core.errors import DataError, EnvironmentFault, UserError
 from tapetum.core.runs import PROBE
 from tapetum.core.scoring import score_of
 from tapetum.core.tables import Dense, Manifest
@@ -44,7 +45,7 @@ from tapetum.learn.models import weights as pretrained
 from tapetum.learn.runtime import Engine, Runtime
 from tapetum.learn.side import Scaling
 
-MARKER = "pipeline.json"
+MARKER, FORMAT = "pipeline.json", 1
 Log = Callable[[str], None]
 Tick = Callable[[int, int], None]
 
@@ -105,8 +106,15 @@ class Pipeline:
             folder = folder / "pipeline"
         if not (folder / MARKER).exists():
             raise UserError(f"{path} holds no pipeline (no {MARKER})", fix="make one with: tapetum fit DATA -o RUN")
-        spec = files.read_json(folder / MARKER)
-        return cls(folder, spec, [_load_member(folder, m, spec["targets"]) for m in spec["members"]])
+        spec = _checked(files.read_json(folder / MARKER), folder)
+        try:
+            Data.model_validate(spec["data"])
+            return cls(folder, spec, [_load_member(folder, m, spec["targets"]) for m in spec["members"]])
+        except (KeyError, TypeError, ValueError, RuntimeError, OSError) as error:  # RuntimeError: tensors of another shape
+            first = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise DataError(
+                f"{folder} is damaged, or its files are of several pipelines ({first})", fix="copy the whole folder again"
+            ) from None
 
     @property
     def scored(self) -> dict[str, Target]:
@@ -214,7 +222,7 @@ class Pipeline:
 
     def _answered(self, images: Any, value_range: tuple[float, float] | None) -> dict[str, Dense]:
         """Return the answers for whatever :meth:`predict_proba` takes."""
-        if isinstance(images, (str, os.PathLike)) and layouts.holds_rows(Path(images)):
+        if isinstance(images, (str, os.PathLike)) and images != "" and layouts.holds_rows(Path(images)):  # Path("") is the folder at work
             return self.answer(self.read([Path(images)], _quiet))
         if isinstance(images, pl.LazyFrame):
             images = images.collect()
@@ -224,6 +232,25 @@ class Pipeline:
         paths = [[str(one) if isinstance(one, (str, Path)) else f"file {i + 1}" for i, one in enumerate(row)] for row in rows]
         table = pl.DataFrame({"row_id": [str(i) for i in range(len(rows))], "path": paths}, schema=_LOOSE)
         return self.answer(Manifest(table, (), Path()), sources=rows)
+
+
+def _checked(spec: Any, folder: Path) -> dict[str, Any]:
+    """Return what pipeline.json holds, as this version reads it.
+
+    Raises:
+        EnvironmentFault: a newer version of Tapetum wrote it.
+        DataError: something of it is absent.
+    """
+    found = spec.get("format") if isinstance(spec, dict) else None
+    if isinstance(found, int) and found > FORMAT:
+        what = f"{folder / MARKER} has format {found}, from a newer version of Tapetum"
+        raise EnvironmentFault(what, need=f"format {FORMAT} or older", fix="update Tapetum")
+    absent = [
+        key for key in ("format", "targets", "sources", "data", "members", "decisions") if not isinstance(spec, dict) or not spec.get(key)
+    ]
+    if absent:
+        raise DataError(f"{folder / MARKER} is damaged: {absent[0]!r} is absent", fix="copy the whole folder again")
+    return dict(spec)
 
 
 _LOOSE: dict[str, Any] = {"row_id": pl.String, "path": pl.List(pl.String)}
@@ -359,6 +386,18 @@ def combine(
     return {name: chain.apply(decisions["steps"][name], {"chosen": dense}, rows, log) for name, dense in final.items() if name in targets}
 
 
+def _head(place: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of a head.
+
+    Raises:
+        DataError: its file is absent or cut.
+    """
+    try:
+        return trunk.tensors_from_bytes(place.read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{place} cannot be read ({error})", fix="copy the whole folder again") from None
+
+
 def _load_member(folder: Path, spec: dict[str, Any], targets: list[dict[str, Any]]) -> Member:
     settings, model = Input.model_validate(spec["input"]), Model.model_validate(spec["model"])
     form = Form(**{**spec["form"], "size": tuple(spec["form"]["size"])})
@@ -376,7 +415,7 @@ def _load_member(folder: Path, spec: dict[str, Any], targets: list[dict[str, Any
             network: models.Network = over.build(model, how, known, form.channels, settings, side=side, weights=weights)
         else:
             network = models.build(model, known, form.channels, settings, side=side, weights=weights)
-        network.load_head_state(trunk.tensors_from_bytes((place / "head.safetensors").read_bytes()))
+        network.load_head_state(_head(place / "head.safetensors"))
         if networks and len(backbones) == 1:
             network.backbone = next(iter(networks.values())).backbone
         networks[one["fold"]] = network.eval()

@@ -42,6 +42,13 @@ def tapetum(
     """Labelled images in, a classifier that one can trust out, with the evidence."""
 
 
+def _refuse_blank(words: list[str]) -> None:
+    """Refuse blank arguments: a path that is blank would be the folder at work."""
+    if "" in words:
+        before = words[words.index("") - 1] if words.index("") else "tapetum"
+        raise errors.UserError(f"the argument after {before!r} is blank", need="a value", fix="is a variable of the shell unset?")
+
+
 def main() -> None:
     """Run the command line; every known error ends with its own exit code and one sentence."""
     file_names_are_utf8()
@@ -50,6 +57,7 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_OFFLINE", "0" if "--online" in sys.argv else "1")
     try:
+        _refuse_blank(sys.argv[1:])
         app()
     except errors.TapetumError as error:
         print(f"error: {mending.suited(error, mending.running())}", file=sys.stderr)

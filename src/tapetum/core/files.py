@@ -24,7 +24,7 @@ import filelock
 import numpy as np
 import polars as pl
 
-from tapetum.core.errors import DataError, EnvironmentFault, TapetumError
+from tapetum.core.errors import DataError, EnvironmentFault, TapetumError, UserError
 from tapetum.core.stand_ins import HEAD, stand_in
 
 META_KEY = "tapetum"
@@ -55,6 +55,8 @@ def whole(path: Path | str) -> Iterator[Path]:
     The path aside keeps the suffix of ``path``, for writers that look at it.
     """
     path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path} is a folder", need="the name of a file to write", fix=f"name one, as {path / 'NAME'}{path.suffix}")
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=f".aside{path.suffix}", dir=path.parent)
     os.close(handle)
@@ -67,6 +69,31 @@ def whole(path: Path | str) -> Iterator[Path]:
         _flush(path.parent)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def refuse_own(out: Path | str | None, *given: Any) -> None:
+    """Refuse to write over a file that the same command reads: a table of labels, a template.
+
+    Args:
+        out: the file to write; None where nothing is written.
+        given: what is read; only paths are looked at.
+
+    Raises:
+        UserError: they are one file.
+    """
+    for one in given:
+        if (
+            out is not None
+            and isinstance(one, (str, os.PathLike))
+            and Path(out).is_file()
+            and Path(one).is_file()
+            and os.path.samefile(out, one)
+        ):
+            raise UserError(
+                f"{out} is read by this very command, and would be replaced",
+                need="another file to write",
+                fix="choose another name with -o",
+            )
 
 
 @contextlib.contextmanager

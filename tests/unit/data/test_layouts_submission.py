@@ -32,7 +32,7 @@ def template(tmp_path: Path, text: str) -> Path:
 
 
 def written(tmp_path: Path, answers: Dense, text: str, **options: object) -> str:
-    return submit(answers, template(tmp_path, text), tmp_path / "out" / "s.csv", quiet, **options).read_bytes().decode()  # type: ignore[arg-type]
+    return submit(answers, template(tmp_path, text), tmp_path / "out" / "s.csv", quiet, **options).place.read_bytes().decode()  # type: ignore[arg-type]
 
 
 def test_ids_order_and_columns_are_the_templates(tmp_path):
@@ -46,7 +46,7 @@ def test_ids_order_and_columns_are_the_templates(tmp_path):
 def test_ids_match_by_file_name_and_that_is_logged(tmp_path):
     text, said = "Id,ans\nz,a\nx,a\ny,a\n", []
     answers = dense(["test/x.jpg", "test/y.jpg", "test/z.jpg"], P)
-    place = submit(answers, template(tmp_path, text), tmp_path / "s.csv", said.append)
+    place = submit(answers, template(tmp_path, text), tmp_path / "s.csv", said.append).place
     assert place.read_text() == "Id,ans\nz,c\nx,b\ny,a\n"
     assert any("3 ids are matched by the file name without its ending ('z' is row 'test/z.jpg')" in line for line in said)
     with pytest.raises(DataError, match="holds an id of the predictions"):
@@ -136,3 +136,29 @@ def test_a_template_that_can_be_filled_in_two_ways_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"2 columns could be filled: u, v.*--column"):
         written(tmp_path, answers, "id,u,v\nx,,\ny,,\nz,,\n")
     assert written(tmp_path, answers, "id,u,v\nx,,\ny,,\nz,,\n", wish=Wish(column="v")) == "id,u,v\nx,,b\ny,,a\nz,,c\n"
+
+
+def test_classes_and_ids_of_the_same_names_are_told_apart(tmp_path):
+    digit = Target("digit", "single", ("0", "1", "2"))
+    answers = dense(["0", "1", "2"], P, digit)
+    assert written(tmp_path, answers, "id,2,0,1\n2,,,\n0,,,\n1,,,\n").splitlines()[:2] == ["id,2,0,1", "2,0.5,0.2,0.3"]
+    more = written(tmp_path, answers, "id,2,0,1\n2,,,\n0,,,\n1,,,\n9,,,\n", fill="1").splitlines()
+    assert (more[0], more[-1], len(more)) == ("id,2,0,1", "9,0,0,1", 5)
+    assert written(tmp_path, answers, "0,0\n1,0\n2,0\n") == "0,1\n1,0\n2,2\n"  # no header
+    with pytest.raises(DataError, match=r"no column of template.csv .id, digit. holds an id"):  # labels are no ids
+        written(tmp_path, dense(["0", "1", "2"], P, digit), "id,digit\n000,0\n001,0\n002,0\n")
+    with pytest.raises(DataError, match="blank or doubled: 1"):
+        written(tmp_path, answers, "id,digit\n0,0\n1,0\n1,0\n2,0\n")
+
+
+@pytest.mark.parametrize("fill", ["nan", "inf", "1e999", "much"])
+def test_a_number_to_fill_in_is_finite(tmp_path, fill):
+    answers = dense(["x", "y"], [[1.0], [2.0]], Target("age", "regression"))
+    with pytest.raises(UserError, match="is no finite number"):
+        written(tmp_path, answers, "id,age\nx,0\ny,0\nz,0\n", fill=fill)
+
+
+def test_answers_that_were_written_are_counted(tmp_path):
+    text = "id,t\nx,\ny,\nz,\nw,\n"
+    found = submit(dense(["x", "y", "z"], P, missing=("z",)), template(tmp_path, text), tmp_path / "s.csv", quiet, fill="a")
+    assert (found.rows, found.filled) == (4, 2)

@@ -40,7 +40,7 @@ def written(tmp_path: Path, dense: Dense, header: str, cells: str, ids: str = "x
     """Return the lines below the header that a template with the same cells on every line becomes."""
     lines = [header, *(f"{i},{cells}" for i in ids)]
     (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
-    place = submit(dense, tmp_path / "t.csv", tmp_path / "out.csv", log, **options)  # type: ignore[arg-type]
+    place = submit(dense, tmp_path / "t.csv", tmp_path / "out.csv", log, **options).place  # type: ignore[arg-type]
     found = place.read_text().splitlines()
     assert found[0] == header
     return [line.partition(",")[2] for line in found[1:]]

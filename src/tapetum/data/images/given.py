@@ -6,6 +6,7 @@ What comes out is composed by :mod:`tapetum.data.images.decode` as files are.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
@@ -85,17 +86,51 @@ def rows_of(images: Any, value_range: tuple[float, float] | None = None) -> list
     Raises:
         KindError: anything else; it says what is taken.
     """
-    if value_range is not None and not value_range[0] < value_range[1]:
-        raise KindError(f"value_range is {value_range}", need="(black, white), as (0, 1) or (0, 255)")
+    value_range = _checked_range(value_range)
     if isinstance(images, np.ndarray) and images.dtype.kind in "OUS":
         images = images.tolist()
     if _is_one(images):
-        return [[_source(images, value_range)]]
+        return _used([[_source(images, value_range)]], value_range)
     if isinstance(images, (Mapping, Set)) or not isinstance(images, Iterable):
         raise _refused(images)
-    return [
-        [_source(part, value_range) for part in one] if isinstance(one, (list, tuple)) else [_source(one, value_range)] for one in images
-    ]
+    return _used(
+        [[_source(part, value_range) for part in one] if isinstance(one, (list, tuple)) else [_source(one, value_range)] for one in images],
+        value_range,
+    )
+
+
+def _checked_range(value_range: Any) -> tuple[float, float] | None:
+    """Return (black, white) as numbers.
+
+    Raises:
+        KindError: not two finite numbers, the second greater.
+    """
+    if value_range is None:
+        return None
+    try:
+        low, high = (float(value) for value in value_range if not isinstance(value, (str, bytes)))
+    except (TypeError, ValueError):
+        low, high = math.nan, math.nan
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise KindError(f"value_range is {value_range!r}", need="(black, white), two finite numbers as (0, 1) or (0, 255)")
+    return low, high
+
+
+def _used(rows: list[list[Source]], value_range: tuple[float, float] | None) -> list[list[Source]]:
+    """Refuse a range of values that no array takes: whole numbers are seen as files are, from 0 to the most that their type holds."""
+    pixels = [one for row in rows for one in row if isinstance(one, Pixels)]
+    if value_range is None or any(one.value_range is not None for one in pixels):
+        return rows
+    for one in pixels:
+        most = 1 if one.array.dtype.kind == "b" else np.iinfo(one.array.dtype).max
+        if value_range != (0, most):
+            low, high = value_range
+            raise KindError(
+                f"value_range is {low:g} to {high:g}, and the values are {one.array.dtype}, seen as in files: 0 to {most}",
+                need="floats, where black and white are others",
+                fix="convert them, as x.astype('float32')",
+            )
+    return rows
 
 
 def _is_one(image: Any) -> bool:
@@ -138,16 +173,25 @@ def _unloaded(image: Image.Image) -> bytes | None:
 
 
 def _content(file: Any) -> bytes:
-    if getattr(file, "seekable", lambda: False)():
-        file.seek(0)
-    content = file.read()
+    try:
+        if getattr(file, "seekable", lambda: False)():
+            file.seek(0)
+        content = file.read()
+    except UnicodeDecodeError:
+        content = ""  # open as text
+    except ValueError as error:
+        raise KindError(
+            f"a file that cannot be read ({error})", need="an open binary file", fix="give its path, or open it again"
+        ) from None
     if not isinstance(content, (bytes, bytearray)):
         raise KindError("a file that is open as text", need="bytes", fix="open it with open(path, 'rb')")
     return bytes(content)
 
 
 def _pixels(array: np.ndarray, what: str, value_range: tuple[float, float] | None) -> Pixels:
-    shape = "x".join(map(str, array.shape))
+    shape = "x".join(map(str, array.shape)) or "()"
+    if isinstance(array, np.ma.MaskedArray):
+        raise KindError(f"a masked {what}", need="every value of the image", fix="fill the masked ones, as x.filled(0)")
     if array.ndim not in (2, 3) or not array.size:
         fix = f"give the images of a batch one by one: list({what})" if array.ndim == 4 else None
         raise KindError(f"an {what} of shape {shape}".replace("an tensor", "a tensor"), need="one image, (H, W) or (H, W, C)", fix=fix)
@@ -165,7 +209,12 @@ def _pixels(array: np.ndarray, what: str, value_range: tuple[float, float] | Non
 
 def _channels_last(tensor: Any) -> np.ndarray:
     """Return a tensor (H, W) or (C, H, W) as (H, W, C); one that may be (H, W, C) is refused."""
-    array: np.ndarray = tensor.detach().cpu().numpy()
+    tensor = tensor.detach()
+    if tensor.is_meta or str(tensor.layout) != "torch.strided":
+        raise KindError("a tensor without dense values", need="a dense tensor", fix="tensor.to_dense()")
+    if tensor.is_floating_point():
+        tensor = tensor.double() if tensor.element_size() > 4 else tensor.float()  # numpy has no bfloat16
+    array: np.ndarray = tensor.cpu().numpy()
     if array.ndim != 3:
         return array
     if array.shape[-1] in _CHANNELS:

@@ -120,7 +120,9 @@ def recognised(source: Any) -> tuple[str, str]:
             return name, why
     what = f"{source}" if isinstance(source, Path) else f"a {type(source).__name__}"
     raise UserError(
-        f"no layout reads {what}", need="a folder, a table (CSV, Parquet, polars, pandas) or an archive", fix="name it: --layout"
+        f"no layout reads {what}",
+        need="a folder, a table (CSV, Parquet, polars, pandas) or an archive",
+        fix="name it: --layout" if isinstance(source, Path) and source.is_dir() else None,
     )
 
 

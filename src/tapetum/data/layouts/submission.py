@@ -10,6 +10,7 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -23,7 +24,15 @@ from tapetum.core.targets import Target, decode
 from tapetum.data.images.formats import has_image_name
 from tapetum.data.layouts.delimited import read_delimited, sniff, to_delimited
 from tapetum.data.layouts.sheet import Log
-from tapetum.data.layouts.template import Wish, Writing, writing_of
+from tapetum.data.layouts.template import Wish, Writing, finite, writing_of
+
+
+class Written(NamedTuple):
+    """A submission's file, how many answers it has, and how many of them were filled in."""
+
+    place: Path
+    rows: int
+    filled: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +72,7 @@ def submit(
     id_column: str | None = None,
     wish: Wish | None = None,
     order: Sequence[str] | None = None,
-) -> Path:
+) -> Written:
     """Write a submission.
 
     Args:
@@ -80,7 +89,7 @@ def submit(
         order: row ids in the template's order, where it holds none.
 
     Returns:
-        ``place``.
+        ``place``, and how many answers stand there.
 
     Raises:
         DataError: ids missing or extra (the first are named), rows without an answer under ``fill = "none"``, a template that fits no
@@ -101,7 +110,7 @@ def submit(
     else:
         files.write_text(place, to_delimited(filled.select(form.columns), form.delimiter, header=form.header))
     _report(form, dense.target, labels, fill, int(without.sum()), lost, Path(place), log)
-    return Path(place)
+    return Written(Path(place), len(labels), int(without.sum()))
 
 
 def _report(form: Template, target: Target, labels: np.ndarray, fill: str, without: int, absent: int, place: Path, log: Log) -> None:
@@ -134,9 +143,8 @@ def read_template(
     first = [cell or "" for cell in raw.row(0)]
     if order is not None:
         return _by_order(raw, delimiter, first, order, dense.target, wish, path)
-    known = set(dense.row_ids.tolist())
-    if id_column is None and any(cell in known or has_image_name(cell) for cell in first):  # no header: the first line names an image
-        ids, row_of, matched = _id_column(raw, dense, None, path)
+    if id_column is None and (found := _without_header(raw, first, dense, path)) is not None:
+        ids, row_of, matched = found
         if ids == raw.columns[-1]:  # nothing but ids: the answers stand alone
             raw = raw.with_columns(pl.lit(None, pl.String).alias("answer"))
             columns: tuple[str, ...] = ("answer",)
@@ -150,6 +158,19 @@ def read_template(
     _refuse_id_as_header(ids, frame[ids].to_list(), path)
     writing = writing_of(frame, [c for c in frame.columns if c != ids], dense.target, wish, path.name)
     return Template(frame, delimiter, True, ids, _rows(frame, ids, row_of), writing, tuple(frame.columns), matched)
+
+
+def _without_header(raw: pl.DataFrame, first: list[str], dense: Dense, path: Path) -> tuple[str, dict[str, str], str] | None:
+    """Return the column of ids where the first line is no header: it names an image in that very column; else None.
+
+    A class that is called as an image is (``0``, ``1``) may stand in a header, above other columns.
+    """
+    known = set(dense.row_ids.tolist())
+    if not any(cell in known or has_image_name(cell) for cell in first):
+        return None
+    ids, row_of, matched = _id_column(raw, dense, None, path)
+    cell = first[raw.columns.index(ids)]
+    return (ids, row_of, matched) if cell in row_of or has_image_name(cell) else None
 
 
 def _rows(frame: pl.DataFrame, ids: str, row_of: Mapping[str, str]) -> tuple[str | None, ...]:
@@ -181,8 +202,10 @@ def _id_column(frame: pl.DataFrame, dense: Dense, declared: str | None, path: Pa
     if declared is not None and declared not in frame.columns:
         raise UserError(f"{path.name} has no column {declared!r} (it has: {listed(frame.columns)}).{nearest(declared, frame.columns)}")
     found = {name: match(frame[name].to_list(), dense.row_ids.tolist()) for name in ([declared] if declared else frame.columns)}
-    best = max(found, key=lambda name: len(found[name].of))
-    if not found[best].of:
+    # A column of labels may hold the names of some ids, too: ids stand once each, or most of the lines have one.
+    sure = [n for n in found if found[n].of and (frame[n].n_unique() == len(frame) or 2 * len(found[n].of) >= len(frame))]
+    best = max(sure or found, key=lambda name: len(found[name].of))
+    if not (found[best].of if declared else sure):
         raise DataError(
             f"no column of {path.name} ({listed(frame.columns)}) holds an id of the predictions ({listed(sorted(dense.row_ids), 3)})",
             need="the template of these test rows",
@@ -268,10 +291,10 @@ def _filler(
         middle = prior_decision(target, p[None])
         return p, most if middle is None else middle[0]
     if target.kind == "regression":
-        try:
-            return np.array([float(fill)]), np.ones(1)
-        except ValueError:
-            raise UserError(f"--fill {fill!r} is no number", need=f"none, prior or a number for {target.name!r}") from None
+        value = finite(fill)
+        if value is None:
+            raise UserError(f"--fill {fill!r} is no finite number", need=f"none, prior or a number for {target.name!r}")
+        return np.array([value]), np.ones(1)
     if fill not in target.classes:
         raise UserError(
             f"--fill {fill!r} is none of the classes of {target.name!r} ({listed(target.classes)}).{nearest(fill, target.classes)}",

@@ -165,7 +165,7 @@ def _one_column(frame: pl.DataFrame, rest: Sequence[str], target: Target, wish: 
     column = rest[0] if len(rest) == 1 else target.name
     cells = [c for c in frame[column].unique(maintain_order=True).to_list() if c is not None and not _hollow(c)]
     if target.kind == "regression":
-        odd = [c for c in cells if _number(c) is None]
+        odd = [c for c in cells if finite(c) is None]
         return (
             f"column {column!r} holds {odd[0]!r}, which is no number" if odd else Writing((column,), "number", why=f"numbers in {column!r}")
         )
@@ -252,11 +252,12 @@ def _hollow(cell: str) -> bool:
 
 def _fits(cell: str) -> bool:
     """Tell whether a cell is a number from 0 to 1."""
-    value = _number(cell)
+    value = finite(cell)
     return value is not None and 0 <= value <= 1
 
 
-def _number(cell: str) -> float | None:
+def finite(cell: str) -> float | None:
+    """Return the finite number that a cell holds; None where it is none."""
     try:
         value = float(cell)
     except ValueError:

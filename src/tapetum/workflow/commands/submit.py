@@ -42,13 +42,15 @@ def submit(
     if Path(out).suffix.lower() == ".parquet":
         raise UserError(f"a submission cannot be written to {out}", need="text, as its template is: a name that ends in .csv")
     table = predictions_of(source, target)
+    if source.is_dir() and set(table.frame["role"].unique()) == {"oof"}:
+        log(f"warning: {source} has no test rows; what is written are the out-of-fold answers of its own labelled rows")
     name = target or _only_target(table)
     dense = table.dense(name, _only_member(table))
     prior = _prior_of(source, table, name)
     written = submission.submit(dense, template, out, log, fill=fill, prior=prior, id_column=id_column, wish=wish)
     if source.is_dir():
-        _enter(Run(source), written, name)
-    return {"out": str(written), "rows": len(dense.row_ids), "sha256": files.sha256(written)}
+        _enter(Run(source), written.place, name)
+    return {"out": str(written.place), "rows": written.rows, "filled": written.filled, "sha256": files.sha256(written.place)}
 
 
 def _prior_of(source: Path, table: Predictions, target: str) -> np.ndarray | None:

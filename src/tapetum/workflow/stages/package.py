@@ -18,7 +18,7 @@ from tapetum.learn import models
 from tapetum.learn.models import backbone as trunk
 from tapetum.learn.side import Scaling
 from tapetum.learn.training.keep import Keeper
-from tapetum.pipeline import MARKER
+from tapetum.pipeline import FORMAT, MARKER
 from tapetum.workflow.stages.networks import (
     network_at,
     probe_input,
@@ -83,7 +83,7 @@ def freeze(
                 }
             )
         spec = {
-            "format": 1,
+            "format": FORMAT,
             "targets": [t.to_dict() for t in manifest.targets],
             "sources": dict(sources),
             "data": recipe.data.model_copy(update={**_OWN_DATA, "layout": manifest.layout or recipe.data.layout}).model_dump(mode="json"),
