@@ -87,8 +87,14 @@ def prior_answer(target: Target, y: np.ndarray, weight: np.ndarray | None = None
     if target.kind != "regression":
         prior = np.average(known, axis=0, weights=own)
     else:
-        prior = np.median(known, axis=0) if own is None else np.quantile(known, 0.5, axis=0, weights=own, method="inverted_cdf")
+        prior = np.median(known, axis=0) if own is None else (_middle(known, own) - _middle(-known, own)) / 2  # as the median of even n
     return np.repeat(prior[None, :].astype(np.float32), len(y), axis=0)
+
+
+def _middle(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return the least value (K,) up to which half of the weight lies."""
+    found: np.ndarray = np.quantile(values, 0.5, axis=0, weights=weight, method="inverted_cdf")
+    return found
 
 
 def prior_decision(target: Target, prior: np.ndarray) -> np.ndarray | None:

@@ -20,7 +20,7 @@ CALIBRATORS: dict[str, Choice] = {
 BLENDS: dict[str, Choice] = {
     "mean": Choice("tapetum.decide.ensemble:mean"),
     "weighted": Choice("tapetum.decide.ensemble:weighted", weights="fit", metric="auto"),
-    "power": Choice("tapetum.decide.ensemble:Power", r=0.5, weights="equal", metric="auto"),
+    "power": Choice("tapetum.decide.ensemble:Power", kinds=_CLASSES, r=0.5, weights="equal", metric="auto"),
     "rank": Choice("tapetum.decide.ensemble:RankMean", kinds=_CLASSES, weights="equal", points=201),
     "vote": Choice("tapetum.decide.ensemble:Vote", kinds=_CLASSES, weights="equal"),
     "greedy": Choice("tapetum.decide.ensemble:Greedy", rounds=30, metric="auto"),

@@ -64,3 +64,12 @@ def test_a_target_without_truth_is_left_out():
     ages = np.full((3, 5), 0.2, dtype=np.float32)
     assert monitor("auto", {"age": AGES, "kind": KIND}, {"age": (ages, unknown), "kind": (kinds, kinds)}) == 1.0
     assert monitor("auto", {"age": AGES, "kind": KIND}, {"age": (ages, unknown), "kind": (kinds, kinds * np.nan)}) == -np.inf
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 8])
+def test_weights_of_one_leave_the_prior_of_a_number_as_it_is(n):
+    y = np.random.default_rng(n).normal(size=(n, 1)).astype(np.float32)
+    target = Target("size", "regression")
+    np.testing.assert_allclose(prior_answer(target, y, np.ones(n)), prior_answer(target, y), rtol=1e-6)
+    twice = prior_answer(target, np.concatenate([y, y]))[:1]
+    np.testing.assert_allclose(prior_answer(target, y, np.full(n, 2.0))[:1], twice, rtol=1e-6)

@@ -164,3 +164,14 @@ def test_wrong_names_and_members_are_refused():
     leak = Rows(rows.groups, (np.arange(100) % 3).astype(np.int16))
     with pytest.raises(DataError, match="more than one fold"):
         chain.fit({n: dataclasses.replace(m, fold=leak.fold) for n, m in members.items()}, leak, FULL)
+
+
+def test_a_power_mean_of_numbers_is_their_mean_and_it_is_said():
+    """A recipe with a number among its targets is not refused after training; of numbers there is one mean."""
+    rng = np.random.default_rng(0)
+    y, size = rng.normal(size=(40, 1)), Target("size", "regression")
+    rows = rows_of(40)
+    members = {name: dense_of(size, y + rng.normal(size=(40, 1)), y, rows.fold) for name in ("one", "two")}
+    found = chain.fit(members, rows, Decide(blend="power"))
+    np.testing.assert_allclose(found.nested.p, (members["one"].p + members["two"].p) / 2, rtol=1e-5)
+    assert any("power" in note and "mean" in note for note in found.notes)

@@ -13,7 +13,7 @@ from tapetum.core import files, metrics
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
-from tapetum.decide import hmm
+from tapetum.decide import context_fit, hmm
 from tapetum.decide.bias import ClassBias, _macro_f1_along, fit_bias
 from tapetum.decide.context import Context
 from tapetum.decide.neighbours import FLOOR, apply_neighbours, around, fit_neighbours, places
@@ -325,3 +325,14 @@ def test_the_regression_finds_where_the_answer_stands() -> None:
     place = places(arrange(Rows(name, np.zeros(3000), name, np.arange(3000.0))), 3000, 1)
     w = fit_neighbours(around(np.log(p), place), truth, 3, 1.0)
     assert (apply_neighbours(np.log(p), place, w).argmax(axis=1) == truth)[:-1].mean() > 0.99
+
+
+def test_a_difference_of_unknown_error_is_no_reason_to_change_anything():
+    """One class throughout: kappa is not defined, nor is how far two candidates' differ by chance."""
+    dense, rows = nights(4, 10)
+    dense = dataclasses.replace(
+        dense, y=np.tile(np.eye(3, dtype=np.float32)[0], (len(dense.y), 1)), p=np.tile(dense.p[:1], (len(dense.p), 1))
+    )
+    study = context_fit.study(dense, rows, metric="kappa", longest=0, position=0.0, reach=2, strength=0.01)
+    one, two = (context_fit.Candidate(dense.y), context_fit.Candidate(0.9 * dense.y + 0.03))
+    assert study.standard_error(one, two) == np.inf

@@ -1,0 +1,25 @@
+"""Figures of an evaluation, worked out on answers that are handed in."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from simulated_predictions import dense_of
+from tapetum.core.tables import Manifest
+from tapetum.core.targets import Target
+from tapetum.workflow.commands import evaluate
+
+KIND = Target("kind", "single", ("a", "b"))
+
+
+def test_the_prior_counts_weights_as_the_figures_beside_it_do(tmp_path):
+    """Most rows are of a, most of the weight is b's: the prior answers b, and is right for 9 tenths of the weight."""
+    labels = ["a"] * 9 + ["b"]
+    frame = pl.DataFrame({"row_id": [f"r{i}" for i in range(10)], "kind": labels, "weight": [1.0] * 9 + [81.0], "split": "test"})
+    manifest = Manifest(frame.with_columns(path=pl.concat_list("row_id")), (KIND,), tmp_path)
+    y = manifest.truth("kind")
+    figures = evaluate._figures({"kind": dense_of(KIND, y, y)}, manifest, np.zeros(10, dtype=bool))["figures"]
+    (prior,) = [f["value"] for f in figures if (f["name"], f["metric"]) == (evaluate.PRIOR, "accuracy")]
+    assert prior == pytest.approx(0.9)
