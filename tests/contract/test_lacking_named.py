@@ -22,7 +22,7 @@ def test_a_class_wholly_held_out_is_named_everywhere(tmp_path):
     table.with_columns(pl.Series("fold", fold)).write_csv(planted.table)
     said: list[str] = []
     run = Run(api.fit(planted.table, tmp_path / "run", log=said.append, **PROBE)["run"])
-    words = f"label = {gone} stands in the held-out part alone (8 rows)"
+    words = f"label = {gone} is in the held-out part only (8 rows)"
     assert any(words in text for text in said)
     assert any(words in text for text in files.read_json(run.file("metrics.json"))["warnings"])
     again = api.decide(run.root, log=lambda _: None)
@@ -38,4 +38,4 @@ def test_split_names_it_too(tmp_path):
     table.with_columns(pl.Series("fold", [1 if label == last else i % 2 for i, label in enumerate(labels)])).write_csv(planted.table)
     said: list[str] = []
     api.split(planted.table, recipe=api.load_recipe(sets=("data.targets=['label']",)), log=said.append)
-    assert any(f"label = {last} stands in fold 1 alone (4 rows)" in text for text in said)
+    assert any(f"label = {last} is in fold 1 only (4 rows)" in text for text in said)

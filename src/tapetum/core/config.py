@@ -93,7 +93,7 @@ class Recipe(Section):
         if source not in before or members[source].sequence.length > 1:
             raise UserError(
                 f"member {name!r} takes its features from {source!r}",
-                need=f"'frozen', 'end-to-end' or a member before it that looks at single images (there are: {listed(before) or 'none'})",
+                need=f"'frozen', 'end-to-end' or a member before it that takes single images (there are: {listed(before) or 'none'})",
             )
         other = members[source]
         kept = {"head": self.model.head, "heads": self.model.heads}

@@ -83,7 +83,7 @@ def check_groups(fold: np.ndarray, groups: np.ndarray, column: str = "fold") -> 
         where = crossing.filter(pl.col("group") == name)["fold"].to_list()
         more = crossing["group"].n_unique() - 1
         raise DataError(
-            f"group {str(name)!r} stands in {column}s {listed(where)}" + (f", and {more} more groups cross" if more else ""),
+            f"group {str(name)!r} is in {column}s {listed(where)}" + (f", and {more} more groups cross" if more else ""),
             need="each group in one",
             fix=f"correct the {column} column, or leave it out and let Tapetum draw folds",
         )

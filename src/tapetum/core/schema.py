@@ -50,7 +50,7 @@ def check_predictions(frame: pl.DataFrame, targets: Sequence[Target]) -> None:
     if frame.select(differing).n_unique() < len(frame):
         doubled = frame.select(KEY).is_duplicated()
         row = frame.filter(doubled).row(0, named=True)
-        raise DataError(f"row {row['row_id']!r} of target {row['target']!r}, member {row['member']!r} stands twice", need="each key once")
+        raise DataError(f"row {row['row_id']!r} of target {row['target']!r}, member {row['member']!r} occurs twice", need="each key once")
     for name, allowed in (("role", ROLES), ("status", STATUSES), ("source", SOURCES)):
         odd = frame.filter(~pl.col(name).is_in(allowed))
         if len(odd):

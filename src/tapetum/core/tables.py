@@ -423,7 +423,7 @@ def check_ids(frame: pl.DataFrame, name: str = "the manifest", column: str = "ro
             files_ = [", ".join(paths) if isinstance(paths, list) else str(paths) for paths in own]
             where = f" ({names[0]} is {' and '.join(files_[:3])})" if any(file != names[0] for file in files_) else ""
         raise DataError(
-            f"{len(names)} ids stand in more than one row: {listed(names)}{where}", need="each id once", fix="remove the doubled rows"
+            f"{len(names)} ids are in more than one row: {listed(names)}{where}", need="each id once", fix="remove the doubled rows"
         )
 
 

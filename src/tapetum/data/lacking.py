@@ -26,7 +26,7 @@ def lacking(manifest: Manifest, usable: np.ndarray | None = None) -> list[str]:
 
 
 def _classes(manifest: Manifest, target: Target, judged: np.ndarray, teaches: np.ndarray) -> Iterator[str]:
-    """Warn of a target's classes. Derived targets are made of others, and an identity stands in one fold, as a rule."""
+    """Warn of a target's classes. Derived targets are made of others, and an identity is usually in one fold."""
     if target.kind == "regression" or target.is_identity or target.expression is not None:
         return
     has, fold = np.nan_to_num(manifest.truth(target.name)) > 0.5, manifest.fold
@@ -39,10 +39,10 @@ def _classes(manifest: Manifest, target: Target, judged: np.ndarray, teaches: np
         if gone := [c for c in held if not has[teaches & (fold != k), c].any()]:
             rows = int(has[judged & (fold == k)][:, gone].any(axis=1).sum())
             where = "the held-out part" if len(used) == 1 else f"fold {k}"
-            stands, them = ("stands", "it") if len(gone) == 1 else ("stand", "them")
+            verb, them = ("is", "it") if len(gone) == 1 else ("are", "them")
             yield (
-                f"{_named(target, gone)} {stands} in {where} alone ({rows} row{'s' if rows > 1 else ''}): no row of {them} trains where "
-                "they are judged, so these rows cannot be answered right"
+                f"{_named(target, gone)} {verb} in {where} only ({rows} row{'s' if rows > 1 else ''}): no row of {them} trains where "
+                "they are scored, so these rows cannot be predicted correctly"
             )
     if len(used) == 1:
         unseen = [c for c in range(len(target.classes)) if has[teaches, c].any() and not has[judged, c].any()]
@@ -60,7 +60,7 @@ def _extra_of_test(manifest: Manifest, teaches: np.ndarray) -> Iterator[str]:
         groups = list(dict.fromkeys(manifest.groups[rows].tolist()))
         yield (
             f"{len(rows)} extra row{'s share' if len(rows) > 1 else ' shares'} {len(groups)} group{'s' if len(groups) > 1 else ''} with "
-            f"test rows ({listed(groups)}): figures of the test part are too good by them"
+            f"test rows ({listed(groups)}): they make the figures of the test part too good"
         )
 
 

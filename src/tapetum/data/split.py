@@ -63,7 +63,7 @@ def assign_folds(manifest: Manifest, split: Split, seed: int, log: Log, *, dupli
     kinds = _with_classes(manifest)
     rare = folds.rare_classes(_truths(manifest.where(trains), kinds), kinds, groups[trains], fold[trains])
     if rare and len(np.unique(fold[trains & (fold >= 0)])) > 1:  # of one split, lacking() tells
-        log(f"warning: {len(rare)} classes are too rare to stand in each fold: {listed(rare)}")
+        log(f"warning: {len(rare)} classes are too rare to be in each fold: {listed(rare)}")
     return manifest
 
 
@@ -92,7 +92,7 @@ def refuse_crossing(manifest: Manifest, duplicates: Mapping[str, str], split: Sp
     if crossing:
         pairs = [f"{one} and {two}" for one, two in crossing]
         raise DataError(
-            f"{len(crossing)} images stand in two folds of the data: {listed(pairs, 4)} show the same image",
+            f"{len(crossing)} images are in two folds of the data: {listed(pairs, 4)} show the same image",
             need="each image in one fold, else what is held out was seen in training",
             fix="remove one of the two, or leave it out: write its row id in a text file and give --set data.exclude=FILE",
         )
@@ -122,7 +122,7 @@ def join_duplicates(manifest: Manifest, duplicates: Mapping[str, str], log: Log)
         s for s, part in zip(sets, manifest.split, strict=True) if s and part == "test"
     }
     if leaks:
-        log(f"warning: {len(leaks)} images stand in the training and in the test part: figures of the test part are too good by them")
+        log(f"warning: {len(leaks)} images are in both the training and the test part: they make the figures of the test part too good")
     leader: dict[str, str] = {}
 
     def lead(group: str) -> str:

@@ -140,7 +140,9 @@ def write_array(path: Path | str, ids: Path | str, dense: Dense) -> tuple[Path, 
     broken = [name for name in dense.row_ids[ok] if "\n" in name or name != name.strip()]
     if broken:
         raise DataError(
-            f"ids hold line ends or outer blanks: {listed(broken)}", need="ids that stand in one line", fix="write a CSV instead"
+            f"ids hold line ends or outer blanks: {listed(broken)}",
+            need="ids without line ends and outer blanks",
+            fix="write a CSV instead",
         )
     array = files.write_array(path, dense.p[ok])
     return array, files.write_text(ids, "".join(f"{name}\n" for name in dense.row_ids[ok]))

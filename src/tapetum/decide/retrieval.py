@@ -145,7 +145,7 @@ def said(target: str, json: Mapping[str, Any], *, searched: bool) -> str | None:
     final = json["final"]["steps"][place]
     on = sum(values["steps"][place]["bound"] is not None for values in json["by_fold"].values())
     if final["bound"] is None and not on:
-        return f"retrieval never answers for {target!r}: on no held-out rows did the nearest images' labels earn a place"
+        return f"retrieval is not used for {target!r}: the labels of the nearest images improve no held-out rows"
     folds = f"; on in {on} of {len(json['by_fold'])} folds" if json["by_fold"] else ""
     if final["bound"] is None:
         return f"retrieval does not go into the pipeline for {target!r}: over all rows it earns no place{folds}"

@@ -254,7 +254,7 @@ def check_folds(rows: Rows) -> None:
     torn = names[low != high]
     if len(torn):
         raise DataError(
-            f"{len(torn)} groups stand in more than one fold: {listed(torn)}",
+            f"{len(torn)} groups are in more than one fold: {listed(torn)}",
             need="each group in one fold, else the figures leak",
             fix="split again by group, or state the reason in split.allow_leak",
         )

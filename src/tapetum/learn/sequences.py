@@ -38,7 +38,7 @@ def check(recipe: Recipe) -> None:
     if recipe.mix:
         raise UserError("mix with a model over neighbours: a mixture of two nights has no order", fix="set mix = []")
     if how.windows and how.target == "all":
-        raise UserError("sequence.windows with target 'all': windows cross images, so they answer for none", need="'last' or 'centre'")
+        raise UserError("sequence.windows with target 'all': windows cross images, so they predict none", need="'last' or 'centre'")
     if how.windows and how.features != "end-to-end":
         raise UserError(f"sequence.windows with features {how.features!r}: vectors are kept by image", need="features = 'end-to-end'")
 
@@ -66,7 +66,7 @@ def neighbours(manifest: Manifest, length: int, target: str) -> np.ndarray:
     twice = np.flatnonzero(ordered[1:] == ordered[:-1])
     if len(twice):
         ids = [manifest.row_ids[int(order[twice[0] + i])] for i in (0, 1)]
-        raise DataError(f"rows {ids[0]!r} and {ids[1]!r} stand at one place of one sequence", need="a position of its own for each")
+        raise DataError(f"rows {ids[0]!r} and {ids[1]!r} are at one place of one sequence", need="a position of its own for each")
     first = -(length - 1) if target == "last" else -(length // 2)
     wanted = key[:, None] + np.arange(first, first + length)
     found = np.minimum(np.searchsorted(ordered, wanted), max(len(ordered) - 1, 0))

@@ -166,7 +166,7 @@ def _with_places(loaded: Loaded, source: Path, record: Record) -> Loaded:
         place = _beside(source, data.exclude)
         found["exclude"] = None if place is None else str(place)
         if place is None:
-            record(f"no {data.exclude} beside {source}: nobody's list of bad images is left out")
+            record(f"no {data.exclude} beside {source}: no list of bad images is left out")
     if data.join:
         places = {name: _beside(source, name) for name in data.join}
         found["join"] = tuple(str(place) for place in places.values() if place is not None)

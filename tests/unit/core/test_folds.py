@@ -139,10 +139,10 @@ def test_too_few_groups_or_folds_are_refused_with_the_mend():
 def test_a_group_that_crosses_given_folds_is_named_with_its_folds():
     groups = np.array(["a", "a", "b", "b", "c", "c", "d"], dtype=object)
     folds.check_groups(np.array([0, 0, 1, -1, 2, 2, -1]), groups)
-    with pytest.raises(DataError, match="group 'b' stands in folds 1, 2, and 1 more groups cross"):
+    with pytest.raises(DataError, match="group 'b' is in folds 1, 2, and 1 more groups cross"):
         folds.check_groups(np.array([0, 0, 1, 2, 0, 3, -1]), groups)
     split = np.array(["train", "test", "train", "train", None, "test", None], dtype=object)
-    with pytest.raises(DataError, match="group 'a' stands in splits test, train; needed: each group in one"):
+    with pytest.raises(DataError, match="group 'a' is in splits test, train; needed: each group in one"):
         folds.check_groups(split, groups, "split")
 
 

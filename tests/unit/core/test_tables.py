@@ -115,7 +115,7 @@ def test_the_content_hash_follows_truth_and_images_but_not_folds():
 @pytest.mark.parametrize(
     ("columns", "says"),
     [
-        ({"row_id": ["a", "a", "b"]}, "1 ids stand in more than one row: a"),
+        ({"row_id": ["a", "a", "b"]}, "1 ids are in more than one row: a"),
         ({"row_id": ["a", None, "b"]}, "row_id in every row"),
         ({"split": ["train", "tset", None]}, "row 'a' has split = 'tset'"),
         ({"position": ["1", "two", "3"]}, "column 'position'"),
@@ -205,7 +205,7 @@ def test_two_predictions_of_a_row_must_be_told_apart():
         table.dense("breed")
     assert_same(table.dense("breed", checkpoint="epoch-002"), part)
     assert table.members == ["final"]
-    with pytest.raises(DataError, match="stands twice"):
+    with pytest.raises(DataError, match="occurs twice"):
         Predictions.concat([table, table])
 
 
@@ -229,7 +229,7 @@ def test_another_class_order_is_refused():
         ("role", "train", "role = 'train'"),
         ("source", "guess", "source = 'guess'"),
         ("fold", None, "nulls in fold"),
-        ("row_id", "row-2", "stands twice"),
+        ("row_id", "row-2", "occurs twice"),
         ("target", "bread", "name target 'bread', whose classes are not stated"),
     ],
 )

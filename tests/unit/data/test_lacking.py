@@ -24,7 +24,7 @@ def test_a_class_wholly_held_out_is_named():
     folds = [-1, -1, 0, 0, 0, 0]
     found = lacking(table("ababcc", fold=folds))
     assert len(found) == 1
-    assert "t = c stands in the held-out part alone (2 rows)" in found[0]
+    assert "t = c is in the held-out part only (2 rows)" in found[0]
     assert lacking(table("ababab", fold=[-1, -1, -1, -1, 0, 0])) == []
 
 
@@ -41,14 +41,14 @@ def test_a_holdout_of_groups_names_the_class_that_it_took_whole():
 def test_a_class_in_one_fold_or_in_the_test_part_alone_is_named():
     found = lacking(table("ababccd", fold=[0, 1, 1, 0, 1, 1, -1], split=["train"] * 6 + ["test"]))
     assert any(text.startswith("no row trains t = d") for text in found)
-    assert any("t = c stands in fold 1 alone (2 rows)" in text for text in found)
+    assert any("t = c is in fold 1 only (2 rows)" in text for text in found)
     assert len(found) == 2
 
 
 def test_extra_rows_teach_a_class_and_unreadable_rows_do_not():
     manifest = table("ababcc", fold=[0, 1, 1, 0, 1, -1], split=["train"] * 5 + ["extra"])
     assert lacking(manifest) == []
-    assert "t = c stands in fold 1 alone" in lacking(manifest, np.arange(6) < 5)[0]
+    assert "t = c is in fold 1 only" in lacking(manifest, np.arange(6) < 5)[0]
 
 
 def test_a_class_without_a_held_out_row_is_named_where_there_is_one_split():

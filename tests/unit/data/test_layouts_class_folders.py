@@ -130,7 +130,7 @@ def test_a_table_that_says_what_the_folders_say_is_no_second_reading(tmp_path):
     (root / "labels.csv").write_text("file,kind\n" + "".join(f"{c}{i}.png,{c}\n" for c in "xy" for i in range(3)))
     heard: list[str] = []
     assert layouts.read(root, Data(), heard.append).targets[0].classes == ("x", "y")
-    assert "labels.csv lists 6 of 6 images; its column 'kind' says what the folders say" in "\n".join(heard)
+    assert "labels.csv lists 6 of 6 images; column 'kind' has the same labels as the folders" in "\n".join(heard)
     (root / "labels.csv").write_text("file,kind\n" + "".join(f"{c}{i}.png,{i}\n" for c in "xy" for i in range(3)))
     with pytest.raises(DataError, match="read in two ways"):
         layouts.read(root, Data(), quiet)

@@ -96,7 +96,7 @@ def test_one_odd_cell_never_hides_the_column_of_images(read):
 def test_odd_ids_and_numbers_are_named_with_their_row_and_count(read):
     with pytest.raises(DataError, match=r"t\.csv row 2 has no id in 'Id' \(2 of 4 rows have none\)"):
         read({"Id": ["a", None, "c", None], "file": FILES, "label": LABELS}, targets=("label",))
-    with pytest.raises(DataError, match=r"1 ids stand in more than one row: a \(a is 0\.png and 2\.png\)"):
+    with pytest.raises(DataError, match=r"1 ids are in more than one row: a \(a is 0\.png and 2\.png\)"):
         read({"Id": ["a", "b", "a", "c"], "file": FILES, "label": LABELS}, targets=("label",))
     with pytest.raises(DataError, match=r"row '1\.png' has age = 'old' \(2 of 4 cells are no numbers\)"):
         read({"file": FILES, "age": ["1", "old", "3", "young"]}, targets=("age:regression",))

@@ -47,7 +47,7 @@ def test_confident_test_rows_get_an_extra_twin_and_stay_as_they_are(table, tmp_p
     p = {"1": [0.95, 0.03, 0.02], "5": [0.2, 0.5, 0.3], "9": [0.05, 0.0, 0.95], "2": [0.0, 0.99, 0.01], "6": [0.0, 0.0, 1.0]}
     said: list[str] = []
     data = Data(targets=("label",), pseudo=predictions(tmp_path / "p.parquet", SINGLE, p, missing=("9",)))
-    with pytest.raises(DataError, match="group 'shared' stands in splits"):  # the table itself leaks; the twin would not mend that
+    with pytest.raises(DataError, match="group 'shared' is in splits"):  # the table itself leaks; the twin would not mend that
         assign_folds(layouts.read(table, data, quiet), Split(folds=2), 0, quiet)
     table.write_text(table.read_text().replace("shared,test", "alone,test"))
     manifest = layouts.read(table, data, said.append)

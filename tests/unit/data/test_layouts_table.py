@@ -359,7 +359,7 @@ def test_a_table_of_windows_and_dots_in_paths_name_the_same_files(tmp_path):
         assert manifest.row_ids == ["img/0.png", "img/1.png"]
     assert "2 paths are written with backslashes" in "\n".join(heard)
     (tmp_path / "twice.csv").write_text("file,label\n./img/0.png,a\nimg/0.png,b\n")
-    with pytest.raises(DataError, match=r"1 ids stand in more than one row: img/0\.png"):
+    with pytest.raises(DataError, match=r"1 ids are in more than one row: img/0\.png"):
         layouts.read(tmp_path / "twice.csv", Data(targets=("label",)), quiet)
 
 

@@ -24,7 +24,7 @@ def test_files_folders_and_tables_make_rows_without_labels(tmp_path, monkeypatch
     assert manifest.row_ids[0] == "ant/ant_000.png"
     assert manifest.row_ids[-1] == "drawn/images/ant/ant_000.png"
     assert manifest.targets == ()
-    with pytest.raises(DataError, match="stand in more than one row"):
+    with pytest.raises(DataError, match="are in more than one row"):
         layouts.loose([drawn.root / "images", drawn.root / "images"], Data(), quiet)
     with pytest.raises(UserError, match="does not exist"):
         layouts.loose(["nowhere"], Data(), quiet)

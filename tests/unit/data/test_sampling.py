@@ -190,7 +190,7 @@ def test_rare_rows_are_those_of_the_rarest_or_the_named_classes():
 
 def test_what_cannot_be_sampled_is_refused():
     two = Training([AGE, LABELS], {"age": np.eye(3, dtype=np.float32), "labels": np.eye(3, dtype=np.float32)})
-    with pytest.raises(UserError, match="by which of 2 targets"):
+    with pytest.raises(UserError, match="does not name one of the 2 targets"):
         order("balanced", two, **KEY)
     with pytest.raises(UserError, match="Did you mean 'age'"):
         order({"name": "balanced", "target": "agee"}, two, **KEY)

@@ -69,7 +69,7 @@ def test_duplicates_across_training_and_test_are_said_and_join_nothing():
     manifest = table("abab", split=["train", "train", "train", "test"])
     done = assign_folds(manifest, Split(folds=2), 0, said.append, duplicates={"r0": "x", "r3": "x"})
     assert done.groups.tolist() == ["r0", "r1", "r2", "r3"]
-    assert any("1 images stand in the training and in the test part" in text for text in said)
+    assert any("1 images are in both the training and the test part" in text for text in said)
 
 
 def test_given_folds_win_and_a_crossing_group_is_named():
@@ -77,11 +77,11 @@ def test_given_folds_win_and_a_crossing_group_is_named():
     done = assign_folds(table("abab", fold=[1, 0, 0, 1]), Split(folds=5), 0, said.append)
     assert done.fold.tolist() == [1, 0, 0, 1]
     assert any("are those of the data" in text for text in said)
-    with pytest.raises(DataError, match="group 'g' stands in folds 0, 1"):
+    with pytest.raises(DataError, match="group 'g' is in folds 0, 1"):
         assign_folds(table("abab", fold=[1, 0, 0, 1], group=["g", "g", "h", "i"]), Split(), 0, quiet)
-    with pytest.raises(DataError, match="group 'g' stands in folds 0, always trains"):
+    with pytest.raises(DataError, match="group 'g' is in folds 0, always trains"):
         assign_folds(table("abab", fold=[0, None, None, None], group=["g", "g", "h", "i"]), Split(), 0, quiet)
-    with pytest.raises(DataError, match="group 'g' stands in splits test, train"):
+    with pytest.raises(DataError, match="group 'g' is in splits test, train"):
         assign_folds(table("abab", split=["train", "test", "train", "train"], group=["g", "g", "h", "i"]), Split(), 0, quiet)
     with pytest.raises(DataError, match="every training row out in fold 3"):
         assign_folds(table("abab", fold=[3, 3, 3, 3]), Split(), 0, quiet)

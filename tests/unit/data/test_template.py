@@ -209,7 +209,7 @@ def test_answers_without_any_label_are_named(tmp_path):
     assert written(tmp_path, answers(TAGS, [[0.1, 0.2]] * 3), "id,tags", "", log=heard.append) == ["", "", ""]
     assert any("no label for any of the 3 rows" in line for line in heard)
     written(tmp_path, answers(TAGS, [[0.9, 0.2], [0.1, 0.1], [0.2, 0.3]]), "id,tags", "", log=heard.append)
-    assert heard[-1] == "2 of 3 rows have no label"
+    assert heard[-1] == "warning: 2 of 3 rows have no label"
 
 
 def test_what_is_written_is_said(tmp_path):

@@ -53,7 +53,7 @@ def test_test_rows_and_extra_twins_are_sequences_of_their_own():
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        (manifest(["n", "n"], [0, 0]), "'r0' and 'r1' stand at one place"),
+        (manifest(["n", "n"], [0, 0]), "'r0' and 'r1' are at one place"),
         (manifest(["n", "n"], [0, None]), "no position"),
     ],
 )
@@ -150,7 +150,7 @@ def test_an_unreadable_image_is_masked_everywhere_and_answered_nowhere():
     ("section", "more", "words"),
     [
         ({"length": 3}, {"mix": ("mixup",)}, "mix"),
-        ({"length": 3, "windows": 2, "target": "all"}, {}, "answer for none"),
+        ({"length": 3, "windows": 2, "target": "all"}, {}, "predict none"),
         ({"length": 3, "windows": 2, "target": "last", "features": "frozen"}, {}, "kept by image"),
     ],
 )

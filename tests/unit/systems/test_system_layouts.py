@@ -136,7 +136,7 @@ def test_sleep_images_in_no_table_are_counted_or_kept_as_context(sleep):
     table.write_text("".join(table.read_text().splitlines(keepends=True)[1:]))
     said: list[str] = []
     assert len(layouts.read(sleep, Data(), said.append)) == 8
-    assert any("1 images stand in no table (A2019-NX-01-0001_0001.png) and are left out" in text for text in said)
+    assert any("1 images are in no table (A2019-NX-01-0001_0001.png) and are left out" in text for text in said)
     kept = layouts.read(sleep, Data(blank="context"), quiet)
     assert kept.row_ids[0] == "A2019-NX-01-0001_0001.png"
     assert kept.frame["stage"].to_list()[:2] == [None, "N1"]
@@ -245,7 +245,7 @@ def test_stanford_dogs_take_over_the_official_lists(dogs, tmp_path):
     same(manifest.with_column("split", manifest.split.tolist()), again)
     assert again.split.tolist() == ["train", "train", "test"] * 2
     save(place / "Images" / "n02110958-pug" / "n02110958_9.jpg", np.zeros((8, 8, 3), np.uint8))
-    with pytest.raises(DataError, match=r"1 images stand in neither of the official lists: n02110958-pug/n02110958_9\.jpg"):
+    with pytest.raises(DataError, match=r"1 images are in neither of the official lists: n02110958-pug/n02110958_9\.jpg"):
         layouts.read(place, Data(), quiet)
     other = manifest.with_column("breed", ["pug"] * 5 + ["Chihuahua"])
     with pytest.raises(UserError, match="cannot be held by this layout"):

@@ -22,7 +22,7 @@ def read_decisions(path: Path, manifest: Manifest, log: Callable[[str], None]) -
         log: told of rows without a decision.
 
     Raises:
-        DataError: a column is absent, an id stands twice, or a row that is excluded or relabelled is not in the data.
+        DataError: a column is absent, an id occurs twice, or a row that is excluded or relabelled is not in the data.
     """
     make = "make it: tapetum audit DATA"
     try:

@@ -145,7 +145,7 @@ def add_suspects(
     lines = [
         f"{row['row_id']} ({row['__given']}, looks like {' + '.join(row['suggested'])})" for row in worst.head(5).iter_rows(named=True)
     ]
-    more = f"; the worst first: {listed(lines)}. About half of such flags are right: look before you decide" if lines else ""
+    more = f"; the worst first: {listed(lines)}. About half of such flags are correct: check the images before you decide" if lines else ""
     log(f"{len(worst)} of {len(own)} labels of {dense.target.name!r} are suspect{more}")
     return joined.select(list(AUDIT_SCHEMA))
 

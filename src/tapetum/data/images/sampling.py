@@ -50,7 +50,7 @@ class Training:
         """
         names = [t.name for t in self.targets]
         if name is None and len(names) > 1:
-            raise UserError(f"{what} does not say by which of {len(names)} targets", need=f"target = one of {listed(names)}")
+            raise UserError(f"{what} does not name one of the {len(names)} targets", need=f"target = one of {listed(names)}")
         if name is not None and name not in names:
             raise UserError(f"{what} names {name!r}, which is no target (there are: {listed(names)}).{nearest(name, names)}")
         return self.targets[0 if name is None else names.index(name)]

@@ -26,7 +26,7 @@ def join_tables(sheet: Sheet, data: Data, log: Log) -> Sheet:
 
     Raises:
         UserError: no column in common.
-        DataError: a key that stands twice in the joined table.
+        DataError: a key that occurs twice in the joined table.
     """
     frame = sheet.frame
     for place in data.join:

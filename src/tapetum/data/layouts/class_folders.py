@@ -149,7 +149,7 @@ def refuse_two_readings(source: Path, beside: TableBeside, tops: Sequence[str], 
         f"{source} can be read in two ways: {beside.path.name} names {beside.images} of the {total} images in its column "
         f"{beside.column!r}, and the folders {listed(tops)} would be classes",
         need="one of the two",
-        fix=f"{given}; or say that the folders are classes: --layout folder",
+        fix=f"{given}; or declare that the folders are classes: --layout folder",
     )
 
 

@@ -217,7 +217,7 @@ def _beside_a_table(
     if unlike and len(tops) > 1:
         raise class_folders.refuse_parts(source, tops)
     if beside is not None and beside.labels is not None:
-        log(f"{beside.path.name} lists {beside.images} of {len(names)} images; its column {beside.labels!r} says what the folders say")
+        log(f"{beside.path.name} lists {beside.images} of {len(names)} images; column {beside.labels!r} has the same labels as the folders")
 
 
 def _label(name: str, by_split: bool) -> str | None:

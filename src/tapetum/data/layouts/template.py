@@ -101,9 +101,7 @@ def writing_of(frame: pl.DataFrame, rest: Sequence[str], target: Target, wish: W
 
 def _check(wish: Wish, rest: Sequence[str], target: Target, name: str) -> None:
     if wish.write not in WISHES:
-        raise UserError(
-            f"--write {wish.write!r} is no way of writing answers.{nearest(wish.write, WISHES)}", need=f"one of {listed(WISHES)}"
-        )
+        raise UserError(f"--write {wish.write!r} is not known.{nearest(wish.write, WISHES)}", need=f"one of {listed(WISHES)}")
     if wish.write != "auto" and target.kind == "regression":
         raise UserError(f"--write {wish.write} was asked for {target.name!r}, a regression", need="nothing: its number is written")
     if wish.column is not None and wish.column not in rest:
@@ -204,7 +202,7 @@ def _sound(writing: Writing, names: Sequence[str]) -> Writing:
     holding = [c for c in names if writing.separator in c] if len(names) > 1 else []
     if holding:
         raise UserError(
-            f"class {holding[0]!r} holds {writing.separator!r}, which stands between the labels of a cell",
+            f"class {holding[0]!r} holds {writing.separator!r}, which separates the labels of a cell",
             need="a separator that no class holds",
             fix="name one: --separator '|'",
         )

@@ -64,7 +64,7 @@ def how_many(size: str | int, sizes: dict[str, int], least: int) -> int:
     if count is None:
         raise UserError(f"size is {size!r}", need=f"{' or '.join(map(repr, sizes))} or a number of images")
     if count < least:
-        raise UserError(f"size is {count} images", need=f"at least {least}, so that each class stands in both parts")
+        raise UserError(f"size is {count} images", need=f"at least {least}, so that each class is in both parts")
     return count
 
 

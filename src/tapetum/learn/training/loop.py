@@ -34,7 +34,7 @@ class NotFinite(DataError):
 
     def __init__(self, step: int, rows: list[int]) -> None:
         self.step, self.rows = step, rows
-        super().__init__(f"the loss is not finite at step {step}", fix="lower optimizer.rate, or look at the rows named in nan.json")
+        super().__init__(f"the loss is not finite at step {step}", fix="lower optimizer.rate, or check the rows named in nan.json")
 
 
 @dataclasses.dataclass

@@ -95,7 +95,7 @@ def _splits(source: Path, names: list[str], log: Log) -> pl.Series | None:
     part_of = {name: part for part, path in found.items() if path is not None for name in _read_list(path)}
     unlisted = [name for name in names if name not in part_of]
     if unlisted:
-        raise DataError(f"{len(unlisted)} images stand in neither of the official lists: {listed(unlisted)}", fix="remove the lists")
+        raise DataError(f"{len(unlisted)} images are in neither of the official lists: {listed(unlisted)}", fix="remove the lists")
     counts = {part: sum(part_of[name] == part for name in names) for part in LISTS}
     log(f"the official lists give {counts['train']} training and {counts['test']} test images")
     return pl.Series("split", [part_of[name] for name in names], dtype=pl.String)

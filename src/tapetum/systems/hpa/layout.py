@@ -35,7 +35,7 @@ def recognise(source: Any) -> str | None:
         return None
     table = source / TABLE if source.is_dir() else source
     if table.name == TABLE and first_line(table) == "Id,Target" and _images(table.parent, "train") is not None:
-        return f"{TABLE} begins with Id,Target and images train/…_green.png stand beside it"
+        return f"{TABLE} begins with Id,Target and images train/…_green.png are beside it"
     return None
 
 

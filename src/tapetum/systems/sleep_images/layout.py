@@ -33,7 +33,7 @@ def recognise(source: Any) -> str | None:
         return None
     if source.name in (TRAIN, TEST):
         return f"a table called {source.name}"
-    return f"{TRAIN} stands in it" if source.is_dir() and (source / TRAIN).is_file() else None
+    return f"{TRAIN} is in it" if source.is_dir() and (source / TRAIN).is_file() else None
 
 
 def read(source: Path, data: Data, log: Log) -> Sheet:
@@ -115,7 +115,7 @@ def _with_context(frame: pl.DataFrame, root: Path, folders: dict[str, str], data
         unnamed += [(exam, name, None) for name in sorted(images_among(root / folder, others))]
     if not unnamed:
         return frame
-    what = f"{len(unnamed)} images stand in no table ({listed(name for _, name, _ in unnamed)})"
+    what = f"{len(unnamed)} images are in no table ({listed(name for _, name, _ in unnamed)})"
     if data.blank != "context":
         log(f"{what} and are left out; --set data.blank=context keeps them")
         return frame

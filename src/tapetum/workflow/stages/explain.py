@@ -39,7 +39,7 @@ def write_maps(run: Run, prepared: Prepared, recipe: Recipe, settled: Settled, r
         return
     member, own = _explained(recipe, settled)
     if member is None:
-        record("no saliency: the members look at several images at once, and a map is of one image's answer")
+        record("no saliency: the members use several images at once, and a map is of one image")
         return
     names = [n for n, dense in settled.nested.items() if n in _answered(recipe, prepared, member)]
     if not names:
