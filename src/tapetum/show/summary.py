@@ -27,9 +27,9 @@ def lines(metrics: Mapping[str, Any], most: int = 6) -> list[str]:
     choice = metrics["choice"]
     found.append(shorten(f"selected: {spoken(choice['final'])}; {choice['reason']}", WIDTH))
     worries = [shorten(text, WIDTH) for text in warnings(metrics)]
-    room = most - len(found)
-    if len(worries) > room:
-        worries = [*worries[: room - 1], f"warning: {len(worries) - room + 1} more, in the report"]
+    free = most - len(found)
+    if len(worries) > free:
+        worries = [*worries[: free - 1], f"warning: {len(worries) - free + 1} more, in the report"]
     return [*found, *worries]
 
 
