@@ -30,10 +30,10 @@ def aligned(lines: Sequence[Sequence[str]], *, right: Collection[int] = (), whol
     return "\n".join(rows)
 
 
-def _fitted(widths: Sequence[int], whole: Collection[int], room: int) -> list[int]:
+def _fitted(widths: Sequence[int], whole: Collection[int], width: int) -> list[int]:
     """Return widths that fit, the widest columns shortened first; a table of too many columns stays too wide."""
     fitted = list(widths)
-    while sum(fitted) > room:
+    while sum(fitted) > width:
         widest = max((i for i in range(len(fitted)) if i not in whole), key=lambda i: fitted[i], default=None)
         if widest is None or fitted[widest] <= LEAST:
             break
