@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import polars as pl
 import pytest
 
 from simulated_predictions import dense_of
@@ -10,10 +11,12 @@ from tapetum.core import config, files
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.ledger import Ledger
 from tapetum.core.runs import Record, Run
-from tapetum.core.tables import Predictions
+from tapetum.core.tables import Dense, Manifest, Predictions
 from tapetum.core.targets import Target
+from tapetum.data.images.form import Form
 from tapetum.decide.elsewhere import write_csv
-from tapetum.workflow.commands.submit import predictions_of, submit
+from tapetum.workflow.commands.submit import predictions_of, submit, submit_cycles
+from tapetum.workflow.session import Prepared
 
 KIND = Target("kind", "single", ("ant", "bee", "cat"))
 TAGS = Target("tags", "multi", ("big", "old"))
@@ -151,3 +154,29 @@ def test_a_run_without_test_rows_gives_its_held_out_answers_and_an_unfinished_on
     files.remove(run.file("oof.parquet"))
     with pytest.raises(DataError, match="tapetum fit"):
         predictions_of(run.root)
+
+
+def test_an_estimate_after_a_stage_says_that_its_steps_were_fitted_within_the_one_fold(tmp_path, monkeypatch):
+    """40 rows are held out by one fold: the biases are fitted on some groups of them and judged on the others, and the ledger says so."""
+    kind, n = Target("kind", "single", ("a", "b")), 40
+    ids, y = np.array([f"r{i:02d}" for i in range(n)] + ["t0", "t1"], dtype=object), np.eye(2, dtype=np.float32)[np.arange(n + 2) % 2]
+    frame = pl.DataFrame({"row_id": ids.tolist(), "split": ["train"] * n + ["test"] * 2, "fold": [0] * n + [-1] * 2})
+    frame = frame.with_columns(kind=pl.Series(["a", "b"] * (n // 2) + [None] * 2), path=pl.concat_list("row_id"))
+    manifest, run = Manifest(frame, (kind,), tmp_path), Run(tmp_path)
+    manifest.write(run.manifest_file)
+    p = np.clip(y * 0.4 + np.random.default_rng(0).random((n + 2, 1)) * 0.5, 0.01, 0.99)
+    p /= p.sum(axis=1, keepdims=True)
+    for rows, name, role in ((np.arange(n), "epochs", "oof"), (np.arange(n, n + 2), "stage-1", "test")):
+        truth = y[rows] if role == "oof" else np.full((2, 2), np.nan, dtype=np.float32)
+        fold, status = np.zeros(len(rows), dtype=np.int16), np.full(len(rows), "ok", dtype=object)
+        dense = Dense(kind, ids[rows], p[rows].astype(np.float32), truth, fold, status)
+        table = Predictions.from_dense(dense, member="main", checkpoint="epoch-001", role=role)
+        table.write(run.member("main", 0) / f"{name}.parquet")
+    every = np.arange(n + 2)
+    prepared = Prepared(manifest, frozenset(), every[:n], every[:0], every[n:], form=Form(3, (32, 32), "uint8"))
+    monkeypatch.setattr("tapetum.workflow.stages.prepare.prepared_of", lambda _: prepared)
+    (tmp_path / "t.csv").write_text("id,kind\nt0,\nt1,\n")
+    recipe = config.load(flags={"stages": [{"epochs": 1, "predict": True}], "decide.steps": ["bias"]}).recipe
+    (line,) = submit_cycles(run, recipe, tmp_path / "t.csv", Record())
+    assert line["how"] == "held-out"
+    assert any("drawn" in mark for mark in line["marks"])
