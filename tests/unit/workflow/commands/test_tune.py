@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -11,7 +12,12 @@ from tapetum import api
 from tapetum.core import files
 from tapetum.core.config import Recipe
 from tapetum.core.errors import UserError
+from tapetum.core.runs import Record, Run
+from tapetum.core.tables import Dense, Manifest, Predictions
+from tapetum.core.targets import Target
+from tapetum.data.images.form import Form
 from tapetum.workflow.commands import trials, tune
+from tapetum.workflow.session import Prepared
 
 pytest.importorskip("optuna")
 
@@ -142,3 +148,30 @@ def test_spaces_that_cannot_be_searched_are_refused(tmp_path, space, words):
 def test_a_changed_table_is_replaced_not_merged():
     recipe = Recipe.model_validate({"schedule": {"name": "cosine", "options": {"floor": 0.1}}})
     assert trials.changed(recipe, {"schedule.name": "constant", "schedule.options": {}}).schedule.options == {}
+
+
+def test_a_target_whose_trial_is_in_sample_has_no_cross_validated_figure(tmp_path):
+    """Of two targets one is answered by members that chose on their own rows: its figure alone is in-sample, whichever stands first."""
+    n, y = 20, np.eye(2, dtype=np.float32)[np.arange(20) % 2]
+    targets = tuple(Target(name, "single", ("x", "y")) for name in ("a", "b"))
+    fold, ids = (np.arange(n) // 2 % 2).astype(np.int16), [f"r{i:02d}" for i in range(n)]
+    frame = pl.DataFrame({"row_id": ids, "split": "train", "fold": fold, "a": ["x", "y"] * 10, "b": ["x", "y"] * 10})
+    manifest, run = Manifest(frame.with_columns(path=pl.concat_list("row_id")), targets, tmp_path), Run(tmp_path)
+    dense = [Dense(t, np.array(ids, dtype=object), y, y, fold, np.full(n, "ok", dtype=object)) for t in targets]
+    folder = tmp_path / "trials" / "one"
+    Predictions.from_dense(dense).write(folder / "oof.parquet")
+    hows = {"a": "cross-validated", "b": "in-sample"}
+    figures = [{"target": t, "name": "final", "metric": "accuracy", "how": how, "value": 1.0} for t, how in hows.items()]
+    files.write_json(folder / "metrics.json", {"figures": figures, "marks": []})
+    rate = Recipe().optimizer.rate
+    trial = SimpleNamespace(
+        number=0, value=1.0, params={"optimizer.rate": rate}, state=SimpleNamespace(name="COMPLETE"), user_attrs={"folder": "one"}
+    )
+    recipe = Recipe().model_copy(
+        update={"tune": Recipe().tune.model_copy(update={"space": {"optimizer.rate": {"low": 1e-6, "high": 1.0}}})}
+    )
+    every = np.arange(n)
+    prepared = Prepared(manifest, frozenset(), every, every[:0], every[:0], form=Form(3, (32, 32), "uint8"))
+    found = tune._report(run, prepared, recipe, SimpleNamespace(get_trials=lambda: [trial]), Record())
+    assert set(found["cross-validated"]) == {"a"}
+    assert set(found["in-sample"]) == {"a", "b"}
