@@ -27,6 +27,7 @@ from tapetum.core.errors import DataError, UserError, listed, nearest
 
 Kind = Literal["single", "multi", "ordinal", "regression"]
 KINDS: tuple[str, ...] = get_args(Kind)
+MOST_SUGGESTED = 30  # classes that an error message orders
 _WITH_KIND = re.compile(rf"(?P<name>.+?):(?P<rest>(?:{'|'.join((*KINDS, 'identity'))})(?:=.*)?)", re.DOTALL)
 
 
@@ -142,14 +143,17 @@ def with_classes(target: Target, cells: Iterable[Any]) -> Target:
     """
     if target.kind == "regression" or target.classes:
         return target
-    if target.kind == "ordinal":
-        raise UserError(
-            f"target {target.name!r} is ordinal without an order", fix=f"give it: --target '{target.name}:ordinal=low<middle<high'"
-        )
     found: set[str] = set()
     for cell in cells:
         if cell is not None:
             found.update(cell if target.kind == "multi" else [cell])
+    if target.kind == "ordinal":
+        order = "<".join(sorted(found, key=_by_numbers)) if 2 <= len(found) <= MOST_SUGGESTED else "low<middle<high"
+        raise UserError(
+            f"target {target.name!r} is ordinal without an order",
+            need="its classes from the lowest to the highest",
+            fix=f"give it, as: --target '{target.name}:ordinal={order}'",
+        )
     if len(found) < 2 and not (target.kind == "multi" and found):
         have = f"only class {found.pop()!r}" if found else "no labels at all"
         raise DataError(f"target {target.name!r} has {have}", need="two classes or more", fix="check the label column")
@@ -342,6 +346,11 @@ def _value(node: ast.expr, codes: Mapping[str, int]) -> int:
     if right == 0 and isinstance(node.op, (ast.FloorDiv, ast.Mod)):
         raise UserError("a derived expression divides by zero for some classes", need="a divisor that is never 0")
     return int(_OPERATIONS[type(node.op)](left, right))
+
+
+def _by_numbers(name: str) -> list[str | int]:
+    """Return the key under which 3-9 comes before 10-19."""
+    return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"([0-9]+)", name))]
 
 
 def _natural(name: str) -> tuple[int, int, str]:

@@ -73,8 +73,10 @@ def test_classes_are_read_from_the_data_with_numbers_in_their_order():
     assert with_classes(Target("t", "multi"), [["b", "a"], [], None, ["c"]]).classes == ("a", "b", "c")
     declared = Target("t", "single", ("z", "a"))
     assert with_classes(declared, ["a"]) is declared
-    with pytest.raises(UserError, match="ordinal without an order"):
-        with_classes(Target("t", "ordinal"), ["a", "b"])
+    with pytest.raises(UserError, match=r"ordinal without an order.*t:ordinal=3-9<10-19<20-29"):
+        with_classes(Target("t", "ordinal"), ["10-19", "3-9", None, "20-29"])
+    with pytest.raises(UserError, match="t:ordinal=low<middle<high"):
+        with_classes(Target("t", "ordinal"), [str(number) for number in range(100)])
     with pytest.raises(DataError, match="only class 'a'"):
         with_classes(Target("t"), ["a", "a", None])
     with pytest.raises(DataError, match="no labels at all"):

@@ -332,6 +332,25 @@ def test_unknown_and_empty_decisions_are_refused(few):
         audit.decisions(decided(table, b="relabel"))
 
 
+def test_a_blank_target_is_the_only_one(few):
+    manifest, table = few
+    table = decided(table, b="relabel").with_columns(suggested=pl.Series([["x"]] * len(table)))
+    with pytest.raises(DataError, match=r"'b'.*'target' is blank; needed: one of kind, tags"):
+        audit.apply(manifest, table, quiet)
+    alone = dataclasses.replace(manifest, frame=manifest.frame.drop("tags"), targets=manifest.targets[:1])
+    assert audit.apply(alone, table, quiet).frame["kind"].to_list() == ["x", "x", "x", "x", "y"]
+
+
+def test_copies_with_other_labels_are_counted(few):
+    manifest, _ = few
+    said: list[str] = []
+    audit.examine(manifest, Composition(), said.append)
+    assert "another label" not in said[-1]
+    kinds = pl.Series("kind", ["y", "y", "x", "x", "y"])
+    audit.examine(dataclasses.replace(manifest, frame=manifest.frame.with_columns(kinds)), Composition(), said.append)
+    assert "2 duplicates have another label than their copy" in said[-1]
+
+
 def test_the_table_survives_parquet(few, tmp_path):
     from tapetum.core import files
 

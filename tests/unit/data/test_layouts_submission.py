@@ -95,7 +95,7 @@ def test_a_column_without_ids_needs_the_order(tmp_path):
         ("id,t\nx,\ny,\n", "1 predicted ids are not in it: z"),
         ("id,t\nx,\ny,\nz,\nw,\n", "1 ids of it have no prediction: w"),
         ("id,t\nx,\ny,\nz,\nz,\n", "blank or doubled: z"),
-        ("id,t\nX,\nY,\n", "holds an id of the predictions"),
+        ("id,t\nX,\nY,\n", "holds an id of the predictions.*tapetum predict RUN IMAGES -o"),
     ],
 )
 def test_any_difference_is_refused_and_nothing_is_written(tmp_path, text, says):

@@ -19,6 +19,7 @@ from tapetum.data.images.archives import is_absence
 from tapetum.data.images.decode import Composition
 
 DECISIONS = ("keep", "exclude", "relabel", "group")
+CONFLICT = "labelled otherwise"  # as notes call copies of one image with several labels
 AUDIT_SCHEMA: dict[str, Any] = {
     **FILES_SCHEMA,
     "misnamed": pl.String,  # "cat.jpg is PNG"
@@ -44,7 +45,7 @@ class Decision:
 
     Args:
         action: ``exclude``, ``relabel`` or ``group``.
-        target: relabel: which target.
+        target: relabel: which target; None: the only one that has classes.
         labels: relabel: its new classes.
     """
 
@@ -163,8 +164,8 @@ def decisions(table: pl.DataFrame) -> dict[str, Decision]:
             raise DataError(
                 f"the audit decides {action!r} of row {row['row_id']!r}", need=f"{listed(DECISIONS)}.{nearest(action, DECISIONS)}"
             )
-        if action == "relabel" and (row["target"] is None or not row["suggested"]):
-            raise DataError(f"row {row['row_id']!r} is to be relabelled", need="its new label in 'suggested' and the target in 'target'")
+        if action == "relabel" and not row["suggested"]:
+            raise DataError(f"row {row['row_id']!r} is to be relabelled, and its 'suggested' is blank", need="its new label in 'suggested'")
         if action == "relabel":
             out[row["row_id"]] = Decision(action, row["target"], tuple(row["suggested"]))
         elif action != "keep":
@@ -185,6 +186,7 @@ def apply(manifest: Manifest, table: pl.DataFrame, log: Callable[[str], None]) -
 
     Raises:
         UserError: a target that the manifest does not have.
+        DataError: a row to be relabelled whose target is blank, where there are several.
     """
     damaged = set(table.filter(pl.col("status") != "ok")["row_id"].to_list())
     decided = {row_id: d for row_id, d in decisions(table).items() if row_id not in damaged}
@@ -198,8 +200,8 @@ def apply(manifest: Manifest, table: pl.DataFrame, log: Callable[[str], None]) -
         if decision.action == "exclude":
             splits[row] = "spare"
             left_out.append(row_id)
-        elif decision.action == "relabel" and decision.target is not None:
-            changed.setdefault(decision.target, {})[row] = decision.labels
+        elif decision.action == "relabel":
+            changed.setdefault(decision.target or _only_target(manifest, row_id), {})[row] = decision.labels
     for name, rows in changed.items():
         manifest = _relabelled(manifest, name, rows)
     if left_out:
@@ -219,7 +221,9 @@ def found_text(table: pl.DataFrame) -> str:
         "exact duplicates": int((table["duplicate_kind"] == "exact").sum()),
         "near duplicates": int((table["duplicate_kind"] == "near").sum()),
     }
-    return f"audit of {len(table):,} images: " + ", ".join(f"{count} {what}" for what, count in counts.items())
+    conflicts = int(table["note"].fill_null("").str.contains(CONFLICT, literal=True).sum())
+    more = f"; {conflicts} duplicates have another label than their copy (see 'note')" if conflicts else ""
+    return f"audit of {len(table):,} images: " + ", ".join(f"{count} {what}" for what, count in counts.items()) + more
 
 
 def _gray(files: pl.DataFrame, looks: list[Look | None]) -> list[bool | None]:
@@ -248,10 +252,17 @@ def _notes(manifest: Manifest, files: pl.DataFrame, looks: list[Look | None], gr
             conflict = repr(labels[other]) != repr(labels[row]) and all(v is not None for v in (*labels[other], *labels[row]))
             leak = {splits[row], splits[other]} >= {"train", "test"}
             notes.append(
-                f"shows the same as {ids[other]}" + (", labelled otherwise" if conflict else "") + (", in the other part" if leak else "")
+                f"shows the same as {ids[other]}" + (f", {CONFLICT}" if conflict else "") + (", in the other part" if leak else "")
             )
         out.append("; ".join(notes[:4]) or None)
     return out
+
+
+def _only_target(manifest: Manifest, row_id: str) -> str:
+    names = [t.name for t in manifest.targets if t.name in manifest.frame.columns and t.kind != "regression" and t.expression is None]
+    if len(names) != 1:
+        raise DataError(f"row {row_id!r} is to be relabelled, and its 'target' is blank", need=f"one of {listed(names)}")
+    return names[0]
 
 
 def _relabelled(manifest: Manifest, name: str, rows: dict[int, tuple[str, ...]]) -> Manifest:

@@ -18,6 +18,7 @@ from tapetum.core.targets import Target, expression_names, look_alikes
 from tapetum.data.layouts import additions, available, folder, several
 from tapetum.data.layouts.cells import count_blanks, decimal_point, parse_column, settle_derived, settle_targets, text_column
 from tapetum.data.layouts.frame import plain_columns
+from tapetum.data.layouts.nearby import path_beside
 from tapetum.data.layouts.paths import list_column, row_paths
 from tapetum.data.layouts.roles import Roles, find_roles
 from tapetum.data.layouts.sheet import Log, Sheet, count_complete, missing_files, refuse_missing, relative_to
@@ -236,7 +237,8 @@ def _check_files(frame: pl.DataFrame, sheet: Sheet, data: Data, log: Log) -> Non
     every = frame["path"].explode().to_list()
     missing = missing_files(every, sheet.root)
     if missing and data.on_bad == "refuse":
-        raise refuse_missing(missing, frame["path"].to_list(), sheet.name, sheet.root)
+        beside = path_beside(sheet.frame, sheet.root) if len(missing) == len(every) else None
+        raise refuse_missing(missing, frame["path"].to_list(), sheet.name, sheet.root, beside)
     if missing:
         gone = f"{len(missing)} of {len(every)} image files that do not exist"
         counts = count_complete(frame["path"].to_list(), missing)

@@ -14,6 +14,7 @@ from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.tables import RESERVED
 from tapetum.core.targets import Target, parse_target
 from tapetum.data.images.formats import IMAGE_SUFFIXES
+from tapetum.data.layouts.nearby import path_beside
 from tapetum.data.layouts.paths import is_template, template_columns, unknown_column
 from tapetum.data.layouts.sheet import Sheet
 
@@ -152,9 +153,10 @@ def _path_role(sheet: Sheet, data: Data) -> tuple[str | tuple[str, ...], str]:
             need="the one to read, or all of them as channels or views",
             fix=f"name it: --path {candidates[0]}, or several: {' '.join(f'--path {c}' for c in candidates)}",
         )
+    found = path_beside(sheet.frame, sheet.root)
     raise DataError(
         f"{sheet.name} has no column whose every cell ends like an image file (it has: {listed(columns, 20)}){_nearly(sheet.frame)}",
-        fix="name it: --path COLUMN, or a template: --path 'images/{ID_COLUMN}.png'",
+        fix=f"say where its images are: {found}" if found else "name it: --path COLUMN, or a template: --path 'images/{ID_COLUMN}.png'",
     )
 
 

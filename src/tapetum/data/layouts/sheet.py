@@ -87,12 +87,21 @@ def missing_files(paths: Iterable[str], root: Path) -> list[str]:
     return [path for path in paths if not holds(path)]
 
 
-def refuse_missing(missing: Iterable[str], rows: Sequence[Sequence[str]], name: str, root: Path) -> DataError:
-    """Return the error for image files that a table names and that are not there; rows of several files are counted by file."""
+def refuse_missing(missing: Iterable[str], rows: Sequence[Sequence[str]], name: str, root: Path, beside: str | None = None) -> DataError:
+    """Return the error for image files that a table names and that are not there; rows of several files are counted by file.
+
+    Args:
+        missing: the files.
+        rows: the files of each row.
+        name: of the table.
+        root: the folder that paths start from.
+        beside: the option that leads to all of them, if one does.
+    """
     gone, total = list(missing), sum(map(len, rows))
     what = f"{name} names {len(gone)} of {total} image files that do not exist: {listed(gone)}"
+    otherwise = "correct the paths, or go on without them: --on-bad skip"
     return DataError(
-        what + count_complete(rows, gone) + _alike(gone[0], root), fix="correct the paths, or go on without them: --on-bad skip"
+        what + count_complete(rows, gone) + _alike(gone[0], root), fix=f"say where they are: {beside}" if beside else otherwise
     )
 
 

@@ -35,6 +35,9 @@ class Written(NamedTuple):
     filled: int
 
 
+PREDICT_FIRST = "predict the template's images (tapetum predict RUN IMAGES -o predictions.csv) and submit what was written"
+
+
 @dataclasses.dataclass(frozen=True)
 class Template:
     """A template's rows, and which column is what.
@@ -209,7 +212,7 @@ def _id_column(frame: pl.DataFrame, dense: Dense, declared: str | None, path: Pa
         raise DataError(
             f"no column of {path.name} ({listed(frame.columns)}) holds an id of the predictions ({listed(sorted(dense.row_ids), 3)})",
             need="the template of these test rows",
-            fix="predict the template's images",
+            fix=PREDICT_FIRST,
         )
     return best, found[best].of, f"{path.name}: {found[best].text()}" if found[best].how else ""
 
@@ -240,7 +243,7 @@ def _same_ids(form: Template, dense: Dense, name: str, fill: str) -> int:
     parts = [f"{len(missing)} ids of it have no prediction: {listed(missing)}"] if missing and fill == "none" else []
     parts += [f"{len(extra)} predicted ids are not in it: {listed(extra)}"] if extra else []
     if parts:
-        fixes = ["predict the template's images"] + (["fill them in: --fill prior, or --fill CLASS"] if missing else [])
+        fixes = [PREDICT_FIRST] + (["fill them in: --fill prior, or --fill CLASS"] if missing else [])
         what = f"{name} and the predictions differ ({'; '.join(parts)})"
         raise DataError(what, need="the same ids", fix=", or ".join(fixes))
     return len(missing)
