@@ -173,6 +173,8 @@ def folds(data: Any, *, recipe: Loaded, out: Path | None = None, log: Log | None
     files.refuse_own(out, data)
     manifest = layouts.read(data, recipe.recipe.data, record)
     manifest = splitting.assign_folds(manifest, recipe.recipe.split, recipe.recipe.seed, record)
+    if recipe.recipe.data.audit is not None:
+        record("warning: data.audit is not obeyed here: its exclusions, labels and groups hold when fit draws folds itself")
     for warning in lacking(manifest):
         record(f"warning: {warning}")
     if out is not None and kind == ".parquet":

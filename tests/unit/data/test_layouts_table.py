@@ -377,3 +377,14 @@ def test_a_decimal_comma_is_named(tmp_path):
     table = small(tmp_path, ["file", "y"], [["0.png", "1,5"], ["1.png", "2,5"]], ";")
     with pytest.raises(DataError, match="a finite number with a decimal point"):
         layouts.read(table, Data(targets=("y:regression",)), quiet)
+
+
+def test_a_hash_in_an_id_is_no_comment(tmp_path):
+    names = ["a.png", "a.png#1.png", "b.png", "c.png"]
+    table = small(tmp_path, ["file", "label"], [[name, "xy"[i % 2]] for i, name in enumerate(names)])
+    (tmp_path / "out.txt").write_text("a.png#1.png # blurred\n# nothing\nc.png#dark\n")
+    data = Data(targets=("label",), path="file", exclude=str(tmp_path / "out.txt"))
+    with pytest.raises(DataError, match="only class"):
+        layouts.read(table, data, quiet)
+    (tmp_path / "out.txt").write_text("a.png#1.png # blurred\n# nothing\n")
+    assert layouts.read(table, data, quiet).row_ids == ["a.png", "b.png", "c.png"]

@@ -66,14 +66,23 @@ def leave_out(frame: pl.DataFrame, data: Data, log: Log) -> pl.DataFrame:
     path = Path(data.exclude)
     if not path.is_file():
         raise UserError(f"{path} does not exist", need="a text file with one row id a line")
-    lines = [line.partition("#")[0].strip() for line in files.read_text(path).splitlines()] if not _is_table(path) else _ids_of(path)
-    wanted = [line for line in dict.fromkeys(lines) if line]
     have = set(frame["row_id"].to_list())
+    lines = _ids_of(path) if _is_table(path) else [_without_comment(line, have) for line in files.read_text(path).splitlines()]
+    wanted = [line for line in dict.fromkeys(lines) if line]
     unknown = [row_id for row_id in wanted if row_id not in have]
     if unknown:
         raise DataError(f"{path.name} names {len(unknown)} rows that the data do not have: {listed(unknown)}.{nearest(unknown[0], have)}")
     log(f"{len(wanted)} of {len(frame)} rows left out by {path.name}: {listed(wanted)}")
     return frame.filter(~pl.col("row_id").is_in(wanted))
+
+
+def _without_comment(line: str, have: set[str]) -> str:
+    """Return a line without what stands behind ``#``, unless the ``#`` belongs to an id."""
+    line = line.strip()
+    ids = [
+        row_id for row_id in (line, *(line[:at].strip() for at in range(len(line), 0, -1) if line[at : at + 1] == "#")) if row_id in have
+    ]
+    return ids[0] if ids else line.partition("#")[0].strip()
 
 
 def _is_table(path: Path) -> bool:
