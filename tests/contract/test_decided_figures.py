@@ -19,8 +19,8 @@ from tapetum.workflow.commands import ablate, trials, tune
 from tapetum.workflow.commands.compare import compare_sources
 from tapetum.workflow.commands.leaderboard import board_of
 from tapetum.workflow.commands.submit import submit
-from tapetum.workflow.session import Prepared
-from tapetum.workflow.stages.decide import settle
+from tapetum.workflow.session import Prepared, Session
+from tapetum.workflow.stages.decide import decide_run
 
 N, FOLDS = 120, 4
 STAGE = Target("stage", "single", ("wake", "light", "deep"))
@@ -55,7 +55,7 @@ def told(target: Target, truth: np.ndarray, seed: int) -> np.ndarray:
 
 
 @pytest.fixture(scope="module", params=DECIDING)
-def settled(request, tmp_path_factory):
+def decided_run(request, tmp_path_factory):
     """A run that two members have decided, and what metrics.json holds of its final answers: metric → value."""
     target, sets, differs = DECIDING[request.param]
     run, rng = Run(tmp_path_factory.mktemp("run")), np.random.default_rng(1)
@@ -81,14 +81,14 @@ def settled(request, tmp_path_factory):
             table.write(run.member(member, k) / "epochs.parquet")
     every = np.arange(N)
     prepared = Prepared(manifest, frozenset(), every, every[:0], every[:0], form=Form(3, (32, 32), "uint8"))
-    found = settle(run, prepared, recipe, Record())
+    found = decide_run(Session(run, prepared, recipe, Record()))
     how = found.figures["figures"][0]["how"]  # of the final answer under decisions of the other folds
     figures = {f["metric"]: f["value"] for f in found.figures["figures"] if (f["name"], f["how"]) == ("final", how)}
     return run, recipe, target, figures, differs
 
 
-def test_the_table_gives_the_figures_of_metrics_json(settled):
-    run, _, target, figures, differs = settled
+def test_the_table_gives_the_figures_of_metrics_json(decided_run):
+    run, _, target, figures, differs = decided_run
     dense = Predictions.read(run.file("oof.parquet")).dense("stage")
     assert len(figures) >= 3
     for metric, value in figures.items():
@@ -99,8 +99,8 @@ def test_the_table_gives_the_figures_of_metrics_json(settled):
 
 
 @pytest.mark.parametrize("metric", ["auto", "accuracy"])
-def test_the_leaderboard_and_comparisons_score_what_was_decided(settled, metric):
-    run, _, target, figures, _ = settled
+def test_the_leaderboard_and_comparisons_score_what_was_decided(decided_run, metric):
+    run, _, target, figures, _ = decided_run
     metric = {"multi": "micro_f1", "ordinal": "quadratic_kappa"}.get(target.kind, metric) if metric != "auto" else metric
     board = board_of(run, metric=metric)["leaderboard"]
     (final,) = [row for row in board if row["name"] == "final"]
@@ -113,8 +113,8 @@ def test_the_leaderboard_and_comparisons_score_what_was_decided(settled, metric)
     assert pair["only_a"] == pair["only_b"] == 0
 
 
-def test_tune_and_ablate_score_what_was_decided(settled):
-    run, recipe, target, figures, _ = settled
+def test_tune_and_ablate_score_what_was_decided(decided_run):
+    run, recipe, target, figures, _ = decided_run
     dense = trials.answers(run, "stage")
     rows = Rows.of(run.manifest(), dense.row_ids.tolist())
     default = metrics.default_metric(target)
@@ -125,8 +125,8 @@ def test_tune_and_ablate_score_what_was_decided(settled):
     assert ablate._score(default, dense, rows) == pytest.approx(figures[default], abs=1e-6)
 
 
-def test_a_submission_and_a_csv_hold_what_was_decided(settled, tmp_path):
-    run, _, target, figures, _ = settled
+def test_a_submission_and_a_csv_hold_what_was_decided(decided_run, tmp_path):
+    run, _, target, figures, _ = decided_run
     dense = Predictions.read(run.file("oof.parquet")).dense("stage")
     (tmp_path / "t.csv").write_text("id,answer\n" + "".join(f"{row},\n" for row in dense.row_ids))
     submit(run.root, tmp_path / "t.csv", tmp_path / "s.csv", target=None, fill="none", log=Record())

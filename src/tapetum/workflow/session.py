@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tapetum.core.config import Recipe
+from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Manifest
 from tapetum.data.images.form import Form
+
+if TYPE_CHECKING:
+    from tapetum.workflow.stages.budget import Clock
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,3 +55,54 @@ class Prepared:
         """Rows that ``fold`` holds out, bad images included (they are answered as missing); −1 holds nothing out."""
         split_ = self.manifest.split
         return np.flatnonzero((self.manifest.fold == fold) & (split_ == "train") & (fold >= 0))
+
+
+@dataclasses.dataclass(frozen=True)
+class FoldRef:
+    """One fold of one member.
+
+    Args:
+        member: its name.
+        recipe: the member's own, resolved.
+        fold: its number; −1 is the one trained on all rows.
+    """
+
+    member: str
+    recipe: Recipe
+    fold: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """What all stages of a run share.
+
+    Args:
+        run: its folder.
+        prepared: its rows and what each is for.
+        recipe: with its members.
+        log: told what happens.
+        clock: of the budget; None where there is none.
+    """
+
+    run: Run
+    prepared: Prepared
+    recipe: Recipe
+    log: Record
+    clock: Clock | None = None
+
+    @property
+    def manifest(self) -> Manifest:
+        """The rows."""
+        return self.prepared.manifest
+
+    def ref(self, member: str, fold: int) -> FoldRef:
+        """Return a fold of a member of the recipe."""
+        return FoldRef(member, self.recipe.members()[member], fold)
+
+    def folder(self, ref: FoldRef) -> Path:
+        """Return the folder of a member's fold."""
+        return self.run.member(ref.member, ref.fold)
+
+    def without_budget(self) -> Session:
+        """Return the same session without a budget."""
+        return dataclasses.replace(self, clock=None)

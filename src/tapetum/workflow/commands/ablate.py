@@ -15,7 +15,7 @@ from tapetum.core.runs import Log, Record, Run
 from tapetum.core.tables import Dense, decided
 from tapetum.decide.steps import Rows
 from tapetum.workflow.commands import trials
-from tapetum.workflow.session import Prepared
+from tapetum.workflow.session import Session
 from tapetum.workflow.stages.prepare import prepare
 
 FINETUNE = "finetune"  # not switched off: the whole recipe against the probe alone
@@ -109,7 +109,7 @@ def ablate(
             with record.stage("files"):
                 prepared = prepare(run, source, recipe, record)
             with record.stage("trials"):
-                found = _measure(run, prepared, recipe, {name: known.get(name) for name in wanted}, seeds, record)
+                found = _measure(Session(run, prepared, recipe, record), {name: known.get(name) for name in wanted}, seeds)
             marks = list(dict.fromkeys(mark for row in found for mark in row["marks"]))
             files.write_json(run.file("ablate.json"), {"seeds": list(seeds), "pieces": found, "marks": marks})
             table = "\n".join([text(found), *(f"marked: {mark}" for mark in marks)])
@@ -118,18 +118,16 @@ def ablate(
             record.write(run, command)
 
 
-def _measure(
-    run: Run, prepared: Prepared, recipe: Recipe, pieces: Mapping[str, Values | None], seeds: Sequence[int], record: Record
-) -> list[dict[str, Any]]:
+def _measure(session: Session, pieces: Mapping[str, Values | None], seeds: Sequence[int]) -> list[dict[str, Any]]:
     """Run the whole recipe and each variant for each seed; return a row for each piece and target."""
-    trains = any(own.train.epochs or own.stages for own in recipe.members().values())
+    trains = any(own.train.epochs or own.stages for own in session.recipe.members().values())
     base = {"decide.choose": "finetune"} if trains else {}  # what was trained is compared, not what the run would choose instead of it
-    names = [t.name for t in prepared.manifest.targets if t.scored]
+    names = [t.name for t in session.manifest.targets if t.scored]
     whole: dict[str, list[Dense]] = {name: [] for name in names}
     without: dict[tuple[str, str], list[Dense]] = {(piece, name): [] for piece in pieces for name in names}
     marks: dict[tuple[str, str], list[str]] = {key: [] for key in without}
     for seed in seeds:
-        trial = _trial(run, prepared, recipe, {**base, "seed": seed}, f"whole recipe, seed {seed}", record)
+        trial = _trial(session, {**base, "seed": seed}, f"whole recipe, seed {seed}")
         for name in names:
             whole[name].append(trials.answers(trial, name))
             for piece in pieces:
@@ -138,11 +136,11 @@ def _measure(
                 without[FINETUNE, name].append(_in_order(probe, whole[name][-1]))
         for piece, off in pieces.items():
             if off is not None:
-                other = _trial(run, prepared, recipe, {**base, **off, "seed": seed}, f"without {piece}, seed {seed}", record)
+                other = _trial(session, {**base, **off, "seed": seed}, f"without {piece}, seed {seed}")
                 for name in names:
                     without[piece, name].append(trials.answers(other, name))
                     marks[piece, name] += trials.marks(other, name)
-    rows = {name: Rows.of(prepared.manifest, whole[name][0].row_ids.tolist()) for name in names}
+    rows = {name: Rows.of(session.manifest, whole[name][0].row_ids.tolist()) for name in names}
     return [
         {**compared(piece, whole[name], less, rows[name], seeds), "marks": list(dict.fromkeys(marks[piece, name]))}
         for (piece, name), less in without.items()
@@ -150,14 +148,13 @@ def _measure(
     ]
 
 
-def _trial(run: Run, prepared: Prepared, recipe: Recipe, values: Values, what: str, record: Record) -> trials.Trial:
-    own = trials.changed(recipe, values)
-    trial, settled = trials.run_trial(run, prepared, own, files.fingerprint(values), Record(None))
+def _trial(session: Session, values: Values, what: str) -> trials.Trial:
+    trial, decided = trials.run_trial(session, trials.changed(session.recipe, values), files.fingerprint(values))
     trials.keep_small(trial)
-    first = next(iter(settled.nested.values()))
-    weight = prepared.manifest.weights_of(first.row_ids)
+    first = next(iter(decided.nested.values()))
+    weight = session.manifest.weights_of(first.row_ids)
     figure = metrics.score(metrics.default_metric(first.target), first.target, first.p, first.y, weight, answer=first.answer)
-    record(f"{what}: {metrics.default_metric(first.target)} " + ("–" if figure is None else f"{figure:.4f}"))
+    session.log(f"{what}: {metrics.default_metric(first.target)} " + ("–" if figure is None else f"{figure:.4f}"))
     return trial
 
 

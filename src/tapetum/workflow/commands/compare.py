@@ -19,6 +19,7 @@ from tapetum.decide import views as deciding
 from tapetum.decide.alone import read_alone
 from tapetum.decide.steps import Rows
 from tapetum.workflow.commands.tables import figure_of, lines_of, text_of
+from tapetum.workflow.session import Session
 
 if TYPE_CHECKING:
     pass
@@ -94,9 +95,10 @@ def compare_views(run: Run, spec: str, record: Record, data: Path | str | None =
     from tapetum.workflow.stages.prepare import prepared_of
     from tapetum.workflow.stages.views import answer, choose
 
-    prepared, recipe = prepared_of(run, data), run.recipe()
+    session = Session(run, prepared_of(run, data), run.recipe(), record)
+    recipe = session.recipe
     decisions = files.read_json(run.file("decisions.json"))
-    manifest = prepared.manifest
+    manifest = session.manifest
     scored = np.flatnonzero((manifest.split == "train") & (manifest.fold >= 0))
     places.refuse_absent(manifest.where(scored), "say where the data are now: --data DIR")
     rows = Rows.of(manifest, [manifest.row_ids[r] for r in scored], allow_leak=recipe.split.allow_leak)
@@ -111,7 +113,7 @@ def compare_views(run: Run, spec: str, record: Record, data: Path | str | None =
         if why := one_view(own):
             record(f"member {member} has no views to compare: {why}")
             continue
-        tables = answer(run, prepared, member, own, {int(k): v for k, v in epochs["per_fold"].items()}, record, keep=spec == "recipe")
+        tables = answer(session, member, own, {int(k): v for k, v in epochs["per_fold"].items()}, keep=spec == "recipe")
         chosen = choose(tables, member, own, recipe.decide, truth, rows)
         table += [{"member": member, **line} for line in deciding.lines(chosen)]
         choice[member] = {name: one.to_dict() for name, one in chosen.items()}

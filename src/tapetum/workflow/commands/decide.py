@@ -19,6 +19,7 @@ from tapetum.decide import chain, elsewhere, leaderboard
 from tapetum.decide.steps import Rows
 from tapetum.workflow.choices import ALL
 from tapetum.workflow.commands.tables import text_of
+from tapetum.workflow.session import Session
 
 
 def decide_again(
@@ -38,7 +39,7 @@ def decide_again(
         UserError: a key outside ``[decide]``, which would need training.
     """
     from tapetum.workflow.commands.finish import finish, ship_run
-    from tapetum.workflow.stages.decide import settle
+    from tapetum.workflow.stages.decide import decide_run
     from tapetum.workflow.stages.prepare import prepared_of
 
     run = Run.existing(root)
@@ -50,12 +51,13 @@ def decide_again(
     with files.lock(run.root):
         prepared = prepared_of(run, data)
         places.refuse_absent(prepared.manifest.where(prepared.test), "say where the data are now: --data DIR")
+        session = Session(run, prepared, loaded.recipe, record)
         with record.stage("decisions"):
-            settled = settle(run, prepared, loaded.recipe, record)
+            decided = decide_run(session)
         with record.stage("pipeline"):
-            ship_run(run, prepared, loaded.recipe, settled, record)
+            ship_run(session, decided)
         run.adopt(loaded)
-        return finish(run, prepared, settled, record, command)
+        return finish(session, decided, command)
 
 
 def decide_tables(

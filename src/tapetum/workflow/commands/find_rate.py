@@ -13,7 +13,7 @@ from tapetum.core import files
 from tapetum.core.config import Loaded, Recipe
 from tapetum.core.errors import UserError, listed, nearest
 from tapetum.core.runs import Log, Record, Run
-from tapetum.workflow.session import Prepared
+from tapetum.workflow.session import Session
 from tapetum.workflow.stages.plan import plan_of
 from tapetum.workflow.stages.prepare import prepare
 from tapetum.workflow.stages.train import write_spec
@@ -65,14 +65,14 @@ def find_rate(
     with Run.opened(out, loaded, {}) as run:
         try:
             with record.stage("files"):
-                prepared = prepare(run, source, recipe, record)
+                session = Session(run, prepare(run, source, recipe, record), recipe, record)
             if recipe.probe.enabled and own[1].train.start == "probe":
                 from tapetum.workflow.stages.probe import probe_member
 
                 with record.stage("probe"):
-                    probe_member(run, prepared, recipe, record)
+                    probe_member(session)
             with record.stage("range test"):
-                curves = _curves(run, prepared, recipe, own, repeats, record, steps=steps, low=low, high=high)
+                curves = _curves(session, own[0], repeats, steps=steps, low=low, high=high)
             return _result(run, own, curves, record)
         finally:
             record.write(run, command)
@@ -87,26 +87,23 @@ def _member(recipe: Recipe, wanted: str | None) -> tuple[str, Recipe]:
     return wanted, members[wanted]
 
 
-def _curves(
-    run: Run, prepared: Prepared, recipe: Recipe, own: tuple[str, Recipe], repeats: int, record: Record, **how: Any
-) -> Sequence[Any]:
+def _curves(session: Session, name: str, repeats: int, **how: Any) -> Sequence[Any]:
     """Run the tests one after the other; each begins at the same weights and sees other batches."""
     from tapetum.learn.training import job, rate_finder
     from tapetum.learn.training.fold import Training
     from tapetum.learn.training.keep import Keeper
 
-    name, resolved = own
-    plan = plan_of(run, name, resolved, prepared, recipe, record)
+    plan = plan_of(session, name)
     fold = plan["folds"][0]
-    folder = run.root / NAME / name
-    spec = write_spec(run, folder / "spec.json", name, fold, resolved, {**plan, "cuts": {}}, prepared)
+    folder = session.run.root / NAME / name
+    spec = write_spec(session, session.ref(name, fold), {**plan, "cuts": {}}, folder / "spec.json")
     curves = []
     for repeat in range(repeats):
-        training = Training(job.build(files.read_json(spec), prepared.manifest, Keeper(folder), record))
-        training.key = (recipe.seed, f"{name}/{NAME}-{repeat}", fold)
+        training = Training(job.build(files.read_json(spec), session.manifest, Keeper(folder), session.log))
+        training.key = (session.recipe.seed, f"{name}/{NAME}-{repeat}", fold)
         optimizer = training.begin()
         curve = rate_finder.find(_steps(training, optimizer), training.network, optimizer, others=[training.fold.objective], **how)
-        record(f"{name}: test {repeat + 1} of {repeats}: {len(curve.rates)} rates, steepest at {curve.steepest:.2g}")
+        session.log(f"{name}: test {repeat + 1} of {repeats}: {len(curve.rates)} rates, steepest at {curve.steepest:.2g}")
         curves.append(curve)
     return curves
 

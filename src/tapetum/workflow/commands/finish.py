@@ -6,26 +6,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from tapetum.core import columns, intervals
-from tapetum.core.config import Recipe
 from tapetum.core.marks import numbered
-from tapetum.core.runs import Record, Run
-from tapetum.workflow.session import Prepared
-from tapetum.workflow.stages.decide import Settled, source_of
+from tapetum.core.runs import Run
+from tapetum.workflow.session import Session
+from tapetum.workflow.stages.decide import RunDecisions, source_of
 
 
-def ship_run(run: Run, prepared: Prepared, recipe: Recipe, settled: Settled, record: Record) -> None:
+def ship_run(session: Session, decided: RunDecisions) -> None:
     """Write the pipeline of a decided run, keep the weights that were chosen, and answer the test rows."""
     from tapetum.workflow.stages.package import freeze
     from tapetum.workflow.stages.retrieval import galleries
     from tapetum.workflow.stages.ship import ship
     from tapetum.workflow.stages.test_rows import answer_test_rows
 
-    sources = {name: source_of(dense.target, settled.decisions) for name, dense in settled.nested.items()}
-    folds = ship(run, prepared, recipe, settled.decisions, record)
-    shown = galleries(run, prepared, recipe, settled.decisions, folds, record)
-    freeze(run, recipe, prepared.form, prepared.manifest, settled.decisions, sources, folds, shown)
-    _prune(run, settled.decisions)
-    answer_test_rows(run, prepared, recipe, record, settled.figures)
+    sources = {name: source_of(dense.target, decided.decisions) for name, dense in decided.nested.items()}
+    folds = ship(session, decided.decisions)
+    shown = galleries(session, decided.decisions, folds)
+    freeze(session, decided.decisions, sources, folds, shown)
+    _prune(session.run, decided.decisions)
+    answer_test_rows(session, decided.figures)
 
 
 def _prune(run: Run, decisions: Mapping[str, Any]) -> None:
@@ -49,8 +48,9 @@ def write_report(run: Run) -> str:
     return str(report.write_report(run.root))
 
 
-def finish(run: Run, prepared: Prepared, settled: Settled, record: Record, command: str) -> dict[str, Any]:
+def finish(session: Session, decided: RunDecisions, command: str) -> dict[str, Any]:
     """Write the report; return what a run found, as ``fit`` and ``decide`` return it."""
+    run, record = session.run, session.log
     with record.stage("report"):
         report = write_report(run)
     record.write(run, command)
@@ -58,9 +58,9 @@ def finish(run: Run, prepared: Prepared, settled: Settled, record: Record, comma
         "run": str(run.root),
         "report": report,
         "pipeline": str(run.pipeline),
-        "table": table(settled.figures),
-        "figures": settled.figures["figures"],
-        "choice": settled.figures["choice"],
+        "table": table(decided.figures),
+        "figures": decided.figures["figures"],
+        "choice": decided.figures["choice"],
     }
 
 

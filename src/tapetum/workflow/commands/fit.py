@@ -13,9 +13,9 @@ from tapetum.core.config import Loaded, Recipe
 from tapetum.core.errors import UserError, listed
 from tapetum.core.runs import PROBE, Log, Record, Run
 from tapetum.workflow.commands.finish import finish, ship_run
-from tapetum.workflow.session import Prepared
+from tapetum.workflow.session import Prepared, Session
 from tapetum.workflow.stages import budget as budgets
-from tapetum.workflow.stages.decide import Settled, settle
+from tapetum.workflow.stages.decide import RunDecisions, decide_run
 from tapetum.workflow.stages.prepare import prepare
 
 
@@ -63,42 +63,42 @@ def fit(
             with record.stage("files"):
                 prepared = prepare(run, source, recipe, record)
             _plan_is_possible(recipe, prepared)
+            session = Session(run, prepared, recipe, record, clock)
             if recipe.probe.enabled:
                 with record.stage("probe"):
-                    _probe(run, prepared, recipe, record, clock)
+                    _probe(session, clock)
             with record.stage("training"):
-                _train(run, prepared, recipe, record, clock, given=plan is not None)
+                _train(session, given=plan is not None)
             with record.stage("decisions"):
-                settled = settle(run, prepared, recipe, record)
+                decided = decide_run(session)
             with record.stage("pipeline"):
-                ship_run(run, prepared, recipe, settled, record)
+                ship_run(session, decided)
             with record.stage("saliency"):
-                _explain(run, prepared, recipe, settled, record)
+                _explain(session, decided)
         finally:
             record.write(run, command)
-        result = finish(run, prepared, settled, record, command)
-    return result
+        return finish(session, decided, command)
 
 
-def _probe(run: Run, prepared: Prepared, recipe: Recipe, record: Record, clock: budgets.Clock) -> None:
+def _probe(session: Session, clock: budgets.Clock) -> None:
     from tapetum.workflow.stages.probe import probe_member, seconds_of_test
 
-    probe_member(run, prepared, recipe, record, clock)
-    clock.after += seconds_of_test(run, prepared)
+    probe_member(session)
+    clock.after += seconds_of_test(session)
 
 
-def _train(run: Run, prepared: Prepared, recipe: Recipe, record: Record, clock: budgets.Clock, given: bool) -> None:
+def _train(session: Session, given: bool) -> None:
     from tapetum.workflow.stages.train import train_members
 
-    train_members(run, prepared, recipe, record, clock, given)
+    train_members(session, given)
 
 
-def _explain(run: Run, prepared: Prepared, recipe: Recipe, settled: Settled, record: Record) -> None:
-    if recipe.predict.saliency == "none" and not run.file("saliency").exists():
+def _explain(session: Session, decided: RunDecisions) -> None:
+    if session.recipe.predict.saliency == "none" and not session.run.file("saliency").exists():
         return
     from tapetum.workflow.stages.explain import write_maps
 
-    write_maps(run, prepared, recipe, settled, record)
+    write_maps(session, decided)
 
 
 def _say_source(recipe: Recipe, loaded: Loaded, record: Record) -> None:

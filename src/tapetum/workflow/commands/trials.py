@@ -18,9 +18,8 @@ from tapetum.core.errors import UserError
 from tapetum.core.runs import PROBE, Record, Run
 from tapetum.core.tables import Dense, Predictions
 from tapetum.workflow.choices import ALL
-from tapetum.workflow.session import Prepared
-from tapetum.workflow.stages import budget as budgets
-from tapetum.workflow.stages.decide import Settled, settle
+from tapetum.workflow.session import Session
+from tapetum.workflow.stages.decide import RunDecisions, decide_run
 
 FIXED = ("data", "split", "derive", "profile", "tune", "statements", "name")  # of the run: rows, folds, and what is no setting
 IMAGES = ("size", "resize", "interpolation", "normalise", "cache")  # of [input], what may change without another look at the files
@@ -72,56 +71,55 @@ def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
 
 
 def run_trial(
-    parent: Run, prepared: Prepared, recipe: Recipe, name: str, record: Record, after_fold: Callable[[Trial, str, int], None] | None = None
-) -> tuple[Trial, Settled]:
-    """Train a trial's members and settle; what is done already is only read.
+    parent: Session, recipe: Recipe, name: str, after_fold: Callable[[Trial, str, int], None] | None = None
+) -> tuple[Trial, RunDecisions]:
+    """Train a trial's members and decide; what is done already is only read, and its messages go nowhere.
 
     Args:
-        parent: the run, with manifest and plan.
-        prepared: its rows.
+        parent: of the run, with manifest and plan.
         recipe: the trial's.
         name: of the trial's folder.
-        record: told what a trial says.
         after_fold: told (trial, member, fold) after each fold; may raise to end the trial.
 
     Returns:
-        The trial and what it settled.
+        The trial and what was decided.
     """
-    trial = Trial(files.make_folder(parent.root / "trials" / name), parent)
+    trial = Trial(files.make_folder(parent.run.root / "trials" / name), parent.run)
     if not trial.manifest_file.exists():
-        files.copy(parent.manifest_file, trial.manifest_file)
+        files.copy(parent.run.manifest_file, trial.manifest_file)
     files.write_text(trial.recipe_file, recipe.to_toml())
-    _plan_as_parent(parent, trial, prepared, recipe, record)
+    session = Session(trial, parent.prepared, recipe, Record(None))
+    _plan_as_parent(dataclasses.replace(session, run=parent.run), trial)
     if recipe.probe.enabled:
         from tapetum.workflow.stages.probe import probe_member
 
-        probe_member(trial, prepared, recipe, record)
+        probe_member(session)
     from tapetum.workflow.stages.train import train_members
 
     def after(member: str, fold: int) -> None:
         if after_fold is not None:
             after_fold(trial, member, fold)
 
-    train_members(trial, prepared, recipe, record, budgets.Clock(None), after_fold=after)
-    return trial, settle(trial, prepared, recipe, record)
+    train_members(session, after_fold=after)
+    return trial, decide_run(session)
 
 
-def _plan_as_parent(parent: Run, trial: Trial, prepared: Prepared, recipe: Recipe, record: Record) -> None:
+def _plan_as_parent(parent: Session, trial: Trial) -> None:
     """Let a trial compute as the first one did, so that nothing is measured twice and trials differ by what they change alone."""
-    plan, kept = trial.plan(), parent.plan()
-    from tapetum.workflow.stages.plan import folds_for, plan_of
+    plan, kept = trial.plan(), parent.run.plan()
+    from tapetum.workflow.stages.plan import epochs_of, folds_for, plan_of
 
     members = dict(plan.get("members", {}))
-    for member, own in recipe.members().items():
-        epochs = own.train.epochs if not own.stages else sum(stage.epochs for stage in own.stages)
+    for member, member_recipe in parent.recipe.members().items():
+        epochs = epochs_of(member_recipe)
         if member in members or not epochs:
             continue
         if member not in kept.get("members", {}):
-            plan_of(parent, member, own, prepared, recipe, record)
-            kept = parent.plan()
+            plan_of(parent, member)
+            kept = parent.run.plan()
         members[member] = {
             **{key: kept["members"][member][key] for key in ("engine", "batch") if key in kept["members"][member]},
-            "folds": folds_for(recipe, member, prepared),
+            "folds": folds_for(parent.recipe, member, parent.prepared),
             "epochs": epochs,
             "why": "as the trial says",
         }

@@ -25,7 +25,7 @@ from tapetum.core.runs import Log, Record, Run
 from tapetum.core.tables import Dense, Manifest, Predictions
 from tapetum.decide.steps import Rows, assemble, counting
 from tapetum.workflow.commands import trials
-from tapetum.workflow.session import Prepared
+from tapetum.workflow.session import Session
 from tapetum.workflow.stages import budget as budgets
 from tapetum.workflow.stages.measure import interval_of
 from tapetum.workflow.stages.prepare import prepare
@@ -80,10 +80,10 @@ def tune(
     with Run.opened(out, loaded, {}) as run:
         try:
             with record.stage("files"):
-                prepared = prepare(run, source, recipe, record)
+                session = Session(run, prepare(run, source, recipe, record), recipe, record, clock)
             with record.stage("trials"):
-                study = _search(optuna, run, prepared, recipe, wanted, clock, record)
-            return _report(run, prepared, recipe, study, record)
+                study = _search(optuna, session, wanted)
+            return _report(session, study)
         finally:
             record.write(run, command)
 
@@ -97,8 +97,9 @@ def _optuna() -> Any:
     return optuna
 
 
-def _search(optuna: Any, run: Run, prepared: Prepared, recipe: Recipe, wanted: int, clock: budgets.Clock, record: Record) -> Any:
+def _search(optuna: Any, session: Session, wanted: int) -> Any:
     """Return the study after as many trials as are wanted and fit into the time."""
+    run, recipe, record, clock = session.run, session.recipe, session.log, session.clock or budgets.Clock(None)
     storage = f"sqlite:///{run.file('tune.db').resolve().as_posix()}"
     pruner = optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=0)
     study = optuna.create_study(study_name=STUDY, storage=storage, direction="maximize", pruner=pruner, load_if_exists=True)
@@ -119,29 +120,30 @@ def _search(optuna: Any, run: Run, prepared: Prepared, recipe: Recipe, wanted: i
         study.sampler = (
             optuna.samplers.RandomSampler(seed=seed) if recipe.tune.sampler == "random" else optuna.samplers.TPESampler(seed=seed)
         )
-        _one(optuna, study, run, prepared, recipe, record)
+        _one(optuna, study, session)
         longest = max(longest, clock.elapsed - began)
     return study
 
 
-def _one(optuna: Any, study: Any, run: Run, prepared: Prepared, recipe: Recipe, record: Record) -> None:
+def _one(optuna: Any, study: Any, session: Session) -> None:
     """Run one trial and tell the study what came of it."""
+    recipe, record, manifest = session.recipe, session.log, session.manifest
     asked = study.ask()
     values = {key: _suggested(asked, key, wish) for key, wish in recipe.tune.space.items()}
-    own = trials.changed(recipe, values)
+    changed = trials.changed(recipe, values)
     name, shown = files.fingerprint(values), ", ".join(f"{key} = {_short(value)}" for key, value in values.items())
     asked.set_user_attr("folder", name)
     done = 0
 
     def after_fold(trial: trials.Trial, member: str, fold: int) -> None:
         nonlocal done
-        asked.report(_so_far(trial, own, member, prepared.manifest), done)
+        asked.report(_so_far(trial, changed, member, manifest), done)
         done += 1
         if recipe.tune.prune and asked.should_prune():
             raise optuna.TrialPruned
 
     try:
-        trial, settled = trials.run_trial(run, prepared, own, name, Record(None), after_fold)
+        trial, decided = trials.run_trial(session, changed, name, after_fold)
     except optuna.TrialPruned:
         study.tell(asked, state=optuna.trial.TrialState.PRUNED)
         record(f"trial {asked.number}: {shown}: cut after {done} folds")
@@ -150,8 +152,8 @@ def _one(optuna: Any, study: Any, run: Run, prepared: Prepared, recipe: Recipe, 
         study.tell(asked, state=optuna.trial.TrialState.FAIL)
         record(f"trial {asked.number}: {shown}: {error}")
         return
-    ids = next(iter(settled.nested.values())).row_ids.tolist()
-    figure = _figure(settled.nested, own, Rows.of(prepared.manifest, ids))
+    ids = next(iter(decided.nested.values())).row_ids.tolist()
+    figure = _figure(decided.nested, changed, Rows.of(manifest, ids))
     trials.keep_small(trial)
     study.tell(asked, figure)
     record(f"trial {asked.number}: {shown}: {figure:.4f}")
@@ -179,8 +181,9 @@ def _figure(answers: Mapping[str, Dense], recipe: Recipe, rows: Rows, some: np.n
     return float(np.nan_to_num(value, neginf=-1e9))
 
 
-def _report(run: Run, prepared: Prepared, recipe: Recipe, study: Any, record: Record) -> dict[str, Any]:
+def _report(session: Session, study: Any) -> dict[str, Any]:
     """Choose for each fold on the other folds, write best.toml and tune.json, and return what they say."""
+    run, prepared, recipe, record = session.run, session.prepared, session.recipe, session.log
     whole = [t for t in study.get_trials() if t.state.name == "COMPLETE"]
     if not whole:
         raise DataError("no trial was completed", fix="give more time, or set tune.prune = false")

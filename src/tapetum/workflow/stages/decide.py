@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from tapetum.core import files
-from tapetum.core.config import Recipe
 from tapetum.core.marks import texts
 from tapetum.core.monitor import monitor_of
-from tapetum.core.runs import PROBE, Record, Run
+from tapetum.core.runs import PROBE
 from tapetum.core.tables import Dense, Predictions
 from tapetum.core.targets import Target, compose, expression_names
 from tapetum.core.vectors import Neighbors
@@ -24,13 +23,13 @@ from tapetum.data.lacking import lacking
 from tapetum.decide import chain, choose, retrieval, views
 from tapetum.decide.ensemble import mean_of
 from tapetum.decide.steps import Rows, assemble, counting, crossfit_parts, nothing_to_fit_on
-from tapetum.workflow.session import Prepared
-from tapetum.workflow.stages.measure import Answers, collect, figures_of
+from tapetum.workflow.session import Session
+from tapetum.workflow.stages.measure import Answers, Measured, collect, figures_of
 from tapetum.workflow.stages.networks import checkpoint_of
 
 
 @dataclasses.dataclass(frozen=True)
-class Settled:
+class RunDecisions:
     """What was decided.
 
     Args:
@@ -44,184 +43,257 @@ class Settled:
     figures: dict[str, Any]
 
 
-def settle(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -> Settled:
+@dataclasses.dataclass(frozen=True)
+class _Scored:
+    """The rows that are answered out of fold, and what is known of them.
+
+    Args:
+        ids: of the rows, in the manifest's order.
+        rows: their groups, folds and weights.
+        truth: target → (N, K).
+        targets: name → a scored target.
+    """
+
+    ids: list[str]
+    rows: Rows
+    truth: Mapping[str, np.ndarray]
+    targets: Mapping[str, Target]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Members:
+    """The fine-tuned members at the checkpoints that were selected.
+
+    Args:
+        epochs: member → its checkpoints.
+        answers: member → its answers.
+        views: member → target → how its test-time views are reduced, where that is chosen.
+    """
+
+    epochs: Mapping[str, choose.EpochChoice]
+    answers: Mapping[str, Answers]
+    views: Mapping[str, Mapping[str, views.Chosen]]
+
+
+def decide_run(session: Session) -> RunDecisions:
     """Decide from the predictions that stand in the run's member folders, and write what follows from them."""
-    manifest = prepared.manifest
-    scored = np.flatnonzero((manifest.split == "train") & (manifest.fold >= 0))
-    ids = [manifest.row_ids[r] for r in scored]
-    rows = Rows.of(manifest, ids, allow_leak=recipe.split.allow_leak)
-    truth = {t.name: manifest.truth(t.name)[scored] for t in manifest.targets}
-    targets = {t.name: t for t in manifest.targets if t.scored}
-
-    epochs: dict[str, choose.EpochChoice] = {}
-    members: dict[str, Answers] = {}
-    seen: dict[str, dict[str, views.Chosen]] = {}
-    for member, own in recipe.members().items():
-        heldout = {fold: Predictions.read(path) for fold, path in run.folds_of(member, "epochs.parquet").items()}
-        if heldout:
-            fixed = checkpoint_of(own.train.epoch)
-            epochs[member] = choose.pick_epochs(heldout, own.train.monitor, fixed, list(targets.values()), manifest.weights)
-            tables = [table.select(checkpoint=epochs[member].per_fold[fold]) for fold, table in heldout.items()]
-            for fold, table in zip(heldout, tables, strict=True):
-                table.write(run.member(member, fold) / "oof.parquet")
-            members[member] = _answers(tables, member, ids, truth, targets)
-            if own.predict.reduce == "auto":
-                seen[member] = _views(run, prepared, member, own, recipe, epochs[member], truth, rows, record)
-                members[member] |= {name: chosen.nested for name, chosen in seen[member].items()}
-    probe = {fold: Predictions.read(path) for fold, path in run.folds_of(PROBE, "oof.parquet").items()}
-
-    decisions: dict[str, Any] = {"format": 1, "targets": [t.to_dict() for t in manifest.targets], "epochs": {}, "blend": {}, "steps": {}}
-    decisions["epochs"] = {
-        m: {**dataclasses.asdict(e), "per_fold": {str(k): v for k, v in e.per_fold.items()}, "curve": _defined(e.curve)}
-        for m, e in epochs.items()
-    }
-    if any(seen.values()):
-        decisions["views"] = {member: {name: one.to_dict() for name, one in chosen.items()} for member, chosen in seen.items() if chosen}
-    candidates: dict[str, Answers] = {}
-    if probe:
-        candidates[PROBE] = _answers(list(probe.values()), PROBE, ids, truth, targets)
-    if members:
-        blended, decisions["blend"] = _blend(members, rows, recipe, targets, record)
-        candidates["finetune"] = blended
-        if probe and recipe.decide.choose == "auto":
-            candidates["mean"] = {name: mean_of([candidates[PROBE][name], blended[name]]) for name in blended if name in candidates[PROBE]}
-    decisions["composed"], deviations = {}, {}
+    scored = _scored(session)
+    members = _select_epochs(session, scored)
+    decisions = _begin(session, members)
+    candidates = _blend(session, scored, members, decisions)
+    deviations = {}
     for label, answers in candidates.items():
-        decisions["composed"][label] = [name for name in targets if name not in answers]
-        deviations[label] = _derive(answers, targets, truth, rows)
+        decisions["composed"][label] = [name for name in scored.targets if name not in answers]
+        deviations[label] = _derive(answers, scored)
 
-    choice = _choose(candidates, rows, recipe, record)
+    choice = _choose(session, candidates, scored.rows)
     per_fold = {str(k): v for k, v in choice.per_fold.items()}
     decisions["choice"] = {**dataclasses.asdict(choice), "per_fold": per_fold, "figures": _defined(choice.figures)}
     if deviations[choice.final]:
         decisions["deviations"] = deviations[choice.final]  # the pipeline cuts the numbers of the candidate that ships
-    chosen = {name: _picked(candidates, choice, name, rows.fold) for name in targets}
-    products = _products(chosen, targets, truth, rows, decisions)
-    optimistic = {name: candidates[choice.final][name] for name in targets}
+    chosen = {name: _picked(candidates, choice, name, scored.rows.fold) for name in scored.targets}
+    products = _products(chosen, scored, decisions)
     if choice.final != PROBE:  # which ships alone, without what gives vectors
-        rows = dataclasses.replace(rows, near=_near(run, prepared, recipe, epochs, ids, record))
-    steps = recipe.decide.model_copy(update={"calibrate": "none", "blend": "mean"})
-    nested: Answers = {}
-    for name, dense in chosen.items():
-        after = chain.fit({"chosen": dense}, rows, steps, fixed=True)
-        nested[name], decisions["steps"][name] = after.nested, after.json
-        for note in after.notes:
-            record(f"{name}: {note}")
-        if line := retrieval.said(name, after.json, searched=rows.near is not None):
-            record(line)
-        optimistic[name] = chain.apply(after.json, {"chosen": optimistic[name]}, rows)
-        if rows.near is not None and retrieval.uses_retrieval(after.json):
-            without = chain.fit({"chosen": dense}, dataclasses.replace(rows, near=None), steps, fixed=True).nested
-            candidates.setdefault("without retrieval", {})[name] = without
+        scored = dataclasses.replace(scored, rows=dataclasses.replace(scored.rows, near=_near(session, members.epochs, scored.ids)))
 
-    marks = collect(run, prepared, recipe, epochs)
-    candidates |= {"product": products} if products else {}
-    figures = figures_of(nested, optimistic, candidates, members, rows, recipe, decisions, marks, len(manifest))
-    if any(seen.values()):
-        told = {member: texts(marks.of([member])) for member in seen}
-        figures["views"] = [
-            {"member": member, **line, "marks": told[member]} for member, chosen in seen.items() for line in views.lines(chosen)
-        ]
-    figures["warnings"] = lacking(manifest, prepared.usable)
-    files.write_json(run.file("decisions.json"), decisions)
-    files.write_json(run.file("metrics.json"), figures)
-    _table(nested, decisions, manifest.content_hash(), recipe.hash(), "oof").write(run.file("oof.parquet"))
-    return Settled(decisions, nested, figures)
+    optimistic = {name: candidates[choice.final][name] for name in scored.targets}
+    nested, without = _steps(session, scored.rows, chosen, optimistic, decisions)
+    beside = {**candidates, **({"without retrieval": without} if without else {}), **({"product": products} if products else {})}
+    figures = _measure(session, Measured(nested, optimistic, beside, members.answers, scored.rows), members, decisions)
+    return _write(session, RunDecisions(decisions, nested, figures))
 
 
-def _views(
-    run: Run,
-    prepared: Prepared,
-    member: str,
-    own: Recipe,
-    recipe: Recipe,
-    epochs: choose.EpochChoice,
-    truth: Mapping[str, np.ndarray],
-    rows: Rows,
-    record: Record,
-) -> dict[str, views.Chosen]:
+def _scored(session: Session) -> _Scored:
+    manifest = session.manifest
+    scored = np.flatnonzero((manifest.split == "train") & (manifest.fold >= 0))
+    ids = [manifest.row_ids[r] for r in scored]
+    rows = Rows.of(manifest, ids, allow_leak=session.recipe.split.allow_leak)
+    truth = {t.name: manifest.truth(t.name)[scored] for t in manifest.targets}
+    return _Scored(ids, rows, truth, {t.name: t for t in manifest.targets if t.scored})
+
+
+def _select_epochs(session: Session, scored: _Scored) -> _Members:
+    """Select each member's checkpoint for each fold on the other folds; write its answers there into the folds' folders."""
+    epochs: dict[str, choose.EpochChoice] = {}
+    answers: dict[str, Answers] = {}
+    reduced: dict[str, dict[str, views.Chosen]] = {}
+    for member, recipe in session.recipe.members().items():
+        heldout = {fold: Predictions.read(path) for fold, path in session.run.folds_of(member, "epochs.parquet").items()}
+        if not heldout:
+            continue
+        fixed, targets = checkpoint_of(recipe.train.epoch), list(scored.targets.values())
+        epochs[member] = choose.pick_epochs(heldout, recipe.train.monitor, fixed, targets, session.manifest.weights)
+        tables = [table.select(checkpoint=epochs[member].per_fold[fold]) for fold, table in heldout.items()]
+        for fold, table in zip(heldout, tables, strict=True):
+            table.write(session.run.member(member, fold) / "oof.parquet")
+        answers[member] = _answers(tables, member, scored)
+        if recipe.predict.reduce == "auto":
+            reduced[member] = _reduce_views(session, member, epochs[member], scored)
+            answers[member] |= {name: one.nested for name, one in reduced[member].items()}
+    return _Members(epochs, answers, reduced)
+
+
+def _begin(session: Session, members: _Members) -> dict[str, Any]:
+    """Return decisions.json with the checkpoints and views that were selected; the rest is added as it is decided."""
+    decisions: dict[str, Any] = {"format": 1, "targets": [t.to_dict() for t in session.manifest.targets]}
+    decisions["epochs"] = {
+        member: {**dataclasses.asdict(one), "per_fold": {str(k): v for k, v in one.per_fold.items()}, "curve": _defined(one.curve)}
+        for member, one in members.epochs.items()
+    }
+    decisions |= {"blend": {}, "steps": {}}
+    if any(members.views.values()):
+        decisions["views"] = {m: {name: one.to_dict() for name, one in chosen.items()} for m, chosen in members.views.items() if chosen}
+    decisions["composed"] = {}
+    return decisions
+
+
+def _reduce_views(session: Session, member: str, epochs: choose.EpochChoice, scored: _Scored) -> dict[str, views.Chosen]:
     """Return target → how a member's test-time views are reduced; nothing where there is one view only."""
     from tapetum.workflow.stages.plan import one_view
     from tapetum.workflow.stages.views import answer
     from tapetum.workflow.stages.views import choose as choose_views
 
-    if why := one_view(own):
-        record(f"member {member}: predict.reduce = 'auto' has nothing to choose from ({why})")
+    recipe = session.recipe.members()[member]
+    if why := one_view(recipe):
+        session.log(f"member {member}: predict.reduce = 'auto' has nothing to choose from ({why})")
         return {}
-    tables = answer(run, prepared, member, own, epochs.per_fold, record)
-    return choose_views(tables, member, own, recipe.decide, truth, rows)
+    tables = answer(session, member, recipe, epochs.per_fold)
+    return choose_views(tables, member, recipe, session.recipe.decide, scored.truth, scored.rows)
 
 
-def _near(
-    run: Run, prepared: Prepared, recipe: Recipe, epochs: Mapping[str, choose.EpochChoice], ids: list[str], record: Record
-) -> Neighbors | None:
+def _near(session: Session, epochs: Mapping[str, choose.EpochChoice], ids: list[str]) -> Neighbors | None:
     """Return each held-out row's nearest training rows, where any member learned identities."""
-    if not any(t.is_identity for t in prepared.manifest.targets):
+    if not any(t.is_identity for t in session.manifest.targets):
         return None
     from tapetum.workflow.stages.retrieval import near_of
 
-    return near_of(run, prepared, recipe, epochs, ids, record)
+    return near_of(session, epochs, ids)
 
 
-def _answers(
-    tables: list[Predictions], member: str, ids: list[str], truth: Mapping[str, np.ndarray], targets: Mapping[str, Target]
-) -> Answers:
+def _answers(tables: list[Predictions], member: str, scored: _Scored) -> Answers:
     joined = Predictions.concat(tables)
-    found = {}
-    for target in joined.targets:
-        if target.name in targets:
-            dense = joined.dense(target.name, member, ids)
-            found[target.name] = dataclasses.replace(dense, y=truth[target.name])
-    return found
+    return {
+        target.name: dataclasses.replace(joined.dense(target.name, member, scored.ids), y=scored.truth[target.name])
+        for target in joined.targets
+        if target.name in scored.targets
+    }
 
 
-def _blend(
-    members: dict[str, Answers], rows: Rows, recipe: Recipe, targets: Mapping[str, Target], record: Record
-) -> tuple[Answers, dict[str, Any]]:
-    """Blend each target over the members that answer it; decision steps come later, after the choice."""
-    decide = recipe.decide.model_copy(update={"steps": ()})
-    blended, kept = {}, {}
-    for name in targets:
-        having = {m: answers[name] for m, answers in members.items() if name in answers}
+def _blend(session: Session, scored: _Scored, members: _Members, decisions: dict[str, Any]) -> dict[str, Answers]:
+    """Return the candidates: the probe, the members blended target by target, and the mean of both. Steps come after the choice."""
+    candidates: dict[str, Answers] = {}
+    probe = [Predictions.read(path) for path in session.run.folds_of(PROBE, "oof.parquet").values()]
+    if probe:
+        candidates[PROBE] = _answers(probe, PROBE, scored)
+    if not members.answers:
+        return candidates
+    decide = session.recipe.decide.model_copy(update={"steps": ()})
+    blended: Answers = {}
+    for name in scored.targets:
+        having = {m: answers[name] for m, answers in members.answers.items() if name in answers}
         if having:
-            fitted = chain.fit(having, rows, decide, fixed=True)
-            blended[name], kept[name] = fitted.nested, fitted.json
+            fitted = chain.fit(having, scored.rows, decide, fixed=True)
+            blended[name], decisions["blend"][name] = fitted.nested, fitted.json
             for note in fitted.notes:
-                record(f"{name}: {note}")
-    return blended, kept
+                session.log(f"{name}: {note}")
+    candidates["finetune"] = blended
+    if probe and session.recipe.decide.choose == "auto":
+        candidates["mean"] = {name: mean_of([candidates[PROBE][name], blended[name]]) for name in blended if name in candidates[PROBE]}
+    return candidates
 
 
-def _derive(answers: Answers, targets: Mapping[str, Target], truth: Mapping[str, np.ndarray], rows: Rows) -> dict[str, float]:
+def _steps(session: Session, rows: Rows, chosen: Answers, optimistic: Answers, decisions: dict[str, Any]) -> tuple[Answers, Answers]:
+    """Fit the decision steps of each target.
+
+    Args:
+        session: whose recipe names the steps.
+        rows: with the nearest training rows, where labels are retrieved.
+        chosen: the answers that the steps are fitted on.
+        optimistic: the final candidate's answers; they get the steps fitted on all rows.
+        decisions: decisions.json; the fitted steps are added.
+
+    Returns:
+        Target → answers under steps of the other folds, and the same without retrieval where retrieval is used.
+    """
+    decide = session.recipe.decide.model_copy(update={"calibrate": "none", "blend": "mean"})
+    nested: Answers = {}
+    without: Answers = {}
+    for name, dense in chosen.items():
+        fitted = chain.fit({"chosen": dense}, rows, decide, fixed=True)
+        nested[name], decisions["steps"][name] = fitted.nested, fitted.json
+        for note in fitted.notes:
+            session.log(f"{name}: {note}")
+        if line := retrieval.said(name, fitted.json, searched=rows.near is not None):
+            session.log(line)
+        optimistic[name] = chain.apply(fitted.json, {"chosen": optimistic[name]}, rows)
+        if rows.near is not None and retrieval.uses_retrieval(fitted.json):
+            without[name] = chain.fit({"chosen": dense}, dataclasses.replace(rows, near=None), decide, fixed=True).nested
+    return nested, without
+
+
+def _measure(session: Session, found: Measured, members: _Members, decisions: dict[str, Any]) -> dict[str, Any]:
+    """Return metrics.json of what was decided."""
+    marks = collect(session, members.epochs)
+    figures = figures_of(found, session.recipe, decisions, marks, len(session.manifest))
+    if any(members.views.values()):
+        told = {member: texts(marks.of([member])) for member in members.views}
+        figures["views"] = [
+            {"member": member, **line, "marks": told[member]} for member, one in members.views.items() for line in views.lines(one)
+        ]
+    figures["warnings"] = lacking(session.manifest, session.prepared.usable)
+    return figures
+
+
+def _write(session: Session, decided: RunDecisions) -> RunDecisions:
+    """Write decisions.json, metrics.json and oof.parquet."""
+    rows_hash, recipe_hash = session.manifest.content_hash(), session.recipe.hash()
+    files.write_json(session.run.file("decisions.json"), decided.decisions)
+    files.write_json(session.run.file("metrics.json"), decided.figures)
+    tables = [
+        Predictions.from_dense(
+            dense,
+            source=source_of(dense.target, decided.decisions),
+            role="oof",
+            manifest_hash=rows_hash,
+            recipe_hash=recipe_hash,
+        )
+        for dense in decided.nested.values()
+    ]
+    Predictions.concat(tables).write(session.run.file("oof.parquet"))
+    return decided
+
+
+def _derive(answers: Answers, scored: _Scored, targets: Mapping[str, Target] | None = None) -> dict[str, float]:
     """Add derived targets that no head answered: products of the parts' probabilities; numbers cut with cross-fitted residuals.
 
     Returns:
         Number → the standard deviation of its residual over all rows, with which new images are cut.
     """
     final: dict[str, float] = {}
-    for name, target in targets.items():
+    for name, target in (scored.targets if targets is None else targets).items():
         if target.expression is None or name in answers:
             continue
         parts = {n: answers[n] for n in expression_names(target.expression)}
         first = next(iter(parts.values()))
-        spread = {n: _deviations(d, rows) for n, d in parts.items() if d.target.kind == "regression"}
+        spread = {n: _deviations(d, scored.rows) for n, d in parts.items() if d.target.kind == "regression"}
         each = np.stack([by_row for _, by_row in spread.values()] or [np.zeros(len(first.row_ids))], axis=1)
         p = np.full((len(first.row_ids), len(target.classes)), np.nan, dtype=np.float32)
         for values in np.unique(each, axis=0):
-            own = (each == values).all(axis=1)
+            alike = (each == values).all(axis=1)
             deviations = dict(zip(spread, values.tolist(), strict=False))
-            p[own] = compose(target, {n: d.target for n, d in parts.items()}, {n: d.p[own] for n, d in parts.items()}, deviations)
+            p[alike] = compose(target, {n: d.target for n, d in parts.items()}, {n: d.p[alike] for n, d in parts.items()}, deviations)
         final |= {n: over_all for n, (over_all, _) in spread.items()}
-        answers[name] = dataclasses.replace(first.with_p(p), target=target, y=truth[name])
+        answers[name] = dataclasses.replace(first.with_p(p), target=target, y=scored.truth[name])
     return final
 
 
-def _products(
-    chosen: Answers, targets: Mapping[str, Target], truth: Mapping[str, np.ndarray], rows: Rows, decisions: dict[str, Any]
-) -> Answers:
+def _products(chosen: Answers, scored: _Scored, decisions: Mapping[str, Any]) -> Answers:
     """Return, for derived targets that a joint head answered, the product of their parts: reported beside it, never chosen."""
+    targets = scored.targets
     joint = [n for n, t in targets.items() if t.expression is not None and n not in decisions["composed"][decisions["choice"]["final"]]]
     parts = {name: dense for name, dense in chosen.items() if targets[name].expression is None}
-    _derive(parts, {n: targets[n] for n in joint if all(m in parts for m in expression_names(str(targets[n].expression)))}, truth, rows)
+    whole = [n for n in joint if all(m in parts for m in expression_names(str(targets[n].expression)))]
+    _derive(parts, scored, {n: targets[n] for n in whole})
     return {name: parts[name] for name in joint if name in parts}
 
 
@@ -250,14 +322,16 @@ def _defined(figures: Mapping[str, float]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in figures.items()}
 
 
-def _choose(candidates: dict[str, Answers], rows: Rows, recipe: Recipe, record: Record) -> choose.Choice:
+def _choose(session: Session, candidates: dict[str, Answers], rows: Rows) -> choose.Choice:
+    """Choose which candidate answers for each fold, on the other folds, and which one ships."""
+    recipe = session.recipe
     wanted: str = recipe.decide.choose
     folds = sorted({int(f) for f in rows.fold})
     figure = {name: monitor_of(recipe.train.monitor, answers, rows.weight) for name, answers in candidates.items()}
     covered = {name: min(float(d.ok.mean()) for d in answers.values()) for name, answers in candidates.items()}
     if wanted != "auto":
         if wanted not in candidates:
-            record(f"warning: decide.choose = {wanted!r}, but it was not run; the {next(iter(candidates))} answers instead")
+            session.log(f"warning: decide.choose = {wanted!r}, but it was not run; the {next(iter(candidates))} answers instead")
             wanted = next(iter(candidates))
         return choose.Choice(dict.fromkeys(folds, wanted), wanted, figure, "decide.choose says so")
     if len(candidates) == 1:
@@ -281,11 +355,3 @@ def source_of(target: Target, decisions: Mapping[str, Any]) -> str:
         return "decoded" if target.kind == "ordinal" else "product"
     several = any(len(json.get("members", ())) > 1 for json in decisions["blend"].values())
     return "blend" if several or decisions["choice"]["final"] == "mean" else "head"
-
-
-def _table(answers: Answers, decisions: dict[str, Any], manifest_hash: str, recipe_hash: str, role: Any) -> Predictions:
-    parts = [
-        Predictions.from_dense(d, source=source_of(d.target, decisions), role=role, manifest_hash=manifest_hash, recipe_hash=recipe_hash)
-        for d in answers.values()
-    ]
-    return Predictions.concat(parts)

@@ -15,49 +15,47 @@ from tapetum.data.images import dataset
 from tapetum.data.images.transforms import EvalTransform
 from tapetum.learn import models
 from tapetum.learn.side import Scaling
-from tapetum.workflow.session import Prepared
-from tapetum.workflow.stages.decide import Settled
+from tapetum.workflow.session import Prepared, Session
+from tapetum.workflow.stages.decide import RunDecisions
 from tapetum.workflow.stages.networks import network_at, probe_input, probe_networks, probe_scaling, probe_targets
 
 RIGHT = 1 / 3  # share of the maps that show right answers, to compare with
 LOSS_MAPS = 6  # held-out images whose loss is drawn where a system is reproduced
 
 
-def write_maps(run: Run, prepared: Prepared, recipe: Recipe, settled: Settled, record: Record) -> None:
+def write_maps(session: Session, decided: RunDecisions) -> None:
     """Write ``saliency/`` with ``saliency.json`` where the recipe asks for it; maps of an earlier start go.
 
     Args:
-        run: with the weights that the folds chose.
-        prepared: its rows.
-        recipe: ``predict.saliency`` names the method, ``predict.saliency_rows`` how many images.
-        settled: what the run answered.
-        record: told what is shown, and by which networks.
+        session: whose run has the weights that the folds chose; ``predict.saliency`` names the method, ``saliency_rows`` how many images.
+        decided: what the run answered.
     """
+    run, prepared, recipe, record = session.run, session.prepared, session.recipe, session.log
     method = recipe.predict.saliency
     files.remove(run.file("saliency"))
     if method == "none":
         return
-    member, own = _explained(recipe, settled)
+    member = _explained(recipe, decided)
     if member is None:
         record("no saliency: the members use several images at once, and a map is of one image")
         return
-    names = [n for n, dense in settled.nested.items() if n in _answered(recipe, prepared, member)]
+    names = [n for n, dense in decided.nested.items() if n in _answered(recipe, prepared, member)]
     if not names:
         record(f"no saliency: member {member} answers no scored target itself")
         return
-    settings = _input(recipe, own, member)
+    settings = probe_input(recipe) if member == PROBE else recipe.members()[member].input
     images = dataset.ImageDataset(prepared.manifest, settings, EvalTransform(settings), form=prepared.form, missing=prepared.reasons)
     place = {row_id: i for i, row_id in enumerate(prepared.manifest.row_ids)}
     shown = 0
     for name in names:
-        dense = settled.nested[name]
+        dense = decided.nested[name]
         chosen = worst_and_right(dense, max(2, recipe.predict.saliency_rows // len(names)))
         rows = np.array([place[row_id] for row_id in dense.row_ids[chosen]], dtype=np.int64)
         for fold in sorted(set(prepared.manifest.fold[rows].tolist())):
             mine = prepared.manifest.fold[rows] == fold
-            found = _network(run, prepared, recipe, own, member, int(fold), settled)
+            found = _network(session, member, int(fold), decided)
             if found is not None:
-                shown += _sheets(run, *found, prepared, images, dense.where(chosen[mine]), rows[mine], name, method)
+                shown += _sheets(session, *found, images, dense.where(chosen[mine]), rows[mine])
     record(f"saliency: {method} of {shown} images, each by member {member}'s network of the fold that held it out")
 
 
@@ -89,60 +87,52 @@ def _wrong(dense: Dense) -> np.ndarray:
     return np.nan_to_num(decided).argmax(axis=1) != np.nan_to_num(dense.y).argmax(axis=1)
 
 
-def _explained(recipe: Recipe, settled: Settled) -> tuple[str | None, Recipe]:
+def _explained(recipe: Recipe, decided: RunDecisions) -> str | None:
     """Return the member that is explained: the probe where it ships, else the first one of single images."""
-    if settled.decisions["choice"]["final"] == PROBE:
-        return PROBE, recipe
-    for name, own in recipe.members().items():
-        if name in settled.decisions["epochs"] and own.sequence.length == 1:
-            return name, own
-    return None, recipe
+    if decided.decisions["choice"]["final"] == PROBE:
+        return PROBE
+    for name, member_recipe in recipe.members().items():
+        if name in decided.decisions["epochs"] and member_recipe.sequence.length == 1:
+            return name
+    return None
 
 
 def _answered(recipe: Recipe, prepared: Prepared, member: str) -> list[str]:
     if member == PROBE:
         return [t.name for t in probe_targets(recipe, prepared.manifest)]
-    own = recipe.members()[member]
-    return [t.name for t in prepared.manifest.targets if t.expression is None or t.name in own.model.heads]
+    heads = recipe.members()[member].model.heads
+    return [t.name for t in prepared.manifest.targets if t.expression is None or t.name in heads]
 
 
-def _input(recipe: Recipe, own: Recipe, member: str) -> Any:
-    return probe_input(recipe) if member == PROBE else own.input
-
-
-def _network(
-    run: Run, prepared: Prepared, recipe: Recipe, own: Recipe, member: str, fold: int, settled: Settled
-) -> tuple[models.Network, Scaling | None] | None:
+def _network(session: Session, member: str, fold: int, decided: RunDecisions) -> tuple[models.Network, Scaling | None] | None:
     """Return the network that answered for a fold's rows, or None where the member did not run there."""
     if member == PROBE:
-        return probe_networks(run, recipe, prepared.form, prepared.manifest, [fold])[fold], probe_scaling(run, fold)
-    chosen = settled.decisions["epochs"][member]["per_fold"].get(str(fold))
+        return probe_networks(session, [fold])[fold], probe_scaling(session.run, fold)
+    chosen = decided.decisions["epochs"][member]["per_fold"].get(str(fold))
     if chosen is None:
         return None
-    return network_at(run, member, fold, own, prepared.form, prepared.manifest, chosen)
+    return network_at(session, session.ref(member, fold), chosen)
 
 
 def _sheets(
-    run: Run,
+    session: Session,
     network: models.Network,
     scaling: Scaling | None,
-    prepared: Prepared,
     images: dataset.ImageDataset,
     dense: Dense,
     rows: np.ndarray,
-    target: str,
-    method: Any,
 ) -> int:
     """Write the sheets of one fold's rows and note beside them what was answered and what is true."""
     from tapetum.learn import saliency
 
+    method: Any = session.recipe.predict.saliency
     batch = next(dataset.batches(images, rows, len(rows)))
-    side = None if scaling is None else torch.from_numpy(scaling.apply(prepared.manifest))[torch.from_numpy(rows)]
+    side = None if scaling is None else torch.from_numpy(scaling.apply(session.manifest))[torch.from_numpy(rows)]
     kind = dense.target.kind
     answered = dense.p.argmax(axis=1) if kind in ("single", "ordinal") else np.abs(dense.p - dense.y).argmax(axis=1)
     index = None if kind == "regression" else torch.from_numpy(answered)
     listing = saliency.write_sheets(
-        run.file("saliency"), network, batch.x, dense.row_ids.tolist(), target,
+        session.run.file("saliency"), network, batch.x, dense.row_ids.tolist(), dense.target.name,
         class_index=index, methods=(method,), side=side, truth=torch.from_numpy(dense.y), classes=dense.target.classes,
     )  # fmt: skip
     entries, wrong = files.read_json(listing), _wrong(dense)

@@ -17,24 +17,15 @@ from tapetum.core.tables import Dense, decided
 from tapetum.core.targets import Target
 from tapetum.decide.choose import EpochChoice
 from tapetum.decide.steps import Rows, counting
-from tapetum.workflow.session import Prepared
+from tapetum.workflow.session import Prepared, Session
 
 DRAWN = Mark("fewer than two folds are scored: decisions were cross-fitted over group folds drawn within them")
 Answers = dict[str, Dense]  # target → held-out answers, rows as in Prepared.scored
 
 
-def figures_of(
-    nested: Answers,
-    optimistic: Answers,
-    candidates: dict[str, Answers],
-    members: dict[str, Answers],
-    rows: Rows,
-    recipe: Recipe,
-    decisions: Mapping[str, Any],
-    marks: Marks,
-    total: int,
-) -> dict[str, Any]:
-    """Return metrics.json.
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """The answers whose figures are wanted.
 
     Args:
         nested: target → answers under decisions of the other folds.
@@ -42,6 +33,20 @@ def figures_of(
         candidates: probe, finetune, mean (and the product beside a joint head) → their answers.
         members: member → its answers, shown where there are several.
         rows: groups of the rows, and their weights, which count in every figure.
+    """
+
+    nested: Answers
+    optimistic: Answers
+    candidates: Mapping[str, Answers]
+    members: Mapping[str, Answers]
+    rows: Rows
+
+
+def figures_of(found: Measured, recipe: Recipe, decisions: Mapping[str, Any], marks: Marks, total: int) -> dict[str, Any]:
+    """Return metrics.json.
+
+    Args:
+        found: the answers.
         recipe: its ``train.monitor`` says what is led with where it names a target.
         decisions: decisions.json; its choice tells which candidates answer, its blends whose answers those are.
         marks: of the run; each figure carries those of the members that have a part in it.
@@ -50,61 +55,72 @@ def figures_of(
     figures: list[dict[str, Any]] = []
     differences: list[dict[str, Any]] = []
     watch = recipe.train.monitor  # a watched target, where the recipe names one among several, is what the run is about
-    watched = metrics.parse(watch, [d.target for d in nested.values()]) if "/" in watch else None
-    for name, dense in nested.items():
-        target = dense.target
-        main = metrics.headline_metric(target) if watched is None or watched[0].name != name else watched[1]
-        shown = dict.fromkeys([main, *shown_metrics(target)])
-        prior = _cross_prior(dense, rows)
-        chance = dataclasses.replace(dense.with_p(prior), answer=prior_decision(target, prior))
-        told = _Told(decisions, marks, tuple(members), rows)
-        main_how = told.how("final", dense)
-        series = [("final", main_how, told.marks("final", name), dense)]
-        if main_how == CROSS_VALIDATED or (main_how == HELD_OUT and not _same(dense, optimistic[name])):
-            series.append(("final", IN_SAMPLE, told.marks(decisions["choice"]["final"], name), optimistic[name]))
-        beside = {n: a[name] for n, a in candidates.items() if name in a}
-        beside |= {f"member {n}": a[name] for n, a in members.items() if name in a and len(members) > 1}
-        series += [(label, told.how(label, one), told.marks(label, name), one) for label, one in beside.items()]
-        series.append(("chance", BASELINE, [], chance))
-        for label, how, marked, one in series:
-            for metric in shown:
-                value = interval_of(metric, one, rows)
-                figures.append({"target": name, "name": label, "metric": metric, "how": how, "marks": marked, **value})
-        for label in (n for n in (*candidates, "chance") if n == "chance" or name in candidates[n]):
-            other = chance if label == "chance" else candidates[label][name]
-            both = dense.scorable & other.scorable
-            if both.any():
-                d = intervals.difference(
-                    main,
-                    target,
-                    dense.p[both],
-                    other.p[both],
-                    dense.y[both],
-                    rows.groups[both],
-                    weight=None if rows.weight is None else rows.weight[both],
-                    answer_a=_part(dense, both),
-                    answer_b=_part(other, both),
-                )
-                both_marks = list(dict.fromkeys(told.marks("final", name) + told.marks(label, name)))
-                differences.append({"target": name, "a": "final", "b": label, "metric": main, "marks": both_marks, **d.to_dict()})
-    first, choice = next(iter(nested.values())), decisions["choice"]
+    watched = metrics.parse(watch, [d.target for d in found.nested.values()]) if "/" in watch else None
+    told = _Told(decisions, marks, tuple(found.members), found.rows)
+    for name, dense in found.nested.items():
+        main = metrics.headline_metric(dense.target) if watched is None or watched[0].name != name else watched[1]
+        prior = _cross_prior(dense, found.rows)
+        chance = dataclasses.replace(dense.with_p(prior), answer=prior_decision(dense.target, prior))
+        figures += _figures(found, name, told, chance, list(dict.fromkeys([main, *shown_metrics(dense.target)])))
+        differences += _differences(found, name, told, chance, main)
+    first, choice = next(iter(found.nested.values())), decisions["choice"]
+    lead, metric = (first.target, metrics.headline_metric(first.target)) if watched is None else watched
     counts = {
         "rows": total,
         "scored": len(first.row_ids),
-        "groups": len(set(rows.groups.tolist())),
+        "groups": len(set(found.rows.groups.tolist())),
         **{status: int((first.status == status).sum()) for status in ("ok", "missing", "uncovered")},
         "unknown": int(np.isnan(first.y).any(axis=1).sum()),
     }
     return {
-        "headline": {"target": first.target.name, "metric": metrics.headline_metric(first.target)}
-        if watched is None
-        else {"target": watched[0].name, "metric": watched[1]},
+        "headline": {"target": lead.name, "metric": metric},
         "counts": counts,
         "figures": figures,
         "differences": differences,
         "choice": {"per fold": choice["per_fold"], "final": choice["final"], "reason": choice["reason"]},
         "marks": list(dict.fromkeys(text for figure in figures for text in figure["marks"])),
     }
+
+
+def _figures(found: Measured, name: str, told: _Told, chance: Dense, shown: list[str]) -> list[dict[str, Any]]:
+    """Return a target's figures: each answer's, in each metric."""
+    dense, optimistic = found.nested[name], found.optimistic[name]
+    how = told.how("final", dense)
+    series = [("final", how, told.marks("final", name), dense)]
+    if how == CROSS_VALIDATED or (how == HELD_OUT and not _same(dense, optimistic)):
+        series.append(("final", IN_SAMPLE, told.marks(told.decisions["choice"]["final"], name), optimistic))
+    beside = {label: answers[name] for label, answers in found.candidates.items() if name in answers}
+    beside |= {f"member {n}": a[name] for n, a in found.members.items() if name in a and len(found.members) > 1}
+    series += [(label, told.how(label, one), told.marks(label, name), one) for label, one in beside.items()]
+    series.append(("chance", BASELINE, [], chance))
+    return [
+        {"target": name, "name": label, "metric": metric, "how": how, "marks": marks, **interval_of(metric, one, found.rows)}
+        for label, how, marks, one in series
+        for metric in shown
+    ]
+
+
+def _differences(found: Measured, name: str, told: _Told, chance: Dense, metric: str) -> list[dict[str, Any]]:
+    """Return how far a target's final answers are from each candidate's and from chance, paired by row."""
+    dense, rows, differences = found.nested[name], found.rows, []
+    for label in (n for n in (*found.candidates, "chance") if n == "chance" or name in found.candidates[n]):
+        other = chance if label == "chance" else found.candidates[label][name]
+        both = dense.scorable & other.scorable
+        if both.any():
+            d = intervals.difference(
+                metric,
+                dense.target,
+                dense.p[both],
+                other.p[both],
+                dense.y[both],
+                rows.groups[both],
+                weight=None if rows.weight is None else rows.weight[both],
+                answer_a=_part(dense, both),
+                answer_b=_part(other, both),
+            )
+            marks = list(dict.fromkeys(told.marks("final", name) + told.marks(label, name)))
+            differences.append({"target": name, "a": "final", "b": label, "metric": metric, "marks": marks, **d.to_dict()})
+    return differences
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,20 +227,19 @@ class Marks:
         return [*self.everywhere, *(mark for member in members for mark in self.members.get(member, ()))]
 
 
-def collect(run: Run, prepared: Prepared, recipe: Recipe, epochs: Mapping[str, EpochChoice]) -> Marks:
+def collect(session: Session, epochs: Mapping[str, EpochChoice]) -> Marks:
     """Return the marks of a run whose epochs are chosen.
 
     Args:
-        run: with its member folders.
-        prepared: rows.
-        recipe: with its members.
+        session: whose run has its members' folders.
         epochs: member → the checkpoints that answer for its folds.
     """
-    own = {name: _of_member(run, name, each, epochs[name]) for name, each in recipe.members().items() if name in epochs}
-    for name, each in recipe.members().items():
-        if name in own and each.sequence.length > 1:  # a model over features of a marked member is as good as those are
-            own[name] += own.get(each.sequence.features, ())
-    return Marks(everywhere(prepared, recipe), own)
+    recipes = session.recipe.members()
+    found = {name: _of_member(session.run, name, recipe, epochs[name]) for name, recipe in recipes.items() if name in epochs}
+    for name, recipe in recipes.items():
+        if name in found and recipe.sequence.length > 1:  # a model over features of a marked member is as good as those are
+            found[name] += found.get(recipe.sequence.features, ())
+    return Marks(everywhere(session.prepared, session.recipe), found)
 
 
 def everywhere(prepared: Prepared, recipe: Recipe) -> tuple[Mark, ...]:

@@ -14,10 +14,10 @@ from tapetum.data.images.form import Form
 from tapetum.learn import models, probe
 from tapetum.learn.choices import DEFAULT_HEADS
 from tapetum.learn.models import sequence as networks
-from tapetum.learn.models.network import Network
 from tapetum.learn.side import Scaling
 from tapetum.learn.training import windowed
 from tapetum.learn.training.keep import Keeper
+from tapetum.workflow.session import FoldRef, Session
 
 CHANNELS = "channels.json"  # mean and deviation of each channel, where they are measured on the training fold
 SCALING = "scaling.json"  # of side numbers, on the training fold
@@ -30,36 +30,30 @@ def checkpoint_of(epoch: int | str) -> str | None:
     return f"epoch-{epoch:03d}" if isinstance(epoch, int) else epoch
 
 
-def network_at(
-    run: Run, member: str, fold: int, own: Recipe, form: Form, manifest: Manifest, checkpoint: str
-) -> tuple[models.Network, Scaling | None]:
-    """Return a fine-tuned member's network of single images at one of its fold's checkpoints, and the scaling of side numbers."""
-    keeper = Keeper(run.member(member, fold))
-    model = own.model.model_copy(update={"weights": "none"})
-    network = models.build(model, manifest.targets, form.channels, own.input, side=len(manifest.side))
+def network_at(session: Session, ref: FoldRef, checkpoint: str) -> tuple[models.Network, Scaling | None]:
+    """Return a fine-tuned network of single images at one of its fold's checkpoints, and the scaling of side numbers."""
+    keeper, manifest = Keeper(session.folder(ref)), session.manifest
+    model = ref.recipe.model.model_copy(update={"weights": "none"})
+    network = models.build(model, manifest.targets, session.prepared.form.channels, ref.recipe.input, side=len(manifest.side))
     network.load_state_dict(keeper.checkpoint(checkpoint))
     return network, Scaling.from_dict(files.read_json(keeper.folder / "scaling.json"))
 
 
-def whole_network(run: Run, member: str, fold: int, own: Recipe, form: Form, manifest: Manifest, state: dict[str, Any]) -> Network:
-    """Return a trained network over neighbours with its backbone, wherever that was trained.
+def whole_network(session: Session, ref: FoldRef, state: dict[str, Any]) -> models.Network:
+    """Return a trained network over neighbouring images with its backbone, wherever that was trained.
 
     Args:
-        run: its folder.
-        member: its name.
-        fold: of it.
-        own: its recipe.
-        form: of the images.
-        manifest: for the targets.
+        session: of the run.
+        ref: the member's fold.
         state: the tensors of the checkpoint; without a backbone where features were kept.
     """
     trained = any(key.startswith("backbone.") for key in state)
-    keeper = Keeper(run.member(member, fold))
+    keeper, manifest, recipe = Keeper(session.folder(ref)), session.manifest, ref.recipe
     spec = files.read_json(keeper.folder / "spec.json")
     source = None if spec["features"] is None else spec["features"]["from"]
-    model: Model = own.model if not trained and source is None else own.model.model_copy(update={"weights": "none"})
-    side = len(manifest.side)
-    network = networks.build(model, own.sequence, manifest.targets, form.channels, own.input, side=side, seed=own.seed)
+    model: Model = recipe.model if not trained and source is None else recipe.model.model_copy(update={"weights": "none"})
+    side, channels = len(manifest.side), session.prepared.form.channels
+    network = networks.build(model, recipe.sequence, manifest.targets, channels, recipe.input, side=side, seed=recipe.seed)
     if trained:
         network.load_state_dict(state)
         return network
@@ -92,19 +86,17 @@ def _has_fixed_size(backbone: str) -> bool:
     return config is not None and bool(config.fixed_input_size)
 
 
-def probe_networks(
-    run: Run, recipe: Recipe, form: Form, manifest: Manifest, folds: Sequence[int] | None = None
-) -> dict[int, models.Network]:
+def probe_networks(session: Session, folds: Sequence[int]) -> dict[int, models.Network]:
     """Return fold → network whose heads are the fold's probes (−1: those of the refit); the backbone is one and the same."""
     found: dict[int, models.Network] = {}
-    for fold in run.folds_of(PROBE, "oof.parquet") if folds is None else folds:
-        network = probe_network(recipe, form, manifest)
+    for fold in folds:
+        folder = session.run.member(PROBE, fold)
+        network = probe_network(session.recipe, session.prepared.form, session.manifest)
         for name in network.targets:
-            head = probe.ProbeHead.from_bytes((run.member(PROBE, fold) / f"{files.plain_name(name)}.safetensors").read_bytes())
+            head = probe.ProbeHead.from_bytes((folder / f"{files.plain_name(name)}.safetensors").read_bytes())
             head.start(network.head(name))
-        measured = run.member(PROBE, fold) / CHANNELS
-        if measured.exists():
-            numbers = files.read_json(measured)
+        if (folder / CHANNELS).exists():
+            numbers = files.read_json(folder / CHANNELS)
             network.set_normalisation(numbers["mean"], numbers["std"])
         found[fold] = network
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,12 @@ from tapetum.core.known import write_known
 from tapetum.core.marks import how_of, main, numbered
 from tapetum.core.runs import PROBE, Run
 from tapetum.core.tables import Manifest
-from tapetum.data.images.form import Form
 from tapetum.learn import models
 from tapetum.learn.models import backbone as trunk
 from tapetum.learn.side import Scaling
 from tapetum.learn.training.keep import Keeper
 from tapetum.pipeline import FORMAT, MARKER
+from tapetum.workflow.session import Session
 from tapetum.workflow.stages.networks import (
     network_at,
     probe_input,
@@ -35,10 +35,7 @@ _OWN_DATA = {"targets": (), "test": (), "extra": (), "join": (), "pseudo": None}
 
 
 def freeze(
-    run: Run,
-    recipe: Recipe,
-    form: Form,
-    manifest: Manifest,
+    session: Session,
     decisions: dict[str, Any],
     sources: Mapping[str, str],
     ships: Mapping[str, Sequence[int]],
@@ -47,41 +44,15 @@ def freeze(
     """Write the pipeline folder of a run: only what the decisions need, whole, the marker with it.
 
     Args:
-        run: with its members' folders.
-        recipe: the run's.
-        form: of its images.
-        manifest: for targets, and for the content hashes of the images that the pipeline is made from.
+        session: whose run has its members' folders.
         decisions: decisions.json.
         sources: target → ``source`` of its final rows.
         ships: member → folds whose models go in; −1 is the one trained on all rows.
         galleries: what neighbours are searched among, where labels are retrieved.
     """
-    plan = run.plan()
-    with files.whole_folder(run.pipeline) as aside:
-        members = []
-        for name in ships:
-            own = recipe if name == PROBE else recipe.members()[name]
-            engine = plan["probe"]["engine"] if name == PROBE else plan["members"][name]["engine"]
-            folds = []
-            for fold, network, scaling in _networks(run, name, own, form, manifest, decisions, ships[name]):
-                folds.append({"fold": fold, **_write_network(aside, name, fold, network, scaling)})
-            settings = probe_input(own) if name == PROBE else own.input
-            model, answered = _shape_of(name, own, manifest)
-            as_probe = {"views": probe_views(run, own), "reduce": "logits"}
-            predict = own.predict.model_copy(update=as_probe if name == PROBE else _reduced(own.predict, decisions, name))
-            members.append(
-                {
-                    "name": name,
-                    "model": model.model_dump(mode="json"),
-                    "targets": answered,
-                    "sequence": SequenceConfig().model_dump(mode="json") if name == PROBE else own.sequence.model_dump(mode="json"),
-                    "input": settings.model_dump(mode="json"),
-                    "predict": predict.model_dump(mode="json"),
-                    "form": dataclasses.asdict(form),
-                    "engine": engine,
-                    "folds": folds,
-                }
-            )
+    recipe, manifest = session.recipe, session.manifest
+    with files.whole_folder(session.run.pipeline) as aside:
+        members = [_write_member(session, aside, name, decisions, folds) for name, folds in ships.items()]
         spec = {
             "format": FORMAT,
             "targets": [t.to_dict() for t in manifest.targets],
@@ -94,9 +65,33 @@ def freeze(
             "recipe_hash": recipe.hash(),
         }
         write_known(aside, manifest, sorted({fold for folds in ships.values() for fold in folds}))
-        files.write_text(aside / "README.md", _card(run, recipe, spec))
+        files.write_text(aside / "README.md", _card(session.run, recipe, spec))
         files.write_json(aside / MARKER, spec)
-    return run.pipeline
+    return session.run.pipeline
+
+
+def _write_member(session: Session, folder: Path, name: str, decisions: dict[str, Any], folds: Sequence[int]) -> dict[str, Any]:
+    """Write a member's networks; return what the pipeline must know of it."""
+    plan, manifest = session.run.plan(), session.manifest
+    recipe = session.recipe if name == PROBE else session.recipe.members()[name]
+    written = [
+        {"fold": fold, **_write_network(folder, name, fold, network, scaling)}
+        for fold, network, scaling in _networks(session, name, decisions, folds)
+    ]
+    model, answered = _shape_of(name, recipe, manifest)
+    as_probe = {"views": probe_views(session.run, recipe), "reduce": "logits"}
+    predict = recipe.predict.model_copy(update=as_probe if name == PROBE else _reduced(recipe.predict, decisions, name))
+    return {
+        "name": name,
+        "model": model.model_dump(mode="json"),
+        "targets": answered,
+        "sequence": (SequenceConfig() if name == PROBE else recipe.sequence).model_dump(mode="json"),
+        "input": (probe_input(recipe) if name == PROBE else recipe.input).model_dump(mode="json"),
+        "predict": predict.model_dump(mode="json"),
+        "form": dataclasses.asdict(session.prepared.form),
+        "engine": plan["probe"]["engine"] if name == PROBE else plan["members"][name]["engine"],
+        "folds": written,
+    }
 
 
 def _shape_of(name: str, own: Recipe, manifest: Manifest) -> tuple[Model, list[str]]:
@@ -106,22 +101,25 @@ def _shape_of(name: str, own: Recipe, manifest: Manifest) -> tuple[Model, list[s
     return own.model, [t.name for t in manifest.targets]
 
 
-def _networks(run: Run, name: str, own: Recipe, form: Form, manifest: Manifest, decisions: dict[str, Any], folds: Sequence[int]) -> Any:
+def _networks(
+    session: Session, name: str, decisions: dict[str, Any], folds: Sequence[int]
+) -> Iterator[tuple[int, models.Network, Scaling | None]]:
     """Yield (fold, network, scaling) of a member, at the checkpoint that ships."""
     if name == PROBE:
-        for fold, network in probe_networks(run, own, form, manifest, folds).items():
-            yield fold, network, probe_scaling(run, fold)
+        for fold, network in probe_networks(session, folds).items():
+            yield fold, network, probe_scaling(session.run, fold)
         return
     epochs = decisions["epochs"][name]
     for fold in sorted(folds):
-        keeper = Keeper(run.member(name, fold))
+        ref = session.ref(name, fold)
+        keeper = Keeper(session.folder(ref))
         known = keeper.state()["checkpoints"]
         checkpoint = epochs["final"] if epochs["final"] in known else known[-1]
-        if own.sequence.length > 1:
+        if ref.recipe.sequence.length > 1:
             scaling = Scaling.from_dict(files.read_json(keeper.folder / "scaling.json"))
-            yield fold, whole_network(run, name, fold, own, form, manifest, keeper.checkpoint(checkpoint)), scaling
+            yield fold, whole_network(session, ref, keeper.checkpoint(checkpoint)), scaling
             continue
-        yield fold, *network_at(run, name, fold, own, form, manifest, checkpoint)
+        yield fold, *network_at(session, ref, checkpoint)
 
 
 def _reduced(predict: Predict, decisions: Mapping[str, Any], member: str) -> dict[str, Any]:

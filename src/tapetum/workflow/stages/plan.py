@@ -10,11 +10,10 @@ import torch
 from tapetum.core import files
 from tapetum.core.config import Predict, Recipe, Schedule, Spec
 from tapetum.core.errors import UserError, listed
-from tapetum.core.runs import Record, Run
 from tapetum.data.images.views import expand, first_draw
 from tapetum.learn import memory, models, runtime, speed
 from tapetum.learn.training import schedules
-from tapetum.workflow.session import Prepared
+from tapetum.workflow.session import Prepared, Session
 from tapetum.workflow.stages import budget as budgets
 from tapetum.workflow.stages.budget import set_threads
 from tapetum.workflow.stages.networks import probe_input
@@ -24,9 +23,9 @@ LEAST = 2.0  # times the time of an answer that a step forward and backward take
 BODY = 1500.0  # windows a second through a body over kept vectors, on the safe side
 
 
-def plan_of(run: Run, member: str, own: Recipe, prepared: Prepared, recipe: Recipe, record: Record) -> dict[str, Any]:
+def plan_of(session: Session, member: str) -> dict[str, Any]:
     """Return a member's plan without a budget: the engine, the recipe's folds and epochs."""
-    return plan_member(run, member, own, prepared, recipe, record, budgets.Clock(None), share=1.0)
+    return plan_member(session.without_budget(), member)
 
 
 def folds_for(recipe: Recipe, member: str, prepared: Prepared) -> list[int]:
@@ -36,80 +35,95 @@ def folds_for(recipe: Recipe, member: str, prepared: Prepared) -> list[int]:
     return [f for f in every if wanted is None or f in wanted]
 
 
-def plan_member(
-    run: Run, member: str, own: Recipe, prepared: Prepared, recipe: Recipe, record: Record, clock: budgets.Clock, share: float
-) -> dict[str, Any]:
-    """Return a member's plan: read where plan.json has it, else measured and written there."""
-    kept = run.plan().get("members", {})
-    if member in kept:
-        there = folds_for(recipe, member, prepared)
-        if unknown := [fold for fold in kept[member]["folds"] if fold not in there]:
+def plan_member(session: Session, member: str, share: float = 1.0) -> dict[str, Any]:
+    """Return a member's plan: read where plan.json has it, else measured and written there.
+
+    Args:
+        session: of the run.
+        member: its name.
+        share: of the time that is left, which this member may take.
+    """
+    folds = folds_for(session.recipe, member, session.prepared)
+    if (planned := session.run.plan().get("members", {}).get(member)) is not None:
+        if unknown := [fold for fold in planned["folds"] if fold not in folds]:
             raise UserError(
-                f"plan.json trains member {member!r} on the folds {listed(unknown)}, and this run has {listed(there)}",
+                f"plan.json trains member {member!r} on the folds {listed(unknown)}, and this run has {listed(folds)}",
                 fix="repeat a plan with the folds it was made for",
             )
-        return dict(kept[member])
-    folds = folds_for(recipe, member, prepared)
-    epochs = own.train.epochs if not own.stages else sum(stage.epochs for stage in own.stages)
-    if (nothing := _hopeless(run, own, prepared, clock, folds, epochs)) is not None:
-        return _keep_planned(run, member, nothing, record)
-    network = models.build(
-        own.model, prepared.manifest.targets, prepared.form.channels, own.input, side=len(prepared.manifest.side), log=record
-    )
-    shape, dtype = _shape(own, prepared), getattr(torch, prepared.form.dtype)
-    set_threads(run, own.train, record)
-    kept = own.sequence.length > 1 and own.sequence.features != "end-to-end"  # the backbone only answers
-    has_budget = clock.budget is not None
-    how: dict[str, Any] = {"dtype": dtype, "rate": has_budget, "limit": clock.measuring}
-    measured = speed.decide_engine(own.train, network, shape, training=not kept, **how)
-    record(f"member {member}: {measured.said()}")
-    plan: dict[str, Any] = {"engine": measured.engine.to_dict(), "folds": folds, "epochs": epochs, "why": "the recipe's folds and epochs"}
-    if own.train.batch == "auto" and not kept:
-        plan["batch"], why = _largest_batch(own, network, prepared, measured.engine, folds)
-        record(f"member {member}: batches of {plan['batch']} images ({why})")
-    if has_budget:
-        share *= len(folds) / (len(folds) + 1.5) if recipe.decide.pipeline == "refit" else 1.0  # a refit has more rows than a fold
-        rates = _rates(own, network, shape, measured, answering=kept, **how)
-        if own.sequence.length > 1:
-            rates = window_rates(rates, own, len(prepared.manifest))
-        rows = {f: (len(prepared.fitting(f)), len(prepared.heldout(f))) for f in folds}
-        again = count_answers(own, shape) * max(heldout for _, heldout in rows.values()) / rates.inference  # views, at the end of a fold
-        again += len(prepared.test) * count_views(own, shape) / rates.inference  # the fold's model in the pipeline
-        rates = dataclasses.replace(rates, start=rates.start + again)
-        plan |= budgets.plan(clock.left * share, rows, epochs, rates)
-        plan["rates"] = {"training": round(rates.training, 2), "inference": round(rates.inference, 2)}
-        plan["budget"] = clock.budget
-        if plan["epochs"] < epochs and (own.stages or not _fits(own.schedule, plan["epochs"])):
-            what = "stages" if own.stages else f"schedule {own.schedule.name!r}"
-            plan |= {"folds": [], "epochs": 0, "why": f"the recipe's {what} takes {epochs} epochs, the budget allows {plan['epochs']}"}
-    return _keep_planned(run, member, plan, record)
-
-
-def _keep_planned(run: Run, member: str, plan: dict[str, Any], record: Record) -> dict[str, Any]:
-    """Say a member's plan and write it into plan.json."""
-    record(f"member {member} will be fine-tuned: {plan['why']}")
-    whole = run.plan()
-    files.write_json(run.plan_file, {**whole, "members": {**whole.get("members", {}), member: plan}})
+        return dict(planned)
+    member_recipe = session.recipe.members()[member]
+    plan = _hopeless(session, member_recipe, folds) or _measured(session, member, folds, share)
+    session.log(f"member {member} will be fine-tuned: {plan['why']}")
+    whole = session.run.plan()
+    files.write_json(session.run.plan_file, {**whole, "members": {**whole.get("members", {}), member: plan}})
     return plan
 
 
-def _hopeless(run: Run, own: Recipe, prepared: Prepared, clock: budgets.Clock, folds: list[int], epochs: int) -> dict[str, Any] | None:
+def _measured(session: Session, member: str, folds: list[int], share: float) -> dict[str, Any]:
+    """Return a plan by what this machine computes in a second."""
+    member_recipe, prepared, log = session.recipe.members()[member], session.prepared, session.log
+    manifest, form, clock = prepared.manifest, prepared.form, session.clock or budgets.Clock(None)
+    network = models.build(member_recipe.model, manifest.targets, form.channels, member_recipe.input, side=len(manifest.side), log=log)
+    shape = _shape(member_recipe, prepared)
+    set_threads(session.run, member_recipe.train, log)
+    stored = member_recipe.sequence.length > 1 and member_recipe.sequence.features != "end-to-end"  # the backbone only answers
+    how: dict[str, Any] = {"dtype": getattr(torch, form.dtype), "rate": clock.budget is not None, "limit": clock.measuring}
+    measured = speed.decide_engine(member_recipe.train, network, shape, training=not stored, **how)
+    log(f"member {member}: {measured.said()}")
+    epochs = epochs_of(member_recipe)
+    plan: dict[str, Any] = {"engine": measured.engine.to_dict(), "folds": folds, "epochs": epochs, "why": "the recipe's folds and epochs"}
+    if member_recipe.train.batch == "auto" and not stored:
+        plan["batch"], why = _largest_batch(member_recipe, network, prepared, measured.engine, folds)
+        log(f"member {member}: batches of {plan['batch']} images ({why})")
+    if clock.budget is not None:
+        rates = _rates(member_recipe, network, shape, measured, answering=stored, **how)
+        plan |= _within_budget(session, member_recipe, folds, rates, share)
+    return plan
+
+
+def _within_budget(session: Session, member_recipe: Recipe, folds: list[int], rates: budgets.Rates, share: float) -> dict[str, Any]:
+    """Return what of the folds and epochs fits into the budget, at the rates of a member's network."""
+    prepared, clock, epochs = session.prepared, session.clock or budgets.Clock(None), epochs_of(member_recipe)
+    shape = _shape(member_recipe, prepared)
+    share *= len(folds) / (len(folds) + 1.5) if session.recipe.decide.pipeline == "refit" else 1.0  # a refit has more rows than a fold
+    if member_recipe.sequence.length > 1:
+        rates = window_rates(rates, member_recipe, len(prepared.manifest))
+    rows = {f: (len(prepared.fitting(f)), len(prepared.heldout(f))) for f in folds}
+    again = count_answers(member_recipe, shape) * max(heldout for _, heldout in rows.values()) / rates.inference  # at the end of a fold
+    again += len(prepared.test) * count_views(member_recipe, shape) / rates.inference  # the fold's model in the pipeline
+    rates = dataclasses.replace(rates, start=rates.start + again)
+    plan = budgets.plan(clock.left * share, rows, epochs, rates)
+    plan["rates"] = {"training": round(rates.training, 2), "inference": round(rates.inference, 2)}
+    plan["budget"] = clock.budget
+    if plan["epochs"] < epochs and (member_recipe.stages or not _fits(member_recipe.schedule, plan["epochs"])):
+        what = "stages" if member_recipe.stages else f"schedule {member_recipe.schedule.name!r}"
+        plan |= {"folds": [], "epochs": 0, "why": f"the recipe's {what} takes {epochs} epochs, the budget allows {plan['epochs']}"}
+    return plan
+
+
+def epochs_of(member_recipe: Recipe) -> int:
+    """Return the epochs of a recipe, those of all stages together."""
+    return sum(stage.epochs for stage in member_recipe.stages) if member_recipe.stages else member_recipe.train.epochs
+
+
+def _hopeless(session: Session, member_recipe: Recipe, folds: list[int]) -> dict[str, Any] | None:
     """Return the plan to fine-tune nothing where not one fold can fit, so that nothing is measured for it; None where one may.
 
     A step forward and backward takes at least twice as long as the answer that the probe was measured with, per pixel.
     """
-    if clock.budget is None or own.sequence.length > 1:
+    clock, prepared, fewest = session.clock, session.prepared, min(budgets.FEWEST, epochs_of(member_recipe))
+    if clock is None or clock.budget is None or member_recipe.sequence.length > 1:
         return None
-    kept = run.plan().get("probe", {})
-    each = kept.get("seconds_per_image", {}).get(runtime.Engine.from_dict(kept["engine"]).name, 0.0) if "engine" in kept else 0.0
-    each *= _share_of_pixels(own, prepared)
+    measured = session.run.plan().get("probe", {})
+    named = runtime.Engine.from_dict(measured["engine"]).name if "engine" in measured else ""
+    each = measured.get("seconds_per_image", {}).get(named, 0.0) * _share_of_pixels(member_recipe, prepared)
     rows = min((len(prepared.fitting(fold)) for fold in folds), default=0)
-    least = START + min(budgets.FEWEST, epochs) * rows * LEAST * each
+    least = START + fewest * rows * LEAST * each
     left = clock.left * (1 - budgets.RESERVE)
     if least <= left:
         return None
-    engine = speed.engines_for(own.train, training=True)[0]
-    why = f"no fine-tuning: one fold for {min(budgets.FEWEST, epochs)} epochs needs {least:.0f} s at least, {max(left, 0):.0f} s are left"
+    engine = speed.engines_for(member_recipe.train, training=True)[0]
+    why = f"no fine-tuning: one fold for {fewest} epochs needs {least:.0f} s at least, {max(left, 0):.0f} s are left"
     return {"engine": engine.to_dict(), "folds": [], "epochs": 0, "epoch_seconds": {}, "seconds": 0.0, "why": why, "budget": clock.budget}
 
 

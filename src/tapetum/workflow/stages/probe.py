@@ -8,8 +8,7 @@ import numpy as np
 import torch
 
 from tapetum.core import files
-from tapetum.core.config import Recipe
-from tapetum.core.runs import PROBE, Record, Run
+from tapetum.core.runs import PROBE
 from tapetum.core.tables import Dense, Predictions
 from tapetum.data.images.dataset import ImageDataset, channel_statistics
 from tapetum.data.images.transforms import EvalTransform
@@ -18,37 +17,37 @@ from tapetum.learn.models.backbone import last_width
 from tapetum.learn.runtime import Engine, Runtime, one_thread
 from tapetum.learn.side import Scaling
 from tapetum.learn.speed import decide_engine
-from tapetum.workflow.session import Prepared
+from tapetum.workflow.session import Prepared, Session
 from tapetum.workflow.stages import budget as budgets
 from tapetum.workflow.stages.budget import set_threads, threads_of
 from tapetum.workflow.stages.networks import CHANNELS, SCALING, probe_head, probe_input, probe_network, probe_targets, probe_views
 
 
-def probe_member(run: Run, prepared: Prepared, recipe: Recipe, record: Record, clock: budgets.Clock | None = None) -> None:
-    """Write the probe's heads and held-out predictions for every fold that lacks them; ``clock`` tells what is left of a budget."""
-    manifest = prepared.manifest
+def probe_member(session: Session) -> None:
+    """Write the probe's heads and held-out predictions for every fold that lacks them."""
+    run, prepared, recipe, manifest = session.run, session.prepared, session.recipe, session.manifest
     every = sorted({int(f) for f in manifest.fold[prepared.train] if f >= 0})
     if all((run.member(PROBE, fold) / "oof.parquet").exists() for fold in every):
         return
-    own = probe_input(recipe).normalise == "data"  # each fold then has statistics of its own, and so vectors of its own
-    _planned(run, prepared, recipe, record, clock or budgets.Clock(None), passes=len(every) if own else 1)
-    shared = None if own else _look(run, prepared, recipe, record)
+    apart = probe_input(recipe).normalise == "data"  # each fold then has statistics of its own, and so vectors of its own
+    _planned(session, passes=len(every) if apart else 1)
+    shared = None if apart else _look(session)
     for fold in every:
-        seen = shared or _look(run, prepared, recipe, record, measured_for=fold)
+        seen = shared or _look(session, measured_for=fold)
         with one_thread():
-            _fit_fold(run, prepared, recipe, seen, fold)
-    record(f"probe: {len(every)} folds fitted on {seen.about}")
+            _fit_fold(session, seen, fold)
+    session.log(f"probe: {len(every)} folds fitted on {seen.about}")
 
 
-def refit_probe(run: Run, prepared: Prepared, recipe: Recipe, record: Record) -> None:
+def refit_probe(session: Session) -> None:
     """Fit the probe's heads on all rows, where that is not done yet."""
-    if (run.member(PROBE, -1) / "oof.parquet").exists():
+    if (session.run.member(PROBE, -1) / "oof.parquet").exists():
         return
-    own = probe_input(recipe).normalise == "data"
-    seen = _look(run, prepared, recipe, record, measured_for=-1 if own else None)
+    apart = probe_input(session.recipe).normalise == "data"
+    seen = _look(session, measured_for=-1 if apart else None)
     with one_thread():
-        _fit_fold(run, prepared, recipe, seen, -1)
-    record(f"probe: fitted on all rows, {seen.about}")
+        _fit_fold(session, seen, -1)
+    session.log(f"probe: fitted on all rows, {seen.about}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,25 +65,22 @@ class _Seen:
     about: str
 
 
-def _look(run: Run, prepared: Prepared, recipe: Recipe, record: Record, measured_for: int | None = None) -> _Seen:
+def _look(session: Session, measured_for: int | None = None) -> _Seen:
     """Return the vectors of all rows.
 
     Args:
-        run: where they are kept.
-        prepared: the rows.
-        recipe: backbone, input and views.
-        record: told what is computed.
+        session: whose run keeps them; the recipe says backbone, input and views.
         measured_for: the fold on whose training rows the channels are measured first (−1: all rows); None: as the recipe says.
     """
-    manifest = prepared.manifest
-    settings = probe_input(recipe)
+    run, prepared, recipe, record = session.run, session.prepared, session.recipe, session.log
+    manifest, settings = session.manifest, probe_input(recipe)
     network = probe_network(recipe, prepared.form, manifest, record)
     runtime = Runtime(Engine.from_dict(run.plan()["probe"]["engine"]), threads=threads_of(run, recipe.train, record), log=record)
     known = np.flatnonzero(manifest.split != "test")
     part = manifest.where(known)
     images = ImageDataset(part, settings, EvalTransform(settings), form=prepared.form, missing=prepared.reasons)
     if measured_for is not None:
-        _measure(run, prepared, network, images, measured_for)
+        _measure(session, network, images, measured_for)
     found = features.extract(
         network,
         part,
@@ -101,26 +97,24 @@ def _look(run: Run, prepared: Prepared, recipe: Recipe, record: Record, measured
     return _Seen(vectors, last_width(network.backbone), about)
 
 
-def _measure(run: Run, prepared: Prepared, network: models.Network, images: ImageDataset, fold: int) -> None:
+def _measure(session: Session, network: models.Network, images: ImageDataset, fold: int) -> None:
     """Normalise by what the rows that train show when ``fold`` is held out; kept, for the pipeline."""
     place = {row_id: i for i, row_id in enumerate(images.manifest.row_ids)}
-    rows = [place[prepared.manifest.row_ids[row]] for row in prepared.fitting(fold)]
+    rows = [place[session.manifest.row_ids[row]] for row in session.prepared.fitting(fold)]
     mean, std = channel_statistics(images, rows)
     network.set_normalisation(mean.tolist(), std.tolist())
-    files.write_json(run.member(PROBE, fold) / CHANNELS, {"mean": mean.tolist(), "std": std.tolist()})
+    files.write_json(session.run.member(PROBE, fold) / CHANNELS, {"mean": mean.tolist(), "std": std.tolist()})
 
 
-def _planned(run: Run, prepared: Prepared, recipe: Recipe, record: Record, clock: budgets.Clock, passes: int) -> None:
+def _planned(session: Session, passes: int) -> None:
     """Decide once how the probe computes and, within a budget, of how many views; what it will take is said before it begins.
 
     Args:
-        run: whose plan.json keeps it.
-        prepared: rows.
-        recipe: engine, views and size.
-        record: told.
-        clock: the budget.
+        session: whose plan.json keeps it.
         passes: over the images; each fold makes one of its own where channels are measured on its training rows.
     """
+    run, prepared, recipe, record = session.run, session.prepared, session.recipe, session.log
+    clock = session.clock or budgets.Clock(None)
     if "probe" in run.plan():
         return
     network = probe_network(recipe, prepared.form, prepared.manifest, record)
@@ -145,22 +139,23 @@ def _planned(run: Run, prepared: Prepared, recipe: Recipe, record: Record, clock
     run.keep_plan(probe=plan)
 
 
-def seconds_of_test(run: Run, prepared: Prepared) -> float:
+def seconds_of_test(session: Session) -> float:
     """Return the seconds that the pipeline's probe will need for the test rows; 0 where nothing was measured."""
-    plan = run.plan().get("probe", {})
+    plan = session.run.plan().get("probe", {})
     if "views" not in plan:
         return 0.0
     each = plan["seconds_per_image"][Engine.from_dict(plan["engine"]).name]
-    return _seconds_of_test(prepared, len(plan["views"]), each)
+    return _seconds_of_test(session.prepared, len(plan["views"]), each)
 
 
 def _seconds_of_test(prepared: Prepared, views: int, each: float) -> float:
     return len(prepared.test) * (views * each + budgets.DECODE)
 
 
-def _fit_fold(run: Run, prepared: Prepared, recipe: Recipe, seen: _Seen, fold: int) -> None:
+def _fit_fold(session: Session, seen: _Seen, fold: int) -> None:
     """Fit each target's head on the other folds and answer for the fold; the predictions are the marker, written last."""
-    manifest, folder = prepared.manifest, run.member(PROBE, fold)
+    prepared, recipe = session.prepared, session.recipe
+    manifest, folder = session.manifest, session.run.member(PROBE, fold)
     if (folder / "oof.parquet").exists():
         return
     train, heldout = prepared.fitting(fold), prepared.heldout(fold)

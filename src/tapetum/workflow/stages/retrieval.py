@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from tapetum.core.config import Recipe
-from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Manifest
 from tapetum.core.vectors import Gallery, Neighbors, Vectors
 from tapetum.data.images.dataset import ImageDataset
@@ -25,7 +24,7 @@ from tapetum.learn.choices import head_of
 from tapetum.learn.embedding import embed
 from tapetum.learn.runtime import Engine, Runtime
 from tapetum.learn.training.keep import Keeper
-from tapetum.workflow.session import Prepared
+from tapetum.workflow.session import FoldRef, Prepared, Session
 from tapetum.workflow.stages.networks import network_at
 
 STEP = "retrieval"
@@ -41,27 +40,22 @@ class Shipped:
     gallery: Gallery
 
 
-def near_of(
-    run: Run, prepared: Prepared, recipe: Recipe, epochs: Mapping[str, EpochChoice], ids: Sequence[str], record: Record
-) -> Neighbors | None:
+def near_of(session: Session, epochs: Mapping[str, EpochChoice], ids: Sequence[str]) -> Neighbors | None:
     """Return the nearest training row of each held-out row; None where no member learned identities.
 
     Args:
-        run: with its members' folders; vectors that are not there yet are computed and kept.
-        prepared: rows.
-        recipe: with its members.
+        session: whose run has the members' folders; vectors that are not there yet are computed and kept.
         epochs: member → the checkpoints chosen; each fold is searched at the one that answers for it.
         ids: row ids wanted, in order.
-        record: told what is computed.
     """
-    manifest = prepared.manifest
+    manifest = session.manifest
     truths = _truths(manifest)
     place = {row_id: i for i, row_id in enumerate(ids)}
     found: list[Neighbors] = []
-    for member, own, target in _identities(recipe, manifest):
+    for member, member_recipe, target in _identities(session.recipe, manifest):
         if member not in epochs:
             continue
-        work = _Work(run, prepared, member, own, target, record, _images(prepared, own))
+        work = _Work(session, member, member_recipe, target, _images(session.prepared, member_recipe))
         near = Neighbors(
             np.full((len(ids), 1), np.nan, dtype=np.float32),
             {name: np.full((len(ids), 1, y.shape[1]), np.nan, dtype=np.float32) for name, y in truths.items()},
@@ -79,28 +73,23 @@ def near_of(
     return Neighbors.joined(found) if found else None
 
 
-def galleries(
-    run: Run, prepared: Prepared, recipe: Recipe, decisions: Mapping[str, Any], ships: Mapping[str, Sequence[int]], record: Record
-) -> list[Shipped]:
+def galleries(session: Session, decisions: Mapping[str, Any], ships: Mapping[str, Sequence[int]]) -> list[Shipped]:
     """Return what the pipeline searches: the training rows of every model that ships, where any target takes neighbours' labels.
 
     Args:
-        run: with its members' folders.
-        prepared: rows.
-        recipe: with its members.
+        session: whose run has the members' folders.
         decisions: decisions.json.
         ships: member → folds whose models go in; −1 is the one trained on all rows.
-        record: told what is computed.
     """
     if not any(_shipped(chain) for chain in decisions["steps"].values()):
         return []
-    manifest = prepared.manifest
+    manifest = session.manifest
     truths = _truths(manifest)
     found: list[Shipped] = []
-    for member, own, target in _identities(recipe, manifest):
-        work = _Work(run, prepared, member, own, target, record, _images(prepared, own))
+    for member, member_recipe, target in _identities(session.recipe, manifest):
+        work = _Work(session, member, member_recipe, target, _images(session.prepared, member_recipe))
         for fold in ships.get(member, ()):
-            final, known = decisions["epochs"][member]["final"], Keeper(run.member(member, fold)).state()["checkpoints"]
+            final, known = decisions["epochs"][member]["final"], Keeper(session.run.member(member, fold)).state()["checkpoints"]
             found.append(Shipped(member, fold, target, work.gallery(fold, final if final in known else known[-1], truths)))
     return found
 
@@ -134,38 +123,36 @@ def _truths(manifest: Manifest) -> dict[str, np.ndarray]:
 class _Work:
     """The vectors of one member's identities, from its folders or computed into them."""
 
-    run: Run
-    prepared: Prepared
+    session: Session
     member: str
-    own: Recipe
+    member_recipe: Recipe
     target: str
-    record: Record
     images: ImageDataset
 
     def rows(self, fold: int, *, heldout: bool) -> np.ndarray:
         """Return the rows that a fold's file holds: those that train, with ``held`` those held out too, in the manifest's order."""
-        train = self.prepared.fitting(fold)
-        return np.union1d(train, self.prepared.heldout(fold)) if heldout else train
+        train = self.session.prepared.fitting(fold)
+        return np.union1d(train, self.session.prepared.heldout(fold)) if heldout else train
 
     def file(self, fold: int, checkpoint: str) -> Path:
-        return self.run.member(self.member, fold) / "vectors" / f"{self.target}@{checkpoint.replace('/', '+')}.parquet"
+        return self.session.run.member(self.member, fold) / "vectors" / f"{self.target}@{checkpoint.replace('/', '+')}.parquet"
 
     def vectors(self, fold: int, checkpoint: str, *, heldout: bool) -> Vectors:
         """Return the vectors of a fold's rows at a checkpoint."""
         file, rows = self.file(fold, checkpoint), self.rows(fold, heldout=heldout)
-        wanted = np.array(self.prepared.manifest.row_ids, dtype=object)[rows]
+        wanted = np.array(self.session.prepared.manifest.row_ids, dtype=object)[rows]
         if file.exists():
             kept = Vectors.read(file)
             place = {row_id: i for i, row_id in enumerate(kept.row_ids)}
             if all(row_id in place for row_id in wanted):
                 return kept.where(np.array([place[row_id] for row_id in wanted], dtype=np.int64))
-        manifest = self.prepared.manifest
-        network, scaling = network_at(self.run, self.member, fold, self.own, self.prepared.form, manifest, checkpoint)
-        runtime = Runtime(Engine.from_dict(self.run.plan()["members"][self.member]["engine"]))
-        found = embed(network, self.images, rows, self.target, runtime, scaling=scaling, batch=self.own.predict.batch)
+        ref = FoldRef(self.member, self.member_recipe, fold)
+        network, scaling = network_at(self.session, ref, checkpoint)
+        runtime = Runtime(Engine.from_dict(self.session.run.plan()["members"][self.member]["engine"]))
+        found = embed(network, self.images, rows, self.target, runtime, scaling=scaling, batch=self.member_recipe.predict.batch)
         found.write(file, {"member": self.member, "target": self.target, "fold": fold, "checkpoint": checkpoint})
         whose = "all rows" if fold < 0 else f"fold {fold}"
-        self.record(f"member {self.member} {whose}: vectors of {self.target!r} for {len(rows)} rows at {checkpoint}")
+        self.session.log(f"member {self.member} {whose}: vectors of {self.target!r} for {len(rows)} rows at {checkpoint}")
         return found
 
     def gallery(self, fold: int, checkpoint: str, truths: Mapping[str, np.ndarray]) -> Gallery:

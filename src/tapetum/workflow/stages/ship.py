@@ -7,46 +7,43 @@ from typing import Any
 import numpy as np
 
 from tapetum.core import files
-from tapetum.core.config import Recipe
 from tapetum.core.derived import with_derived
 from tapetum.core.monitor import monitor
-from tapetum.core.runs import PROBE, Record, Run
+from tapetum.core.runs import PROBE, Run
 from tapetum.core.tables import Predictions
-from tapetum.workflow.session import Prepared
+from tapetum.workflow.session import Session
 
 REFIT = -1  # the fold that holds nothing out
 
 
-def ship(run: Run, prepared: Prepared, recipe: Recipe, decisions: dict[str, Any], record: Record) -> dict[str, list[int]]:
+def ship(session: Session, decisions: dict[str, Any]) -> dict[str, list[int]]:
     """Return member → the folds whose models the pipeline averages; train what has to be trained for it.
 
     Decisions were fitted on fold models' out-of-fold answers; a refit's answers are a little better and a little surer than those, and
     no figure of this run is its own. That is said, and kept under ``ships`` in decisions.json.
 
     Args:
-        run: settled.
-        prepared: its rows.
-        recipe: its recipe.
+        session: of a decided run.
         decisions: decisions.json; ``ships`` is added, also in the file.
-        record: told what ships.
     """
-    how, chosen = recipe.decide.pipeline, decisions["choice"]["final"]
+    how, chosen = session.recipe.decide.pipeline, decisions["choice"]["final"]
     wanted = [PROBE] if chosen == PROBE else [*([PROBE] if chosen == "mean" else []), *decisions["epochs"]]
-    folds = {member: _folds(run, decisions, member) for member in wanted}
+    folds = {member: _folds(session.run, decisions, member) for member in wanted}
     scores: dict[str, dict[str, float]] = {}
     if how == "refit":
         for member in wanted:
-            _refit(run, prepared, recipe, decisions, member, record)
+            _refit(session, decisions, member)
         folds = {member: [REFIT] for member in wanted}
-        record("shipped: models trained once more on all rows; the figures are those of the folds' models, none is measured on a refit")
+        measured = "the figures are those of the folds' models, none is measured on a refit"
+        session.log(f"shipped: models trained once more on all rows; {measured}")
     elif how == "best-fold":
-        for member, own in folds.items():
-            scores[member] = {str(fold): _score(run, prepared, recipe, member, fold) for fold in own}
-            folds[member] = [max(own, key=lambda fold: scores[member][str(fold)])]
-        named = ", ".join(f"{member} fold {own[0]}" for member, own in folds.items())
-        record(f"shipped: {named}, best on its own held-out rows (an in-sample choice); averaging all folds is usually better")
+        for member, every in folds.items():
+            scores[member] = {str(fold): _score(session, member, fold) for fold in every}
+            folds[member] = [max(every, key=lambda fold: scores[member][str(fold)])]
+        named = ", ".join(f"{member} fold {one[0]}" for member, one in folds.items())
+        session.log(f"shipped: {named}, best on its own held-out rows (an in-sample choice); averaging all folds is usually better")
     decisions["ships"] = {"how": how, "folds": folds, "scores": scores}
-    files.write_json(run.file("decisions.json"), decisions)
+    files.write_json(session.run.file("decisions.json"), decisions)
     return folds
 
 
@@ -56,27 +53,27 @@ def _folds(run: Run, decisions: dict[str, Any], member: str) -> list[int]:
     return sorted(int(fold) for fold in decisions["epochs"][member]["per_fold"])
 
 
-def _score(run: Run, prepared: Prepared, recipe: Recipe, member: str, fold: int) -> float:
+def _score(session: Session, member: str, fold: int) -> float:
     """Return the monitored figure of a fold's model on the rows that it held out; derived targets without a head are composed."""
-    table = Predictions.read(run.member(member, fold) / "oof.parquet")
+    table = Predictions.read(session.run.member(member, fold) / "oof.parquet")
     dense = {t.name: table.dense(t.name, member) for t in table.targets}
     shown = {name: (d.p, d.y) for name, d in dense.items()}
-    weight = prepared.manifest.weights_of(next(iter(dense.values())).row_ids)
-    known, own = with_derived(shown, {n: d.target for n, d in dense.items()}, prepared.manifest.targets)
-    value = monitor(recipe.train.monitor, known, own, weight)
+    weight = session.manifest.weights_of(next(iter(dense.values())).row_ids)
+    known, heads = with_derived(shown, {n: d.target for n, d in dense.items()}, session.manifest.targets)
+    value = monitor(session.recipe.train.monitor, known, heads, weight)
     return float(np.nan_to_num(value, neginf=-1e300))
 
 
-def _refit(run: Run, prepared: Prepared, recipe: Recipe, decisions: dict[str, Any], member: str, record: Record) -> None:
+def _refit(session: Session, decisions: dict[str, Any], member: str) -> None:
     """Fit the probe, or train a member to its final epoch, on all rows."""
-    if recipe.probe.enabled:
+    if session.recipe.probe.enabled:
         from tapetum.workflow.stages.probe import refit_probe
 
-        refit_probe(run, prepared, recipe, record)  # a refit starts from it as the folds did from theirs
+        refit_probe(session)  # a refit starts from it as the folds did from theirs
     if member != PROBE:
         from tapetum.workflow.stages.train import refit_member
 
-        refit_member(run, prepared, recipe, member, epochs_of(decisions["epochs"][member]["final"]), record)
+        refit_member(session, member, epochs_of(decisions["epochs"][member]["final"]))
 
 
 def epochs_of(checkpoint: str) -> int | None:

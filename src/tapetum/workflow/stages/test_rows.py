@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 
 from tapetum.core import files, metrics
-from tapetum.core.config import Recipe
 from tapetum.core.marks import TEST, texts
 from tapetum.core.metrics import headline_metric
-from tapetum.core.runs import Record, Run
+from tapetum.core.runs import Record
 from tapetum.core.tables import Dense, Predictions
 from tapetum.decide.steps import Rows
-from tapetum.workflow.session import Prepared
+from tapetum.workflow.session import Session
 from tapetum.workflow.stages.decide import source_of
 from tapetum.workflow.stages.measure import everywhere, interval_of
 
@@ -23,16 +22,14 @@ ON_TEST = "test rows"  # name of the figures on test rows that have a truth
 SINGLE_VIEWS = "test rows, single views"  # the mean over views, each scored by itself
 
 
-def answer_test_rows(run: Run, prepared: Prepared, recipe: Recipe, record: Record, figures: dict[str, Any]) -> None:
+def answer_test_rows(session: Session, figures: dict[str, Any]) -> None:
     """Write test.parquet with the pipeline's answers for the manifest's test rows.
 
     Args:
-        run: with its pipeline.
-        prepared: rows.
-        recipe: the run's.
-        record: told of images that cannot be read.
+        session: whose run has its pipeline.
         figures: metrics.json; the scores of test rows that have a truth are added, and nothing was chosen on them.
     """
+    run, prepared, recipe, record = session.run, session.prepared, session.recipe, session.log
     if not len(prepared.test):
         return
     from tapetum.pipeline import Pipeline

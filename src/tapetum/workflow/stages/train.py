@@ -12,140 +12,122 @@ import polars as pl
 from tapetum.core import files
 from tapetum.core.config import Recipe
 from tapetum.core.errors import UserError
-from tapetum.core.runs import PROBE, Record, Run
+from tapetum.core.runs import PROBE, Run
 from tapetum.core.tables import Manifest, Predictions
 from tapetum.decide import choose
 from tapetum.learn.training import job, windowed
 from tapetum.learn.training.keep import Keeper
-from tapetum.workflow.session import Prepared
+from tapetum.workflow.session import FoldRef, Session
 from tapetum.workflow.stages import budget as budgets
 from tapetum.workflow.stages.networks import checkpoint_of
 from tapetum.workflow.stages.plan import plan_member
 
 
-def train_members(
-    run: Run,
-    prepared: Prepared,
-    recipe: Recipe,
-    record: Record,
-    clock: budgets.Clock,
-    given: bool = False,
-    after_fold: Callable[[str, int], None] | None = None,
-) -> None:
+def train_members(session: Session, given: bool = False, after_fold: Callable[[str, int], None] | None = None) -> None:
     """Train every fold of every member that the plan names; done ones are passed over.
 
     Args:
-        run: its folder.
-        prepared: rows and folds.
-        recipe: with its members.
-        record: told what is planned and done.
-        clock: the budget.
+        session: of the run.
         given: the plan comes from another run and is repeated as it stands, whatever the time.
         after_fold: told (member, fold) after each; may raise to end here.
     """
-    members = {name: own for name, own in recipe.members().items() if own.stages or own.train.epochs}
-    for number, (member, own) in enumerate(members.items()):
-        if (kept := run.plan().get("members", {}).get(member)) and (note := budgets.against(kept, clock.budget, given=given)):
-            record(f"member {member}: {note}")
-        plan = plan_member(run, member, own, prepared, recipe, record, clock, share=1 / (len(members) - number))
+    members = {name: one for name, one in session.recipe.members().items() if one.stages or one.train.epochs}
+    budget = None if session.clock is None else session.clock.budget
+    unbounded = session.without_budget()
+    for number, member in enumerate(members):
+        if (planned := session.run.plan().get("members", {}).get(member)) and (note := budgets.against(planned, budget, given=given)):
+            session.log(f"member {member}: {note}")
+        plan = plan_member(session, member, share=1 / (len(members) - number))
         for place, fold in enumerate(plan["folds"]):
             if plan.get("cuts", {}).get(str(fold)) == 0:
                 continue  # an earlier start had no time for it
-            later = 0 if given or clock.budget is None else len(plan["folds"]) - place - 1
-            if given or _may_begin(run, member, fold, plan, clock):
-                _run_fold(run, member, fold, own, plan, prepared, record, None if given else clock, later)
+            later = 0 if given or budget is None else len(plan["folds"]) - place - 1
+            ref = session.ref(member, fold)
+            if given or _may_begin(session, ref, plan):
+                _run_fold(unbounded if given else session, ref, plan, later)
                 if after_fold is not None:
                     after_fold(member, fold)
             else:
-                record(f"warning: member {member} fold {fold} is not begun: the budget ends")
-                _keep_cut(run, member, fold, 0)
+                session.log(f"warning: member {member} fold {fold} is not begun: the budget ends")
+                _keep_cut(session.run, ref, 0)
 
 
-def refit_member(run: Run, prepared: Prepared, recipe: Recipe, member: str, epochs: int | None, record: Record) -> None:
+def refit_member(session: Session, member: str, epochs: int | None) -> None:
     """Train a member once more, on all rows, to the epoch that the folds chose.
 
     Args:
-        run: with the member's plan.
-        prepared: rows.
-        recipe: with its members.
+        session: of the run, with the member's plan.
         member: its name.
         epochs: after which it ends (the rate goes as planned for all epochs, as it did in the folds); None: all of them.
-        record: told what is done.
     """
-    own, plan = recipe.members()[member], run.plan()["members"][member]
-    _run_fold(run, member, -1, own, {**plan, "cuts": {} if epochs is None else {"-1": epochs}}, prepared, record, None)
+    plan = session.run.plan()["members"][member]
+    _run_fold(session.without_budget(), session.ref(member, -1), {**plan, "cuts": {} if epochs is None else {"-1": epochs}})
 
 
-def _run_fold(
-    run: Run,
-    member: str,
-    fold: int,
-    own: Recipe,
-    plan: dict[str, Any],
-    prepared: Prepared,
-    record: Record,
-    clock: budgets.Clock | None,
-    later: int = 0,
-) -> None:
+def _run_fold(session: Session, ref: FoldRef, plan: dict[str, Any], later: int = 0) -> None:
     """Run one fold's job; where a budget runs, it leaves the fewest epochs of ``later`` further folds their time."""
-    folder = files.make_folder(run.member(member, fold))
+    folder, clock = files.make_folder(session.folder(ref)), session.clock
     spec = folder / "spec.json"
     if not spec.exists():
-        write_spec(run, spec, member, fold, own, plan, prepared)
+        write_spec(session, ref, plan, spec)
 
     def may_go_on(epochs: int, seconds: float) -> bool:
         return clock is None or clock.allows(seconds * (1.05 + later * min(budgets.FEWEST, plan["epochs"])))
 
-    state = job.run(spec, may_go_on=may_go_on if clock is not None and clock.budget is not None else None, log=record)
-    if fold < 0:
-        record(f"member {member} trained once more on all {len(prepared.fitting(fold))} rows, {state['epochs']} epochs")
+    state = job.run(spec, may_go_on=may_go_on if clock is not None and clock.budget is not None else None, log=session.log)
+    if ref.fold < 0:
+        session.log(f"member {ref.member} trained once more on all {len(session.prepared.fitting(-1))} rows, {state['epochs']} epochs")
     elif state.get("stop") == "budget":
-        record(f"warning: member {member} fold {fold} was cut after epoch {state['epochs']}: the budget ends")
-        _keep_cut(run, member, fold, state["epochs"])
+        session.log(f"warning: member {ref.member} fold {ref.fold} was cut after epoch {state['epochs']}: the budget ends")
+        _keep_cut(session.run, ref, state["epochs"])
     elif state.get("stop"):
-        record(f"member {member} fold {fold} stopped after epoch {state['epochs']}: {state['stop']}")
+        session.log(f"member {ref.member} fold {ref.fold} stopped after epoch {state['epochs']}: {state['stop']}")
 
 
-def _may_begin(run: Run, member: str, fold: int, plan: dict[str, Any], clock: budgets.Clock) -> bool:
+def _may_begin(session: Session, ref: FoldRef, plan: dict[str, Any]) -> bool:
     """Tell whether a fold is begun already, or has the time for an epoch, as long as those of the folds before took."""
-    if clock.budget is None or (run.member(member, fold) / "state.json").exists():
+    clock = session.clock
+    if clock is None or clock.budget is None or (session.folder(ref) / "state.json").exists():
         return True
-    took = [seconds for path in run.folds_of(member, "history.csv").values() for seconds in pl.read_csv(path)["seconds"].to_list()]
+    took = [s for path in session.run.folds_of(ref.member, "history.csv").values() for s in pl.read_csv(path)["seconds"].to_list()]
     # a plan made without a budget knows no times: the first fold begins where any time is left, and its epochs then tell
-    expected = sum(took) / len(took) if took else plan.get("epoch_seconds", {}).get(str(fold), 0.0)
+    expected = sum(took) / len(took) if took else plan.get("epoch_seconds", {}).get(str(ref.fold), 0.0)
     return clock.allows(expected)
 
 
-def _keep_cut(run: Run, member: str, fold: int, epochs: int) -> None:
+def _keep_cut(run: Run, ref: FoldRef, epochs: int) -> None:
     """Write into plan.json after how many epochs a fold ended, so that the plan can be repeated."""
     whole = run.plan()
-    whole["members"][member]["cuts"] = {**whole["members"][member].get("cuts", {}), str(fold): epochs}
+    whole["members"][ref.member]["cuts"] = {**whole["members"][ref.member].get("cuts", {}), str(ref.fold): epochs}
     files.write_json(run.plan_file, whole)
 
 
-def write_spec(run: Run, spec: Path, member: str, fold: int, own: Recipe, plan: dict[str, Any], prepared: Prepared) -> Path:
+def write_spec(session: Session, ref: FoldRef, plan: dict[str, Any], spec: Path) -> Path:
     """Write a fold's spec: all that its job depends on, besides images and pretrained weights."""
-    recipe = own if own.stages else own.model_copy(update={"train": own.train.model_copy(update={"epochs": plan["epochs"]})})
+    run, prepared, recipe = session.run, session.prepared, ref.recipe
+    if not recipe.stages:
+        recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"epochs": plan["epochs"]})})
     if recipe.train.batch == "auto" and plan.get("batch"):
         recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"batch": plan["batch"]})})
-    heads = run.member(PROBE, fold)
+    heads = run.member(PROBE, ref.fold)
+    base = base_of(run, ref.recipe, ref.fold, prepared.manifest)
     return job.write_spec(
         spec.parent,
         run.manifest_file,
-        member=member,
-        fold=fold,
+        member=ref.member,
+        fold=ref.fold,
         recipe=recipe.model_dump(mode="json", exclude={"profile", "member"}),
         manifest_hash=prepared.manifest.content_hash(),
         data_root=str(prepared.manifest.root),
-        train=prepared.fitting(fold).tolist(),
-        heldout=prepared.heldout(fold).tolist(),
+        train=prepared.fitting(ref.fold).tolist(),
+        heldout=prepared.heldout(ref.fold).tolist(),
         form=prepared.form.to_dict(),
         missing=dict(prepared.reasons),
         probe=Path(os.path.relpath(heads, spec.parent)).as_posix() if heads.exists() else None,
         engine=plan["engine"],
         threads=run.plan().get("threads"),
-        until=plan.get("cuts", {}).get(str(fold)),
-        features=windowed.features_of(own, run.features, spec.parent, base_of(run, own, fold, prepared.manifest)),
+        until=plan.get("cuts", {}).get(str(ref.fold)),
+        features=windowed.features_of(ref.recipe, run.features, spec.parent, base),
     )
 
 

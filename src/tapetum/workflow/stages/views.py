@@ -11,12 +11,11 @@ import numpy as np
 from tapetum.core import metrics
 from tapetum.core.config import Decide, Recipe
 from tapetum.core.metrics import headline_metric
-from tapetum.core.runs import Record, Run
 from tapetum.core.tables import REDUCED, Dense, Predictions
 from tapetum.core.targets import Target
 from tapetum.decide import views as deciding
 from tapetum.decide.steps import Rows
-from tapetum.workflow.session import Prepared
+from tapetum.workflow.session import FoldRef, Session
 from tapetum.workflow.stages.plan import views_of
 
 if TYPE_CHECKING:
@@ -26,30 +25,28 @@ TABLE = "views.parquet"  # in a fold's folder: draw 0 the plain image, 1… the 
 
 
 def answer(
-    run: Run, prepared: Prepared, member: str, own: Recipe, checkpoints: Mapping[int, str], record: Record, *, keep: bool = True
+    session: Session, member: str, member_recipe: Recipe, checkpoints: Mapping[int, str], *, keep: bool = True
 ) -> dict[int, Predictions]:
     """Return fold → every view of the rows that it holds out, from the file where an earlier start left it.
 
     Args:
-        run: with weights of the checkpoints.
-        prepared: rows.
+        session: whose run has the weights of the checkpoints.
         member: its name.
-        own: its recipe; the views are ``predict.views``, at the size at which the pipeline answers.
+        member_recipe: its recipe; the views are ``predict.views``, at the size at which the pipeline answers.
         checkpoints: fold → the one chosen.
-        record: told what is answered.
         keep: read and write the files; they hold the views of the run's own recipe.
     """
     found = {}
     for fold, checkpoint in checkpoints.items():
-        file = run.member(member, fold) / TABLE
+        ref = FoldRef(member, member_recipe, fold)
+        file = session.folder(ref) / TABLE
         if keep and file.exists():
             found[fold] = Predictions.read(file)
             if found[fold].frame["checkpoint"].unique().to_list() == [checkpoint]:
                 continue
-        found[fold] = _answered(run, prepared, member, own, fold, checkpoint, record)
-        record(
-            f"member {member} fold {fold}: {found[fold].frame['draw'].n_unique() - 1} views of {len(prepared.heldout(fold))} rows answered"
-        )
+        found[fold] = _answered(session, ref, checkpoint)
+        views, rows = found[fold].frame["draw"].n_unique() - 1, len(session.prepared.heldout(fold))
+        session.log(f"member {member} fold {fold}: {views} views of {rows} rows answered")
         if keep:
             found[fold].write(file)
     return found
@@ -84,7 +81,7 @@ def choose(
     return found
 
 
-def _answered(run: Run, prepared: Prepared, member: str, own: Recipe, fold: int, checkpoint: str, record: Record) -> Predictions:
+def _answered(session: Session, ref: FoldRef, checkpoint: str) -> Predictions:
     """Answer a fold's held-out rows in every view, as the pipeline would answer new images."""
     import torch
 
@@ -95,23 +92,24 @@ def _answered(run: Run, prepared: Prepared, member: str, own: Recipe, fold: int,
     from tapetum.learn.runtime import Engine, Runtime
     from tapetum.workflow.stages.networks import network_at
 
+    run, prepared, member_recipe, fold = session.run, session.prepared, ref.recipe, ref.fold
     manifest, rows = prepared.manifest, prepared.heldout(fold)
-    network, scaling = network_at(run, member, fold, own, prepared.form, manifest, checkpoint)
+    network, scaling = network_at(session, ref, checkpoint)
     runtime = Runtime(
-        Engine.from_dict(run.plan()["members"][member]["engine"]),
-        threads=machine.threads(own.train.threads, run.plan().get("threads")),
-        log=record,
+        Engine.from_dict(run.plan()["members"][ref.member]["engine"]),
+        threads=machine.threads(member_recipe.train.threads, run.plan().get("threads")),
+        log=session.log,
     )
     side = None if scaling is None else runtime.to_device(torch.from_numpy(scaling.apply(manifest)))
-    images = ImageDataset(manifest, own.input, EvalTransform(own.input), form=prepared.form, missing=prepared.reasons)
+    images = ImageDataset(manifest, member_recipe.input, EvalTransform(member_recipe.input), form=prepared.form, missing=prepared.reasons)
     network = runtime.to_device(network)
 
     def answered(**how: Any) -> Answered:
-        predict = own.predict.model_copy(update=how)
-        return inference.answer(network, images, rows, predict, runtime, side=side, key=("predict", member), keep_draws=True)
+        predict = member_recipe.predict.model_copy(update=how)
+        return inference.answer(network, images, rows, predict, runtime, side=side, key=("predict", ref.member), keep_draws=True)
 
     every = answered(reduce="logits")
-    first = first_draw(views_of(own.predict)[0])
+    first = first_draw(views_of(member_recipe.predict)[0])
     plain = [] if first == 0 else [answered(views="plain", reduce="plain")]
     tables = []
     for name, target in network.targets.items():
@@ -125,7 +123,7 @@ def _answered(run: Run, prepared: Prepared, member: str, own: Recipe, fold: int,
         for number, p in numbered:
             dense = Dense(target, ids, p, y, folds, status)
             tables.append(
-                Predictions.from_dense(dense, member=member, checkpoint=checkpoint, draw=number, manifest_hash=manifest.content_hash())
+                Predictions.from_dense(dense, member=ref.member, checkpoint=checkpoint, draw=number, manifest_hash=manifest.content_hash())
             )
     return Predictions.concat(tables)
 

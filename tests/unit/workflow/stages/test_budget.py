@@ -15,6 +15,7 @@ from tapetum.core import files
 from tapetum.core.errors import UserError
 from tapetum.core.runs import Record, Run
 from tapetum.data.images.form import Form
+from tapetum.workflow.session import Session
 from tapetum.workflow.stages import budget
 from tapetum.workflow.stages import plan as planning
 from tapetum.workflow.stages import train as training
@@ -112,7 +113,7 @@ class World:
     def __init__(self, monkeypatch, epoch, start=1.0):
         self.now, self.epoch, self.start, self.trained = 0.0, epoch, start, {}
         monkeypatch.setattr(budget, "time", types.SimpleNamespace(monotonic=lambda: self.now))
-        monkeypatch.setattr(training, "write_spec", lambda run, spec, *rest: files.write_json(spec, {}))
+        monkeypatch.setattr(training, "write_spec", lambda session, ref, plan, spec: files.write_json(spec, {}))
         monkeypatch.setattr(training.job, "run", self.run)
 
     def run(self, spec, *, may_go_on, log):
@@ -147,7 +148,7 @@ def train(tmp_path, monkeypatch):
         plan = budget.plan(clock.left, FIVE, epochs, budget.Rates(80 / believed, 1e9, world.start))
         world.wanted = plan["epochs"]
         files.write_json(run.plan_file, {"members": {"main": plan}})
-        training.train_members(run, prepared, recipe, Record(None), clock)
+        training.train_members(Session(run, prepared, recipe, Record(None), clock))
         return plan, run.plan()["members"]["main"]
 
     return go
@@ -200,7 +201,8 @@ def test_what_was_not_begun_is_not_begun_by_a_repeated_plan(train, monkeypatch, 
     run = Run(tmp_path / "again")
     files.write_json(run.plan_file, {"members": {"main": after}})
     prepared = types.SimpleNamespace(manifest=types.SimpleNamespace(fold=np.arange(100) % 5), train=np.arange(100))
-    training.train_members(run, prepared, small_runs.recipe(split__folds=5).recipe, Record(None), budget.Clock(None), given=True)
+    recipe = small_runs.recipe(split__folds=5).recipe
+    training.train_members(Session(run, prepared, recipe, Record(None), budget.Clock(None)), given=True)
     assert sorted(again.trained) == sorted(world.trained)
 
 
@@ -239,7 +241,7 @@ def test_nothing_is_measured_where_not_one_fold_can_fit(tmp_path, monkeypatch):
         manifest=types.SimpleNamespace(fold=np.arange(100) % 5), train=np.arange(100), test=np.arange(0), form=Form(3),
         fitting=lambda fold: np.arange(80), heldout=lambda fold: np.arange(20),
     )  # fmt: skip
-    plan = planning.plan_member(run, "main", recipe, prepared, recipe, Record(None), budget.Clock(60.0), 1.0)
+    plan = planning.plan_member(Session(run, prepared, recipe, Record(None), budget.Clock(60.0)), "main")
     assert (plan["folds"], plan["epochs"], measured) == ([], 0, [])  # two epochs of 80 rows take 64 s at least
     assert "no fine-tuning" in run.plan()["members"]["main"]["why"]
 

@@ -16,8 +16,8 @@ from tapetum.decide import choose
 from tapetum.decide.steps import Rows
 from tapetum.pipeline import combine
 from tapetum.workflow.commands.finish import table
-from tapetum.workflow.session import Prepared
-from tapetum.workflow.stages.decide import settle
+from tapetum.workflow.session import Prepared, Session
+from tapetum.workflow.stages.decide import decide_run
 
 FOLDS, EACH = 4, 12  # rows of each fold
 
@@ -55,8 +55,8 @@ class Desk:
             Predictions.concat(tables).write(self.run.member(member, fold) / name)
         return self
 
-    def settle(self):
-        return settle(self.run, self.prepared, self.recipe, self.record)
+    def decide(self):
+        return decide_run(Session(self.run, self.prepared, self.recipe, self.record))
 
     def oof(self, name, ids=None):
         return Predictions.read(self.run.file("oof.parquet")).dense(name, row_ids=ids or self.ids)
@@ -86,7 +86,7 @@ def test_every_fold_is_answered_at_the_epoch_that_is_best_on_the_others(kinds):
     y, first = desk.truth("kind"), desk.fold == 0
     early, late = sure(y, first), sure(y, ~first)  # the early epoch suits fold 0 alone, the late one all others
     desk.says("main", {"epoch-001": {"kind": early}, "epoch-002": {"kind": late}})
-    found = desk.settle()
+    found = desk.decide()
     epochs = found.decisions["epochs"]["main"]
     assert (epochs["final"], epochs["per_fold"], epochs["how"]) == ("epoch-002", dict.fromkeys("0123", "epoch-002"), "cross-fitted")
     assert np.allclose(desk.oof("kind").p, late)
@@ -104,7 +104,7 @@ def test_the_recipes_epoch_is_taken_where_it_names_one(kinds):
     desk = kinds(**{"decide.choose": "finetune", "train.epoch": 1})
     y = desk.truth("kind")
     desk.says("main", {"epoch-001": {"kind": sure(y, False)}, "epoch-002": {"kind": sure(y, True)}})
-    assert desk.settle().decisions["epochs"]["main"]["how"] == "recipe"
+    assert desk.decide().decisions["epochs"]["main"]["how"] == "recipe"
     assert np.allclose(desk.oof("kind").p, sure(y, False))
 
 
@@ -112,7 +112,7 @@ def test_each_scored_row_stands_once_also_one_that_cannot_be_read_and_no_other(k
     desk = kinds(**{"decide.choose": "finetune"})
     p = sure(desk.truth("kind"), True)
     p[[3, 17]] = np.nan
-    figures = desk.says("main", {"epoch-001": {"kind": p}}, folds=(0, 1, 2)).settle().figures
+    figures = desk.says("main", {"epoch-001": {"kind": p}}, folds=(0, 1, 2)).decide().figures
     table = Predictions.read(desk.run.file("oof.parquet")).frame
     assert sorted(table["row_id"].to_list()) == desk.ids
     status = dict(table.select("row_id", "status").iter_rows())
@@ -125,7 +125,7 @@ def test_a_part_of_the_folds_never_replaces_the_probe_however_good_it_is(kinds):
     desk = kinds()
     y, rng = desk.truth("kind"), np.random.default_rng(0)
     desk.says(PROBE, {"kind": sure(y, rng.random(len(y)) < 0.7)}).says("main", {"epoch-001": {"kind": sure(y, True)}}, folds=(0, 1))
-    choice = desk.settle().decisions["choice"]
+    choice = desk.decide().decisions["choice"]
     assert choice["final"] == PROBE
     assert set(choice["per_fold"].values()) == {PROBE}
     assert "50%" in choice["reason"]
@@ -139,7 +139,7 @@ def test_their_mean_is_taken_where_it_is_better_than_both(kinds):
     by_probe, by_main = place < 4, (place >= 4) & (place < 8)
     a, b = (np.where(y == 1, np.where(wrong, 0.45, 0.9)[:, None], np.where(wrong, 0.55, 0.1)[:, None]) for wrong in (by_probe, by_main))
     desk.says(PROBE, {"kind": a}).says("main", {"epoch-001": {"kind": b}})
-    found = desk.settle()
+    found = desk.decide()
     assert found.decisions["choice"]["final"] == "mean"
     assert np.allclose(desk.oof("kind").p, (a + b) / 2, atol=1e-6)
     assert Predictions.read(desk.run.file("oof.parquet")).frame["source"].unique().to_list() == ["blend"]
@@ -149,7 +149,7 @@ def test_their_mean_is_taken_where_it_is_better_than_both(kinds):
 
 def test_what_the_recipe_chooses_but_did_not_run_is_said(kinds):
     desk = kinds(**{"decide.choose": "finetune"}).says(PROBE, {"kind": sure(np.eye(2)[np.arange(48) % 2], True)})
-    assert desk.settle().decisions["choice"]["final"] == PROBE
+    assert desk.decide().decisions["choice"]["final"] == PROBE
     assert any("'finetune', but it was not run" in line for line in desk.record.said)
 
 
@@ -194,10 +194,10 @@ def test_a_folds_own_truth_changes_nothing_of_its_own_answers(tmp_path, deciding
         desk.says(PROBE, {"kind": told[PROBE, 1]})
         for member in ("one", "two"):
             desk.says(member, {f"epoch-00{epoch}": {"kind": told[member, epoch]} for epoch in (1, 2)})
-        settled = desk.settle()
-        dense = settled.nested["kind"]
+        decided = desk.decide()
+        dense = decided.nested["kind"]
         shown = dense.p if dense.answer is None else np.hstack([dense.p, dense.answer])
-        found.append((dict(zip(dense.row_ids, shown, strict=True)), settled.decisions))
+        found.append((dict(zip(dense.row_ids, shown, strict=True)), decided.decisions))
     (plain, before), (turned, after) = found
     changed = np.array([not np.array_equal(plain[row], turned[row]) for row in desk.ids])
     assert not changed[fold == 1].any()
@@ -214,7 +214,7 @@ def test_a_derived_target_is_the_product_of_its_parts_by_fold(tmp_path):
     truth = {"a": [str(v) for v in rng.integers(0, 3, n)], "b": [str(v) for v in rng.integers(0, 2, n)]}
     desk = Desk(tmp_path / "run", truth, (*parts, both))
     p = {t.name: rng.dirichlet(np.ones(len(t.classes)), n) for t in parts}
-    found = desk.says(PROBE, p).settle()
+    found = desk.says(PROBE, p).decide()
     product = (p["a"][:, :, None] * p["b"][:, None, :]).reshape(n, 6)
     assert np.allclose(desk.oof("both").p, product, atol=1e-6)
     assert found.decisions["composed"] == {PROBE: ["both"]}
@@ -239,7 +239,7 @@ def _numbers(tmp_path, folds=FOLDS, **sets):
 @pytest.mark.parametrize("chosen", ["probe", "finetune"])
 def test_the_deviations_that_ship_are_those_of_the_chosen_candidate(tmp_path, chosen):
     desk, told = _numbers(tmp_path, **{"decide.choose": chosen})
-    decisions = desk.settle().decisions
+    decisions = desk.decide().decisions
     expected = np.std(told[PROBE if chosen == "probe" else "main"] - desk.truth("size"))
     assert decisions["choice"]["final"] == chosen
     assert decisions["deviations"]["size"] == pytest.approx(expected, rel=1e-4)
@@ -248,8 +248,8 @@ def test_the_deviations_that_ship_are_those_of_the_chosen_candidate(tmp_path, ch
 # ------------------------------------------------------------------------------------------------------- what figures are
 
 
-def _how(settled, name="final", metric="accuracy"):
-    return [(f["how"], f["marks"]) for f in settled.figures["figures"] if (f["name"], f["metric"]) == (name, metric)]
+def _how(decided, name="final", metric="accuracy"):
+    return [(f["how"], f["marks"]) for f in decided.figures["figures"] if (f["name"], f["metric"]) == (name, metric)]
 
 
 def _state(desk, fold, **values):
@@ -276,7 +276,7 @@ def one_fold(kinds):
 
 
 def test_one_fold_is_answered_by_the_rule_and_its_figure_is_held_out(one_fold):
-    found = one_fold().settle()
+    found = one_fold().decide()
     assert found.decisions["choice"]["final"] == PROBE
     assert found.decisions["epochs"]["main"]["per_fold"] == {"0": "epoch-008"}  # not the better first one
     assert _how(found) == [("held-out", [])]
@@ -285,7 +285,7 @@ def test_one_fold_is_answered_by_the_rule_and_its_figure_is_held_out(one_fold):
 
 
 def test_steps_of_one_fold_are_cross_fitted_over_drawn_folds_and_say_so(one_fold):
-    found = one_fold(**{"decide.steps": ["bias"]}).settle()
+    found = one_fold(**{"decide.steps": ["bias"]}).decide()
     assert _how(found)[0][0] == "held-out"
     assert "drawn" in _how(found)[0][1][0]
     assert [how for how, _ in _how(found)][1:] in ([], ["in-sample"])
@@ -297,7 +297,7 @@ def test_steps_that_learn_nothing_are_drawn_no_folds(one_fold):
     frame = desk.prepared.manifest.frame.with_columns(sequence=pl.lit("night"), position=pl.int_range(pl.len()).cast(pl.Float64))
     old = desk.prepared.manifest
     desk.prepared = dataclasses.replace(desk.prepared, manifest=Manifest(frame, old.targets, old.root))
-    assert _how(desk.settle()) == [("held-out", [])]
+    assert _how(desk.decide()) == [("held-out", [])]
 
 
 @pytest.mark.parametrize(
@@ -311,7 +311,7 @@ def test_one_group_held_out_is_answered_without_what_would_be_fitted_on_it(one_f
     old = desk.prepared.manifest
     frame = old.frame.with_columns(group=pl.col("split"), sequence=pl.col("split"), position=pl.int_range(pl.len()).cast(pl.Float64))
     desk.prepared = dataclasses.replace(desk.prepared, manifest=Manifest(frame, old.targets, old.root))
-    found = desk.settle()
+    found = desk.decide()
     assert _how(found) == [("held-out", [])]
     assert any("left out" in said and "one group" in said for said in desk.record.said)
     steps = [step["name"] for step in found.decisions["steps"]["kind"]["steps"]]
@@ -325,7 +325,7 @@ def test_a_figure_that_is_not_defined_is_null_in_the_files(kinds):
     desk.says(PROBE, {"kind": sure(y, True)})
     for fold, member in enumerate(("one", "two")):
         desk.says(member, {"epoch-001": {"kind": sure(y, True)}}, folds=(fold,))
-    found = desk.settle()
+    found = desk.decide()
     assert files.read_json(desk.run.file("decisions.json"))["choice"]["figures"]["finetune"] is None
     assert found.decisions["choice"]["final"] == PROBE
     assert _how(found)[0] == ("cross-validated", [])
@@ -339,7 +339,7 @@ def test_the_figures_of_a_choice_count_weights(kinds):
     frame = old.frame.with_columns(weight=pl.col("row_id").replace_strict(counts, default=1.0))
     desk.prepared = dataclasses.replace(desk.prepared, manifest=Manifest(frame, old.targets, old.root))
     desk.says(PROBE, {"kind": sure(y, right)})
-    assert desk.settle().decisions["choice"]["figures"][PROBE] == pytest.approx(1.0)
+    assert desk.decide().decisions["choice"]["figures"][PROBE] == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("chosen", [PROBE, "finetune"])
@@ -354,7 +354,7 @@ def test_the_figures_of_a_choice_count_weights(kinds):
 def test_what_chose_on_its_own_rows_is_in_sample_wherever_it_answers(one_fold, sets, checkpoint, state, text, chosen):
     desk = one_fold(checkpoint, **{"decide.choose": chosen, **sets})
     _state(desk, 0, **state)
-    found = desk.settle()
+    found = desk.decide()
     ((how, marks),) = _how(found, "finetune")
     assert how == "in-sample"
     assert len(marks) == 1
@@ -382,7 +382,7 @@ def test_what_chose_nothing_is_not_marked(kinds, sets, checkpoint, state):
     desk.says("main", {checkpoint: {"kind": sure(desk.truth("kind"), True)}})
     for fold in range(FOLDS):
         _state(desk, fold, **state)
-    assert _how(desk.settle())[0] == ("cross-validated", [])
+    assert _how(desk.decide())[0] == ("cross-validated", [])
 
 
 def test_a_fold_that_stopped_before_the_wished_epoch_is_named_and_those_that_reached_it_are_not(kinds):
@@ -392,7 +392,7 @@ def test_a_fold_that_stopped_before_the_wished_epoch_is_named_and_those_that_rea
     desk.says("main", {"epoch-001": {"kind": sure(y, True)}}, folds=(3,))
     for fold in range(FOLDS):
         _state(desk, fold, stop="patience: no better for 1 epochs")
-    ((how, marks),) = _how(desk.settle(), "finetune")
+    ((how, marks),) = _how(desk.decide(), "finetune")
     assert how == "in-sample"
     assert "(fold 3)" in marks[0]
 
@@ -402,7 +402,7 @@ def test_pseudo_labels_mark_every_figure_of_a_model_and_none_of_chance(kinds):
     manifest = desk.prepared.manifest
     frame = manifest.frame.with_columns(pseudo=pl.col("split") == "extra")
     desk.prepared = dataclasses.replace(desk.prepared, manifest=Manifest(frame, manifest.targets, manifest.root))
-    found = desk.says(PROBE, {"kind": sure(desk.truth("kind"), True)}).settle()
+    found = desk.says(PROBE, {"kind": sure(desk.truth("kind"), True)}).decide()
     for figure in found.figures["figures"]:
         assert len(figure["marks"]) == (0 if figure["name"] == "chance" else 1)
         assert figure["how"] in ("cross-validated", "in-sample", "baseline")
@@ -411,7 +411,7 @@ def test_pseudo_labels_mark_every_figure_of_a_model_and_none_of_chance(kinds):
 
 def test_what_is_written_is_what_is_returned(kinds):
     desk = kinds(**{"split.allow_leak": "the write-up did"})
-    found = desk.says(PROBE, {"kind": sure(desk.truth("kind"), True, np.random.default_rng(0))}).settle()
+    found = desk.says(PROBE, {"kind": sure(desk.truth("kind"), True, np.random.default_rng(0))}).decide()
     assert files.read_json(desk.run.file("decisions.json")) == files.read_json(
         files.write_json(desk.run.file("again.json"), found.decisions)
     )
@@ -440,7 +440,7 @@ def tied(tmp_path):
 
 def test_a_tied_vote_keeps_its_decision_in_the_run_and_in_the_pipeline(tied):
     desk, told, y = tied
-    found = desk.settle()
+    found = desk.decide()
     dense = desk.oof("kind")
     assert np.allclose(dense.p, 0.5)
     np.testing.assert_array_equal(dense.answer, y)
@@ -459,5 +459,5 @@ def test_each_fold_keeps_what_its_own_candidate_decided(tied, monkeypatch):
     for final in ("finetune", PROBE):
         chosen = choose.Choice(folds, final, {}, "as the test says")
         monkeypatch.setattr("tapetum.workflow.stages.decide._choose", lambda *_, chosen=chosen: chosen)
-        desk.settle()
+        desk.decide()
         np.testing.assert_array_equal(desk.oof("kind").answer, np.where(desk.fold[:, None] == 1, 1 - y, y))

@@ -17,7 +17,7 @@ from tapetum.core.targets import Target
 from tapetum.data.images.form import Form
 from tapetum.learn.training.keep import Keeper
 from tapetum.pipeline import Pipeline
-from tapetum.workflow.session import Prepared
+from tapetum.workflow.session import Prepared, Session
 from tapetum.workflow.stages.ship import epochs_of, ship
 
 TINY = (
@@ -112,7 +112,7 @@ def test_the_best_fold_is_told_by_a_derived_target_without_a_head(tmp_path):
         Predictions.concat(tables).write(run.member("main", k) / "oof.parquet")
     recipe = api.load_recipe(sets=("train.monitor=both/accuracy", "decide.pipeline=best-fold")).recipe
     decisions = {"choice": {"final": "finetune"}, "epochs": {"main": {"per_fold": {"0": "epoch-001", "1": "epoch-001"}}}}
-    assert ship(run, prepared, recipe, decisions, Record()) == {"main": [1]}
+    assert ship(Session(run, prepared, recipe, Record()), decisions) == {"main": [1]}
     assert decisions["ships"]["scores"]["main"]["1"] == 1.0
 
 
