@@ -17,7 +17,7 @@ from tapetum.core.tables import Dense, Manifest, Predictions
 from tapetum.core.targets import Target
 from tapetum.data.images.form import Form
 from tapetum.workflow.commands import trials, tune
-from tapetum.workflow.session import Prepared
+from tapetum.workflow.session import Prepared, Session
 
 pytest.importorskip("optuna")
 
@@ -172,6 +172,6 @@ def test_a_target_whose_trial_is_in_sample_has_no_cross_validated_figure(tmp_pat
     )
     every = np.arange(n)
     prepared = Prepared(manifest, frozenset(), every, every[:0], every[:0], form=Form(3, (32, 32), "uint8"))
-    found = tune._report(run, prepared, recipe, SimpleNamespace(get_trials=lambda: [trial]), Record())
+    found = tune._report(Session(run, prepared, recipe, Record()), SimpleNamespace(get_trials=lambda: [trial]))
     assert set(found["cross-validated"]) == {"a"}
     assert set(found["in-sample"]) == {"a", "b"}
