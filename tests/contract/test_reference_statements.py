@@ -248,7 +248,7 @@ def test_G14_weights_after_full_batch_steps_at_a_constant_rate_are_averaged():
     assert DOGS.train.epoch == "swa"
 
 
-def test_G16_ten_random_crops_a_image():
+def test_G16_ten_random_crops_an_image():
     seen = list(views.expand(torch.randint(0, 255, (2, 3, 32, 32), dtype=torch.uint8), DOGS.predict.views, [1, 2]))
     assert len(seen) == 10
     assert len({x.numpy().tobytes() for x in seen}) == 10

@@ -48,7 +48,7 @@ def test_a_missing_table(place):
     refused(USAGE, fit(place, "nowhere.csv"), "nowhere.csv", "does not exist", out=place / "run")
 
 
-def test_a_image_that_is_not_there(place):
+def test_an_image_that_is_not_there(place):
     (place / "images/ant/ant_001.png").unlink()
     refused(DATA, fit(place), "1 of 8", "images/ant/ant_001.png", "--on-bad skip", out=place / "run")
 
@@ -213,7 +213,7 @@ def test_a_wrong_key_value_or_name_in_the_recipe(place, setting, parts):
         ({"loss__class_weights": [1.0, 2.0, 3.0]}, ["class_weights", "label"]),
     ],
 )
-def test_combinations_that_cannot_work_are_refused_before_a_image_is_read(place, values, parts):
+def test_combinations_that_cannot_work_are_refused_before_an_image_is_read(place, values, parts):
     said = refused(USAGE, fit(place, train__epochs=2, **values), *parts, out=place / "run")
     assert "checked" not in said.err
 

@@ -95,7 +95,7 @@ def test_targets_that_do_not_fit_are_refused_before_any_image_is_read(tmp_path, 
     assert not read
 
 
-def test_a_image_of_other_channels_is_a_missing_row_of_a_prediction(cells, tmp_path):
+def test_an_image_of_other_channels_is_a_missing_row_of_a_prediction(cells, tmp_path):
     fit(cells, tmp_path / "run", train__epochs=0)
     Image.fromarray(np.zeros((32, 32, 3), dtype=np.uint8)).save(tmp_path / "colour.png")
     said: list[str] = []

@@ -110,7 +110,7 @@ def test_G18_saliency_is_the_gradient_of_the_loss(ran):
         assert f"/{entry['class']}/" in entry["row_id"]  # the loss of the true class
 
 
-def test_P03_class_counts_and_labels_a_image_are_those_of_the_table(ran):
+def test_P03_class_counts_and_labels_an_image_are_those_of_the_table(ran):
     result, made = ran("hpa")
     look = files.read_json(Path(result["run"]) / "first-look.json")["Target"]
     cells = pl.read_csv(Path(made["paths"]["source"]) / "train.csv", infer_schema=False)["Target"].to_list()

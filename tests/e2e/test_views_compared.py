@@ -65,7 +65,7 @@ def test_figures_stand_in_metrics_and_report_with_their_differences(ran, cells):
     assert all(e["difference"] is not None for e in entries if e["reduce"] not in ("plain",) and e["value"] is not None)
     page = (cells / "run" / "report.html").read_text(encoding="utf-8")
     assert "Test-time views" in page
-    assert "largest of the views" in page
+    assert "maximum of the views" in page
     assert any("2 views" in text for text in said)
 
 

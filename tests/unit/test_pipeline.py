@@ -166,7 +166,7 @@ def test_paths_images_and_arrays_are_one_and_order_is_kept(pipeline, trained):
     assert np.array_equal(pipeline.predict_proba([str(path) for path in reversed(images)]), p[::-1])
 
 
-def test_a_image_that_cannot_be_read_is_named_and_moves_no_other(pipeline, trained, tmp_path):
+def test_an_image_that_cannot_be_read_is_named_and_moves_no_other(pipeline, trained, tmp_path):
     broken = tmp_path / "broken.png"
     whole = trained[1][0].read_bytes()
     broken.write_bytes(whole[: len(whole) // 2])
@@ -177,7 +177,7 @@ def test_a_image_that_cannot_be_read_is_named_and_moves_no_other(pipeline, train
     record = Record()
     dense = pipeline.answer(pipeline.read([broken, trained[1][1]], record), record)["label"]
     assert sorted(dense.status) == ["missing", "ok"]
-    assert any(line.startswith("missing: ") and "broken.png" in line for line in record.said)
+    assert any(line.startswith("warning: missing: ") and "broken.png" in line for line in record.said)
 
 
 def test_the_folder_alone_answers_the_same_elsewhere(pipeline, trained, tmp_path):

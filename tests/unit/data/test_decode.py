@@ -139,7 +139,7 @@ def test_float_values_beyond_one_are_refused(tmp_path):
 
 
 @given(at=st.floats(0.02, 0.98), kind=st.sampled_from(["PNG", "JPEG", "TIFF", "BMP", "WEBP", "wide"]))
-def test_a_truncated_file_is_never_a_image(at, kind):
+def test_a_truncated_file_is_never_an_image(at, kind):
     if kind == "wide":
         file = io.BytesIO()
         tifffile.imwrite(file, np.random.default_rng(1).integers(0, 60000, (3, 32, 32), dtype=np.uint16), photometric="minisblack")
@@ -168,7 +168,7 @@ def test_a_flipped_byte_in_a_png_is_found():
         decode(bytes(data))
 
 
-def test_not_a_image_empty_and_absent(tmp_path):
+def test_not_an_image_empty_and_absent(tmp_path):
     (tmp_path / "a.jpg").write_text("hello, this is text")
     (tmp_path / "b.jpg").write_bytes(b"")
     reasons = []

@@ -50,7 +50,7 @@ def test_an_empty_class_and_a_single_class_are_refused_by_name(images):
         layouts.read(images, Data(), quiet)
 
 
-def test_a_image_beside_the_class_folders_has_no_label(images):
+def test_an_image_beside_the_class_folders_has_no_label(images):
     shutil.move(images / "ant" / "ant_000.png", images / "ant_000.png")
     with pytest.raises(DataError, match=r"1 of 9 images of .* lie beside the class folders and have no label: ant_000\.png"):
         layouts.read(images, Data(), quiet)

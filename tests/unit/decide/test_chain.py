@@ -84,7 +84,7 @@ def test_the_frozen_values_give_the_optimistic_table_on_the_same_rows():
     assert np.allclose(chain.apply(found.json, members, rows).p, found.optimistic.p, atol=1e-6)
 
 
-def test_a_image_missing_for_one_fold_model_is_missing():
+def test_an_image_missing_for_one_fold_model_is_missing():
     members, rows = two_members(n=200)
     found = chain.fit({"sharp": members["sharp"]}, rows)
     a = members["sharp"].where(np.arange(5))

@@ -436,7 +436,7 @@ def own(file, manifest):
     return files.write_json(file, {**files.read_json(file), "manifest_hash": manifest.content_hash(), "data_root": str(manifest.root)})
 
 
-def test_a_image_that_changed_since_the_run_began_is_never_trained_on(spec, moved, tmp_path):
+def test_an_image_that_changed_since_the_run_began_is_never_trained_on(spec, moved, tmp_path):
     file = spec()
     moved.write(tmp_path / "manifest.parquet")
     changed = moved.root / "images/ant/ant_001.png"  # in fold 1, so it trains when fold 0 is held out

@@ -64,7 +64,7 @@ def test_a_network_answers_what_is_scored_alone():
     assert set(network.probabilities(logits)) == {"places"}
 
 
-def test_vectors_come_by_row_and_a_image_that_cannot_be_read_has_none(tmp_path):
+def test_vectors_come_by_row_and_an_image_that_cannot_be_read_has_none(tmp_path):
     planted = plant(tmp_path, classes=3, each=3, size=32, truncated=True)
     manifest = layouts.read(planted.table, Data(targets=("label",)), lambda _: None)
     settings = Input(size=32)
