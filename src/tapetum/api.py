@@ -21,13 +21,14 @@ def load_recipe(
     *,
     over: Sequence[str | Path] = (),
     profile: str | None = None,
+    preset: str | None = None,
     flags: Mapping[str, Any] | None = None,
     sets: Sequence[str] = (),
 ) -> Loaded:
     """Return a checked recipe with the origin of each value; see :func:`tapetum.core.config.load`."""
     from tapetum.workflow.choices import ALL
 
-    return config.load(recipe, over=over, profile=profile, flags=flags, sets=sets, choices=ALL)
+    return config.load(recipe, over=over, profile=profile, preset=preset, flags=flags, sets=sets, choices=ALL)
 
 
 def fit(

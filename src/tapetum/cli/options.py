@@ -24,6 +24,10 @@ Budget = Annotated[str | None, typer.Option(help="wall time for this start, as 9
 Targets = Annotated[list[str] | None, typer.Option("--target", help="NAME, NAME:multi, NAME:ordinal=low<high, NAME:regression=30,60")]
 RecipeName = Annotated[str | None, typer.Option("--recipe", help="a built-in recipe or a TOML file")]
 Over = Annotated[list[Path] | None, typer.Option("-c", "--config", help="a TOML file laid over the recipe")]
+Preset = Annotated[
+    str | None,
+    typer.Option(help="fast: the probe; good: fine-tuning too, within --budget (default 30m); best: more epochs, views and members"),
+]
 Profile = Annotated[str | None, typer.Option(help="a profile of the recipe, as cpu; full is the recipe itself")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="key=value, as train.epochs=3")]
 IdColumn = Annotated[str | None, typer.Option("--id", help="the id column")]
@@ -147,4 +151,5 @@ def _read(name: str, given: Any) -> Any:
 def _load(given: dict[str, Any], flags: dict[str, Any]) -> Any:
     from tapetum import api
 
-    return api.load_recipe(given["recipe"], over=given["config"] or (), profile=given["profile"], flags=flags, sets=given["set"] or ())
+    layers = {"profile": given["profile"], "preset": given.get("preset"), "sets": given["set"] or ()}
+    return api.load_recipe(given["recipe"], over=given["config"] or (), flags=flags, **layers)

@@ -9,9 +9,9 @@ import typer
 
 from tapetum.cli import texts
 from tapetum.cli.commands import command
-from tapetum.cli.options import READING, SPLITTING, Budget, Data, Member, Out, Profile, Sets, with_recipe
+from tapetum.cli.options import READING, SPLITTING, Budget, Data, Member, Out, Preset, Profile, Sets, with_recipe
 from tapetum.cli.saying import command_line
-from tapetum.core import errors
+from tapetum.core import errors, presets
 
 app = typer.Typer()
 MODELS = ("backbone", "weights", "online", "size", "epochs", "batch", "saliency")
@@ -21,6 +21,7 @@ MODELS = ("backbone", "weights", "online", "size", "epochs", "batch", "saliency"
     app,
     "tapetum fit images -o runs/first --budget 10m",
     "tapetum fit labels.csv --target label --group patient -o runs/second",
+    "tapetum fit images --preset fast -o runs/quick",
     text=texts.fit,
 )
 @with_recipe(*READING, *SPLITTING, "test", "extra", "join", "side", "pseudo", *MODELS)
@@ -30,11 +31,14 @@ def fit(
     log: Any,
     out: Out = Path("runs/run"),
     budget: Budget = None,
+    preset: Preset = None,
     plan: Annotated[Path | None, typer.Option(help="repeat the plan.json of another run")] = None,
 ) -> dict[str, Any]:
     """Files in, a run out: check → split → features → probe → training → decisions → pipeline → report."""
     from tapetum import api
 
+    if preset is not None and budget is None:
+        budget = presets.preset(preset).budget
     return api.fit(data, out, recipe=recipe, budget=budget, plan=plan, log=log, command=command_line())
 
 

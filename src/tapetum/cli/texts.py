@@ -154,7 +154,9 @@ def simulate(result: Result, verbose: bool) -> list[str]:
 
 def recipes(result: Result, verbose: bool) -> list[str]:
     """Return a line for each recipe."""
-    return [f"{name:20} {line}" for name, line in result["recipes"].items()]
+    from tapetum.core.errors import shorten
+
+    return [shorten(f"{name:12} {line}", 100) for name, line in result["recipes"].items()]
 
 
 def explain(result: Result, verbose: bool) -> list[str]:
@@ -177,10 +179,11 @@ def doctor(result: Result, verbose: bool) -> list[str]:
         for what in ("training", "answering"):
             one = measured[what]
             times = ", ".join(f"{name} {1000 * seconds:.1f} ms" for name, seconds in one["seconds_per_image"].items())
-            lines.append(f"{what:11} fastest in precision {one['engine']['precision']}" + (f" (an image: {times})" if times else ""))
+            fastest = f"{what:11} fastest in precision {one['engine']['precision']}"
+            lines += _wrapped(fastest + (f" (an image: {times})" if times else ""), 12)
     for number, one in enumerate(result["weights"] or [{}]):
         text = f"{one['backbone']} from {one['source']}, {one['size']} pixels, {one['channels']} channels" if one else "none at hand"
-        lines.append(f"{'weights' if not number else '':11} {text}")
+        lines += _wrapped(f"{'weights' if not number else '':11} {text}", 12)
     lines += _wrapped("versions    " + ", ".join(f"{name} {version or 'missing'}" for name, version in result["versions"].items()), 12)
     return [*lines, f"system      Python {result['python']}, {result['system']}"]
 

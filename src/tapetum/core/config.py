@@ -1,7 +1,7 @@
 """The recipe: every value that decides what a run does, typed (``sections``), checked, and with the place it came from.
 
-Values are laid over one another in this order: defaults, the recipe, ``-c`` files, the profile, flags, ``--set``. Tables merge key by
-key, everything else (lists too) is replaced. ``[[member]]`` tables then override sections for one member of the ensemble.
+Values are laid over one another in this order: defaults, the recipe, ``-c`` files, the profile, the preset, flags, ``--set``. Tables
+merge key by key, everything else (lists too) is replaced. ``[[member]]`` tables then override sections for one member of the ensemble.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import Field
 
-from tapetum.core import checking, files
+from tapetum.core import checking, files, presets
 from tapetum.core.choices import Choice, pick
 from tapetum.core.errors import UserError, listed, nearest
 from tapetum.core.registry import find_recipes
@@ -138,6 +138,7 @@ def load(
     *,
     over: Sequence[str | Path] = (),
     profile: str | None = None,
+    preset: str | None = None,
     flags: Mapping[str, Any] | None = None,
     sets: Sequence[str] = (),
     choices: Mapping[str, Mapping[str, Choice]] | None = None,
@@ -148,6 +149,7 @@ def load(
         recipe: the name of a built-in recipe, or a TOML file; None for the defaults.
         over: TOML files laid over it.
         profile: a table of ``[profile.NAME]`` in the recipe, laid over those; ``full`` is the recipe itself.
+        preset: a name of :data:`tapetum.core.presets.PRESETS`, laid over those; members of the recipe stay.
         flags: dotted key → value, from the command line.
         sets: ``key=value`` with TOML values, from ``--set``.
         choices: section → the package's table, so that names and parameters are checked now.
@@ -178,6 +180,9 @@ def load(
         if by_member:
             values["member"] = [merge(m, by_member.get(m.get("name", ""), {})) for m in values.get("member", [])]
             origin["member"] = f"profile {profile}"
+    if preset is not None:
+        wanted = {key: value for key, value in presets.preset(preset).values.items() if key != "member" or not values.get("member")}
+        lay(unflatten(wanted), f"preset {preset}")
     given = unflatten({k: v for k, v in (flags or {}).items() if v is not None})
     validated(given)  # by itself: what a --set lays over a wrong flag does not make it right
     lay(given, "flag")

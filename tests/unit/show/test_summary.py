@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from tapetum.show.summary import lines
+
+
+def figure(target, name, value, **more):
+    one = {"target": target, "name": name, "metric": "accuracy", "how": "cross-validated", "low": 0.1, "high": 0.95}
+    return {**one, "value": value, "n": 90, "groups": 45, "marks": [], **more}
+
+
+def metrics(targets=("breed",), **more):
+    figures = [one for t in targets for one in (figure(t, "final", 0.9), figure(t, "chance", 0.04, how="baseline"))]
+    choice = {"final": "probe", "reason": "fine-tuning is within one standard error and more complicated"}
+    counts = {"scored": 90, "missing": 0, "uncovered": 0, "unknown": 0}
+    headline = {"target": targets[0], "metric": "accuracy"}
+    return {"headline": headline, "figures": figures, "choice": choice, "counts": counts, "marks": [], "warnings": [], **more}
+
+
+def test_one_target_has_its_figure_baseline_and_selection():
+    assert lines(metrics()) == [
+        "accuracy 0.900 [0.100, 0.950], cross-validated, 90 images in 45 groups",
+        "baseline 0.040 (always the most frequent class)",
+        "selected: probe; fine-tuning is within one standard error and more complicated",
+    ]
+
+
+def test_many_targets_and_warnings_stay_within_the_lines():
+    found = lines(metrics(targets=tuple("abcde"), warnings=[f"class {i} has one image" for i in range(9)], marks=["leaks by intent: why"]))
+    assert len(found) == 6
+    assert "3 more targets" in found[2]
+    assert "more, in the report" in found[-1]
+
+
+def test_missing_images_are_a_warning():
+    counts = {"scored": 90, "missing": 2, "uncovered": 0, "unknown": 0}
+    assert lines(metrics(counts=counts))[-1] == "warning: 2 of 90 held-out images cannot be read and are not scored"
+
+
+def test_no_scored_image_is_said():
+    assert lines(metrics() | {"figures": [figure("breed", "final", None)]})[0].startswith("accuracy not defined")
