@@ -14,6 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from tapetum import api
+from tapetum.cli.progress import Progress
 from tapetum.core import draws, files
 from tapetum.core.errors import EnvironmentFault, TapetumError
 
@@ -56,19 +57,18 @@ def main() -> int:
     options = parser.parse_args()
     began = time.perf_counter()
     try:
-        log = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
-        log(LICENCE)
+        print(LICENCE, file=sys.stderr, flush=True)
         files.remove(options.out)
         data = options.out.parent / f"{options.out.name}-data"
         labels, template = tables(photographs(), data)
         recipe = api.load_recipe(HERE / "solar_cells.toml")
-        result = api.fit(labels, options.out, recipe=recipe, budget=options.budget, log=log, command="make demo")
+        submission, predicted = options.out / "submissions" / "submission.csv", options.out / "held-out.parquet"
+        with Progress() as log:
+            result = api.fit(labels, options.out, recipe=recipe, budget=options.budget, log=log, command="make demo")
+            test = pl.read_csv(labels).filter(pl.col("part") == "test")
+            api.predict(result["pipeline"], [Path(f) for f in test["file"]], predicted, log=log)
+            api.submit(options.out, template, submission, log=log)
         print(result["table"])
-        test = pl.read_csv(labels).filter(pl.col("part") == "test")
-        predicted = options.out / "held-out.parquet"
-        api.predict(result["pipeline"], [Path(f) for f in test["file"]], predicted, log=log)
-        submission = options.out / "submissions" / "submission.csv"
-        api.submit(options.out, template, submission, log=log)
     except TapetumError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
