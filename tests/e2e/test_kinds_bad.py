@@ -62,7 +62,7 @@ def test_a_channel_file_in_colour_among_gray_ones_is_named(cells, tmp_path):
     ("sets", "words"),
     [
         ({"data__targets": ["age_group:ordinal=young<old"]}, r"'p\d\d.png' has age_group = 'middle', which is not among its 2 classes"),
-        ({"data__targets": ["age_group:ordinal"]}, r"ordinal without an order.*low<middle<high"),
+        ({"data__targets": ["age_group:ordinal"]}, r"ordinal without an order.*middle<old<young"),
         (
             {"data__targets": ["mask", "gender"], "data__derive": {"ans": "mask*2 + gendr"}},
             r"'ans' uses 'gendr', which is no target.*'gender'",

@@ -12,17 +12,13 @@ import numpy as np
 import polars as pl
 
 from tapetum.core import files
-from tapetum.core.delimited import read_delimited
 from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.ids import match
-from tapetum.core.labels import answer_of, cells_of
-from tapetum.core.schema import STATUSES
+from tapetum.core.labels import cells_of
+from tapetum.core.prediction_csv import IDS, answer_column, check_ids, check_values, columns_in_order, numbers, read_table, status_of
 from tapetum.core.tables import FINAL, REDUCED, Dense, Manifest, Predictions
 from tapetum.core.targets import Target
 from tapetum.decide.steps import Rows, check_folds
-
-IDS = ("row_id", "id")
-SUM_TOLERANCE = 1e-3
 
 
 def read_csv(
@@ -209,102 +205,6 @@ def _predictions(
             part = table.where(np.sort(every[rows]))
             parts.append(Predictions.from_dense(part, member=member, role=role, manifest_hash=manifest.content_hash()))  # type: ignore[arg-type]
     return Predictions.concat(parts)
-
-
-def read_table(path: Path | str) -> pl.DataFrame:
-    """Return a CSV file's cells as text; a spreadsheet's separators and decimal commas are taken."""
-    if not Path(path).exists():
-        raise DataError(f"{path} does not exist", fix="check the path")
-    table, delimiter = read_delimited(Path(path))
-    if delimiter == ",":
-        return table
-    decimal = r"^[-+]?\d*,\d+([eE][-+]?\d+)?$"
-    return table.with_columns(
-        pl.when(pl.col(name).str.contains(decimal)).then(pl.col(name).str.replace(",", ".", literal=True)).otherwise(pl.col(name))
-        for name in table.columns
-        if name.startswith("p") or "_p_" in name
-    )
-
-
-def status_of(table: pl.DataFrame) -> np.ndarray | None:
-    """Return the status of each row (N,) where the column is one of ours; None where it is absent, or a column of the data's own."""
-    if "status" not in table.columns or not set(table["status"].to_list()) <= set(STATUSES):
-        return None
-    return table["status"].to_numpy().astype(object)
-
-
-def answer_column(table: pl.DataFrame, target: Target, row_ids: Sequence[str]) -> np.ndarray | None:
-    """Return the decided labels (N, K) of a CSV: its column ``answer``, or beside our ``status`` the one that the target is called."""
-    column = "answer" if "answer" in table.columns else target.name if status_of(table) is not None else None
-    if target.kind == "regression" or column not in table.columns:
-        return None
-    return answer_of(target, table[column].to_list(), row_ids)
-
-
-def check_values(path: str, target: Target, p: np.ndarray, row_ids: Sequence[str]) -> None:
-    """Refuse NaN, numbers outside 0 to 1 and sums off 1; the first such row is named.
-
-    Raises:
-        DataError: with what to do about logits.
-    """
-    values = np.asarray(p, dtype=np.float64)
-    wrong, need, fix = ~np.isfinite(values).all(axis=1), "finite numbers", "leave rows without an answer out"
-    if target.kind != "regression" and not wrong.any():
-        wrong, need = ((values < -1e-6) | (values > 1 + 1e-6)).any(axis=1), "probabilities from 0 to 1"
-        fix = f"these look like logits: write their {'soft-max' if target.is_distribution else 'sigmoid'}"
-    if target.is_distribution and not wrong.any():
-        wrong, need = np.abs(values.sum(axis=1) - 1) > SUM_TOLERANCE, "probabilities that sum to 1"
-        fix = "divide each row by its sum, if that is what they mean; or declare the target multi"
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        shown = listed([f"{v:.4g}" for v in values[row]])
-        raise DataError(f"{path}: row {row_ids[row]!r} (and {int(wrong.sum()) - 1} more) has p = {shown}", need=need, fix=fix)
-
-
-def columns_in_order(path: str, target: Target, found: list[str], prefix: str, classes: Sequence[str] | None) -> list[str]:
-    """Return the columns in the target's class order."""
-    if target.kind == "regression":
-        if len(found) != 1:
-            raise DataError(f"{path} has {len(found)} columns {prefix}…: {listed(found)}", need=f"one, {prefix}{target.name}")
-        return found
-    named = [str(c) for c in classes] if classes is not None else [name.removeprefix(prefix) for name in found]
-    if len(named) != len(found):
-        raise DataError(f"{path} has {len(found)} columns {prefix}… and {len(named)} classes were stated", need="one name for each column")
-    doubled = sorted({name for name in named if named.count(name) > 1})
-    unknown = [name for name in named if name not in target.classes]
-    absent = [name for name in target.classes if name not in named]
-    if doubled or unknown or absent:
-        problems = [f"{what} {listed(names)}" for what, names in (("twice", doubled), ("unknown", unknown), ("absent", absent)) if names]
-        raise DataError(
-            f"{path} does not have the classes of {target.name!r}: {'; '.join(problems)}",
-            need=f"{prefix}<class> for each of {listed(target.classes, 40)}",
-            fix="name the columns after the classes, or state their order with --classes",
-        )
-    return [found[named.index(name)] for name in target.classes]
-
-
-def numbers(path: str, table: pl.DataFrame, columns: list[str], id: str) -> np.ndarray:
-    """Return columns of a CSV as numbers (N, columns); a cell that is none is named by its row."""
-    parts = []
-    for name in columns:
-        try:
-            parts.append(table[name].str.strip_chars().cast(pl.Float64).fill_null(float("nan")).to_numpy())
-        except pl.exceptions.PolarsError:
-            odd = table.filter(pl.col(name).str.strip_chars().cast(pl.Float64, strict=False).is_null() & pl.col(name).is_not_null())
-            raise DataError(f"{path}: row {odd[id][0]!r} has {name} = {odd[name][0]!r}", need="a number") from None
-    return np.stack(parts, axis=1)
-
-
-def check_ids(path: str, row_ids: list[str]) -> None:
-    """Refuse ids that are blank or doubled."""
-    if not row_ids:
-        raise DataError(f"{path} has no rows", need="one for each image predicted")
-    if any(name is None or name == "" for name in row_ids):
-        raise DataError(f"{path} has rows without an id", need="an id in every row")
-    if len(set(row_ids)) < len(row_ids):
-        seen: set[str] = set()
-        doubled = [name for name in row_ids if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
-        raise DataError(f"{path} names {len(doubled)} rows twice: {listed(doubled)}", need="each id once")
 
 
 def _check_fold(path: str, row_ids: list[str], given: np.ndarray, own: np.ndarray) -> None:

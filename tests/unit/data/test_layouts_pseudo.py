@@ -65,6 +65,21 @@ def test_confident_test_rows_get_an_extra_twin_and_stay_as_they_are(table, tmp_p
     assert folds.fold[folds.split == "test"].tolist() == [-1, -1, -1]
 
 
+def test_predictions_in_a_csv_label_the_same_rows_as_in_parquet(table, tmp_path):
+    p = {"1": [0.95, 0.03, 0.02], "5": [0.2, 0.5, 0.3], "9": [0.05, 0.0, 0.95], "2": [0.0, 0.99, 0.01]}
+    table.write_text(table.read_text().replace("shared,test", "alone,test"))
+    file = predictions(tmp_path / "p.parquet", SINGLE, p, missing=("9",))
+    rows = [["9", "missing", "", "", "", ""], *([i, "ok", "ant", *map(str, one)] for i, one in p.items() if i != "9")]
+    flat = write_table(tmp_path / "p.csv", ["id", "status", "label", "p_ant", "p_bee", "p_cat"], rows)
+    shuffled = write_table(tmp_path / "q.csv", ["id", "p_cat", "p_ant", "p_bee"], [[r[0], r[5], r[3], r[4]] for r in rows[1:]])
+    whole = layouts.read(table, Data(targets=("label",), pseudo=file), quiet).frame
+    for csv in (flat, shuffled):
+        assert layouts.read(table, Data(targets=("label",), pseudo=str(csv)), quiet).frame.equals(whole, null_equal=True)
+    wrong = write_table(tmp_path / "w.csv", ["id", "p_ant", "p_bee"], [["1", "0.5", "0.9"]])
+    with pytest.raises(DataError, match="sum to 1"):
+        layouts.read(table, Data(targets=("label",), pseudo=str(wrong)), quiet)
+
+
 def test_the_bound_and_several_labels(table, tmp_path):
     multi = Target("label", "multi", ("ant", "bee", "cat"))
     p = {"1": [0.95, 0.97, 0.02], "5": [0.95, 0.5, 0.0], "9": [0.0, 0.1, 0.1]}

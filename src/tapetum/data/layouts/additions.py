@@ -12,6 +12,7 @@ import polars as pl
 from tapetum.core import draws, files
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed, nearest
+from tapetum.core.prediction_csv import read_alone, read_table
 from tapetum.core.tables import Predictions
 from tapetum.core.targets import Target, decode
 from tapetum.data.layouts.delimited import read_delimited
@@ -108,11 +109,7 @@ def add_pseudo_labels(frame: pl.DataFrame, targets: Sequence[Target], data: Data
     """
     if data.pseudo is None:
         return frame
-    if Path(data.pseudo).suffix.lower() == ".csv":  # it does not say kinds and classes, and confidence depends on them
-        raise UserError(
-            f"data.pseudo is {data.pseudo}", need="a Parquet Predictions table", fix="write it again: tapetum predict … -o NAME.parquet"
-        )
-    predictions = Predictions.read(data.pseudo)
+    predictions = _predicted(data.pseudo, targets)
     names = {t.name for t in predictions.targets}
     usable = [t for t in targets if t.name in names and t.kind != "regression"]
     if not usable:
@@ -138,6 +135,26 @@ def add_pseudo_labels(frame: pl.DataFrame, targets: Sequence[Target], data: Data
     bound, count = f"{data.pseudo_bound:g}", int(out[PSEUDO].sum())
     log(f"pseudo-labels: {count} of {len(covered)} predicted rows are confident at {bound} and train as extra rows")
     return out
+
+
+def _predicted(file: str, targets: Sequence[Target]) -> Predictions:
+    """Return the predictions of a Parquet table, or of a CSV for the targets that its columns name (``p_<class>``: the only one)."""
+    if Path(file).suffix.lower() != ".csv":
+        return Predictions.read(file)
+    columns = read_table(file).columns
+    having = [t for t in targets if t.kind != "regression" and t.scored and t.expression is None]
+    named = [t for t in having if any(column.startswith(f"{t.name}_p_") for column in columns)]
+    if not named and len(having) != 1:
+        names = listed(f"{t.name}_p_<class>" for t in having)
+        raise UserError(f"{file} does not say which target it predicts", need=f"columns called as one of {names}")
+    return Predictions.concat([read_alone(file, like=_with_classes(t, columns)) for t in named or having])
+
+
+def _with_classes(target: Target, columns: Sequence[str]) -> Target:
+    """Return a target whose classes are known: declared, else those of its columns ``p_<class>``."""
+    prefix = next((start for start in (f"{target.name}_p_", "p_") if any(c.startswith(start) for c in columns)), "p_")
+    found = tuple(c.removeprefix(prefix) for c in columns if c.startswith(prefix))
+    return target if target.classes else dataclasses.replace(target, classes=found)
 
 
 def draw_limit(frame: pl.DataFrame, targets: Sequence[Target], data: Data, log: Log) -> pl.DataFrame:

@@ -12,11 +12,11 @@ import polars as pl
 from tapetum.core import columns, files, intervals, places, sheets
 from tapetum.core.errors import UserError
 from tapetum.core.marks import how_of
+from tapetum.core.prediction_csv import read_alone
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Manifest, Predictions
 from tapetum.decide import compare
 from tapetum.decide import views as deciding
-from tapetum.decide.alone import read_alone
 from tapetum.decide.steps import Rows
 from tapetum.workflow.commands.tables import figure_of, lines_of, text_of
 from tapetum.workflow.session import Session

@@ -14,12 +14,12 @@ from tapetum.core.ledger import Ledger
 from tapetum.core.marks import estimate, how_by, main, texts
 from tapetum.core.metrics import headline_metric
 from tapetum.core.monitor import prior_answer
+from tapetum.core.prediction_csv import read_alone
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import FINAL, Predictions
 from tapetum.data.layouts import submission
 from tapetum.data.layouts.template import Wish
 from tapetum.decide import chain
-from tapetum.decide.alone import read_alone
 from tapetum.decide.ensemble import mean_of
 from tapetum.decide.steps import Rows, counting
 from tapetum.workflow.stages.measure import DRAWN, everywhere, interval_of, of_training

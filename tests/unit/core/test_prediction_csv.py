@@ -11,9 +11,9 @@ from simulated_predictions import dense_of
 from tapetum.core import files
 from tapetum.core.answers import flat_table
 from tapetum.core.errors import DataError
+from tapetum.core.prediction_csv import read_alone
 from tapetum.core.tables import decided
 from tapetum.core.targets import Target
-from tapetum.decide.alone import read_alone
 
 KIND = Target("kind", "single", ("ant", "bee"))
 TAGS = Target("tags", "multi", ("very big", "old"))
