@@ -124,5 +124,7 @@ def test_no_own_file_is_opened_in_the_locales_encoding(probed, other_images, tmp
         ("explain", "-c", over),
     ):
         done = command(*words, python=watch)
-        own = [line for line in done.stderr.decode(errors="replace").splitlines() if "EncodingWarning" in line and "/tapetum/" in line]
+        own = [
+            line for line in done.stderr.decode(errors="replace").splitlines() if "EncodingWarning" in line and f"{SOURCE}{os.sep}" in line
+        ]
         assert own == [], words
