@@ -73,6 +73,11 @@ def _stem(name: str) -> str:
 
 
 def _differ(one: str, other: str) -> bool:
+    """Tell whether two names cannot mean one file: other endings, or other folders (one may lack the folders above)."""
+    folders = [name.split("/")[:-1] for name in (one, other)]
+    short, long = sorted(folders, key=len)
+    if short and long[-len(short) :] != short:
+        return True
     endings = [found[0].lower() for name in (one, other) if (found := _ENDING.search(name))]
     return len(endings) == 2 and endings[0] != endings[1]
 

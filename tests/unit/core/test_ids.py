@@ -26,3 +26,8 @@ def test_ids_match_exactly_or_by_an_unambiguous_name(wanted, have, expected):
     found = match(wanted, have)
     assert found.of == expected
     assert bool(found.text()) == any(a != b for a, b in expected.items())
+
+
+def test_files_of_other_folders_are_never_one():
+    assert match(["cat/1.png"], ["dog/1.png"]).of == {}
+    assert match(["cat/1.png", "2"], ["data/cat/1.png", "dog/2.png"]).of == {"cat/1.png": "data/cat/1.png", "2": "dog/2.png"}
