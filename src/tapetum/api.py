@@ -12,8 +12,9 @@ from typing import Any
 from tapetum.core import config, files, sheets
 from tapetum.core.config import Loaded
 from tapetum.core.errors import DataError, KindError, UserError, listed
+from tapetum.core.progress import Log
 from tapetum.core.registry import find_recipes, find_systems, system_with
-from tapetum.core.runs import Log, Record, Run
+from tapetum.core.runs import Record, Run
 
 
 def load_recipe(

@@ -23,6 +23,7 @@ from tapetum.core import answers, files
 from tapetum.core.answers import labels
 from tapetum.core.config import Data, Input, Model, Predict, SequenceConfig
 from tapetum.core.errors import DataError, EnvironmentFault, UserError
+from tapetum.core.progress import Log
 from tapetum.core.runs import PROBE
 from tapetum.core.scoring import score_of
 from tapetum.core.tables import Dense, Manifest
@@ -46,7 +47,6 @@ from tapetum.learn.runtime import Engine, Runtime
 from tapetum.learn.side import Scaling
 
 MARKER, FORMAT = "pipeline.json", 1
-Log = Callable[[str], None]
 Tick = Callable[[int, int], None]
 
 

@@ -19,9 +19,9 @@ from typing import Any
 from tapetum.core import files, progress
 from tapetum.core.config import Loaded, Recipe
 from tapetum.core.errors import DataError, UserError
+from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
 
-Log = Callable[[str], None]
 PROBE = "probe"  # the member that every run has unless it is switched off
 BEFORE_MANIFEST = ("recipe.toml", "origin.json", "environment.json", "run-id.json", "run.json", "audit.parquet", "plan.json")
 START = "epoch-000"  # the checkpoint of a fold before any training

@@ -14,9 +14,9 @@ import polars as pl
 from tapetum.core import columns, folds
 from tapetum.core.config import Split
 from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target
-from tapetum.data.layouts.sheet import Log
 
 DUPLICATE = "duplicate"  # optional column: rows with the same value show the same image
 ALWAYS = -1  # fold of a training row that is never held out

@@ -8,7 +8,7 @@ same way: each fold's model at the temperature of its fold, then their average, 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from tapetum.core import draws
 from tapetum.core.choices import Choice, pick
 from tapetum.core.config import Decide, Spec
 from tapetum.core.errors import DataError, listed
+from tapetum.core.progress import Log
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
 from tapetum.decide.align import Coverage, align, check_targets
@@ -28,7 +29,6 @@ CHUNK = 65_536  # rows calibrated and blended at a time, so that the members are
 VERSION = 1
 
 Members = Mapping[str, Dense | Mapping[int, Dense]]
-Log = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ Rows are matched by id with the manifest and columns by class name; what does no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.ids import match
 from tapetum.core.labels import cells_of
 from tapetum.core.prediction_csv import IDS, answer_column, check_ids, check_values, columns_in_order, numbers, read_table, status_of
+from tapetum.core.progress import Log
 from tapetum.core.tables import FINAL, REDUCED, Dense, Manifest, Predictions
 from tapetum.core.targets import Target
 from tapetum.decide.steps import Rows, check_folds
@@ -31,7 +32,7 @@ def read_csv(
     classes: Sequence[str] | None = None,
     prefix: str = "p_",
     partial: bool = False,
-    log: Callable[[str], None] | None = None,
+    log: Log | None = None,
 ) -> Predictions:
     """Read ``id, p_<class>…`` as the predictions of one target.
 
@@ -79,7 +80,7 @@ def read_array(
     classes: Sequence[str] | None = None,
     member: str = FINAL,
     partial: bool = False,
-    log: Callable[[str], None] | None = None,
+    log: Log | None = None,
 ) -> Predictions:
     """Read a ``.npy`` matrix (N, K) with the ids of its rows.
 
@@ -155,7 +156,7 @@ def _predictions(
     fold: np.ndarray | None,
     partial: bool,
     answer: np.ndarray | None = None,
-    log: Callable[[str], None] | None = None,
+    log: Log | None = None,
 ) -> Predictions:
     """Match rows with the manifest and return the table: out-of-fold rows with the manifest's fold, test rows apart."""
     check_ids(path, row_ids)

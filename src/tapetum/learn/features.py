@@ -20,6 +20,7 @@ from torch import nn
 from tapetum.core import draws, files
 from tapetum.core.config import Input, Spec
 from tapetum.core.errors import DataError
+from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
 from tapetum.data.images import dataset
 from tapetum.data.images import views as seen
@@ -71,7 +72,7 @@ def extract(
     runtime: Runtime | None = None,
     batch: int = 32,
     workers: int = 0,
-    log: Callable[[str], None] | None = None,
+    log: Log | None = None,
     after_batch: Callable[[int, int], None] | None = None,
 ) -> Features:
     """Return the vectors of all rows of a manifest, from the store where they are there.

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from tapetum.core.config import Train
 from tapetum.core.errors import EnvironmentFault, UserError, listed
+from tapetum.core.progress import Log
 from tapetum.learn import machine
 
 T = TypeVar("T")
@@ -78,7 +79,7 @@ class Runtime:
         *,
         threads: int | None = None,
         deterministic: bool = True,
-        log: Callable[[str], None] | None = None,
+        log: Log | None = None,
     ) -> None:
         self.engine = engine or Engine(find_device())
         self.device = torch.device(self.engine.device)
@@ -94,7 +95,7 @@ class Runtime:
             torch.use_deterministic_algorithms(True, warn_only=True)
 
     @classmethod
-    def from_train(cls, train: Train, engine: Engine, log: Callable[[str], None] | None = None, planned: int | None = None) -> Runtime:
+    def from_train(cls, train: Train, engine: Engine, log: Log | None = None, planned: int | None = None) -> Runtime:
         """Return the runtime of a recipe's ``train`` section on an engine from :func:`speed.decide_engine`; ``planned`` threads."""
         return cls(engine, threads=machine.threads(train.threads, planned), log=log)
 

@@ -19,8 +19,9 @@ from tapetum.core.errors import UserError, listed
 from tapetum.core.ledger import Ledger
 from tapetum.core.marks import estimate, main
 from tapetum.core.metrics import headline_metric
+from tapetum.core.progress import Log
 from tapetum.core.registry import find_recipes, system_with
-from tapetum.core.runs import Log, Record, Run
+from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Manifest, Predictions
 from tapetum.data.layouts.roles import read_target
 from tapetum.systems import statements

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 
 from tapetum.core import sheets
 from tapetum.core.errors import DataError, listed, nearest
+from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
 from tapetum.data.audit.table import AUDIT_SCHEMA
 
 
-def read_decisions(path: Path, manifest: Manifest, log: Callable[[str], None]) -> pl.DataFrame:
+def read_decisions(path: Path, manifest: Manifest, log: Log) -> pl.DataFrame:
     """Read an audit; a decision must concern a row of the data, and rows that the audit lacks are kept.
 
     Args:

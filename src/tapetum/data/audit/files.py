@@ -12,6 +12,7 @@ import polars as pl
 
 from tapetum.core import progress
 from tapetum.core.errors import listed
+from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
 from tapetum.data.images.archives import DecodeError
 from tapetum.data.images.decode import Composition, read_row
@@ -29,7 +30,7 @@ FILES_SCHEMA: dict[str, Any] = {
 T = TypeVar("T")
 
 
-def check_files(manifest: Manifest, how: Composition, log: Callable[[str], None], workers: int | None = None) -> pl.DataFrame:
+def check_files(manifest: Manifest, how: Composition, log: Log, workers: int | None = None) -> pl.DataFrame:
     """Read, hash and decode every image.
 
     Decoding finds most damage and not all: a third of damaged images decode without an error. The hash finds the rest from the second
@@ -53,7 +54,7 @@ def scan(
     manifest: Manifest,
     how: Composition,
     look: Callable[[int, list[np.ndarray]], T],
-    log: Callable[[str], None],
+    log: Log,
     workers: int | None = None,
 ) -> list[tuple[dict[str, Any], T | None]]:
     """Read, hash and decode every image once, and look at it while it is at hand.

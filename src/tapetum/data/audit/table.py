@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from tapetum.core.errors import DataError, UserError, listed, nearest
+from tapetum.core.progress import Log
 from tapetum.core.tables import Dense, Manifest
 from tapetum.data.audit.files import FILES_SCHEMA, scan
 from tapetum.data.audit.labels import NEIGHBOURS, find_suspects
@@ -57,7 +57,7 @@ class Decision:
 def examine(
     manifest: Manifest,
     how: Composition,
-    log: Callable[[str], None],
+    log: Log,
     *,
     vectors: np.ndarray | None = None,
     dihedral: bool = False,
@@ -110,7 +110,7 @@ def examine(
 def add_suspects(
     table: pl.DataFrame,
     dense: Dense,
-    log: Callable[[str], None],
+    log: Log,
     *,
     vectors: np.ndarray | None = None,
     neighbours: int = NEIGHBOURS,
@@ -179,7 +179,7 @@ def duplicates(table: pl.DataFrame) -> dict[str, str]:
     return dict(part.select("row_id", "duplicate").iter_rows())
 
 
-def apply(manifest: Manifest, table: pl.DataFrame, log: Callable[[str], None]) -> Manifest:
+def apply(manifest: Manifest, table: pl.DataFrame, log: Log) -> Manifest:
     """Return the manifest as decided: excluded training rows become ``spare``, relabelled ones get their new label.
 
     Test rows stay as they are, and damaged rows too: they are rows with status ``missing`` in every table. No row is dropped.

@@ -13,11 +13,12 @@ from tapetum.core import draws, files
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.prediction_csv import read_alone, read_table
+from tapetum.core.progress import Log
 from tapetum.core.tables import Predictions
 from tapetum.core.targets import Target, decode
 from tapetum.data.layouts.delimited import read_delimited
 from tapetum.data.layouts.roles import ID_NAMES
-from tapetum.data.layouts.sheet import Log, Sheet
+from tapetum.data.layouts.sheet import Sheet
 
 PSEUDO = "pseudo"  # the manifest's column that marks pseudo-labelled rows
 

@@ -19,10 +19,11 @@ import polars as pl
 from tapetum.core import files
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
 from tapetum.data.layouts.delimited import read_delimited
 from tapetum.data.layouts.listing import listing, refuse_undecodable
-from tapetum.data.layouts.sheet import ARCHIVE_MARK, Log, Sheet
+from tapetum.data.layouts.sheet import ARCHIVE_MARK, Sheet
 from tapetum.data.layouts.table import write as write_table
 
 NAMES = ("croissant.json", "metadata.json")

@@ -14,11 +14,12 @@ import polars as pl
 from tapetum.core import files
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
 from tapetum.data.layouts import class_folders
 from tapetum.data.layouts.listing import Listing, is_hidden, listing, refuse_undecodable
 from tapetum.data.layouts.roles import read_target
-from tapetum.data.layouts.sheet import ARCHIVE_MARK, Log, Sheet, copy_image, images_among
+from tapetum.data.layouts.sheet import ARCHIVE_MARK, Sheet, copy_image, images_among
 from tapetum.data.layouts.splits import SPLIT_WORDS
 
 CLASS_FOLDERS = True  # the label of an image is its folder

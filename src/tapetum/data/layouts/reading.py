@@ -13,6 +13,7 @@ from tapetum.core.choices import pick
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.places import absent, moved
+from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest, check_ids
 from tapetum.core.targets import Target, expression_names, look_alikes
 from tapetum.data.layouts import additions, available, folder, several
@@ -21,7 +22,7 @@ from tapetum.data.layouts.frame import plain_columns
 from tapetum.data.layouts.nearby import path_beside
 from tapetum.data.layouts.paths import list_column, row_paths
 from tapetum.data.layouts.roles import Roles, find_roles
-from tapetum.data.layouts.sheet import Log, Sheet, count_complete, missing_files, refuse_missing, relative_to
+from tapetum.data.layouts.sheet import Sheet, count_complete, missing_files, refuse_missing, relative_to
 from tapetum.data.layouts.splits import read_splits
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".tab", ".parquet")

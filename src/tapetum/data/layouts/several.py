@@ -16,8 +16,8 @@ import numpy as np
 import polars as pl
 
 from tapetum.core.errors import DataError, listed
+from tapetum.core.progress import Log
 from tapetum.core.targets import Target, same_text
-from tapetum.data.layouts.sheet import Log
 
 BLANK = " "
 MARKS = ("|", ";", ",")  # whichever of them stands in a column separates its labels; where none does, blanks do

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,8 +17,6 @@ from tapetum.core.targets import same_text
 from tapetum.data.images import formats
 from tapetum.data.images.archives import read_bytes, read_head
 from tapetum.data.layouts.listing import archive_names
-
-Log = Callable[[str], None]
 
 ARCHIVE_MARK = "!/"  # images.zip!/a.png is the member a.png of images.zip
 

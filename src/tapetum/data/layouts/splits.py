@@ -5,9 +5,9 @@ from __future__ import annotations
 import polars as pl
 
 from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.progress import Log
 from tapetum.core.tables import SPLITS
 from tapetum.data.layouts.cells import text_column
-from tapetum.data.layouts.sheet import Log
 
 HELD = "val"  # validation rows: training rows that fold 0 holds out
 SPLIT_WORDS = {

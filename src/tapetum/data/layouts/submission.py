@@ -19,11 +19,11 @@ from tapetum.core import files
 from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.ids import match
 from tapetum.core.monitor import prior_decision
+from tapetum.core.progress import Log
 from tapetum.core.tables import Dense, decided
 from tapetum.core.targets import Target, decode
 from tapetum.data.images.formats import has_image_name
 from tapetum.data.layouts.delimited import read_delimited, sniff, to_delimited
-from tapetum.data.layouts.sheet import Log
 from tapetum.data.layouts.template import Wish, Writing, finite, writing_of
 
 

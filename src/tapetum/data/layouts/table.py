@@ -14,12 +14,13 @@ import polars as pl
 from tapetum.core import files
 from tapetum.core.config import Data
 from tapetum.core.errors import UserError, listed
+from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target
 from tapetum.data.layouts.delimited import DELIMITERS, read_delimited, to_delimited
 from tapetum.data.layouts.folder import refuse_columns
 from tapetum.data.layouts.roles import PLAIN_ROLES
-from tapetum.data.layouts.sheet import Log, Sheet, relative_to
+from tapetum.data.layouts.sheet import Sheet, relative_to
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".tab")
 

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tapetum.core.errors import DataError, listed
+from tapetum.core.progress import Log
 from tapetum.data.layouts.listing import archive_names, children
 from tapetum.data.layouts.paths import row_paths
-from tapetum.data.layouts.sheet import ARCHIVE_MARK, Log, Sheet, missing_files
+from tapetum.data.layouts.sheet import ARCHIVE_MARK, Sheet, missing_files
 
 FIELD = re.compile(r"\{([^{}]*)\}")
 

@@ -13,13 +13,14 @@ import polars as pl
 
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed, nearest
+from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target, expression_names
 from tapetum.data.layouts.available import is_class_folders
 from tapetum.data.layouts.cells import parse_column, settle_derived
 from tapetum.data.layouts.reading import open_sheet
 from tapetum.data.layouts.roles import read_target
-from tapetum.data.layouts.sheet import Log, Sheet
+from tapetum.data.layouts.sheet import Sheet
 from tapetum.data.layouts.splits import SPLIT_WORDS
 from tapetum.data.layouts.unlabelled import loose
 

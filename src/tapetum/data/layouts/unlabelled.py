@@ -15,13 +15,14 @@ import polars as pl
 
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed, nearest
+from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest, check_ids
 from tapetum.data.layouts.available import is_class_folders, sample_files
 from tapetum.data.layouts.folder import keep_images
 from tapetum.data.layouts.listing import refuse_undecodable
 from tapetum.data.layouts.paths import is_template, list_column, template_columns, unknown_column
 from tapetum.data.layouts.roles import Roles, find_roles
-from tapetum.data.layouts.sheet import ARCHIVE_MARK, Log, Sheet, relative_to
+from tapetum.data.layouts.sheet import ARCHIVE_MARK, Sheet, relative_to
 from tapetum.data.layouts.templates import FIELD, group_files, placed
 
 DECLARED = ("path", "id", "group", "sequence", "position", "layout", "on_bad")  # what a caller may say about the images to predict

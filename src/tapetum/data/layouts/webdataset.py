@@ -17,13 +17,14 @@ import polars as pl
 from tapetum.core import files
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
 from tapetum.data.images import formats
 from tapetum.data.images.archives import open_tar, read_bytes
 from tapetum.data.layouts.folder import refuse_columns
 from tapetum.data.layouts.listing import children, is_hidden, refuse_undecodable
 from tapetum.data.layouts.roles import PLAIN_ROLES
-from tapetum.data.layouts.sheet import ARCHIVE_MARK, Log, Sheet
+from tapetum.data.layouts.sheet import ARCHIVE_MARK, Sheet
 
 KEY = "__key__"
 WORDS = ("cls", "txt")

@@ -6,7 +6,7 @@ Several images of one row come as (B, V, C, H, W); their features are averaged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tapetum.core import config, draws
 from tapetum.core.choices import pick
 from tapetum.core.errors import UserError
+from tapetum.core.progress import Log
 from tapetum.core.targets import Target
 from tapetum.learn.choices import HEADS, SHARINGS, head_of
 from tapetum.learn.models import backbone as trunk
@@ -179,7 +180,7 @@ def build(
     side: int = 0,
     seed: int = 0,
     weights: pretrained.Weights | None = None,
-    log: Callable[[str], None] | None = None,
+    log: Log | None = None,
 ) -> Network:
     """Return the network that a recipe describes.
 

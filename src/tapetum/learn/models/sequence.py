@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from tapetum.core import config, draws
 from tapetum.core.choices import pick
 from tapetum.core.errors import UserError
+from tapetum.core.progress import Log
 from tapetum.core.targets import Target
 from tapetum.learn.choices import SEQUENCES, head_of
 from tapetum.learn.models import backbone as trunk
@@ -240,7 +241,7 @@ def build(
     side: int = 0,
     seed: int = 0,
     weights: Weights | None = None,
-    log: Callable[[str], None] | None = None,
+    log: Log | None = None,
 ) -> SequenceNetwork:
     """Return the network over neighbours that a recipe describes; arguments as for :func:`tapetum.learn.models.network.build`.
 
@@ -258,7 +259,7 @@ def around(
     *,
     side: int = 0,
     seed: int = 0,
-    log: Callable[[str], None] | None = None,
+    log: Log | None = None,
 ) -> SequenceNetwork:
     """Return the network over neighbours around one of single images, which gives backbone, normalisation and side numbers."""
     if model.sharing != "hard":

@@ -16,6 +16,7 @@ from torch import Tensor
 from tapetum.core import draws, progress
 from tapetum.core.config import Recipe, Stage
 from tapetum.core.errors import DataError, listed
+from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
 from tapetum.data.images import dataset, mixing, sampling
 from tapetum.data.images.form import Form
@@ -27,7 +28,6 @@ from tapetum.learn.training import loop, schedules, stages
 from tapetum.learn.training.keep import Keeper
 from tapetum.learn.training.objective import Objective
 
-Log = Callable[[str], None]
 AUTO_BATCH = 32  # images in a batch under train.batch = "auto"; where memory runs out, it is computed in pieces
 
 

@@ -6,7 +6,6 @@ Slurm array can run ``tapetum job members/main/fold-0/spec.json``. A folder is h
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch
 from tapetum.core import files
 from tapetum.core.config import Recipe
 from tapetum.core.errors import DataError
+from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
 from tapetum.data.images import dataset
 from tapetum.data.images.form import Form
@@ -27,8 +27,6 @@ from tapetum.learn.training import windowed
 from tapetum.learn.training.fold import Fold, MayGoOn
 from tapetum.learn.training.keep import Keeper
 from tapetum.learn.training.objective import Objective, counts_of, spreads_of
-
-Log = Callable[[str], None]
 
 
 def write_spec(folder: Path, manifest_file: Path, **values: Any) -> Path:

@@ -15,6 +15,7 @@ from torch import nn
 from tapetum.core import files
 from tapetum.core.config import Predict, Recipe, Stage
 from tapetum.core.errors import DataError
+from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
 from tapetum.data.images import dataset, sampling
 from tapetum.data.images.form import Form
@@ -25,7 +26,6 @@ from tapetum.learn.runtime import Runtime
 from tapetum.learn.training.fold import Fold, Training
 from tapetum.learn.training.keep import Keeper
 
-Log = Callable[[str], None]
 MEASURED = 32  # training rows whose windows tell the scale of vectors, end to end
 TWICE = 2  # windows in which an epoch shows a row on average, where every step is answered
 

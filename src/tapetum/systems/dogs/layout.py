@@ -15,11 +15,12 @@ import polars as pl
 from tapetum.core import files
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
 from tapetum.data.layouts.folder import keep_images, refuse_columns
 from tapetum.data.layouts.listing import children
 from tapetum.data.layouts.roles import read_target
-from tapetum.data.layouts.sheet import Log, Sheet, copy_image
+from tapetum.data.layouts.sheet import Sheet, copy_image
 
 _FOLDER = re.compile(r"(n\d{8})-(.+)")
 CLASS_FOLDERS = True  # the label of an image is its folder

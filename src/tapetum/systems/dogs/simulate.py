@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import polars as pl
 from PIL import Image, ImageEnhance
 
 from tapetum.core import draws, files, progress
+from tapetum.core.progress import Log
 from tapetum.data.simulate import place
 from tapetum.systems.dogs.breeds import BREEDS, TWINS, breed_given_traits, draw_traits, label_given_traits
 from tapetum.systems.dogs.photos import draw_photo
@@ -63,7 +63,7 @@ def simulate_dogs(
     px: int = 128,
     seed: int = 0,
     zip: bool = False,
-    log: Callable[[str], None] = lambda _: None,
+    log: Log = lambda _: None,
 ) -> dict[str, Any]:
     """Write simulated dog photos in class folders of a training and a test part.
 

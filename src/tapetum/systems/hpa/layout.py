@@ -15,11 +15,12 @@ import polars as pl
 from tapetum.core import files
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
 from tapetum.data.layouts.delimited import read_delimited, to_delimited
 from tapetum.data.layouts.folder import refuse_columns
 from tapetum.data.layouts.listing import archive_names
-from tapetum.data.layouts.sheet import ARCHIVE_MARK, Log, Sheet, copy_image
+from tapetum.data.layouts.sheet import ARCHIVE_MARK, Sheet, copy_image
 from tapetum.data.layouts.table import joined_labels
 
 CHANNELS = ("red", "green", "blue", "yellow")  # microtubules, protein, nucleus, endoplasmic reticulum

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import polars as pl
 from PIL import Image
 
 from tapetum.core import draws, files, progress
+from tapetum.core.progress import Log
 from tapetum.data.simulate import place
 from tapetum.systems.hpa.antibodies import LABELS, LEAST, ROWS, best_score, draw_antibodies, draw_brightness, stray_rates
 from tapetum.systems.hpa.cells import Field, Line, draw_field, draw_microtubules, draw_nuclei, draw_reticulum
@@ -54,7 +54,7 @@ def simulate_hpa(
     px: int = 128,
     seed: int = 0,
     zip: bool = False,
-    log: Callable[[str], None] = lambda _: None,
+    log: Log = lambda _: None,
 ) -> dict[str, Any]:
     """Write simulated samples of the Human Protein Atlas challenge, four one-channel images each.
 

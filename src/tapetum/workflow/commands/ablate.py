@@ -11,7 +11,8 @@ import numpy as np
 from tapetum.core import columns, files, intervals, metrics
 from tapetum.core.config import Loaded, Recipe, Spec
 from tapetum.core.errors import UserError, listed, nearest
-from tapetum.core.runs import Log, Record, Run
+from tapetum.core.progress import Log
+from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Dense, decided
 from tapetum.decide.steps import Rows
 from tapetum.workflow.commands import trials

@@ -12,7 +12,8 @@ from tapetum.core import files, places
 from tapetum.core.config import Data, Decide, load
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.marks import CROSS_VALIDATED, IN_SAMPLE
-from tapetum.core.runs import Log, Record, Run
+from tapetum.core.progress import Log
+from tapetum.core.runs import Record, Run
 from tapetum.core.tables import FINAL, Dense, Manifest, Predictions
 from tapetum.data import layouts
 from tapetum.decide import chain, elsewhere, leaderboard

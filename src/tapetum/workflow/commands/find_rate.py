@@ -12,7 +12,8 @@ import polars as pl
 from tapetum.core import files
 from tapetum.core.config import Loaded, Recipe
 from tapetum.core.errors import UserError, listed, nearest
-from tapetum.core.runs import Log, Record, Run
+from tapetum.core.progress import Log
+from tapetum.core.runs import Record, Run
 from tapetum.workflow.session import Session
 from tapetum.workflow.stages.plan import plan_of
 from tapetum.workflow.stages.prepare import prepare

@@ -11,7 +11,8 @@ import numpy as np
 from tapetum.core import files
 from tapetum.core.config import Loaded, Recipe
 from tapetum.core.errors import UserError, listed
-from tapetum.core.runs import PROBE, Log, Record, Run
+from tapetum.core.progress import Log
+from tapetum.core.runs import PROBE, Record, Run
 from tapetum.workflow.commands.finish import finish, ship_run
 from tapetum.workflow.session import Prepared, Session
 from tapetum.workflow.stages import budget as budgets

@@ -21,7 +21,8 @@ from tapetum.core.derived import with_derived
 from tapetum.core.errors import DataError, EnvironmentFault, UserError
 from tapetum.core.marks import CROSS_VALIDATED, IN_SAMPLE, how_of, main
 from tapetum.core.monitor import monitor, monitor_of
-from tapetum.core.runs import Log, Record, Run
+from tapetum.core.progress import Log
+from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Dense, Manifest, Predictions
 from tapetum.decide.steps import Rows, assemble, counting
 from tapetum.workflow.commands import trials

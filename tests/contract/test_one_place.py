@@ -1,0 +1,20 @@
+"""What is written once: each of these stands in the files named here and in no other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import tapetum
+
+SOURCE = Path(tapetum.__file__).parent
+ONCE = {
+    "Callable[[str], None]": {"core/progress.py"},  # the type of a log
+}
+
+
+@pytest.mark.parametrize("text", ONCE)
+def test_written_in_one_place(text: str):
+    found = {p.relative_to(SOURCE).as_posix() for p in SOURCE.rglob("*.py") if text in p.read_text(encoding="utf-8")}
+    assert found == ONCE[text]
