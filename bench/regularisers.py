@@ -20,7 +20,7 @@ SAMPLES, SEED = 600, 100  # no acceptance run reads this seed
 PIECES = ("transfer", "augment", "dropout", "weight_decay", "average", "clip", "loss")
 NAMES = {"transfer": "transfer (against from scratch)", "loss": "focal + Lovász (against cross-entropy)"}
 # every piece is judged where it acts: on weights that were trained, at the end of training, started from a probe of the same size
-SETS = ("split.folds=2", "train.threads=1", "train.epoch='last'", "probe.size=96", "predict.views=['plain']", "predict.reduce='mean'")
+SETS = ("split.folds=2", "train.threads=1", "train.checkpoint='last'", "probe.size=96", "predict.views=['plain']", "predict.reduce='mean'")
 
 
 def measure(out: Path, seeds: int) -> dict[str, Any]:

@@ -18,7 +18,7 @@ PHOTOS, SEED = 1500, 100  # no acceptance run reads this seed
 # as many photos as an acceptance run has: values found on 400 (slow lower layers, no dropout) made 1,500 worse, .56 → .53 out of fold;
 # what is searched is judged: fine-tuning at its last epoch, whatever a choice among epochs and the probe would make of it
 SETS = (
-    "split.folds=2", "train.threads=1", "decide.choose='finetune'", "train.epoch='last'", "probe.size=96", "predict.views=['plain']",
+    "split.folds=2", "train.threads=1", "decide.choose='finetune'", "train.checkpoint='last'", "probe.size=96", "predict.views=['plain']",
 )  # fmt: skip
 
 

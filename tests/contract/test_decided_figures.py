@@ -70,7 +70,12 @@ def decided_run(request, tmp_path_factory):
     frame = frame.with_columns(path=pl.concat_list("row_id"), sequence=pl.Series([f"s{i // 10}" for i in range(N)]))
     manifest = Manifest(frame, (target,), run.root)
     manifest.write(run.manifest_file)
-    sets = {"member": [{"name": "one"}, {"name": "two"}], "train.epoch": 1, "decide.choose": "finetune", "decide.calibrate": "none"} | sets
+    sets = {
+        "member": [{"name": "one"}, {"name": "two"}],
+        "train.checkpoint": 1,
+        "decide.choose": "finetune",
+        "decide.calibrate": "none",
+    } | sets
     recipe = config.load(flags=sets).recipe
     files.write_text(run.recipe_file, recipe.to_toml())
     for seed, member in enumerate(("one", "two")):

@@ -245,7 +245,7 @@ def test_G14_weights_after_full_batch_steps_at_a_constant_rate_are_averaged():
     rates = schedules.with_average(np.ones(10), DOGS.average, steps_per_epoch=5)
     assert len(rates) == 10 + DOGS.average.epochs  # one step an epoch: the whole set is one batch
     assert set(rates[10:]) == {DOGS.average.rate}
-    assert DOGS.train.epoch == "swa"
+    assert DOGS.train.checkpoint == "swa"
 
 
 def test_G16_ten_random_crops_an_image():

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from tapetum.core.bounds import described
 from tapetum.core.errors import UserError, closest
+from tapetum.core.renamed import RENAMED
 from tapetum.core.toml import flatten
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -112,6 +113,8 @@ def _first_problem(model: type[BaseModel], error: ValidationError, values: Mappi
     path = [str(part) for part in _path(values, problem["loc"])]
     if problem["type"] == "extra_forbidden":
         key = ".".join(path)
+        if key in RENAMED:
+            return UserError(f"{before}the recipe has no key {key!r}; it is called {RENAMED[key]!r} now")
         offer = suggestion(key, known_keys(model, path))
         tail = f" Did you mean {offer!r}?" if offer else " See: tapetum explain"
         return UserError(f"{before}the recipe has no key {key!r}.{tail}")

@@ -17,6 +17,7 @@ from tapetum.core import checking, files, presets
 from tapetum.core.choices import Choice, pick
 from tapetum.core.errors import UserError, listed, nearest
 from tapetum.core.registry import find_recipes
+from tapetum.core.renamed import with_new_names
 from tapetum.core.sections import (
     Average,
     Data,
@@ -68,6 +69,11 @@ class Recipe(Section):
     profile: dict[str, dict[str, Any]] = Field(default_factory=dict)  # name → values laid over the recipe, as [profile.cpu]
     # [[member]] tables: members of an ensemble, each with a name and values of its own; only_folds = [0] limits the folds
     member: tuple[dict[str, Any], ...] = ()
+
+    @classmethod
+    def stored(cls, values: Mapping[str, Any]) -> Recipe:
+        """Return the recipe of values that this or an earlier version stored, as in a fold's ``spec.json``."""
+        return cls.model_validate(with_new_names(values))
 
     def members(self) -> dict[str, Recipe]:
         """Return one resolved recipe a member; without ``[[member]]`` tables there is one, named ``main``."""
@@ -142,6 +148,7 @@ def load(
     flags: Mapping[str, Any] | None = None,
     sets: Sequence[str] = (),
     choices: Mapping[str, Mapping[str, Choice]] | None = None,
+    stored: bool = False,
 ) -> Loaded:
     """Read and check a recipe.
 
@@ -153,6 +160,7 @@ def load(
         flags: dotted key → value, from the command line.
         sets: ``key=value`` with TOML values, from ``--set``.
         choices: section → the package's table, so that names and parameters are checked now.
+        stored: whether ``recipe`` is the file of a run: keys that an earlier version called otherwise are read under their names of today.
 
     Raises:
         UserError: an unknown recipe, profile, key, name or value; the nearest right one is offered.
@@ -167,7 +175,8 @@ def load(
 
     if recipe is not None:
         path = find_recipe(recipe)
-        lay(read_toml(path), f"recipe {Path(str(path)).stem}")
+        table = read_toml(path)
+        lay(with_new_names(table) if stored else table, f"recipe {Path(str(path)).stem}")
     for file in over:
         lay(read_toml(Path(file)), f"file {file}")
     if profile is not None and profile != "full":

@@ -89,7 +89,7 @@ class Run:
         """Read the run's recipe."""
         from tapetum.core.config import load
 
-        return load(self.recipe_file).recipe
+        return load(self.recipe_file, stored=True).recipe
 
     def plan(self) -> dict[str, Any]:
         """Read plan.json; empty where nothing is planned yet."""

@@ -183,7 +183,7 @@ class Train(Section):
     monitor: str = "auto"  # the figure for epochs and stopping, as target/metric; auto: the default metric of the targets
     patience: Count | None = None  # epochs without improvement after which training stops; none: never
     patience_on: str = "loss"  # loss, or a figure as for monitor
-    epoch: Count | str = "best"  # the checkpoint to use: an epoch's number, last, swa, soup; best: cross-fitted
+    checkpoint: Count | str = "best"  # the checkpoint to use: an epoch's number, last, swa, soup; best: cross-fitted
     restart_on_nan: bool = True  # after a NaN start again at half the learning rate
 
 

@@ -16,7 +16,7 @@ from tapetum.core.errors import UserError
         ("probe.size=0", "'probe.size' is 0"),
         ("train.batch=-4", "'train.batch' is -4; needed: a whole number, 1 or more, or 'auto'"),
         ("train.epochs=true", "'train.epochs' is True; needed: a whole number"),
-        ("train.epoch=0", "'train.epoch' is 0"),
+        ("train.checkpoint=0", "'train.checkpoint' is 0"),
         ("train.workers=-1", "'train.workers' is -1"),
         ("input.crop=[0, 0, 0, 0]", r"'input.crop' is \[0, 0, 0, 0\]; needed"),
         ("data.limit=0", "'data.limit' is 0"),
@@ -61,7 +61,7 @@ def test_a_number_out_of_its_range_is_refused_with_key_value_and_range(text, sai
         ("data.side=[3]", ("3",)),
         ("data.derive={ans=3}", {"ans": "3"}),
         ("name=32", "32"),
-        ("train.epoch=3", 3),
+        ("train.checkpoint=3", 3),
     ],
 )
 def test_a_number_stands_for_the_text_that_was_typed(text, value):

@@ -61,7 +61,7 @@ class Training(Epochs):
             self._take_back(saved)
         else:
             files.write_csv(self.keeper.folder / "schedule.csv", self.planned_rates())
-            if self.fold.fitted and self.recipe.train.epoch in ("best", 0):
+            if self.fold.fitted and self.recipe.train.checkpoint in ("best", 0):
                 self._before_training()
             self.stop = "budget" if self.fold.until == 0 else ""
         first = 0

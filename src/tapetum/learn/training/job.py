@@ -83,7 +83,7 @@ def _memory(fold: Fold, state: dict[str, Any]) -> dict[str, Any]:
 
 def build(spec: dict[str, Any], manifest: Manifest, keeper: Keeper, log: Log) -> Fold:
     """Return what a spec describes, ready to train: network (from the probe or at random), objective, runtime, rows."""
-    recipe = Recipe.model_validate(spec["recipe"])
+    recipe = Recipe.stored(spec["recipe"])
     runtime = Runtime.from_train(recipe.train, Engine.from_dict(spec["engine"]), log, spec.get("threads"))
     train, heldout = np.array(spec["train"], dtype=np.int64), np.array(spec["heldout"], dtype=np.int64)
     heads = keeper.folder / spec["probe"] if spec["probe"] else None

@@ -47,7 +47,7 @@ def decide_again(
     outside = [text for text in sets if not text.startswith("decide.")]
     if outside:
         raise UserError(f"--set {outside[0]!r} is not a decision", need="keys of [decide]", fix="train again: tapetum fit")
-    loaded = load(run.recipe_file, sets=sets, choices=ALL)
+    loaded = load(run.recipe_file, sets=sets, choices=ALL, stored=True)
     record = Record(log)
     with files.lock(run.root):
         prepared = prepared_of(run, data)

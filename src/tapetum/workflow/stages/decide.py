@@ -121,7 +121,7 @@ def _select_epochs(session: Session, scored: _Scored) -> _Members:
         heldout = {fold: Predictions.read(path) for fold, path in session.run.folds_of(member, "epochs.parquet").items()}
         if not heldout:
             continue
-        fixed, targets = checkpoint_of(recipe.train.epoch), list(scored.targets.values())
+        fixed, targets = checkpoint_of(recipe.train.checkpoint), list(scored.targets.values())
         epochs[member] = choose.pick_epochs(heldout, recipe.train.monitor, fixed, targets, session.manifest.weights)
         tables = [table.select(checkpoint=epochs[member].per_fold[fold]) for fold, table in heldout.items()]
         for fold, table in zip(heldout, tables, strict=True):

@@ -23,11 +23,11 @@ CHANNELS = "channels.json"  # mean and deviation of each channel, where they are
 SCALING = "scaling.json"  # of side numbers, on the training fold
 
 
-def checkpoint_of(epoch: int | str) -> str | None:
-    """Return the checkpoint that ``train.epoch`` names; None for the best one, which is chosen."""
-    if epoch == "best":
+def checkpoint_of(checkpoint: int | str) -> str | None:
+    """Return the checkpoint that ``train.checkpoint`` names; None for the best one, which is chosen."""
+    if checkpoint == "best":
         return None
-    return f"epoch-{epoch:03d}" if isinstance(epoch, int) else epoch
+    return f"epoch-{checkpoint:03d}" if isinstance(checkpoint, int) else checkpoint
 
 
 def network_at(session: Session, ref: FoldRef, checkpoint: str) -> tuple[models.Network, Scaling | None]:

@@ -146,9 +146,9 @@ def base_of(run: Run, own: Recipe, fold: int, manifest: Manifest) -> tuple[Path,
     folder = run.member(source, fold)
     if not (folder / "state.json").exists() or not heldout:
         raise UserError(f"features of member {source!r} are wanted for fold {fold}, which it did not train", fix="give both the same folds")
-    other = Recipe.model_validate(files.read_json(folder / "spec.json")["recipe"])
+    other = Recipe.stored(files.read_json(folder / "spec.json")["recipe"])
     scored = [t for t in manifest.targets if t.scored]
-    found = choose.pick_epochs(heldout, other.train.monitor, checkpoint_of(other.train.epoch), scored, manifest.weights)
+    found = choose.pick_epochs(heldout, other.train.monitor, checkpoint_of(other.train.checkpoint), scored, manifest.weights)
     known = Keeper(folder).state()["checkpoints"]
     wanted = found.final if fold < 0 else found.per_fold[fold]
     return folder, wanted if wanted in known else known[-1]

@@ -101,7 +101,7 @@ def test_every_fold_is_answered_at_the_epoch_that_is_best_on_the_others(kinds):
 
 
 def test_the_recipes_epoch_is_taken_where_it_names_one(kinds):
-    desk = kinds(**{"decide.choose": "finetune", "train.epoch": 1})
+    desk = kinds(**{"decide.choose": "finetune", "train.checkpoint": 1})
     y = desk.truth("kind")
     desk.says("main", {"epoch-001": {"kind": sure(y, False)}, "epoch-002": {"kind": sure(y, True)}})
     assert desk.decide().decisions["epochs"]["main"]["how"] == "recipe"
@@ -163,12 +163,12 @@ CROSSFITTED = {  # what decides → the recipe's words for it, one at a time: a 
     "epoch": {"decide.choose": "finetune"},
     "temperature and weights": {
         "decide.choose": "finetune",
-        "train.epoch": 1,
+        "train.checkpoint": 1,
         "decide.calibrate": "temperature",
         "decide.blend": "weighted",
     },
-    "choice": {"decide.choose": "auto", "train.epoch": 1},
-    "step": {"decide.choose": "finetune", "train.epoch": 1, "decide.steps": ["bias"]},
+    "choice": {"decide.choose": "auto", "train.checkpoint": 1},
+    "step": {"decide.choose": "finetune", "train.checkpoint": 1, "decide.steps": ["bias"]},
 }
 
 
@@ -378,7 +378,7 @@ def test_what_chose_on_its_own_rows_is_in_sample_wherever_it_answers(one_fold, s
     ],
 )
 def test_what_chose_nothing_is_not_marked(kinds, sets, checkpoint, state):
-    desk = kinds(**{"decide.choose": "finetune", "train.epoch": checkpoint, **sets})
+    desk = kinds(**{"decide.choose": "finetune", "train.checkpoint": checkpoint, **sets})
     desk.says("main", {checkpoint: {"kind": sure(desk.truth("kind"), True)}})
     for fold in range(FOLDS):
         _state(desk, fold, **state)
@@ -386,7 +386,7 @@ def test_what_chose_nothing_is_not_marked(kinds, sets, checkpoint, state):
 
 
 def test_a_fold_that_stopped_before_the_wished_epoch_is_named_and_those_that_reached_it_are_not(kinds):
-    desk = kinds(**{"decide.choose": "finetune", "train.epoch": 2})
+    desk = kinds(**{"decide.choose": "finetune", "train.checkpoint": 2})
     y = desk.truth("kind")
     desk.says("main", {f"epoch-00{e}": {"kind": sure(y, True)} for e in (1, 2)}, folds=(0, 1, 2))
     desk.says("main", {"epoch-001": {"kind": sure(y, True)}}, folds=(3,))
@@ -427,7 +427,7 @@ def tied(tmp_path):
     """A run of two voters who always disagree: on every row the surer one is right, and the vote is a tie."""
     desk = Desk(
         tmp_path / "run", {"kind": LABELS}, (KIND,), **{"decide.blend": "vote", "decide.choose": "finetune", "decide.calibrate": "none",
-        "member": [{"name": "one"}, {"name": "two"}], "train.epoch": 1},
+        "member": [{"name": "one"}, {"name": "two"}], "train.checkpoint": 1},
     )  # fmt: skip
     y = desk.truth("kind")
     told = {"one": sure(y, True), "two": sure(y, True)}
