@@ -11,6 +11,8 @@ import tapetum
 SOURCE = Path(tapetum.__file__).parent
 ONCE = {
     "Callable[[str], None]": {"core/progress.py"},  # the type of a log
+    "figures[best] - figure": {"decide/simplest.py"},  # the one-standard-error rule
+    "1.0 if self.greater_is_better": {"core/metrics.py"},  # a score's sign
 }
 
 

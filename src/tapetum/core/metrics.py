@@ -59,6 +59,11 @@ class Metric:
     aside: tuple[str, ...] = ()
     limits: tuple[float, float] = (0.0, 1.0)
 
+    @property
+    def sign(self) -> float:
+        """1, or −1 for errors and losses: times it, the greater value is the better one."""
+        return 1.0 if self.greater_is_better else -1.0
+
     def sums(self, kept: ScoredRows, codes: np.ndarray | None = None, groups: int = 1) -> np.ndarray:
         """Return the sums of each group (groups, S) from which :attr:`value` is computed; not for ``rows``."""
         if self.terms is None:
@@ -202,6 +207,14 @@ def score(
         UserError: an unknown metric, one for another kind, or shapes that do not fit.
     """
     return named(name, target)(select_scorable(target, p, y, weight, answer))
+
+
+def merit(
+    name: str, target: Target, p: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None, answer: np.ndarray | None = None
+) -> float:
+    """Return one score with the sign that makes the greater the better; −inf where it is not defined. Arguments as for :func:`score`."""
+    value = score(name, target, p, y, weight, answer=answer)
+    return -math.inf if value is None else named(name, target).sign * value
 
 
 def scores(

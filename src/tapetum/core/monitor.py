@@ -43,11 +43,11 @@ def monitor(
     labels = decided or {}
     if name != "auto":
         target, metric = metrics.parse(name, list(targets.values()))
-        return _signed(metric, target, *answers[target.name], weight, labels.get(target.name))
+        return metrics.merit(metric, target, *answers[target.name], weight, labels.get(target.name))
     scored = [t for t in targets.values() if t.name in answers]
     if len(scored) == 1:
         target = scored[0]
-        return _signed(metrics.default_metric(target), target, *answers[target.name], weight, labels.get(target.name))
+        return metrics.merit(metrics.default_metric(target), target, *answers[target.name], weight, labels.get(target.name))
     known = [target for target in scored if not _unknown(answers[target.name][1])]
     skills = [skill(target, *answers[target.name], weight, labels.get(target.name)) for target in known]
     return float(np.mean(skills)) if skills else -np.inf
@@ -103,13 +103,6 @@ def prior_decision(target: Target, prior: np.ndarray) -> np.ndarray | None:
         return None
     middle = (np.cumsum(prior, axis=1) >= 0.5 - 1e-6).argmax(axis=1)
     return np.eye(target.width, dtype=np.float32)[middle]
-
-
-def _signed(metric: str, target: Target, p: np.ndarray, y: np.ndarray, weight: np.ndarray | None, answer: np.ndarray | None) -> float:
-    value = metrics.score(metric, target, p, y, weight, answer=answer)
-    if value is None:
-        return -np.inf
-    return value if metrics.METRICS[metric].greater_is_better else -value
 
 
 def _unknown(y: np.ndarray) -> bool:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
-from tapetum.core import intervals, jackknife, metrics
+from tapetum.core import jackknife, metrics
 from tapetum.core.derived import with_derived
 from tapetum.core.monitor import monitor, monitor_of
 from tapetum.core.tables import Dense, Predictions
 from tapetum.core.targets import Target
+from tapetum.decide.simplest import paired, simplest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,32 +162,25 @@ def _simplest(
     parts = {name: {t: d.where(rows) for t, d in tables.items()} for name, tables in candidates.items()}
     own = None if weight is None else weight[rows].astype(np.float64)
     figures = {name: monitor_of(watch, tables, own) for name, tables in parts.items()}
-    best = max(figures, key=lambda name: figures[name])
-    for name in candidates:
-        if name == best:
-            return name, figures, False
-        if figures[best] - figures[name] <= _standard_error(parts[best], parts[name], groups[rows], watch, own):
-            return name, figures, True
-    return best, figures, False
+    name = simplest(figures, lambda a, b: _standard_error(parts[a], parts[b], groups[rows], watch, own))
+    return name, figures, name != max(figures, key=lambda name: figures[name])
 
 
-def _standard_error(a: Mapping[str, Dense], b: Mapping[str, Dense], groups: np.ndarray, watch: str, weight: np.ndarray | None) -> float:
-    """Return the standard error of the paired difference of the monitored figure, clustered by group; infinite where it is not known."""
+def _standard_error(
+    a: Mapping[str, Dense], b: Mapping[str, Dense], groups: np.ndarray, watch: str, weight: np.ndarray | None
+) -> float | None:
+    """Return the standard error of the paired difference of the monitored figure, clustered by group; None where it is not known."""
     targets: list[Target] = [d.target for d in a.values()]
     if len(targets) == 1 or watch != "auto":
         target, metric = metrics.parse(watch, targets) if watch != "auto" else (targets[0], metrics.default_metric(targets[0]))
-        one, two = a[target.name], b[target.name]
-        labels: dict[str, Any] = {"answer_a": one.answer, "answer_b": two.answer}
-        found = intervals.difference(metric, target, one.p, two.p, one.y, groups, weight=weight, **labels)
-        return math.inf if found.standard_error is None else found.standard_error
+        return paired(metric, a[target.name], b[target.name], groups, weight).standard_error
     own = np.ones(len(groups)) if weight is None else weight
 
     def apart(inside: np.ndarray) -> float:  # several targets make one figure: scored again without each block of groups
         return monitor_of(watch, a, own * inside) - monitor_of(watch, b, own * inside)
 
     names, codes = np.unique(groups.astype(str), return_inverse=True)
-    error = jackknife.standard_error(apart, codes, len(names), most=100)
-    return math.inf if error is None else error
+    return jackknife.standard_error(apart, codes, len(names), most=100)
 
 
 def checkpoints(table: Predictions) -> list[str]:

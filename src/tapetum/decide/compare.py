@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tapetum.core import intervals, metrics
+from tapetum.core import metrics
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.intervals import Interval
 from tapetum.core.tables import FINAL, Dense, Predictions, decided
 from tapetum.decide.align import check_targets
+from tapetum.decide.simplest import paired
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,17 +81,7 @@ def compare(
     chosen = metrics.default_metric(left.target) if metric == "auto" else metrics.named(metric, left.target).name
     of_row = _looked_up(groups, rows, "group") if groups is not None else np.array(rows, dtype=object)
     weights = _looked_up(weight, rows, "weight").astype(np.float64) if weight is not None else None
-    found = intervals.difference(
-        chosen,
-        left.target,
-        left.p,
-        right.p,
-        left.y,
-        of_row,
-        weight=weights,
-        answer_a=left.answer,
-        answer_b=right.answer,
-    )
+    found = paired(chosen, left, right, of_row, weights)
     only_a, only_b, exact = _mcnemar_of(left, right)
     return Comparison(
         left.target.name,
@@ -180,11 +171,9 @@ def mcnemar(only_a: int, only_b: int) -> float:
 
     Source: McNemar 1947 (doi 10.1007/BF02295996), with the binomial in place of chi-square.
     """
-    from scipy.special import bdtr
+    from scipy.stats import binomtest
 
-    if not only_a + only_b:
-        return 1.0
-    return float(min(1.0, 2 * bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
+    return float(binomtest(only_a, only_a + only_b, 0.5).pvalue) if only_a + only_b else 1.0
 
 
 def holm(p: Sequence[float | None]) -> list[float | None]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
 from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
-from tapetum.core import folds, intervals, metrics
+from tapetum.core import folds, metrics
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.tables import Dense
 from tapetum.decide import hmm
@@ -18,6 +17,7 @@ from tapetum.decide.bias import fit_bias, log_p, one_hot
 from tapetum.decide.decoder import Decoder, estimate_drift, posteriors_each, shares
 from tapetum.decide.neighbours import apply_neighbours, around, fit_neighbours, places
 from tapetum.decide.sequences import Sequences, arrange, in_sequence
+from tapetum.decide.simplest import paired, simplest
 from tapetum.decide.steps import FEW_FOLDS, Rows, counting
 
 EMISSIONS, EXPONENTS = (0.5, 0.7, 1.0, 1.4), (0.25, 0.5, 0.75, 1.0)
@@ -72,17 +72,12 @@ class Study:
 
     def score(self, p: np.ndarray, answer: np.ndarray | None) -> float:
         """Return the metric, larger is better; None counts as the worst."""
-        found = metrics.score(self.metric, self.dense.target, p, self.dense.y, self.rows.weight, answer=answer)
-        sign = 1.0 if metrics.METRICS[self.metric].greater_is_better else -1.0
-        return -np.inf if found is None else sign * found
+        return metrics.merit(self.metric, self.dense.target, p, self.dense.y, self.rows.weight, answer)
 
-    def standard_error(self, a: Candidate, b: Candidate) -> float:
-        """Return the clustered standard error of the difference of two candidates; infinite where it is not known: nothing then beats."""
-        target, y, groups = self.dense.target, self.dense.y, self.rows.groups
-        found = intervals.difference(
-            self.metric, target, a.p, b.p, y, groups, weight=self.rows.weight, answer_a=a.answer, answer_b=b.answer
-        )
-        return math.inf if found.standard_error is None else found.standard_error
+    def standard_error(self, a: Candidate, b: Candidate) -> float | None:
+        """Return the clustered standard error of the difference of two candidates; None where it is not known."""
+        one, two = (dataclasses.replace(self.dense, p=c.p, answer=c.answer) for c in (a, b))
+        return paired(self.metric, one, two, self.rows.groups, self.rows.weight).standard_error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,9 +146,7 @@ def tune(s: Study, emission: float, exponent: float) -> tuple[float, float, dict
     figures = {f"{w:g}/{a:g}": s.score(c.p, None) for (w, a), c in zip(grid, candidates, strict=True)}
     values = list(figures.values())
     pick = int(np.argmax(values))
-    gain = values[pick] - values[0]
-    if pick and gain <= s.standard_error(candidates[pick], candidates[0]):
-        pick = 0
+    pick = simplest({0: values[0], pick: values[pick]}, lambda a, b: s.standard_error(candidates[a], candidates[b]))
     return *grid[pick], _finite(figures), candidates[pick]
 
 
@@ -220,10 +213,8 @@ def choose(s: Study, method: str, decoded: Candidate) -> dict[str, Any]:
     made = {name: make() for name, make in makers.items() if method in ("auto", name)}
     figures = {name: s.score(c.p, c.answer) for name, c in made.items()}
     best = max(figures, key=lambda name: figures[name])
-    default = METHODS[0]
-    if best != default and default in figures:
-        gain = figures[best] - figures[default]
-        best = default if gain <= s.standard_error(made[best], made[default]) else best
+    rivals = {name: figures[name] for name in (METHODS[0], best) if name in figures}  # the default first
+    best = simplest(rivals, lambda a, b: s.standard_error(made[a], made[b]))
     out: dict[str, Any] = {"method": best, "figures": _finite(figures)}
     everything = np.ones(len(s.rows), dtype=bool)
     if best in ("stack", "log-mean"):

@@ -11,10 +11,10 @@ import polars as pl
 
 from tapetum.core import intervals, metrics
 from tapetum.core.errors import UserError, listed
-from tapetum.core.intervals import Interval
 from tapetum.core.marks import GIVEN, IN_SAMPLE
 from tapetum.core.tables import Dense
 from tapetum.decide.compare import holm, on_common_rows, p_value
+from tapetum.decide.simplest import paired
 from tapetum.decide.steps import Rows
 
 
@@ -59,7 +59,7 @@ def leaderboard(
     place = {row: i for i, row in enumerate(entries[0][1].row_ids.tolist())}
     inside = rows.where(np.array([place[row] for row in tables[0].row_ids.tolist()], dtype=np.int64))
     chosen = metrics.default_metric(target) if metric == "auto" else metrics.named(metric, target).name
-    sign = 1.0 if metrics.METRICS[chosen].greater_is_better else -1.0
+    sign = metrics.METRICS[chosen].sign
     shared: dict[str, Any] = {"weight": inside.weight}
     own = [intervals.interval(chosen, target, t.p, y, inside.groups, answer=t.answer, **shared) for t in tables]
     told = [(how or {}).get(name, GIVEN) for name in names]
@@ -69,7 +69,7 @@ def leaderboard(
         return told[i] == IN_SAMPLE, -sign * value if not math.isnan(value) else math.inf
 
     best = min(range(len(names)), key=standing)
-    apart = [_from_best(chosen, tables[i], tables[best], inside.groups, shared) for i in range(len(names))]
+    apart = [paired(chosen, tables[i], tables[best], inside.groups, inside.weight) for i in range(len(names))]
     p = [None if i == best else p_value(d) for i, d in enumerate(apart)]
     corrected = holm(p)
     order = sorted(range(len(names)), key=lambda i: standing(i)[1])
@@ -96,20 +96,6 @@ def leaderboard(
         for rank, i in enumerate(order, start=1)
     ]
     return pl.DataFrame(board, infer_schema_length=None)
-
-
-def _from_best(metric: str, table: Dense, best: Dense, groups: np.ndarray, shared: dict[str, Any]) -> Interval:
-    return intervals.difference(
-        metric,
-        table.target,
-        table.p,
-        best.p,
-        best.y,
-        groups,
-        answer_a=table.answer,
-        answer_b=best.answer,
-        **shared,
-    )
 
 
 def _plain(value: float) -> float | None:

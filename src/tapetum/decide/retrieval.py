@@ -68,19 +68,13 @@ class Retrieval:
             return dict(_NEVER)
         p, y, weight, inside = fitting(dense, rows, FIT_ROWS)
         metric = metrics.default_metric(dense.target) if self.metric == "auto" else self.metric
-        sign = 1 if metrics.named(metric, dense.target).greater_is_better else -1
-
-        def score(values: np.ndarray) -> float:
-            value = metrics.score(metric, dense.target, values, y, weight)
-            return -np.inf if value is None else sign * value
-
         near: Neighbors = inside.near  # type: ignore[assignment]
-        plain = best = score(p)
+        plain = best = metrics.merit(metric, dense.target, p, y, weight)
         chosen, answer = dict(_NEVER), p
         pairs = [(b, float(w)) for b in self._bounds(near) for w in (WEIGHTS if self.weight == FIT else (self.weight,))]
         for bound, share in pairs:
             tried = mixed(p, near, dense.target.name, bound, share)
-            if (value := score(tried)) > best:
+            if (value := metrics.merit(metric, dense.target, tried, y, weight)) > best:
                 best, answer, chosen = value, tried, {"bound": bound, "weight": share}
         if chosen["bound"] is None or not _stands_out(metric, dense.target, answer, p, y, inside, len(pairs)):
             return {**_NEVER, "n": len(p)}
@@ -167,5 +161,4 @@ def _stands_out(metric: str, target: Target, a: np.ndarray, b: np.ndarray, y: np
     found = intervals.difference(metric, target, a, b, y, inside.groups, weight=inside.weight)
     if found.bounds is None or found.standard_error is None or found.freedom is None:
         return False
-    sign = 1 if metrics.METRICS[metric].greater_is_better else -1
-    return sign * found.value > float(stdtrit(found.freedom, 1 - CHANCE / tried)) * found.standard_error
+    return metrics.METRICS[metric].sign * found.value > float(stdtrit(found.freedom, 1 - CHANCE / tried)) * found.standard_error

@@ -7,7 +7,6 @@ maximum is larger throughout than a mean, so at thresholds that were fitted for 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +17,7 @@ from tapetum.core.config import Decide
 from tapetum.core.tables import Dense
 from tapetum.core.views import REDUCERS, reduced
 from tapetum.decide import chain
+from tapetum.decide.simplest import paired, simplest
 from tapetum.decide.steps import CrossFitted, Rows, assemble, counting, crossfit_parts, nothing_to_fit_on
 
 PLAIN = REDUCERS[0]
@@ -114,29 +114,8 @@ def _simplest(named: dict[str, Dense], rows: Rows, decide: Decide, metric: str) 
         return first  # nothing to judge on
     decided = {name: _decided(dense, rows, decide).where(know) for name, dense in named.items()}
     inside = rows.where(know)
-    figures = {name: _score(metric, dense, inside) for name, dense in decided.items()}
-    best = max(figures, key=lambda name: figures[name])
-    for name, figure in figures.items():
-        if name == best or figures[best] - figure <= _standard_error(metric, decided[best], decided[name], inside):
-            return name
-    return best
-
-
-def _score(metric: str, dense: Dense, rows: Rows) -> float:
-    value = metrics.score(metric, dense.target, dense.p, dense.y, rows.weight, answer=dense.answer)
-    if value is None:
-        return -math.inf
-    return value if metrics.METRICS[metric].greater_is_better else -value
-
-
-def _standard_error(metric: str, a: Dense, b: Dense, rows: Rows) -> float:
-    """Return the clustered standard error of the difference; infinite where it is not known, so that the simpler way stays."""
-    error = _difference(metric, a, b, rows).standard_error
-    return math.inf if error is None else error
-
-
-def _difference(metric: str, a: Dense, b: Dense, rows: Rows) -> intervals.Interval:
-    return intervals.difference(metric, a.target, a.p, b.p, a.y, rows.groups, weight=rows.weight, answer_a=a.answer, answer_b=b.answer)
+    figures = {name: metrics.merit(metric, d.target, d.p, d.y, inside.weight, d.answer) for name, d in decided.items()}
+    return simplest(figures, lambda a, b: paired(metric, decided[a], decided[b], inside.groups, inside.weight).standard_error)
 
 
 def _line(name: str, metric: str, decided: Mapping[str, Dense], rows: Rows) -> dict[str, Any]:
@@ -151,6 +130,6 @@ def _line(name: str, metric: str, decided: Mapping[str, Dense], rows: Rows) -> d
     value = intervals.interval(metric, one.target, one.p, one.y, inside.groups, weight=inside.weight, answer=one.answer).to_dict()
     line.update({key: value[key] for key in empty})
     if name != PLAIN:
-        apart = _difference(metric, one, plain, inside).to_dict()
+        apart = paired(metric, one, plain, inside.groups, inside.weight).to_dict()
         line.update(difference=apart["value"], difference_low=apart["low"], difference_high=apart["high"])
     return line

@@ -36,12 +36,11 @@ class Objective:
     def of(cls, target: Target, metric: str = "auto") -> Objective:
         """Return the objective of a metric; ``"auto"`` is the target's default one."""
         name = metrics.default_metric(target) if metric == "auto" else metric
-        return cls(target, name, 1.0 if metrics.named(name, target).greater_is_better else -1.0)
+        return cls(target, name, metrics.named(name, target).sign)
 
     def __call__(self, p: np.ndarray, y: np.ndarray, weight: np.ndarray) -> float:
         """Return the figure, larger is better; an undefined one is the worst."""
-        value = metrics.score(self.metric, self.target, p, y, weight)
-        return -np.inf if value is None else self.sign * value
+        return metrics.merit(self.metric, self.target, p, y, weight)
 
     def shown(self, value: float) -> float | None:
         """Return the figure as the metric gives it."""

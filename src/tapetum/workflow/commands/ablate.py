@@ -179,7 +179,7 @@ def compared(piece: str, whole: Sequence[Dense], without: Sequence[Dense], rows:
     """
     target = whole[0].target
     metric = metrics.default_metric(target)
-    sign = 1.0 if metrics.METRICS[metric].greater_is_better else -1.0
+    sign = metrics.METRICS[metric].sign
     by_seed = {}
     for seed, a, b in zip(seeds, whole, without, strict=True):
         by_seed[str(seed)] = sign * _difference(metric, [a], [b], rows).value
