@@ -334,4 +334,5 @@ def test_a_difference_of_unknown_error_is_no_reason_to_change_anything():
         dense, y=np.tile(np.eye(3, dtype=np.float32)[0], (len(dense.y), 1)), p=np.tile(dense.p[:1], (len(dense.p), 1))
     )
     study = context_fit.study(dense, rows, metric="kappa", longest=0, position=0.0, reach=2, strength=0.01)
+    one, two = (context_fit.Candidate(dense.y), context_fit.Candidate(0.9 * dense.y + 0.03))
     assert study.standard_error(one, two) is None
