@@ -6,6 +6,8 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import tomli_w
+
 from tapetum.core import files
 from tapetum.core.errors import UserError
 
@@ -51,42 +53,26 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def dump_toml(table: Mapping[str, Any]) -> str:
-    """Return TOML for JSON-like values; None is left out (TOML has no null)."""
-    lines = [f"{_toml_key(k)} = {toml_value(v)}" for k, v in table.items() if v is not None and not _is_table(v)]
-    for key, value in table.items():
-        if _is_table(value):
-            lines += ["", f"[{_toml_key(key)}]", *_toml_table(value, _toml_key(key))]
-    return "\n".join(lines).strip() + "\n"
-
-
-def _toml_table(table: Mapping[str, Any], prefix: str) -> list[str]:
-    lines = [f"{_toml_key(k)} = {toml_value(v)}" for k, v in table.items() if v is not None and not _is_table(v)]
-    for key, value in table.items():
-        if _is_table(value):
-            name = f"{prefix}.{_toml_key(key)}"
-            lines += ["", f"[{name}]", *_toml_table(value, name)]
-    return lines
-
-
-def _is_table(value: Any) -> bool:
-    return isinstance(value, Mapping)
-
-
-def _toml_key(key: str) -> str:
-    return key if key and all(c.isalnum() or c in "-_" for c in key) and key.isascii() else _toml_text(key)
-
-
-def _toml_text(value: Any) -> str:
-    return files.to_json(value).replace("\x7f", "\\u007f")  # the one character that JSON may hold bare and TOML may not
+    """Return TOML for JSON-like values, each key with its value on one line; None is left out (TOML has no null)."""
+    text = _on_one_line(tomli_w.dumps(_without_none(table), indent=0))
+    return text.encode("utf-8", "backslashreplace").decode()  # bytes of a file name that are no text
 
 
 def toml_value(value: Any) -> str:
     """Return a value as TOML has it on one line."""
+    text = tomli_w.dumps({"v": [[_without_none(value)]]}, indent=0)  # inside of arrays, tables stand on one line
+    return _on_one_line(text).strip().removeprefix("v = [[").removesuffix("]]")
+
+
+def _on_one_line(text: str) -> str:
+    """Put the arrays of tomli-w's text, an entry a line, on one line each; a line break inside of a string is always escaped."""
+    return text.replace("[\n", "[").replace(",\n]", "]").replace(",\n", ", ")
+
+
+def _without_none(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_toml_key(k)} = {toml_value(v)}" for k, v in value.items() if v is not None) + "}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(toml_value(v) for v in value) + "]"
-    return _toml_text(value)
+        return {key: _without_none(part) for key, part in value.items() if part is not None}
+    return [_without_none(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 
 def assignment(text: str) -> dict[str, Any]:
