@@ -65,7 +65,7 @@ def test_a_fit_goes_on_with_fewer_images_at_once_and_answers_the_same(planted, t
     assert files.read_json(tmp_path / "halved/members/main/fold-0/memory.json")["answered_at_once"] == 2  # of 8 rows: 4, then 2
     lines = [text for text in said if "at a time" in text]
     assert len(lines) == len(set(lines)) > 0
-    assert any("at a time" in text for text in files.read_json(tmp_path / "halved" / "run.json")["said"])
+    assert any("at a time" in text for text in files.read_json(tmp_path / "halved" / "run.json")["log"])
 
 
 def test_prediction_says_it_and_names_no_row_missing(probed, narrow, capsys):

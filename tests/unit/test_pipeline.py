@@ -177,7 +177,7 @@ def test_an_image_that_cannot_be_read_is_named_and_moves_no_other(pipeline, trai
     record = Record()
     dense = pipeline.answer(pipeline.read([broken, trained[1][1]], record), record)["label"]
     assert sorted(dense.status) == ["missing", "ok"]
-    assert any(line.startswith("warning: missing: ") and "broken.png" in line for line in record.said)
+    assert any(line.startswith("warning: missing: ") and "broken.png" in line for line in record.messages)
 
 
 def test_the_folder_alone_answers_the_same_elsewhere(pipeline, trained, tmp_path):

@@ -124,21 +124,21 @@ def with_recipe(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any
     """
 
     def wrap(command: Callable[..., Any]) -> Callable[..., Any]:
-        own = {name: one for name, one in inspect.signature(command, eval_str=True).parameters.items() if name != "recipe"}
+        parameters = {name: one for name, one in inspect.signature(command, eval_str=True).parameters.items() if name != "recipe"}
         shared = {**{name: FLAGS[name].option for name in names}, **LAYERS}
 
         @functools.wraps(command)
         def run(**given: Any) -> Any:
             flags = {FLAGS[name].key: value for name in FLAGS if name in names and (value := _read(name, given[name])) is not None}
             recipe = _load(given, flags)
-            return command(**{name: given[name] for name in own}, recipe=recipe)
+            return command(**{name: given[name] for name in parameters}, recipe=recipe)
 
         added = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False if name == "online" else None, annotation=option)
             for name, option in shared.items()
-            if name not in own
+            if name not in parameters
         ]
-        vars(run)["__signature__"] = inspect.Signature([*own.values(), *added])  # typer reads a command's options from it
+        vars(run)["__signature__"] = inspect.Signature([*parameters.values(), *added])  # typer reads a command's options from it
         return run
 
     return wrap

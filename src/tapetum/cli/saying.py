@@ -40,9 +40,9 @@ def file_names_are_utf8() -> None:
     """
     started = sys.modules["__main__"]
     by_name = getattr(getattr(started, "__spec__", None), "name", "") == "tapetum.__main__"
-    own = by_name or os.path.basename(getattr(started, "__file__", None) or "") == "tapetum"
+    is_program = by_name or os.path.basename(getattr(started, "__file__", None) or "") == "tapetum"
     is_utf8 = sys.getfilesystemencoding().lower().replace("-", "") == "utf8"
-    if is_utf8 or not own or sys.flags.ignore_environment or "TAPETUM_UTF8" in os.environ:
+    if is_utf8 or not is_program or sys.flags.ignore_environment or "TAPETUM_UTF8" in os.environ:
         return
     os.environ.setdefault("PYTHONIOENCODING", f"{getattr(sys.stdout, 'encoding', None) or 'utf-8'}:replace")
     os.environ |= {"PYTHONUTF8": "1", "TAPETUM_UTF8": "1"}

@@ -36,9 +36,9 @@ class Probabilities(np.ndarray[Any, Any]):
     @classmethod
     def of(cls, p: np.ndarray, problems: Mapping[int, str]) -> Probabilities:
         """Return an array with its problems; they stay with the whole array, and not with what is computed from it."""
-        own = p.view(cls)
-        own.problems = dict(problems)
-        return own
+        out = p.view(cls)
+        out.problems = dict(problems)
+        return out
 
     def __array_finalize__(self, whole: Any) -> None:
         self.problems = {}
@@ -123,8 +123,8 @@ def flat_table(answered: Mapping[str, Dense]) -> pl.DataFrame:
             decided = [None if one is None else dense.target.separator.join(one) for one in decided]
         flat[name] = decided
         if dense.target.kind != "regression":
-            taken = {*answered, *flat}
-            shares = {free_name(f"{before}p_{c}", taken): dense.p[:, k] for k, c in enumerate(dense.target.classes)}
+            used = {*answered, *flat}
+            shares = {free_name(f"{before}p_{c}", used): dense.p[:, k] for k, c in enumerate(dense.target.classes)}
             flat |= {column: np.where(dense.ok, p, np.nan) for column, p in shares.items()}
     return pl.DataFrame(flat, nan_to_null=True, strict=False)
 

@@ -150,10 +150,10 @@ class _Parcel:
 
     def _move(self) -> int:
         for step in range(MOVES):
-            pull, own = 2 * self.pull, np.outer(self.square, self.inverse)
+            pull, cost = 2 * self.pull, np.outer(self.square, self.inverse)
             single = self.held.sum(axis=0) <= 1
-            into = pull + own
-            out = np.where((self.held > 0) & ~single, pull - own, -np.inf)
+            into = pull + cost
+            out = np.where((self.held > 0) & ~single, pull - cost, -np.inf)
             gain = out.max(axis=1) - into.min(axis=1)
             kind = int(gain.argmax())
             if gain[kind] <= 1e-9:

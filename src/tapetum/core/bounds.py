@@ -40,14 +40,14 @@ class Range:
         noun = "a whole number" if whole else "a number"
         low, high = f"{self.low:.15g}", f"{self.high:.15g}"
         if math.isinf(self.low) and math.isinf(self.high):
-            said = noun
+            span = noun
         elif not self.above and not self.below and math.isfinite(self.low) and math.isfinite(self.high):
-            said = f"{noun} from {low} to {high}"
+            span = f"{noun} from {low} to {high}"
         else:
             lower = "" if math.isinf(self.low) else f"above {low}" if self.above else f"{low} or more"
             upper = "" if math.isinf(self.high) else f"below {high}" if self.below else f"{high} or less"
-            said = f"{noun}, {' and '.join(filter(None, (lower, upper)))}"
-        return " or ".join([said, *map(repr, self.words)])
+            span = f"{noun}, {' and '.join(filter(None, (lower, upper)))}"
+        return " or ".join([span, *map(repr, self.words)])
 
 
 ANY, SHARE, AMOUNT, POSITIVE, COUNT = Range(), Range(0, 1), Range(0), Range(0, above=True), Range(1)
@@ -73,16 +73,16 @@ LIMITS = {  # parameters that mean the same wherever a choice has them; a choice
 PAIRS = ("scale", "ratio", "holes", "size")  # parameters that are drawn between two numbers, where the default is two
 
 
-def refusal(name: str, value: Any, default: Any, own: Mapping[str, Range]) -> str | None:
+def refusal(name: str, value: Any, default: Any, limits: Mapping[str, Range]) -> str | None:
     """Return what a parameter of a choice must be instead of ``value``; None where it may be that.
 
     Args:
         name: of the parameter.
         value: as given.
         default: the parameter's; where it is a number, or several, so must be what is given.
-        own: the choice's limits, before :data:`LIMITS`.
+        limits: the choice's limits, before :data:`LIMITS`.
     """
-    limit = own.get(name) or LIMITS.get(name)
+    limit = limits.get(name) or LIMITS.get(name)
     if name in PAIRS and isinstance(default, tuple) and not _is_pair(value):
         return "two numbers, the smaller first"
     example = next(_leaves(default), None)

@@ -120,10 +120,10 @@ def _first_problem(model: type[BaseModel], error: ValidationError, values: Mappi
         return UserError(f"{before}the recipe has no key {key!r}.{tail}")
     if problem["type"] == "missing":
         return UserError(f"{before}recipe key {'.'.join([*path, str(problem['loc'][-1])])!r} is missing")
-    field, own = _field(model, path)
-    key = ".".join(own)
+    field, named = _field(model, path)
+    key = ".".join(named)
     value: Any = values
-    for part in _path(values, problem["loc"])[: len(own)]:
+    for part in _path(values, problem["loc"])[: len(named)]:
         value = value[part]
     need = described(field.annotation, tuple(field.metadata)) if field is not None else problem["msg"].removeprefix("Input should be ")
     return UserError(f"{before}recipe key {key!r} is {value!r}", need=need, fix=HINTS.get(key))
@@ -156,12 +156,12 @@ def _sections(annotation: Any) -> list[type[BaseModel]]:
 
 def _field(model: type[BaseModel], path: list[str]) -> tuple[FieldInfo | None, list[str]]:
     """Return the deepest field that a path names, and the path to it."""
-    field, own, current = None, list(path), model
+    field, named, current = None, list(path), model
     for i, part in enumerate(path):
         if part in current.model_fields:
-            field, own = current.model_fields[part], path[: i + 1]
+            field, named = current.model_fields[part], path[: i + 1]
             inner = _sections(field.annotation)
             if not inner:
                 break
             current = inner[0]
-    return field, own
+    return field, named

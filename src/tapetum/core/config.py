@@ -82,13 +82,13 @@ class Recipe(Section):
         base = self.model_dump(mode="python", exclude={"member", "profile"})
         out: dict[str, Recipe] = {}
         for table in self.member:
-            own = {k: v for k, v in table.items() if k not in ("name", "only_folds")}
+            values = {k: v for k, v in table.items() if k not in ("name", "only_folds")}
             name = _member_name(table)
             _check_only_folds(table)
-            out[name] = validated({**merge(base, own), "name": self.name}, where=f"member {name!r}: ")
+            out[name] = validated({**merge(base, values), "name": self.name}, where=f"member {name!r}: ")
         if len({name.casefold() for name in out}) != len(self.member):  # a folder is called so, and some systems know no case
             raise UserError("two [[member]] tables have the same name", need="a name of its own for each")
-        return {name: own.seeing(out, name) for name, own in out.items()}
+        return {name: values.seeing(out, name) for name, values in out.items()}
 
     def seeing(self, members: Mapping[str, Recipe], name: str) -> Recipe:
         """Return this member as it sees images: one over neighbours that takes another member's features sees as that one does."""

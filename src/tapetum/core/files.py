@@ -312,9 +312,9 @@ def lock(folder: Path | str) -> Iterator[int]:
     """
     folder = make_folder(folder)
     holder = folder / HOLDER
-    held = filelock.FileLock(folder / LOCK, timeout=0)
+    taken_lock = filelock.FileLock(folder / LOCK, timeout=0)
     try:
-        held.acquire()
+        taken_lock.acquire()
     except filelock.Timeout:
         who = read_json(holder) if holder.exists() else {"process": "unknown", "host": "this machine"}
         raise EnvironmentFault(
@@ -326,7 +326,7 @@ def lock(folder: Path | str) -> Iterator[int]:
         write_json(holder, {"process": os.getpid(), "host": socket.gethostname(), "generation": generation})
         yield generation
     finally:
-        held.release()
+        taken_lock.release()
 
 
 def _flush(path: Path) -> None:

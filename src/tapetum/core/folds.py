@@ -76,8 +76,8 @@ def check_groups(fold: np.ndarray, groups: np.ndarray, column: str = "fold") -> 
         DataError: names the first such group and its folds, and how many more there are.
     """
     table = pl.DataFrame({"group": _series(groups), "fold": _series(np.asarray(fold))})
-    held = table.filter(pl.col("fold").is_not_null() & (pl.col("fold").cast(pl.String) != "-1")).unique()
-    crossing = held.filter(pl.col("group").is_duplicated()).sort("group", "fold")
+    heldout = table.filter(pl.col("fold").is_not_null() & (pl.col("fold").cast(pl.String) != "-1")).unique()
+    crossing = heldout.filter(pl.col("group").is_duplicated()).sort("group", "fold")
     if len(crossing):
         name = crossing["group"][0]
         where = crossing.filter(pl.col("group") == name)["fold"].to_list()

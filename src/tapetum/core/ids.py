@@ -53,11 +53,11 @@ def match(wanted: Iterable[str | None], have: Iterable[str]) -> Matched:
     for rule, key in _RULES.items():
         ours, theirs = Counter(map(key, here)), Counter(map(key, there))
         place = {key(i): i for i in there}
-        taken = set(of.values())
+        used = set(of.values())
         for i in here:
             name = key(i)
             other = place.get(name)
-            if i in of or other is None or other in taken or ours[name] > 1 or theirs[name] > 1 or _differ(i, other):
+            if i in of or other is None or other in used or ours[name] > 1 or theirs[name] > 1 or _differ(i, other):
                 continue
             of[i] = other
             how.setdefault(rule, []).append(i)

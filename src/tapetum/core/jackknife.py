@@ -70,8 +70,8 @@ def left_out(metric: Metric, parts: list[ScoredRows], codes: np.ndarray, groups:
     for start in range(0, len(sums), step):
         rest = total - sums[start : start + step]
         rest[np.abs(rest) < _NOISE * np.abs(total)] = 0.0
-        for found, own in zip(out, np.split(rest, len(parts), axis=1), strict=True):
-            found.append(value(own, width))
+        for found, part in zip(out, np.split(rest, len(parts), axis=1), strict=True):
+            found.append(value(part, width))
     return Left([np.concatenate(found) for found in out], times, sums[:, -1])
 
 

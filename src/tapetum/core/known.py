@@ -23,10 +23,10 @@ def write_known(folder: Path, manifest: Manifest, folds: Sequence[int]) -> Path:
         manifest: of the run, with hashes and folds.
         folds: whose models ship; −1 is one trained on all rows.
     """
-    own = np.isin(manifest.split, ["train", "extra"])
-    held = np.array([set(folds) == {int(fold)} and fold >= 0 for fold in manifest.fold])  # out by the only model that ships
-    use = pl.Series("use", np.where(held, CHOSEN_ON, TRAINED).tolist(), dtype=pl.String)
-    frame = manifest.frame.select("sha256").with_columns(use).filter(pl.Series(own) & pl.col("sha256").is_not_null())
+    ours = np.isin(manifest.split, ["train", "extra"])
+    held_out = np.array([set(folds) == {int(fold)} and fold >= 0 for fold in manifest.fold])  # out by the only model that ships
+    use = pl.Series("use", np.where(held_out, CHOSEN_ON, TRAINED).tolist(), dtype=pl.String)
+    frame = manifest.frame.select("sha256").with_columns(use).filter(pl.Series(ours) & pl.col("sha256").is_not_null())
     frame = frame.sort("sha256", pl.col("use") == CHOSEN_ON).unique("sha256", keep="first", maintain_order=True)
     return files.write_parquet(folder / FILE, frame)
 

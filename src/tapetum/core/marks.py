@@ -63,9 +63,9 @@ def main(figures: Sequence[Figure], target: str, metric: str | None = None, name
         metric: which; None takes the first one that has a value.
         name: of the answer.
     """
-    own = [f for f in figures if f["target"] == target and f["name"] == name and f.get("value") is not None]
-    own = [f for f in own if metric is None or f["metric"] == metric]
-    return next((f for f in own if how_of(f) != IN_SAMPLE), own[0] if own else None)
+    of_name = [f for f in figures if f["target"] == target and f["name"] == name and f.get("value") is not None]
+    of_name = [f for f in of_name if metric is None or f["metric"] == metric]
+    return next((f for f in of_name if how_of(f) != IN_SAMPLE), of_name[0] if of_name else None)
 
 
 def estimate(figure: Figure) -> dict[str, Any]:

@@ -81,13 +81,15 @@ def skill(target: Target, p: np.ndarray, y: np.ndarray, weight: np.ndarray | Non
 def prior_answer(target: Target, y: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
     """Return the answer (N, K) that knows nothing but how often each class occurs in ``y`` (regression: the median), rows weighted."""
     rows = ~np.isnan(y).any(axis=1) if weight is None else ~np.isnan(y).any(axis=1) & (weight > 0)
-    known, own = y[rows], None if weight is None else weight[rows].astype(np.float64)
+    known, row_weight = y[rows], None if weight is None else weight[rows].astype(np.float64)
     if not len(known):
         return np.full_like(y, np.nan)
     if target.kind != "regression":
-        prior = np.average(known, axis=0, weights=own)
+        prior = np.average(known, axis=0, weights=row_weight)
     else:
-        prior = np.median(known, axis=0) if own is None else (_middle(known, own) - _middle(-known, own)) / 2  # as the median of even n
+        prior = (
+            np.median(known, axis=0) if row_weight is None else (_middle(known, row_weight) - _middle(-known, row_weight)) / 2
+        )  # as the median of even n
     return np.repeat(prior[None, :].astype(np.float32), len(y), axis=0)
 
 

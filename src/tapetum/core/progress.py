@@ -19,7 +19,7 @@ def share(log: Log | None, what: str) -> Callable[[int, int], None]:
     first: tuple[float, int] | None = None  # when it was told for the first time, and how far the work was
     shown = -1
 
-    def told(done: int, total: int) -> None:
+    def tick(done: int, total: int) -> None:
         nonlocal shown, first
         first = first or (time.monotonic(), done)
         percent = 100 * done // max(total, 1)
@@ -30,7 +30,7 @@ def share(log: Log | None, what: str) -> Callable[[int, int], None]:
         left = f", {_number(rate)}/s, {duration((total - done) / rate)} left" if rate > 0 and done < total else ""
         log(f"{PASSING}{what}: {done:,} of {total:,} ({percent}%){left}")
 
-    return told
+    return tick
 
 
 def duration(seconds: float) -> str:

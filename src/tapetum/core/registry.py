@@ -91,6 +91,6 @@ def _problem(system: object, found: Mapping[str, System]) -> str | None:
         ("layout", set(system.layouts), layouts),
         ("recipe", set(system.recipes()), recipes),
     ):
-        if taken := sorted(names & used):
-            return f"there is a {what} {taken[0]!r} already; needed: a name of its own"
+        if doubled := sorted(names & used):
+            return f"there is a {what} {doubled[0]!r} already; needed: a name of its own"
     return None

@@ -203,7 +203,7 @@ def _take_back(root: Path, before: set[str], new: list[Path]) -> None:
 
 
 class Record:
-    """What a run says: to the user at once, and kept with the time of each stage in ``run.json``.
+    """The log of a run: passed on at once, and kept with the seconds of each stage in ``run.json``.
 
     Args:
         log: where messages go; None keeps them only.
@@ -211,7 +211,7 @@ class Record:
 
     def __init__(self, log: Log | None = None) -> None:
         self._log = log
-        self.said: list[str] = []
+        self.messages: list[str] = []
         self.stages: dict[str, float] = {}
         self.started = time.time()
 
@@ -221,9 +221,9 @@ class Record:
             if self._log is not None:
                 self._log(message)
             return
-        if message in self.said:
+        if message in self.messages:
             return
-        self.said.append(message)
+        self.messages.append(message)
         if self._log is not None:
             self._log(message)
 
@@ -242,13 +242,19 @@ class Record:
             self.stages[name] = round(self.stages.get(name, 0.0) + time.perf_counter() - began, 3)
 
     def write(self, run: Run, command: str) -> None:
-        """Keep what was said; earlier starts of the same run stay in front."""
+        """Write the log; messages of earlier starts of the same run stay in front."""
         path = run.file("run.json")
-        before = files.read_json(path) if path.exists() else {"starts": [], "said": []}
+        before = files.read_json(path) if path.exists() else {"starts": []}
         earlier = [start for start in before["starts"] if start["started"] != self.started]
         starts = [*earlier, {"command": command, "started": self.started, "seconds": self.stages}]
-        said = [*before["said"], *(m for m in self.said if m not in before["said"])]
-        files.write_json(path, {"command": command, "started": self.started, "seconds": self.stages, "starts": starts, "said": said})
+        earlier_messages = logged(before)
+        log = [*earlier_messages, *(m for m in self.messages if m not in earlier_messages)]
+        files.write_json(path, {"command": command, "started": self.started, "seconds": self.stages, "starts": starts, "log": log})
+
+
+def logged(record: Mapping[str, Any]) -> list[str]:
+    """Return the log in a ``run.json``; earlier versions kept it under ``said``."""
+    return list(record.get("log") or record.get("said") or [])
 
 
 def environment() -> dict[str, Any]:

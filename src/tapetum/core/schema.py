@@ -73,9 +73,9 @@ def check_predictions(frame: pl.DataFrame, targets: Sequence[Target]) -> None:
         if name not in known:
             raise DataError(f"predictions name target {name!r}, whose classes are not stated (stated: {listed(known)})")
     for name in names:
-        own = frame if len(names) == 1 else frame.filter(pl.col("target") == name)
-        for start in range(0, len(own), _CHECKED):
-            _check_values(own.slice(start, _CHECKED), known[name])
+        part = frame if len(names) == 1 else frame.filter(pl.col("target") == name)
+        for start in range(0, len(part), _CHECKED):
+            _check_values(part.slice(start, _CHECKED), known[name])
 
 
 def with_answer(frame: pl.DataFrame) -> pl.DataFrame:

@@ -117,8 +117,8 @@ def join_duplicates(manifest: Manifest, duplicates: Mapping[str, str], log: Log)
         column = manifest.frame[DUPLICATE].cast(pl.String).to_list()
         sets = [mine if mine is not None else theirs for mine, theirs in zip(sets, column, strict=True)]
     groups, inside = manifest.groups.tolist(), np.isin(manifest.split, ["train", "extra"])
-    twins = manifest.frame["pseudo"].fill_null(False).to_numpy() if "pseudo" in manifest.frame.columns else np.zeros(len(sets), dtype=bool)
-    leaks = {s for s, is_in in zip(sets, inside & ~twins, strict=True) if s and is_in} & {
+    pseudo = manifest.frame["pseudo"].fill_null(False).to_numpy() if "pseudo" in manifest.frame.columns else np.zeros(len(sets), dtype=bool)
+    leaks = {s for s, is_in in zip(sets, inside & ~pseudo, strict=True) if s and is_in} & {
         s for s, part in zip(sets, manifest.split, strict=True) if s and part == "test"
     }
     if leaks:

@@ -80,8 +80,10 @@ def covered(members: Mapping[str, Dense]) -> Coverage:
     """Return the coverage of aligned members."""
     ok = np.stack([m.ok for m in members.values()])
     anyone, ids = ok.any(axis=0), next(iter(members.values())).row_ids
-    lacking = {n: ids[anyone & ~own][:20].tolist() for n, own in zip(members, ok, strict=True) if (anyone & ~own).any()}
-    return Coverage(ok.shape[1], int(ok.all(axis=0).sum()), {n: int(own.sum()) for n, own in zip(members, ok, strict=True)}, lacking)
+    lacking = {n: ids[anyone & ~member_ok][:20].tolist() for n, member_ok in zip(members, ok, strict=True) if (anyone & ~member_ok).any()}
+    return Coverage(
+        ok.shape[1], int(ok.all(axis=0).sum()), {n: int(member_ok.sum()) for n, member_ok in zip(members, ok, strict=True)}, lacking
+    )
 
 
 def check_targets(members: Mapping[str, Dense]) -> None:
@@ -155,15 +157,15 @@ def _agreed(names: list[str], tables: list[Dense]) -> tuple[np.ndarray, np.ndarr
     y, fold = tables[0].y, tables[0].fold
     for name, table in zip(names[1:], tables[1:], strict=True):
         if table.y is not y:
-            unknown, own = np.isnan(y).any(axis=1), ~np.isnan(table.y).any(axis=1)
-            apart = np.flatnonzero(~unknown & own & (y != table.y).any(axis=1))
+            unknown, known = np.isnan(y).any(axis=1), ~np.isnan(table.y).any(axis=1)
+            apart = np.flatnonzero(~unknown & known & (y != table.y).any(axis=1))
             if len(apart):
                 raise DataError(
                     f"members {names[0]!r} and {name!r} have different labels for {len(apart)} rows: {listed(table.row_ids[apart])}",
                     need="the same labels",
                 )
-            if (unknown & own).any():
-                y = np.where((unknown & own)[:, None], table.y, y)
+            if (unknown & known).any():
+                y = np.where((unknown & known)[:, None], table.y, y)
         apart = np.flatnonzero((fold >= 0) & (table.fold >= 0) & (fold != table.fold))
         if len(apart):
             raise DataError(

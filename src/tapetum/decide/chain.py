@@ -253,7 +253,9 @@ def _fixed(chain: Chain, target: Target, members: Sequence[str]) -> tuple[Chain,
     whole = {"calibration": chain.calibrate, "blend": chain.blend}
     left = [f"{what} {part.name!r}" for what, part in whole.items() if part.learns]
     left += [f"decision step {step.name!r}" for step in chain.steps if step.learns]
-    calibrate, blend = (own if not own.learns else other for own, other in ((chain.calibrate, plain.calibrate), (chain.blend, plain.blend)))
+    calibrate, blend = (
+        part if not part.learns else plain_part for part, plain_part in ((chain.calibrate, plain.calibrate), (chain.blend, plain.blend))
+    )
     return Chain(calibrate, blend, tuple(step for step in chain.steps if not step.learns)), left
 
 
@@ -299,8 +301,8 @@ def _over_folds(json: Mapping[str, Any], chain: Chain, name: str, member: Dense 
         raise DataError(f"member {name!r} was given without predictions", need="those of one fold's model or more")
     calibrated = {}
     for fold, dense in member.items():
-        own = None if json["drawn"] else json["by_fold"].get(str(fold))
-        values = final if own is None else own["calibrate"][name]
+        of_fold = None if json["drawn"] else json["by_fold"].get(str(fold))
+        values = final if of_fold is None else of_fold["calibrate"][name]
         plain = dataclasses.replace(dense, fold=np.full(len(dense.row_ids), -1, dtype=np.int16))
         calibrated[f"{name} of fold {fold}"] = chain.calibrate.piece.apply(plain, Rows.new(dense.row_ids), values)
     aligned, _ = align(calibrated)

@@ -60,8 +60,8 @@ def pick_epochs(
     answers = {fold: _answers(table) for fold, table in heldout.items()}
 
     def at(fold: int, checkpoint: str) -> str:
-        own = sorted(answers[fold], key=_place)
-        return checkpoint if checkpoint in answers[fold] else own[-1]
+        trained = sorted(answers[fold], key=_place)
+        return checkpoint if checkpoint in answers[fold] else trained[-1]
 
     def figure(folds: Sequence[int], checkpoint: str) -> float:
         parts = [answers[fold][at(fold, checkpoint)] for fold in folds]
@@ -160,9 +160,9 @@ def _simplest(
     candidates: Mapping[str, Mapping[str, Dense]], groups: np.ndarray, rows: np.ndarray, watch: str, weight: np.ndarray | None
 ) -> tuple[str, dict[str, float], bool]:
     parts = {name: {t: d.where(rows) for t, d in tables.items()} for name, tables in candidates.items()}
-    own = None if weight is None else weight[rows].astype(np.float64)
-    figures = {name: monitor_of(watch, tables, own) for name, tables in parts.items()}
-    name = simplest(figures, lambda a, b: _standard_error(parts[a], parts[b], groups[rows], watch, own))
+    rows_weight = None if weight is None else weight[rows].astype(np.float64)
+    figures = {name: monitor_of(watch, tables, rows_weight) for name, tables in parts.items()}
+    name = simplest(figures, lambda a, b: _standard_error(parts[a], parts[b], groups[rows], watch, rows_weight))
     return name, figures, name != max(figures, key=lambda name: figures[name])
 
 
@@ -174,10 +174,10 @@ def _standard_error(
     if len(targets) == 1 or watch != "auto":
         target, metric = metrics.parse(watch, targets) if watch != "auto" else (targets[0], metrics.default_metric(targets[0]))
         return paired(metric, a[target.name], b[target.name], groups, weight).standard_error
-    own = np.ones(len(groups)) if weight is None else weight
+    weights = np.ones(len(groups)) if weight is None else weight
 
     def apart(inside: np.ndarray) -> float:  # several targets make one figure: scored again without each block of groups
-        return monitor_of(watch, a, own * inside) - monitor_of(watch, b, own * inside)
+        return monitor_of(watch, a, weights * inside) - monitor_of(watch, b, weights * inside)
 
     names, codes = np.unique(groups.astype(str), return_inverse=True)
     return jackknife.standard_error(apart, codes, len(names), most=100)

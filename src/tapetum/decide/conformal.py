@@ -55,9 +55,9 @@ class Conformal:
         _needs_distribution(dense.target)
         take = _labelled(dense, rows, one_per_group=self.one_per_group)
         truth = dense.y[take].argmax(axis=1)
-        own = self._scores(dense.p[take], dense.row_ids[take])[np.arange(len(take)), truth]
+        scores = self._scores(dense.p[take], dense.row_ids[take])[np.arange(len(take)), truth]
         k = dense.target.width
-        parts = [own[truth == c] for c in range(k)] if self.by_class else [own] * k
+        parts = [scores[truth == c] for c in range(k)] if self.by_class else [scores] * k
         weight = np.ones(len(take)) if rows.weight is None else rows.weight[take].astype(np.float64)
         weights = [weight[truth == c] for c in range(k)] if self.by_class else [weight] * k
         bounds = [conformal_quantile(part, self.alpha, own_weight) for part, own_weight in zip(parts, weights, strict=True)]
@@ -133,8 +133,8 @@ def report_sets(dense: Dense, sets: np.ndarray, rows: Rows) -> dict[str, Any]:
     names = dense.target.classes
     weight = np.ones(len(take)) if rows.weight is None else rows.weight[take].astype(np.float64)
 
-    def mean(values: np.ndarray, own: np.ndarray | slice = slice(None)) -> float:
-        return float(np.average(values[own], weights=weight[own]))
+    def mean(values: np.ndarray, where: np.ndarray | slice = slice(None)) -> float:
+        return float(np.average(values[where], weights=weight[where]))
 
     return {
         "coverage": intervals.share(hit, rows.groups[take], weight=weight).to_dict(),
@@ -142,9 +142,9 @@ def report_sets(dense: Dense, sets: np.ndarray, rows: Rows) -> dict[str, Any]:
         "empty": mean(size == 0),
         "single": mean(size == 1),
         "classes": {
-            name: {"n": int(own.sum()), "coverage": mean(hit, own), "size": mean(size, own)}
+            name: {"n": int(of_class.sum()), "coverage": mean(hit, of_class), "size": mean(size, of_class)}
             for c, name in enumerate(names)
-            if weight[own := truth == c].any()
+            if weight[of_class := truth == c].any()
         },
     }
 
@@ -230,14 +230,14 @@ def review_list(dense: Dense, members: Mapping[str, Dense] | None = None, *, by:
     rows = rows[np.argsort(-doubt[rows], kind="stable")][:most]
     labels = decided(dense)[rows]
     answers = decode(target, labels)
-    own = dense.p[rows] if target.kind == "multi" else dense.p[rows] * labels
+    shown = dense.p[rows] if target.kind == "multi" else dense.p[rows] * labels
     return pl.DataFrame(
         {
             "rank": np.arange(1, len(rows) + 1),
             "row_id": pl.Series(dense.row_ids[rows].tolist(), dtype=pl.String),
             "doubt": doubt[rows].astype(np.float64),
             "answer": pl.Series([" ".join(a) if isinstance(a, list) else a for a in answers], dtype=pl.String),
-            "p": own.max(axis=1) if len(rows) else np.zeros(0, dtype=np.float32),
+            "p": shown.max(axis=1) if len(rows) else np.zeros(0, dtype=np.float32),
             "known": dense.scorable[rows],
         }
     )

@@ -208,9 +208,9 @@ def _predictions(
     return Predictions.concat(parts)
 
 
-def _check_fold(path: str, row_ids: list[str], given: np.ndarray, own: np.ndarray) -> None:
+def _check_fold(path: str, row_ids: list[str], given: np.ndarray, drawn: np.ndarray) -> None:
     """Refuse predictions made under other folds: a model may then have seen rows that decisions hold out."""
-    apart = np.flatnonzero((own >= 0) & (given != own))
+    apart = np.flatnonzero((drawn >= 0) & (given != drawn))
     if len(apart):
         names = [row_ids[i] for i in apart]
         raise DataError(

@@ -61,12 +61,12 @@ def leaderboard(
     chosen = metrics.default_metric(target) if metric == "auto" else metrics.named(metric, target).name
     sign = metrics.METRICS[chosen].sign
     shared: dict[str, Any] = {"weight": inside.weight}
-    own = [intervals.interval(chosen, target, t.p, y, inside.groups, answer=t.answer, **shared) for t in tables]
-    told = [(how or {}).get(name, GIVEN) for name in names]
+    estimates = [intervals.interval(chosen, target, t.p, y, inside.groups, answer=t.answer, **shared) for t in tables]
+    hows = [(how or {}).get(name, GIVEN) for name in names]
 
     def standing(i: int) -> tuple[bool, float]:
-        value = own[i].value
-        return told[i] == IN_SAMPLE, -sign * value if not math.isnan(value) else math.inf
+        value = estimates[i].value
+        return hows[i] == IN_SAMPLE, -sign * value if not math.isnan(value) else math.inf
 
     best = min(range(len(names)), key=standing)
     apart = [paired(chosen, tables[i], tables[best], inside.groups, inside.weight) for i in range(len(names))]
@@ -78,20 +78,20 @@ def leaderboard(
             "rank": rank,
             "name": names[i],
             "metric": chosen,
-            "value": _plain(own[i].value),
-            "low": own[i].low,
-            "high": own[i].high,
+            "value": _plain(estimates[i].value),
+            "low": estimates[i].low,
+            "high": estimates[i].high,
             "difference": _plain(apart[i].value),
             "difference_low": apart[i].low,
             "difference_high": apart[i].high,
             "p": p[i],
             "holm": corrected[i],
             "tied": i == best or not apart[i].excludes_zero,
-            "how": told[i],
-            "n": own[i].n,
-            "groups": own[i].groups,
+            "how": hows[i],
+            "n": estimates[i].n,
+            "groups": estimates[i].groups,
             "answered": int(entries[i][1].ok.sum()),
-            "method": own[i].method,
+            "method": estimates[i].method,
         }
         for rank, i in enumerate(order, start=1)
     ]

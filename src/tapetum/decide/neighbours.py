@@ -64,8 +64,8 @@ def fit_neighbours(x: np.ndarray, truth: np.ndarray, classes: int, strength: flo
     centre = x.mean(axis=0, dtype=np.float64)
     x = np.ascontiguousarray(x - centre.astype(np.float32))
     start = np.zeros((inputs + 1, classes))
-    own = (inputs // classes // 2) * classes
-    start[own : own + classes] = np.eye(classes)
+    middle = (inputs // classes // 2) * classes  # the image itself, between its neighbours
+    start[middle : middle + classes] = np.eye(classes)
     hot = np.zeros((n, classes), dtype=np.float32)
     rows = np.arange(n)
     hot[rows, truth] = 1

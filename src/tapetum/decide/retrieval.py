@@ -123,7 +123,7 @@ def uses_retrieval(json: Mapping[str, Any]) -> bool:
     )
 
 
-def said(target: str, json: Mapping[str, Any], *, searched: bool) -> str | None:
+def summary(target: str, json: Mapping[str, Any], *, searched: bool) -> str | None:
     """Return what a fitted chain says of retrieval, in a line; None where it has no such step.
 
     Args:

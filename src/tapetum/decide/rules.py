@@ -59,16 +59,16 @@ def apply_rules(labels: np.ndarray, rules: Sequence[tuple[np.ndarray, np.ndarray
         rules: pairs of class numbers (L,), pattern and replacement; every pattern is matched on ``labels`` as given, and where two rules
             change one slot the earlier wins.
     """
-    out, taken = labels.copy(), np.zeros(labels.shape, dtype=bool)
+    out, claimed = labels.copy(), np.zeros(labels.shape, dtype=bool)
     for match, becomes in rules:
         if labels.shape[1] < len(match):
             continue
         hits = (np.lib.stride_tricks.sliding_window_view(labels, len(match), axis=1) == match).all(axis=2)
         s, t = np.nonzero(hits)
         for offset in np.flatnonzero(match != becomes).tolist():
-            free = ~taken[s, t + offset]
+            free = ~claimed[s, t + offset]
             out[s[free], t[free] + offset] = becomes[offset]
-            taken[s[free], t[free] + offset] = True
+            claimed[s[free], t[free] + offset] = True
     return out
 
 

@@ -46,9 +46,9 @@ class BestF1:
             positives = int((y[:, c] > 0.5).sum())
             # a class of n positives counts (n+½)/(N+1): a class never seen keeps a threshold near its highest probability
             usual = rate_threshold(p[:, c], (positives + 0.5) / (len(p) + 1))
-            own = min(1.0, positives / self.rare) if self.rare else 1.0
+            confidence = min(1.0, positives / self.rare) if self.rare else 1.0
             best = best_f1_threshold(p[:, c], y[:, c], weight) if positives else usual
-            found.append(_between(usual, best, own))
+            found.append(_between(usual, best, confidence))
         return {"thresholds": found, "positives": (y > 0.5).sum(axis=0).tolist(), "n": len(p)}
 
     def apply(self, dense: Dense, rows: Rows, fitted: dict[str, Any]) -> Dense:

@@ -103,8 +103,8 @@ def answer_folds(
 
 def _wanted(predict: Predict, alone: bool) -> tuple[Spec, ...]:
     """Return the views to take: the recipe's, after the plain image where that is answered by itself and none of them."""
-    own = predict.views if isinstance(predict.views, tuple) else (predict.views,)
-    return ("plain", *own) if alone else own
+    wanted = predict.views if isinstance(predict.views, tuple) else (predict.views,)
+    return ("plain", *wanted) if alone else wanted
 
 
 def _views(x: torch.Tensor, wanted: tuple[Spec, ...], keys: list[int]) -> Iterator[torch.Tensor]:
@@ -118,12 +118,12 @@ def _logits(
     """Return fold → the logits of a batch; several networks share one pass through their backbone."""
 
     def forward(part: slice) -> dict[int, dict[str, torch.Tensor]]:
-        own = {fold: None if numbers is None else numbers[part] for fold, numbers in side.items()}
+        part_side = {fold: None if numbers is None else numbers[part] for fold, numbers in side.items()}
         with runtime.autocast():
             if len(networks) == 1:
-                return {fold: network(runtime.to_device(x[part]), own[fold]) for fold, network in networks.items()}
+                return {fold: network(runtime.to_device(x[part]), part_side[fold]) for fold, network in networks.items()}
             f, map_ = next(iter(networks.values())).look(runtime.to_device(x[part]))
-            return {fold: network.from_features(f, own[fold], map_) for fold, network in networks.items()}
+            return {fold: network.from_features(f, part_side[fold], map_) for fold, network in networks.items()}
 
     pieces = runtime.in_pieces(forward, len(x))
     return {fold: {name: torch.cat([piece[fold][name] for piece in pieces]) for name in pieces[0][fold]} for fold in networks}
@@ -156,7 +156,7 @@ class _Gathered:
             else:
                 out[at[use]] = reduced(stack[len(seen) - len(several) :], how, self.network.targets[name])
             if self.keep_draws:
-                own = stack[len(seen) - len(several) :]
-                kept = self.draws.setdefault(name, [np.full_like(out, np.nan) for _ in own])
-                for view, one in zip(kept, own, strict=True):
+                rows_views = stack[len(seen) - len(several) :]
+                kept = self.draws.setdefault(name, [np.full_like(out, np.nan) for _ in rows_views])
+                for view, one in zip(kept, rows_views, strict=True):
                     view[at[use]] = one

@@ -35,13 +35,13 @@ def largest_batch(
     """
     bound = max(2, min(MOST, rows // STEPS))
     runtime = Runtime(engine, deterministic=False)
-    own = runtime.to_device(copy.deepcopy(network)).train()
+    copied = runtime.to_device(copy.deepcopy(network)).train()
     if runtime.device.type == "cpu":
-        free, each, fixed = free_bytes(), bytes_each(own, shape, runtime, dtype), MOMENTS * _weights(own)
+        free, each, fixed = free_bytes(), bytes_each(copied, shape, runtime, dtype), MOMENTS * _weights(copied)
         fits = max(1, int((SHARE * free - fixed) // each))
         why = f"an image takes {each / 2**20:.1f} MB, {free / 2**30:.1f} GB are free"
     else:
-        fits = _tried(own, shape, runtime, dtype, bound)
+        fits = _tried(copied, shape, runtime, dtype, bound)
         why = f"{fits} images passed forward and backward, {2 * fits} did not" if fits < bound else "memory is not the limit"
     batch = _power(min(fits, bound))
     return batch, why if fits < bound else f"{why}; an epoch of {rows} rows keeps {STEPS} steps"

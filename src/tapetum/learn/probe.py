@@ -278,9 +278,9 @@ def _likelihood(problem: _Problem, rows: np.ndarray, heldout: list[np.ndarray], 
     starts: list[linear.Fit | None] = [None] * len(heldout)
     for strength in strengths:  # weaker and weaker regularisation, each fit going on from the one before
         total = 0.0
-        for k, own in enumerate(heldout):
-            starts[k] = fit = problem.fit(strength, np.delete(rows, own), starts[k], roughly=True)
-            total += problem.loss(fit, rows[own]) * len(own)
+        for k, rows_out in enumerate(heldout):
+            starts[k] = fit = problem.fit(strength, np.delete(rows, rows_out), starts[k], roughly=True)
+            total += problem.loss(fit, rows[rows_out]) * len(rows_out)
         found[strength] = total / len(rows)
         if found[strength] > WORSE * min(found.values()):
             break  # past the best one: still weaker ones over-fit more, and take by far the longest
@@ -292,10 +292,10 @@ def _least_squares(problem: _Problem, rows: np.ndarray, heldout: list[np.ndarray
     """Judge least squares on 0 and 1, their scores of held-out rows made probabilities by Platt scaling."""
     y, w = problem.y[rows], problem.weight[rows]
     scores = {strength: torch.zeros(y.shape, dtype=torch.float64) for strength in strengths}
-    for own in heldout:
-        moments = problem.moments(np.delete(rows, own))  # one at a time: D² numbers
+    for rows_out in heldout:
+        moments = problem.moments(np.delete(rows, rows_out))  # one at a time: D² numbers
         for strength in strengths:
-            scores[strength][own] = linear.ridge(moments, strength).logits(problem.z[rows[own]])
+            scores[strength][rows_out] = linear.ridge(moments, strength).logits(problem.z[rows[rows_out]])
     found: dict[float, tuple[float, np.ndarray, np.ndarray]] = {}
     for strength, of_held in scores.items():
         slope, bias = linear.platt(of_held, y, w)

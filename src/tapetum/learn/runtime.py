@@ -104,7 +104,7 @@ class Runtime:
         """32, bf16 or fp16."""
         return self.engine.precision
 
-    def said(self, text: str) -> None:
+    def message(self, text: str) -> None:
         """Pass a message on."""
         if self._log is not None:
             self._log(text)
@@ -198,7 +198,7 @@ class Runtime:
                 if not self.is_out_of_memory(error) or size <= 1:
                     raise
             self.answered_at_once = size // 2
-            self.said(f"out of memory: images are now answered {self.answered_at_once} at a time")
+            self.message(f"out of memory: images are now answered {self.answered_at_once} at a time")
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         """Tell whether an error says that memory ran out; cached GPU memory is then given back."""

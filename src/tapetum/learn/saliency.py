@@ -310,10 +310,10 @@ def _last_map(network: nn.Module) -> Iterator[list[Tensor]]:
         finally:
             hook.remove()
         return
-    own = backbone.forward_features
+    forward_features = backbone.forward_features
 
     def keeping(*args: Any, **kwargs: Any) -> Tensor:
-        kept.append(own(*args, **kwargs))
+        kept.append(forward_features(*args, **kwargs))
         return kept[-1]
 
     backbone.forward_features = keeping

@@ -58,9 +58,9 @@ def neighbours(manifest: Manifest, length: int, target: str) -> np.ndarray:
     for column in ("sequence", "position"):
         if column not in frame.columns:
             raise DataError(f"a model over neighbours needs each row's {column}, and the rows have none", fix=f"name it with --{column}")
-    own, slot = _places(manifest)
+    sequence_of, slot = _places(manifest)
     reach = int(slot.max(initial=0)) + 2 * length + 2
-    key = own * reach + slot + length
+    key = sequence_of * reach + slot + length
     order = np.argsort(key, kind="stable")
     ordered = key[order]
     twice = np.flatnonzero(ordered[1:] == ordered[:-1])
@@ -79,25 +79,25 @@ def _places(manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
     part = np.where(np.isin(manifest.split, ("test", "extra")), manifest.split, "")
     alone = pl.concat_str(pl.lit("\x1frow "), pl.col("row_id"))
     name = frame.select(pl.coalesce(pl.col("sequence"), alone).alias("n")).with_columns(pl.Series("s", part.astype(str)))
-    own = name.select(pl.struct("n", "s").rank("dense")).to_series().to_numpy().astype(np.int64)
+    sequence_of = name.select(pl.struct("n", "s").rank("dense")).to_series().to_numpy().astype(np.int64)
     position = frame["position"].cast(pl.Float64).to_numpy().astype(np.float64)
     nowhere = np.isnan(position) & frame["sequence"].is_not_null().to_numpy()
     if nowhere.any():
         ids = [manifest.row_ids[int(i)] for i in np.flatnonzero(nowhere)[:3]]
         raise DataError(f"{int(nowhere.sum())} rows have a sequence and no position: {listed(ids)}", need="a number for each")
     position = np.nan_to_num(position)
-    order = np.lexsort((position, own))
+    order = np.lexsort((position, sequence_of))
     apart = np.diff(position[order])
-    inside = np.diff(own[order]) == 0
+    inside = np.diff(sequence_of[order]) == 0
     steps = apart[inside & (apart > 0)]
     step = float(np.quantile(steps, 0.05)) if len(steps) else 1.0
-    start = np.full(own.max(initial=0) + 1, np.inf)
-    np.minimum.at(start, own, position)
-    slot = np.round((position - start[own]) / step).astype(np.int64)
+    start = np.full(sequence_of.max(initial=0) + 1, np.inf)
+    np.minimum.at(start, sequence_of, position)
+    slot = np.round((position - start[sequence_of]) / step).astype(np.int64)
     if (np.diff(slot[order])[inside & (apart > 0)] == 0).any():  # irregular in time: neighbours are counted, not measured
         within = np.arange(len(order)) - np.maximum.accumulate(np.where(np.r_[True, ~inside], np.arange(len(order)), 0))
         slot[order] = within
-    return own, slot
+    return sequence_of, slot
 
 
 @dataclasses.dataclass(frozen=True)

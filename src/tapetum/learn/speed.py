@@ -46,7 +46,7 @@ class Measured:
         """Rebuild from :meth:`to_dict`."""
         return cls(Engine.from_dict(value["engine"]), dict(value["seconds_per_image"]))
 
-    def said(self) -> str:
+    def summary(self) -> str:
         """Return one line for the log."""
         tried = ", ".join(f"{name} {1000 * s:.0f} ms" for name, s in self.seconds.items())
         return f"computing with {self.engine.name}" + (f" (an image: {tried})" if tried else "")
@@ -159,12 +159,12 @@ def measure(
         timed: dict[str, list[float]] = {name: [] for name in left}
         for turn in range(repeats + 1):  # in turns, so that another load on the machine meets all alike
             for name in left:
-                took = _timed(steps[name], x)
+                spent = _timed(steps[name], x)
                 if turn:  # the first one warms up
-                    timed[name].append(took)
+                    timed[name].append(spent)
             if turn and time.perf_counter() - began > limit:
                 break
-        seconds |= {name: sum(took) / len(took) if busy else min(took) for name, took in timed.items()}
+        seconds |= {name: sum(spent) / len(spent) if busy else min(spent) for name, spent in timed.items()}
     rounded = {name: round(value, 6) for name, value in seconds.items()}
     return Measured(_best([engine for engine in engines if engine.name in left], seconds), rounded)
 

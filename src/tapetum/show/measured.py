@@ -74,15 +74,15 @@ def all_figures(found: RunFiles) -> list[dict[str, Any]]:
     out = []
     entries = found.metrics.get("figures") or []
     for target in dict.fromkeys(f["target"] for f in entries):
-        own = sorted((f for f in entries if f["target"] == target), key=lambda f: _rank(f, None))
-        columns = list(dict.fromkeys((f["name"], marks.how_of(f)) for f in own))
+        of_target = sorted((f for f in entries if f["target"] == target), key=lambda f: _rank(f, None))
+        columns = list(dict.fromkeys((f["name"], marks.how_of(f)) for f in of_target))
         metrics_seen = list(dict.fromkeys(f["metric"] for f in entries if f["target"] == target))
-        place = {(f["metric"], f["name"], marks.how_of(f)): f for f in own}
+        place = {(f["metric"], f["name"], marks.how_of(f)): f for f in of_target}
         lines = [{"metric": words.metric_name(m), "cells": [place.get((m, *column)) for column in columns]} for m in metrics_seen]
-        first = {column: next(f for f in own if (f["name"], marks.how_of(f)) == column) for column in columns}
+        first = {column: next(f for f in of_target if (f["name"], marks.how_of(f)) == column) for column in columns}
         every = found.metrics.get("marks") or []
         heads = [f"{_title(name)}{_said(how)}{marks.numbered(first[name, how], every)}" for name, how in columns]
-        notes = list(dict.fromkeys(f"{_title(f['name'])}: {f['note']}" for f in own if f.get("note")))
+        notes = list(dict.fromkeys(f"{_title(f['name'])}: {f['note']}" for f in of_target if f.get("note")))
         out.append({"target": target, "columns": heads, "lines": lines, "notes": notes})
     return out
 
@@ -93,11 +93,12 @@ def views(found: RunFiles) -> list[dict[str, Any]]:
     entries = found.metrics.get("views") or []
     choices = found.decisions.get("views") or {}
     for member, target in dict.fromkeys((e["member"], e["target"]) for e in entries):
-        own = [e for e in entries if (e["member"], e["target"]) == (member, target)]
-        place = {(e["reduce"], e["metric"]): e for e in own}
-        shown = list(dict.fromkeys(e["metric"] for e in own))
+        of_target = [e for e in entries if (e["member"], e["target"]) == (member, target)]
+        place = {(e["reduce"], e["metric"]): e for e in of_target}
+        shown = list(dict.fromkeys(e["metric"] for e in of_target))
         lines = [
-            {"way": WAYS.get(way, way), "cells": [_pair(place[way, m]) for m in shown]} for way in dict.fromkeys(e["reduce"] for e in own)
+            {"way": WAYS.get(way, way), "cells": [_pair(place[way, m]) for m in shown]}
+            for way in dict.fromkeys(e["reduce"] for e in of_target)
         ]
         choice = (choices.get(member) or {}).get(target) or {}
         per_fold = {fold: WAYS.get(way, way) for fold, way in (choice.get("per_fold") or {}).items()}

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from tapetum.core import files, metrics, places
+from tapetum.core.runs import logged
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
 from tapetum.show import figures, measured, sections, training, words
@@ -70,7 +71,7 @@ def page(found: RunFiles) -> dict[str, Any]:
         "targets": [target_page(found, target, thumbnails) for target in found.targets],
         "training": training.curves(found),
         "folds": fold_table(found),
-        "log": found.record.get("said") or [],
+        "log": logged(found.record),
         "bad_files": bad_files(found),
         "suspects": suspects(found),
         "saliency": saliency(found),

@@ -123,9 +123,9 @@ def classes(dense: Dense, groups: np.ndarray, weight: np.ndarray | None = None) 
     """
     keep = dense.scorable
     rows = dense.where(keep)
-    own = None if weight is None else weight[keep]
-    alone = len(np.unique(groups[keep].astype(str))) == len(rows.row_ids) and own is None
-    found = intervals.per_class_intervals(dense.target, rows.p, rows.y, groups[keep], weight=own, answer=rows.answer)
+    kept_weight = None if weight is None else weight[keep]
+    alone = len(np.unique(groups[keep].astype(str))) == len(rows.row_ids) and kept_weight is None
+    found = intervals.per_class_intervals(dense.target, rows.p, rows.y, groups[keep], weight=kept_weight, answer=rows.answer)
     if not found or not len(rows.row_ids):
         return None
     names = [name for name in PER_CLASS if name in found[0]]
@@ -172,7 +172,7 @@ def _card(rows: Dense, i: int, answer: np.ndarray, thumbnails: Thumbnails) -> di
 
 
 def _labels(target: Target, rows: Dense, i: int, answer: np.ndarray) -> dict[str, str]:
-    def said(row: np.ndarray) -> str:
+    def text(row: np.ndarray) -> str:
         return ", ".join(decode(target, row[None])[0]) or "none"
 
-    return {"truth": said(rows.y[i]), "answer": said(answer[i]), "stated": "", "true": ""}
+    return {"truth": text(rows.y[i]), "answer": text(answer[i]), "stated": "", "true": ""}

@@ -39,10 +39,10 @@ def _followed(found: RunFiles, folds: Mapping[int, pl.DataFrame]) -> list[tuple[
     headline_of = found.metrics.get("headline") or {}
     out = []
     for target in found.targets:
-        own = [c.partition("/")[2] for c in columns if c.partition("/")[0] == target.name]
+        metrics_of = [c.partition("/")[2] for c in columns if c.partition("/")[0] == target.name]
         wish = headline_of.get("metric") if headline_of.get("target") == target.name else metrics.default_metric(target)
-        if own:
-            out.append((target.name, wish if wish in own else own[0]))
+        if metrics_of:
+            out.append((target.name, wish if wish in metrics_of else metrics_of[0]))
     return out
 
 

@@ -205,7 +205,7 @@ def _submit(run: Run, recipe: Recipe, template: Path, record: Record) -> str:
     submit(run.root, template, place, target=None, fill="prior", log=record)
     figures = files.read_json(run.file("metrics.json"))
     top = figures["headline"]
-    own = main(figures["figures"], top["target"], top["metric"])
+    figure = main(figures["figures"], top["target"], top["metric"])
     made_by = {"name": recipe.name, "hash": recipe.hash()}
-    Ledger(run.root).add(place, recipe=made_by, metric=top["metric"], own=None if own is None else estimate(own), note="final answer")
+    Ledger(run.root).add(place, recipe=made_by, metric=top["metric"], own=None if figure is None else estimate(figure), note="final answer")
     return str(place)

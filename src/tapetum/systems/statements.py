@@ -79,13 +79,13 @@ def places(recipe: Recipe, mapping: Mapping[str, str] | None = None) -> dict[str
     Raises:
         UserError: an id that no write-up has, or a key that the recipe has not.
     """
-    own = recipe.statements if mapping is None else mapping
+    mapped = recipe.statements if mapping is None else mapping
     known = {s.id for s in statements()}
-    strange = sorted(set(own) - known)
+    strange = sorted(set(mapped) - known)
     if strange:
         raise UserError(f"[statements] of recipe {recipe.name!r} names {listed(strange)}", need="ids of the system's statements.csv")
     values = recipe.model_dump(mode="json", exclude={"profile", "statements"})
-    return {key: [_place(recipe.name, values, text.strip()) for text in line.split(",")] for key, line in own.items()}
+    return {key: [_place(recipe.name, values, text.strip()) for text in line.split(",")] for key, line in mapped.items()}
 
 
 def of_run(recipe: Recipe) -> list[dict[str, Any]]:
@@ -100,10 +100,10 @@ def of_run(recipe: Recipe) -> list[dict[str, Any]]:
     written = config.load(system).recipe
     merged = {**written.statements, **recipe.statements}
     full = _resolved(written, written.statements)
-    own = _resolved(recipe, merged)
+    resolved = _resolved(recipe, merged)
     rows = []
     for statement in statements(system):
-        here = own.get(statement.id, [])
+        here = resolved.get(statement.id, [])
         there = {p.name: p.value for p in full.get(statement.id, [])}
         shown = []
         for place in here:

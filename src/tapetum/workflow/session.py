@@ -47,9 +47,9 @@ class Prepared:
 
     def fitting(self, fold: int) -> np.ndarray:
         """Rows that train when ``fold`` is held out: the other folds and the extra rows, without bad images (−1: all folds)."""
-        own = self.manifest.fold
+        folds = self.manifest.fold
         every = np.union1d(self.train, self.extra)
-        return every[(own[every] != fold) | (fold < 0)].astype(np.int64)
+        return every[(folds[every] != fold) | (fold < 0)].astype(np.int64)
 
     def heldout(self, fold: int) -> np.ndarray:
         """Rows that ``fold`` holds out, bad images included (they are answered as missing); −1 holds nothing out."""

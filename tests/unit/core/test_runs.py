@@ -103,7 +103,7 @@ def test_a_start_is_recorded_once_however_often_it_is_written(tmp_path):
     second.write(run, "fit again")
     kept = files.read_json(run.file("run.json"))
     assert [text for text in said if not text.startswith("\r")] == ["a", "b", "b", "c"]
-    assert kept["said"] == ["a", "b", "c"]
+    assert kept["log"] == ["a", "b", "c"]
     assert [start["command"] for start in kept["starts"]] == ["fit", "fit again"]
     assert list(kept["starts"][0]["seconds"]) == ["files"]
 

@@ -51,7 +51,7 @@ def test_statistics_have_a_number_a_channel_within_the_colours_range(count, poli
     out = channels.statistics((0.1, 0.2, 0.6), count, policy)
     assert len(out) == count
     assert all(0.1 <= value <= 0.6 for value in out)
-    assert channels.said(policy, count)
+    assert channels.summary(policy, count)
 
 
 def test_the_layer_that_sees_the_image_is_found_in_every_small_model():

@@ -341,7 +341,7 @@ def make_run(folder: Path, rows: int, side: int = 24) -> Path:
         "command": "tapetum fit labels.csv",
         "started": 1.7e9,
         "seconds": {"features": 3.0, "training": 61.0},
-        "said": ["resize: stretch"],
+        "log": ["resize: stretch"],
     }
     files.write_json(
         run / "run.json",

@@ -86,11 +86,11 @@ def scan(
         return {"row_id": ids[row], **facts}, look(row, images)
 
     workers = workers if workers is not None else os.cpu_count() or 1
-    found, told = [], progress.share(log, "checking images")
+    found, tick = [], progress.share(log, "checking images")
     with ThreadPoolExecutor(max(1, workers)) as pool:
         for result in pool.map(check, range(len(ids))):
             found.append(result)
-            told(len(found), len(ids))
+            tick(len(found), len(ids))
     log(summary(pl.DataFrame([facts for facts, _ in found], schema=FILES_SCHEMA)))
     return found
 

@@ -126,7 +126,7 @@ def add_suspects(
     """
     found = find_suspects(dense, vectors=vectors, neighbours=neighbours)
     given = [[c for c, is_on in zip(dense.target.classes, row > 0.5, strict=True) if is_on] for row in dense.y]
-    own = pl.DataFrame(
+    flagged = pl.DataFrame(
         {
             "row_id": pl.Series(dense.row_ids.tolist(), dtype=pl.String),
             "target": dense.target.name,
@@ -137,8 +137,9 @@ def add_suspects(
             "__given": pl.Series([" + ".join(names) for names in given], dtype=pl.String),
         }
     )
-    names = [name for name in own.columns if name not in ("row_id", "__given")]
-    joined = table.drop(names).join(own, on="row_id", how="left", maintain_order="left").with_columns(pl.col("suspect").fill_null(False))
+    names = [name for name in flagged.columns if name not in ("row_id", "__given")]
+    joined = table.drop(names).join(flagged, on="row_id", how="left", maintain_order="left")
+    joined = joined.with_columns(pl.col("suspect").fill_null(False))
     text = pl.format("label suspect: given {}, looks like {}", pl.col("__given"), pl.col("suggested").list.join(" + "))
     before = pl.when(pl.col("note").is_null()).then(pl.lit("")).otherwise(pl.col("note") + "; ")
     joined = joined.with_columns(pl.when("suspect").then(before + text).otherwise(pl.col("note")).alias("note"))
@@ -147,7 +148,7 @@ def add_suspects(
         f"{row['row_id']} ({row['__given']}, looks like {' + '.join(row['suggested'])})" for row in worst.head(5).iter_rows(named=True)
     ]
     more = f"; the worst first: {listed(lines)}. About half of such flags are correct: check the images before you decide" if lines else ""
-    log(f"{len(worst)} of {len(own)} labels of {dense.target.name!r} are suspect{more}")
+    log(f"{len(worst)} of {len(flagged)} labels of {dense.target.name!r} are suspect{more}")
     return joined.select(list(AUDIT_SCHEMA))
 
 

@@ -302,9 +302,9 @@ def channel_statistics(images: ImageDataset, rows: Sequence[int] | np.ndarray) -
             continue
         values = x.double() if x.is_floating_point() else x.double() / 255
         values = values.transpose(-3, 0).reshape(images.form.channels, -1)  # views count as more pixels
-        more, own = values.shape[1], values.mean(1)
-        apart = own.numpy() - mean  # images are put together by Chan et al. 1983: no difference of large squares
-        spread += (values - own[:, None]).square().sum(1).numpy() + apart**2 * (count * more / (count + more))
+        more, part_mean = values.shape[1], values.mean(1)
+        apart = part_mean.numpy() - mean  # images are put together by Chan et al. 1983: no difference of large squares
+        spread += (values - part_mean[:, None]).square().sum(1).numpy() + apart**2 * (count * more / (count + more))
         mean += apart * (more / (count + more))
         count += more
     if not count:

@@ -52,8 +52,10 @@ class Pixels:
             keeps_alpha: alpha is one of these channels.
             dtype: of the images that the network learned from.
         """
-        own = self.array.shape[-1]
-        return dataclasses.replace(self, alpha=own in (2, 4) and (keeps_alpha or own * files != channels), eight_bit=dtype == "uint8")
+        channels_given = self.array.shape[-1]
+        return dataclasses.replace(
+            self, alpha=channels_given in (2, 4) and (keeps_alpha or channels_given * files != channels), eight_bit=dtype == "uint8"
+        )
 
     def samples(self) -> tuple[np.ndarray, bool]:
         """Return (H, W, C) uint8, uint16 or float32 in [0, 1], and whether the last channel is alpha.

@@ -199,10 +199,10 @@ class Mix:
 
     def _apply(self, name: str, options: dict[str, Any], x: Tensor, y: Truths, rng: np.random.Generator) -> tuple[Tensor, Truths]:
         choice, _ = pick(name, MIXES, "mix")
-        own = {key: value for key, value in options.items() if key not in ("probability", "until", "numbers", "fill", *_POOL)}
+        parameters = {key: value for key, value in options.items() if key not in ("probability", "until", "numbers", "fill", *_POOL)}
         if name == "fmix":
-            own["device"] = x.device
-        mask = choice.load()(x.shape[-2], x.shape[-1], rng, **own).to(x.device)
+            parameters["device"] = x.device
+        mask = choice.load()(x.shape[-2], x.shape[-1], rng, **parameters).to(x.device)
         if name == "line_out":
             fill = round(options["fill"] * 255) if x.dtype == torch.uint8 else options["fill"]
             return torch.where(mask.bool(), x, torch.full_like(x, fill)), y

@@ -224,10 +224,10 @@ def subset(
     for name, factor in (repeat or {}).items():
         expected[classes == _place(chosen, name, "sample 'subset'")] = factor
     crossed = list(itertools.product(*(list(itertools.combinations(range(n), k)) for n, k in map(_cut, cut.values()))))
-    for name, taken in zip(cut, crossed[part], strict=True):
+    for name, named in zip(cut, crossed[part], strict=True):
         members = np.flatnonzero(classes == _place(chosen, name, "sample 'subset'"))
         parts = _parts(members, _cut(cut[name])[0], training.groups, fixed)
-        expected[members] *= np.isin(parts, taken)
+        expected[members] *= np.isin(parts, named)
     return systematic(expected, rng, classes)
 
 

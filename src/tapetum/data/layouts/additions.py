@@ -170,8 +170,8 @@ def draw_limit(frame: pl.DataFrame, targets: Sequence[Target], data: Data, log: 
     if data.limit >= len(trains):
         log(f"limit {data.limit}: there are only {len(trains)} training rows, all of them are used")
         return frame
-    own = [t.name for t in targets if t.scored and t.name in frame.columns and t.kind != "regression"]
-    cells = frame.select(own).rows() if own else [()] * len(frame)
+    names = [t.name for t in targets if t.scored and t.name in frame.columns and t.kind != "regression"]
+    cells = frame.select(names).rows() if names else [()] * len(frame)
     strata: dict[str, list[int]] = {}
     for row in trains:
         strata.setdefault(repr(cells[row]), []).append(row)
@@ -205,10 +205,10 @@ def _with_labels(
     frame = frame.with_columns(pl.Series("split", splits, dtype=pl.String))
     cells = {name: frame[name].to_list() for name in names}
     marks = [False] * len(frame)
-    twins = []
+    doubled = []
     for row, found in labels.items():
         if splits[row] == "test":
-            twins.append(row)
+            doubled.append(row)
         elif all(cells[name][row] is None for name in names):
             marks[row] = True
             for name, label in found.items():
@@ -216,10 +216,10 @@ def _with_labels(
     filled = frame.with_columns(
         *(pl.Series(t.name, cells[t.name], dtype=DTYPES[t.kind]) for t in targets), pl.Series(PSEUDO, marks, dtype=pl.Boolean)
     )
-    added = frame[twins].with_columns(
+    added = frame[doubled].with_columns(
         pl.concat_str(pl.lit("pseudo:"), pl.col("row_id")).alias("row_id"),
         pl.lit("extra").alias("split"),
         pl.lit(True).alias(PSEUDO),
-        *(pl.Series(t.name, [labels[row].get(t.name) for row in twins], dtype=DTYPES[t.kind]) for t in targets),
+        *(pl.Series(t.name, [labels[row].get(t.name) for row in doubled], dtype=DTYPES[t.kind]) for t in targets),
     )
     return pl.concat([filled, added.select(filled.columns)], how="vertical")

@@ -109,11 +109,11 @@ def settle_derived(targets: Sequence[Target], frame: pl.DataFrame) -> pl.DataFra
             continue
         truths = {name: encode(part, frame[name].to_list()) for name, part in parts.items()}
         composed = decode(target, compose(target, parts, truths))
-        own = [as_text(cell) for cell in frame[target.name].to_list()]
-        for row_id, said, given in zip(frame["row_id"].to_list(), own, composed, strict=True):
-            if said is not None and given is not None and said != given:
-                raise DataError(f"row {row_id!r} has {target.name} = {said!r}, but its parts give {given!r}", fix="correct one of them")
-        filled = [given if given is not None else said for said, given in zip(own, composed, strict=True)]
+        columns = [as_text(cell) for cell in frame[target.name].to_list()]
+        for row_id, stated, given in zip(frame["row_id"].to_list(), columns, composed, strict=True):
+            if stated is not None and given is not None and stated != given:
+                raise DataError(f"row {row_id!r} has {target.name} = {stated!r}, but its parts give {given!r}", fix="correct one of them")
+        filled = [given if given is not None else stated for stated, given in zip(columns, composed, strict=True)]
         frame = frame.with_columns(pl.Series(target.name, filled, dtype=pl.String))
         encode(target, filled, frame["row_id"].to_list())
     return frame
@@ -127,14 +127,14 @@ def count_blanks(targets: Sequence[Target], frame: pl.DataFrame, data: Data, log
     """
     trains = _training(frame)
     total = int(trains.sum())
-    own = [t for t in targets if t.name in frame.columns]
+    columns = [t for t in targets if t.name in frame.columns]
     if not total:
         raise DataError("the data have no training rows", need="rows whose split is train, or no split", fix="check the split column")
-    for target in own:
+    for target in columns:
         blank = int(frame[target.name].filter(trains).null_count())
         if blank:
             log(f"warning: target {target.name!r} is blank in {blank} of {total} training rows: they neither train nor score it")
-    empty = trains & frame.select(pl.all_horizontal(pl.col(t.name).is_null() for t in own)).to_series()
+    empty = trains & frame.select(pl.all_horizontal(pl.col(t.name).is_null() for t in columns)).to_series()
     bare = frame["row_id"].filter(empty).to_list()
     if bare and data.blank == "refuse":
         raise DataError(

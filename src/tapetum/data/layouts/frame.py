@@ -189,9 +189,9 @@ def _with_index(source: Any, log: Log) -> tuple[Any, str | None]:
 def _names_rows(frame: pl.DataFrame, index: str) -> bool:
     """Tell whether an index has a value of its own for every row, and no column is called as ids are."""
     column = frame[index]
-    own = any(name.lower() in ID_NAMES for name in frame.columns if name != index)
+    has_id = any(name.lower() in ID_NAMES for name in frame.columns if name != index)
     files_ = column.dtype == pl.String and len(column) and all(formats.has_image_name(cell or "") for cell in column.to_list())
-    return not own and not files_ and not column.null_count() and column.n_unique() == len(column)
+    return not has_id and not files_ and not column.null_count() and column.n_unique() == len(column)
 
 
 def _spoken_for(data: Data) -> set[str]:

@@ -179,13 +179,13 @@ def _with_separators(sheet: Sheet, roles: Roles, data: Data, log: Log, labelled:
     row_ids = sheet.frame[column].to_list() if column is not None else list(range(1, len(sheet.frame) + 1))
 
     def settled(target: Target) -> Target:
-        said = several.declared(specs, target.name)
+        stated = several.declared(specs, target.name)
         if target.name not in sheet.frame.columns:
             return target
         cells = sheet.frame[target.name]
-        if target.kind == "multi" and "separator" not in said:
+        if target.kind == "multi" and "separator" not in stated:
             return several.with_separator(target, cells, row_ids, sheet.name, log)
-        if labelled and target.kind == "single" and target.scored and not said and not available.is_class_folders(sheet.layout):
+        if labelled and target.kind == "single" and target.scored and not stated and not available.is_class_folders(sheet.layout):
             several.refuse_several(target, cells, sheet.name)
             if (hint := several.number_hint(target, cells)) is not None:
                 log(hint)

@@ -124,12 +124,12 @@ def read_target(spec: str | Mapping[str, Any]) -> Target:
 
 def _refuse_reserved(names: Iterable[str], what: str, table: str) -> None:
     """Refuse names that columns of the manifest have."""
-    taken = [name for name in names if name in RESERVED]
-    if taken:
+    reserved = [name for name in names if name in RESERVED]
+    if reserved:
         raise UserError(
-            f"a {what} of {table} is called {taken[0]!r}, which has a meaning of its own here",
+            f"a {what} of {table} is called {reserved[0]!r}, which has a meaning of its own here",
             need=f"another name than {listed(sorted(RESERVED), 20)}",
-            fix=f"rename it, as {taken[0]}_label" + ("" if what == "derived target" else ", in the table"),
+            fix=f"rename it, as {reserved[0]}_label" + ("" if what == "derived target" else ", in the table"),
         )
 
 

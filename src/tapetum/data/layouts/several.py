@@ -181,8 +181,8 @@ def _refuse_unclear(target: Target, separator: str, texts: Mapping[str, Any], li
     Raises:
         DataError: names the cell, and how to declare either reading.
     """
-    own = dataclasses.replace(target, separator=separator)
-    parted = {text: split_cell(text, own) for text in texts}
+    parted_target = dataclasses.replace(target, separator=separator)
+    parted = {text: split_cell(text, parted_target) for text in texts}
     labels = {label for labels in parted.values() for label in labels} | listed_labels
     for mark in ODD_MARKS:
         joined = [text for text in texts if mark in text and len(parts := _parts(text, mark)) > 1 and set(parts) <= labels - {text}]

@@ -34,7 +34,7 @@ def read_splits(frame: pl.DataFrame, name: str, log: Log) -> pl.DataFrame:
     if frame["split"].dtype != pl.String:
         frame = frame.with_columns(text_column(frame["split"]))
     words = [SPLIT_WORDS.get(word.strip().lower(), word) if word else word for word in frame["split"].to_list()]
-    held = [word == HELD for word in words]
+    heldout = [word == HELD for word in words]
     odd = [i for i, word in enumerate(words) if word and word not in (*SPLITS, HELD)]
     if odd:
         row_id, word = frame["row_id"][odd[0]], words[odd[0]]
@@ -45,12 +45,12 @@ def read_splits(frame: pl.DataFrame, name: str, log: Log) -> pl.DataFrame:
         )
     splits = pl.Series("split", ["train" if word == HELD else word for word in words], dtype=pl.String)
     frame = frame.with_columns(splits)
-    if not any(held):
+    if not any(heldout):
         return frame
     if "fold" in frame.columns:
-        found = {raw for raw, is_held in zip(frame["split"].to_list(), held, strict=True) if is_held}
+        found = {raw for raw, is_held in zip(frame["split"].to_list(), heldout, strict=True) if is_held}
         raise UserError(
             f"{name} has rows of split {listed(sorted(map(str, found)))} and a fold column", fix="leave one: --set data.fold=none"
         )
-    log(f"{name}: {sum(held)} rows of the validation split are held out as fold 0; the other training rows always train")
-    return frame.with_columns(pl.Series("fold", [0 if is_held else -1 for is_held in held], dtype=pl.Int16))
+    log(f"{name}: {sum(heldout)} rows of the validation split are held out as fold 0; the other training rows always train")
+    return frame.with_columns(pl.Series("fold", [0 if is_held else -1 for is_held in heldout], dtype=pl.Int16))

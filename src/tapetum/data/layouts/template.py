@@ -91,12 +91,12 @@ def writing_of(frame: pl.DataFrame, rest: Sequence[str], target: Target, wish: W
             return _used(found, target, wish, name)
         if found:
             tried[what] = found
-    said = "; ".join(f"{what}: {why.rstrip('.')}" for what, why in tried.items())
+    reasons = "; ".join(f"{what}: {why.rstrip('.')}" for what, why in tried.items())
     alone = len(columns) == 1 or target.name in columns
     ways = ["name the column to fill with --column"] if len(columns) > 1 else []
     ways += ["write the classes' names all the same with --write labels"] if alone and target.kind != "regression" else []
     fix = ", or ".join(ways) or "correct the template"
-    raise DataError(f"{name} has no place for the answers of {target.name!r} ({said})", need=_needed(target), fix=fix)
+    raise DataError(f"{name} has no place for the answers of {target.name!r} ({reasons})", need=_needed(target), fix=fix)
 
 
 def _check(wish: Wish, rest: Sequence[str], target: Target, name: str) -> None:

@@ -79,13 +79,13 @@ def placed(template: str, sheet: Sheet, log: Log) -> str:
     def held(place: str) -> int:
         return total - len(missing_files([place + name for name in names], sheet.root))
 
-    own = held(folder)
-    if own == total:
+    here = held(folder)
+    if here == total:
         return folder + rest
     counts = {place: held(place) for place in _places(sheet.root) if place != folder}
     most = max(counts.values(), default=0)
     best = [place for place, count in counts.items() if count == most]
-    if most <= own:
+    if most <= here:
         return folder + rest
     if len(best) > 1:
         raise DataError(
@@ -93,7 +93,7 @@ def placed(template: str, sheet: Sheet, log: Log) -> str:
             need="the one to read",
             fix=f"name it: --path '{best[0]}{rest}'",
         )
-    log(f"{sheet.name}: {folder or 'its folder'} holds {own} of {total} files, {best[0] or 'its folder'} holds {most}: read from there")
+    log(f"{sheet.name}: {folder or 'its folder'} holds {here} of {total} files, {best[0] or 'its folder'} holds {most}: read from there")
     return best[0] + rest
 
 
@@ -118,8 +118,8 @@ def _places(root: Path) -> list[str]:
 
 def _named(parts: Sequence[str], places: Sequence[Sequence[str]], folder: str, cells: Sequence[str], order: Sequence[int]) -> str:
     """Return the name that a template gives to one file of a sample."""
-    own, picked = iter(cells), iter(options[i] for options, i in zip(places, order, strict=True))
-    texts = [part if i % 2 == 0 else next(picked) if "," in part else next(own) for i, part in enumerate(parts)]
+    sample_cells, picked = iter(cells), iter(options[i] for options, i in zip(places, order, strict=True))
+    texts = [part if i % 2 == 0 else next(picked) if "," in part else next(sample_cells) for i, part in enumerate(parts)]
     return folder + "".join(texts)
 
 

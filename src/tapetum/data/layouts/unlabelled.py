@@ -66,11 +66,11 @@ def loose(
         UserError: a source that does not exist, or a declared column that a source does not have.
         DataError: the same id from two sources, or no images.
     """
-    own = {key: value for key, value in (declared or {}).items() if value is not None}
-    _check_declared(own)
-    several = _template(data if "path" not in own else data.model_copy(update={"path": own["path"], "layout": ""}))
-    data = data.model_copy(update={**_NOT_FOR_PREDICTION, "layout": "auto", "on_bad": "skip", **own})
-    wanted = _Wanted(data, own, frozenset(targets), several)
+    stated = {key: value for key, value in (declared or {}).items() if value is not None}
+    _check_declared(stated)
+    several = _template(data if "path" not in stated else data.model_copy(update={"path": stated["path"], "layout": ""}))
+    data = data.model_copy(update={**_NOT_FOR_PREDICTION, "layout": "auto", "on_bad": "skip", **stated})
+    wanted = _Wanted(data, stated, frozenset(targets), several)
     frames, root = [], Path.cwd()
     for source in sources:
         place = Path(source) if isinstance(source, str) else source

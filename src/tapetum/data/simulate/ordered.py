@@ -62,13 +62,13 @@ def simulate(folder: Path | str, *, nights: int = 24, length: int = 40, size: in
     rows, states, levels = [], [], []
     with files.whole(root / "images.zip") as aside, zipfile.ZipFile(aside, "w", zipfile.ZIP_STORED) as archive:
         for night in range(nights):
-            own = _chain(length, rng)
-            level = STEP * COLOUR[own] + rng.normal(0, SPREAD, length)
+            path = _chain(length, rng)
+            level = STEP * COLOUR[path] + rng.normal(0, SPREAD, length)
             for place, z in enumerate(level):
                 name = f"night-{night:02d}/{place:03d}.png"
                 archive.writestr(zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0)), _png(_image(float(z), size, rng)))
-                rows.append((f"images.zip!/{name}", NAMES[own[place]], f"night-{night:02d}", place))
-            states.append(own)
+                rows.append((f"images.zip!/{name}", NAMES[path[place]], f"night-{night:02d}", place))
+            states.append(path)
             levels.append(level)
     files.write_csv(root / "labels.csv", pl.DataFrame(rows, schema=["file", "stage", "night", "place"], orient="row"))
     likely = [np.exp(-0.5 * ((z[:, None] - STEP * COLOUR) / SPREAD) ** 2) for z in levels]

@@ -80,15 +80,15 @@ def load(backbone: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     Raises:
         DataError: a tensor is missing, of another shape, or not known to the model.
     """
-    own = backbone.state_dict()
+    current = backbone.state_dict()
     state = dict(state)
-    if any(key in state and state[key].shape != value.shape for key, value in own.items()):
+    if any(key in state and state[key].shape != value.shape for key, value in current.items()):
         resample = getattr(sys.modules[type(backbone).__module__], "checkpoint_filter_fn", None)
         state = resample(state, backbone) if resample is not None else state
-    missing = [key for key in own if key not in state]
-    odd = [key for key, value in own.items() if key in state and state[key].shape != value.shape]
+    missing = [key for key in current if key not in state]
+    odd = [key for key, value in current.items() if key in state and state[key].shape != value.shape]
     classifier = _classifiers(backbone)
-    left = [key for key in state if key not in own and not key.startswith(classifier)]
+    left = [key for key in state if key not in current and not key.startswith(classifier)]
     for what, keys in (("lack", missing), ("have another shape of", odd), ("have, unknown to the model,", left)):
         if keys:
             raise DataError(
@@ -98,7 +98,7 @@ def load(backbone: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
                 need=f"the tensors of {type(backbone).__name__} as it is configured",
                 fix="use the weights that belong to the backbone and its options",
             )
-    backbone.load_state_dict({key: state[key] for key in own}, strict=True)
+    backbone.load_state_dict({key: state[key] for key in current}, strict=True)
 
 
 def save(backbone: nn.Module, folder: Path | str, mean: tuple[float, ...] | None = None, std: tuple[float, ...] | None = None) -> Path:

@@ -123,7 +123,7 @@ def stems(backbone: nn.Module, channels: int) -> tuple[str, ...]:
     )
 
 
-def said(policy: str, channels: int, trained: int = 3) -> str:
+def summary(policy: str, channels: int, trained: int = 3) -> str:
     """Return one line for the log: what the policy does here."""
     if channels == trained:
         return f"channels: {channels}, as the weights were trained"

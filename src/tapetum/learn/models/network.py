@@ -132,8 +132,8 @@ class Network(nn.Module):
             f, map_ = f.float(), None if map_ is None else map_.float()
             extra = self._side(f, side)
             f = self.dropout(f)
-            own = [f] * len(self.targets) if self.sharing is None else self.sharing(f, map_)
-            return {name: self.head(name)(part, extra) for name, part in zip(self.targets, own, strict=True)}
+            shared = [f] * len(self.targets) if self.sharing is None else self.sharing(f, map_)
+            return {name: self.head(name)(part, extra) for name, part in zip(self.targets, shared, strict=True)}
 
     def vectors(self, x: Tensor, target: str, side: Tensor | None = None) -> Tensor:
         """Return the unit vectors (B, E) of a cosine head: what retrieval searches."""
@@ -144,8 +144,8 @@ class Network(nn.Module):
         f, map_ = self.look(x)
         with torch.autocast(f.device.type, enabled=False):
             f, map_ = f.float(), None if map_ is None else map_.float()
-            own = f if self.sharing is None else self.sharing(f, map_)[list(self.targets).index(target)]
-            return as_vectors(own, self._side(f, side))
+            shared = f if self.sharing is None else self.sharing(f, map_)[list(self.targets).index(target)]
+            return as_vectors(shared, self._side(f, side))
 
     def probabilities(self, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return (B, K) float32 for each scored target: probabilities in class order, or the value of a regression."""
@@ -164,9 +164,9 @@ class Network(nn.Module):
 
     def load_head_state(self, state: Mapping[str, Tensor]) -> None:
         """Take back what :meth:`head_state` gave; nothing may be missing or left over."""
-        own = set(self.head_state())
-        if own != set(state):
-            odd = sorted(own.symmetric_difference(state))
+        expected = set(self.head_state())
+        if expected != set(state):
+            odd = sorted(expected.symmetric_difference(state))
             raise UserError(f"a head's file does not fit the network: {odd[0]!r} is on one side only", fix="use the files of one pipeline")
         self.load_state_dict(dict(state), strict=False)
 
@@ -219,7 +219,7 @@ def build(
         heads = {t.name: make_head(head_of(model, t), features, (model.side_width or side) if side else 0, t) for t in answered}
         sharing = _sharing(model.sharing, backbone, features, len(answered))
     mean, std, normalised = normalisation(weights, channels, model.channels, input)
-    lines = [weights.said(), adaptation.said(model.channels, channels, weights.channels), normalised]
+    lines = [weights.summary(), adaptation.summary(model.channels, channels, weights.channels), normalised]
     lines[1:2] = [] if weights.random else [lines[1]]
     for line in lines:
         if log is not None:

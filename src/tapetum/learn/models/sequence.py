@@ -204,8 +204,8 @@ class SequenceNetwork(Network):
             out = self._over_steps(vectors.float(), mask)
             at = slice(None) if self.target == "all" else steps - 1 if self.target == "last" else steps // 2
             out = self.dropout(out[:, at])
-            own = side if side is None or side.ndim == 2 else side[:, at]
-            extra = None if side is None and self.side is None else self._side(out, own)
+            step_side = side if side is None or side.ndim == 2 else side[:, at]
+            extra = None if side is None and self.side is None else self._side(out, step_side)
             flat = out.flatten(0, -2)
             extra = None if extra is None else extra.flatten(0, -2)
             return {name: self.head(name)(flat, extra).unflatten(0, out.shape[:-1]) for name in self.targets}

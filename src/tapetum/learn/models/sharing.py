@@ -64,8 +64,8 @@ class CrossStitch(nn.Module):
         towers = torch.stack([f] * self.tasks)
         for stitch, layer in zip(self.stitches, self.layers, strict=True):
             mixed = torch.einsum("st,tbd->sbd", stitch, towers)
-            own: Any = layer
-            towers = torch.stack([m + one(m) for one, m in zip(own, mixed, strict=True)])
+            tower: Any = layer
+            towers = torch.stack([m + one(m) for one, m in zip(tower, mixed, strict=True)])
         return list(towers)
 
 

@@ -68,7 +68,7 @@ class Weights:
             return _hub_state(self.backbone)
         raise UserError("weights 'none' have no tensors", need="package:, local-dir: or hub")
 
-    def said(self) -> str:
+    def summary(self) -> str:
         """Return one line for the log."""
         return f"{self.backbone}: random numbers" if self.random else f"{self.backbone}: weights from {self.source}"
 

@@ -82,10 +82,10 @@ def check_loss(loss: config.Loss, targets: Sequence[Target]) -> list[str]:
         if name not in used:
             raise UserError(f"loss.options sets {name!r}, which no target uses (in use: {listed(sorted(used))}).{nearest(name, used)}")
     scored = [t for t in targets if not t.is_identity]
-    said = [*_check_class_weights(loss, scored), *_check_adjustment(loss, scored), *_smoothing_remarks(loss, scored)]
+    remarks = [*_check_class_weights(loss, scored), *_check_adjustment(loss, scored), *_smoothing_remarks(loss, scored)]
     if loss.smoothing or loss.logit_adjust or loss.class_weights != "none":
-        said += [f"smoothing and weights of classes do not touch the identities {t.name!r}" for t in targets if t.is_identity]
-    return said
+        remarks += [f"smoothing and weights of classes do not touch the identities {t.name!r}" for t in targets if t.is_identity]
+    return remarks
 
 
 def check_mixing(mixes: Iterable[config.Spec], choices: Mapping[str, Choice], loss: config.Loss, targets: Sequence[Target]) -> None:
@@ -155,7 +155,7 @@ def check_training(recipe: config.Recipe, targets: Sequence[Target], mixes: Mapp
         targets: those that have a head.
         mixes: ``data.choices.MIXES``.
     """
-    said = check_loss(recipe.loss, targets)
+    remarks = check_loss(recipe.loss, targets)
     check_heads(recipe.model, recipe.loss, targets)
     check_mixing(recipe.mix, mixes, recipe.loss, targets)
     if recipe.average.refresh_norm is True and recipe.average.name == "none":
@@ -166,8 +166,8 @@ def check_training(recipe: config.Recipe, targets: Sequence[Target], mixes: Mapp
     parts = [(stage.schedule or recipe.schedule, stage.epochs) for stage in recipe.stages] or [(recipe.schedule, recipe.train.epochs)]
     for schedule, epochs in parts:
         schedules.check(schedule, epochs)
-        said += schedules.remarks(schedule, epochs)
-    return said
+        remarks += schedules.remarks(schedule, epochs)
+    return remarks
 
 
 def _check_class_weights(loss: config.Loss, targets: Sequence[Target]) -> list[str]:

@@ -151,16 +151,16 @@ class Epochs:
         place, whole = number - epochs.start, False
         if place >= stage.epochs and self.recipe.average.full_batch:
             whole, start = True, stage.epochs * steps + place - stage.epochs
-            own = rates[start : start + 1]
+            epoch_rates = rates[start : start + 1]
         else:
-            own = rates[place * steps : (place + 1) * steps]
+            epoch_rates = rates[place * steps : (place + 1) * steps]
 
         def key(row_id: str, occurrence: int) -> int:
             return draws.key(*self.key, number, row_id, occurrence, 0)
 
         return loop.Epoch(
             batches=self._told(self._batches(stage, self.fold.train[order], sizes, key), sizes),
-            rates=own,
+            rates=epoch_rates,
             accumulate=len(parts) if whole else train.accumulate,
             clip=train.clip or None,
             truth=self.on_device,

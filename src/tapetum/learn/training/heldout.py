@@ -31,9 +31,9 @@ def figures(
     """
     ok = next(iter(answers.values())).ok
     weight = None if weight is None else weight[ok]
-    own = {n: (d.p[d.ok], d.y[d.ok]) for n, d in answers.items()}
-    known, shown = with_derived(own, {n: d.target for n, d in answers.items()}, targets)
-    row: dict[str, Any] = {"valid_loss": sum(loss(d.target, *own[n], spreads, weight) for n, d in answers.items())}
+    answered = {n: (d.p[d.ok], d.y[d.ok]) for n, d in answers.items()}
+    known, shown = with_derived(answered, {n: d.target for n, d in answers.items()}, targets)
+    row: dict[str, Any] = {"valid_loss": sum(loss(d.target, *answered[n], spreads, weight) for n, d in answers.items())}
     row["monitor"] = monitor(watch, known, shown, weight)
     row.update({f"{n}/{m}": metrics.score(m, known[n], *both, weight) for n, both in shown.items() for m in _columns(known[n])})
     row["spread"] = max(spread(d.target, *shown[n]) for n, d in answers.items())

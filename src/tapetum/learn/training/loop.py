@@ -239,7 +239,7 @@ def forward_backward(
         for parameter, gradient in zip(parameters, before, strict=True):
             parameter.grad = None if gradient is None else gradient.clone()
         progress.pieces = min(2 * progress.pieces, len(x))
-        runtime.said(f"out of memory: a batch of {len(x)} is now computed in {progress.pieces} pieces")
+        runtime.message(f"out of memory: a batch of {len(x)} is now computed in {progress.pieces} pieces")
 
 
 def _pieces(

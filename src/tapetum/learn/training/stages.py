@@ -78,8 +78,8 @@ def train_mode(network: nn.Module, *, frozen_norm: bool = False) -> None:
     network.train()
     backbone = getattr(network, "backbone", network)
     for module in _norms(backbone.modules()):
-        own = list(module.parameters(recurse=False))
-        if frozen_norm or (own and not any(p.requires_grad for p in own)):
+        parameters = list(module.parameters(recurse=False))
+        if frozen_norm or (parameters and not any(p.requires_grad for p in parameters)):
             module.eval()
     if not any(p.requires_grad for p in backbone.parameters()):
         backbone.eval()  # a frozen trunk gives the same features twice: no dropout, no drop path

@@ -152,10 +152,10 @@ def load_base(network: models.Network, keeper: Keeper, checkpoint: str) -> None:
         DataError: the checkpoint does not fit.
     """
     state = keeper.checkpoint(checkpoint)
-    own = {key for key in network.state_dict() if key.startswith("backbone.") or key in ("mean", "std")}
-    if not own <= set(state):
+    trunk_keys = {key for key in network.state_dict() if key.startswith("backbone.") or key in ("mean", "std")}
+    if not trunk_keys <= set(state):
         raise DataError(f"{keeper.folder} was trained with another backbone", fix="fit again in a new folder")
-    network.load_state_dict({key: state[key] for key in own}, strict=False)
+    network.load_state_dict({key: state[key] for key in trunk_keys}, strict=False)
 
 
 def _vectors(
@@ -175,16 +175,16 @@ def _vectors(
     return flat.reshape(len(flat), network.positions, -1), reasons
 
 
-def features_of(own: Recipe, run_features: Path, folder: Path, chosen: tuple[Path, str] | None) -> dict[str, Any] | None:
+def features_of(member_recipe: Recipe, run_features: Path, folder: Path, chosen: tuple[Path, str] | None) -> dict[str, Any] | None:
     """Return a spec's ``features``: None end to end, else the store and the fold whose backbone gives them, relative to the fold's folder.
 
     Args:
-        own: the member's recipe.
+        member_recipe: the member's recipe.
         run_features: the run's store.
         folder: the fold's folder.
         chosen: (folder, checkpoint) of another member's fold; None for the pretrained backbone.
     """
-    if own.sequence.length == 1 or own.sequence.features == "end-to-end":
+    if member_recipe.sequence.length == 1 or member_recipe.sequence.features == "end-to-end":
         return None
     place = None if chosen is None else {"folder": files.relative(chosen[0], folder), "checkpoint": chosen[1]}
     return {"store": files.relative(run_features, folder), "from": place}

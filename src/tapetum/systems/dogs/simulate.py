@@ -150,8 +150,8 @@ def _plan(count: int, seed: int) -> list[_Photo]:
 def _take(plain: list[_Photo], share: float) -> list[_Photo]:
     """Take a share of the photos of a part, at least one, out of those that are as they should be."""
     count = max(1, round(share * len(plain)))
-    taken, plain[:] = plain[:count], plain[count:]
-    return taken
+    drawn, plain[:] = plain[:count], plain[count:]
+    return drawn
 
 
 def _write(photo: _Photo, root: Path, px: int, seed: int) -> np.ndarray:
@@ -164,14 +164,14 @@ def _write(photo: _Photo, root: Path, px: int, seed: int) -> np.ndarray:
     if photo.planted == "gray":
         image = image.convert("L") if photo.number % 2 else image.convert("L").convert("RGB")
     if photo.planted == "near":
-        own = draws.generator("simulate", "dogs", seed, "fault", photo.number)
-        image, quality = _again(image, own), int(own.integers(60, 75))
+        fault_rng = draws.generator("simulate", "dogs", seed, "fault", photo.number)
+        image, quality = _again(image, fault_rng), int(fault_rng.integers(60, 75))
     if photo.planted == "truncated":
         packed = io.BytesIO()
         image.save(packed, "JPEG", quality=quality)
         data = packed.getvalue()
-        own = draws.generator("simulate", "dogs", seed, "fault", photo.number)
-        files.write_bytes(path, data[: int(len(data) * own.uniform(0.3, 0.8))])
+        fault_rng = draws.generator("simulate", "dogs", seed, "fault", photo.number)
+        files.write_bytes(path, data[: int(len(data) * fault_rng.uniform(0.3, 0.8))])
     elif photo.planted == "no_image":
         files.write_text(path, "<!DOCTYPE html><title>404</title><p>This photo is no longer available.\n")
     else:

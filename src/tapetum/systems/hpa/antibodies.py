@@ -86,13 +86,13 @@ def draw_antibodies(rows: int, seed: int, part: str) -> Stained:
             chosen = [first, *_partners(first, size, lack, rng)]
             number = antibody[-1] + 1 if antibody else 0
             for _ in range(count):
-                own = np.zeros(len(LABELS), dtype=bool)
-                own[chosen] = True
+                image_labels = np.zeros(len(LABELS), dtype=bool)
+                image_labels[chosen] = True
                 if len(chosen) > 1 and rng.random() < DEVIANT:
-                    own[chosen[1 + rng.integers(len(chosen) - 1)]] = False
-                lack -= own
-                sizes[own.sum() - 1] -= 1
-                labels.append(own)
+                    image_labels[chosen[1 + rng.integers(len(chosen) - 1)]] = False
+                lack -= image_labels
+                sizes[image_labels.sum() - 1] -= 1
+                labels.append(image_labels)
                 antibody.append(number)
     return _exactly(Stained(np.stack(labels), np.array(antibody)), rows, rng)
 

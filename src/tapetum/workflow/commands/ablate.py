@@ -121,7 +121,7 @@ def ablate(
 
 def _measure(session: Session, pieces: Mapping[str, Values | None], seeds: Sequence[int]) -> list[dict[str, Any]]:
     """Run the whole recipe and each variant for each seed; return a row for each piece and target."""
-    trains = any(own.train.epochs or own.stages for own in session.recipe.members().values())
+    trains = any(one.train.epochs or one.stages for one in session.recipe.members().values())
     base = {"decide.choose": "finetune"} if trains else {}  # what was trained is compared, not what the run would choose instead of it
     names = [t.name for t in session.manifest.targets if t.scored]
     whole: dict[str, list[Dense]] = {name: [] for name in names}
@@ -200,11 +200,11 @@ def _difference(metric: str, a: Sequence[Dense], b: Sequence[Dense], rows: Rows)
     def answers(parts: Sequence[Dense]) -> np.ndarray | None:
         return joined(parts, decided) if any(part.answer is not None for part in parts) else None
 
-    own = np.concatenate([rows.groups[known] for known in both])
+    groups = np.concatenate([rows.groups[known] for known in both])
     weight = None if rows.weight is None else np.concatenate([rows.weight[known] for known in both])
     pair = (joined(a, lambda d: d.p), joined(b, lambda d: d.p))
     labels: dict[str, Any] = {"answer_a": answers(a), "answer_b": answers(b)}
-    return intervals.difference(metric, a[0].target, *pair, joined(a, lambda d: d.y), own, weight=weight, **labels)
+    return intervals.difference(metric, a[0].target, *pair, joined(a, lambda d: d.y), groups, weight=weight, **labels)
 
 
 def _score(metric: str, dense: Dense, rows: Rows) -> float:

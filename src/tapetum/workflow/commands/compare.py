@@ -46,9 +46,9 @@ def compare_sources(
     weights = None if known is None else known.weights
     frame = compare.compare_many(tables, reference, metric=metric, target=target, groups=groups, weight=weights)
     found = {name: figure_of(Run(path), target or tables[name].targets[0].name) for name, path in named.items() if path.is_dir()}
-    told = {name: figure for name, figure in found.items() if figure is not None}
-    said = {name: {"how": how_of(figure), "marks": list(figure.get("marks", ()))} for name, figure in told.items()}
-    return {"table": "\n".join([text_of(frame), *lines_of(told)]), "pairs": frame.to_dicts(), "measured": said}
+    shown_figures = {name: figure for name, figure in found.items() if figure is not None}
+    measured = {name: {"how": how_of(figure), "marks": list(figure.get("marks", ()))} for name, figure in shown_figures.items()}
+    return {"table": "\n".join([text_of(frame), *lines_of(shown_figures)]), "pairs": frame.to_dicts(), "measured": measured}
 
 
 def _table_of(path: Path) -> Predictions:
@@ -105,26 +105,26 @@ def compare_views(run: Run, spec: str, record: Record, data: Path | str | None =
     truth = {t.name: manifest.truth(t.name)[scored] for t in manifest.targets if t.scored}
     table: list[dict[str, Any]] = []
     choice: dict[str, Any] = {}
-    taken: dict[str, Any] = {}
+    specs: dict[str, Any] = {}
     for member, epochs in decisions["epochs"].items():
-        own = recipe.members()[member]
+        member_recipe = recipe.members()[member]
         if spec != "recipe":
-            own = own.model_copy(update={"predict": own.predict.model_copy(update={"views": spec})})
-        if why := one_view(own):
+            member_recipe = member_recipe.model_copy(update={"predict": member_recipe.predict.model_copy(update={"views": spec})})
+        if why := one_view(member_recipe):
             record(f"member {member} has no views to compare: {why}")
             continue
-        tables = answer(session, member, own, {int(k): v for k, v in epochs["per_fold"].items()}, keep=spec == "recipe")
-        chosen = choose(tables, member, own, recipe.decide, truth, rows)
+        tables = answer(session, member, member_recipe, {int(k): v for k, v in epochs["per_fold"].items()}, keep=spec == "recipe")
+        chosen = choose(tables, member, member_recipe, recipe.decide, truth, rows)
         table += [{"member": member, **line} for line in deciding.lines(chosen)]
         choice[member] = {name: one.to_dict() for name, one in chosen.items()}
-        taken[member] = own.predict.model_dump(mode="json")["views"]
+        specs[member] = member_recipe.predict.model_dump(mode="json")["views"]
     if not table:
         raise UserError(
             f"{run.root} has no views to compare",
             need="a fine-tuned member of single images, and views other than plain",
             fix="name views, as --views flips, or fine-tune first: tapetum fit DATA --epochs 8",
         )
-    found = {"views": taken, "choice": choice, "figures": table}
+    found = {"views": specs, "choice": choice, "figures": table}
     files.write_json(run.file("views.json"), found)
     return {"out": str(run.file("views.json")), "table": views_text(table, choice), **found}
 
@@ -137,13 +137,13 @@ def views_text(table: list[dict[str, Any]], choice: Mapping[str, Any]) -> str:
         value, span, apart = _number(line["value"]), intervals.span(line), _number(line["difference"], "+")
         spread = _span(line["difference_low"], line["difference_high"], "+")
         shown.append((line["member"], line["target"], line["reduce"], line["metric"], value, span, apart, spread))
-    said = [columns.aligned(shown)]
+    lines = [columns.aligned(shown)]
     for member, targets in choice.items():
         for name, one in targets.items():
             each = ", ".join(f"fold {fold} {way}" for fold, way in one["per_fold"].items())
             which = "the other folds, drawn within the one held out" if one.get("drawn") else "the other folds"
-            said.append(f"{member}, {name}: {one['final']} ({each}; chosen on {which})")
-    return "\n".join(said)
+            lines.append(f"{member}, {name}: {one['final']} ({each}; chosen on {which})")
+    return "\n".join(lines)
 
 
 def _number(value: float | None, sign: str = "") -> str:

@@ -156,11 +156,11 @@ def _confusion(dense: Dense) -> dict[str, Any] | None:
     part = dense.where(dense.scorable)
     if dense.target.kind == "regression":
         return None
-    said, truth = decided(part), part.y
+    predicted, truth = decided(part), part.y
     if dense.target.kind == "multi":
-        cells = {"tp": said * truth, "fp": said * (1 - truth), "fn": (1 - said) * truth, "tn": (1 - said) * (1 - truth)}
+        cells = {"tp": predicted * truth, "fp": predicted * (1 - truth), "fn": (1 - predicted) * truth, "tn": (1 - predicted) * (1 - truth)}
         return {"classes": list(dense.target.classes), **{key: value.sum(axis=0).astype(int).tolist() for key, value in cells.items()}}
-    matrix = counts.confusion(truth.argmax(axis=1), said.argmax(axis=1), dense.target.width)
+    matrix = counts.confusion(truth.argmax(axis=1), predicted.argmax(axis=1), dense.target.width)
     return {"classes": list(dense.target.classes), "matrix": matrix.astype(int).tolist()}
 
 
@@ -185,9 +185,9 @@ def summary(found: Evaluated) -> str:
     lead = figures[0]["name"]
     targets = list(found.answers)
     for name in targets[:4]:
-        own = [f for f in figures if f["target"] == name and f["name"] == lead]
+        leading = [f for f in figures if f["target"] == name and f["name"] == lead]
         prior = {f["metric"]: f for f in figures if f["target"] == name and f["name"] == PRIOR}
-        for f in own[: 3 if len(targets) == 1 else 1]:
+        for f in leading[: 3 if len(targets) == 1 else 1]:
             base = prior.get(f["metric"], {}).get("value")
             beside = "" if base is None else f"  (the prior alone: {base:.4f})"
             where = f"{lead}, in-sample" if f["how"] == "in-sample" else lead

@@ -62,19 +62,19 @@ def find_rate(
         )
     record = Record(log)
     recipe = loaded.recipe
-    own = _member(recipe, member)
+    chosen = _member(recipe, member)
     with Run.opened(out, loaded, {}) as run:
         try:
             with record.stage("files"):
                 session = Session(run, prepare(run, source, recipe, record), recipe, record)
-            if recipe.probe.enabled and own[1].train.start == "probe":
+            if recipe.probe.enabled and chosen[1].train.start == "probe":
                 from tapetum.workflow.stages.probe import probe_member
 
                 with record.stage("probe"):
                     probe_member(session)
             with record.stage("range test"):
-                curves = _curves(session, own[0], repeats, steps=steps, low=low, high=high)
-            return _result(run, own, curves, record)
+                curves = _curves(session, chosen[0], repeats, steps=steps, low=low, high=high)
+            return _result(run, chosen, curves, record)
         finally:
             record.write(run, command)
 
@@ -141,7 +141,7 @@ def _steps(training: Any, optimizer: Any) -> Callable[[int], float]:
     return step
 
 
-def _result(run: Run, own: tuple[str, Recipe], curves: Sequence[Any], record: Record) -> dict[str, Any]:
+def _result(run: Run, member: tuple[str, Recipe], curves: Sequence[Any], record: Record) -> dict[str, Any]:
     from tapetum.learn.training import rate_finder
     from tapetum.show import rates as drawing
 
@@ -154,9 +154,9 @@ def _result(run: Run, own: tuple[str, Recipe], curves: Sequence[Any], record: Re
     for suffix in ("png", "svg"):
         drawing.draw([(c.rates, c.losses, c.smoothed) for c in curves], found, run.file(f"rates.{suffix}"))
     each = [{"steepest": c.steepest, "tenth": c.tenth, "steps": len(c.rates)} for c in curves]
-    result = {"member": own[0], **found, "recipe": own[1].optimizer.rate, "repeats": each}
+    result = {"member": member[0], **found, "recipe": member[1].optimizer.rate, "repeats": each}
     files.write_json(run.file("rates.json"), result)
-    record(f"suggested: --set optimizer.rate={found['suggestion']:.2g} (the recipe has {own[1].optimizer.rate:g})")
+    record(f"suggested: --set optimizer.rate={found['suggestion']:.2g} (the recipe has {member[1].optimizer.rate:g})")
     spread = max(c.steepest for c in curves) / min(c.steepest for c in curves)
     if spread > DISAGREE:
         record(f"warning: the tests disagree by a factor of {spread:.0f}: take more steps or repeats, or a larger batch, before using it")

@@ -60,7 +60,7 @@ def fit(
             if plan is not None:
                 _repeat_plan(run, Path(plan), recipe)
             clock.spent = _seconds_kept(run)
-            _say_source(recipe, loaded, record)
+            _log_recipe(recipe, loaded, record)
             with record.stage("files"):
                 prepared = prepare(run, source, recipe, record)
             _plan_is_possible(recipe, prepared)
@@ -102,7 +102,7 @@ def _explain(session: Session, decided: RunDecisions) -> None:
     write_maps(session, decided)
 
 
-def _say_source(recipe: Recipe, loaded: Loaded, record: Record) -> None:
+def _log_recipe(recipe: Recipe, loaded: Loaded, record: Record) -> None:
     changed = [f"{key} = {json.dumps(value)}" for key, value, origin in loaded.explain() if origin != "default"]
     record(f"recipe {recipe.name}" + (f": {', '.join(changed)}" if len(changed) <= 12 else f" ({len(changed)} values set)"))
 
@@ -118,14 +118,14 @@ def _repeat_plan(run: Run, file: Path, recipe: Recipe) -> None:
         raise UserError(f"{file} is not a plan", need="the plan.json of a run")
     if unknown := [name for name in given.get("members", {}) if name not in recipe.members()]:
         raise UserError(f"{file} plans the members {listed(unknown)}, and the recipe has {listed(recipe.members())}")
-    own = run.plan()
-    if any(key in given and own[key] != given[key] for key in own):
+    planned = run.plan()
+    if any(key in given and planned[key] != given[key] for key in planned):
         raise UserError(f"{run.root} goes on by its own plan.json, which differs from {file}", fix="choose a new folder with -o")
     run.keep_plan(**given)
 
 
 def _plan_is_possible(recipe: Recipe, prepared: Prepared) -> None:
-    if not recipe.probe.enabled and all(own.train.epochs == 0 and not own.stages for own in recipe.members().values()):
+    if not recipe.probe.enabled and all(one.train.epochs == 0 and not one.stages for one in recipe.members().values()):
         raise UserError("neither the probe nor any training is asked for", fix="set probe.enabled = true or train.epochs > 0")
     if recipe.decide.choose == PROBE and not recipe.probe.enabled:
         raise UserError("decide.choose is 'probe' and probe.enabled is false", fix="enable one or change the other")

@@ -24,9 +24,9 @@ def board_of(run: Run, *, metric: str = "auto", target: str | None = None) -> di
         if parts and name in [t.name for t in parts[0].targets]:
             entries.append((folder.name, Predictions.concat(parts).dense(name, folder.name, final.row_ids.tolist())))
     found = {label: figure_of(run, name, *dict.fromkeys([f"member {label}", label, "finetune"])) for label, _ in entries}
-    told = {label: figure for label, figure in found.items() if figure is not None}
-    frame = leaderboard.leaderboard(entries, rows, metric, how={label: how_of(figure) for label, figure in told.items()})
-    marks = {label: list(figure.get("marks", ())) for label, figure in told.items()}
+    known = {label: figure for label, figure in found.items() if figure is not None}
+    frame = leaderboard.leaderboard(entries, rows, metric, how={label: how_of(figure) for label, figure in known.items()})
+    marks = {label: list(figure.get("marks", ())) for label, figure in known.items()}
     board = [{**line, "marks": marks.get(line["name"], [])} for line in frame.to_dicts()]
-    marked = {label: {**figure, "how": ""} for label, figure in told.items()}  # the table has a column of it
+    marked = {label: {**figure, "how": ""} for label, figure in known.items()}  # the table has a column of it
     return {"table": "\n".join([text_of(frame), *lines_of(marked)]), "target": name, "leaderboard": board}

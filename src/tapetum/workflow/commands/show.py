@@ -51,20 +51,20 @@ def show_batches(
     name = member or next(iter(members))
     if name not in members:
         raise UserError(f"there is no member {name!r}", need=f"one of {', '.join(members)}")
-    own = members[name]
-    manifest = layouts.read(source, own.data, record)
+    member_recipe = members[name]
+    manifest = layouts.read(source, member_recipe.data, record)
     trains = np.flatnonzero(np.isin(manifest.split, ["train", "extra"]))
-    order = chance.generator(own.seed, "show").permutation(trains)
-    picked, form = _picked(manifest, Composition.from_input(own.input), order.tolist(), rows, record)
-    seen = dataset.ImageDataset(manifest, own.input, EvalTransform(own.input), form=form)
-    drawn = [_batch(own, manifest, seen, np.array(picked), trains, name, draw) for draw in range(draws)]
+    order = chance.generator(member_recipe.seed, "show").permutation(trains)
+    picked, form = _picked(manifest, Composition.from_input(member_recipe.input), order.tolist(), rows, record)
+    seen = dataset.ImageDataset(manifest, member_recipe.input, EvalTransform(member_recipe.input), form=form)
+    drawn = [_batch(member_recipe, manifest, seen, np.array(picked), trains, name, draw) for draw in range(draws)]
     sheet = []
     for place, row in enumerate(picked):
         original = seen.read(row)
         words = [manifest.row_ids[row], *(f"{t.name}: {_label(t, manifest.truth(t.name)[row])}" for t in manifest.targets)]
-        notes = tuple(_mixed(manifest, row, {n: y[place] for n, y in truth.items()}) if own.mix else "" for _, truth in drawn)
-        sheet.append(batches.Shown(tuple(words), original, [_arrays(x[place]) for x, _ in drawn], notes if own.mix else ()))
-    channels = _names(manifest, picked[0], seen.form.channels) if own.input.paths == "channels" else ()
+        notes = tuple(_mixed(manifest, row, {n: y[place] for n, y in truth.items()}) if member_recipe.mix else "" for _, truth in drawn)
+        sheet.append(batches.Shown(tuple(words), original, [_arrays(x[place]) for x, _ in drawn], notes if member_recipe.mix else ()))
+    channels = _names(manifest, picked[0], seen.form.channels) if member_recipe.input.paths == "channels" else ()
     return {"out": str(batches.draw(sheet, out, channels=channels)), "rows": len(picked), "channels": seen.form.channels}
 
 

@@ -65,10 +65,10 @@ def _prior_of(source: Path, table: Predictions, target: str) -> np.ndarray | Non
 
 def _enter(run: Run, written: Path, target: str) -> None:
     """Enter a submission in the run's ledger, with our own estimate of the target's leading metric and how it was measured."""
-    own = main(files.read_json(run.file("metrics.json"))["figures"], target)
-    recipe, metric = run.recipe(), None if own is None else own["metric"]
+    figure = main(files.read_json(run.file("metrics.json"))["figures"], target)
+    recipe, metric = run.recipe(), None if figure is None else figure["metric"]
     made_by = {"name": recipe.name, "hash": recipe.hash()}
-    Ledger(run.root).add(written, recipe=made_by, metric=metric, own=None if own is None else estimate(own))
+    Ledger(run.root).add(written, recipe=made_by, metric=metric, own=None if figure is None else estimate(figure))
 
 
 def predictions_of(source: Path, target: str | None = None) -> Predictions:
@@ -105,7 +105,7 @@ def submit_cycles(run: Run, recipe: Recipe, template: Path, record: Record) -> l
         run: with its member folders.
         recipe: the run's.
         template: the sample submission.
-        record: told of each.
+        record: gets a line for each.
 
     Returns:
         For each: member, stage, epoch, file, metric and interval.
@@ -114,9 +114,9 @@ def submit_cycles(run: Run, recipe: Recipe, template: Path, record: Record) -> l
 
     manifest = run.manifest()
     written = []
-    for member, own in recipe.members().items():
-        decide = own.decide.model_copy(update={"calibrate": "none", "blend": "mean"})
-        for number, stage in enumerate(own.stages, start=1):
+    for member, member_recipe in recipe.members().items():
+        decide = member_recipe.decide.model_copy(update={"calibrate": "none", "blend": "mean"})
+        for number, stage in enumerate(member_recipe.stages, start=1):
             parts = run.folds_of(member, f"stage-{number}.parquet")
             if not stage.predict or not parts:
                 continue
@@ -127,8 +127,8 @@ def submit_cycles(run: Run, recipe: Recipe, template: Path, record: Record) -> l
             dense = Predictions.concat(heldout).dense(target.name, member)
             rows = Rows.of(manifest, dense.row_ids.tolist(), allow_leak=recipe.split.allow_leak)
             fitted = chain.fit({"chosen": dense}, rows, decide, fixed=True)
-            for said in fitted.notes:
-                record(f"{target.name}: {said}")
+            for note in fitted.notes:
+                record(f"{target.name}: {note}")
             answers = [table.dense(target.name, member, role="test") for table in tests.values()]
             test = mean_of(answers)
             decided = chain.apply(fitted.json, {"chosen": test}, Rows.of(manifest, test.row_ids.tolist()))
@@ -136,15 +136,15 @@ def submit_cycles(run: Run, recipe: Recipe, template: Path, record: Record) -> l
             prior = np.nanmean(dense.y, axis=0)
             submission.submit(decided, template, place, record, fill="prior", prior=prior)
             metric = headline_metric(target)
-            marks = [*everywhere(prepared_of(run), recipe), *of_training(own), *([DRAWN] if fitted.json["drawn"] else [])]
+            marks = [*everywhere(prepared_of(run), recipe), *of_training(member_recipe), *([DRAWN] if fitted.json["drawn"] else [])]
             judged = np.unique(rows.fold[counting(dense, rows)])
-            told = {"how": how_by(marks, len(judged)), "marks": texts(marks)}
-            own_figure = {**interval_of(metric, fitted.nested, rows), **told}
+            judgement = {"how": how_by(marks, len(judged)), "marks": texts(marks)}
+            figure = {**interval_of(metric, fitted.nested, rows), **judgement}
             note = f"after stage {number} of member {member}, {checkpoint}"
             made_by = {"name": recipe.name, "hash": recipe.hash()}
-            Ledger(run.root).add(place, recipe=made_by, metric=metric, own=own_figure, note=note)
+            Ledger(run.root).add(place, recipe=made_by, metric=metric, own=figure, note=note)
             line = {"member": member, "stage": number, "checkpoint": checkpoint, "size": stage.size, "file": place.name, "metric": metric}
-            written.append({**line, **own_figure, "sha256": files.sha256(place)})
-            value = "–" if own_figure["value"] is None else f"{own_figure['value']:.3f}"
+            written.append({**line, **figure, "sha256": files.sha256(place)})
+            value = "–" if figure["value"] is None else f"{figure['value']:.3f}"
             record(f"{note}: {metric} {value} on held-out rows, written to {place.name}")
     return written

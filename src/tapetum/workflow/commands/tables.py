@@ -21,10 +21,10 @@ def figure_of(run: Run, target: str, *names: str) -> Figure | None:
     return next((found for name in names or ("final",) if (found := main(figures, target, name=name)) is not None), None)
 
 
-def lines_of(told: Mapping[str, Figure]) -> list[str]:
+def lines_of(figures: Mapping[str, Figure]) -> list[str]:
     """Return what a reader must know of figures, in lines: those that are in-sample, and the marks."""
-    lines = [f"{name}: {IN_SAMPLE}" for name, figure in told.items() if how_of(figure) == IN_SAMPLE]
-    return lines + [f"marked {name}: {text}" for name, figure in told.items() for text in figure.get("marks", ())]
+    lines = [f"{name}: {IN_SAMPLE}" for name, figure in figures.items() if how_of(figure) == IN_SAMPLE]
+    return lines + [f"marked {name}: {text}" for name, figure in figures.items() for text in figure.get("marks", ())]
 
 
 def text_of(frame: pl.DataFrame) -> str:

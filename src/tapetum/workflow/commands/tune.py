@@ -105,8 +105,8 @@ def _search(optuna: Any, session: Session, wanted: int) -> Any:
     pruner = optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=0)
     study = optuna.create_study(study_name=STUDY, storage=storage, direction="maximize", pruner=pruner, load_if_exists=True)
     state = optuna.trial.TrialState
-    if not study.get_trials(deepcopy=False) and (own := _own(recipe)):
-        study.enqueue_trial(own)
+    if not study.get_trials(deepcopy=False) and (given := _recipe_values(recipe)):
+        study.enqueue_trial(given)
     for left in study.get_trials(states=(state.RUNNING,)):  # a killed one: proposed again, and its folder goes on
         study.enqueue_trial(left.params)
         study.tell(left.number, state=state.FAIL)
@@ -201,11 +201,11 @@ def _report(session: Session, study: Any) -> dict[str, Any]:
     several = len(scored) > 1  # with one fold no trial can be chosen on others: the best one's own figure is all there is
     numbers = [int(k) for k in np.unique(fold)] if several else []
     per_fold = {k: max(answers, key=lambda n: _figure(answers[n], recipe, rows, fold != k)) for k in numbers}
-    taken = {n: files.read_json(folder.file("metrics.json")) for n, folder in folders.items() if n in {best.number, *per_fold.values()}}
+    used = {n: files.read_json(folder.file("metrics.json")) for n, folder in folders.items() if n in {best.number, *per_fold.values()}}
     metric = {name: metrics.default_metric(answers[best.number][name].target) for name in names}
     nested, optimistic = {}, {}
     for name in names:
-        hows = [how_of(f) for n in per_fold.values() if (f := main(taken[n]["figures"], name)) is not None]
+        hows = [how_of(f) for n in per_fold.values() if (f := main(used[n]["figures"], name)) is not None]
         if several and IN_SAMPLE not in hows:
             picked = _picked({n: a[name] for n, a in answers.items()}, per_fold, fold)
             nested[name] = {"metric": metric[name], **interval_of(metric[name], picked, rows)}
@@ -228,7 +228,7 @@ def _report(session: Session, study: Any) -> dict[str, Any]:
         "values": values,
         CROSS_VALIDATED: nested,
         IN_SAMPLE: optimistic,
-        "marks": _marks(recipe, taken, states),
+        "marks": _marks(recipe, used, states),
         "per_fold": {str(k): n for k, n in per_fold.items()},
         "trials": states.count("COMPLETE"),
         "pruned": states.count("PRUNED"),
@@ -245,14 +245,14 @@ def _report(session: Session, study: Any) -> dict[str, Any]:
     }
 
 
-def _marks(recipe: Recipe, taken: Mapping[int, Any], states: Sequence[str]) -> list[str]:
+def _marks(recipe: Recipe, used: Mapping[int, Any], states: Sequence[str]) -> list[str]:
     """Return what a reader must know of a search's figures: what proposed and cut trials, and the marks of those taken."""
     found = []
     if recipe.tune.sampler == "tpe" and len(states) > 1:
         found.append("values were proposed from the figures of earlier trials on all folds; tune.sampler = 'random' proposes blindly")
     if "PRUNED" in states:
         found.append("trials were cut by their figures on the first folds, which judge the others too; tune.prune = false cuts none")
-    for number, measured in sorted(taken.items()):
+    for number, measured in sorted(used.items()):
         found += [f"trial {number}: {text}" for text in measured.get("marks", ())]
     return found
 
@@ -277,7 +277,7 @@ def _text(table: list[dict[str, Any]], nested: Mapping[str, Any], optimistic: Ma
     return "\n".join(lines)
 
 
-def _own(recipe: Recipe) -> dict[str, Any]:
+def _recipe_values(recipe: Recipe) -> dict[str, Any]:
     """Return the recipe's own values of searched keys, as Optuna knows them: the first trial; those outside the space are drawn."""
     whole = recipe.model_dump(mode="json")
     found: dict[str, Any] = {}

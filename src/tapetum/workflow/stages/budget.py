@@ -135,18 +135,18 @@ def plan_probe(left: float, rows: int, views: Sequence[Any], each: float) -> dic
     def needed(many: int) -> float:
         return rows * (many * each + DECODE)
 
-    taken, why = list(views), ""
+    chosen, why = list(views), ""
     if needed(len(views)) > usable and len(views) > 1:
-        taken = taken[:1]
+        chosen = chosen[:1]
         why = f"the probe would need about {needed(len(views)):.0f} s in {len(views)} views and {max(left, 0):.0f} s are left; it takes one"
-    seconds = needed(len(taken))
+    seconds = needed(len(chosen))
     overrun = max(0.0, seconds - left)
     if seconds > usable:
         why = (
             f"the probe alone needs about {seconds:.0f} s and {max(left, 0):.0f} s are left; it is run all the same, nothing is fine-tuned"
             + (f", and the budget is overrun by about {overrun:.0f} s" if overrun else "")
         )
-    return {"views": taken, "seconds": round(seconds, 1), "overrun": round(overrun, 1), "why": why}
+    return {"views": chosen, "seconds": round(seconds, 1), "overrun": round(overrun, 1), "why": why}
 
 
 def after(imports: float) -> float:

@@ -223,7 +223,7 @@ def _steps(session: Session, rows: Rows, chosen: Answers, optimistic: Answers, d
         nested[name], decisions["steps"][name] = fitted.nested, fitted.json
         for note in fitted.notes:
             session.log(f"{name}: {note}")
-        if line := retrieval.said(name, fitted.json, searched=rows.near is not None):
+        if line := retrieval.summary(name, fitted.json, searched=rows.near is not None):
             session.log(line)
         optimistic[name] = chain.apply(fitted.json, {"chosen": optimistic[name]}, rows)
         if rows.near is not None and retrieval.uses_retrieval(fitted.json):

@@ -56,13 +56,13 @@ def figures_of(found: Measured, recipe: Recipe, decisions: Mapping[str, Any], ma
     differences: list[dict[str, Any]] = []
     watch = recipe.train.monitor  # a watched target, where the recipe names one among several, is what the run is about
     watched = metrics.parse(watch, [d.target for d in found.nested.values()]) if "/" in watch else None
-    told = _Told(decisions, marks, tuple(found.members), found.rows)
+    context = _Context(decisions, marks, tuple(found.members), found.rows)
     for name, dense in found.nested.items():
         main = metrics.headline_metric(dense.target) if watched is None or watched[0].name != name else watched[1]
         prior = _cross_prior(dense, found.rows)
         chance = dataclasses.replace(dense.with_p(prior), answer=prior_decision(dense.target, prior))
-        figures += _figures(found, name, told, chance, list(dict.fromkeys([main, *shown_metrics(dense.target)])))
-        differences += _differences(found, name, told, chance, main)
+        figures += _figures(found, name, context, chance, list(dict.fromkeys([main, *shown_metrics(dense.target)])))
+        differences += _differences(found, name, context, chance, main)
     first, choice = next(iter(found.nested.values())), decisions["choice"]
     lead, metric = (first.target, metrics.headline_metric(first.target)) if watched is None else watched
     counts = {
@@ -82,16 +82,16 @@ def figures_of(found: Measured, recipe: Recipe, decisions: Mapping[str, Any], ma
     }
 
 
-def _figures(found: Measured, name: str, told: _Told, chance: Dense, shown: list[str]) -> list[dict[str, Any]]:
+def _figures(found: Measured, name: str, context: _Context, chance: Dense, shown: list[str]) -> list[dict[str, Any]]:
     """Return a target's figures: each answer's, in each metric."""
     dense, optimistic = found.nested[name], found.optimistic[name]
-    how = told.how("final", dense)
-    series = [("final", how, told.marks("final", name), dense)]
+    how = context.how("final", dense)
+    series = [("final", how, context.marks("final", name), dense)]
     if how == CROSS_VALIDATED or (how == HELD_OUT and not _same(dense, optimistic)):
-        series.append(("final", IN_SAMPLE, told.marks(told.decisions["choice"]["final"], name), optimistic))
+        series.append(("final", IN_SAMPLE, context.marks(context.decisions["choice"]["final"], name), optimistic))
     beside = {label: answers[name] for label, answers in found.candidates.items() if name in answers}
     beside |= {f"member {n}": a[name] for n, a in found.members.items() if name in a and len(found.members) > 1}
-    series += [(label, told.how(label, one), told.marks(label, name), one) for label, one in beside.items()]
+    series += [(label, context.how(label, one), context.marks(label, name), one) for label, one in beside.items()]
     series.append(("chance", BASELINE, [], chance))
     return [
         {"target": name, "name": label, "metric": metric, "how": how, "marks": marks, **interval_of(metric, one, found.rows)}
@@ -100,7 +100,7 @@ def _figures(found: Measured, name: str, told: _Told, chance: Dense, shown: list
     ]
 
 
-def _differences(found: Measured, name: str, told: _Told, chance: Dense, metric: str) -> list[dict[str, Any]]:
+def _differences(found: Measured, name: str, context: _Context, chance: Dense, metric: str) -> list[dict[str, Any]]:
     """Return how far a target's final answers are from each candidate's and from chance, paired by row."""
     dense, rows, differences = found.nested[name], found.rows, []
     for label in (n for n in (*found.candidates, "chance") if n == "chance" or name in found.candidates[n]):
@@ -118,13 +118,13 @@ def _differences(found: Measured, name: str, told: _Told, chance: Dense, metric:
                 answer_a=_part(dense, both),
                 answer_b=_part(other, both),
             )
-            marks = list(dict.fromkeys(told.marks("final", name) + told.marks(label, name)))
+            marks = list(dict.fromkeys(context.marks("final", name) + context.marks(label, name)))
             differences.append({"target": name, "a": "final", "b": label, "metric": metric, "marks": marks, **d.to_dict()})
     return differences
 
 
 @dataclasses.dataclass(frozen=True)
-class _Told:
+class _Context:
     """What is said with each figure of a run.
 
     Args:
@@ -154,12 +154,14 @@ class _Told:
         if label.startswith("member "):
             return self.marked.of([label.removeprefix("member ")])
         choice = self.decisions["choice"]
-        taken = [label] if label in (PROBE, "finetune", "mean") else list(dict.fromkeys(choice["per_fold"].values())) or [choice["final"]]
+        answering = (
+            [label] if label in (PROBE, "finetune", "mean") else list(dict.fromkeys(choice["per_fold"].values())) or [choice["final"]]
+        )
         blend = self.decisions["blend"].get(target, {})
-        tuned = [name for name in blend.get("members", self.members) if taken != [PROBE]]
-        found = self.marked.of([*([PROBE] if set(taken) & {PROBE, "mean"} else []), *tuned])
+        tuned = [name for name in blend.get("members", self.members) if answering != [PROBE]]
+        found = self.marked.of([*([PROBE] if set(answering) & {PROBE, "mean"} else []), *tuned])
         seen = self.decisions.get("views", {})
-        drawn = taken != [PROBE] and (blend.get("drawn", False) or any(seen.get(m, {}).get(target, {}).get("drawn") for m in tuned))
+        drawn = answering != [PROBE] and (blend.get("drawn", False) or any(seen.get(m, {}).get(target, {}).get("drawn") for m in tuned))
         if label == "final":
             drawn = drawn or self.decisions["steps"].get(target, {}).get("drawn", False)
         return [*found, DRAWN] if drawn else found
@@ -198,11 +200,11 @@ def _cross_prior(dense: Dense, rows: Rows) -> np.ndarray:
     """Return the prior of the other folds for each row (N, K): what an answer without images is worth."""
     p = np.full_like(dense.p, np.nan)
     for fold in np.unique(rows.fold):
-        own = rows.fold == fold
-        judge = ~own if (~own).any() and len(np.unique(rows.fold)) > 1 else np.ones(len(own), dtype=bool)
+        heldout = rows.fold == fold
+        judge = ~heldout if (~heldout).any() and len(np.unique(rows.fold)) > 1 else np.ones(len(heldout), dtype=bool)
         others, weight = dense.y[judge], None if rows.weight is None else rows.weight[judge]
         if not np.isnan(others).any(axis=1).all():
-            p[own] = prior_answer(dense.target, others, weight)[:1]
+            p[heldout] = prior_answer(dense.target, others, weight)[:1]
     p[~dense.ok] = np.nan
     return p
 
@@ -264,13 +266,15 @@ def of_training(recipe: Recipe) -> tuple[Mark, ...]:
     return (Mark("schedule 'plateau' lowered the rate by the loss on the rows that each fold is judged on", in_sample=True),)
 
 
-def _of_member(run: Run, member: str, own: Recipe, epochs: EpochChoice) -> tuple[Mark, ...]:
+def _of_member(run: Run, member: str, member_recipe: Recipe, epochs: EpochChoice) -> tuple[Mark, ...]:
     """Return the marks of one member: what of it was chosen on the rows that its own folds hold out."""
     found: list[Mark] = []
     trained = {fold: checkpoint for fold, checkpoint in epochs.per_fold.items() if checkpoint != START}
     if trained:
-        found += of_training(own)
-    picked = [fold for fold, checkpoint in trained.items() if checkpoint == SOUP and _epochs(run, member, fold) > own.average.best]
+        found += of_training(member_recipe)
+    picked = [
+        fold for fold, checkpoint in trained.items() if checkpoint == SOUP and _epochs(run, member, fold) > member_recipe.average.best
+    ]
     if picked:
         found.append(Mark(f"the soup's checkpoints were picked on the rows that judge it ({_folds(picked)})", in_sample=True))
     stopped = [fold for fold in epochs.short if fold in trained and _stopped_itself(run, member, fold)]

@@ -94,11 +94,11 @@ def _write_member(session: Session, folder: Path, name: str, decisions: dict[str
     }
 
 
-def _shape_of(name: str, own: Recipe, manifest: Manifest) -> tuple[Model, list[str]]:
+def _shape_of(name: str, member_recipe: Recipe, manifest: Manifest) -> tuple[Model, list[str]]:
     """Return the model section that a member's networks were built by, and the targets that they were built for."""
     if name == PROBE:
-        return probe_model(own, manifest), [t.name for t in probe_targets(own, manifest)]
-    return own.model, [t.name for t in manifest.targets]
+        return probe_model(member_recipe, manifest), [t.name for t in probe_targets(member_recipe, manifest)]
+    return member_recipe.model, [t.name for t in manifest.targets]
 
 
 def _networks(

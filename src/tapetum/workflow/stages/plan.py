@@ -69,7 +69,7 @@ def _measured(session: Session, member: str, folds: list[int], share: float) -> 
     stored = member_recipe.sequence.length > 1 and member_recipe.sequence.features != "end-to-end"  # the backbone only answers
     how: dict[str, Any] = {"dtype": getattr(torch, form.dtype), "rate": clock.budget is not None, "limit": clock.measuring}
     measured = speed.decide_engine(member_recipe.train, network, shape, training=not stored, **how)
-    log(f"member {member}: {measured.said()}")
+    log(f"member {member}: {measured.summary()}")
     epochs = epochs_of(member_recipe)
     plan: dict[str, Any] = {"engine": measured.engine.to_dict(), "folds": folds, "epochs": epochs, "why": "the recipe's folds and epochs"}
     if member_recipe.train.batch == "auto" and not stored:
@@ -127,40 +127,42 @@ def _hopeless(session: Session, member_recipe: Recipe, folds: list[int]) -> dict
     return {"engine": engine.to_dict(), "folds": [], "epochs": 0, "epoch_seconds": {}, "seconds": 0.0, "why": why, "budget": clock.budget}
 
 
-def _share_of_pixels(own: Recipe, prepared: Prepared) -> float:
+def _share_of_pixels(member_recipe: Recipe, prepared: Prepared) -> float:
     """Return the pixels that a member trains on over those that the probe was measured on, at most 1."""
-    _, height, width = _shape(own, prepared)
-    size = probe_input(own).size
+    _, height, width = _shape(member_recipe, prepared)
+    size = probe_input(member_recipe).size
     tall, wide = prepared.form.size if size == "native" else (size, size) if isinstance(size, int) else size
     return min(1.0, height * width / max(1, tall * wide))
 
 
-def _largest_batch(own: Recipe, network: torch.nn.Module, prepared: Prepared, engine: runtime.Engine, folds: list[int]) -> tuple[int, str]:
+def _largest_batch(
+    member_recipe: Recipe, network: torch.nn.Module, prepared: Prepared, engine: runtime.Engine, folds: list[int]
+) -> tuple[int, str]:
     """Return the batch that ``train.batch = "auto"`` means, at the largest size of any stage; a window counts all its images."""
     shapes = [
-        _shape(own.model_copy(update={"input": own.input.model_copy(update={"size": stage.size})}), prepared)
-        for stage in own.stages
+        _shape(member_recipe.model_copy(update={"input": member_recipe.input.model_copy(update={"size": stage.size})}), prepared)
+        for stage in member_recipe.stages
         if stage.size
     ]
-    shape = max([_shape(own, prepared), *shapes], key=lambda s: s[1] * s[2])
+    shape = max([_shape(member_recipe, prepared), *shapes], key=lambda s: s[1] * s[2])
     rows = min(len(prepared.fitting(fold)) for fold in folds)
     batch, why = memory.largest_batch(network, shape, engine, rows=rows, dtype=getattr(torch, prepared.form.dtype))
-    return max(2, batch // own.sequence.length), why
+    return max(2, batch // member_recipe.sequence.length), why
 
 
-def _shape(own: Recipe, prepared: Prepared) -> tuple[int, int, int]:
-    size = own.input.size
+def _shape(member_recipe: Recipe, prepared: Prepared) -> tuple[int, int, int]:
+    size = member_recipe.input.size
     height, width = prepared.form.size if size == "native" else (size, size) if isinstance(size, int) else size
     return prepared.form.channels, height, width
 
 
 def _rates(
-    own: Recipe, network: torch.nn.Module, shape: tuple[int, ...], measured: speed.Measured, *, answering: bool, **how: Any
+    member_recipe: Recipe, network: torch.nn.Module, shape: tuple[int, ...], measured: speed.Measured, *, answering: bool, **how: Any
 ) -> budgets.Rates:
     """Return images a second of training and of answering, images being at hand.
 
     Args:
-        own: the member's recipe.
+        member_recipe: the member's recipe.
         network: the member's.
         shape: of its images.
         measured: its engine and what was measured of it.
@@ -171,25 +173,27 @@ def _rates(
     given = measured.seconds[engine.name]
     answer = given
     if not answering:
-        named = own.train.model_copy(update={"precision": engine.precision, "channels_last": engine.channels_last})
+        named = member_recipe.train.model_copy(update={"precision": engine.precision, "channels_last": engine.channels_last})
         found = speed.decide_engine(named, network, shape, training=False, device=engine.device, **how)
         answer = found.seconds[engine.name]
     training, inference = (1 / (value * 1.1 + budgets.DECODE) for value in (given, answer))
     return budgets.Rates(training, inference, start=START)
 
 
-def window_rates(single: budgets.Rates, own: Recipe, rows: int) -> budgets.Rates:
+def window_rates(single: budgets.Rates, member_recipe: Recipe, rows: int) -> budgets.Rates:
     """Return the rates of a member over neighbours: images once and windows ever after, or whole windows of images.
 
     Args:
         single: of single images.
-        own: the member's recipe.
+        member_recipe: the member's recipe.
         rows: of the manifest.
     """
-    length = own.sequence.length
-    if own.sequence.features == "end-to-end":
+    length = member_recipe.sequence.length
+    if member_recipe.sequence.features == "end-to-end":
         return budgets.Rates(single.training / length, single.inference, single.start)
-    shared = 1 if own.sequence.features == "frozen" else 0  # those of a pretrained backbone serve all folds, and often stand already
+    shared = (
+        1 if member_recipe.sequence.features == "frozen" else 0
+    )  # those of a pretrained backbone serve all folds, and often stand already
     return budgets.Rates(BODY, 2 * BODY, single.start + (0.3 if shared else 1.0) * rows / single.inference)
 
 
@@ -202,24 +206,24 @@ def _fits(schedule: Schedule, epochs: int) -> bool:
     return True
 
 
-def one_view(own: Recipe) -> str:
+def one_view(member_recipe: Recipe) -> str:
     """Return why a member sees each image in one way only, or nothing."""
-    if own.sequence.length > 1:
+    if member_recipe.sequence.length > 1:
         return "it sees neighbouring images, and those as they are"
-    return "predict.views is plain" if all(_name(spec) == "plain" for spec in views_of(own.predict)) else ""
+    return "predict.views is plain" if all(_name(spec) == "plain" for spec in views_of(member_recipe.predict)) else ""
 
 
-def count_answers(own: Recipe, shape: tuple[int, int, int]) -> int:
+def count_answers(member_recipe: Recipe, shape: tuple[int, int, int]) -> int:
     """Return how many times each held-out image is answered so that ways of reducing its views can be compared; 0 where none are."""
-    if own.predict.reduce != "auto" or one_view(own):
+    if member_recipe.predict.reduce != "auto" or one_view(member_recipe):
         return 0
-    return count_views(own, shape) + (first_draw(views_of(own.predict)[0]) > 0)
+    return count_views(member_recipe, shape) + (first_draw(views_of(member_recipe.predict)[0]) > 0)
 
 
-def count_views(own: Recipe, shape: tuple[int, int, int]) -> int:
+def count_views(member_recipe: Recipe, shape: tuple[int, int, int]) -> int:
     """Return in how many views the pipeline answers an image."""
     image = torch.zeros((1, *shape), dtype=torch.uint8)
-    return sum(1 for spec in views_of(own.predict) for _ in expand(image, spec, [0]))
+    return sum(1 for spec in views_of(member_recipe.predict) for _ in expand(image, spec, [0]))
 
 
 def views_of(predict: Predict) -> tuple[Spec, ...]:

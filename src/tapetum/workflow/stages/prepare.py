@@ -36,7 +36,7 @@ def prepare(run: Run, source: Any, recipe: Recipe, record: Record) -> Prepared:
         raise UserError(f"{source} does not exist, and {run.root} was made from other data or from this place before they moved", fix=fix)
     manifest = layouts.read(source, recipe.data, record)
     _check_recipe(recipe, manifest, record)
-    manifest, checked, twins = _looked_at(manifest, recipe, record)
+    manifest, checked, alike = _audited(manifest, recipe, record)
     manifest = _with_hashes(manifest, checked)
     if recipe.data.on_bad == "skip":
         checked = without_odd(checked)
@@ -44,9 +44,9 @@ def prepare(run: Run, source: Any, recipe: Recipe, record: Record) -> Prepared:
     if not run.manifest_file.exists():
         files.write_parquet(run.file("audit.parquet"), checked)
     if len(bad):
-        _refuse_or_say(bad, len(manifest), recipe, record, run)
+        _refuse_or_warn(bad, len(manifest), recipe, record, run)
     Form.of(checked)  # images that do not go together are refused before anything is made of them
-    duplicates = {**_exact_duplicates(checked, record), **twins}
+    duplicates = {**_exact_duplicates(checked, record), **alike}
     split.refuse_crossing(manifest, duplicates, recipe.split)
     manifest = split.join_duplicates(manifest, duplicates, record)
     if run.manifest_file.exists():
@@ -60,7 +60,7 @@ def prepare(run: Run, source: Any, recipe: Recipe, record: Record) -> Prepared:
     return prepared
 
 
-def _looked_at(manifest: Manifest, recipe: Recipe, record: Record) -> tuple[Manifest, pl.DataFrame, dict[str, str]]:
+def _audited(manifest: Manifest, recipe: Recipe, record: Record) -> tuple[Manifest, pl.DataFrame, dict[str, str]]:
     """Check the files, and obey the audit that ``data.audit`` names: ``auto`` makes one now, else it is read from its file.
 
     Returns:
@@ -89,15 +89,15 @@ def _check_recipe(recipe: Recipe, manifest: Manifest, record: Record) -> None:
     """Refuse what the targets cannot be trained with (weights, losses, heads, mixing, schedules), before any image is read."""
     if not any(target.scored for target in manifest.targets):
         raise UserError("no target is scored", need="a target to answer beside the identities", fix="name it: --target NAME")
-    for own in recipe.members().values():
-        backbone.check_name(own.model.backbone)
-        weights.find(own.model.backbone, own.model.weights)
-        if own.stages or own.train.epochs:
-            heads = [t for t in manifest.targets if t.expression is None or t.name in own.model.heads]
-            for remark in check_training(own, heads, MIXES):
+    for member_recipe in recipe.members().values():
+        backbone.check_name(member_recipe.model.backbone)
+        weights.find(member_recipe.model.backbone, member_recipe.model.weights)
+        if member_recipe.stages or member_recipe.train.epochs:
+            heads = [t for t in manifest.targets if t.expression is None or t.name in member_recipe.model.heads]
+            for remark in check_training(member_recipe, heads, MIXES):
                 record(remark)
-        _check_neighbours(own, manifest)
-        if recipe.decide.pipeline == "refit" and any(s.name == "plateau" for s in _schedules(own)):
+        _check_neighbours(member_recipe, manifest)
+        if recipe.decide.pipeline == "refit" and any(s.name == "plateau" for s in _schedules(member_recipe)):
             raise UserError(
                 "a refit holds no rows out, and schedule 'plateau' follows the loss on them",
                 fix="set decide.pipeline = 'folds', or another schedule",
@@ -109,17 +109,17 @@ def _check_recipe(recipe: Recipe, manifest: Manifest, record: Record) -> None:
         )
 
 
-def _check_neighbours(own: Recipe, manifest: Manifest) -> None:
+def _check_neighbours(member_recipe: Recipe, manifest: Manifest) -> None:
     """Refuse a model over neighbours that these rows cannot feed, or that cannot be trained."""
     from tapetum.learn import sequences
 
-    sequences.check(own)
-    if own.sequence.length > 1 and (own.stages or own.train.epochs):
-        sequences.neighbours(manifest, own.sequence.length, own.sequence.target)
+    sequences.check(member_recipe)
+    if member_recipe.sequence.length > 1 and (member_recipe.stages or member_recipe.train.epochs):
+        sequences.neighbours(manifest, member_recipe.sequence.length, member_recipe.sequence.target)
 
 
-def _schedules(own: Recipe) -> list[Schedule]:
-    return [stage.schedule or own.schedule for stage in own.stages] or [own.schedule]
+def _schedules(member_recipe: Recipe) -> list[Schedule]:
+    return [stage.schedule or member_recipe.schedule for stage in member_recipe.stages] or [member_recipe.schedule]
 
 
 def _with_hashes(manifest: Manifest, checked: pl.DataFrame) -> Manifest:
@@ -127,7 +127,7 @@ def _with_hashes(manifest: Manifest, checked: pl.DataFrame) -> Manifest:
     return manifest.with_column("sha256", pl.Series([hashes[r] for r in manifest.row_ids], dtype=pl.String))
 
 
-def _refuse_or_say(bad: pl.DataFrame, rows: int, recipe: Recipe, record: Record, run: Run) -> None:
+def _refuse_or_warn(bad: pl.DataFrame, rows: int, recipe: Recipe, record: Record, run: Run) -> None:
     named = [f"{row['row_id']} ({row['reason']})" for row in bad.iter_rows(named=True)]
     what = f"{len(bad)} of {rows} images cannot be read: {listed(named, 5)}"
     if recipe.data.on_bad == "refuse":
@@ -153,10 +153,10 @@ def _same(run: Run, manifest: Manifest) -> Manifest:
 
 def _exact_duplicates(checked: pl.DataFrame, record: Record) -> dict[str, str]:
     """Return row_id → a name shared by rows whose images are the same to the byte."""
-    twins = checked.filter(pl.col("sha256").is_not_null() & pl.col("sha256").is_duplicated())
-    if len(twins):
-        record(f"{len(twins)} rows are byte-equal duplicates of other rows; duplicates share a fold")
-    return dict(zip(twins["row_id"].to_list(), twins["sha256"].to_list(), strict=True))
+    same = checked.filter(pl.col("sha256").is_not_null() & pl.col("sha256").is_duplicated())
+    if len(same):
+        record(f"{len(same)} rows are byte-equal duplicates of other rows; duplicates share a fold")
+    return dict(zip(same["row_id"].to_list(), same["sha256"].to_list(), strict=True))
 
 
 def _rows(manifest: Manifest, checked: pl.DataFrame) -> Prepared:

@@ -124,7 +124,7 @@ def _planned(session: Session, passes: int) -> None:
     shape, dtype = (prepared.form.channels, height, width), getattr(torch, prepared.form.dtype)
     has_budget = clock.budget is not None
     measured = decide_engine(recipe.train, network, shape, training=False, dtype=dtype, rate=has_budget, limit=clock.measuring)
-    record(f"probe: {measured.said()}")
+    record(f"probe: {measured.summary()}")
     plan = measured.to_dict()
     if has_budget:
         each = measured.seconds[measured.engine.name]

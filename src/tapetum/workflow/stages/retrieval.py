@@ -102,17 +102,19 @@ def _shipped(chain: Mapping[str, Any]) -> bool:
 
 def _identities(recipe: Recipe, manifest: Manifest) -> Iterator[tuple[str, Recipe, str]]:
     """Yield (member, its recipe, target) where a member of single images gives vectors of identities."""
-    for member, own in recipe.members().items():
-        if own.sequence.length > 1 or not (own.stages or own.train.epochs):
+    for member, member_recipe in recipe.members().items():
+        if member_recipe.sequence.length > 1 or not (member_recipe.stages or member_recipe.train.epochs):
             continue
         for target in manifest.targets:
-            head = head_of(own.model, target)
+            head = head_of(member_recipe.model, target)
             if target.is_identity and (head if isinstance(head, str) else head["name"]) == "cosine":
-                yield member, own, target.name
+                yield member, member_recipe, target.name
 
 
-def _images(prepared: Prepared, own: Recipe) -> ImageDataset:
-    return ImageDataset(prepared.manifest, own.input, EvalTransform(own.input), form=prepared.form, missing=prepared.reasons)
+def _images(prepared: Prepared, member_recipe: Recipe) -> ImageDataset:
+    return ImageDataset(
+        prepared.manifest, member_recipe.input, EvalTransform(member_recipe.input), form=prepared.form, missing=prepared.reasons
+    )
 
 
 def _truths(manifest: Manifest) -> dict[str, np.ndarray]:

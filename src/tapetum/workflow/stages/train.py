@@ -89,9 +89,9 @@ def _may_begin(session: Session, ref: FoldRef, plan: dict[str, Any]) -> bool:
     clock = session.clock
     if clock is None or clock.budget is None or (session.folder(ref) / "state.json").exists():
         return True
-    took = [s for path in session.run.folds_of(ref.member, "history.csv").values() for s in pl.read_csv(path)["seconds"].to_list()]
+    seconds = [s for path in session.run.folds_of(ref.member, "history.csv").values() for s in pl.read_csv(path)["seconds"].to_list()]
     # a plan made without a budget knows no times: the first fold begins where any time is left, and its epochs then tell
-    expected = sum(took) / len(took) if took else plan.get("epoch_seconds", {}).get(str(ref.fold), 0.0)
+    expected = sum(seconds) / len(seconds) if seconds else plan.get("epoch_seconds", {}).get(str(ref.fold), 0.0)
     return clock.allows(expected)
 
 
@@ -131,7 +131,7 @@ def write_spec(session: Session, ref: FoldRef, plan: dict[str, Any], spec: Path)
     )
 
 
-def base_of(run: Run, own: Recipe, fold: int, manifest: Manifest) -> tuple[Path, str] | None:
+def base_of(run: Run, member_recipe: Recipe, fold: int, manifest: Manifest) -> tuple[Path, str] | None:
     """Return (folder, checkpoint) of the fold model whose features a member's fold reads; None for the pretrained backbone.
 
     The checkpoint is that member's choice for the fold, made on the other folds; of a refit, the final one.
@@ -139,8 +139,8 @@ def base_of(run: Run, own: Recipe, fold: int, manifest: Manifest) -> tuple[Path,
     Raises:
         UserError: that member did not train this fold.
     """
-    source = own.sequence.features
-    if own.sequence.length == 1 or source in ("frozen", "end-to-end"):
+    source = member_recipe.sequence.features
+    if member_recipe.sequence.length == 1 or source in ("frozen", "end-to-end"):
         return None
     heldout = {f: Predictions.read(path) for f, path in run.folds_of(source, "epochs.parquet").items()}
     folder = run.member(source, fold)

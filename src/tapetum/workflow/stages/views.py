@@ -53,14 +53,14 @@ def answer(
 
 
 def choose(
-    tables: Mapping[int, Predictions], member: str, own: Recipe, decide: Decide, truth: Mapping[str, np.ndarray], rows: Rows
+    tables: Mapping[int, Predictions], member: str, member_recipe: Recipe, decide: Decide, truth: Mapping[str, np.ndarray], rows: Rows
 ) -> dict[str, deciding.Chosen]:
     """Return target → how its views are reduced, and the answers that this gives.
 
     Args:
         tables: from :func:`answer`.
         member: its name.
-        own: its recipe.
+        member_recipe: its recipe.
         decide: the section under which ways are judged.
         truth: target → (N, K), rows as in ``rows``; of those targets that are scored.
         rows: ids, groups and folds.
@@ -68,7 +68,7 @@ def choose(
     from tapetum.data.images.views import first_draw
 
     joined = Predictions.concat(list(tables.values()))
-    first = first_draw(views_of(own.predict)[0])
+    first = first_draw(views_of(member_recipe.predict)[0])
     numbers = sorted(n for n in joined.frame["draw"].unique().to_list() if n >= first)
     heads = [target for target in joined.targets if target.name in truth]
     ids = [] if rows.row_ids is None else rows.row_ids.tolist()
@@ -77,7 +77,7 @@ def choose(
         draws = {n: joined.dense(target.name, member, ids, draw=n) for n in {0, REDUCED, *numbers}}
         plain = dataclasses.replace(draws[0], y=truth[target.name])
         named = deciding.ways(plain, np.stack([draws[n].p for n in numbers]), draws[REDUCED].p)
-        found[target.name] = deciding.choose(named, rows, decide, _shown(own.train.monitor, target, len(heads)))
+        found[target.name] = deciding.choose(named, rows, decide, _shown(member_recipe.train.monitor, target, len(heads)))
     return found
 
 
@@ -131,5 +131,5 @@ def _answered(session: Session, ref: FoldRef, checkpoint: str) -> Predictions:
 def _shown(watch: str, target: Target, heads: int) -> tuple[str, ...]:
     """Return the metrics of a target's table: the one that chooses (the watched one, where it is this target's), then the headline."""
     named, _, metric = watch.rpartition("/")
-    own = watch != "auto" and (named == target.name if named else heads == 1)
-    return tuple(dict.fromkeys([metric if own else metrics.default_metric(target), headline_metric(target)]))
+    monitored = watch != "auto" and (named == target.name if named else heads == 1)
+    return tuple(dict.fromkeys([metric if monitored else metrics.default_metric(target), headline_metric(target)]))

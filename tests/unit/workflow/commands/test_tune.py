@@ -64,9 +64,9 @@ def test_the_first_trial_has_the_recipes_own_values_where_the_space_holds_them(s
     assert table[0]["values"]["optimizer.rate"] == rate
     assert rate not in [row["values"]["optimizer.rate"] for row in table[1:]]
     own = api.load_recipe(sets=(*TINY, "augment=['hflip']", "optimizer.rate=0.5")).recipe
-    assert tune._own(own) == {"augment": '["hflip"]'}  # the rate lies outside
+    assert tune._recipe_values(own) == {"augment": '["hflip"]'}  # the rate lies outside
     tables = api.load_recipe(sets=(*TINY, "tune.space={'loss.options' = [{}, {focal = {gamma = 1.0}}]}")).recipe
-    assert tune._own(tables)["loss.options"] == "{}"
+    assert tune._recipe_values(tables)["loss.options"] == "{}"
 
 
 def test_the_nested_figure_takes_each_fold_from_the_trial_best_on_the_other(searched):

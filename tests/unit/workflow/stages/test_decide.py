@@ -150,7 +150,7 @@ def test_their_mean_is_taken_where_it_is_better_than_both(kinds):
 def test_what_the_recipe_chooses_but_did_not_run_is_said(kinds):
     desk = kinds(**{"decide.choose": "finetune"}).says(PROBE, {"kind": sure(np.eye(2)[np.arange(48) % 2], True)})
     assert desk.decide().decisions["choice"]["final"] == PROBE
-    assert any("'finetune', but it was not run" in line for line in desk.record.said)
+    assert any("'finetune', but it was not run" in line for line in desk.record.messages)
 
 
 @pytest.fixture
@@ -313,7 +313,7 @@ def test_one_group_held_out_is_answered_without_what_would_be_fitted_on_it(one_f
     desk.prepared = dataclasses.replace(desk.prepared, manifest=Manifest(frame, old.targets, old.root))
     found = desk.decide()
     assert _how(found) == [("held-out", [])]
-    assert any("left out" in said and "one group" in said for said in desk.record.said)
+    assert any("left out" in said and "one group" in said for said in desk.record.messages)
     steps = [step["name"] for step in found.decisions["steps"]["kind"]["steps"]]
     assert steps == (["smooth"] if "smooth" in str(sets) else [])
 
