@@ -23,11 +23,12 @@ from tapetum.core import answers, files
 from tapetum.core.answers import labels
 from tapetum.core.config import Data, Input, Model, Predict, SequenceConfig
 from tapetum.core.errors import DataError, EnvironmentFault, UserError
+from tapetum.core.expressions import compose, expression_names
 from tapetum.core.progress import Log
 from tapetum.core.runs import PROBE
 from tapetum.core.scoring import score_of
 from tapetum.core.tables import Dense, Manifest
-from tapetum.core.targets import Target, compose, expression_names
+from tapetum.core.targets import Target
 from tapetum.core.vectors import Gallery, Neighbors
 from tapetum.data import layouts
 from tapetum.data.images import given

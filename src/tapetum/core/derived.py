@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from tapetum.core.targets import Target, compose, expression_names
+from tapetum.core.expressions import compose, expression_names
+from tapetum.core.targets import Target
 
 Answers = Mapping[str, tuple[np.ndarray, np.ndarray]]  # target → (p (N, K), y (N, K))
 

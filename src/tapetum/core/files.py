@@ -12,7 +12,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -20,17 +19,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import filelock
 import numpy as np
 import polars as pl
 
-from tapetum.core.errors import DataError, EnvironmentFault, TapetumError, UserError
+from tapetum.core.errors import DataError, TapetumError, UserError
 from tapetum.core.stand_ins import HEAD, stand_in
 
 META_KEY = "tapetum"
 FLUSHES = 8  # files of a folder that are put on the disk at once
-HOLDER, LOCK = ".holder.json", ".lock"  # in a folder that is or was locked: by whom
-HELD = (HOLDER, LOCK)
 _OLD = re.compile(r"\.(.+)-[a-z0-9_]{8}\.old")  # a folder that was moved away while its new content took its name
 
 
@@ -301,32 +297,6 @@ def plain_name(text: str) -> str:
 def relative(path: Path | str, start: Path | str) -> str:
     """Return ``path`` as it is reached from the folder ``start``, with forward slashes, so that a run can be moved."""
     return Path(os.path.relpath(path, start)).as_posix()
-
-
-@contextlib.contextmanager
-def lock(folder: Path | str) -> Iterator[int]:
-    """Hold ``folder`` for this process; yield the generation number, which counts the holders so far.
-
-    Raises:
-        EnvironmentFault: another live process holds the folder.
-    """
-    folder = make_folder(folder)
-    holder = folder / HOLDER
-    taken_lock = filelock.FileLock(folder / LOCK, timeout=0)
-    try:
-        taken_lock.acquire()
-    except filelock.Timeout:
-        who = read_json(holder) if holder.exists() else {"process": "unknown", "host": "this machine"}
-        raise EnvironmentFault(
-            f"{folder} is in use by process {who['process']} on {who['host']}",
-            fix="wait for it to end, or choose another run with -o",
-        ) from None
-    try:
-        generation = 1 + (read_json(holder)["generation"] if holder.exists() else 0)
-        write_json(holder, {"process": os.getpid(), "host": socket.gethostname(), "generation": generation})
-        yield generation
-    finally:
-        taken_lock.release()
 
 
 def _flush(path: Path) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tapetum.core import files, progress
+from tapetum.core import files, locks, progress
 from tapetum.core.config import Loaded, Recipe
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.progress import Log
@@ -138,10 +138,10 @@ class Run:
                     f"{root} is the run of another {' and '.join(changed)} ({what})", fix="choose another folder with -o, or remove it"
                 )
             return run
-        ours = BEFORE_MANIFEST if (run.root / files.HOLDER).exists() else ()
+        ours = BEFORE_MANIFEST if (run.root / locks.HOLDER).exists() else ()
         if any(p for p in run.root.iterdir() if not p.name.startswith(".") and p.name not in ours):
             raise DataError(f"{root} holds files, but no run", fix="choose an empty or new folder with -o")
-        with files.lock(run.root):
+        with locks.lock(run.root):
             # A start that was killed or refused before its manifest stood decided nothing, so it binds nobody.
             files.remove(marker)
             files.remove(run.file("run.json"))
@@ -165,7 +165,7 @@ class Run:
         before = set(os.listdir(root)) if root.is_dir() else set()
         try:
             run = cls.start(root, loaded, identity)
-            with files.lock(run.root):
+            with locks.lock(run.root):
                 yield run
         except BaseException:
             if not before & {"manifest.parquet", "run-id.json"}:
@@ -193,7 +193,7 @@ class Run:
 def _take_back(root: Path, before: set[str], new: list[Path]) -> None:
     """Remove what a start wrote into a run that decided nothing, and the folders that it made; findings (audit.parquet) stay."""
     names = set(os.listdir(root)) - before if root.is_dir() else set()
-    if not names <= {*BEFORE_MANIFEST, *files.HELD} - {"audit.parquet"}:
+    if not names <= {*BEFORE_MANIFEST, *locks.HELD} - {"audit.parquet"}:
         return
     for name in names:
         files.remove(root / name)

@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 
 from tapetum.core.derived import composed, with_derived
+from tapetum.core.expressions import derive_target
 from tapetum.core.monitor import monitor
-from tapetum.core.targets import Target, derive_target
+from tapetum.core.targets import Target
 
 MASK, AGE = Target("mask", "single", ("yes", "no")), Target("age", "regression", borders=(30.0, 60.0))
 PARTS = {"mask": MASK, "age": AGE}

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from tapetum.core import files
-from tapetum.core.errors import DataError, EnvironmentFault
+from tapetum.core.errors import DataError
 
 
 def nothing_aside(folder):
@@ -139,31 +139,6 @@ def test_hashes_are_those_of_the_bytes_and_of_the_values(tmp_path):
     empty = files.write_bytes(tmp_path / "empty", b"")
     assert files.sha256(empty) == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     assert files.fingerprint({"a": 1, "b": 2}) == files.fingerprint({"b": 2, "a": 1}) != files.fingerprint({"a": 2, "b": 1})
-
-
-def _holds(folder, ready, done):
-    with files.lock(folder):
-        ready.set()
-        done.wait(20)
-
-
-@pytest.mark.skipif(os.name == "nt", reason="fork")
-def test_a_folder_has_one_holder_at_a_time_and_counts_them(tmp_path):
-    with files.lock(tmp_path / "run") as first:
-        pass
-    context = multiprocessing.get_context("fork")
-    ready, done = context.Event(), context.Event()
-    other = context.Process(target=_holds, args=(tmp_path / "run", ready, done))
-    other.start()
-    try:
-        assert ready.wait(20)
-        with pytest.raises(EnvironmentFault, match=f"in use by process {other.pid}"), files.lock(tmp_path / "run"):
-            pass
-    finally:
-        done.set()
-        other.join()
-    with files.lock(tmp_path / "run") as third:
-        assert (first, third) == (1, 3)
 
 
 def test_a_copy_is_whole_and_removal_is_quiet(tmp_path):

@@ -9,9 +9,10 @@ import pytest
 
 from tapetum.core import files
 from tapetum.core.errors import DataError, UserError
+from tapetum.core.expressions import derive_target
 from tapetum.core.schema import KEY
 from tapetum.core.tables import Dense, Manifest, Predictions
-from tapetum.core.targets import Target, derive_target
+from tapetum.core.targets import Target
 
 BREED = Target("breed", "single", ("akita", "boxer", "pug"))
 TAGS = Target("tags", "multi", ("wet", "dark"))

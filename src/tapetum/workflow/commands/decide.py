@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tapetum.core import files, places
+from tapetum.core import files, locks, places
 from tapetum.core.config import Data, Decide, load
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.marks import CROSS_VALIDATED, IN_SAMPLE
@@ -49,7 +49,7 @@ def decide_again(
         raise UserError(f"--set {outside[0]!r} is not a decision", need="keys of [decide]", fix="train again: tapetum fit")
     loaded = load(run.recipe_file, sets=sets, choices=ALL, stored=True)
     record = Record(log)
-    with files.lock(run.root):
+    with locks.lock(run.root):
         prepared = prepared_of(run, data)
         places.refuse_absent(prepared.manifest.where(prepared.test), "say where the data are now: --data DIR")
         session = Session(run, prepared, loaded.recipe, record)

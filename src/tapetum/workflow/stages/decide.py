@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from tapetum.core import files
+from tapetum.core.expressions import compose, expression_names
 from tapetum.core.marks import texts
 from tapetum.core.monitor import monitor_of
 from tapetum.core.runs import PROBE
 from tapetum.core.tables import Dense, Predictions
-from tapetum.core.targets import Target, compose, expression_names
+from tapetum.core.targets import Target
 from tapetum.core.vectors import Neighbors
 from tapetum.data.lacking import lacking
 from tapetum.decide import chain, choose, retrieval, views

@@ -1,0 +1,43 @@
+"""A lock on a folder: one process at a time works in a run or in a job's folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+
+from tapetum.core.errors import EnvironmentFault
+from tapetum.core.files import make_folder, read_json, write_json
+
+HOLDER, LOCK = ".holder.json", ".lock"  # in a folder that is or was locked: by whom
+HELD = (HOLDER, LOCK)
+
+
+@contextlib.contextmanager
+def lock(folder: Path | str) -> Iterator[int]:
+    """Hold ``folder`` for this process; yield the generation number, which counts the holders so far.
+
+    Raises:
+        EnvironmentFault: another live process holds the folder.
+    """
+    folder = make_folder(folder)
+    holder = folder / HOLDER
+    taken_lock = filelock.FileLock(folder / LOCK, timeout=0)
+    try:
+        taken_lock.acquire()
+    except filelock.Timeout:
+        who = read_json(holder) if holder.exists() else {"process": "unknown", "host": "this machine"}
+        raise EnvironmentFault(
+            f"{folder} is in use by process {who['process']} on {who['host']}",
+            fix="wait for it to end, or choose another run with -o",
+        ) from None
+    try:
+        generation = 1 + (read_json(holder)["generation"] if holder.exists() else 0)
+        write_json(holder, {"process": os.getpid(), "host": socket.gethostname(), "generation": generation})
+        yield generation
+    finally:
+        taken_lock.release()
