@@ -24,7 +24,7 @@ import recorded
 from tapetum.core import folds, intervals, metrics
 from tapetum.core.tables import Dense, Manifest
 from tapetum.core.targets import Target
-from tapetum.decide import elsewhere, hmm
+from tapetum.decide import external, hmm
 from tapetum.decide.bias import ClassBias
 from tapetum.decide.context import Context
 from tapetum.decide.rules import Rules
@@ -87,7 +87,7 @@ def through_csv(p: np.ndarray, manifest: Manifest, folder: Path) -> Dense:
     pl.DataFrame({"id": manifest.row_ids, **{f"p_{s}": p[:, i] for i, s in enumerate(STAGES)}}).sample(
         fraction=1, shuffle=True, seed=0
     ).write_csv(file)
-    return elsewhere.read_csv(file, manifest, "stage").dense("stage", row_ids=manifest.row_ids)
+    return external.read_csv(file, manifest, "stage").dense("stage", row_ids=manifest.row_ids)
 
 
 def transitions_without(hypnograms: Path, subjects: set[str], longest: int = 0) -> dict[str, Any]:

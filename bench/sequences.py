@@ -1,4 +1,4 @@
-"""What order is worth: on recordings whose classes lie in their order, how far a model over neighbours gets towards the best known score.
+"""What order is worth: on recordings whose classes lie in their order, how far a sequence model gets towards the best known score.
 
 For each seed: the frame-wise twin (the probe on the same kept vectors, without neighbours), the model over 16 neighbours, and what could be
 known (Bayes from one image, forward–backward from the whole recording). Run: ``python bench/sequences.py [--seeds 5]``.
@@ -27,7 +27,7 @@ RECIPE = (
 
 
 def one(seed: int, folder: Path) -> dict[str, float]:
-    """Return the accuracies of one seed and the share of the gap that the model over neighbours closes."""
+    """Return the accuracies of one seed and the share of the gap that the sequence model closes."""
     data = ordered.simulate(folder / "data", nights=24, length=40, seed=seed)
     result = api.fit(data.root / "labels.csv", folder / "run", recipe=api.load_recipe(sets=(*RECIPE, f"seed={seed}")))
     figure = {f["name"]: f["value"] for f in result["figures"] if f["metric"] == "accuracy" and f["how"] == "cross-validated"}
@@ -72,7 +72,7 @@ def text(rows: list[dict[str, float]]) -> str:
         "neighbours (BiLSTM on kept vectors, 5 epochs) against its frame-wise twin (the probe on the same vectors), the best that one "
         "image allows and the best that a whole recording allows (forward–backward with the true numbers).\n\n"
         f"{recorded.table(['seed', *names], lines)}\n\n"
-        f"The model over neighbours closes {np.mean(closed):.0%} of the gap between its twin and the best ({min(closed):.0%} to "
+        f"The sequence model closes {np.mean(closed):.0%} of the gap between its twin and the best ({min(closed):.0%} to "
         f"{max(closed):.0%} over {len(closed)} seeds; bound: 60 %)."
     )
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
-from tapetum.core import config, files, sheets
+from tapetum.core import config, files, table_files
 from tapetum.core.config import Loaded
 from tapetum.core.errors import DataError, KindError, UserError, listed
 from tapetum.core.progress import Log
@@ -171,7 +171,7 @@ def folds(data: Any, *, recipe: Loaded, out: Path | None = None, log: Log | None
     from tapetum.data.lacking import lacking
 
     record = Record(log)
-    kind = None if out is None else sheets.ending(out)
+    kind = None if out is None else table_files.ending(out)
     files.refuse_own(out, data)
     manifest = layouts.read(data, recipe.recipe.data, record)
     manifest = splitting.assign_folds(manifest, recipe.recipe.split, recipe.recipe.seed, record)
@@ -265,7 +265,7 @@ def predict(
     from tapetum.pipeline import Pipeline
 
     place = None if out is None else Path(out)
-    kind = None if place is None else sheets.ending(place)
+    kind = None if place is None else table_files.ending(place)
     if top < 1:
         raise UserError(f"top is {top}", need="how many classes to list, 1 or more")
     record = Record(log)
@@ -372,7 +372,7 @@ def submit(
         separator: between several labels of a cell; None: as in the template's cells, else as in the data.
         log: told what was written and what was filled.
     """
-    from tapetum.data.layouts.template import Wish
+    from tapetum.data.layouts.submission_template import Wish
     from tapetum.workflow.commands import submit as command
 
     files.refuse_own(out, source, template)

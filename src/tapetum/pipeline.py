@@ -39,7 +39,7 @@ from tapetum.data.images.transforms import EvalTransform
 from tapetum.decide import chain
 from tapetum.decide.ensemble import mean_of
 from tapetum.decide.steps import Rows
-from tapetum.learn import inference, models, sequences
+from tapetum.learn import inference, models, windows
 from tapetum.learn.embedding import embed
 from tapetum.learn.models import backbone as trunk
 from tapetum.learn.models import sequence as over
@@ -312,7 +312,7 @@ def _answer(
     every = np.arange(len(table))
     source = None
     if member.sequence.length > 1:
-        source = dataclasses.replace(sequences.of_recipe(table, member.sequence), images=images)
+        source = dataclasses.replace(windows.of_recipe(table, member.sequence), images=images)
     groups = [list(member.networks)] if member.shared else [[fold] for fold in member.networks]
     found: dict[int, inference.Answers] = {}
     for number, folds in enumerate(groups):
@@ -322,8 +322,8 @@ def _answer(
         networks = {fold: runtime.to_device(member.networks[fold]) for fold in folds}
         if source is not None:
             side = sides[folds[0]]
-            padded = None if side is None else sequences.padded(side, 0.0)
-            found |= sequences.answer_folds(networks, source, every, member.predict, runtime, side=padded, after_batch=after)
+            padded = None if side is None else windows.padded(side, 0.0)
+            found |= windows.answer_folds(networks, source, every, member.predict, runtime, side=padded, after_batch=after)
             continue
         found |= inference.answer_folds(
             networks,

@@ -13,7 +13,7 @@ from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Manifest, Predictions, decided
 from tapetum.core.targets import Target
 from tapetum.data.images.form import Form
-from tapetum.decide import elsewhere
+from tapetum.decide import external
 from tapetum.decide.steps import Rows
 from tapetum.workflow.commands import ablate, trials, tune
 from tapetum.workflow.commands.compare import compare_sources
@@ -142,6 +142,6 @@ def test_a_submission_and_a_csv_hold_what_was_decided(decided_run, tmp_path):
     else:
         truth = [target.classes[k] for k in dense.y.argmax(axis=1)]
         assert accuracy_score(truth, cells) == pytest.approx(figures["accuracy"], abs=1e-6)
-    elsewhere.write_csv(tmp_path / "oof.csv", dense)
-    again = elsewhere.read_csv(tmp_path / "oof.csv", run.manifest(), "stage").dense("stage", row_ids=dense.row_ids.tolist())
+    external.write_csv(tmp_path / "oof.csv", dense)
+    again = external.read_csv(tmp_path / "oof.csv", run.manifest(), "stage").dense("stage", row_ids=dense.row_ids.tolist())
     np.testing.assert_array_equal(decided(again), decided(dense))

@@ -134,7 +134,7 @@ def test_only_files_writes():
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
                 continue
             owner = node.func.value
-            through_files = isinstance(owner, ast.Name) and owner.id in ("files", "elsewhere")  # elsewhere writes through files
+            through_files = isinstance(owner, ast.Name) and owner.id in ("files", "external")  # external writes through files
             if node.func.attr in writers - {"savefig"} and not through_files:
                 raise AssertionError(f"{name_of(path)}:{node.lineno} writes by {ast.unparse(node.func)}, not through core.files")
 

@@ -12,7 +12,7 @@ import small_runs
 from tapetum.core import files
 from tapetum.core.runs import Run
 from tapetum.core.tables import Predictions
-from tapetum.core.views import reduced
+from tapetum.core.view_reducers import reduced
 from tapetum.pipeline import Pipeline
 
 AUTO = {"predict__reduce": "auto", "decide__choose": "finetune", "probe__enabled": False}
@@ -80,7 +80,7 @@ def test_the_pipeline_reduces_as_was_chosen_on_all_rows(ran, cells):
 @pytest.mark.parametrize("way", ["plain", "max", "logits"])
 @pytest.mark.parametrize("views", ["flips", {"name": "random", "n": 2}])
 def test_a_frozen_way_answers_new_images_as_the_held_out_rows_were_answered(way, views, planted, tmp_path, monkeypatch):
-    from tapetum.decide import views as deciding
+    from tapetum.decide import view_reduction as deciding
 
     monkeypatch.setattr(deciding, "_simplest", lambda *_: way)
     sets = {"predict__views": views, "split__holdout": 0.3, "split__folds": None, "train__epochs": 1}

@@ -91,7 +91,7 @@ class Recipe(Section):
         return {name: values.seeing(out, name) for name, values in out.items()}
 
     def seeing(self, members: Mapping[str, Recipe], name: str) -> Recipe:
-        """Return this member as it sees images: one over neighbours that takes another member's features sees as that one does."""
+        """Return this member as it sees images: a sequence model that takes another member's features sees as that one does."""
         source = self.sequence.features
         if self.sequence.length == 1 or source in ("end-to-end", "frozen"):
             return self

@@ -181,7 +181,7 @@ class Predictions:
         """Read what :meth:`write` wrote."""
         frame, meta = files.read_parquet(path)
         if "targets" not in meta:
-            raise DataError(f"{path} is a table, but not predictions", fix="read it with tapetum.decide.elsewhere (CSV, .npy) first")
+            raise DataError(f"{path} is a table, but not predictions", fix="read it with tapetum.decide.external (CSV, .npy) first")
         return cls(frame, tuple(Target.from_dict(t) for t in meta["targets"]), meta["manifest"], meta["recipe"])
 
     @classmethod

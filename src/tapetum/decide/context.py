@@ -2,7 +2,7 @@
 
 Each sequence is decoded with calibrated log-probabilities × an emission weight, transitions learned from labelled sequences (or handed in
 as a table), and, where asked for, explicit durations and a prior of the position. Forward–backward gives probabilities in context;
-Viterbi, labels. With many labelled groups a regression over the neighbours, its log-mean with forward–backward and class biases compete.
+Viterbi, labels. With many labelled groups a regression over a window of rows, its log-mean with forward–backward and class biases compete.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from tapetum.decide.bias import decide, log_p, one_hot
 from tapetum.decide.context_fit import GROUPS_TO_CHOOSE, GROUPS_TO_TUNE, Study
 from tapetum.decide.decoder import Decoder
 from tapetum.decide.hmm import Chain
-from tapetum.decide.neighbours import apply_neighbours, places
 from tapetum.decide.sequences import Sequences, arrange
 from tapetum.decide.steps import Rows
+from tapetum.decide.window_regression import apply_window_regression, places
 
 Table = Sequence[Sequence[float]] | Mapping[str, Any] | str | None
 
@@ -148,7 +148,7 @@ class Context:
         """Fit what a named method needs where nothing is tuned."""
         if self.method == "bias":
             return {"bias": context_fit.learn_bias(s, log_p(s.dense.p), keep).tolist()}
-        return {"neighbours": context_fit.learn_neighbours(s, keep).tolist()}
+        return {"neighbours": context_fit.learn_window_regression(s, keep).tolist()}
 
 
 def _laid_over(dense: Dense, found: np.ndarray) -> np.ndarray:
@@ -157,7 +157,7 @@ def _laid_over(dense: Dense, found: np.ndarray) -> np.ndarray:
 
 
 def _stacked(logs: np.ndarray, sequences: Sequences, fitted: dict[str, Any]) -> np.ndarray:
-    return apply_neighbours(logs, places(sequences, len(logs), fitted["reach"]), np.asarray(fitted["neighbours"]))
+    return apply_window_regression(logs, places(sequences, len(logs), fitted["reach"]), np.asarray(fitted["neighbours"]))
 
 
 def _chain(table: Table, classes: int) -> Chain:

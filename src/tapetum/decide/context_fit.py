@@ -15,10 +15,10 @@ from tapetum.core.tables import Dense
 from tapetum.decide import hmm
 from tapetum.decide.bias import fit_bias, log_p, one_hot
 from tapetum.decide.decoder import Decoder, estimate_drift, posteriors_each, shares
-from tapetum.decide.neighbours import apply_neighbours, around, fit_neighbours, places
 from tapetum.decide.sequences import Sequences, arrange, in_sequence
 from tapetum.decide.simplest import paired, simplest
 from tapetum.decide.steps import FEW_FOLDS, Rows, counting
+from tapetum.decide.window_regression import apply_window_regression, around, fit_window_regression, places
 
 EMISSIONS, EXPONENTS = (0.5, 0.7, 1.0, 1.4), (0.25, 0.5, 0.75, 1.0)
 GROUPS_TO_TUNE, GROUPS_TO_CHOOSE = 2, 8
@@ -40,7 +40,7 @@ class Study:
         metric: what is chosen by.
         longest: oldest age with a probability of its own; 0: geometric durations.
         position: weight of the drift.
-        reach, strength: of the regression over neighbours.
+        reach, strength: of the regression over the window.
     """
 
     dense: Dense
@@ -150,12 +150,12 @@ def tune(s: Study, emission: float, exponent: float) -> tuple[float, float, dict
     return *grid[pick], _finite(figures), candidates[pick]
 
 
-def learn_neighbours(s: Study, keep: np.ndarray) -> np.ndarray:
-    """Fit the regression over neighbours on rows of ``keep`` that have both answer and truth, evenly drawn where they are very many."""
+def learn_window_regression(s: Study, keep: np.ndarray) -> np.ndarray:
+    """Fit the regression over the window on rows of ``keep`` that have both answer and truth, evenly drawn where they are very many."""
     take = np.flatnonzero(keep & s.dense.scorable)
     take = take[:: max(1, -(-len(take) * s.classes // _REGRESSION_CELLS))]
     weight = None if s.rows.weight is None else s.rows.weight[take]
-    return fit_neighbours(around(s.log_p, s.places[take]), s.truth[take], s.classes, s.strength, weight)
+    return fit_window_regression(around(s.log_p, s.places[take]), s.truth[take], s.classes, s.strength, weight)
 
 
 def held_out_stack(s: Study) -> Candidate:
@@ -163,7 +163,7 @@ def held_out_stack(s: Study) -> Candidate:
     out = np.full(s.dense.p.shape, np.nan)
     for k in np.unique(s.fold[s.fold >= 0]).tolist():
         heldout = s.fold == k
-        out[heldout] = apply_neighbours(s.log_p, s.places[heldout], learn_neighbours(s, s.fold != k))
+        out[heldout] = apply_window_regression(s.log_p, s.places[heldout], learn_window_regression(s, s.fold != k))
     return Candidate(np.where(s.dense.ok[:, None], out, np.nan))
 
 
@@ -218,7 +218,7 @@ def choose(s: Study, method: str, decoded: Candidate) -> dict[str, Any]:
     out: dict[str, Any] = {"method": best, "figures": _finite(figures)}
     everything = np.ones(len(s.rows), dtype=bool)
     if best in ("stack", "log-mean"):
-        out["neighbours"] = learn_neighbours(s, everything).tolist()
+        out["neighbours"] = learn_window_regression(s, everything).tolist()
     if best in ("bias", "stack", "log-mean"):
         out["bias"] = learn_bias(s, log_p(plain.p if best == "bias" else base[best]), everything).tolist()
     return out

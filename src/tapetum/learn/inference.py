@@ -13,7 +13,7 @@ from tapetum.core import draws
 from tapetum.core.config import Predict, Spec
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
-from tapetum.core.views import reduced
+from tapetum.core.view_reducers import reduced
 from tapetum.data.images import dataset, views
 from tapetum.learn.models.network import Network
 from tapetum.learn.runtime import Runtime

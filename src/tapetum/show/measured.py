@@ -8,7 +8,7 @@ from typing import Any
 from tapetum.core import intervals, marks, metrics
 from tapetum.show import figures, words
 from tapetum.show.figures import Dot
-from tapetum.show.found import RunFiles
+from tapetum.show.run_files import RunFiles
 
 BASELINES = ("chance", "prior")  # as metrics.json names a constant prediction
 WAYS = {"plain": "unchanged image", "mean": "mean of the views", "logits": "mean of the logits", "max": "maximum of the views"}

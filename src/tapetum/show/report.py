@@ -15,9 +15,9 @@ from tapetum.core import files, metrics, places
 from tapetum.core.runs import logged
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
-from tapetum.show import figures, measured, sections, training, words
-from tapetum.show.found import RunFiles, read_run
-from tapetum.show.images import Thumbnails, file_uri
+from tapetum.show import figures, measured, target_sections, training, words
+from tapetum.show.run_files import RunFiles, read_run
+from tapetum.show.thumbnails import Thumbnails, file_uri
 
 MOST_BAD_FILES = 200
 KNOWN_ELSEWHERE = ("format", "targets", "choice", "epochs", "views")  # of decisions.json: for the pipeline, or shown above
@@ -137,12 +137,12 @@ def target_page(found: RunFiles, target: Target, thumbnails: Thumbnails) -> dict
         return base | dict.fromkeys(("confusion", "outcomes", "classes", "reliability", "numbers", "worst"))
     groups = found.groups(dense.row_ids)
     return base | {
-        "confusion": sections.confusion(dense),
-        "outcomes": sections.outcomes(dense),
-        "classes": sections.classes(dense, groups, found.weight(dense.row_ids)),
-        "reliability": sections.reliability(dense, groups),
-        "numbers": sections.numbers(dense),
-        "worst": sections.worst(dense, thumbnails),
+        "confusion": target_sections.confusion(dense),
+        "outcomes": target_sections.outcomes(dense),
+        "classes": target_sections.classes(dense, groups, found.weight(dense.row_ids)),
+        "reliability": target_sections.reliability(dense, groups),
+        "numbers": target_sections.numbers(dense),
+        "worst": target_sections.worst(dense, thumbnails),
     }
 
 

@@ -12,7 +12,7 @@ import polars as pl
 from tapetum.core import metrics
 from tapetum.show import figures, words
 from tapetum.show.figures import Line
-from tapetum.show.found import RunFiles
+from tapetum.show.run_files import RunFiles
 
 
 def curves(found: RunFiles) -> list[dict[str, Any]]:

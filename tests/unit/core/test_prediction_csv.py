@@ -48,7 +48,7 @@ def test_one_of_several_targets_is_read_by_name(tmp_path):
 
 @pytest.mark.parametrize("classes", [("big", "old"), ("very big", "old")])
 def test_several_labels_come_back_also_where_their_names_hold_the_separator(tmp_path, classes):
-    from tapetum.decide.elsewhere import write_csv
+    from tapetum.decide.external import write_csv
 
     target = Target("tags", "multi", classes)
     before = said(target, [[0.9, 0.9], [0, 0], [0.9, 0.9], [0.1, 0.2]], [[0, 0], [np.nan, np.nan], [1, 1], [1, 0]])

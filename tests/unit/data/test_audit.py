@@ -16,8 +16,8 @@ from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Dense, Manifest
 from tapetum.core.targets import Target
 from tapetum.data import audit, layouts, split
-from tapetum.data.audit import twins
-from tapetum.data.audit.looks import chroma, misnamed, thumbnail
+from tapetum.data.audit import near_duplicates
+from tapetum.data.audit.image_statistics import chroma, misnamed, thumbnail
 from tapetum.data.images.decode import Composition
 from tapetum.data.images.formats import content_format
 from tapetum.systems.dogs.simulate import simulate_dogs
@@ -93,7 +93,7 @@ def test_cells_turned_over_are_duplicates_only_where_asked(tmp_path):
 def test_hashes_are_those_of_imagehash_and_products_count_bits():
     images = [photographs.astronaut(), photographs.coffee(), photographs.chelsea(), photographs.rocket()]
     small = np.stack([thumbnail(p) for p in images])
-    codes = twins.perceptual_hashes(small)
+    codes = near_duplicates.perceptual_hashes(small)
     for i, a in enumerate(small):
         for j, b in enumerate(small):
             hashes = [imagehash.phash(Image.fromarray(((x - x.min()) / np.ptp(x) * 255).astype(np.uint8))) for x in (a, b)]
@@ -113,19 +113,19 @@ def test_a_photograph_packed_cut_and_brightened_is_the_same_and_others_are_not()
         cut = Image.fromarray(p[6:, 8:]).resize((150, 130)).point(lambda v: min(255, int(v * 1.08)))
         copies.append(np.asarray(cut))
     small = np.stack([thumbnail(p) for p in originals + copies])
-    found = twins.find_duplicates([str(i) for i in range(10)], small)
+    found = near_duplicates.find_duplicates([str(i) for i in range(10)], small)
     assert found.set.tolist() == [0, 1, 2, 3, 4] * 2
     assert not found.exact.any()
     mirrored = np.stack([thumbnail(p) for p in [originals[0], originals[0][:, ::-1]]])
-    assert twins.find_duplicates(["a", "b"], mirrored).set.tolist() == [-1, -1]
-    assert twins.find_duplicates(["a", "b"], mirrored, dihedral=True).set.tolist() == [0, 0]
+    assert near_duplicates.find_duplicates(["a", "b"], mirrored).set.tolist() == [-1, -1]
+    assert near_duplicates.find_duplicates(["a", "b"], mirrored, dihedral=True).set.tolist() == [0, 0]
 
 
 def test_flat_images_are_compared_by_content_alone():
     flat = np.stack([thumbnail(np.full((20, 30, 3), value, dtype=np.uint8)) for value in (0, 0, 9)])
-    found = twins.find_duplicates(["a", "a", "b"], flat)
+    found = near_duplicates.find_duplicates(["a", "a", "b"], flat)
     assert found.set.tolist() == [0, 0, -1]
-    assert twins.find_duplicates([None, None, None], flat).set.tolist() == [-1, -1, -1]
+    assert near_duplicates.find_duplicates([None, None, None], flat).set.tolist() == [-1, -1, -1]
 
 
 def test_being_the_same_is_passed_on():
@@ -134,7 +134,7 @@ def test_being_the_same_is_passed_on():
     for _ in range(3):
         base = (base + np.roll(base, 1, 0) + np.roll(base, 1, 1)) / 3
     small = np.stack([thumbnail(np.uint8(np.clip(128 + 200 * x, 0, 255))[..., None]) for x in (base, base, base.T)])
-    found = twins.find_duplicates(["a", "b", "b"], small)
+    found = near_duplicates.find_duplicates(["a", "b", "b"], small)
     assert found.set.tolist() == [0, 0, 0]
     assert found.exact.tolist() == [False, True, True]
 
@@ -143,9 +143,9 @@ def test_vectors_bring_candidates_and_thumbnails_decide():
     small = np.stack([thumbnail(p) for p in (photographs.astronaut(), photographs.coffee(), photographs.astronaut())])
     small[2] = np.roll(small[2], 1, axis=1)
     vectors = np.ones((3, 4), dtype=np.float32)
-    assert twins.find_duplicates(["a", "b", "c"], small, vectors=vectors).set.tolist() == [0, -1, 0]
+    assert near_duplicates.find_duplicates(["a", "b", "c"], small, vectors=vectors).set.tolist() == [0, -1, 0]
     vectors[2] = np.nan
-    twins.find_duplicates(["a", "b", "c"], small, vectors=vectors)
+    near_duplicates.find_duplicates(["a", "b", "c"], small, vectors=vectors)
 
 
 def test_gray_is_a_matter_of_chroma_and_sepia_is_none():
@@ -197,7 +197,7 @@ def noisy(kind="single", n=400, k=4, wrong=0.08, seed=0):
 @pytest.mark.parametrize("kind", ["single", "ordinal", "multi"])
 def test_wrong_labels_are_flagged_and_ranked_first(kind):
     dense, bad, truth = noisy(kind)
-    found = audit.labels.find_suspects(dense)
+    found = audit.label_errors.find_suspects(dense)
     flagged = set(np.flatnonzero(found.flagged).tolist())
     assert len(flagged & bad) >= 0.6 * len(bad)
     assert len(flagged & bad) >= 0.6 * len(flagged)
@@ -211,12 +211,12 @@ def test_neighbours_are_asked_where_there_are_vectors():
     weak = dataclasses.replace(dense, p=np.full_like(dense.p, 0.25))
     vectors = (np.eye(4)[truth] + np.random.default_rng(1).normal(0, 0.1, (len(truth), 4))).astype(np.float32)
     vectors[7] = np.nan
-    found = audit.labels.find_suspects(weak, vectors=vectors)
+    found = audit.label_errors.find_suspects(weak, vectors=vectors)
     others = np.array([i not in bad for i in range(len(truth))]) & ~np.isnan(found.disagreement)
     assert found.disagreement[sorted(bad - {7})].min() > 0.6 > 0.5 > found.disagreement[others].max()
     assert np.isnan(found.disagreement[7])
     with pytest.raises(DataError, match="vectors"):
-        audit.labels.find_suspects(dense, vectors=vectors[:5])
+        audit.label_errors.find_suspects(dense, vectors=vectors[:5])
 
 
 def test_rows_without_answer_or_truth_and_classes_without_rows_are_passed_over():
@@ -224,15 +224,15 @@ def test_rows_without_answer_or_truth_and_classes_without_rows_are_passed_over()
     p, y, status = dense.p.copy(), dense.y.copy(), dense.status.copy()
     y[dense.y[:, 4] == 1] = np.nan  # class 4 stands in no row
     p[3], status[3] = np.nan, "missing"
-    found = audit.labels.find_suspects(dataclasses.replace(dense, p=p, y=y, status=status))
+    found = audit.label_errors.find_suspects(dataclasses.replace(dense, p=p, y=y, status=status))
     unknown = np.isnan(y).any(axis=1) | (status != "ok")
     assert np.isnan(found.suspicion[unknown]).all()
     assert not found.flagged[unknown].any()
     assert not np.isnan(found.suspicion[~unknown]).any()
     with pytest.raises(DataError, match="no row"):
-        audit.labels.find_suspects(dataclasses.replace(dense, y=np.full_like(y, np.nan)))
+        audit.label_errors.find_suspects(dataclasses.replace(dense, y=np.full_like(y, np.nan)))
     with pytest.raises(UserError, match="number"):
-        audit.labels.find_suspects(dataclasses.replace(dense, target=Target("age", "regression")))
+        audit.label_errors.find_suspects(dataclasses.replace(dense, target=Target("age", "regression")))
 
 
 def test_suspects_join_the_table_by_row_id_and_leave_decisions_alone(dogs):

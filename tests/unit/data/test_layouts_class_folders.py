@@ -13,7 +13,7 @@ from tapetum.core.errors import DataError
 from tapetum.data import layouts
 from tapetum.data.images.decode import Composition, compose
 from tapetum.data.layouts.class_folders import below_wrappers, is_wrapper_name, split_of
-from tapetum.data.layouts.templates import group_files
+from tapetum.data.layouts.path_templates import group_files
 
 
 def images(root: Path, *names: str) -> Path:

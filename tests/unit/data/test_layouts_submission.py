@@ -10,7 +10,7 @@ from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
 from tapetum.data.layouts.submission import submit
-from tapetum.data.layouts.template import Wish
+from tapetum.data.layouts.submission_template import Wish
 
 SINGLE = Target("t", "single", ("a", "b", "c"))
 MULTI = Target("Target", "multi", ("0", "1", "2"))

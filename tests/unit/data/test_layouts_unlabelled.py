@@ -12,7 +12,7 @@ from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError
 from tapetum.data import layouts
 from tapetum.data.images.archives import read_bytes
-from tapetum.data.layouts.templates import group_files
+from tapetum.data.layouts.path_templates import group_files
 
 
 def test_files_folders_and_tables_make_rows_without_labels(tmp_path, monkeypatch):

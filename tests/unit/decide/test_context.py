@@ -16,9 +16,9 @@ from tapetum.core.targets import Target
 from tapetum.decide import context_fit, hmm
 from tapetum.decide.bias import ClassBias, _macro_f1_along, fit_bias
 from tapetum.decide.context import Context
-from tapetum.decide.neighbours import FLOOR, apply_neighbours, around, fit_neighbours, places
 from tapetum.decide.sequences import LONGEST_GAP, arrange
 from tapetum.decide.steps import Rows, crossfit
+from tapetum.decide.window_regression import FLOOR, apply_window_regression, around, fit_window_regression, places
 
 ABC = Target("stage", "single", ("a", "b", "c"))
 MOVE = np.array([[0.9, 0.08, 0.02], [0.1, 0.85, 0.05], [0.05, 0.15, 0.8]])
@@ -312,8 +312,8 @@ def test_a_strong_penalty_leaves_the_images_own_answer() -> None:
     name = np.array(["s"] * 200, dtype=object)
     place = places(arrange(Rows(name, np.zeros(200), name, np.arange(200.0))), 200, 2)
     truth = (rng.random(200)[:, None] > p.cumsum(axis=1)).sum(axis=1)
-    w = fit_neighbours(around(np.log(p), place), truth, 3, 1e-9)
-    np.testing.assert_allclose(apply_neighbours(np.log(p), place, w)[:, 0] / p[:, 0], 1, atol=0.5)  # intercepts are free
+    w = fit_window_regression(around(np.log(p), place), truth, 3, 1e-9)
+    np.testing.assert_allclose(apply_window_regression(np.log(p), place, w)[:, 0] / p[:, 0], 1, atol=0.5)  # intercepts are free
     assert np.abs(w[:-1] - np.vstack([np.zeros((6, 3)), np.eye(3), np.zeros((6, 3))])).max() < 1e-4
 
 
@@ -323,8 +323,8 @@ def test_the_regression_finds_where_the_answer_stands() -> None:
     p = np.roll(np.eye(3)[truth] * 0.7 + 0.1, 1, axis=0)  # each image shows the label of the one before it
     name = np.array(["s"] * 3000, dtype=object)
     place = places(arrange(Rows(name, np.zeros(3000), name, np.arange(3000.0))), 3000, 1)
-    w = fit_neighbours(around(np.log(p), place), truth, 3, 1.0)
-    assert (apply_neighbours(np.log(p), place, w).argmax(axis=1) == truth)[:-1].mean() > 0.99
+    w = fit_window_regression(around(np.log(p), place), truth, 3, 1.0)
+    assert (apply_window_regression(np.log(p), place, w).argmax(axis=1) == truth)[:-1].mean() > 0.99
 
 
 def test_a_difference_of_unknown_error_is_no_reason_to_change_anything():

@@ -172,7 +172,7 @@ def test_inner_folds_choose_a_strong_head_for_signal_and_a_weaker_one_for_noise(
 
 
 def test_inner_folds_cut_no_group():
-    """Twins with the same label: if groups were cut, the strongest head would win by memory."""
+    """DuplicateSets with the same label: if groups were cut, the strongest head would win by memory."""
     x = np.repeat(RNG.normal(size=(40, 60)).astype(np.float32), 4, axis=0)
     y = np.repeat(np.eye(2, dtype=np.float32)[RNG.integers(0, 2, 40)], 4, axis=0)
     two = Target("c", "single", ("a", "b"))

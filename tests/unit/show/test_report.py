@@ -22,10 +22,10 @@ from tapetum.core import config, files, intervals, metrics
 from tapetum.core.errors import DataError
 from tapetum.core.tables import Dense, Manifest, Predictions
 from tapetum.core.targets import Target
-from tapetum.show import figures, matrix, measured, sections, words
-from tapetum.show.found import read_run
-from tapetum.show.images import SIDE, Thumbnails, data_uri, eight_bits
+from tapetum.show import figures, matrix, measured, target_sections, words
 from tapetum.show.report import reproduce, write_report
+from tapetum.show.run_files import read_run
+from tapetum.show.thumbnails import SIDE, Thumbnails, data_uri, eight_bits
 
 NASTY = "<script>alert('x')</script>"
 TARGETS = (
@@ -112,7 +112,7 @@ def test_the_confusion_matrix_equals_scikit_learn(whole):
     dense = read_run(whole).held_out(TARGETS[0])
     rows = dense.where(dense.scorable)
     expected = confusion_matrix(rows.y.argmax(1), rows.p.argmax(1), labels=range(4))
-    table = Cells().read(str(sections.confusion(dense)["figure"]))
+    table = Cells().read(str(target_sections.confusion(dense)["figure"]))
     got = np.array([[int(cell or 0) for cell in line[1:5]] for line in table[1:5]])
     assert (got == expected).all()
     assert [int(line[5]) for line in table[1:5]] == expected.sum(1).tolist()
@@ -124,7 +124,7 @@ def test_decisions_beside_the_probabilities_win(whole, tmp_path):
     table = Predictions.read(run / "oof.parquet")
     decided = Predictions.from_dense(dataclasses.replace(dense, answer=np.ones_like(dense.p)))
     Predictions.concat([*(table.select(target=t.name) for t in TARGETS if t.name != "marks"), decided]).write(run / "oof.parquet")
-    lines = sections.outcomes(read_run(run).held_out(TARGETS[1]))
+    lines = target_sections.outcomes(read_run(run).held_out(TARGETS[1]))
     truth = dense.y[dense.scorable]
     assert [line["found"] for line in lines] == truth.sum(0).astype(int).tolist()
     assert [line["added"] for line in lines] == (1 - truth).sum(0).astype(int).tolist()
@@ -134,7 +134,7 @@ def test_decisions_beside_the_probabilities_win(whole, tmp_path):
 def test_the_worst_errors_stand_first_with_their_images(whole):
     found = read_run(whole)
     dense = found.held_out(TARGETS[0])
-    shown = sections.worst(dense, Thumbnails(found.manifest, found.input()), most=5)
+    shown = target_sections.worst(dense, Thumbnails(found.manifest, found.input()), most=5)
     rows = dense.where(dense.scorable)
     true, given_ = rows.y.argmax(1), rows.p.argmax(1)
     gap = rows.p.max(1) - rows.p[np.arange(len(true)), true]
@@ -188,18 +188,18 @@ def test_calibration_error_of_a_hand_computed_case():
     target = Target("t", "single", ("a", "b"))
     p = np.array([[0.9, 0.1]] * 4 + [[0.35, 0.65]] * 2, dtype=np.float32)
     y = np.array([[1, 0]] * 3 + [[0, 1]] + [[0, 1], [1, 0]], dtype=np.float32)
-    found = sections.reliability(dense_of(target, p, y), np.array(list("abcdef")))
+    found = target_sections.reliability(dense_of(target, p, y), np.array(list("abcdef")))
     # bins: 4 answers at 0.9 of which 3/4 true; 2 at 0.65 of which 1/2 true
     assert found["error"] == pytest.approx(4 / 6 * 0.15 + 2 / 6 * 0.15, abs=1e-6)
     assert found["lean"] == pytest.approx(0.15, abs=1e-6)
     assert found["alone"]
-    assert not sections.reliability(dense_of(target, p, y), np.array(list("aabbcc")))["alone"]
+    assert not target_sections.reliability(dense_of(target, p, y), np.array(list("aabbcc")))["alone"]
 
 
 def test_a_class_without_error_keeps_a_wilson_interval_and_shows_no_empty_one():
     target = Target("t", "single", ("a", "b"))
     y = np.eye(2, dtype=np.float32)[[0] * 7 + [1] * 7]
-    rows = sections.classes(dense_of(target, y, y), np.arange(14).astype(str))["lines"]
+    rows = target_sections.classes(dense_of(target, y, y), np.arange(14).astype(str))["lines"]
     low, _ = intervals.wilson(7, 7)
     assert f"{low:.2f}–1.00" in str(rows[0]["cells"][1]["figure"])
     assert f"{low:.2f}–1.00" in str(rows[0]["cells"][2]["figure"])  # F1 of seven images without an error: as sure as seven groups make it
@@ -208,12 +208,12 @@ def test_a_class_without_error_keeps_a_wilson_interval_and_shows_no_empty_one():
 def test_worst_numbers_and_labels():
     number = Target("n", "regression")
     y = np.array([[1.0], [2.0], [3.0]], dtype=np.float32)
-    shown = sections.worst(dense_of(number, y + np.array([[0.1], [-3], [1]], dtype=np.float32), y), Thumbnails(None, config.Input()))
+    shown = target_sections.worst(dense_of(number, y + np.array([[0.1], [-3], [1]], dtype=np.float32), y), Thumbnails(None, config.Input()))
     assert [card["row_id"] for card in shown["cards"]] == ["r1", "r2", "r0"]
     labels = Target("m", "multi", ("a", "b"))
     truth = np.array([[1, 0], [1, 1], [0, 0]], dtype=np.float32)
     p = np.array([[0.9, 0.2], [0.1, 0.1], [0.4, 0.6]], dtype=np.float32)
-    shown = sections.worst(dense_of(labels, p, truth), Thumbnails(None, config.Input()))
+    shown = target_sections.worst(dense_of(labels, p, truth), Thumbnails(None, config.Input()))
     assert [(card["row_id"], card["answer"], card["truth"]) for card in shown["cards"]] == [("r1", "none", "a, b"), ("r2", "b", "none")]
 
 

@@ -1,9 +1,9 @@
-"""A second look at the images: a manifest goes in, one row an image comes out with what was found and what is to become of it."""
+"""Checks of images and labels: a manifest goes in, one row an image comes out with what was found and what is to become of it."""
 
 from tapetum.data.audit.edited import read_decisions
-from tapetum.data.audit.files import FILES_SCHEMA, check_files, scan, summary
+from tapetum.data.audit.file_checks import FILES_SCHEMA, check_files, scan, summary
+from tapetum.data.audit.near_duplicates import find_duplicates
 from tapetum.data.audit.table import AUDIT_SCHEMA, DECISIONS, Decision, add_suspects, apply, decisions, duplicates, examine
-from tapetum.data.audit.twins import find_duplicates
 
 __all__ = [
     "AUDIT_SCHEMA",

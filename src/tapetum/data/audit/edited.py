@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from tapetum.core import sheets
+from tapetum.core import table_files
 from tapetum.core.errors import DataError, listed, nearest
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
@@ -26,7 +26,7 @@ def read_decisions(path: Path, manifest: Manifest, log: Log) -> pl.DataFrame:
     """
     make = "make it: tapetum audit DATA"
     try:
-        table = sheets.read_table(path, AUDIT_SCHEMA, ("row_id", "decision"))
+        table = table_files.read_table(path, AUDIT_SCHEMA, ("row_id", "decision"))
     except DataError as error:
         if error.need == "row_id, decision":
             raise DataError(f"data.audit: {error.what}", need="the audit of these data", fix=make) from None

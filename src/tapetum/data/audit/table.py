@@ -11,10 +11,10 @@ import polars as pl
 from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.progress import Log
 from tapetum.core.tables import Dense, Manifest
-from tapetum.data.audit.files import FILES_SCHEMA, scan
-from tapetum.data.audit.labels import NEIGHBOURS, find_suspects
-from tapetum.data.audit.looks import THUMBNAIL, Look, look_at
-from tapetum.data.audit.twins import Twins, find_duplicates
+from tapetum.data.audit.file_checks import FILES_SCHEMA, scan
+from tapetum.data.audit.image_statistics import THUMBNAIL, ImageStatistics, measure_image
+from tapetum.data.audit.label_errors import NEIGHBOURS, find_suspects
+from tapetum.data.audit.near_duplicates import DuplicateSets, find_duplicates
 from tapetum.data.images.archives import is_absence
 from tapetum.data.images.decode import Composition
 
@@ -77,26 +77,26 @@ def examine(
         ``AUDIT_SCHEMA``, one row a manifest row in its order. Damaged rows are decided ``exclude``, duplicates ``group``, all others
         ``keep``; whoever reviews the table may decide otherwise.
     """
-    found = scan(manifest, how, lambda row, images: look_at(manifest.paths(row), images), log, workers)
+    found = scan(manifest, how, lambda row, images: measure_image(manifest.paths(row), images), log, workers)
     files = pl.DataFrame([facts for facts, _ in found], schema=FILES_SCHEMA)
-    looks = [look for _, look in found]
+    statistics = [one for _, one in found]
     empty = np.zeros((THUMBNAIL, THUMBNAIL), dtype=np.float32)
-    thumbnails = np.stack([empty if look is None else look.thumbnail for look in looks]) if looks else empty[None][:0]
-    twins = find_duplicates(files["sha256"].to_list(), thumbnails, vectors=vectors, dihedral=dihedral)
-    gray = _gray(files, looks)
-    notes = _notes(manifest, files, looks, gray, twins)
+    thumbnails = np.stack([empty if one is None else one.thumbnail for one in statistics]) if statistics else empty[None][:0]
+    sets = find_duplicates(files["sha256"].to_list(), thumbnails, vectors=vectors, dihedral=dihedral)
+    gray = _gray(files, statistics)
+    notes = _notes(manifest, files, statistics, gray, sets)
     missing = (files["status"] != "ok").to_list()
     bad = [lost and not is_absence(reason) for lost, reason in zip(missing, files["reason"].to_list(), strict=True)]
-    decided = ["exclude" if b else "group" if s >= 0 else "keep" for b, s in zip(bad, twins.set, strict=True)]
+    decided = ["exclude" if b else "group" if s >= 0 else "keep" for b, s in zip(bad, sets.set, strict=True)]
     ids = manifest.row_ids
     columns: dict[str, Any] = {
-        "misnamed": ["; ".join(look.formats) or None if look else None for look in looks],
-        "difference": [look.difference if look else None for look in looks],
-        "deviation": [look.deviation if look else None for look in looks],
+        "misnamed": ["; ".join(one.formats) or None if one else None for one in statistics],
+        "difference": [one.difference if one else None for one in statistics],
+        "deviation": [one.deviation if one else None for one in statistics],
         "gray": gray,
-        "duplicate": [ids[s] if s >= 0 else None for s in twins.set],
-        "duplicate_kind": ["exact" if e else "near" if s >= 0 else None for s, e in zip(twins.set, twins.exact, strict=True)],
-        "alike": [None if np.isnan(a) else float(a) for a in twins.alike],
+        "duplicate": [ids[s] if s >= 0 else None for s in sets.set],
+        "duplicate_kind": ["exact" if e else "near" if s >= 0 else None for s, e in zip(sets.set, sets.exact, strict=True)],
+        "alike": [None if np.isnan(a) else float(a) for a in sets.alike],
         "decision": decided,
         "note": notes,
     }
@@ -227,29 +227,31 @@ def found_text(table: pl.DataFrame) -> str:
     return f"audit of {len(table):,} images: " + ", ".join(f"{count} {what}" for what, count in counts.items()) + more
 
 
-def _gray(files: pl.DataFrame, looks: list[Look | None]) -> list[bool | None]:
+def _gray(files: pl.DataFrame, statistics: list[ImageStatistics | None]) -> list[bool | None]:
     """Return which images are gray where most are in colour; null where the question does not arise."""
-    colour = [look.gray for look in looks if look is not None and look.gray is not None]
-    if sum(not gray for gray in colour) * 2 <= sum(look is not None for look in looks):
-        return [None] * len(looks)
-    one = (files["channels"] <= 2).to_list()
-    return [None if look is None else bool(single or look.gray) for look, single in zip(looks, one, strict=True)]
+    colour = [one.gray for one in statistics if one is not None and one.gray is not None]
+    if sum(not gray for gray in colour) * 2 <= sum(one is not None for one in statistics):
+        return [None] * len(statistics)
+    single_channel = (files["channels"] <= 2).to_list()
+    return [None if one is None else bool(single or one.gray) for one, single in zip(statistics, single_channel, strict=True)]
 
 
-def _notes(manifest: Manifest, files: pl.DataFrame, looks: list[Look | None], gray: list[bool | None], twins: Twins) -> list[str | None]:
+def _notes(
+    manifest: Manifest, files: pl.DataFrame, statistics: list[ImageStatistics | None], gray: list[bool | None], sets: DuplicateSets
+) -> list[str | None]:
     """Return in words what was found of each row; None where nothing was."""
     ids, splits = manifest.row_ids, manifest.split
     labels = manifest.frame.select(t.name for t in manifest.targets if t.name in manifest.frame.columns).rows() or [()] * len(ids)
     members: dict[int, list[int]] = {}
-    for row in np.flatnonzero(twins.set >= 0).tolist():
-        members.setdefault(int(twins.set[row]), []).append(row)
+    for row in np.flatnonzero(sets.set >= 0).tolist():
+        members.setdefault(int(sets.set[row]), []).append(row)
     out: list[str | None] = []
-    for row, (reason, look) in enumerate(zip(files["reason"].to_list(), looks, strict=True)):
+    for row, (reason, one) in enumerate(zip(files["reason"].to_list(), statistics, strict=True)):
         notes = [] if reason is None else [reason]
-        notes += [] if look is None else [f"named as another format: {text}" for text in look.formats]
+        notes += [] if one is None else [f"named as another format: {text}" for text in one.formats]
         notes += ["gray among colour"] if gray[row] else []
-        notes += ["one flat colour"] if look is not None and not look.thumbnail.any() else []
-        for other in (o for o in members.get(int(twins.set[row]), []) if o != row):
+        notes += ["one flat colour"] if one is not None and not one.thumbnail.any() else []
+        for other in (o for o in members.get(int(sets.set[row]), []) if o != row):
             conflict = repr(labels[other]) != repr(labels[row]) and all(v is not None for v in (*labels[other], *labels[row]))
             leak = {splits[row], splits[other]} >= {"train", "test"}
             notes.append(

@@ -1,7 +1,8 @@
 """Fill a template with answers: the same ids in the same order under the same columns, or nothing is written.
 
-Templates: a header with an id column and what :mod:`tapetum.data.layouts.template` can read beside it; no header, ids in the last column
-(answers alone are written, one a line, as the sleep challenge wants); no header and no ids (rows in a stated order).
+Templates: a header with an id column and what
+:mod:`tapetum.data.layouts.submission_template` can read beside it; no header, ids in the last column (answers alone are written, one a
+line, as the sleep challenge wants); no header and no ids (rows in a stated order).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tapetum.core.tables import Dense, decided
 from tapetum.core.targets import Target, decode
 from tapetum.data.images.formats import has_image_name
 from tapetum.data.layouts.delimited import read_delimited, sniff, to_delimited
-from tapetum.data.layouts.template import Wish, Writing, finite, writing_of
+from tapetum.data.layouts.submission_template import Wish, Writing, finite, writing_of
 
 
 class Written(NamedTuple):

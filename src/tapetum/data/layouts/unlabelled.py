@@ -20,10 +20,10 @@ from tapetum.core.tables import Manifest, check_ids
 from tapetum.data.layouts.available import is_class_folders, sample_files
 from tapetum.data.layouts.folder import keep_images
 from tapetum.data.layouts.listing import refuse_undecodable
+from tapetum.data.layouts.path_templates import FIELD, group_files, placed
 from tapetum.data.layouts.paths import is_template, list_column, template_columns, unknown_column
 from tapetum.data.layouts.roles import Roles, find_roles
 from tapetum.data.layouts.sheet import ARCHIVE_MARK, Sheet, relative_to
-from tapetum.data.layouts.templates import FIELD, group_files, placed
 
 DECLARED = ("path", "id", "group", "sequence", "position", "layout", "on_bad")  # what a caller may say about the images to predict
 _COLUMNS = ("id", "group", "sequence", "position")

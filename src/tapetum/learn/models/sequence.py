@@ -233,7 +233,7 @@ class SequenceNetwork(Network):
 
 def build(
     model: config.Model,
-    neighbours: config.SequenceConfig,
+    sequence: config.SequenceConfig,
     targets: Sequence[Target],
     channels: int,
     input: config.Input | None = None,
@@ -243,43 +243,43 @@ def build(
     weights: Weights | None = None,
     log: Log | None = None,
 ) -> SequenceNetwork:
-    """Return the network over neighbours that a recipe describes; arguments as for :func:`tapetum.learn.models.network.build`.
+    """Return the sequence network that a recipe describes; arguments as for :func:`tapetum.learn.models.network.build`.
 
     Raises:
         UserError: targets that share the trunk softly; that is for single images.
     """
     base = networks.build(model, targets, channels, input, side=side, seed=seed, weights=weights, log=log)
-    return around(base, model, neighbours, side=side, seed=seed, log=log)
+    return around(base, model, sequence, side=side, seed=seed, log=log)
 
 
 def around(
     base: Network,
     model: config.Model,
-    neighbours: config.SequenceConfig,
+    sequence: config.SequenceConfig,
     *,
     side: int = 0,
     seed: int = 0,
     log: Log | None = None,
 ) -> SequenceNetwork:
-    """Return the network over neighbours around one of single images, which gives backbone, normalisation and side numbers."""
+    """Return the sequence network around one of single images, which gives backbone, normalisation and side numbers."""
     if model.sharing != "hard":
-        raise UserError(f"model.sharing is {model.sharing!r} in a model over neighbours", need="hard")
-    choice, parameters = pick(neighbours.head, SEQUENCES, "sequence.head")
+        raise UserError(f"model.sharing is {model.sharing!r} in a sequence model", need="hard")
+    choice, parameters = pick(sequence.head, SEQUENCES, "sequence.head")
     make: Any = choice.load()
-    features = base.width if neighbours.positions == 1 else trunk.map_width(base.backbone)
+    features = base.width if sequence.positions == 1 else trunk.map_width(base.backbone)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(draws.key(seed, "sequence"))
         body = make(features, **parameters)
         extra = (model.side_width or side) if side else 0
         heads = {name: networks.make_head(head_of(model, t), body.width, extra, t) for name, t in base.targets.items()}
     if log is not None:
-        log(f"sequences: {neighbours.length} steps × {neighbours.positions} positions, answering {neighbours.target}")
-    joined = (neighbours.windows, neighbours.window_width, neighbours.window_stride) if neighbours.windows else None
-    return SequenceNetwork(base, body, heads, target=neighbours.target, positions=neighbours.positions, joined=joined)
+        log(f"sequences: {sequence.length} steps × {sequence.positions} positions, answering {sequence.target}")
+    joined = (sequence.windows, sequence.window_width, sequence.window_stride) if sequence.windows else None
+    return SequenceNetwork(base, body, heads, target=sequence.target, positions=sequence.positions, joined=joined)
 
 
 class StepVectors(nn.Module):
-    """The part of a network over neighbours that sees single images, as a store of features takes it.
+    """The part of a sequence network that sees single images, as a store of features takes it.
 
     Args:
         network: whose backbone, normalisation and positions are taken.

@@ -24,7 +24,7 @@ from tapetum.data.images.transforms import EvalTransform, TrainTransform
 from tapetum.learn import models
 from tapetum.learn.runtime import Runtime
 from tapetum.learn.side import Scaling
-from tapetum.learn.training import loop, schedules, stages
+from tapetum.learn.training import freezing, loop, schedules
 from tapetum.learn.training.keep import Keeper
 from tapetum.learn.training.objective import Objective
 
@@ -144,7 +144,7 @@ class Epochs:
         train, number = self.recipe.train, self.progress.epoch
         parts = sampling.batches(self._order(), self._batch(stage))
         order, sizes = np.concatenate([part.rows for part in parts]), [len(part) for part in parts]
-        stages.check_batch(self.network, min(sizes))
+        freezing.check_batch(self.network, min(sizes))
         steps = math.ceil(len(parts) / train.accumulate)
         watched = [row["valid_loss"] for row in self.history[epochs.start :]]
         rates = self._rates(stage, steps, last=epochs.stop == self.fold.epochs, watched=watched)

@@ -21,7 +21,7 @@ from tapetum.core.runs import START
 from tapetum.core.tables import Predictions
 from tapetum.data.images import dataset
 from tapetum.learn import inference
-from tapetum.learn.training import averaging, heldout, loop, optimizers, stages, state
+from tapetum.learn.training import averaging, freezing, heldout, loop, optimizers, state
 from tapetum.learn.training.epochs import Epochs, Fold
 
 __all__ = ["Fold", "MayGoOn", "Training"]
@@ -82,7 +82,7 @@ class Training(Epochs):
     def begin(self) -> torch.optim.Optimizer:
         """Stand where the first stage starts, in training mode, and return its optimizer (for range tests)."""
         optimizer = self._start_of(0, self.fold.stages[0], {})
-        stages.train_mode(self.network, frozen_norm=self.recipe.train.frozen_norm)
+        freezing.train_mode(self.network, frozen_norm=self.recipe.train.frozen_norm)
         return optimizer
 
     # ------------------------------------------------------------------------------------------------ stages and epochs
@@ -91,7 +91,7 @@ class Training(Epochs):
         """Train those of a stage's epochs that are still to do."""
         optimizer = self._start_of(number, stage, saved)
         while self.progress.epoch < epochs.stop and not self.stop:
-            stages.train_mode(self.network, frozen_norm=self.recipe.train.frozen_norm)
+            freezing.train_mode(self.network, frozen_norm=self.recipe.train.frozen_norm)
             epoch = self._epoch(stage, epochs)
             began = time.perf_counter()
             try:
@@ -120,7 +120,7 @@ class Training(Epochs):
 
     def _start_of(self, number: int, stage: Stage, saved: dict[str, Any]) -> torch.optim.Optimizer:
         """Freeze what the stage freezes; return its optimizer and set its average, as they stood where training goes on."""
-        stages.freeze(self.network, stage.trains)
+        freezing.freeze(self.network, stage.trains)
         optimizer = optimizers.build(self.network, self._optimizer_of(stage), self.fold.objective.parameters())
         averaging_now = self.recipe.average.name == "ema" or number == len(self.fold.stages) - 1
         steps = self._steps(stage, len(self._order()))
@@ -190,7 +190,7 @@ class Training(Epochs):
         row: dict[str, Any] = {}
         with averaging.averaged(self.network, weights):
             if self.recipe.average.refreshes:
-                stages.freeze(self.network, stage.trains)  # which a start that trains no further epoch has not done
+                freezing.freeze(self.network, stage.trains)  # which a start that trains no further epoch has not done
                 self._refresh(stage)
             found = self._answered(kind, SHIPPED, row)
         self.keeper.add(kind, found, self.heldout)
@@ -256,8 +256,8 @@ class Training(Epochs):
 
         rows = draws.generator(*self.key, "refresh").permutation(self.fold.train)
         sizes = [len(part) for part in np.array_split(rows, max(1, len(rows) // 64))]
-        stages.train_mode(self.network, frozen_norm=self.recipe.train.frozen_norm)  # frozen BatchNorms keep what they have
-        averaging.refresh_norm(self.network, self._batches(stage, rows, sizes), forward, only=stages.training_norms(self.network))
+        freezing.train_mode(self.network, frozen_norm=self.recipe.train.frozen_norm)  # frozen BatchNorms keep what they have
+        averaging.refresh_norm(self.network, self._batches(stage, rows, sizes), forward, only=freezing.training_norms(self.network))
 
     def _watch(self, row: dict[str, Any], may_go_on: MayGoOn | None) -> None:
         """Decide whether training stops here: diverged, no improvement for long, or out of time."""

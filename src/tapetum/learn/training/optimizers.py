@@ -18,7 +18,7 @@ from tapetum.core import config
 from tapetum.core.choices import pick
 from tapetum.core.errors import EnvironmentFault, UserError, listed, nearest
 from tapetum.learn.choices import OPTIMIZERS
-from tapetum.learn.training.stages import depths
+from tapetum.learn.training.freezing import depths
 
 
 def build(network: nn.Module, optimizer: config.Optimizer, extra: Iterable[nn.Parameter] = ()) -> Optimizer:

@@ -20,7 +20,7 @@ from tapetum.core.tables import Manifest
 from tapetum.data.images import dataset, sampling
 from tapetum.data.images.form import Form
 from tapetum.data.images.transforms import EvalTransform
-from tapetum.learn import features, inference, models, sequences
+from tapetum.learn import features, inference, models, windows
 from tapetum.learn.models import sequence as networks
 from tapetum.learn.runtime import Runtime
 from tapetum.learn.training.fold import Fold, Training
@@ -31,7 +31,7 @@ TWICE = 2  # windows in which an epoch shows a row on average, where every step 
 
 
 class OverSequences(Training):
-    """The training of one fold of a model over neighbours.
+    """The training of one fold of a sequence model.
 
     Args:
         fold: with ``windows``.
@@ -43,12 +43,12 @@ class OverSequences(Training):
         trains[torch.from_numpy(fold.train)] = True  # a window may show rows that are held out (folds by image): never their truth
         trains = self.runtime.to_device(trains)
         unknown = {name: torch.where(trains[:, None], y, torch.nan) for name, y in self.on_device.items()}
-        self.on_device = {name: sequences.padded(y, torch.nan) for name, y in unknown.items()}
-        self.weight = sequences.padded(self.weight, 0.0)
-        self.side = None if self.side is None else sequences.padded(self.side, 0.0)
+        self.on_device = {name: windows.padded(y, torch.nan) for name, y in unknown.items()}
+        self.weight = windows.padded(self.weight, 0.0)
+        self.side = None if self.side is None else windows.padded(self.side, 0.0)
 
-    def _source(self, stage: Stage, *, augmented: bool) -> sequences.Source:
-        source: sequences.Source = self.fold.windows
+    def _source(self, stage: Stage, *, augmented: bool) -> windows.Source:
+        source: windows.Source = self.fold.windows
         if source.vectors is not None:
             return source
         return dataclasses.replace(source, images=self._images(stage)[0 if augmented else 1])
@@ -69,7 +69,7 @@ class OverSequences(Training):
     def _answers(self, stage: Stage, rows: np.ndarray, predict: Predict, *front: str) -> inference.Answers:
         network: Any = self.network
         source = self._source(stage, augmented=False)
-        return sequences.answer_folds({0: network}, source, rows, predict, self.runtime, side=self.side)[0]
+        return windows.answer_folds({0: network}, source, rows, predict, self.runtime, side=self.side)[0]
 
 
 def training_of(fold: Fold) -> Training:
@@ -86,8 +86,8 @@ def prepare(
     folder: Path,
     runtime: Runtime,
     log: Log,
-) -> tuple[networks.SequenceNetwork, sequences.Source]:
-    """Return the network over neighbours at step 0, and its windows: over images, or over vectors computed once.
+) -> tuple[networks.SequenceNetwork, windows.Source]:
+    """Return the sequence network at step 0, and its windows: over images, or over vectors computed once.
 
     Args:
         spec: of the job; ``features`` says where the vectors come from.
@@ -99,14 +99,14 @@ def prepare(
         runtime: that computes the vectors.
         log: where messages go.
     """
-    sequences.check(recipe)
+    windows.check(recipe)
     network = networks.around(base, recipe.model, recipe.sequence, side=len(manifest.side), seed=recipe.seed + spec["fold"], log=log)
     for name in network.targets:
         network.head(name).measure(torch.from_numpy(manifest.truth(name)[train]))
-    source = sequences.of_recipe(manifest, recipe.sequence)
+    source = windows.of_recipe(manifest, recipe.sequence)
     wanted = spec["features"]
     if recipe.predict.views not in ("plain", ("plain",)):
-        log(f"member {spec['member']} answers over neighbours, of which it takes the plain view only")
+        log(f"member {spec['member']} is a sequence model, which takes the plain view only")
     if wanted is not None and recipe.augment:
         log(f"member {spec['member']} trains on kept vectors, which no augmentation changes")
     if wanted is None:
@@ -129,7 +129,7 @@ def _measure_some(
     recipe: Recipe,
     manifest: Manifest,
     train: np.ndarray,
-    source: sequences.Source,
+    source: windows.Source,
     form: Form,
     runtime: Runtime,
 ) -> None:
@@ -141,7 +141,7 @@ def _measure_some(
     for batch in dataclasses.replace(source, images=images).batches(some, 8):
         x: Any = runtime.to_device(batch.x)
         values, mask = (x.values, x.mask) if network.joined is None else network.cut(x.values, x.mask)
-        found.append(torch.from_numpy(sequences.step_vectors(network, values[mask], runtime)))
+        found.append(torch.from_numpy(windows.step_vectors(network, values[mask], runtime)))
     network.measure(torch.cat(found))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from tapetum.core import files, places, sheets
+from tapetum.core import files, places, table_files
 from tapetum.core.config import Loaded
 from tapetum.core.errors import UserError, listed, nearest
 from tapetum.core.runs import Record, Run
@@ -38,7 +38,7 @@ def audit_source(
         DataError: the data of the run are not where they were.
     """
     if out is not None:
-        sheets.ending(out)
+        table_files.ending(out)
     run = Run(Path(source)) if isinstance(source, (str, Path)) and (Path(source) / "recipe.toml").exists() else None
     recipe = loaded.recipe if run is None else run.recipe()
     if run is None and data is not None:
@@ -49,7 +49,7 @@ def audit_source(
     if run is not None:
         table = judged(run, table, record, target=target)
     place = Path(out) if out is not None else Path("audit.parquet") if run is None else run.file("audit.parquet")
-    sheets.write_table(place, table)
+    table_files.write_table(place, table)
     suspects = int(table["suspect"].fill_null(False).sum())
     decided = table.group_by("decision").len().sort("decision")
     lines = [found_text(table), *(f"{n:>8,} decided {name}" for name, n in decided.iter_rows())]

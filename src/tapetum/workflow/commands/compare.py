@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from tapetum.core import columns, files, intervals, places, sheets
+from tapetum.core import columns, files, intervals, places, table_files
 from tapetum.core.errors import UserError
 from tapetum.core.marks import how_of
 from tapetum.core.prediction_csv import read_alone
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Manifest, Predictions
 from tapetum.decide import compare
-from tapetum.decide import views as deciding
+from tapetum.decide import view_reduction as deciding
 from tapetum.decide.steps import Rows
-from tapetum.workflow.commands.tables import figure_of, lines_of, text_of
+from tapetum.workflow.commands.figure_tables import figure_of, lines_of, text_of
 from tapetum.workflow.session import Session
 
 if TYPE_CHECKING:
@@ -57,17 +57,17 @@ def _table_of(path: Path) -> Predictions:
 
 def _rows_of_text(place: Path) -> Manifest:
     """Return the rows of a manifest in a text table as far as a comparison needs them: ids, groups and weights."""
-    frame = sheets.read_table(place, {"row_id": pl.String})
+    frame = table_files.read_table(place, {"row_id": pl.String})
     known = frame.select("row_id", *(name for name in ("group", "sequence", "weight") if name in frame.columns))
     if "weight" in known.columns:
-        known = known.with_columns(sheets.read_table(place, {"weight": pl.Float64})["weight"])
+        known = known.with_columns(table_files.read_table(place, {"weight": pl.Float64})["weight"])
     return Manifest(known.with_columns(pl.lit([""]).alias("path")), (), place.parent)
 
 
 def _manifest_of(places: Sequence[Path], given: Path | None = None) -> Manifest | None:
     for place in places:
         manifest = Manifest.read(place) if place.suffix == ".parquet" and place.name != "oof.parquet" else None
-        if place == given and place.suffix.lower() in sheets.TEXTS:
+        if place == given and place.suffix.lower() in table_files.TEXTS:
             return _rows_of_text(place)
         if manifest is None and place.is_dir():
             manifest = Run.existing(place).manifest()

@@ -16,10 +16,10 @@ from tapetum.core.progress import Log
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import FINAL, Dense, Manifest, Predictions
 from tapetum.data import layouts
-from tapetum.decide import chain, elsewhere, leaderboard
+from tapetum.decide import chain, external, leaderboard
 from tapetum.decide.steps import Rows
 from tapetum.workflow.choices import ALL
-from tapetum.workflow.commands.tables import text_of
+from tapetum.workflow.commands.figure_tables import text_of
 from tapetum.workflow.session import Session
 
 
@@ -99,7 +99,7 @@ def decide_tables(
     entries = [*members.items(), *((name, dense) for name, (_, dense) in decided.items())]
     board = leaderboard.leaderboard(entries, rows, how={name: how for name, (how, _) in decided.items()})
     Predictions.from_dense(found.nested, source="blend", manifest_hash=manifest.content_hash()).write(out / "oof.parquet")
-    elsewhere.write_csv(out / "oof.csv", found.nested)
+    external.write_csv(out / "oof.csv", found.nested)
     files.write_json(out / "decisions.json", {"format": 1, "steps": {target: found.json}})
     files.write_json(out / "metrics.json", {"leaderboard": board.to_dicts(), "coverage": found.coverage.to_dict()})
     return {"out": str(out), "table": text_of(board), "coverage": str(found.coverage)}
@@ -113,9 +113,9 @@ def read_member(
         table = Predictions.read(path).select(role="oof")
         _same_classes(table, manifest, target, path)
     elif path.suffix == ".npy":
-        table = elsewhere.read_array(path, path.with_suffix(".ids.txt"), manifest, target, classes=classes, member=member, log=log)
+        table = external.read_array(path, path.with_suffix(".ids.txt"), manifest, target, classes=classes, member=member, log=log)
     elif path.suffix == ".csv":
-        table = elsewhere.read_csv(path, manifest, target, member=member, partial=True, log=log)
+        table = external.read_csv(path, manifest, target, member=member, partial=True, log=log)
     else:
         raise UserError(f"{path} is neither .parquet, .csv nor .npy", need="predictions in one of these")
     return table.dense(target, FINAL if FINAL in table.members else table.members[0])

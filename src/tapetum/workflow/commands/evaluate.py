@@ -20,7 +20,7 @@ from tapetum.core.runs import Record
 from tapetum.core.tables import Dense, Manifest, decided
 from tapetum.data.images.archives import read_bytes
 from tapetum.data.images.decode import content_hash
-from tapetum.data.layouts.truth import Wanted, place_of, read_columns, read_truth
+from tapetum.data.layouts.labelled import Wanted, place_of, read_columns, read_truth
 from tapetum.data.split import join_duplicates
 from tapetum.decide.steps import Rows
 from tapetum.workflow.commands.evaluation_files import Evaluated
@@ -102,8 +102,8 @@ def _hashed(manifest: Manifest, record: Record) -> Manifest:
         hashes = list(pool.map(digest, range(len(manifest))))
     manifest = manifest.with_column("sha256", hashes) if any(hashes) else manifest
     times = Counter(hashes)
-    twins = {row_id: one for row_id, one in zip(manifest.row_ids, hashes, strict=True) if one is not None and times[one] > 1}
-    return join_duplicates(manifest, twins, record)
+    same = {row_id: one for row_id, one in zip(manifest.row_ids, hashes, strict=True) if one is not None and times[one] > 1}
+    return join_duplicates(manifest, same, record)
 
 
 def _figures(answers: Mapping[str, Dense], manifest: Manifest, known: np.ndarray) -> dict[str, Any]:

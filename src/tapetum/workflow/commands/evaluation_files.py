@@ -106,8 +106,8 @@ def with_truth(table: pl.DataFrame, found: Evaluated) -> pl.DataFrame:
 def write_page(found: Evaluated, pipeline: Pipeline, place: Path) -> Path:
     """Write the page: the report's own sections, of the rows that lead."""
     from tapetum.core.answers import table_of
-    from tapetum.show.found import RunFiles
     from tapetum.show.report import render
+    from tapetum.show.run_files import RunFiles
 
     lead = found.leads
     part = {name: dense.where(lead) for name, dense in found.answers.items()}

@@ -9,7 +9,7 @@ from tapetum.core.runs import Run
 from tapetum.core.tables import Dense, Predictions
 from tapetum.decide import leaderboard
 from tapetum.decide.steps import Rows
-from tapetum.workflow.commands.tables import figure_of, lines_of, text_of
+from tapetum.workflow.commands.figure_tables import figure_of, lines_of, text_of
 
 
 def board_of(run: Run, *, metric: str = "auto", target: str | None = None) -> dict[str, Any]:

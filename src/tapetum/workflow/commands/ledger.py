@@ -8,7 +8,7 @@ import polars as pl
 
 from tapetum.core.ledger import Ledger
 from tapetum.core.runs import Run
-from tapetum.workflow.commands.tables import text_of
+from tapetum.workflow.commands.figure_tables import text_of
 
 
 def ledger_of(run: Run, *, score: tuple[str, float] | None, board: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from tapetum.core.prediction_csv import read_alone
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import FINAL, Predictions
 from tapetum.data.layouts import submission
-from tapetum.data.layouts.template import Wish
+from tapetum.data.layouts.submission_template import Wish
 from tapetum.decide import chain
 from tapetum.decide.ensemble import mean_of
 from tapetum.decide.steps import Rows, counting

@@ -21,7 +21,7 @@ from tapetum.core.tables import Dense, Predictions
 from tapetum.core.targets import Target
 from tapetum.core.vectors import Neighbors
 from tapetum.data.lacking import lacking
-from tapetum.decide import chain, choose, retrieval, views
+from tapetum.decide import chain, choose, retrieval, view_reduction
 from tapetum.decide.ensemble import mean_of
 from tapetum.decide.steps import Rows, assemble, counting, crossfit_parts, nothing_to_fit_on
 from tapetum.workflow.session import Session
@@ -73,7 +73,7 @@ class _Members:
 
     epochs: Mapping[str, choose.EpochChoice]
     answers: Mapping[str, Answers]
-    views: Mapping[str, Mapping[str, views.Chosen]]
+    views: Mapping[str, Mapping[str, view_reduction.Chosen]]
 
 
 def decide_run(session: Session) -> RunDecisions:
@@ -117,7 +117,7 @@ def _select_epochs(session: Session, scored: _Scored) -> _Members:
     """Select each member's checkpoint for each fold on the other folds; write its answers there into the folds' folders."""
     epochs: dict[str, choose.EpochChoice] = {}
     answers: dict[str, Answers] = {}
-    reduced: dict[str, dict[str, views.Chosen]] = {}
+    reduced: dict[str, dict[str, view_reduction.Chosen]] = {}
     for member, recipe in session.recipe.members().items():
         heldout = {fold: Predictions.read(path) for fold, path in session.run.folds_of(member, "epochs.parquet").items()}
         if not heldout:
@@ -148,7 +148,7 @@ def _begin(session: Session, members: _Members) -> dict[str, Any]:
     return decisions
 
 
-def _reduce_views(session: Session, member: str, epochs: choose.EpochChoice, scored: _Scored) -> dict[str, views.Chosen]:
+def _reduce_views(session: Session, member: str, epochs: choose.EpochChoice, scored: _Scored) -> dict[str, view_reduction.Chosen]:
     """Return target → how a member's test-time views are reduced; nothing where there is one view only."""
     from tapetum.workflow.stages.plan import one_view
     from tapetum.workflow.stages.views import answer
@@ -239,7 +239,7 @@ def _measure(session: Session, found: Measured, members: _Members, decisions: di
     if any(members.views.values()):
         told = {member: texts(marks.of([member])) for member in members.views}
         figures["views"] = [
-            {"member": member, **line, "marks": told[member]} for member, one in members.views.items() for line in views.lines(one)
+            {"member": member, **line, "marks": told[member]} for member, one in members.views.items() for line in view_reduction.lines(one)
         ]
     figures["warnings"] = lacking(session.manifest, session.prepared.usable)
     return figures

@@ -1,4 +1,4 @@
-"""What loads or builds a network: a member's at a checkpoint, one over neighbouring images, and the probe's."""
+"""What loads or builds a network: a member's at a checkpoint, a sequence model, and the probe."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def network_at(session: Session, ref: FoldRef, checkpoint: str) -> tuple[models.
 
 
 def whole_network(session: Session, ref: FoldRef, state: dict[str, Any]) -> models.Network:
-    """Return a trained network over neighbouring images with its backbone, wherever that was trained.
+    """Return a trained sequence model with its backbone, wherever that was trained.
 
     Args:
         session: of the run.

@@ -181,7 +181,7 @@ def _rates(
 
 
 def window_rates(single: budgets.Rates, member_recipe: Recipe, rows: int) -> budgets.Rates:
-    """Return the rates of a member over neighbours: images once and windows ever after, or whole windows of images.
+    """Return the rates of a sequence model: images once and windows ever after, or whole windows of images.
 
     Args:
         single: of single images.

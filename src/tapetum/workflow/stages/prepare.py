@@ -96,7 +96,7 @@ def _check_recipe(recipe: Recipe, manifest: Manifest, record: Record) -> None:
             heads = [t for t in manifest.targets if t.expression is None or t.name in member_recipe.model.heads]
             for remark in check_training(member_recipe, heads, MIXES):
                 record(remark)
-        _check_neighbours(member_recipe, manifest)
+        _check_sequence(member_recipe, manifest)
         if recipe.decide.pipeline == "refit" and any(s.name == "plateau" for s in _schedules(member_recipe)):
             raise UserError(
                 "a refit holds no rows out, and schedule 'plateau' follows the loss on them",
@@ -109,13 +109,13 @@ def _check_recipe(recipe: Recipe, manifest: Manifest, record: Record) -> None:
         )
 
 
-def _check_neighbours(member_recipe: Recipe, manifest: Manifest) -> None:
-    """Refuse a model over neighbours that these rows cannot feed, or that cannot be trained."""
-    from tapetum.learn import sequences
+def _check_sequence(member_recipe: Recipe, manifest: Manifest) -> None:
+    """Refuse a sequence model that these rows cannot feed, or that cannot be trained."""
+    from tapetum.learn import windows
 
-    sequences.check(member_recipe)
+    windows.check(member_recipe)
     if member_recipe.sequence.length > 1 and (member_recipe.stages or member_recipe.train.epochs):
-        sequences.neighbours(manifest, member_recipe.sequence.length, member_recipe.sequence.target)
+        windows.window_rows(manifest, member_recipe.sequence.length, member_recipe.sequence.target)
 
 
 def _schedules(member_recipe: Recipe) -> list[Schedule]:

@@ -13,7 +13,7 @@ from tapetum.core.config import Decide, Recipe
 from tapetum.core.metrics import headline_metric
 from tapetum.core.tables import REDUCED, Dense, Predictions
 from tapetum.core.targets import Target
-from tapetum.decide import views as deciding
+from tapetum.decide import view_reduction as deciding
 from tapetum.decide.steps import Rows
 from tapetum.workflow.session import FoldRef, Session
 from tapetum.workflow.stages.plan import views_of

@@ -14,7 +14,7 @@ from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Dense, Manifest, Predictions
 from tapetum.core.targets import Target
 from tapetum.data.images.form import Form
-from tapetum.decide.elsewhere import write_csv
+from tapetum.decide.external import write_csv
 from tapetum.workflow.commands.submit import predictions_of, submit, submit_cycles
 from tapetum.workflow.session import Prepared
 

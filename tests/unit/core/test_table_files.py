@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from tapetum.core import sheets
+from tapetum.core import table_files
 from tapetum.core.errors import DataError, UserError
 
 SCHEMA = {
@@ -33,26 +33,26 @@ ROWS = pl.DataFrame(
 
 @pytest.mark.parametrize("name", ["t.csv", "t.parquet", "T.CSV"])
 def test_a_table_reads_back_as_it_was(tmp_path, name):
-    sheets.write_table(tmp_path / name, ROWS)
-    assert sheets.read_table(tmp_path / name, SCHEMA).equals(ROWS)
+    table_files.write_table(tmp_path / name, ROWS)
+    assert table_files.read_table(tmp_path / name, SCHEMA).equals(ROWS)
 
 
 def test_csv_is_text_and_one_label_stands_plain(tmp_path):
-    text = sheets.write_table(tmp_path / "t.csv", ROWS).read_text(encoding="utf-8")
+    text = table_files.write_table(tmp_path / "t.csv", ROWS).read_text(encoding="utf-8")
     assert text.splitlines()[:2] == ["row_id,p,labels,flag,count,share,note", 'a/1.png,"[0.25, 0.75]",bee,true,1,0.125,"one, two"']
 
 
 @pytest.mark.parametrize("name", ["t.xlsx", "t", "t.tsv"])
 def test_another_ending_is_refused_by_name(tmp_path, name):
     with pytest.raises(UserError, match=rf"{name}.*\.csv or \.parquet"):
-        sheets.write_table(tmp_path / name, ROWS)
+        table_files.write_table(tmp_path / name, ROWS)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_a_spreadsheet_makes_of_it_is_read(tmp_path):
     lines = ["sep=;", "share;flag;labels;row_id;;", "0,125;WAHR;bee;a;;", ";;;;;", '1,5;FALSE;"[""x"", ""y""]";b;;']
     (tmp_path / "t.csv").write_bytes(("\ufeff" + "\r\n".join(lines) + "\r\n").encode())
-    table = sheets.read_table(tmp_path / "t.csv", SCHEMA)
+    table = table_files.read_table(tmp_path / "t.csv", SCHEMA)
     assert table["row_id"].to_list() == ["a", "b"]
     assert table["share"].to_list() == [0.125, 1.5]
     assert table["flag"].to_list() == [True, False]
@@ -66,6 +66,6 @@ def test_what_a_spreadsheet_makes_of_it_is_read(tmp_path):
 def test_a_cell_of_another_type_is_named(tmp_path, column, cell, need):
     (tmp_path / "t.csv").write_text(f'row_id,{column}\na,"{cell}"\n', encoding="utf-8")
     with pytest.raises(DataError, match=rf"t\.csv row 'a' has {column} = .*{need}"):
-        sheets.read_table(tmp_path / "t.csv", SCHEMA)
+        table_files.read_table(tmp_path / "t.csv", SCHEMA)
     with pytest.raises(DataError, match="no column 'row_id'"):
-        sheets.read_table(sheets.write_table(tmp_path / "u.csv", ROWS.drop("row_id")), SCHEMA)
+        table_files.read_table(table_files.write_table(tmp_path / "u.csv", ROWS.drop("row_id")), SCHEMA)

@@ -8,7 +8,7 @@ from simulated_predictions import dense_of, names
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target
-from tapetum.decide.elsewhere import read_array, read_csv, write_array, write_csv
+from tapetum.decide.external import read_array, read_csv, write_array, write_csv
 
 TARGET = Target("k", "single", ("ant", "bee", "cat"))
 P = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6], [0.3, 0.3, 0.4]], dtype=np.float32)

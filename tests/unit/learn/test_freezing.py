@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from tapetum.core.errors import UserError
-from tapetum.learn.training import stages
+from tapetum.learn.training import freezing
 
 
 class Net(nn.Module):
@@ -22,13 +22,13 @@ class Net(nn.Module):
 
 @pytest.mark.parametrize(("text", "layers"), [("head", 0), ("top-1", 1), ("top-16", 16), ("all", None)])
 def test_words_are_read(text, layers):
-    assert stages.layers_of(text) == layers
+    assert freezing.layers_of(text) == layers
 
 
 @pytest.mark.parametrize("text", ["top", "top-0", "top-x", "heads", "top-6 ", "-1", ""])
 def test_other_words_are_refused(text):
     with pytest.raises(UserError, match="'head', 'top-N'"):
-        stages.layers_of(text)
+        freezing.layers_of(text)
 
 
 def training(net):
@@ -38,10 +38,10 @@ def training(net):
 def test_head_then_the_last_layers_then_all_grow_one_another():
     net = Net()
     everything = {name for name, _ in net.named_parameters()}
-    most = max(stages.depths(net).values())
+    most = max(freezing.depths(net).values())
     grown = []
     for trains in ["head", *(f"top-{n}" for n in range(1, most + 1)), "all"]:
-        chosen = stages.freeze(net, trains)
+        chosen = freezing.freeze(net, trains)
         assert training(net) == {name for name, on in chosen.items() if on}
         grown.append(training(net))
     assert grown[0] == {name for name in everything if name.startswith("heads.")}
@@ -53,24 +53,24 @@ def test_head_then_the_last_layers_then_all_grow_one_another():
 
 def test_what_follows_the_last_block_trains_with_the_first_layer_not_with_the_head():
     net = Net("test_convnext")
-    assert stages.depths(net)["backbone.head.norm.weight"] == 0
-    stages.freeze(net, "head")
+    assert freezing.depths(net)["backbone.head.norm.weight"] == 0
+    freezing.freeze(net, "head")
     assert not net.backbone.head.norm.weight.requires_grad
-    stages.freeze(net, "top-1")
+    freezing.freeze(net, "top-1")
     assert net.backbone.head.norm.weight.requires_grad
 
 
 def test_more_layers_than_there_are_is_refused():
     with pytest.raises(UserError, match="backbone has 3 layers"):
-        stages.freeze(Net(nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2), nn.Linear(2, 2))), "top-4")
+        freezing.freeze(Net(nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2), nn.Linear(2, 2))), "top-4")
     with pytest.raises(UserError, match="no backbone"):
-        stages.depths(nn.Linear(2, 2))
+        freezing.depths(nn.Linear(2, 2))
 
 
 def test_a_frozen_batchnorm_keeps_its_statistics_through_training():
     net = Net()
-    stages.freeze(net, "top-1")
-    stages.train_mode(net)
+    freezing.freeze(net, "top-1")
+    freezing.train_mode(net)
     norms = {n: m for n, m in net.backbone.named_modules() if isinstance(m, nn.BatchNorm2d)}
     before = {n: m.running_mean.clone() for n, m in norms.items()}
     net.backbone(torch.randn(4, 3, 64, 64))
@@ -78,23 +78,23 @@ def test_a_frozen_batchnorm_keeps_its_statistics_through_training():
     assert moved
     assert all(n.startswith("layer4") for n in moved)
     net.eval()
-    stages.train_mode(net)
+    freezing.train_mode(net)
     assert not norms["bn1"].training
-    stages.freeze(net, "all")
-    stages.train_mode(net)
+    freezing.freeze(net, "all")
+    freezing.train_mode(net)
     assert all(m.training for m in norms.values())
 
 
 def test_frozen_norm_holds_every_backbone_norm_and_not_the_heads():
     net = Net()
-    stages.train_mode(net, frozen_norm=True)
-    assert stages.training_norms(net) == ["heads.a.0"]
+    freezing.train_mode(net, frozen_norm=True)
+    assert freezing.training_norms(net) == ["heads.a.0"]
 
 
 def test_a_wholly_frozen_trunk_gives_the_same_features_twice():
     net = Net(nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5)))
-    stages.freeze(net, "head")
-    stages.train_mode(net)
+    freezing.freeze(net, "head")
+    freezing.train_mode(net)
     x = torch.randn(5, 4)
     assert torch.equal(net.backbone(x), net.backbone(x))
     assert net.heads["a"].training
@@ -102,10 +102,10 @@ def test_a_wholly_frozen_trunk_gives_the_same_features_twice():
 
 def test_a_batch_of_one_is_refused_only_where_a_batchnorm_learns_from_it():
     net = Net()
-    stages.train_mode(net)
+    freezing.train_mode(net)
     with pytest.raises(UserError, match="a batch of 1"):
-        stages.check_batch(net, 1)
-    stages.check_batch(net, 2)
+        freezing.check_batch(net, 1)
+    freezing.check_batch(net, 2)
     still = Net(nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8)))
     still.heads["a"][0] = nn.Identity()
-    stages.check_batch(still, 1)
+    freezing.check_batch(still, 1)

@@ -11,7 +11,7 @@ from tapetum.core.config import Predict, Recipe, SequenceConfig
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target
-from tapetum.learn import sequences
+from tapetum.learn import windows
 from tapetum.learn.models.sequence import Steps
 from tapetum.learn.runtime import Engine, Runtime
 
@@ -35,18 +35,18 @@ def manifest(sequence: list[str | None], position: list[float | None], split: li
 
 def test_windows_by_hand():
     rows = manifest(["n", "n", "m", "n", "m"], [0, 30, 0, 60, 30])
-    assert sequences.neighbours(rows, 3, "last").tolist() == [[-1, -1, 0], [-1, 0, 1], [-1, -1, 2], [0, 1, 3], [-1, 2, 4]]
-    assert sequences.neighbours(rows, 3, "centre").tolist() == [[-1, 0, 1], [0, 1, 3], [-1, 2, 4], [1, 3, -1], [2, 4, -1]]
+    assert windows.window_rows(rows, 3, "last").tolist() == [[-1, -1, 0], [-1, 0, 1], [-1, -1, 2], [0, 1, 3], [-1, 2, 4]]
+    assert windows.window_rows(rows, 3, "centre").tolist() == [[-1, 0, 1], [0, 1, 3], [-1, 2, 4], [1, 3, -1], [2, 4, -1]]
 
 
 def test_a_gap_in_time_is_a_masked_place():
     rows = manifest(["n"] * 4, [0, 30, 120, 150])
-    assert sequences.neighbours(rows, 3, "last").tolist() == [[-1, -1, 0], [-1, 0, 1], [-1, -1, 2], [-1, 2, 3]]
+    assert windows.window_rows(rows, 3, "last").tolist() == [[-1, -1, 0], [-1, 0, 1], [-1, -1, 2], [-1, 2, 3]]
 
 
 def test_test_rows_and_extra_twins_are_sequences_of_their_own():
     rows = manifest(["n"] * 4, [0, 1, 0, 1], ["train", "train", "extra", "test"])
-    table = sequences.neighbours(rows, 2, "last")
+    table = windows.window_rows(rows, 2, "last")
     assert table.tolist() == [[-1, 0], [0, 1], [-1, 2], [-1, 3]]
 
 
@@ -59,13 +59,13 @@ def test_test_rows_and_extra_twins_are_sequences_of_their_own():
 )
 def test_what_has_no_order_is_refused(rows, words):
     with pytest.raises(DataError, match=words):
-        sequences.neighbours(rows, 2, "last")
+        windows.window_rows(rows, 2, "last")
 
 
 def test_rows_without_a_sequence_column_are_refused():
     bare = Manifest(pl.DataFrame({"row_id": ["a"], "path": [["x"]], "stage": ["a"]}), (TARGET,), ".")
     with pytest.raises(DataError, match="sequence"):
-        sequences.neighbours(bare, 2, "last")
+        windows.window_rows(bare, 2, "last")
 
 
 @settings(max_examples=40, deadline=None)
@@ -77,7 +77,7 @@ def test_rows_without_a_sequence_column_are_refused():
 )
 def test_windows_stay_in_their_sequence_in_order_and_hold_their_row(names, length, target, seed):
     place = np.random.default_rng(seed).permutation(len(names)).astype(float)
-    table = sequences.neighbours(manifest(names, place.tolist()), length, target)
+    table = windows.window_rows(manifest(names, place.tolist()), length, target)
     at = length - 1 if target == "last" else length // 2
     assert (table[:, at] == np.arange(len(names))).all()
     for row, window in enumerate(table):
@@ -99,7 +99,7 @@ def test_anchors_cover_every_row_that_is_asked_for(lengths, length, share, seed)
     names = [f"n{i}" for i, n in enumerate(lengths) for _ in range(n)]
     place = [float(p) for n in lengths for p in range(n)]
     rows = np.flatnonzero(np.random.default_rng(seed).random(len(names)) < share)
-    source = sequences.Source(sequences.neighbours(manifest(names, place), length, "all"), "all")
+    source = windows.Source(windows.window_rows(manifest(names, place), length, "all"), "all")
     anchors = source.anchors(rows)
     assert set(anchors) <= set(rows)
     assert set(rows) <= set(source.table[anchors].ravel())
@@ -120,11 +120,11 @@ class Marks(torch.nn.Module):
 
 def test_overlapping_windows_are_averaged_as_probabilities():
     n, length = 9, 4
-    table = sequences.neighbours(manifest(["n"] * n, [float(i) for i in range(n)]), length, "all")
+    table = windows.window_rows(manifest(["n"] * n, [float(i) for i in range(n)]), length, "all")
     vectors = np.arange(n, dtype=np.float32).reshape(n, 1, 1)
-    source = sequences.Source(table, "all", vectors)
+    source = windows.Source(table, "all", vectors)
     rows = np.arange(n)
-    found = sequences.answer_folds({0: Marks()}, source, rows, Predict(batch=2), Runtime(Engine()))[0]
+    found = windows.answer_folds({0: Marks()}, source, rows, Predict(batch=2), Runtime(Engine()))[0]
     for row in rows:
         places = [int(np.flatnonzero(window == row)[0]) for window in table[source.anchors(rows)] if row in window]
         assert found.p["stage"][row].tolist() == pytest.approx([np.mean(places), row])
@@ -133,14 +133,14 @@ def test_overlapping_windows_are_averaged_as_probabilities():
 
 def test_an_unreadable_image_is_masked_everywhere_and_answered_nowhere():
     n, length = 6, 3
-    table = sequences.neighbours(manifest(["n"] * n, [float(i) for i in range(n)]), length, "all")
+    table = windows.window_rows(manifest(["n"] * n, [float(i) for i in range(n)]), length, "all")
     vectors = np.ones((n, 1, 2), dtype=np.float32)
     vectors[2] = np.nan
-    source = sequences.Source(table, "all", vectors, reasons={2: "truncated"})
+    source = windows.Source(table, "all", vectors, reasons={2: "truncated"})
     batch = next(source.batches(np.array([2]), 8))
     assert batch.x.mask.tolist() == [[True, False, True]]
     assert torch.isfinite(batch.x.values).all()
-    found = sequences.answer_folds({0: Marks()}, source, np.arange(n), Predict(), Runtime(Engine()))[0]
+    found = windows.answer_folds({0: Marks()}, source, np.arange(n), Predict(), Runtime(Engine()))[0]
     assert found.ok.tolist() == [True, True, False, True, True, True]
     assert np.isnan(found.p["stage"][2]).all()
     assert found.reasons == {2: "truncated"}
@@ -156,7 +156,7 @@ def test_an_unreadable_image_is_masked_everywhere_and_answered_nowhere():
 )
 def test_impossible_sections_are_refused(section, more, words):
     with pytest.raises(UserError, match=words):
-        sequences.check(Recipe(sequence=SequenceConfig(**section), **more))
+        windows.check(Recipe(sequence=SequenceConfig(**section), **more))
 
 
 def test_features_of_a_member_bring_its_model_and_input():

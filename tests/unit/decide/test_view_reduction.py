@@ -11,8 +11,8 @@ from sklearn.metrics import average_precision_score, f1_score
 from tapetum.core.config import Decide
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
-from tapetum.core.views import REDUCERS, reduced
-from tapetum.decide import views
+from tapetum.core.view_reducers import REDUCERS, reduced
+from tapetum.decide import view_reduction
 from tapetum.decide.steps import Rows
 
 MULTI = Target("t", "multi", ("a", "b", "c"))
@@ -62,9 +62,9 @@ def test_a_maximum_of_a_distribution_is_one_again_and_that_of_labels_is_the_maxi
 
 def test_what_shows_in_one_view_only_is_found_by_the_maximum(rng):
     y, stack, logits = seen_once(rng)
-    named = views.ways(dense(MULTI, stack[0], y), stack, logits)
+    named = view_reduction.ways(dense(MULTI, stack[0], y), stack, logits)
     assert tuple(named) == REDUCERS
-    chosen = views.choose(named, rows_of(), THRESHOLDS, ("macro_f1", "average_precision"))
+    chosen = view_reduction.choose(named, rows_of(), THRESHOLDS, ("macro_f1", "average_precision"))
     assert chosen.final == "max"
     assert set(chosen.per_fold.values()) == {"max"}
     assert np.array_equal(chosen.nested.p, named["max"].p)
@@ -77,8 +77,8 @@ def test_what_shows_in_one_view_only_is_found_by_the_maximum(rng):
 
 def test_each_way_is_judged_at_thresholds_of_its_own(rng):
     y, stack, logits = seen_once(rng)
-    named = views.ways(dense(MULTI, stack[0], y), stack, logits)
-    mean = next(r for r in views.choose(named, rows_of(), THRESHOLDS, ("macro_f1",)).table if r["reduce"] == "mean")
+    named = view_reduction.ways(dense(MULTI, stack[0], y), stack, logits)
+    mean = next(r for r in view_reduction.choose(named, rows_of(), THRESHOLDS, ("macro_f1",)).table if r["reduce"] == "mean")
     at_half = f1_score(y, named["mean"].p >= 0.5, average="macro", zero_division=0)
     assert at_half < 0.05  # a label seen in one of six views never makes a mean of a half
     assert mean["value"] > 0.6
@@ -88,27 +88,29 @@ def test_views_that_say_nothing_new_are_not_taken(rng):
     y = np.eye(3, dtype=np.float32)[rng.integers(0, 3, N)]
     p = np.exp(2 * y + rng.normal(0, 1, (N, 3)))
     p /= p.sum(1, keepdims=True)
-    chosen = views.choose(views.ways(dense(SINGLE, p, y), np.stack([p, p]), p), rows_of(), Decide(), ("macro_f1",))
+    chosen = view_reduction.choose(view_reduction.ways(dense(SINGLE, p, y), np.stack([p, p]), p), rows_of(), Decide(), ("macro_f1",))
     assert (chosen.final, set(chosen.per_fold.values())) == ("plain", {"plain"})
     assert all(row["difference"] == 0 for row in chosen.table if row["reduce"] in ("mean", "max"))
 
 
 def test_a_fold_does_not_choose_for_itself(rng):
     y, stack, logits = seen_once(rng)
-    before = views.choose(views.ways(dense(MULTI, stack[0], y), stack, logits), rows_of(), THRESHOLDS, ("macro_f1",))
+    before = view_reduction.choose(view_reduction.ways(dense(MULTI, stack[0], y), stack, logits), rows_of(), THRESHOLDS, ("macro_f1",))
     for fold in range(FOLDS):
         other = y.copy()
         own = rows_of().fold == fold
         other[own] = stack[0][own] > np.median(stack[0])  # here the plain image is always right
-        after = views.choose(views.ways(dense(MULTI, stack[0], other), stack, logits), rows_of(), THRESHOLDS, ("macro_f1",))
+        after = view_reduction.choose(
+            view_reduction.ways(dense(MULTI, stack[0], other), stack, logits), rows_of(), THRESHOLDS, ("macro_f1",)
+        )
         assert after.per_fold[fold] == before.per_fold[fold]
 
 
 def test_one_held_out_part_is_judged_on_groups_drawn_in_it(rng):
     y, stack, logits = seen_once(rng)
-    named = views.ways(dense(MULTI, stack[0], y), stack, logits)
+    named = view_reduction.ways(dense(MULTI, stack[0], y), stack, logits)
     rows = dataclasses.replace(rows_of(), fold=np.zeros(N, dtype=np.int16))
-    chosen = views.choose(named, rows, THRESHOLDS, ("macro_f1",))
+    chosen = view_reduction.choose(named, rows, THRESHOLDS, ("macro_f1",))
     assert chosen.final == "max"
     assert len(chosen.per_fold) > 1
 
@@ -118,7 +120,7 @@ def test_rows_that_cannot_be_read_stay_without_an_answer(rng):
     stack[:, 5], logits[5] = np.nan, np.nan
     plain = dense(MULTI, stack[0], y)
     plain.status[5] = "missing"
-    chosen = views.choose(views.ways(plain, stack, logits), rows_of(), THRESHOLDS, ("macro_f1",))
+    chosen = view_reduction.choose(view_reduction.ways(plain, stack, logits), rows_of(), THRESHOLDS, ("macro_f1",))
     assert chosen.nested.status[5] == "missing"
     assert {row["n"] for row in chosen.table} == {N - 1}
 
@@ -127,5 +129,5 @@ def test_one_group_alone_takes_the_plain_image(rng):
     y, stack, logits = seen_once(rng)
     two = np.array(["x", "y"], dtype=object)[rows_of().fold % 2]
     rows = dataclasses.replace(rows_of(), groups=two, fold=(two == "y").astype(np.int16))
-    chosen = views.choose(views.ways(dense(MULTI, stack[0], y), stack, logits), rows, THRESHOLDS, ("macro_f1",))
+    chosen = view_reduction.choose(view_reduction.ways(dense(MULTI, stack[0], y), stack, logits), rows, THRESHOLDS, ("macro_f1",))
     assert set(chosen.per_fold.values()) == {"plain"}  # the other fold has one group: nothing to judge on

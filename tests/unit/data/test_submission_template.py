@@ -14,7 +14,7 @@ from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
 from tapetum.data.layouts.submission import submit
-from tapetum.data.layouts.template import Wish
+from tapetum.data.layouts.submission_template import Wish
 
 PETS = Target("pet", "single", ("cat", "dog"))
 CODES = Target("pet", "single", ("0", "1"))

@@ -15,7 +15,7 @@ import numpy as np
 from tapetum.core import intervals, metrics
 from tapetum.core.config import Decide
 from tapetum.core.tables import Dense
-from tapetum.core.views import REDUCERS, reduced
+from tapetum.core.view_reducers import REDUCERS, reduced
 from tapetum.decide import chain
 from tapetum.decide.simplest import paired, simplest
 from tapetum.decide.steps import CrossFitted, Rows, assemble, counting, crossfit_parts, nothing_to_fit_on

@@ -46,7 +46,7 @@ def around(log_p: np.ndarray, place: np.ndarray) -> np.ndarray:
     return known[place].reshape(len(place), -1)
 
 
-def fit_neighbours(x: np.ndarray, truth: np.ndarray, classes: int, strength: float, weight: np.ndarray | None = None) -> np.ndarray:
+def fit_window_regression(x: np.ndarray, truth: np.ndarray, classes: int, strength: float, weight: np.ndarray | None = None) -> np.ndarray:
     """Fit the multinomial logistic regression; the penalty pulls towards the image's own log-probabilities.
 
     Args:
@@ -87,7 +87,7 @@ def fit_neighbours(x: np.ndarray, truth: np.ndarray, classes: int, strength: flo
     return np.asarray(w)
 
 
-def apply_neighbours(log_p: np.ndarray, place: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """Return probabilities (n, K) of the rows of ``place`` under weights of :func:`fit_neighbours`; arguments as for :func:`around`."""
+def apply_window_regression(log_p: np.ndarray, place: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """Return probabilities (n, K) of the rows of ``place`` under fitted weights; arguments as for :func:`around`."""
     parts = [around(log_p, place[start : start + _CHUNK]) @ w[:-1] + w[-1] for start in range(0, len(place), _CHUNK)]
     return np.asarray(softmax(np.concatenate(parts), axis=1)) if parts else np.zeros((0, w.shape[1]))

@@ -36,14 +36,14 @@ def check(recipe: Recipe) -> None:
     if how.length == 1:
         return
     if recipe.mix:
-        raise UserError("mix with a model over neighbours: a mixture of two nights has no order", fix="set mix = []")
+        raise UserError("mix with a sequence model: a mixture of two nights has no order", fix="set mix = []")
     if how.windows and how.target == "all":
         raise UserError("sequence.windows with target 'all': windows cross images, so they predict none", need="'last' or 'centre'")
     if how.windows and how.features != "end-to-end":
         raise UserError(f"sequence.windows with features {how.features!r}: vectors are kept by image", need="features = 'end-to-end'")
 
 
-def neighbours(manifest: Manifest, length: int, target: str) -> np.ndarray:
+def window_rows(manifest: Manifest, length: int, target: str) -> np.ndarray:
     """Return the rows of each row's window (N, L) int64, −1 where there is none.
 
     Args:
@@ -57,7 +57,7 @@ def neighbours(manifest: Manifest, length: int, target: str) -> np.ndarray:
     frame = manifest.frame
     for column in ("sequence", "position"):
         if column not in frame.columns:
-            raise DataError(f"a model over neighbours needs each row's {column}, and the rows have none", fix=f"name it with --{column}")
+            raise DataError(f"a sequence model needs each row's {column}, and the rows have none", fix=f"name it with --{column}")
     sequence_of, slot = _places(manifest)
     reach = int(slot.max(initial=0)) + 2 * length + 2
     key = sequence_of * reach + slot + length
@@ -105,7 +105,7 @@ class Source:
     """Where windows come from: vectors of rows kept in memory, or their images.
 
     Args:
-        table: from :func:`neighbours`.
+        table: from :func:`window_rows`.
         target: last, centre or all.
         vectors: (N, P, D) float32, NaN rows where an image could not be read; None takes images.
         images: of the same rows; None takes vectors.
@@ -343,4 +343,4 @@ def padded(values: Tensor, fill: float) -> Tensor:
 
 def of_recipe(manifest: Manifest, how: SequenceConfig) -> Source:
     """Return the windows of a recipe over a manifest, without images or vectors yet."""
-    return Source(neighbours(manifest, how.length, how.target), how.target)
+    return Source(window_rows(manifest, how.length, how.target), how.target)

@@ -21,7 +21,7 @@ _BLOCK = 2048
 
 
 @dataclasses.dataclass(frozen=True)
-class Twins:
+class DuplicateSets:
     """Sets of rows that show the same image.
 
     Args:
@@ -41,12 +41,12 @@ def find_duplicates(
     *,
     vectors: np.ndarray | None = None,
     dihedral: bool = False,
-) -> Twins:
+) -> DuplicateSets:
     """Return which rows show the same image; being so is passed on (union-find).
 
     Args:
         hashes: content hash of each row; None where the image could not be read.
-        thumbnails: (N, 32, 32) of ``looks.thumbnail``; rows of zeros are compared by content alone.
+        thumbnails: (N, 32, 32) of ``image_statistics.thumbnail``; rows of zeros are compared by content alone.
         vectors: (N, D) features whose neighbours are candidates too; rows of NaN are passed over.
         dihedral: whether images turned or mirrored are the same, as cells are.
     """
@@ -79,7 +79,7 @@ def find_duplicates(
     alike = np.full(count, np.nan)
     for (a, b), value in pairs.items():
         alike[a], alike[b] = np.fmax(alike[a], value), np.fmax(alike[b], value)
-    return Twins(np.where(np.isnan(alike), -1, smallest[component]), same, alike)
+    return DuplicateSets(np.where(np.isnan(alike), -1, smallest[component]), same, alike)
 
 
 def perceptual_hashes(thumbnails: np.ndarray) -> np.ndarray:

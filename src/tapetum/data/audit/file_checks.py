@@ -1,4 +1,4 @@
-"""The first look at the images: is every file there, whole, and what is in it."""
+"""Checks of the files: is every one there and whole, and what is in it."""
 
 from __future__ import annotations
 
@@ -53,21 +53,21 @@ def check_files(manifest: Manifest, how: Composition, log: Log, workers: int | N
 def scan(
     manifest: Manifest,
     how: Composition,
-    look: Callable[[int, list[np.ndarray]], T],
+    measure: Callable[[int, list[np.ndarray]], T],
     log: Log,
     workers: int | None = None,
 ) -> list[tuple[dict[str, Any], T | None]]:
-    """Read, hash and decode every image once, and look at it while it is at hand.
+    """Read, hash and decode every image once, and measure it while it is at hand.
 
     Args:
         manifest: the rows.
         how: how the files of a row become an image.
-        look: called in threads with the row's number and its views; what it returns is kept.
+        measure: called in threads with the row's number and its views; what it returns is kept.
         log: is told of progress and of what was found.
         workers: threads; None for as many as there are processors.
 
     Returns:
-        For each row, in order, the facts of ``FILES_SCHEMA`` and what ``look`` returned, None where the image cannot be read.
+        For each row, in order, the facts of ``FILES_SCHEMA`` and what ``measure`` returned, None where the image cannot be read.
     """
     expected = manifest.frame["sha256"].to_list()
     ids = manifest.row_ids
@@ -83,7 +83,7 @@ def scan(
         channels = max(image.shape[2] for image in images)
         dtype = next((p.dtype.name for p in images if p.dtype != np.uint8), "uint8")
         facts = {"sha256": digest, "status": "ok", "height": height, "width": width, "channels": channels, "dtype": dtype}
-        return {"row_id": ids[row], **facts}, look(row, images)
+        return {"row_id": ids[row], **facts}, measure(row, images)
 
     workers = workers if workers is not None else os.cpu_count() or 1
     found, tick = [], progress.share(log, "checking images")

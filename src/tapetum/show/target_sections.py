@@ -10,7 +10,7 @@ from tapetum.core import intervals, metrics
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target, decode
 from tapetum.show import figures, matrix, words
-from tapetum.show.images import Thumbnails
+from tapetum.show.thumbnails import Thumbnails
 
 MOST_CELLS = 40  # classes up to which a confusion matrix is a table with numbers
 WORST = 18

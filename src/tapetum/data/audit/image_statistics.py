@@ -20,8 +20,8 @@ _STRIDE = 256  # colour is measured on so many rows and columns at most
 
 
 @dataclasses.dataclass(frozen=True)
-class Look:
-    """What was seen of an image.
+class ImageStatistics:
+    """Statistics of an image.
 
     Args:
         difference: 99th percentile of the largest difference of two channels of a pixel, of 255; None but for three channels.
@@ -43,14 +43,16 @@ class Look:
         return self.difference < GRAY_DIFFERENCE and self.deviation < GRAY_DEVIATION
 
 
-def look_at(paths: list[Path], images: list[np.ndarray]) -> Look:
-    """Return what is seen of a row: its files, and its views (H, W, C) of which the first is looked at."""
+def measure_image(paths: list[Path], images: list[np.ndarray]) -> ImageStatistics:
+    """Return the statistics of a row from its files and its views (H, W, C), of which the first counts."""
     difference, deviation = chroma(images[0])
-    return Look(difference, deviation, thumbnail(images[0]), tuple(text for path in paths if (text := misnamed(path)) is not None))
+    return ImageStatistics(
+        difference, deviation, thumbnail(images[0]), tuple(text for path in paths if (text := misnamed(path)) is not None)
+    )
 
 
 def chroma(image: np.ndarray) -> tuple[float | None, float | None]:
-    """Return how colourful an image (H, W, 3) is, of 255: difference and deviation as in :class:`Look`; None for other channels."""
+    """Return difference and deviation of an image (H, W, 3), of 255, as in :class:`ImageStatistics`; None for other channels."""
     if image.shape[-1] != 3:
         return None, None
     step = (-(-image.shape[0] // _STRIDE), -(-image.shape[1] // _STRIDE))
