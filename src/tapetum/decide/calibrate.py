@@ -10,10 +10,11 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import expit, log_softmax, softmax
+from scipy.optimize import brentq
+from scipy.special import expit, softmax
 
 from tapetum.core.errors import UserError
+from tapetum.core.logistic import PerClass, Problem, sigmoid_loss, softmax_loss
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
 from tapetum.decide.steps import SMOOTH_ROWS, Rows, fitting
@@ -45,7 +46,7 @@ class NoCalibration:
 class Temperature:
     """Divide all log-probabilities by one number T, the one with the least log-loss.
 
-    The log-loss is convex in 1/T, so 1/T is the root of its rising derivative; Newton's steps, kept inside a shrinking bracket, find it.
+    The log-loss is convex in 1/T, so 1/T is the root of its rising derivative.
 
     Args:
         low: smallest T.
@@ -86,18 +87,10 @@ class Vector:
         """Return ``{"scale": (K,), "bias": (K,), "n": rows}``."""
         target = needs_classes(dense.target, "vector scaling")
         p, y, weight, _ = fitting(dense, rows, SMOOTH_ROWS)
-        z, k, total = scores(target, p), target.width, weight.sum()
-        start = np.concatenate([np.ones(k), np.zeros(k)])
-
-        def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
-            moved = z * x[:k] + x[k:]
-            residual = weight[:, None] * (_likely(target, moved) - y)
-            slope = np.concatenate([(residual * z).sum(axis=0), residual.sum(axis=0)]) + self.shrink * (x - start)
-            value = (weight * _log_loss(target, moved, y)).sum() + 0.5 * self.shrink * ((x - start) ** 2).sum()
-            return value / total, slope / total
-
-        found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 200}).x
-        return {"scale": found[:k].tolist(), "bias": found[k:].tolist(), "n": len(p)}
+        start = np.stack([np.ones(target.width), np.zeros(target.width)])
+        design, loss = PerClass(scores(target, p)[:, None]), softmax_loss if target.is_distribution else sigmoid_loss
+        scale, bias = Problem(design, y, weight, loss, self.shrink, centre=start).solve(start, maxiter=200)
+        return {"scale": scale.tolist(), "bias": bias.tolist(), "n": len(p)}
 
     def apply(self, dense: Dense, rows: Rows, fitted: dict[str, Any]) -> Dense:
         """Return the scaled probabilities."""
@@ -187,37 +180,15 @@ def _likely(target: Target, z: np.ndarray) -> np.ndarray:
     return softmax(z, axis=1) if target.is_distribution else expit(z)
 
 
-def _inverse_temperature(target: Target, z: np.ndarray, y: np.ndarray, weight: np.ndarray, *bracket: float) -> float:
-    """Return the 1/T within the bracket at which the derivative of the log-loss is 0, or the end nearest to it."""
-    w = weight[:, None]
+def _inverse_temperature(target: Target, z: np.ndarray, y: np.ndarray, weight: np.ndarray, low: float, high: float) -> float:
+    """Return the 1/T from ``low`` to ``high`` at which the derivative of the log-loss is 0, or the end nearest to it."""
 
-    def slope_and_curve(inverse: float) -> tuple[float, float]:
-        p = _likely(target, inverse * z)
-        slope = float((w * (p - y) * z).sum())
-        if target.is_distribution:
-            return slope, float((weight * ((p * z * z).sum(axis=1) - (p * z).sum(axis=1) ** 2)).sum())
-        return slope, float((w * p * (1 - p) * z * z).sum())
+    def slope(inverse: float) -> float:
+        return float((weight[:, None] * (_likely(target, inverse * z) - y) * z).sum())
 
-    low, high = bracket
-    if slope_and_curve(low)[0] >= 0:
+    if slope(low) >= 0:
         return low
-    if slope_and_curve(high)[0] <= 0:
-        return high
-    inverse = min(max(1.0, low), high)
-    while high / low > 1 + 1e-9:
-        slope, curve = slope_and_curve(inverse)
-        low, high = (low, inverse) if slope > 0 else (inverse, high)
-        wish = inverse - slope / curve if curve > 0 else high
-        before, inverse = inverse, wish if low < wish < high else float(np.sqrt(low * high))
-        if abs(inverse - before) <= 1e-9 * before:
-            break
-    return inverse
-
-
-def _log_loss(target: Target, z: np.ndarray, y: np.ndarray) -> np.ndarray:
-    if target.is_distribution:
-        return -(y * log_softmax(z, axis=1)).sum(axis=1)
-    return (np.logaddexp(0, z) - y * z).sum(axis=1)
+    return high if slope(high) <= 0 else float(brentq(slope, low, high, xtol=1e-10))
 
 
 def _mapped(dense: Dense, change: Any) -> Dense:
@@ -234,12 +205,6 @@ def _sigmoid_fit(z: np.ndarray, y: np.ndarray, weight: np.ndarray) -> tuple[floa
     positive = float((weight * y).sum())
     negative = float(weight.sum()) - positive
     goal = np.where(y > 0.5, (positive + 1) / (positive + 2), 1 / (negative + 2))
-
-    def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
-        moved = z * x[0] + x[1]
-        residual = weight * (expit(moved) - goal)
-        value = (weight * (np.logaddexp(0, moved) - goal * moved)).sum()
-        return value / weight.sum(), np.array([(residual * z).sum(), residual.sum()]) / weight.sum()
-
-    a, b = minimize(loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B", options={"maxiter": 200, "ftol": 1e-14, "gtol": 1e-9}).x
-    return float(a), float(b)
+    problem = Problem(PerClass(z[:, None, None]), goal[:, None], weight, sigmoid_loss)
+    slope, offset = problem.solve(np.array([[1.0], [0.0]]), maxiter=200, ftol=1e-14, gtol=1e-9).ravel()
+    return float(slope), float(offset)

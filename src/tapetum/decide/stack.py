@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import expit, log_softmax, softmax
+from scipy.special import expit, softmax
 
+from tapetum.core.logistic import Full, PerClass, Problem, sigmoid_loss, softmax_loss
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
 from tapetum.decide.align import common
@@ -63,30 +63,23 @@ def fit_stack(
         start: the penalty's centre, W's shape.
         strength: as scikit-learn's C; infinity for none.
     """
-    total = weight.sum()
     # solved in centred, scaled features, in which L-BFGS needs far fewer steps; the penalty is that of the plain ones
     centre, scale = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-6)
     x = (x - centre) / scale
     scale = scale[:, None] if target.is_distribution else scale
-
-    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        u, bias = flat[: start.size].reshape(start.shape), flat[start.size :]
-        if target.is_distribution:
-            log_p = log_softmax(x @ u + bias, axis=1)
-            residual = weight[:, None] * (np.exp(log_p) * y.sum(axis=1, keepdims=True) - y)
-            value, slope = -(weight[:, None] * y * log_p).sum(), x.T @ residual
-        else:
-            z = (x * u).sum(axis=1) + bias
-            residual = weight[:, None] * (expit(z) - y)
-            value, slope = (weight[:, None] * (np.logaddexp(0, z) - y * z)).sum(), np.einsum("nmk,nk->mk", x, residual)
-        apart = u / scale - start
-        value += 0.5 * (apart**2).sum() / strength
-        return value / total, np.concatenate([(slope + apart / (scale * strength)).ravel(), residual.sum(axis=0)]) / total
-
-    first = np.concatenate([(start * scale).ravel(), _at(target, centre[None], start)[0]])
-    found = minimize(loss, first, jac=True, method="L-BFGS-B", options={"maxiter": 300, "ftol": 1e-8, "gtol": 1e-6}).x
-    w = found[: start.size].reshape(start.shape) / scale
-    return w, found[start.size :] - _at(target, centre[None], w)[0]
+    no_bias = np.zeros((1, target.width))
+    problem = Problem(
+        Full(x) if target.is_distribution else PerClass(x),
+        y,
+        weight,
+        softmax_loss if target.is_distribution else sigmoid_loss,
+        penalty=np.concatenate([np.broadcast_to(1 / (strength * scale**2), start.shape), no_bias]),
+        centre=np.concatenate([start * scale, no_bias]),
+    )
+    first = np.concatenate([start * scale, _at(target, centre[None], start)])
+    found = problem.solve(first, maxiter=300, ftol=1e-8, gtol=1e-6)
+    w = found[:-1] / scale
+    return w, found[-1] - _at(target, centre[None], w)[0]
 
 
 def _features(target: Target, stack: np.ndarray) -> np.ndarray:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import log_softmax, softmax
+from scipy.special import softmax
 
+from tapetum.core.logistic import Full, Problem, softmax_loss
 from tapetum.decide.sequences import Sequences
 
 _ROUNDS = 200
@@ -67,24 +67,12 @@ def fit_window_regression(x: np.ndarray, truth: np.ndarray, classes: int, streng
     middle = (inputs // classes // 2) * classes  # the image itself, between its neighbours
     start[middle : middle + classes] = np.eye(classes)
     hot = np.zeros((n, classes), dtype=np.float32)
-    rows = np.arange(n)
-    hot[rows, truth] = 1
-    total = float(weight.sum())
-
-    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        w = flat.reshape(start.shape)
-        z = x @ w[:-1].astype(np.float32) + w[-1].astype(np.float32)
-        logs = log_softmax(z, axis=1)
-        value = -(weight * logs[rows, truth]).sum(dtype=np.float64)
-        residual = weight[:, None] * (np.exp(logs) - hot)
-        apart = (w[:-1] - start[:-1]) / strength
-        slope = np.concatenate([x.T @ residual + apart, residual.sum(axis=0, dtype=np.float64)[None]])
-        return (value + 0.5 * (apart * (w[:-1] - start[:-1])).sum()) / total, slope.ravel() / total
-
-    found = minimize(loss, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": _ROUNDS, "gtol": 1e-5, "ftol": 1e-5})
-    w = found.x.reshape(start.shape)
+    hot[np.arange(n), truth] = 1
+    penalty = np.full(start.shape, 1 / strength)
+    penalty[-1] = 0
+    w = Problem(Full(x), hot, weight, softmax_loss, penalty, centre=start).solve(start, maxiter=_ROUNDS, gtol=1e-5, ftol=1e-5)
     w[-1] -= centre @ w[:-1]
-    return np.asarray(w)
+    return w
 
 
 def apply_window_regression(log_p: np.ndarray, place: np.ndarray, w: np.ndarray) -> np.ndarray:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import functools
 import math
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
-from torch.nn import functional as F
+
+from tapetum.core.logistic import Design, Full, Loss, Problem, Shared, sigmoid_loss, softmax_loss
 
 SMALL = 1_000_000  # numbers in a matrix below which one thread is the fastest
 CHUNK = 4096  # rows that are turned into double precision at a time
@@ -54,16 +54,9 @@ def softmax(z: Tensor, y: Tensor, w: Tensor, strength: float, how: Descent) -> F
     """Softmax regression: strength · Σ w·CE + ½|W|². A class without rows gets a small constant share instead of minus infinity."""
     there = (y * w[:, None]).sum(dim=0) > 0
     own = y[:, there]
-
-    def value(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        logits = z @ weight.T + bias
-        share = torch.log_softmax(logits, dim=1)
-        total = own.sum(dim=1, keepdim=True)
-        return -(w * (own * share).sum(dim=1)).sum(), w[:, None] * (share.exp() * total - own)
-
     if how.start is not None:
         how = dataclasses.replace(how, start=Fit(how.start.weight[there.numpy()], how.start.bias[there.numpy()]))
-    found = _descend(z, int(there.sum()), value, strength, how)
+    found = _descend(z, own, w, softmax_loss, strength, how)
     weight, bias = np.zeros((y.shape[1], z.shape[1])), np.zeros(y.shape[1])
     weight[there.numpy()], bias[there.numpy()] = found.weight, found.bias
     if not bool(there.all()):
@@ -80,15 +73,9 @@ def logistic(z: Tensor, y: Tensor, w: Tensor, strength: float, how: Descent) -> 
     mass = (y * w[:, None]).sum(dim=0)
     there = ((mass > 0) & (mass < w.sum())).numpy()
     own = y[:, there]
-
-    def value(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        logits = (z @ weight.T).expand(-1, own.shape[1]) + bias
-        loss = F.binary_cross_entropy_with_logits(logits, own, reduction="none").sum(dim=1)
-        return (w * loss).sum(), w[:, None] * (torch.sigmoid(logits) - own)
-
     if how.start is not None:
         how = dataclasses.replace(how, start=Fit(how.start.weight if how.shared else how.start.weight[there], how.start.bias[there]))
-    found = _descend(z, int(there.sum()), value, strength, how)
+    found = _descend(z, own, w, sigmoid_loss, strength, how)
     bias = torch.logit((mass + 0.5) / (w.sum() + 1)).double().numpy()
     bias[there] = found.bias
     if how.shared:
@@ -98,42 +85,25 @@ def logistic(z: Tensor, y: Tensor, w: Tensor, strength: float, how: Descent) -> 
     return Fit(weight, bias)
 
 
-def _descend(z: Tensor, columns: int, value: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], strength: float, how: Descent) -> Fit:
-    """Minimise strength · loss + ½|W|² by L-BFGS; biases are not penalised.
-
-    Args:
-        z: (N, r).
-        columns: biases to find.
-        value: (weight, bias) → the loss and its gradient by the logits (N, columns).
-        strength: C.
-        how: start, tolerance, sharing.
-    """
-    rows, numbers = (1 if how.shared else columns), z.shape[1]
-    size = rows * numbers
-
-    def both(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        weight = torch.from_numpy(flat[:size]).to(z.dtype).view(rows, numbers)
-        loss, slope = value(weight, torch.from_numpy(flat[size:]).to(z.dtype))
-        by_weight = (slope.sum(dim=1, keepdim=True) if how.shared else slope).T @ z
-        gradient = strength * torch.cat([by_weight.reshape(-1), slope.sum(dim=0)]).double().numpy()
-        gradient[:size] += flat[:size]
-        return strength * float(loss) + 0.5 * float(np.square(flat[:size]).sum()), gradient
-
-    first = np.zeros(size + columns) if how.start is None else np.concatenate([how.start.weight.ravel(), how.start.bias])
-    with _threads(1 if z.numel() < SMALL else None):
-        found = minimize(both, first, jac=True, method="L-BFGS-B", options=how.options(z.dtype == torch.float64)).x
-    return Fit(found[:size].reshape(rows, numbers), found[size:])
+def _descend(z: Tensor, y: Tensor, w: Tensor, loss: Loss, strength: float, how: Descent) -> Fit:
+    """Minimise strength · loss + ½|W|² over weights and unpenalised biases, one a column of ``y``; for rows (N, r)."""
+    x, numbers, columns = z.numpy(), z.shape[1], y.shape[1]
+    design: Design = Shared(x[:, :, None]) if how.shared else Full(x)
+    shape = (numbers + columns,) if how.shared else (numbers + 1, columns)
+    first, penalty = np.zeros(shape), np.zeros(shape)
+    if how.start is not None:
+        first = np.concatenate([how.start.weight[0], how.start.bias]) if how.shared else np.vstack([how.start.weight.T, how.start.bias])
+    penalty[:numbers] = 1 / strength
+    problem = Problem(design, y.numpy(), w.numpy(), loss, penalty, factor=strength)
+    with _blas().limit(limits=1 if x.size < SMALL else None):
+        found = problem.solve(first, **how.options(z.dtype == torch.float64))
+    return Fit(found[None, :numbers], found[numbers:]) if how.shared else Fit(found[:-1].T, found[-1])
 
 
-@contextlib.contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Hold torch to some threads: on small matrices more of them only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+@functools.cache
+def _blas() -> ThreadpoolController:
+    """Return the switch of numpy's threads; to look for them takes longer than a small fit."""
+    return ThreadpoolController().select(user_api="blas")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,14 +164,9 @@ def platt(scores: Tensor, y: Tensor, w: Tensor) -> tuple[np.ndarray, np.ndarray]
     bias = torch.logit((mass + 0.5) / (w.sum() + 1)).numpy()
     s, own = s[:, there], y[:, there]
 
-    def both(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        logits = flat[0] * s + torch.from_numpy(flat[1:])
-        loss = (w[:, None] * F.binary_cross_entropy_with_logits(logits, own, reduction="none")).sum()
-        slope = w[:, None] * (torch.sigmoid(logits) - own)
-        return float(loss), torch.cat([(slope * s).sum().view(1), slope.sum(dim=0)]).numpy()
-
     first = np.concatenate([[1.0], bias[there.numpy()]])
     bounds = [(0.0, None), *[(None, None)] * int(there.sum())]  # a negative slope would turn every ranking round
-    found = minimize(both, first, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 1000, "maxcor": 20}).x
+    problem = Problem(Shared(s.numpy()[:, None]), own.numpy(), w.numpy(), sigmoid_loss, factor=1.0)
+    found = problem.solve(first, bounds, maxiter=1000, maxcor=20)
     bias[there.numpy()] = found[1:]
     return np.where(there.numpy(), found[0], 0.0), bias

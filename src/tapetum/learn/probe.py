@@ -30,7 +30,6 @@ from tapetum.learn.models.heads import cumulative_to_classes
 Form = Literal["softmax", "sigmoid", "cumulative", "value"]
 Fit = Literal["likelihood", "least_squares"]
 STRENGTHS = (1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
-SMALL = 1_000_000  # numbers in a matrix below which one thread is the fastest
 WORSE = 1.02  # a mean loss this many times the best one ends the search
 MANY = 5_000  # rows on which the strength is chosen at most; the fit itself takes all
 
