@@ -45,7 +45,7 @@ def answers(member, manifest):
     return {k: inference.answer(net, images, rows, member.predict, runtime).p["label"] for k, net in member.networks.items()}
 
 
-def test_each_frozen_fold_answers_its_held_out_rows_as_in_training(shipped):
+def test_frozen_fold_answers_heldout_rows_as_in_training(shipped):
     choice, folder = shipped
     run, pipeline = Run(folder), Pipeline.load(folder)
     manifest = run.manifest()

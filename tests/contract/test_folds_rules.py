@@ -45,7 +45,7 @@ def test_no_group_crosses_folds_and_none_is_empty(rows, seed):
 
 @given(labelled_groups())
 @settings(max_examples=150, deadline=None)
-def test_class_shares_stay_within_two_points_or_the_largest_groups_share(rows):
+def test_class_shares_stay_within_two_points_or_largest_group(rows):
     target, truth, groups, many = rows
     fold = folds.assign({"t": truth}, [target], groups, many, 0)
     largest = np.unique(groups, return_counts=True)[1].max()
@@ -58,7 +58,7 @@ def test_class_shares_stay_within_two_points_or_the_largest_groups_share(rows):
 
 @given(labelled_groups(), st.floats(0.05, 0.95))
 @settings(max_examples=80, deadline=None)
-def test_a_holdout_cuts_no_group_and_leaves_rows_on_both_sides(rows, share):
+def test_holdout_cuts_no_group_and_fills_both_sides(rows, share):
     target, truth, groups, _ = rows
     held = folds.holdout({"t": truth}, [target], groups, share, 0)
     assert held.any()

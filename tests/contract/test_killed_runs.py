@@ -116,7 +116,7 @@ def test_what_is_done_is_not_done_again(forge, planted, unbroken):
     assert {path: path.stat().st_mtime_ns for path in unbroken.glob(WEIGHTS)} == times
 
 
-def test_a_second_process_is_refused_and_told_which_one_holds_the_run(tmp_path, forge, planted):
+def test_second_process_is_refused_and_names_the_holder(tmp_path, forge, planted):
     first = forge.start(planted / "labels.csv", tmp_path / "run")
     wait_for(tmp_path / "run" / "manifest.parquet")
     os.kill(first, signal.SIGSTOP)  # it holds the run for as long as the second one looks

@@ -141,7 +141,7 @@ def test_each_command_names_only_flags_that_it_has(command):
 
 
 @pytest.mark.parametrize("command", BY_RECIPE)
-def test_a_mend_by_a_recipe_key_is_never_lost_where_the_recipe_can_be_set(command):
+def test_recipe_key_fix_survives_where_the_recipe_can_be_set(command):
     for module in sorted(reached(command)):
         for text in SAID.get(module, ()):
             flags = lacking(text, command)

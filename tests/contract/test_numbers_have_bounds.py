@@ -41,7 +41,7 @@ def test_each_number_of_a_section_has_a_range(name):
 
 
 @pytest.mark.parametrize("name", CHOICES)
-def test_each_number_of_a_choice_has_a_range_that_holds_its_default(name):
+def test_each_number_of_a_choice_has_a_range(name):
     choice, parameter = CHOICES[name]
     default = choice.parameters[parameter]
     numbers = [leaf for leaf in _leaves(default) if isinstance(leaf, (int, float)) and not isinstance(leaf, bool)]

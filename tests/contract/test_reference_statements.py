@@ -59,7 +59,7 @@ def tiny(recipe, **model):
 # ------------------------------------------------------------------------------------------------------- the accounting
 
 
-def test_the_list_of_statements_has_every_line_of_both_systems_once():
+def test_statement_list_has_every_line_once():
     text = (importlib.resources.files("tapetum") / "systems" / "statements.csv").read_text(encoding="utf-8")
     rows = list(csv.DictReader(text.splitlines()))
     assert [r["id"] for r in rows if r["system"] == "dogs"] == [f"G{i:02d}" for i in range(1, 21)]
@@ -68,7 +68,7 @@ def test_the_list_of_statements_has_every_line_of_both_systems_once():
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_every_statement_stands_in_the_recipe_as_written_or_in_plus(system):
+def test_every_statement_stands_in_a_recipe(system):
     standing = set()
     for name in (system, f"{system}-plus"):
         standing |= set(statements.places(api.load_recipe(name).recipe))
@@ -109,7 +109,7 @@ def test_the_cpu_profile_changes_sizes_and_keeps_every_technique(name):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_opens_with_what_it_reproduces_how_to_run_it_and_what_to_expect(name):
+def test_recipe_opens_with_source_command_and_expected_figure(name):
     lines = find_recipes()[name].read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith(f"# {name}: ")
     assert lines[1].startswith(f"# run     tapetum reproduce {name} ")
@@ -145,7 +145,7 @@ def test_G02_classes_are_numbered_in_alphabetical_order(tmp_path):
     assert target.classes == tuple(sorted(set(planted.labels)))
 
 
-def test_G03_the_network_is_efficientnet_b2_with_weights_where_they_are_at_hand():
+def test_G03_network_is_efficientnet_b2():
     network = models.build(DOGS.model.model_copy(update={"weights": "none"}), [BREED], 3, DOGS.input)
     assert network.backbone.default_cfg["architecture"] == "efficientnet_b2"
     assert DOGS.model.weights == "auto"
@@ -176,7 +176,7 @@ def test_G06_images_are_rotated_and_sheared():
     assert augment(DOGS, "affine")["degrees"] > 0 < augment(DOGS, "affine")["shear"]
 
 
-def test_G07_brightness_stays_within_a_quarter_and_hue_within_a_tenth():
+def test_G07_brightness_and_hue_stay_within_bounds():
     spec = augment(DOGS, "colour_jitter")
     assert [spec[k] for k in ("brightness", "contrast", "saturation", "hue")] == [0.25, 0.25, 0.25, 0.1]
     gray = np.full((8, 8, 3), 128, np.uint8)
@@ -185,7 +185,7 @@ def test_G07_brightness_stays_within_a_quarter_and_hue_within_a_tenth():
     assert values.max() == pytest.approx(1.25, abs=0.03)
 
 
-def test_G08_originals_stay_in_memory_and_every_epoch_sees_them_anew(tmp_path, monkeypatch):
+def test_G08_originals_stay_in_memory_and_epochs_differ(tmp_path, monkeypatch):
     from tapetum.data.images import dataset
 
     planted = plant(tmp_path, classes=2, each=2)
@@ -206,7 +206,7 @@ def test_G09_images_are_not_normalised():
     assert torch.allclose(tiny(DOGS).normalise(x), x.float() / 255)
 
 
-def test_G10_smoothing_gives_e_over_k_less_one_to_the_others():
+def test_G10_smoothing_spreads_over_the_other_classes():
     smoothed = losses.smooth(torch.eye(25)[:1], DOGS.loss.smoothing, "single", DOGS.loss.smoothing_over)[0]
     assert smoothed[0] == pytest.approx(0.9)
     assert smoothed[1:].numpy() == pytest.approx(np.full(24, 0.1 / 24))
@@ -235,7 +235,7 @@ def test_G13_four_phases_of_fifty_epochs_between_the_stated_rates():
         assert phase.min() == pytest.approx(low)
 
 
-def test_G14_weights_after_full_batch_steps_at_a_constant_rate_are_averaged():
+def test_G14_weights_of_full_batch_steps_are_averaged():
     network = torch.nn.Linear(1, 1, bias=False)
     average = averaging.build(DOGS.average, network, steps_per_epoch=5, epochs=2)
     for step in range(10 + DOGS.average.epochs):
@@ -255,7 +255,7 @@ def test_G16_ten_random_crops_an_image():
     assert DOGS.predict.reduce == "mean"
 
 
-def test_G19_the_search_space_names_keys_of_the_recipe_and_holds_its_values():
+def test_G19_search_space_names_recipe_keys_and_values():
     for key, space in DOGS_PLUS.tune.space.items():
         value = DOGS_PLUS
         for part in key.split("."):
@@ -304,7 +304,7 @@ def test_P02_four_channel_files_make_one_image(cells):
         assert np.array_equal(image[..., channel], np.asarray(Image.open(path)))
 
 
-def test_P04_the_network_is_resnet34_with_weights_where_they_are_at_hand():
+def test_P04_network_is_resnet34():
     network = models.build(HPA.model.model_copy(update={"weights": "none"}), [PLACES], 4, HPA.input)
     assert network.backbone.default_cfg["architecture"] == "resnet34"
     assert HPA.model.weights == "auto"
@@ -344,7 +344,7 @@ def test_P07_mean_and_deviation_of_each_channel_are_measured(cells):
     assert HPA.input.normalise == "data"
 
 
-def test_P08_max_and_average_pooling_side_by_side_then_batch_norm_and_dropout():
+def test_P08_both_poolings_then_batch_norm_and_dropout():
     model = HPA.model.model_copy(update={"backbone": "test_resnet", "weights": "none"})
     network = models.build(model, [PLACES], 4, Input(size=32))
     plain = models.build(model.model_copy(update={"pooling": "avg"}), [PLACES], 4, Input(size=32))
@@ -391,7 +391,7 @@ def test_P12_256_pixels_then_512():
     assert set(sizes) == {256, 512}
 
 
-def test_P13_the_batch_falls_from_64_to_16_when_memory_runs_out():
+def test_P13_batch_falls_to_16_when_memory_runs_out():
     said = []
     training = SimpleNamespace(recipe=HPA, progress=loop.Progress(pieces=4), fold=SimpleNamespace(log=said.append))
     training._batch = lambda stage: fold.Training._batch(training, stage)
@@ -409,7 +409,7 @@ def test_P15_eight_views_of_each_image():
     assert len({x.numpy().tobytes() for x in views.expand(corner, HPA.predict.views)}) == 8
 
 
-def test_P18_a_start_from_scratch_is_a_piece_of_the_ablation():
+def test_P18_random_start_is_a_piece_of_the_ablation():
     from tapetum.workflow.commands.ablate import pieces_of
 
     plus = api.load_recipe("hpa-plus").recipe
@@ -419,7 +419,7 @@ def test_P18_a_start_from_scratch_is_a_piece_of_the_ablation():
     assert scratch.model.model_copy(update={"weights": plus.model.weights}) == plus.model
 
 
-def test_P19_every_regulariser_of_plus_is_a_piece_of_the_ablation():
+def test_P19_every_regulariser_is_a_piece_of_the_ablation():
     from tapetum.workflow.commands.ablate import pieces_of
 
     plus = api.load_recipe("hpa-plus").recipe

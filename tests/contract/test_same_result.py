@@ -58,7 +58,7 @@ def test_arrays_and_pil_images_are_answered_as_their_files_are(planted, plain):
     assert model.predict(paths) == [model.classes_[k] for k in as_files.argmax(axis=1)]
 
 
-def test_a_truncated_image_is_named_and_no_other_row_changes_by_a_bit(tmp_path, plain, other_images):
+def test_truncated_image_is_named_and_changes_no_other_row(tmp_path, plain, other_images):
     before = small_runs.cli("predict", plain / "pipeline", other_images, "-o", tmp_path / "whole.parquet")
     broken = other_images / "ant_002.png"
     broken.write_bytes(broken.read_bytes()[:700])

@@ -110,7 +110,7 @@ def test_every_way_in_gives_the_same_bits(models, tmp_path, model, mode, kind):
 
 
 @pytest.mark.parametrize("mode", ["PA", "La", "RGBa", "HSV", "LAB"])
-def test_modes_that_only_memory_holds_are_read_as_what_they_convert_to(models, mode):
+def test_memory_only_modes_are_read_as_converted(models, mode):
     image = of_mode(mode) if mode != "LAB" else Image.frombytes("LAB", (20, 24), RGB.tobytes())
     plain = image.convert({"PA": "RGBA", "La": "LA", "RGBa": "RGBA"}.get(mode, "RGB"))
     assert np.array_equal(models["plain"].predict_proba(image), models["plain"].predict_proba(plain))
@@ -150,7 +150,7 @@ def files(tmp_path):
     return sorted((tmp_path / "images").rglob("*.png"))
 
 
-def test_one_input_is_one_answer_and_n_are_n_in_order(models, files, tmp_path):
+def test_one_input_gives_one_answer_and_n_in_order(models, files, tmp_path):
     m = models["plain"]
     expected = m.predict_proba(files)
     assert expected.shape == (4, 2)
@@ -214,7 +214,7 @@ def test_what_cannot_be_read_has_no_answer_and_a_reason(models, files):
         (io.StringIO("text"), "'rb'"),
     ],
 )
-def test_anything_else_is_a_type_error_that_says_what_is_taken(models, images, part):
+def test_other_types_are_refused_with_what_is_taken(models, images, part):
     with pytest.raises(TypeError, match=part) as refused:
         models["plain"].predict(images)
     assert isinstance(refused.value, UserError)

@@ -65,7 +65,7 @@ def test_conformal_coverage_is_weighted(weighted):
     assert found["coverage"]["n"] == (manifest.weight > 0).sum()
 
 
-def test_two_groups_have_no_interval_anywhere_and_the_reason_is_printed(tmp_path):
+def test_two_groups_have_no_interval_and_a_printed_reason(tmp_path):
     run = fitted(tmp_path, np.ones, lambda n: np.arange(n) % 2)
     said = "no interval: 2 groups are too few"
     metrics = files.read_json(run.file("metrics.json"))

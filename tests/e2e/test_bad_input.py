@@ -213,7 +213,7 @@ def test_a_wrong_key_value_or_name_in_the_recipe(place, setting, parts):
         ({"loss__class_weights": [1.0, 2.0, 3.0]}, ["class_weights", "label"]),
     ],
 )
-def test_combinations_that_cannot_work_are_refused_before_an_image_is_read(place, values, parts):
+def test_impossible_combinations_are_refused_before_reading_images(place, values, parts):
     said = refused(USAGE, fit(place, train__epochs=2, **values), *parts, out=place / "run")
     assert "checked" not in said.err
 

@@ -59,7 +59,7 @@ def test_one_fine_tuned_fold_never_replaces_all(planted, tmp_path, rates):
     assert (Predictions.read(tmp_path / "run" / "oof.parquet").frame["status"] == "ok").all()
 
 
-def test_no_time_for_fine_tuning_leaves_the_probe_and_says_why(planted, tmp_path, rates):
+def test_no_time_for_fine_tuning_leaves_the_probe(planted, tmp_path, rates):
     rates(16.0 / 1000.0)
     said = fit(planted, tmp_path / "run", "--budget", "5m", "--json")
     assert "no fine-tuning" in said.err
@@ -67,7 +67,7 @@ def test_no_time_for_fine_tuning_leaves_the_probe_and_says_why(planted, tmp_path
     assert not (tmp_path / "run" / "members" / "main").exists()
 
 
-def test_a_probe_beyond_the_budget_says_so_before_it_begins_and_keeps_what_it_finds(planted, tmp_path):
+def test_probe_beyond_the_budget_warns_and_is_kept(planted, tmp_path):
     said = fit(planted, tmp_path / "run", "--budget", "0.01s", "--json")
     lines = said.err.splitlines()
     told = next(i for i, line in enumerate(lines) if "budget is overrun by about" in line)
@@ -80,7 +80,7 @@ def test_a_probe_beyond_the_budget_says_so_before_it_begins_and_keeps_what_it_fi
     assert "overrun" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
 
 
-def test_a_probe_of_one_view_where_the_budget_has_no_time_for_more(planted, tmp_path, monkeypatch):
+def test_probe_takes_one_view_where_time_is_short(planted, tmp_path, monkeypatch):
     engine = Engine("cpu", "32", False)
     monkeypatch.setattr(probing, "decide_engine", lambda *_, **__: Measured(engine, {engine.name: 5.0}))
     said = fit(planted, tmp_path / "run", "--budget", "3m", "--json")  # 24 rows: two views would take 240 s
@@ -91,7 +91,7 @@ def test_a_probe_of_one_view_where_the_budget_has_no_time_for_more(planted, tmp_
     assert probe.predict.views == ("plain",)
 
 
-def test_a_cut_is_written_at_an_epochs_end_and_a_repeated_plan_ends_with_the_same_bits(planted, tmp_path, rates, monkeypatch):
+def test_cut_is_written_and_repeated_plan_gives_same_bits(planted, tmp_path, rates, monkeypatch):
     rates(1e6)
     asked = iter([True, False, False, True, True, False])  # fold 0 ends after 2 epochs, fold 1 after 1, fold 2 after 3
     monkeypatch.setattr(budget.Clock, "allows", lambda self, more: next(asked) if _in_training() else True)
@@ -132,7 +132,7 @@ def test_a_run_begun_without_a_budget_goes_on_within_one(planted, begun):
     assert sorted((run / "members/main").glob("*/oof.parquet")) == [run / f"members/main/fold-{k}/oof.parquet" for k in (0, 1)]
 
 
-def test_a_run_begun_within_a_budget_goes_on_without_one_or_within_another(planted, begun, rates):
+def test_budgeted_run_resumes_with_another_budget_or_none(planted, begun, rates):
     rates(1e6)
     run = begun("--budget", "10m")
     said = fit(planted, run, "--budget", "20m", "--json", split__folds=2, train__epochs=1)
@@ -141,7 +141,7 @@ def test_a_run_begun_within_a_budget_goes_on_without_one_or_within_another(plant
     assert "made within a budget" in said.err
 
 
-def test_a_plan_made_without_a_budget_is_repeated_and_then_goes_on_within_one(planted, begun, tmp_path, monkeypatch):
+def test_plan_without_a_budget_is_repeated_within_one(planted, begun, tmp_path, monkeypatch):
     plan = begun() / "plan.json"
     with monkeypatch.context() as here:
         here.setattr(training, "_run_fold", _killed)

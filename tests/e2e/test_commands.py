@@ -115,7 +115,7 @@ def test_doctor_lists_devices_and_weights():
     assert "tf_efficientnet_lite0" in json.dumps(found)
 
 
-def test_a_job_runs_from_its_spec_alone_and_a_done_one_answers_at_once(tuned, tmp_path):
+def test_job_runs_from_its_spec_and_is_idempotent(tuned, tmp_path):
     import shutil
 
     run = shutil.copytree(tuned, tmp_path / "run")
@@ -158,7 +158,7 @@ def test_a_report_is_written_again(tuned, tmp_path):
 # ---------------------------------------------------------------------------------------------------------------- submit
 
 
-def test_a_submission_refuses_rows_without_an_answer_and_fills_them_when_told(tuned, damaged, tmp_path):
+def test_submission_refuses_or_fills_rows_without_an_answer(tuned, damaged, tmp_path):
     words = ["submit", tuned, "--template", damaged / "template.csv", "-o", tmp_path / "s.csv"]
     said = small_runs.cli(*words)
     assert said.code == 3
@@ -177,7 +177,7 @@ def test_a_submission_refuses_rows_without_an_answer_and_fills_them_when_told(tu
 
 
 @pytest.mark.parametrize("fill", ["prior", "nonsense"])
-def test_filling_by_the_prior_or_a_word_that_is_no_class(tuned, damaged, tmp_path, fill):
+def test_fill_takes_the_prior_and_refuses_unknown_classes(tuned, damaged, tmp_path, fill):
     said = small_runs.cli("submit", tuned, "--template", damaged / "template.csv", "-o", tmp_path / "s.csv", "--fill", fill)
     assert said.code == (0 if fill == "prior" else 2)
     assert (tmp_path / "s.csv").exists() == (fill == "prior")
@@ -188,7 +188,7 @@ def test_filling_by_the_prior_or_a_word_that_is_no_class(tuned, damaged, tmp_pat
 @pytest.mark.parametrize(
     ("change", "named", "fill"), [("lost", "bee_000.png", "ant"), ("new", "other.png", "none"), ("twice", "bee_000.png", "ant")]
 )
-def test_a_template_with_other_ids_is_refused_by_the_first_that_differs(tuned, damaged, tmp_path, change, named, fill):
+def test_template_with_other_ids_is_refused_by_the_first(tuned, damaged, tmp_path, change, named, fill):
     ids = pl.read_csv(damaged / "template.csv")["file"].to_list()
     ids = {"lost": [i for i in ids if "bee_000" not in i], "new": [*ids, "other.png"], "twice": [*ids, "more/images/bee/bee_000.png"]}[
         change
@@ -209,7 +209,7 @@ def test_submitting_from_what_is_no_run(tmp_path, damaged):
 # --------------------------------------------------------------------------------------------------------------- signal
 
 
-def test_the_probe_finds_a_planted_signal_and_shuffled_labels_give_chance(tmp_path):
+def test_probe_finds_a_signal_and_shuffled_labels_give_chance(tmp_path):
     planted = plant(tmp_path, classes=3, each=14, size=32)
     rng = np.random.default_rng(0)
     shuffled = rng.permutation(planted.labels)

@@ -87,7 +87,7 @@ def accuracy(desk):
     return float((dense.p.argmax(1) == dense.y.argmax(1)).mean()), len(dense.row_ids)
 
 
-def test_blend_of_a_csv_and_an_array_is_better_than_either(desk):
+def test_blend_of_csv_and_array_beats_either(desk):
     code, text = decide(desk, "--set", "decide.calibrate=temperature", "--set", "decide.blend=weighted", "--json")
     assert code == 0, text
     found = json.loads(text)
@@ -173,7 +173,7 @@ def test_context_needs_one_position_for_each_row_of_a_sequence(desk, column, say
     assert says in text
 
 
-def test_members_with_other_rows_are_blended_on_common_ones_or_refused(desk):
+def test_members_with_other_rows_blend_on_common_ones(desk):
     pl.read_csv(desk / "b.csv").head(400).write_csv(desk / "part.csv")
     code, text = decide(desk, sources=("a.csv", "part.csv"))
     assert code == 0, text

@@ -82,7 +82,7 @@ def test_figures_are_those_of_the_predictions_it_writes(probed, fresh, tmp_path)
     assert set(Predictions.read(tmp_path / "out" / "predictions.parquet").frame["role"].to_list()) == {"test"}
 
 
-def test_folder_archive_table_and_frame_of_the_same_images_are_worth_the_same(probed, fresh, tmp_path):
+def test_same_images_score_the_same_from_every_source(probed, fresh, tmp_path):
     with zipfile.ZipFile(tmp_path / "fresh.zip", "w") as archive:
         for path in sorted((fresh.root / "images").rglob("*.png")):
             archive.write(path, path.relative_to(fresh.root / "images"))
@@ -133,7 +133,7 @@ def test_a_pipeline_without_a_list_says_so(probed, fresh, tmp_path):
     assert "no list of its training images" in api.evaluate(tmp_path / "old", fresh.table)["marks"][0]
 
 
-def test_classes_unknown_to_the_pipeline_are_refused_by_name_or_counted(probed, fresh, tmp_path):
+def test_unknown_classes_are_refused_by_name_or_counted(probed, fresh, tmp_path):
     rows = [
         [f"{fresh.root}/{f}", "cow" if i < 3 else "antt" if i == 3 else c]
         for i, (f, c) in enumerate(zip(fresh.files, fresh.labels, strict=True))
@@ -149,7 +149,7 @@ def test_classes_unknown_to_the_pipeline_are_refused_by_name_or_counted(probed, 
     assert value(result, "accuracy")["n"] == 20
 
 
-def test_images_that_cannot_be_read_are_counted_and_the_code_is_4(probed, fresh, tmp_path):
+def test_unreadable_images_are_counted_and_exit_with_4(probed, fresh, tmp_path):
     (fresh.root / fresh.files[0]).write_bytes(b"no image")
     (fresh.root / fresh.files[1]).unlink()
     said = small_runs.cli("evaluate", probed, fresh.table, "-o", tmp_path / "p.csv", "--json")
@@ -177,7 +177,7 @@ def test_a_column_called_otherwise_is_named(probed, fresh, tmp_path):
     assert "no column 'lables'" in small_runs.cli("evaluate", probed, table, "--target", "label=lables").error
 
 
-def test_one_class_alone_is_scored_over_all_classes_of_the_pipeline(probed, fresh):
+def test_one_class_alone_is_scored_over_all_classes(probed, fresh):
     only = pl.read_csv(fresh.table).filter(pl.col("label") == "bee").with_columns(file=pl.lit(f"{fresh.root}/") + pl.col("file"))
     result = api.evaluate(probed, only)
     hit = value(result, "accuracy")["value"]
@@ -197,7 +197,7 @@ def test_a_split_is_taken_and_duplicates_form_a_group(probed, fresh, tmp_path):
     assert (value(result, "accuracy")["n"], value(result, "accuracy")["groups"]) == (25, 24)
 
 
-def test_every_kind_of_target_is_scored_and_absent_ones_are_left_out(several, tmp_path):
+def test_every_kind_is_scored_and_absent_targets_left_out(several, tmp_path):
     table = with_tags(kinds.plant_people(tmp_path / "people", rows=18, seed=5))
     result = api.evaluate(several / "run", table, tmp_path / "out", report=tmp_path / "page.html")
     assert {f["target"] for f in result["figures"]} == {"mask", "gender", "age_group", "count", "tags", "ans"}
@@ -215,7 +215,7 @@ def test_every_kind_of_target_is_scored_and_absent_ones_are_left_out(several, tm
     assert value(only, "accuracy")["value"] == value(result, "accuracy", target="ans")["value"]
 
 
-def test_a_run_is_never_written_over_and_odd_places_are_refused(probed, fresh, tmp_path):
+def test_run_is_never_overwritten_and_odd_places_are_refused(probed, fresh, tmp_path):
     before = small_runs.sha256(probed / "metrics.json")
     assert small_runs.cli("evaluate", probed, fresh.table, "-o", probed).code == 2
     assert small_runs.sha256(probed / "metrics.json") == before
@@ -230,7 +230,7 @@ def test_verbose_prints_the_table_by_class_and_the_confusion_matrix(probed, fres
     assert "label ↓ prediction →" in said.out
 
 
-def test_score_is_the_accuracy_of_predict_and_refuses_what_would_flatter_it(probed, fresh):
+def test_score_is_accuracy_and_refuses_what_would_flatter_it(probed, fresh):
     model = tapetum.load(probed)
     paths = [fresh.root / f for f in fresh.files]
     answers = model.predict(paths)

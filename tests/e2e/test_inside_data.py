@@ -20,7 +20,7 @@ def inside(tmp_path, monkeypatch):
     return tmp_path / "images"
 
 
-def test_fit_of_the_folder_where_one_is_goes_on_and_predicts_there(inside):
+def test_fit_of_a_folder_with_a_run_goes_on(inside):
     first = small_runs.cli("fit", ".", *QUICK)
     assert first.code == 0, first.err
     before = small_runs.sha256(inside / "runs" / "run" / "oof.parquet")

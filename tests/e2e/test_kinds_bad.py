@@ -26,7 +26,7 @@ def test_a_missing_channel_file_is_named(cells, tmp_path):
         fit(cells, tmp_path / "run", train__epochs=0)
 
 
-def test_a_sample_without_one_channel_is_a_missing_row_on_request(cells, tmp_path):
+def test_sample_without_a_channel_is_a_missing_row(cells, tmp_path):
     (cells / "train" / "s003_blue.png").unlink()
     said: list[str] = []
     fit(cells, tmp_path / "run", said, data__on_bad="skip")
@@ -84,7 +84,7 @@ def test_a_channel_file_in_colour_among_gray_ones_is_named(cells, tmp_path):
         ({"data__targets": ["gender:regression"]}, r"has gender = 'female'"),
     ],
 )
-def test_targets_that_do_not_fit_are_refused_before_any_image_is_read(tmp_path, monkeypatch, sets, words):
+def test_unfit_targets_are_refused_before_reading_images(tmp_path, monkeypatch, sets, words):
     table = plant_people(tmp_path / "data", rows=12)
     from tapetum.data.images import decode
 
@@ -95,7 +95,7 @@ def test_targets_that_do_not_fit_are_refused_before_any_image_is_read(tmp_path, 
     assert not read
 
 
-def test_an_image_of_other_channels_is_a_missing_row_of_a_prediction(cells, tmp_path):
+def test_image_of_other_channels_is_a_missing_prediction(cells, tmp_path):
     fit(cells, tmp_path / "run", train__epochs=0)
     Image.fromarray(np.zeros((32, 32, 3), dtype=np.uint8)).save(tmp_path / "colour.png")
     said: list[str] = []

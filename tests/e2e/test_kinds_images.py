@@ -49,7 +49,7 @@ def hpa(tmp_path_factory):
     return root, said, batches
 
 
-def test_four_files_of_a_sample_reach_the_network_in_their_order(hpa):
+def test_four_files_of_a_sample_keep_their_order(hpa):
     root, _, batches = hpa
     manifest = Manifest.read(root / "run" / "manifest.parquet")
     trained = manifest.where(manifest.split == "train")
@@ -83,7 +83,7 @@ def test_groups_from_a_joined_table_never_cross_folds(hpa):
     assert any("antibodies.csv joined by Id: 60 of 70 rows found theirs" in line for line in said)
 
 
-def test_a_pipeline_composes_a_folder_of_channel_files_as_its_data_were(hpa, tmp_path):
+def test_pipeline_composes_channel_files_as_its_data(hpa, tmp_path):
     root, _, _ = hpa
     result = api.predict(root / "run", [root / "data" / "test"], tmp_path / "p.parquet")
     assert (result["rows"], result["missing"]) == (10, 0)
@@ -161,7 +161,7 @@ def test_images_in_a_zip_are_read_in_place(tmp_path):
         ({"data__path": ["file", "other"]}, (6, 32, 32)),
     ],
 )
-def test_a_row_is_composed_as_the_recipe_says_at_its_native_size(tmp_path, seen, how, shape):
+def test_row_is_composed_as_the_recipe_says(tmp_path, seen, how, shape):
     rng = np.random.default_rng(1)
     rows = []
     for i in range(8):

@@ -30,7 +30,7 @@ def test_the_command_draws_originals_draws_and_labels(tmp_path):
         assert image.height == HEAD + 3 * (TILE + 2 * GAP) + GAP
 
 
-def test_channels_that_are_no_colours_are_drawn_one_by_one_in_their_order(tmp_path):
+def test_other_channels_are_drawn_one_by_one(tmp_path):
     plant_hpa(tmp_path / "data", rows=6, test=0)
     (tmp_path / "data" / "sample_submission.csv").unlink()
     found = api.show(tmp_path / "data", tmp_path / "sheet.png", rows=2, draws=1, input__size=32, augment=[])

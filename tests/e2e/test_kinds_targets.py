@@ -157,7 +157,7 @@ def test_ordered_classes_are_answered_as_probabilities_of_each(tmp_path, head):
     assert network.head("age_group").__class__.__name__ == {"linear": "Linear", "coral": "Coral"}[head]
 
 
-def test_side_numbers_are_scaled_on_the_training_fold_and_asked_for_again(tmp_path, monkeypatch):
+def test_side_numbers_are_scaled_on_the_training_fold(tmp_path, monkeypatch):
     table = plant_people(tmp_path / "data")
     came = []
     plain = Network.from_features

@@ -47,7 +47,7 @@ def test_the_pipeline_holds_both_and_averages_them(blended, planted):
     assert np.allclose(whole.sum(axis=1), 1, atol=1e-5)
 
 
-def test_a_member_of_one_fold_leaves_the_rest_uncovered_and_unscored(planted, tmp_path):
+def test_member_of_one_fold_leaves_the_rest_uncovered(planted, tmp_path):
     members = [{"name": "once", "only_folds": [0]}]
     small_runs.fit(
         planted / "labels.csv", tmp_path / "run", member=members, decide__choose="finetune", train__epochs=1, probe__enabled=False
@@ -72,7 +72,7 @@ def test_blends_are_scored_on_the_rows_that_all_members_hold(planted, tmp_path):
     assert list(dense.status) == ["uncovered" if fold[row] == 0 else "ok" for row in dense.row_ids]
 
 
-def test_two_members_of_one_name_or_folds_that_are_not_there_are_refused(planted, tmp_path):
+def test_doubled_member_names_and_absent_folds_are_refused(planted, tmp_path):
     def said(*members):
         text = "".join(f"[[member]]\n{m}\n" for m in members)
         (tmp_path / "m.toml").write_text(text)

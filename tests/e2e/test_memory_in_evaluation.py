@@ -43,7 +43,7 @@ def table(run, **values):
     return Predictions.read(run / "oof.parquet").dense("label", **values)
 
 
-def test_a_fit_goes_on_with_fewer_images_at_once_and_answers_the_same(planted, tmp_path, narrow):
+def test_fit_answers_the_same_with_fewer_images_at_once(planted, tmp_path, narrow):
     sets = {
         "predict__views": "flips",
         "predict__reduce": "auto",
@@ -100,7 +100,7 @@ def test_neighbours_are_answered_in_pieces_too(tmp_path, narrow, features):
     assert (Predictions.read(tmp_path / "halved" / "oof.parquet").frame["status"] == "ok").all()
 
 
-def test_one_image_that_does_not_fit_ends_with_the_devices_own_words(planted, tmp_path, narrow):
+def test_one_image_too_large_ends_with_the_device_error(planted, tmp_path, narrow):
     narrow(0)
     with pytest.raises(torch.OutOfMemoryError, match=r"20\.00 GiB"):
         small_runs.fit(planted / "labels.csv", tmp_path / "run", train__epochs=0)

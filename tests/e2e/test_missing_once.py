@@ -7,7 +7,7 @@ from tapetum.data.images.dataset import ImageDataset
 from tapetum.pipeline import Pipeline
 
 
-def test_an_absent_file_is_opened_once_by_all_members_folds_and_views(planted, tmp_path, monkeypatch):
+def test_absent_file_is_opened_once_by_the_whole_run(planted, tmp_path, monkeypatch):
     more = {"decide__choose": "finetune", "predict__views": "flips"}
     small_runs.fit(planted / "labels.csv", tmp_path / "run", train__epochs=1, member=[{"name": "one"}, {"name": "two"}], **more)
     pipeline = Pipeline.load(tmp_path / "run")

@@ -33,7 +33,7 @@ def moved(made, tmp_path):
     return tmp_path / "run", tmp_path / "images", tmp_path / "away"
 
 
-def test_the_audit_of_a_run_says_that_the_data_moved_and_takes_their_new_place(moved):
+def test_audit_of_a_run_takes_the_new_data_place(moved):
     run, before, now = moved
     kept = small_runs.sha256(run / "audit.parquet")
     error = small_runs.cli("audit", run).error
@@ -56,7 +56,7 @@ def test_some_absent_files_are_no_finding_either(moved):
     assert set(pl.read_parquet(run.parent / "elsewhere.parquet")["decision"]) == {"keep"}
 
 
-def test_a_run_resumed_with_the_moved_data_finds_them_from_then_on(moved):
+def test_resumed_run_keeps_the_new_data_place(moved):
     run, before, now = moved
     error = small_runs.cli("fit", before, "-o", run, *small_runs.flags(**QUICK)).error
     assert "does not exist" in error
@@ -84,7 +84,7 @@ def test_the_report_says_that_images_cannot_be_shown(moved):
     assert "no longer in" not in (run / "report.html").read_text(encoding="utf-8")
 
 
-def test_a_manifest_whose_data_moved_is_refused_until_it_lies_beside_them(moved):
+def test_manifest_of_moved_data_is_refused_until_beside_them(moved):
     run, before, now = moved
     manifest = shutil.copy(run / "manifest.parquet", run.parent / "folds.parquet")
     for words in (
@@ -114,7 +114,7 @@ def test_decisions_on_test_rows_wait_for_their_images(damaged, tuned, tmp_path):
     assert said.code == 0, said.err
 
 
-def test_a_table_may_name_an_absent_file_and_the_audit_excludes_nothing(tmp_path):
+def test_audit_excludes_nothing_that_a_table_names_absent(tmp_path):
     plant(tmp_path, classes=2, each=3, size=24)
     write_table(tmp_path / "more.csv", ["file", "label"], [["images/ant/ant_000.png", "ant"], ["images/ant/gone.png", "bee"]])
     said = small_runs.cli("audit", tmp_path / "more.csv", "--target", "label", "--on-bad", "skip", "-o", tmp_path / "a.parquet")

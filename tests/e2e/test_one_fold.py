@@ -24,7 +24,7 @@ def fit(planted, out, *more, **values):
     return cli("fit", planted / "labels.csv", "-o", out, *small_runs.flags(split__folds=None, **values), *more)
 
 
-def test_a_holdout_is_answered_by_the_probe_and_called_held_out(planted, tmp_path):
+def test_holdout_is_answered_by_the_probe_as_held_out(planted, tmp_path):
     said = fit(planted, tmp_path / "run", "--holdout", "0.4", train__epochs=1)
     assert re.search(r"selected: probe; one fold alone is scored", said.out), said.out
     assert "held-out" in said.out
@@ -48,7 +48,7 @@ def soup(tmp_path_factory, planted):
     return place / "run", cli("fit", place / "one-fold.csv", "-o", place / "run", *sets)
 
 
-def test_what_a_soup_picked_on_its_own_rows_is_in_sample_wherever_it_is_printed(soup, tmp_path):
+def test_soup_of_judged_rows_is_in_sample_everywhere(soup, tmp_path):
     run, said = soup
     (mark,) = files.read_json(run / "metrics.json")["marks"]
     assert "soup" in mark

@@ -55,7 +55,7 @@ def history(run, member="main"):
 
 
 @pytest.mark.parametrize("name", ["dogs", "hpa"])
-def test_a_submission_has_exactly_the_ids_and_columns_of_the_sample(ran, name):
+def test_submission_has_the_sample_ids_and_columns(ran, name):
     result, made = ran(name)
     sample = pl.read_csv(Path(made["paths"]["source"]) / "sample_submission.csv", infer_schema=False)
     handed = pl.read_csv(result["submission"], infer_schema=False)
@@ -80,7 +80,7 @@ def test_G10_the_validation_loss_is_plain_cross_entropy(ran):
         assert float(row["valid_loss"]) == pytest.approx(-np.log(right).mean(), rel=1e-5)
 
 
-def test_G16_the_mean_of_single_evaluations_stands_beside_the_mean_of_their_probabilities(ran):
+def test_G16_mean_of_single_evaluations_stands_beside_the_blend(ran):
     result, _ = ran("dogs")
     figures = files.read_json(Path(result["run"]) / "metrics.json")["figures"]
     single = next(f for f in figures if f["name"] == "test rows, single views")
@@ -89,7 +89,7 @@ def test_G16_the_mean_of_single_evaluations_stands_beside_the_mean_of_their_prob
     assert single["value"] * single["n"] * 2 == pytest.approx(round(single["value"] * single["n"] * 2))  # of two views, whole images
 
 
-def test_G17_each_class_has_its_accuracy_and_n_and_they_add_up_to_the_total(ran):
+def test_G17_class_accuracies_and_counts_add_up(ran):
     table = pl.read_csv(ran("dogs")[0]["classes"])
     for part in ("oof", "test"):
         own = table.filter(pl.col("part") == part)
@@ -110,7 +110,7 @@ def test_G18_saliency_is_the_gradient_of_the_loss(ran):
         assert f"/{entry['class']}/" in entry["row_id"]  # the loss of the true class
 
 
-def test_P03_class_counts_and_labels_an_image_are_those_of_the_table(ran):
+def test_P03_class_counts_are_those_of_the_table(ran):
     result, made = ran("hpa")
     look = files.read_json(Path(result["run"]) / "first-look.json")["Target"]
     cells = pl.read_csv(Path(made["paths"]["source"]) / "train.csv", infer_schema=False)["Target"].to_list()
@@ -135,7 +135,7 @@ def test_P14_a_prediction_is_written_after_each_cycle(ran):
         assert (run / "submissions" / cycle["file"]).is_file()
 
 
-def test_P16_each_class_has_a_threshold_and_each_image_a_label(ran):
+def test_P16_each_class_has_a_threshold_each_image_a_label(ran):
     result, _ = ran("hpa")
     run = Path(result["run"])
     (step,) = files.read_json(run / "decisions.json")["steps"]["Target"]["final"]["steps"]
@@ -148,7 +148,7 @@ def test_P16_each_class_has_a_threshold_and_each_image_a_label(ran):
     assert np.array_equal(dense.answer[named] > 0.5, over[named])
 
 
-def test_P17_the_submission_has_labels_with_blanks_between_and_stands_in_the_ledger(ran):
+def test_P17_submission_joins_labels_by_blanks_and_is_in_ledger(ran):
     result, _ = ran("hpa")
     handed = pl.read_csv(result["submission"], infer_schema=False)
     assert handed.columns == ["Id", "Predicted"]
@@ -193,7 +193,7 @@ def test_figures_of_the_test_part_are_those_of_its_truth(ran):
 # ---------------------------------------------------------------------------------------------------------------- audit
 
 
-def test_an_audit_of_a_run_judges_its_labels_and_training_obeys_its_decisions(ran, tmp_path):
+def test_audit_of_a_run_decides_what_training_obeys(ran, tmp_path):
     _, made = ran("dogs")
     source = made["paths"]["source"]
     found = api.audit(source, tmp_path / "audit.parquet", data__targets=["breed"], data__split="folder")
@@ -254,7 +254,7 @@ def test_unknown_systems_and_missing_data_are_refused(tmp_path):
         reproduce("dogs", tmp_path, api.load_recipe)
 
 
-def test_a_table_without_test_rows_gives_a_report_and_no_submission(tmp_path):
+def test_table_without_test_rows_gives_no_submission(tmp_path):
     from images import plant
 
     planted = plant(tmp_path / "data", classes=2, each=10, size=32)

@@ -42,7 +42,7 @@ def ran(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_the_submission_has_each_id_of_the_sample_once_and_in_its_order(ran, name):
+def test_submission_keeps_each_id_and_its_order(ran, name):
     result, data, _ = ran(name)
     (template,) = data.rglob("sample_submission.csv")
     sample, handed = pl.read_csv(template, infer_schema=False), pl.read_csv(result["submission"], infer_schema=False)
@@ -71,7 +71,7 @@ def test_no_group_crosses_a_fold_and_no_duplicate_does(ran, name):
         assert all(len(own) == 1 for own in folds.values())
 
 
-def test_class_rates_are_matched_for_each_fold_on_the_other_and_every_image_has_a_label(ran):
+def test_class_rates_are_matched_on_the_other_fold(ran):
     result, _, _ = ran("hpa-plus")
     run = Path(result["run"])
     steps = files.read_json(run / "decisions.json")["steps"]["Target"]
@@ -86,7 +86,7 @@ def test_class_rates_are_matched_for_each_fold_on_the_other_and_every_image_has_
     assert all(0 <= int(label) < 28 for cell in handed["Predicted"] for label in cell.split(" "))
 
 
-def test_views_are_compared_and_the_way_of_each_fold_is_kept(ran):
+def test_compared_views_keep_the_choice_of_each_fold(ran):
     result, _, _ = ran("hpa-plus")
     run = Path(result["run"])
     chosen = files.read_json(run / "decisions.json")["views"]["main"]["Target"]

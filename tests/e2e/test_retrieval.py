@@ -106,7 +106,7 @@ def test_identities_are_never_answered(shared):
     assert pipeline.classes_ == ("even", "odd")
 
 
-def test_every_row_of_a_fold_has_a_vector_of_its_model(shared):
+def test_every_row_has_a_vector_of_its_fold_model(shared):
     manifest = Run(shared / "run").manifest()
     trains = np.array(manifest.row_ids)[manifest.split == "train"]
     answering = files.read_json(shared / "run/decisions.json")["epochs"]["main"]["per_fold"]
@@ -118,7 +118,7 @@ def test_every_row_of_a_fold_has_a_vector_of_its_model(shared):
         assert set(gallery.vectors.row_ids) == set(np.array(manifest.row_ids)[(manifest.split == "train") & (manifest.fold != fold)])
 
 
-def test_the_pipeline_answers_as_the_run_did_and_takes_labels_on_test_rows(shared):
+def test_pipeline_answers_as_the_run_with_retrieved_labels(shared):
     run = shared / "run"
     kept = Predictions.read(run / "test.parquet").dense("label")
     alone = shutil.copytree(run / "pipeline", shared / "alone", dirs_exist_ok=True)

@@ -13,7 +13,7 @@ BROKEN = "images/cat/cat_007.png"
 BROKEN_TEST = "more/images/bee/bee_001.png"
 
 
-def test_out_of_fold_rows_stand_once_and_a_broken_one_is_missing(tuned, damaged):
+def test_out_of_fold_rows_stand_once_and_broken_are_missing(tuned, damaged):
     table = Predictions.read(tuned / "oof.parquet")
     wanted = pl.read_csv(damaged / "labels.csv")["file"].to_list()
     assert sorted(table.frame["row_id"].to_list()) == sorted(wanted)
@@ -36,7 +36,7 @@ def test_truth_in_the_table_is_the_labels_files(tuned, damaged):
     assert [dense.target.classes[k] for k in dense.y.argmax(axis=1)] == [label[row] for row in dense.row_ids]
 
 
-def test_each_row_is_answered_by_the_fold_that_held_it_out(tuned):
+def test_each_row_is_answered_by_its_heldout_fold(tuned):
     manifest = Run(tuned).manifest()
     fold = dict(zip(manifest.row_ids, manifest.fold.tolist(), strict=True))
     for table in [Predictions.read(path) for path in Run(tuned).folds_of("main", "epochs.parquet").values()]:

@@ -80,7 +80,7 @@ def test_what_ships_answers_as_what_was_trained(few, tmp_path, sets):
         assert np.abs(shipped - held.p).max() < 2e-5
 
 
-def test_a_member_reads_the_features_of_another_members_folds_also_in_a_refit(few, tmp_path):
+def test_member_reads_features_of_another_member_also_in_refit(few, tmp_path):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(
         '[[member]]\nname = "single"\n[[member]]\nname = "nights"\n[member.sequence]\nlength = 4\nfeatures = "single"\n', encoding="utf-8"
@@ -100,7 +100,7 @@ def test_a_member_reads_the_features_of_another_members_folds_also_in_a_refit(fe
     assert np.allclose(p.sum(axis=1), 1, atol=1e-5)
 
 
-def test_images_without_a_sequence_are_refused_by_a_pipeline_over_sequences(few, tmp_path):
+def test_sequence_pipeline_refuses_images_without_a_sequence(few, tmp_path):
     _fit(few, tmp_path / "run", *FROZEN, "train.epochs=1")
     with pytest.raises(Exception, match="sequence"):
         Pipeline.load(tmp_path / "run").predict_proba([np.zeros((16, 16, 3), dtype=np.uint8)])

@@ -21,7 +21,7 @@ def ruined(tmp_path_factory, planted):
     return small_runs.once(tmp_path_factory, "ruined", make) / "run"
 
 
-def test_training_that_only_harms_is_not_taken_and_the_start_answers_as_the_probe(ruined):
+def test_harmful_training_is_not_taken(ruined):
     epochs = files.read_json(ruined / "decisions.json")["epochs"]["main"]
     trained = [value for name, value in epochs["curve"].items() if name != "epoch-000"]
     assert next(iter(epochs["curve"])) == "epoch-000"

@@ -46,13 +46,13 @@ def test_decisions_edited_in_a_spreadsheet_are_obeyed(images, tmp_path):
     assert label["bee/bee_001.png"] == "ant"
 
 
-def test_a_decision_of_a_row_that_is_not_there_is_refused(images, tmp_path):
+def test_decision_of_an_absent_row_is_refused(images, tmp_path):
     (tmp_path / "a.csv").write_text("row_id,decision\nant/ant_001.png,keep\nant/ant_01.png,exclude\n", encoding="utf-8")
     flags = small_runs.flags(**QUICK, data__audit=str(tmp_path / "a.csv"))
     assert "ant/ant_01.png" in small_runs.cli("fit", images, "-o", tmp_path / "run", *flags).error
 
 
-def test_folds_in_csv_are_those_of_the_fit_and_judge_predictions(images, tmp_path):
+def test_folds_in_csv_are_those_of_the_fit(images, tmp_path):
     said = small_runs.cli("split", images, "--folds", "3", "-o", tmp_path / "folds.csv")
     assert said.code == 0, said.err
     assert "tapetum fit" in said.err

@@ -79,7 +79,7 @@ def test_the_pipeline_reduces_as_was_chosen_on_all_rows(ran, cells):
 
 @pytest.mark.parametrize("way", ["plain", "max", "logits"])
 @pytest.mark.parametrize("views", ["flips", {"name": "random", "n": 2}])
-def test_a_frozen_way_answers_new_images_as_the_held_out_rows_were_answered(way, views, planted, tmp_path, monkeypatch):
+def test_frozen_reduction_answers_new_images_as_heldout_rows(way, views, planted, tmp_path, monkeypatch):
     from tapetum.decide import view_reduction as deciding
 
     monkeypatch.setattr(deciding, "_simplest", lambda *_: way)
@@ -110,7 +110,7 @@ def test_a_finished_run_is_compared_without_being_changed(planted, tmp_path):
     assert "one run" in small_runs.cli("compare", run, run, "--views", "flips").error
 
 
-def test_auto_with_the_plain_view_says_that_there_is_nothing_to_choose(planted, tmp_path):
+def test_auto_with_the_plain_view_has_nothing_to_choose(planted, tmp_path):
     said: list[str] = []
     small_runs.fit(planted / "labels.csv", tmp_path / "run", log=said.append, train__epochs=1, predict__reduce="auto")
     assert any("nothing to choose from" in text for text in said)

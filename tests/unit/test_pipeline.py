@@ -56,7 +56,7 @@ def fitted(target, *members):
 A, B, C = ([[0.9, 0.1], [0.2, 0.8]], [[0.5, 0.5], [0.4, 0.6]], [[0.1, 0.9], [0.6, 0.4]])
 
 
-def test_one_image_alone_keeps_its_probabilities_where_rates_are_estimated_on_the_set():
+def test_single_image_keeps_probabilities_despite_set_estimates():
     rng, truth = np.random.default_rng(0), np.eye(2)[np.arange(200) % 2]
     p = np.clip(truth * 0.6 + 0.2 + rng.normal(0, 0.05, (200, 1)) * [[1, -1]], 0, 1)
     dense = dense_of(KIND, p, truth, np.arange(200) % 2)
@@ -84,7 +84,7 @@ def test_folds_are_averaged_then_members_then_the_probe(choice, expected):
     assert np.allclose(found["kind"].p, expected, atol=1e-6)
 
 
-def test_targets_that_are_not_scored_are_left_out_and_derived_ones_composed():
+def test_unscored_targets_are_left_out_and_derived_ones_composed():
     both = Target("both", "single", ("0", "1", "2", "3"), expression="a*2+b")
     a, b = Target("a", "single", ("0", "1")), Target("b", "single", ("0", "1"))
     targets = {"a": a, "b": b, "both": both}
@@ -114,7 +114,7 @@ def test_decided_labels_win_over_probabilities_and_missing_rows_have_none():
     assert labels(said(TAGS, p, [[1, 1], [0, 0], [0, 0]])) == [["big", "old"], [], None]
 
 
-def test_tables_hold_each_row_once_with_nothing_where_there_is_no_answer():
+def test_tables_hold_each_row_once_even_unanswered():
     answered = {"kind": said(KIND, [[0.9, 0.1], [np.nan, np.nan]]), "age": said(AGE, [[31.5], [np.nan]])}
     flat = flat_table(answered)
     assert flat.columns == ["id", "status", "kind", "kind_p_ant", "kind_p_bee", "age"]
@@ -166,7 +166,7 @@ def test_paths_images_and_arrays_are_one_and_order_is_kept(pipeline, trained):
     assert np.array_equal(pipeline.predict_proba([str(path) for path in reversed(images)]), p[::-1])
 
 
-def test_an_image_that_cannot_be_read_is_named_and_moves_no_other(pipeline, trained, tmp_path):
+def test_unreadable_image_is_named_and_moves_no_other(pipeline, trained, tmp_path):
     broken = tmp_path / "broken.png"
     whole = trained[1][0].read_bytes()
     broken.write_bytes(whole[: len(whole) // 2])

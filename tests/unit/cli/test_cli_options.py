@@ -80,7 +80,7 @@ def test_flags_lie_over_files_and_sets_over_flags(loaded, tmp_path):
     assert found.origin["train.batch"] == "flag"
 
 
-def test_weights_that_are_named_are_taken_also_where_the_hub_is_allowed(loaded):
+def test_named_weights_are_taken_where_the_hub_is_allowed(loaded):
     assert loaded("--online", "--weights", "none").recipe.model.weights == "none"
     assert loaded("--weights", "package:efficientnet-lite0").recipe.model.weights == "package:efficientnet-lite0"
 

@@ -23,7 +23,7 @@ NAN = [np.nan] * 6
 P = [[0.01, 0.05, 0.4, 0.3, 0.14, 0.1], NAN]
 
 
-def test_the_likeliest_classes_stand_first_and_a_missing_row_has_its_reason():
+def test_likeliest_classes_come_first_and_missing_rows_have_reasons():
     found = entries({"kind": dense(KIND, P)}, {1: "an empty file"})
     assert list(found[0]["answers"]["kind"]["p"]) == ["cat", "dog", "elk", "fox", "bee"]
     assert found[0]["answers"]["kind"]["answer"] == "cat"

@@ -17,7 +17,7 @@ def test_entries_come_back_and_the_oldest_go_first(tmp_path, monkeypatch):
     assert json.loads((tmp_path / "tapetum" / "rates.json").read_text()) == {"c": 3, "a": 4, "d": 5}
 
 
-def test_a_broken_file_is_an_empty_one_and_is_written_anew(tmp_path, monkeypatch):
+def test_broken_file_is_empty_and_written_anew(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     file = tmp_path / "tapetum" / "rates.json"
     file.parent.mkdir()

@@ -43,7 +43,7 @@ from tapetum.core.errors import UserError
         ("seed=-1", "'seed' is -1"),
     ],
 )
-def test_a_number_out_of_its_range_is_refused_with_key_value_and_range(text, said):
+def test_number_out_of_range_is_refused_with_its_key(text, said):
     with pytest.raises(UserError, match=said):
         api.load_recipe(sets=[text])
 

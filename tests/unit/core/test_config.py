@@ -33,7 +33,7 @@ def test_defaults_are_a_recipe():
     assert set(origins(loaded).values()) == {"default"}
 
 
-def test_each_layer_lies_over_the_one_before_and_leaves_its_name(recipe):
+def test_each_layer_overrides_the_one_before(recipe):
     base = recipe(
         "seed = 1\n[train]\nepochs = 2\nbatch = 16\n[input]\nsize = 64\n[profile.cpu.train]\nbatch = 8\n[profile.cpu.input]\nsize = 32"
     )
@@ -131,7 +131,7 @@ def test_names_and_parameters_of_choices_are_checked_at_once():
         config.load(sets=["sample='focal'", "member=[{name='a', sample='focl'}]"], choices={"sample": LOSSES})
 
 
-def test_a_choice_is_picked_with_its_defaults_or_by_its_import_path():
+def test_choice_is_picked_by_name_or_import_path():
     assert pick({"name": "focal", "gamma": 1.0}, LOSSES, "loss")[1] == {"gamma": 1.0, "alpha": 0.25}
     assert pick({"name": "math:hypot", "x": 1}, LOSSES, "loss")[1] == {"x": 1}
     assert load("math:hypot")(3, 4) == 5

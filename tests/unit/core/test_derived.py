@@ -30,7 +30,7 @@ def test_a_derived_answer_is_added_with_its_truth():
     assert monitor("age_class/accuracy", targets, found) == 2 / 3
 
 
-def test_a_target_that_a_head_answers_or_that_lacks_a_part_is_left_alone():
+def test_answered_or_incomplete_target_is_left_alone():
     assert composed((ANS, CLASS), {**PARTS, "ans": ANS}) == {"age_class": CLASS}
     assert composed((ANS, CLASS), {"age": AGE}) == {"age_class": CLASS}
     unscored = Target("ans", "single", ANS.classes, expression=ANS.expression, scored=False)

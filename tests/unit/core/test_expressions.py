@@ -54,7 +54,7 @@ def test_answers_below_zero_stand_in_ascending_order():
     assert decode(target, compose(target, PARTS, truth)) == ["-2", "1"]
 
 
-def test_a_composed_truth_scores_as_scikit_learn_scores_the_composed_labels():
+def test_composed_labels_score_as_in_scikit_learn():
     rng = np.random.default_rng(2)
     codes = {name: rng.integers(0, t.width, 200) for name, t in PARTS.items()}
     truth = {name: np.eye(PARTS[name].width, dtype=np.float32)[c] for name, c in codes.items()}

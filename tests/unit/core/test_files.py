@@ -32,7 +32,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_path_aside_is_in_the_same_folder_with_the_same_suffix(tmp_path):
+def test_path_aside_has_the_same_folder_and_suffix(tmp_path):
     with files.whole(tmp_path / "deep" / "a.parquet") as aside:
         assert aside.parent == tmp_path / "deep"
         assert aside.suffix == ".parquet"
@@ -149,7 +149,7 @@ def test_a_copy_is_whole_and_removal_is_quiet(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_killed_writers_left_aside_is_swept_once_it_is_old(tmp_path):
+def test_old_leftovers_of_killed_writers_are_swept(tmp_path):
     import os
     import tempfile
 
@@ -190,7 +190,7 @@ def test_a_folder_that_cannot_be_replaced_stays_as_it_was(tmp_path, monkeypatch)
     assert [p.name for p in tmp_path.iterdir()] == ["pipeline"]
 
 
-def test_a_folder_that_was_moved_away_when_its_writer_died_gets_its_name_back(tmp_path):
+def test_folder_moved_by_a_dead_writer_is_restored(tmp_path):
     left = tmp_path / ".pipeline-abcd1234.old"
     left.mkdir()
     (left / "one").write_text("1")
@@ -228,6 +228,6 @@ def test_text_is_read_with_and_without_a_byte_order_mark(tmp_path):
     assert files.read_text(tmp_path / "a.txt") == files.read_text(tmp_path / "b.txt") == "größe\n"
 
 
-def test_json_keeps_the_bytes_of_a_name_that_is_no_text(tmp_path):
+def test_json_keeps_the_bytes_of_undecodable_names(tmp_path):
     name = os.fsdecode(b"caf\xe9")
     assert files.read_json(files.write_json(tmp_path / "a.json", {"file": name})) == {"file": name}

@@ -28,7 +28,7 @@ def test_one_class_a_row_is_dealt_out_evenly():
         assert truth[fold == k].sum(axis=0).tolist() == [10, 6, 4]
 
 
-def test_28_rare_and_common_labels_in_3000_groups_stay_within_two_points():
+def test_28_labels_in_3000_groups_stay_within_two_points():
     """The size and label rates of the protein atlas; the stated bound is the larger of two points and the largest group's share."""
     rng = np.random.default_rng(0)
     rate = np.array(
@@ -81,7 +81,7 @@ def test_rows_without_any_truth_are_spread_evenly():
     assert np.bincount(folds.assign({}, [], names(50), 5, 0)).tolist() == [10] * 5
 
 
-def test_the_order_of_the_rows_changes_nothing_and_the_seed_does():
+def test_folds_depend_on_the_seed_not_the_row_order():
     rng = np.random.default_rng(0)
     truth, groups = np.eye(3)[rng.integers(0, 3, 200)], names(200)[rng.integers(0, 60, 200)]
     fold = folds.assign({"breed": truth}, [BREED], groups, 5, 0)
@@ -91,7 +91,7 @@ def test_the_order_of_the_rows_changes_nothing_and_the_seed_does():
     assert (folds.assign({"breed": truth}, [BREED], groups, 5, 1) != fold).any()
 
 
-def test_a_group_as_large_as_all_others_gets_a_fold_of_its_own():
+def test_largest_group_gets_a_fold_of_its_own():
     groups = np.array(["big"] * 50 + [f"small {i}" for i in range(50)])
     fold = folds.assign({"breed": np.eye(3)[np.arange(100) % 3]}, [BREED], groups, 2, 0)
     assert len(set(fold[:50])) == 1
@@ -136,7 +136,7 @@ def test_too_few_groups_or_folds_are_refused_with_the_mend():
         folds.assign({"breed": np.eye(3)}, [BREED], names(9), 2, 0)
 
 
-def test_a_group_that_crosses_given_folds_is_named_with_its_folds():
+def test_group_that_crosses_given_folds_is_named():
     groups = np.array(["a", "a", "b", "b", "c", "c", "d"], dtype=object)
     folds.check_groups(np.array([0, 0, 1, -1, 2, 2, -1]), groups)
     with pytest.raises(DataError, match="group 'b' is in folds 1, 2, and 1 more groups cross"):

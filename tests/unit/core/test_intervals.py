@@ -41,7 +41,7 @@ def without_each(metric, target, p, y, groups, weight=None):
 @pytest.mark.parametrize(("metric", "target"), EVERY)
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("many", [12, 60])
-def test_sums_without_a_group_are_the_same_as_scoring_the_other_rows(metric, target, weighted, many):
+def test_sums_without_a_group_score_the_other_rows(metric, target, weighted, many):
     p, y = rows_of(target, 60)
     rng = np.random.default_rng(3)
     weight = rng.exponential(size=60) if weighted else None
@@ -54,7 +54,7 @@ def test_sums_without_a_group_are_the_same_as_scoring_the_other_rows(metric, tar
     assert found.standard_error == pytest.approx(error, rel=1e-7)
 
 
-def test_the_standard_error_of_single_rows_is_that_of_a_mean():
+def test_standard_error_of_single_rows_is_the_means():
     p, y = rows_of(NUMBER, 300)
     errors = np.abs(p - y)[:, 0]
     found = intervals.interval("mae", NUMBER, p, y, np.arange(300))
@@ -187,7 +187,7 @@ def test_too_few_groups_have_no_interval_and_say_so(many):
 
 
 @pytest.mark.parametrize(("right", "edge"), [(1, "high"), (0, "low")])
-def test_a_perfect_score_has_a_width_that_shrinks_with_groups_not_rows(right, edge):
+def test_width_of_a_perfect_score_shrinks_with_groups(right, edge):
     """All right in 5 groups is what Wilson says of 5 successes, however many rows a group has."""
     for rows in (1, 8):
         groups = np.repeat(np.arange(5), rows)
@@ -303,7 +303,7 @@ def test_bounds_are_the_same_whatever_groups_are_called():
 
 
 @pytest.mark.parametrize("metric", ["kappa", "roc_auc"])
-def test_the_same_answers_are_no_evidence_where_the_figure_is_not_defined(metric):
+def test_undefined_figure_of_equal_answers_is_no_evidence(metric):
     """All rows of one class, all answered so: neither score is defined, so no difference is, and no bounds hold one."""
     y = np.tile(np.eye(K)[0], (12, 1))
     found = intervals.difference(metric, SINGLE, y, y, y, np.arange(12))

@@ -6,7 +6,7 @@ import pytest
 from tapetum.core import jackknife
 
 
-def test_the_standard_error_of_a_mean_of_groups_is_the_textbooks():
+def test_standard_error_of_group_means_is_the_textbooks():
     values = np.random.default_rng(0).normal(size=30)
     left = (values.sum() - values) / 29
     found = jackknife.spread(left, np.ones(30), np.ones(30))
@@ -22,7 +22,7 @@ def test_types_of_groups_count_as_often_as_they_stand():
     assert (found.standard_error, found.freedom) == pytest.approx((whole.standard_error, whole.freedom))
 
 
-def test_few_groups_that_hold_the_errors_leave_few_degrees_of_freedom():
+def test_few_groups_with_errors_leave_few_degrees_of_freedom():
     one = np.full(50, 0.99)
     one[0] = 1.0
     assert jackknife.spread(one, np.ones(50), np.ones(50)).freedom == pytest.approx(1.1, abs=0.2)
@@ -30,7 +30,7 @@ def test_few_groups_that_hold_the_errors_leave_few_degrees_of_freedom():
     assert jackknife.spread(even, np.ones(50), np.ones(50)).freedom > 30
 
 
-def test_what_is_not_defined_is_no_group_and_rounding_is_no_spread():
+def test_undefined_groups_and_rounding_add_no_spread():
     assert jackknife.spread(np.array([0.5, np.nan]), np.ones(2), np.ones(2)) is None
     assert jackknife.spread(np.array([0.1 + 0.2, 0.3, 0.3]), np.ones(3), np.ones(3)).standard_error == 0
 

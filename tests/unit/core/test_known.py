@@ -26,7 +26,7 @@ def manifest(tmp_path):
     ("folds", "chosen_on"),
     [([0, 1], set()), ([-1], set()), ([0], set()), ([1], {"hb"})],  # "ha" stands in both folds, so fold 0's model saw it
 )
-def test_the_list_holds_what_models_learned_from_and_what_decisions_were_fitted_on(tmp_path, manifest, folds, chosen_on):
+def test_list_holds_trained_and_decided_images(tmp_path, manifest, folds, chosen_on):
     write_known(tmp_path, manifest, folds)
     known = read_known(tmp_path)
     assert set(known) == {"ha", "hb", "hc", "hd"}
@@ -35,5 +35,5 @@ def test_the_list_holds_what_models_learned_from_and_what_decisions_were_fitted_
     assert b"secret" not in (tmp_path / "training_images.parquet").read_bytes()
 
 
-def test_a_pipeline_without_a_list_is_told_apart_from_an_empty_one(tmp_path):
+def test_pipeline_without_a_list_differs_from_an_empty_one(tmp_path):
     assert read_known(tmp_path) is None

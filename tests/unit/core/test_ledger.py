@@ -46,7 +46,7 @@ def test_the_same_bytes_are_one_submission(tmp_path: Path) -> None:
     assert len(ledger.submissions()) == 1
 
 
-def test_a_later_score_replaces_the_earlier_one_and_no_line_is_lost(tmp_path: Path) -> None:
+def test_later_score_replaces_the_earlier_and_keeps_lines(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     ledger.add(submit(tmp_path, "a.csv", "x"))
     for value in (0.4, 0.45):

@@ -16,7 +16,7 @@ def _holds(folder, ready, done):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="fork")
-def test_a_folder_has_one_holder_at_a_time_and_counts_them(tmp_path):
+def test_folder_has_one_holder_at_a_time(tmp_path):
     with locks.lock(tmp_path / "run") as first:
         pass
     context = multiprocessing.get_context("fork")

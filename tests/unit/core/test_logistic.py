@@ -58,7 +58,7 @@ def test_the_minimum_is_that_of_scikit_learn(multi: bool):
         assert softmax(z, axis=1) == pytest.approx(theirs(LABELS), abs=1e-5)
 
 
-def test_without_a_penalty_means_of_answers_are_those_of_the_truth():
+def test_without_penalty_mean_answers_are_the_label_rates():
     """The gradient by a bias is Σ w·(p − y): 0 at the minimum, softly labelled rows too."""
     y = SOFT / SOFT.sum(axis=1, keepdims=True)
     theta = Problem(Full(X), y, WEIGHT, softmax_loss).solve(np.zeros((D + 1, K)), gtol=1e-10, ftol=1e-15)

@@ -8,13 +8,13 @@ def row(how, value=0.5, metric="accuracy", name="final", **more):
     return {"target": "t", "name": name, "metric": metric, "how": how, "value": value, "low": 0.1, "high": 0.9, "n": 4, "groups": 2, **more}
 
 
-def test_a_figure_is_named_by_its_folds_and_by_what_was_chosen_on_its_rows():
+def test_figure_is_named_by_folds_and_choices():
     assert marks.how_by([], 3) == "cross-validated"
     assert marks.how_by([Mark("leaks")], 1) == "held-out"
     assert marks.how_by([Mark("leaks"), Mark("soup", in_sample=True)], 5) == "in-sample"
 
 
-def test_the_figure_that_counts_is_not_the_in_sample_one_where_there_is_another():
+def test_main_figure_is_not_in_sample_if_another_exists():
     every = [row("in-sample", 0.9), row("cross-validated", 0.7), row("cross-validated", 0.6, "kappa"), row("held-out", 0.8, name="probe")]
     assert marks.main(every, "t")["value"] == 0.7
     assert marks.main(every, "t", "kappa")["value"] == 0.6

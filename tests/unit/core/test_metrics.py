@@ -113,7 +113,7 @@ def test_each_class_equals_scikit_learn_and_says_how_many_rows():
         assert [row[name] for row in rows] == pytest.approx(expected, **CLOSE)
 
 
-def test_an_absent_class_has_no_average_precision_and_no_roc_auc():
+def test_absent_class_has_no_average_precision_or_roc_auc():
     p, y, _ = some_of_k(0, absent=(1,))
     rows = metrics.per_class(MULTI, p, y)
     assert (rows[1]["average_precision"], rows[1]["roc_auc"]) == (None, None)
@@ -121,7 +121,7 @@ def test_an_absent_class_has_no_average_precision_and_no_roc_auc():
     assert rows[0]["roc_auc"] == pytest.approx(sk.roc_auc_score(y[:, 0], p[:, 0]), **CLOSE)
 
 
-def test_a_class_that_every_row_has_has_no_roc_auc_but_average_precision_one():
+def test_universal_class_has_average_precision_one_and_no_roc_auc():
     row = metrics.per_class(MULTI, np.full((4, K), 0.3), np.ones((4, K)))[0]
     assert (row["average_precision"], row["roc_auc"]) == (1.0, None)
 
@@ -206,7 +206,7 @@ def test_the_default_is_macro_f1_or_an_absolute_error():
     assert [metrics.default_metric(t) for t in (SINGLE, MULTI, ORDINAL, NUMBER)] == ["macro_f1", "macro_f1", "ordinal_mae", "mae"]
 
 
-def test_every_metric_is_scored_for_its_kinds_and_says_which_way_is_better():
+def test_every_metric_scores_its_kinds_and_names_its_direction():
     worse = {"log_loss", "brier", "ordinal_mae", "mae", "rmse"}
     assert {m.name for m in metrics.METRICS.values() if not m.greater_is_better} == worse
     p, y, _, _ = one_of_k(0)

@@ -26,7 +26,7 @@ def test_several_targets_are_each_set_against_the_prior_alone():
     assert monitor("auto", {"age": AGES, "kind": KIND}, answers) == pytest.approx(expected, rel=1e-6)
 
 
-def test_a_target_whose_prior_scores_nothing_weighs_no_more_than_another():
+def test_target_with_worthless_prior_weighs_no_more():
     """Rare labels: the prior names none of them, so its macro-F1 is 0; a ratio to it would be a million."""
     rare = Target("rare", "multi", ("a", "b"))
     y = np.zeros((20, 2), dtype=np.float32)
@@ -52,7 +52,7 @@ def test_skill_is_bounded_and_zero_where_nothing_can_be_told():
     assert skill(KIND, np.full_like(kinds, np.nan), kinds) == 0.0  # no answer
 
 
-def test_the_best_score_is_that_of_the_truth_where_classes_are_absent():
+def test_best_score_is_the_truths_where_classes_are_absent():
     y = np.eye(5, dtype=np.float32)[[0, 0, 1, 1]]
     single = Target("s", "single", ("a", "b", "c", "d", "e"))
     assert skill(single, y, y) == pytest.approx(1.0)
@@ -67,7 +67,7 @@ def test_a_target_without_truth_is_left_out():
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 8])
-def test_weights_of_one_leave_the_prior_of_a_number_as_it_is(n):
+def test_weights_of_one_keep_the_prior_of_a_number(n):
     y = np.random.default_rng(n).normal(size=(n, 1)).astype(np.float32)
     target = Target("size", "regression")
     np.testing.assert_allclose(prior_answer(target, y, np.ones(n)), prior_answer(target, y), rtol=1e-6)

@@ -26,7 +26,7 @@ def said(target, p, answer=None, missing=1):
     return dataclasses.replace(dense, answer=None if answer is None else np.array(answer, np.float32))
 
 
-def test_what_predict_writes_is_read_with_its_labels_and_its_missing_rows(tmp_path):
+def test_predict_output_is_read_back_with_labels_and_missing_rows(tmp_path):
     before = said(KIND, [[0.9, 0.1], [0, 0], [0.2, 0.8]], [[0, 1], [np.nan, np.nan], [1, 0]])
     path = files.write_csv(tmp_path / "p.csv", flat_table({"kind": before}))
     found = read_alone(path).dense("kind")
@@ -47,7 +47,7 @@ def test_one_of_several_targets_is_read_by_name(tmp_path):
 
 
 @pytest.mark.parametrize("classes", [("big", "old"), ("very big", "old")])
-def test_several_labels_come_back_also_where_their_names_hold_the_separator(tmp_path, classes):
+def test_labels_holding_the_separator_come_back(tmp_path, classes):
     from tapetum.decide.external import write_csv
 
     target = Target("tags", "multi", classes)

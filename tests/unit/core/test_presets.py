@@ -23,7 +23,7 @@ def test_fast_trains_nothing_and_best_trains_two_members():
     assert sorted(member.seed for member in best.members().values()) == [0, 1]
 
 
-def test_flags_lie_over_a_preset_and_members_of_a_recipe_stay(tmp_path):
+def test_flags_override_a_preset_and_members_stay(tmp_path):
     file = tmp_path / "own.toml"
     file.write_text('[[member]]\nname = "a"\n')
     loaded = api.load_recipe(file, preset="best", flags={"train.epochs": 3})

@@ -39,7 +39,7 @@ def test_own_systems_are_there_without_metadata(declared):
     assert system_with("nosuch") is None
 
 
-def test_a_declared_system_is_asked_after_the_frame_and_before_the_folder(declared):
+def test_declared_system_is_asked_between_frame_and_folder(declared):
     declared(leaves=System("leaves", "tapetum.recipes", layouts={"leaves": "somewhere.layout:read"}))
     assert find_systems()["leaves"].package == "tapetum.recipes"
     order = list(layouts())

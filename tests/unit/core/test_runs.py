@@ -13,7 +13,7 @@ def loaded(**flags):
     return config.load(flags={key.replace("__", "."): value for key, value in flags.items()})
 
 
-def test_the_same_recipe_goes_on_and_another_is_told_what_differs(tmp_path):
+def test_same_recipe_goes_on_and_another_is_refused(tmp_path):
     run = Run.start(tmp_path / "r", loaded(train__epochs=3), {})
     files.write_text(run.manifest_file, "stands for a manifest")
     before = {p.name: p.stat().st_mtime_ns for p in run.root.iterdir()}
@@ -73,7 +73,7 @@ def test_folds_are_numbered_and_only_those_with_the_file_count(tmp_path):
     assert list(run.folds_of("m", "oof.parquet")) == [0, 2, 10]
 
 
-def test_a_run_written_out_and_read_again_has_the_same_recipe(tmp_path):
+def test_written_run_is_read_with_the_same_recipe(tmp_path):
     values = {"augment": ["hflip", {"name": "rotation", "degrees": 5.0}], "member": [{"name": "a"}, {"name": "b", "train": {"epochs": 2}}]}
     first = loaded(**values)
     run = Run.start(tmp_path / "r", first, {})
@@ -115,7 +115,7 @@ def test_a_stage_that_fails_is_measured_all_the_same():
     assert "training" in record.stages
 
 
-def test_a_start_that_fails_before_anything_is_decided_leaves_no_folder(tmp_path):
+def test_early_failure_leaves_no_folder(tmp_path):
     def fails(out):
         with Run.opened(out, loaded(), {}) as run:
             run.file("run.json").write_text("{}")

@@ -26,7 +26,7 @@ def said(target, p):
     "labels",
     [[["0"], ["1", "2"], ["2"]], [[0], [1, 2], [2]], ["0", "1 2", "2"], HOT, HOT.astype(bool), HOT.astype(float), torch.from_numpy(HOT)],
 )
-def test_several_labels_are_lists_cells_or_0_and_1_by_class(labels):
+def test_several_labels_are_lists_cells_or_indicators(labels):
     assert truth_of(TAGS, labels).tolist() == HOT.tolist()
     assert score_of(said(TAGS, HOT), labels) == 1.0
 

@@ -128,7 +128,7 @@ def test_a_broken_manifest_is_refused(columns, says):
         manifest(**columns)
 
 
-def test_a_target_without_a_column_or_with_a_taken_name_is_refused():
+def test_target_without_a_column_or_reserved_is_refused():
     frame = manifest().frame
     with pytest.raises(DataError, match=r"no column 'bread'.*Did you mean 'breed'"):
         Manifest(frame, (Target("bread"),), Path())
@@ -274,7 +274,7 @@ def test_numbers_and_undecided_answers_have_no_labels_in_the_table():
     assert table.dense("breed").answer is None
 
 
-def test_rows_that_no_step_decided_get_their_plain_decision_beside_those_that_one_did():
+def test_undecided_rows_get_the_plain_decision():
     part, decided_part = dense(BREED).where(np.array([0, 1])), said(BREED).where(np.array([2, 3]))
     found = Predictions.concat([Predictions.from_dense(part), Predictions.from_dense(decided_part)]).dense("breed")
     np.testing.assert_array_equal(found.answer[0], np.eye(3)[part.p[0].argmax()])
@@ -282,7 +282,7 @@ def test_rows_that_no_step_decided_get_their_plain_decision_beside_those_that_on
     np.testing.assert_array_equal(found.answer[2:], decided_part.answer)
 
 
-def test_a_table_from_before_decided_labels_were_a_column_is_read_as_undecided(tmp_path):
+def test_table_without_decided_labels_is_read_as_undecided(tmp_path):
     table = Predictions.from_dense(dense(BREED))
     meta = {"targets": [BREED.to_dict()], "manifest": "m", "recipe": "r"}
     read = Predictions.read(files.write_parquet(tmp_path / "old.parquet", table.frame.drop("answer"), meta))
@@ -309,7 +309,7 @@ def test_a_broken_decision_is_refused_and_named(target, row, value, says):
         Predictions(frame.with_columns(pl.Series("answer", values, dtype=pl.List(pl.Float32))), (target,))
 
 
-def test_no_label_at_all_is_a_decision_where_there_may_be_several():
+def test_no_label_is_a_decision_where_several_may_be():
     none = dataclasses.replace(dense(TAGS), answer=np.zeros((4, 2), np.float32))
     assert Predictions.from_dense(none).dense("tags").answer[[0, 2, 3]].tolist() == [[0, 0]] * 3
 

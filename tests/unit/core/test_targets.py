@@ -50,7 +50,7 @@ def test_a_wrong_target_is_refused(text, says):
         parse_target(text)
 
 
-def test_classes_are_read_from_the_data_with_numbers_in_their_order():
+def test_classes_are_read_with_numbers_in_order():
     assert with_classes(Target("t"), ["10", "9", None, "1", "x", "-2"]).classes == ("-2", "1", "9", "10", "x")
     assert with_classes(Target("t", "multi"), [["b", "a"], [], None, ["c"]]).classes == ("a", "b", "c")
     declared = Target("t", "single", ("z", "a"))

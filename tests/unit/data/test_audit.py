@@ -37,7 +37,7 @@ def rows_of(truth: pl.DataFrame, *planted: str) -> set[str]:
     return set(truth.filter(pl.col("planted").is_in(planted).fill_null(False))["row_id"])
 
 
-def test_every_planted_gray_damaged_and_misnamed_file_is_found_and_no_other(dogs):
+def test_every_planted_fault_is_found_and_no_other(dogs):
     manifest, table, truth, said = dogs
     assert dict(table.schema) == audit.AUDIT_SCHEMA
     assert table["row_id"].to_list() == manifest.row_ids
@@ -100,7 +100,7 @@ def test_hashes_are_those_of_imagehash_and_products_count_bits():
             assert 32 * (1 - codes[i] @ codes[j]) == pytest.approx(hashes[0] - hashes[1], abs=1e-4)
 
 
-def test_a_photograph_packed_cut_and_brightened_is_the_same_and_others_are_not():
+def test_edited_photograph_is_a_duplicate_and_others_are_not():
     originals = [
         photographs.astronaut(),
         photographs.coffee(),
@@ -219,7 +219,7 @@ def test_neighbours_are_asked_where_there_are_vectors():
         audit.label_errors.find_suspects(dense, vectors=vectors[:5])
 
 
-def test_rows_without_answer_or_truth_and_classes_without_rows_are_passed_over():
+def test_rows_without_answer_or_label_are_passed_over():
     dense, _, _ = noisy(n=120, k=5)
     p, y, status = dense.p.copy(), dense.y.copy(), dense.status.copy()
     y[dense.y[:, 4] == 1] = np.nan  # class 4 stands in no row
@@ -235,7 +235,7 @@ def test_rows_without_answer_or_truth_and_classes_without_rows_are_passed_over()
         audit.label_errors.find_suspects(dataclasses.replace(dense, target=Target("age", "regression")))
 
 
-def test_suspects_join_the_table_by_row_id_and_leave_decisions_alone(dogs):
+def test_suspects_join_the_table_and_keep_decisions(dogs):
     manifest, table, truth, _ = dogs
     rng = np.random.default_rng(0)
     target, ids = manifest.targets[0], manifest.row_ids

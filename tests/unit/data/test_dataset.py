@@ -215,7 +215,7 @@ def test_statistics_of_images_far_from_zero_lose_no_digits(tmp_path):
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
-def test_packed_batches_hold_every_readable_row_once_at_its_own_place(some, seed, share):
+def test_packed_batches_hold_every_row_once_in_place(some, seed, share):
     rng = np.random.default_rng(seed)
     wanted = rng.permutation(np.repeat(np.arange(ROWS), 4))[:42]
     gone = {some.row_ids[i]: "gone" for i in np.flatnonzero(rng.random(ROWS) < share)}

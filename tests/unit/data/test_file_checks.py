@@ -48,7 +48,7 @@ def test_every_row_is_listed_once_in_order_with_its_reason(rows, workers):
     assert "3 of 7 images cannot be read: 1.jpg (truncated after 3,000 bytes)" in said[-1]
 
 
-def test_a_damaged_file_that_still_decodes_is_found_by_its_hash(rows):
+def test_damaged_file_that_decodes_is_found_by_hash(rows):
     """One changed byte in the scan of a JPEG gives another image and no error."""
     first = check_files(rows, Composition(), lambda _: None)
     known = rows.with_column("sha256", first["sha256"])

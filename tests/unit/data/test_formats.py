@@ -67,7 +67,7 @@ def lay(root):
 IDS = ["a.png", "b.jfif", "c.gif", "d.ppm", "e.JPE", "f", "g.heic", "odd.dat"]
 
 
-def test_no_image_of_a_folder_or_an_archive_vanishes_and_no_text_becomes_one(tmp_path):
+def test_no_image_vanishes_and_no_text_becomes_one(tmp_path):
     folder = lay(tmp_path / "new")
     with zipfile.ZipFile(tmp_path / "new.zip", "w") as packed, tarfile.open(tmp_path / "new.tar", "w") as tar:
         for file in sorted(folder.iterdir()):

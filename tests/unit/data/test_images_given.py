@@ -24,7 +24,7 @@ def test_a_range_that_no_array_takes_is_refused(dtype, given):
         rows_of([IMAGE.astype(dtype)], given)
 
 
-def test_a_range_beside_whole_numbers_is_for_the_floats_beside_them():
+def test_range_beside_whole_numbers_is_for_the_floats():
     whole, floats = (row[0] for row in rows_of([IMAGE, IMAGE / 255], (0, 1)))
     assert isinstance(whole, Pixels)
     assert whole.value_range is None

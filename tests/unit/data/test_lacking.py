@@ -28,7 +28,7 @@ def test_a_class_wholly_held_out_is_named():
     assert lacking(table("ababab", fold=[-1, -1, -1, -1, 0, 0])) == []
 
 
-def test_a_holdout_of_groups_names_the_class_that_it_took_whole():
+def test_holdout_names_the_class_it_took_whole():
     said: list[str] = []
     manifest = table("a" * 40 + "c" * 10, group=[f"g{i}" for i in range(40)] + ["only"] * 10)
     done = assign_folds(manifest, Split(holdout=0.2), 0, said.append)
@@ -38,7 +38,7 @@ def test_a_holdout_of_groups_names_the_class_that_it_took_whole():
     assert not [text for text in said if "0 rows in 0 groups" in text]
 
 
-def test_a_class_in_one_fold_or_in_the_test_part_alone_is_named():
+def test_class_in_one_part_alone_is_named():
     found = lacking(table("ababccd", fold=[0, 1, 1, 0, 1, 1, -1], split=["train"] * 6 + ["test"]))
     assert any(text.startswith("no row trains t = d") for text in found)
     assert any("t = c is in fold 1 only (2 rows)" in text for text in found)
@@ -51,7 +51,7 @@ def test_extra_rows_teach_a_class_and_unreadable_rows_do_not():
     assert "t = c is in fold 1 only" in lacking(manifest, np.arange(6) < 5)[0]
 
 
-def test_a_class_without_a_held_out_row_is_named_where_there_is_one_split():
+def test_class_without_heldout_rows_is_named_with_one_split():
     assert "t = c has no held-out row" in lacking(table("ababcc", fold=[-1, -1, 0, 0, -1, -1]))[0]
 
 
@@ -64,7 +64,7 @@ def test_extra_rows_of_test_groups_are_named():
     assert lacking(table("abbaab", **columns, pseudo=[False] * 4 + [True, False])) == []
 
 
-def test_several_labels_of_a_row_are_looked_at_one_by_one():
+def test_several_labels_of_a_row_are_checked_singly():
     frame = pl.DataFrame(
         {"row_id": list("abcd"), "path": [[f"{i}.png"] for i in "abcd"], "m": [["x"], ["x", "y"], ["x"], ["z", "x"]], "fold": [0, 0, 1, 1]}
     )

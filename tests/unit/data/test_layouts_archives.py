@@ -38,7 +38,7 @@ def tar(path: Path, members: dict[str, bytes]) -> Path:
 # ------------------------------------------------------------------------------------------------------- webdataset
 
 
-def test_samples_of_a_tar_share_their_name_up_to_the_first_dot(tmp_path):
+def test_tar_samples_share_names_up_to_the_dot(tmp_path):
     planted = plant(tmp_path, each=2)
     images = [(tmp_path / name).read_bytes() for name in planted.files]
     (tmp_path / "shards").mkdir()
@@ -56,7 +56,7 @@ def test_samples_of_a_tar_share_their_name_up_to_the_first_dot(tmp_path):
         read_bytes(tmp_path / "shards" / "a-0.tar!/0.green.png")
 
 
-def test_a_webdataset_holds_every_column_and_the_same_manifest_gives_the_same_bytes(tmp_path):
+def test_webdataset_keeps_every_column_and_its_bytes(tmp_path):
     planted = plant(tmp_path, each=3)
     rows = [
         [f, planted.files[-1 - i], label, "u v" if i % 3 else "w", str(i / 4), "test" if i == 4 else "train", str(i)]

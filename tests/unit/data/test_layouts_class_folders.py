@@ -22,7 +22,7 @@ def images(root: Path, *names: str) -> Path:
     return root
 
 
-def test_one_folder_too_high_is_read_below_it_and_that_is_said(tmp_path):
+def test_folder_above_the_classes_is_read_and_logged(tmp_path):
     planted = plant(tmp_path / "a" / "images", each=2)
     shutil.move(planted.root / "images", tmp_path / "top" / "data" / "images")
     heard: list[str] = []
@@ -59,7 +59,7 @@ def test_wrappers_are_folders_that_hold_everything(names, above):
     assert below_wrappers(names) == above
 
 
-def test_a_flat_folder_and_a_single_class_are_refused_in_the_words_of_folders(tmp_path):
+def test_flat_folder_and_single_class_are_refused_by_folders(tmp_path):
     flat = images(tmp_path / "flat", "0.png", "1.png")
     with pytest.raises(DataError, match=r"flat has 2 images and no class folders, so none has a label: 0\.png") as error:
         layouts.read(flat, Data(), quiet)
@@ -98,7 +98,7 @@ def test_folders_called_like_parts_never_become_classes(tmp_path, names):
     assert set(layouts.read(root, Data(split="none"), quiet).targets[0].classes) == set(names)
 
 
-def test_folders_called_train_images_and_test_images_are_splits_where_they_hold_the_same_classes(tmp_path):
+def test_train_and_test_image_folders_are_splits(tmp_path):
     root = images(tmp_path / "parts", *(f"{s}_images/{c}/{s}{c}.png" for s in ("train", "test") for c in "ab"))
     manifest = layouts.read(root, Data(), quiet)
     assert manifest.targets[0].classes == ("a", "b")
@@ -113,7 +113,7 @@ def test_folders_called_train_images_and_test_images_are_splits_where_they_hold_
         ("name,label", "{}.png", "--path 'train_images/{name}'"),
     ],
 )
-def test_a_table_beside_folders_of_images_is_named_with_the_path_that_reads_it(tmp_path, header, cell, flag):
+def test_table_beside_folders_is_named_with_its_path(tmp_path, header, cell, flag):
     root = images(tmp_path / "kaggle", *(f"train_images/{i}.png" for i in range(6)), "test_images/9.png")
     lines = [header, *(f"{cell.format(i)},{'ab'[i % 2]}" for i in range(6))]
     (root / "train.csv").write_text("\n".join(lines) + "\n")
@@ -125,7 +125,7 @@ def test_a_table_beside_folders_of_images_is_named_with_the_path_that_reads_it(t
     assert set(layouts.read(root, Data(layout="folder", split="none"), quiet).targets[0].classes) == {"test_images", "train_images"}
 
 
-def test_a_table_that_says_what_the_folders_say_is_no_second_reading(tmp_path):
+def test_table_repeating_the_folders_is_no_second_reading(tmp_path):
     root = images(tmp_path / "same", *(f"{c}/{c}{i}.png" for c in "xy" for i in range(3)))
     (root / "labels.csv").write_text("file,kind\n" + "".join(f"{c}{i}.png,{c}\n" for c in "xy" for i in range(3)))
     heard: list[str] = []
@@ -157,7 +157,7 @@ def hpa(root: Path, folder: str, ids: str, listed: str) -> Path:
 
 
 @pytest.mark.parametrize("folder", ["train", "train_sample", "train-512", "train_sample/train"])
-def test_the_hpa_folder_is_recognised_with_any_part_of_its_images(tmp_path, folder):
+def test_hpa_folder_is_recognised_with_partial_images(tmp_path, folder):
     root = images(hpa(tmp_path / "hpa", folder, "ab", "ab"), *(f"test_sample/z_{c}.png" for c in CHANNELS))
     (root / "sample_submission.csv").write_text("Id,Predicted\nz,0\n")
     manifest = layouts.read(root, Data(), quiet)
@@ -166,7 +166,7 @@ def test_the_hpa_folder_is_recognised_with_any_part_of_its_images(tmp_path, fold
     assert sorted(manifest.split) == ["test", "train", "train"]
 
 
-def test_a_partial_hpa_folder_is_refused_with_counts_and_read_where_that_is_allowed(tmp_path):
+def test_partial_hpa_folder_is_refused_unless_allowed(tmp_path):
     root = hpa(tmp_path / "hpa", "train_sample", "ab", "abcdef")
     (root / "train_sample" / "b_blue.png").unlink()
     with pytest.raises(DataError, match="1 of 6 rows complete: red 2, green 2, blue 1, yellow 2"):
@@ -186,7 +186,7 @@ def test_where_no_row_has_all_its_files_they_are_counted(tmp_path):
 
 
 @pytest.mark.parametrize("parts", [("fold1", "fold2"), ("train", "other"), ("site_a", "site_b", "site_c")])
-def test_folders_that_all_hold_the_same_folders_never_become_classes_unasked(tmp_path, parts):
+def test_folders_of_equal_folders_never_become_classes(tmp_path, parts):
     root = images(tmp_path / "parts", *(f"{part}/{c}/{part}{c}.png" for part in parts for c in "ab"))
     with pytest.raises(DataError, match="can be read in two ways") as error:
         layouts.read(root, Data(), quiet)
@@ -213,7 +213,7 @@ def test_classes_that_hold_different_folders_stay_classes(tmp_path):
     assert layouts.read(root, Data(), quiet).targets[0].classes == ("cat", "dog", "masks")
 
 
-def test_a_table_in_a_folder_of_its_own_or_in_the_archive_is_found(tmp_path):
+def test_table_in_its_own_folder_or_archive_is_found(tmp_path):
     files = [f"images/p{k}/{k}{i}.png" for k in (1, 2) for i in range(3)]
     root = images(tmp_path / "kaggle", *files)
     rows = "".join(f"{file.removeprefix('images/')},{'ab'[i % 2]}\n" for i, file in enumerate(files))
@@ -231,7 +231,7 @@ def test_a_table_in_a_folder_of_its_own_or_in_the_archive_is_found(tmp_path):
     assert layouts.read(tmp_path / "kaggle.zip", Data(layout="folder"), quiet).targets[0].classes == ("p1", "p2")
 
 
-def test_the_path_proposed_for_a_training_table_is_never_that_of_the_test_images(tmp_path):
+def test_proposed_training_path_is_never_the_test_images(tmp_path):
     root = images(tmp_path / "kaggle", *(f"{part}/{i}.png" for part in ("test", "train") for i in range(4)))
     (root / "train.csv").write_text("id,label\n" + "".join(f"{i},{'ab'[i % 2]}\n" for i in range(4)))
     with pytest.raises(DataError, match=r"--path 'train/\{id\}\.png'"):

@@ -37,7 +37,7 @@ def test_class_folders_give_the_label_and_hidden_files_are_counted(images):
     assert layouts.read(images, Data(targets=("breed",)), quiet).targets[0].name == "breed"
 
 
-def test_an_empty_class_and_a_single_class_are_refused_by_name(images):
+def test_empty_and_single_classes_are_refused_by_name(images):
     (images / "zebra").mkdir()
     with pytest.raises(DataError, match="1 class folders without images: zebra"):
         layouts.read(images, Data(), quiet)
@@ -64,7 +64,7 @@ def split_folders(images: Path, root: Path) -> Path:
     return root
 
 
-def test_folders_called_train_and_test_are_splits_where_they_hold_the_same_classes(images, tmp_path):
+def test_train_and_test_folders_with_equal_classes_are_splits(images, tmp_path):
     said: list[str] = []
     root = split_folders(images, tmp_path / "parts")
     manifest = layouts.read(root, Data(), said.append)

@@ -31,7 +31,7 @@ def read(tmp_path, monkeypatch):
     return go
 
 
-def test_a_named_index_is_the_id_column_and_that_is_said(read):
+def test_named_index_is_the_id_column(read):
     index = pd.Index(["a", "b", "c", "d"], name="image_id")
     manifest, said = read(pd.DataFrame({"file": NAMES, "label": LABELS}, index=index))
     assert manifest.row_ids == ["a", "b", "c", "d"]
@@ -54,7 +54,7 @@ def test_an_index_may_hold_files_groups_or_the_target(read):
     assert "index" not in read(frame.iloc[::-1])[1]
 
 
-def test_an_index_and_a_column_of_one_name_are_refused_where_they_differ(read):
+def test_index_differing_from_its_namesake_is_refused(read):
     frame = pd.DataFrame({"file": NAMES, "label": LABELS, "n": [1, 2, 3, 4]})
     assert read(frame.set_index("n", drop=False))[0].row_ids == ["1", "2", "3", "4"]
     with pytest.raises(DataError, match="index and one of its columns are both called 'n'"):
@@ -131,7 +131,7 @@ def test_a_cell_that_no_table_can_hold_is_named(read):
     assert read(pd.DataFrame({"file": NAMES, "label": [datetime.date(2020, 1, i % 2 + 1) for i in range(4)]}))[0]
 
 
-def test_a_text_of_several_labels_beside_lists_is_no_class_of_its_own(read):
+def test_text_of_labels_beside_lists_is_no_class(read):
     with pytest.raises(DataError, match="separated in 2 ways"):
         read(pd.DataFrame({"file": NAMES, "label": [["x", "y"], "x|y", ["y"], "x"]}), targets=("label:multi",))
     manifest, _ = read(pd.DataFrame({"file": NAMES, "label": [["x", "y"], "x", ["y"], None]}), targets=("label:multi",), blank="context")
@@ -154,7 +154,7 @@ def test_classes_of_short_floats_are_called_as_they_are_written(read, make):
 
 
 @pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame])
-def test_columns_that_hold_lists_are_refused_where_one_cell_is_needed(read, make):
+def test_list_columns_are_refused_where_one_cell_is_needed(read, make):
     frame = {"file": NAMES, "label": LABELS, "odd": [[1, 2]] * 4}
     with pytest.raises(DataError, match=r"odd = \[1, 2\] \(4 of 4 cells are no numbers\)"):
         read(make(frame), side=("odd",))
@@ -163,7 +163,7 @@ def test_columns_that_hold_lists_are_refused_where_one_cell_is_needed(read, make
             read(make(frame), **{role: "odd"})
 
 
-def test_a_group_has_one_name_with_and_without_blanks_in_the_column(read):
+def test_group_has_one_name_despite_blanks_in_the_column(read):
     manifest, _ = read(pd.DataFrame({"file": NAMES, "label": LABELS, "group": [1.0, np.nan, 2.0, 1.0]}))
     assert manifest.frame["group"].to_list() == ["1", None, "2", "1"]
 

@@ -30,7 +30,7 @@ LABELS = ["x", "y", "x", "y"]
 
 
 @pytest.mark.parametrize("name", sorted(RESERVED))
-def test_a_target_called_as_a_column_of_the_manifest_is_refused_before_anything_is_read_from_it(read, name):
+def test_target_named_as_a_manifest_column_is_refused_early(read, name):
     with pytest.raises(UserError, match=f"called '{name}'.*rename it, as {name}_label"):
         read({"file": FILES, name: LABELS}, targets=(name,), path="file")
     with pytest.raises(UserError, match=f"side number .* called '{name}'"):
@@ -50,7 +50,7 @@ def test_a_target_called_duplicate_joins_no_groups(read):
     assert join_duplicates(manifest, {}, quiet).groups.tolist() == FILES
 
 
-def test_a_column_of_the_users_own_meaning_is_refused_with_the_key_that_leaves_it_alone(read):
+def test_reserved_column_is_refused_with_the_key_to_ignore_it(read):
     for name, cells in (("split", ["a", "b", "a", "b"]), ("fold", ["north", "south", "1", "2"]), ("weight", ["heavy", "1", "2", "3"])):
         columns = {"file": FILES, "label": LABELS, name: cells}
         with pytest.raises(DataError, match=rf"data\.{name}=none") as error:
@@ -66,7 +66,7 @@ def test_class_names_stay_as_they_stand_in_the_table(read):
     assert set(manifest.targets[0].classes) == set(names)
 
 
-def test_a_name_with_colons_is_read_where_its_kind_is_said():
+def test_name_with_colons_is_read_where_its_kind_is_given():
     assert parse_target("a:b:multi") == Target("a:b", "multi")
     assert parse_target("a:b:ordinal=x<y:z") == Target("a:b", "ordinal", ("x", "y:z"))
     assert parse_target("age:ordinal=multi<single").classes == ("multi", "single")
@@ -93,7 +93,7 @@ def test_one_odd_cell_never_hides_the_column_of_images(read):
         read({"file": [None, None, *files[2:]], "label": ["x", "y", "x"] * 3}, targets=("label",))
 
 
-def test_odd_ids_and_numbers_are_named_with_their_row_and_count(read):
+def test_odd_ids_and_numbers_are_named_with_rows(read):
     with pytest.raises(DataError, match=r"t\.csv row 2 has no id in 'Id' \(2 of 4 rows have none\)"):
         read({"Id": ["a", None, "c", None], "file": FILES, "label": LABELS}, targets=("label",))
     with pytest.raises(DataError, match=r"1 ids are in more than one row: a \(a is 0\.png and 2\.png\)"):

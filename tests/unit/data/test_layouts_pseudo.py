@@ -43,7 +43,7 @@ def table(tmp_path: Path) -> Path:
 SINGLE = Target("label", "single", ("ant", "bee", "cat"))
 
 
-def test_confident_test_rows_get_an_extra_twin_and_stay_as_they_are(table, tmp_path):
+def test_confident_test_rows_get_an_extra_copy(table, tmp_path):
     p = {"1": [0.95, 0.03, 0.02], "5": [0.2, 0.5, 0.3], "9": [0.05, 0.0, 0.95], "2": [0.0, 0.99, 0.01], "6": [0.0, 0.0, 1.0]}
     said: list[str] = []
     data = Data(targets=("label",), pseudo=predictions(tmp_path / "p.parquet", SINGLE, p, missing=("9",)))
@@ -65,7 +65,7 @@ def test_confident_test_rows_get_an_extra_twin_and_stay_as_they_are(table, tmp_p
     assert folds.fold[folds.split == "test"].tolist() == [-1, -1, -1]
 
 
-def test_predictions_in_a_csv_label_the_same_rows_as_in_parquet(table, tmp_path):
+def test_csv_predictions_label_the_same_rows_as_parquet(table, tmp_path):
     p = {"1": [0.95, 0.03, 0.02], "5": [0.2, 0.5, 0.3], "9": [0.05, 0.0, 0.95], "2": [0.0, 0.99, 0.01]}
     table.write_text(table.read_text().replace("shared,test", "alone,test"))
     file = predictions(tmp_path / "p.parquet", SINGLE, p, missing=("9",))

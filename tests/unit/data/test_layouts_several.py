@@ -53,7 +53,7 @@ def rows(tmp_path, monkeypatch):
         ["[x, y]", "[y]", "[x]"],
     ],
 )
-def test_the_way_that_labels_of_one_cell_are_written_is_found(rows, cells):
+def test_separator_of_several_labels_is_found(rows, cells):
     manifest = rows(cells)
     assert [sorted(cell) for cell in manifest.frame["t"].to_list()] == [["x", "y"], ["y"], ["x"]]
     assert manifest.targets[0].classes == ("x", "y")
@@ -69,7 +69,7 @@ def test_the_way_that_labels_of_one_cell_are_written_is_found(rows, cells):
         [np.array(["x", "y"]), np.array(["y"]), np.array([], dtype=str)],
     ],
 )
-def test_lists_tuples_sets_and_arrays_of_a_table_at_hand_are_labels(rows, how, cells):
+def test_lists_tuples_sets_and_arrays_are_labels(rows, how, cells):
     if how == "polars":
         cells = pl.Series("t", cells, dtype=pl.Object) if isinstance(cells[0], set) else [list(cell) for cell in cells]
     assert [sorted(c) for c in rows(cells, how=how).frame["t"].to_list()] == [["x", "y"], ["y"], []]
@@ -100,7 +100,7 @@ def test_the_test_table_is_split_as_the_training_table(tmp_path, rows):
     assert layouts.read(tmp_path / "labels.csv", data, quiet).frame["t"].to_list()[-1] == ["big cat"]
 
 
-def test_two_separators_in_one_column_are_named_and_the_flag_that_ends_it_works(rows):
+def test_two_separators_are_named_with_a_working_flag(rows):
     with pytest.raises(DataError, match=r"separated in 2 ways \('\|', ';'\): row '?1'?: 'x\|y', row '?2'?: 'y;z'") as error:
         rows(["x|y", "y;z", "x"])
     assert 'separator="|"' in str(error.value)
@@ -111,7 +111,7 @@ def test_two_separators_in_one_column_are_named_and_the_flag_that_ends_it_works(
         rows(["x|y", "z,x", "y"])
 
 
-def test_no_label_is_a_printed_empty_list_and_a_blank_is_unknown(tmp_path, rows):
+def test_empty_list_is_no_label_and_blank_is_unknown(tmp_path, rows):
     assert rows(["x|y", "[]", "y"]).frame["t"].to_list() == [["x", "y"], [], ["y"]]
     with pytest.raises(DataError, match="names a label twice"):
         rows(["x|x", "y", "x"])
@@ -133,7 +133,7 @@ def test_no_label_is_a_printed_empty_list_and_a_blank_is_unknown(tmp_path, rows)
         ["[1, 2]", "[3]"],
     ],
 )
-def test_cells_that_look_like_several_labels_are_named_where_the_target_is_not_declared_multi(rows, cells):
+def test_cells_like_several_labels_are_named_where_undeclared(rows, cells):
     with pytest.raises(DataError, match="look like several labels") as error:
         rows(cells, "t")
     assert "--target t:multi" in str(error.value)
@@ -177,7 +177,7 @@ def test_many_different_numbers_suggest_a_regression(rows):
     assert not said([f"n{i}" for i in range(30)])
 
 
-def test_printed_lists_are_read_as_json_python_and_numpy_print_them():
+def test_printed_lists_are_read_in_every_dialect():
     for labels in (["x"], ["a b", "c,d"], ["it's", 'say "x"'], []):
         assert several.read_list(json.dumps(labels)) == labels
         assert several.read_list(repr(labels)) == labels
@@ -189,7 +189,7 @@ def test_printed_lists_are_read_as_json_python_and_numpy_print_them():
 
 
 @pytest.mark.parametrize("mark", ["/", "+", " & ", "\n", "\t", "\uff1b", "\u3001"])
-def test_labels_joined_by_an_odd_mark_never_become_a_class_unasked(rows, mark):
+def test_oddly_joined_labels_never_become_a_class(rows, mark):
     cells = [f"x{mark}y", "y", "x", "z"]
     if mark.strip():
         with pytest.raises(DataError, match="one label or several with") as error:
@@ -204,7 +204,7 @@ def test_labels_joined_by_an_odd_mark_never_become_a_class_unasked(rows, mark):
     assert rows(cells, own).targets[0].classes == ("x", "y", "z")
 
 
-def test_names_with_blanks_are_not_split_where_no_part_is_a_label_elsewhere(rows):
+def test_names_with_blanks_are_not_split(rows):
     cells = ["golden retriever", "border collie", "pug"]
     with pytest.raises(DataError, match="one label or several with blanks between them"):
         rows(cells)
@@ -223,7 +223,7 @@ def test_numbers_in_printed_lists_are_called_as_numbers_elsewhere(rows):
     assert rows(["[1.0, 2]", "[2.0]", "[1]"]).targets[0].classes == ("1", "2")
 
 
-def test_one_name_in_two_forms_of_unicode_is_one_class_and_look_alikes_are_said(rows):
+def test_unicode_forms_are_one_class_and_lookalikes_are_logged(rows):
     heard: list[str] = []
     assert rows(["caf\u00e9", "cafe\u0301", "tea"], "t", log=heard.append).targets[0].classes == ("caf\u00e9", "tea")
     assert rows(["caf\u00e9|tea", "cafe\u0301", "tea"]).targets[0].classes == ("caf\u00e9", "tea")

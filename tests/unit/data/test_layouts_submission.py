@@ -104,7 +104,7 @@ def test_any_difference_is_refused_and_nothing_is_written(tmp_path, text, says):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_first_line_that_looks_like_an_id_is_not_taken_for_a_header(tmp_path):
+def test_first_line_like_an_id_is_no_header(tmp_path):
     with pytest.raises(UserError, match="begins with 'p7', which looks like one of its ids"):
         written(tmp_path, dense(["p1", "p2"], P[:2]), "p7,t\np1,\np2,\n")
     with pytest.raises(DataError, match=r"1 ids of it have no prediction: p7\.png"):
@@ -131,7 +131,7 @@ def test_numbers_are_written_with_seven_digits(tmp_path):
     assert written(tmp_path, answers, "id,t\ny,\nx,\n", fill="20.5") == "id,t\ny,20.5\nx,0.3333333\n"
 
 
-def test_a_template_that_can_be_filled_in_two_ways_is_refused(tmp_path):
+def test_ambiguous_template_is_refused(tmp_path):
     answers = dense(["x", "y", "z"], P)
     with pytest.raises(DataError, match=r"2 columns could be filled: u, v.*--column"):
         written(tmp_path, answers, "id,u,v\nx,,\ny,,\nz,,\n")

@@ -43,7 +43,7 @@ def test_the_schema_that_was_inferred_is_printed(tmp_path):
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
-def test_every_delimiter_and_a_byte_order_mark_give_the_same_table(tmp_path, delimiter, mark):
+def test_delimiters_and_byte_order_marks_give_one_table(tmp_path, delimiter, mark):
     table = small(tmp_path, ["file", "breed"], ROWS, delimiter)
     table.write_bytes(mark + table.read_bytes())
     manifest = layouts.read(table, Data(targets=("breed",)), quiet)
@@ -80,7 +80,7 @@ def test_ids_are_the_id_column_and_doubles_are_named(tmp_path):
         layouts.read(doubled, Data(targets=("breed",)), quiet)
 
 
-def test_a_missing_image_is_named_and_on_bad_skip_keeps_its_row(tmp_path):
+def test_missing_image_is_named_and_skip_keeps_its_row(tmp_path):
     table = small(tmp_path, ["file", "breed"], ROWS)
     (tmp_path / "b.png").unlink()
     with pytest.raises(DataError, match=r"1 of 3 image files that do not exist: b\.png"):
@@ -101,7 +101,7 @@ def test_two_columns_of_images_are_not_guessed_between(tmp_path):
     assert both.frame["path"].to_list() == [["a.png", "b.png"], ["b.png", "a.png"]]
 
 
-def test_a_template_gives_several_files_a_row_in_the_order_stated(tmp_path):
+def test_template_gives_several_files_a_row_in_order(tmp_path):
     colours = ["red", "green", "blue", "yellow"]
     blank_images(tmp_path, [f"train/{i}_{c}.png" for i in "ab" for c in colours])
     table = write_table(tmp_path / "train.csv", ["Id", "Target"], [["a", "0 3"], ["b", "1"]])
@@ -127,7 +127,7 @@ def test_cells_are_split_only_where_the_target_is_multi(tmp_path):
     assert manifest.frame["t"].to_list() == [["u v", "w"], ["w"]]
 
 
-def test_blank_cells_are_null_counted_and_refused_only_where_a_row_has_no_target_at_all(tmp_path):
+def test_blank_cells_are_counted_and_refused_without_any_target(tmp_path):
     rows = [["a.png", "x", "1"], ["b.png", "y", ""], ["c.png", "x", "2"], ["d.png", "", "2"]]
     table = small(tmp_path, ["file", "t", "u"], rows)
     said: list[str] = []
@@ -142,7 +142,7 @@ def test_blank_cells_are_null_counted_and_refused_only_where_a_row_has_no_target
     assert kept.frame["t"].to_list() == ["x", "y", "x", None]
 
 
-def test_one_class_no_class_and_odd_numbers_are_refused_by_name(tmp_path):
+def test_odd_classes_and_numbers_are_refused_by_name(tmp_path):
     rows = [["a.png", "x", "1", ""], ["b.png", "x", "many", ""]]
     table = small(tmp_path, ["file", "t", "u", "v"], rows)
     with pytest.raises(DataError, match="only class 'x'"):
@@ -192,7 +192,7 @@ def test_other_encodings_are_refused_by_byte(tmp_path):
         layouts.read(tmp_path / "t.csv", Data(targets=("t",)), quiet)
 
 
-def test_split_and_fold_columns_are_taken_over_and_validation_becomes_fold_0(tmp_path):
+def test_split_and_fold_columns_are_taken_over(tmp_path):
     rows = [["a.png", "x", "train"], ["b.png", "y", "Valid"], ["c.png", "x", ""], ["d.png", "", "test"]]
     table = small(tmp_path, ["file", "t", "split"], rows)
     manifest = layouts.read(table, Data(targets=("t",)), quiet)
@@ -292,7 +292,7 @@ def test_a_text_table_refuses_what_it_cannot_hold(tmp_path):
     assert not (tmp_path / "a.csv").exists()
 
 
-def test_frames_of_polars_and_pandas_give_the_table_of_the_file(tmp_path, monkeypatch):
+def test_polars_and_pandas_frames_give_the_file_table(tmp_path, monkeypatch):
     pandas = pytest.importorskip("pandas")
     planted = plant(tmp_path, each=2)
     monkeypatch.chdir(tmp_path)
@@ -349,7 +349,7 @@ def test_separators_that_a_first_line_states_or_bars_are_read(tmp_path, text):
     assert layouts.read(tmp_path / "t.csv", Data(targets=("label",)), quiet).frame["label"].to_list() == ["a", "b"]
 
 
-def test_a_table_of_windows_and_dots_in_paths_name_the_same_files(tmp_path):
+def test_windows_and_dotted_paths_name_the_same_files(tmp_path):
     heard: list[str] = []
     blank_images(tmp_path, ["img/0.png", "img/1.png"])
     (tmp_path / "w.csv").write_text("file,label\nimg\\0.png,a\nimg\\1.png,b\n")
@@ -364,7 +364,7 @@ def test_a_table_of_windows_and_dots_in_paths_name_the_same_files(tmp_path):
 
 
 @pytest.mark.parametrize(("there", "named"), [("0.jpg", "0.JPG"), ("0.png", "0.jpg"), ("cafe\u0301.png", "caf\u00e9.png")])
-def test_a_missing_file_is_answered_with_the_one_that_is_there_in_its_place(tmp_path, there, named):
+def test_missing_file_is_answered_with_the_one_there(tmp_path, there, named):
     blank_images(tmp_path, ["img/1.png"])
     (tmp_path / "img" / there).write_bytes(b"x")
     (tmp_path / "t.csv").write_text(f"file,label\nimg/{named},a\nimg/1.png,b\n", encoding="utf-8")

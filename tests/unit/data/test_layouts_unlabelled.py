@@ -82,7 +82,7 @@ def test_a_challenges_folder_is_read_by_its_own_layout(tmp_path):
 
 
 @pytest.mark.parametrize("fitted", ["folder", "frame", "table", "webdataset", "sleep", "stanford_dogs"])
-def test_a_table_is_read_as_a_table_whatever_the_pipeline_was_trained_on(tmp_path, fitted):
+def test_table_is_read_whatever_the_pipeline_was_trained_on(tmp_path, fitted):
     planted = plant(tmp_path, classes=2, each=2)
     table = write_table(tmp_path / "new.csv", ["file"], [[f] for f in planted.files])
     data = Data(layout=fitted, path="gone", id="key", group="person")
@@ -105,7 +105,7 @@ def test_columns_of_targets_are_no_ids_paths_or_roles(tmp_path):
     assert declared.frame["sequence"].to_list() == ["0", "1", "2", "3"]
 
 
-def test_a_template_finds_its_files_in_the_folder_that_holds_them(tmp_path):
+def test_template_finds_its_files_in_their_folder(tmp_path):
     for place in ("train_sample", "test_sample"):
         for name in "ab" if place == "train_sample" else "cd":
             for colour in ("red", "green"):
@@ -143,7 +143,7 @@ def test_absent_files_are_rows_of_a_prediction(tmp_path):
     assert [p.name for p in cells.paths(1)] == ["b_red.png", "b_green.png"]
 
 
-def test_a_blank_path_is_a_missing_row_where_rows_have_ids(tmp_path):
+def test_blank_path_is_a_missing_row_with_ids(tmp_path):
     planted = plant(tmp_path, classes=2, each=1)
     table = write_table(tmp_path / "new.csv", ["id", "file"], [["a", planted.files[0]], ["b", ""]])
     said: list[str] = []

@@ -35,7 +35,7 @@ def test_runs_pipelines_and_environments_are_no_data(tmp_path, mark):
     assert found.runs == ["bee/deep/run", "runs/run"]
 
 
-def test_a_folder_that_holds_a_run_and_images_is_data_without_the_run(tmp_path):
+def test_run_inside_a_folder_is_not_listed(tmp_path):
     fill(tmp_path, "ant/a.png", "ant/out/run-id.json", "ant/out/x.png")
     assert listing(tmp_path).files == ["ant/a.png"]
 
@@ -88,7 +88,7 @@ def _tar(path):
     return path
 
 
-def test_names_that_are_not_utf8_are_refused_by_repr_in_folders(tmp_path):
+def test_undecodable_names_are_refused_by_repr_in_folders(tmp_path):
     fill(tmp_path, f"ant/{BAD}", "bee/b.png")
     for read in (lambda: layouts.read(tmp_path, Data(), quiet), lambda: layouts.loose([tmp_path], Data(), quiet)):
         with pytest.raises(DataError, match=r"not UTF-8 \(1\): 'ant/caf\\udce9\.png'.*rename"):
@@ -97,7 +97,7 @@ def test_names_that_are_not_utf8_are_refused_by_repr_in_folders(tmp_path):
         layouts.loose([tmp_path / "ant" / BAD], Data(), quiet)
 
 
-def test_a_class_folder_whose_name_is_not_utf8_is_refused_and_other_files_are_not(tmp_path):
+def test_undecodable_class_folder_is_refused_and_files_are_not(tmp_path):
     fill(tmp_path / "a", "ant/a.png")
     (tmp_path / "a" / "ant" / os.fsdecode(b"notes-\xe9")).write_text("no image")
     assert len(layouts.loose([tmp_path / "a"], Data(), quiet)) == 1
@@ -130,7 +130,7 @@ def test_what_network_drives_leave_is_no_class(tmp_path, name):
     assert layouts.read(tmp_path, Data(), quiet).targets[0].classes == ("ant", "bee")
 
 
-def test_two_ways_to_one_folder_are_both_listed_and_a_link_upwards_is_not_followed(tmp_path):
+def test_links_to_a_folder_are_listed_but_not_upwards(tmp_path):
     fill(tmp_path, "ant/a.png", "bee/b.png")
     (tmp_path / "aaa").symlink_to(tmp_path / "ant", target_is_directory=True)
     (tmp_path / "bee" / "up").symlink_to(tmp_path, target_is_directory=True)

@@ -47,7 +47,7 @@ def mask_of(name, rng, **options):
 
 @given(seed=st.integers(0, 500), name=st.sampled_from(TECHNIQUES))
 @settings(max_examples=60, deadline=None)
-def test_the_truths_weight_is_the_masks_mean_and_reads_off_the_pixels(seed, name):
+def test_label_weight_is_the_masks_mean(seed, name):
     mask = mask_of(name, np.random.default_rng(seed))
     assert ((mask >= 0) & (mask <= 1)).all()
     x, y = batch(seed, torch.float32)
@@ -97,7 +97,7 @@ def test_half_the_images_are_mixed_where_the_recipe_says_half():
 
 
 @pytest.mark.parametrize("shape", [(20, 17), (21, 16), (8, 8)])
-def test_fmix_spectrum_is_real_and_its_mask_has_the_drawn_share(shape):
+def test_fmix_spectrum_is_real_with_the_drawn_share(shape):
     shares, drawn = [], []
     for seed in range(60):
         mask = mixing.fmix(*shape, np.random.default_rng(seed))
@@ -177,13 +177,13 @@ def test_line_out_blanks_one_band_and_leaves_the_truth():
     assert seen == set(BANDS)
 
 
-def test_line_mix_swaps_the_same_band_and_bands_follow_the_size():
+def test_line_mix_swaps_bands_that_follow_the_size():
     mask = mixing.lines(40, 5, np.random.default_rng(0), bands=[(5, 10)], of=20)
     assert torch.nonzero(mask[:, 0] == 0).flatten().tolist() == list(range(10, 20))
     assert mixing.lines(20, 5, np.random.default_rng(0), bands=BANDS, count=3).mean().item() == pytest.approx(2 / 20)
 
 
-def test_unknown_truths_stay_unknown_for_both_partners_and_only_for_them():
+def test_unknown_labels_stay_unknown_for_both_partners():
     x, y = batch()
     y["a"][2] = torch.nan
     for seed in range(10):
@@ -195,7 +195,7 @@ def test_unknown_truths_stay_unknown_for_both_partners_and_only_for_them():
         assert torch.isfinite(mixed).all()
 
 
-def test_mixup_of_bytes_is_a_float_image_and_pasting_keeps_bytes():
+def test_mixup_gives_floats_and_pasting_keeps_bytes():
     x, y = batch()
     assert mix("mixup")(x, y, torch.Generator())[0].dtype == torch.float32
     assert mix("mixup")(x, y, torch.Generator())[0].max() <= 1
@@ -218,7 +218,7 @@ def test_several_techniques_share_the_images():
     assert counts[0] / counts.sum() == pytest.approx(0.5, abs=0.05)
 
 
-def test_until_ends_it_and_the_same_key_gives_the_same_batch():
+def test_until_ends_mixing_and_keys_repeat_batches():
     x, y = batch()
     cut = mix({"name": "cutmix", "probability": 1.0, "until": 0.9})
     rested, truths = cut(x, y, torch.Generator().manual_seed(1), progress=0.9)

@@ -75,7 +75,7 @@ def test_many_text_chunks_together_are_read_past():
     assert np.array_equal(decode(with_chunk(saved(Image.fromarray(image), "PNG"), *texts)), image)
 
 
-def test_the_orientation_is_obeyed_beside_a_text_that_is_too_large():
+def test_orientation_is_obeyed_beside_a_large_text():
     image = noise(5, 7, 3)
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -129,7 +129,7 @@ def test_damaged_pixels_are_still_refused_whatever_stands_beside_them():
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "BMP", "GIF", "JPEG"])
-def test_a_large_image_is_called_large_with_the_key_that_allows_it(kind):
+def test_large_image_is_refused_with_its_key(kind):
     data = saved(Image.new("RGB", (40, 30)), kind)
     with pytest.raises(DecodeError, match=r"large: 40x30 = 1,200 pixels, more than input\.max_pixels = 1000"):
         decode(data, how=Composition(max_pixels=1000))
@@ -236,7 +236,7 @@ def test_what_is_no_image_is_called_what_it_is(tmp_path, content, what):
                 read(tmp_path / name)
 
 
-def test_a_link_of_git_annex_without_its_content_is_called_that(tmp_path):
+def test_git_annex_link_without_content_is_named(tmp_path):
     (tmp_path / "a.png").symlink_to(".git/annex/objects/x/y/key")
     (tmp_path / "b.png").symlink_to("elsewhere.png")
     with pytest.raises(DecodeError, match="git annex get"):

@@ -41,7 +41,7 @@ def test_shuffle_meets_every_row_once_and_another_order_each_epoch():
 
 
 @pytest.mark.parametrize("part", ["seed", "member", "fold", "epoch"])
-def test_the_order_depends_on_each_part_of_its_key_and_on_nothing_else(part):
+def test_order_depends_on_each_part_of_its_key(part):
     of = training()
     other = {**KEY, part: "aux" if part == "member" else 7}
     assert order("shuffle", of, **KEY).rows.tolist() == order("shuffle", of, **KEY).rows.tolist()
@@ -116,7 +116,7 @@ def test_fractional_oversampling_is_right_in_the_mean_and_takes_turns():
 
 
 @given(st.lists(st.floats(0, 3), min_size=1, max_size=40), st.integers(0, 99))
-def test_systematic_counts_are_the_floor_or_ceiling_in_every_row_and_stratum(expected, seed):
+def test_systematic_counts_are_floor_or_ceiling(expected, seed):
     expected = np.array(expected)
     strata = np.arange(len(expected)) % 3
     count = sampling.systematic(expected, np.random.default_rng(seed), strata)
@@ -130,7 +130,7 @@ def subset(part, of, member="main", epoch=0, **options):
     return order({"name": "subset", "part": part, **options}, of, **key)
 
 
-def test_the_nine_age_sets_cross_thirds_with_all_of_the_small_class():
+def test_nine_age_sets_cross_thirds_with_the_small_class():
     of = training()
     cut = {"<30": 3, "30-59": 3}
     assert sampling.subset_count(cut) == 9
@@ -146,7 +146,7 @@ def test_the_nine_age_sets_cross_thirds_with_all_of_the_small_class():
     assert again.rows.tolist() != subset(4, of, cut=cut, epoch=6).rows.tolist()
 
 
-def test_the_ten_mask_sets_take_two_of_five_parts_and_double_the_small_classes():
+def test_ten_mask_sets_double_the_small_classes():
     of = training((100, 20, 20))
     options = {"cut": {"<30": [5, 2]}, "repeat": {"30-59": 2, ">=60": 2}}
     assert sampling.subset_count(options["cut"]) == 10
@@ -180,7 +180,7 @@ def test_a_cut_keeps_groups_whole():
     assert {len(r[r < 60]) for r in rows} == {20}
 
 
-def test_rare_rows_are_those_of_the_rarest_or_the_named_classes():
+def test_rare_rows_are_of_the_rarest_or_named_classes():
     of = training(unknown=3)
     assert sampling.rare_rows(of).tolist() == list(range(105, 120))
     assert sampling.rare_rows(of, classes=["30-59"]).tolist() == list(range(60, 105))

@@ -124,7 +124,7 @@ def test_identities_stand_in_one_fold_and_nobody_counts_them():
     assert "who" not in fold_table(done)["target"].to_list()
 
 
-def test_a_sequence_is_a_group_and_too_few_groups_are_refused():
+def test_sequence_is_a_group_and_few_groups_are_refused():
     manifest = table("abab", sequence=["n1", "n1", "n2", "n2"])
     done = assign_folds(manifest, Split(folds=2), 0, quiet)
     assert done.fold[0] == done.fold[1] != done.fold[2] == done.fold[3]
@@ -132,7 +132,7 @@ def test_a_sequence_is_a_group_and_too_few_groups_are_refused():
         assign_folds(manifest, Split(folds=5), 0, quiet)
 
 
-def test_the_table_counts_rows_and_groups_of_every_class_and_fold():
+def test_table_counts_rows_and_groups_by_class_and_fold():
     manifest = table("aabb", group=["g", "g", "h", "i"], fold=[0, 0, 1, 1])
     counted = fold_table(manifest)
     want = {
@@ -165,7 +165,7 @@ def test_several_labels_a_row_and_unknown_targets_to_balance():
         assign_folds(manifest, Split(folds=5, stratify=("vv",)), 0, quiet)
 
 
-def test_an_image_in_two_folds_of_the_data_is_refused_with_both_files_and_where_they_stand():
+def test_image_in_two_given_folds_is_refused_with_files():
     frame = pl.DataFrame(
         {"row_id": ["train/a", "valid/b", "train/c", "valid/d"], "path": [["x"]] * 4, "t": ["x", "y"] * 2, "fold": [-1, 0] * 2}
     )

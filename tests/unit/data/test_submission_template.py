@@ -96,7 +96,7 @@ def test_several_labels_are_written_as_columns_and_cells_say(tmp_path, target, h
     assert written(tmp_path, answers(target, [[0.9, 0.2], [0.4, 0.6], [0.8, 0.7]]), header, cells) == expected
 
 
-def test_one_label_that_may_be_absent_has_one_column_of_probabilities(tmp_path):
+def test_optional_label_has_one_probability_column(tmp_path):
     assert written(tmp_path, answers(ONE, [[0.9], [0.25], [0.5]]), "id,wet", "0") == ["0.9", "0.25", "0.5"]
 
 
@@ -142,7 +142,7 @@ def test_the_user_may_say_what_is_written(tmp_path):
         (AGE, "id,age", "old", "'old', which is no number"),
     ],
 )
-def test_a_template_that_fits_no_way_is_refused_with_what_was_tried(tmp_path, target, header, cells, says):
+def test_unfit_template_is_refused_with_what_was_tried(tmp_path, target, header, cells, says):
     p = {"regression": [[1.0]] * 3, "multi": [[0.5, 0.5]] * 3}.get(target.kind, P3 if target is THREE else TWO)
     with pytest.raises(DataError, match=says) as caught:
         written(tmp_path, answers(target, p), header, cells)
@@ -181,7 +181,7 @@ FILLED = [  # target, header, cells, what --fill says, what the lost lines hold
 
 
 @pytest.mark.parametrize(("target", "header", "cells", "fill", "expected"), FILLED)
-def test_rows_without_an_answer_and_ids_without_a_prediction_are_filled_alike(tmp_path, target, header, cells, fill, expected):
+def test_unanswered_rows_and_ids_are_filled_alike(tmp_path, target, header, cells, fill, expected):
     k = target.width
     p = [[7.0]] * 2 if target.kind == "regression" else [np.eye(k)[0].tolist()] * 2
     heard: list[str] = []
@@ -197,7 +197,7 @@ def test_rows_without_an_answer_and_ids_without_a_prediction_are_filled_alike(tm
         written(tmp_path, dense, header, cells, "xyw", fill="nonsense")
 
 
-def test_a_template_of_other_rows_is_refused_also_when_ids_may_be_filled(tmp_path):
+def test_template_of_other_rows_is_refused_despite_fill(tmp_path):
     with pytest.raises(DataError, match="holds an id of the predictions"):
         written(tmp_path, answers(PETS, TWO), "id,pet", "", "uvw", fill="cat")
     with pytest.raises(DataError, match="1 predicted ids are not in it: z"):

@@ -121,7 +121,7 @@ def test_every_augmentation_serves_any_channels_or_refuses(name, channels, dtype
         assert any(not torch.equal(x, plain) for x in seen)
 
 
-def test_adding_a_step_at_the_end_leaves_the_draws_of_the_others():
+def test_adding_a_last_step_keeps_other_draws():
     p = image()
     first = TrainTransform(Input(size=32), ["resized_crop", "rotation"])([p], 5)
     both = TrainTransform(Input(size=32), ["resized_crop", "rotation", {"name": "vflip", "probability": 1.0}])([p], 5)

@@ -18,7 +18,7 @@ ALL = [Temperature(), Vector(), Platt(), Isotonic()]
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 1.6, 3.0])
-def test_the_temperature_that_was_put_in_is_found_within_5_percent(temperature):
+def test_planted_temperature_is_found_within_5_percent(temperature):
     dense, rows = single(n=20_000, temperature=temperature, seed=3)
     assert Temperature().fit(dense, rows)["temperature"] == pytest.approx(temperature, rel=0.05)
     labels, rows = multi(n=20_000, temperature=temperature, rates=(0.3, 0.1, 0.2), seed=4)
@@ -33,7 +33,7 @@ def test_the_temperature_is_the_minimum_of_the_log_loss():
     assert Temperature().fit(dense, rows)["temperature"] == pytest.approx(np.exp(best.x), rel=1e-5)
 
 
-def test_a_perfect_member_stops_at_the_lowest_temperature_and_a_useless_one_at_the_highest():
+def test_temperature_ends_at_its_bounds_for_extreme_members():
     dense, rows = single(n=200)
     right = dense.with_p(0.97 * dense.y + 0.01)
     assert Temperature().fit(right, rows)["temperature"] == pytest.approx(0.05)

@@ -30,7 +30,7 @@ def two_members(n=2000, k=4, seed=0):
 FULL = Decide(calibrate="temperature", blend={"name": "weighted", "metric": "log_loss"}, steps=({"name": "logit_adjust", "tau": 0.5},))
 
 
-def test_the_chain_is_its_parts_in_order_fitted_without_the_fold_they_decide():
+def test_chain_is_its_parts_fitted_without_the_decided_fold():
     members, rows = two_members()
     found = chain.fit(members, rows, FULL)
     rest, inside = rows.fold != 2, rows.fold == 2
@@ -45,7 +45,7 @@ def test_the_chain_is_its_parts_in_order_fitted_without_the_fold_they_decide():
     assert np.allclose(found.nested.p[inside], (p / p.sum(1, keepdims=True))[inside], atol=1e-5)
 
 
-def test_calibrating_before_the_blend_pays_and_the_optimistic_figure_is_no_worse():
+def test_calibration_before_blending_pays_cross_validated():
     members, rows = two_members()
     loss = lambda d: metrics.score("log_loss", d.target, d.p, d.y)  # noqa: E731
     plain = chain.fit(members, rows)
@@ -78,7 +78,7 @@ def test_new_images_are_decided_as_the_frozen_values_say():
     assert out.row_ids.tolist() == new["sharp"].row_ids.tolist()
 
 
-def test_the_frozen_values_give_the_optimistic_table_on_the_same_rows():
+def test_frozen_values_give_the_optimistic_table():
     members, rows = two_members(n=600)
     found = chain.fit(members, rows, FULL)
     assert np.allclose(chain.apply(found.json, members, rows).p, found.optimistic.p, atol=1e-6)
@@ -105,7 +105,7 @@ def test_thresholds_come_last_and_set_decisions():
     assert np.allclose(chain.apply(found.json, {"main": dense}).answer, found.optimistic.answer)
 
 
-def test_members_that_hold_different_rows_are_blended_where_all_do_and_it_is_said():
+def test_members_of_different_rows_blend_on_common_ones():
     members, rows = two_members(n=400)
     rows = dataclasses.replace(rows, row_ids=members["sharp"].row_ids)
     order = np.flatnonzero(rows.fold != 4)[::-1]
@@ -118,7 +118,7 @@ def test_members_that_hold_different_rows_are_blended_where_all_do_and_it_is_sai
         chain.fit({"soft": members["soft"].where(order), "sharp": members["sharp"]}, rows, FULL, strict=True)
 
 
-def test_one_fold_member_draws_folds_and_new_images_get_final_values():
+def test_one_fold_draws_folds_and_new_images_get_final_values():
     members, rows = two_members(n=1000)
     only = {"main": members["sharp"].where(rows.fold == 0)}
     part = rows.where(rows.fold == 0)
@@ -130,7 +130,7 @@ def test_one_fold_member_draws_folds_and_new_images_get_final_values():
     assert np.allclose(chain.apply(found.json, new).p, chain.apply(found.json, averaged).p)
 
 
-def test_parts_that_do_not_suit_the_target_are_left_out_aloud():
+def test_unsuited_parts_are_left_out_and_logged():
     y = np.random.default_rng(0).normal(40, 5, (60, 1))
     dense = dense_of(Target("age", "regression"), y + 1, y)
     found = chain.fit({"a": dense, "b": dense}, rows_of(60), Decide(calibrate="temperature", blend="vote", steps=("thresholds",)))
@@ -166,7 +166,7 @@ def test_wrong_names_and_members_are_refused():
         chain.fit({n: dataclasses.replace(m, fold=leak.fold) for n, m in members.items()}, leak, FULL)
 
 
-def test_a_power_mean_of_numbers_is_their_mean_and_it_is_said():
+def test_power_mean_of_numbers_is_their_mean():
     """A recipe with a number among its targets is not refused after training; of numbers there is one mean."""
     rng = np.random.default_rng(0)
     y, size = rng.normal(size=(40, 1)), Target("size", "regression")

@@ -47,13 +47,13 @@ def test_a_clear_gain_is_taken_in_every_fold_and_ships(rows):
     assert choice.figures["finetune"] > choice.figures["mean"] > choice.figures["probe"]
 
 
-def test_two_weak_answers_of_their_own_are_best_in_the_mean(rows):
+def test_mean_of_two_weak_answers_wins(rows):
     rng, truth, fold, groups = rows
     choice = choose.pick_candidate(candidates(answers(rng, truth, fold, 1.6), answers(rng, truth, fold, 1.6)), groups)
     assert choice.final == "mean"
 
 
-def test_what_is_no_better_than_chance_over_the_probe_stays_behind(rows):
+def test_gain_within_chance_keeps_the_probe(rows):
     rng, truth, fold, groups = rows
     probe = answers(rng, truth, fold, 2.5)
     flipped = probe.p.copy()
@@ -89,7 +89,7 @@ def test_a_folds_own_answers_never_decide_what_answers_for_it(k, seed):
     assert choose.pick_candidate(candidates(probe, tuned.with_p(changed)), np.arange(n)).per_fold[k] == before
 
 
-def test_candidates_are_compared_on_the_rows_that_all_of_them_answer(rows):
+def test_candidates_are_compared_on_common_rows(rows):
     rng, truth, fold, groups = rows
     probe, tuned = answers(rng, truth, fold, 1.0), answers(rng, truth, fold, 3.0)
     covered = np.arange(len(fold)) % 4 != 1  # fine-tuning lacks a fold
@@ -135,7 +135,7 @@ def test_a_fold_that_stopped_earlier_stands_at_its_last():
     assert choice.final == "epoch-003"
 
 
-def test_ties_go_to_the_earliest_epoch_and_averages_come_after_theirs():
+def test_ties_go_to_the_earliest_epoch_before_averages():
     tables = heldout(np.random.default_rng(1), [[9, 9], [9, 9]])
     same = {k: Predictions.concat([t.select(checkpoint="epoch-001"), _as(t, "epoch-001", "epoch-001/ema"), _as(t, "epoch-001", "swa")])
             for k, t in tables.items()}  # fmt: skip
@@ -151,7 +151,7 @@ def _as(table, checkpoint, name):
     return dataclasses.replace(part, frame=part.frame.with_columns(pl.lit(name).alias("checkpoint")))
 
 
-def test_the_recipes_epoch_is_taken_as_it_stands_and_one_fold_chooses_nothing():
+def test_fixed_epoch_stands_and_one_fold_chooses_nothing():
     tables = heldout(np.random.default_rng(1), [[0, 9, 0], [0, 9, 0]])
     fixed = choose.pick_epochs(tables, fixed="epoch-001")
     assert (fixed.final, set(fixed.per_fold.values()), fixed.how) == ("epoch-001", {"epoch-001"}, "recipe")
@@ -166,7 +166,7 @@ def test_folds_that_end_before_the_wished_epoch_are_named():
     assert choose.pick_epochs({0: tables[0]}).short == (0,)
 
 
-def test_with_one_fold_the_simplest_answers_however_much_better_another_is(rows):
+def test_with_one_fold_the_simplest_answers(rows):
     rng, truth, _, groups = rows
     one = np.zeros(len(truth), dtype=np.int16)
     choice = choose.pick_candidate(candidates(answers(rng, truth, one, 0.2), answers(rng, truth, one, 4.0)), groups)
@@ -175,7 +175,7 @@ def test_with_one_fold_the_simplest_answers_however_much_better_another_is(rows)
     assert "one fold" in choice.reason
 
 
-def test_a_second_fold_without_any_truth_is_none_to_choose_on(rows):
+def test_second_fold_without_labels_cannot_be_chosen_on(rows):
     rng, truth, _, groups = rows
     fold = (np.arange(len(truth)) % 2).astype(np.int16)
     known = np.where((fold == 0)[:, None], truth, np.nan).astype(np.float32)
@@ -224,7 +224,7 @@ def test_one_group_is_no_evidence_for_more_than_the_simplest(rows):
 
 
 @pytest.mark.parametrize("folds", [2, 3])
-def test_an_epoch_is_not_chosen_where_no_other_fold_can_judge(folds):
+def test_no_epoch_is_chosen_without_a_judging_fold(folds):
     """One fold alone has truth: as with one fold, it stands at its last epoch, not at the first of equals."""
     import polars as pl
 
@@ -238,7 +238,7 @@ def test_an_epoch_is_not_chosen_where_no_other_fold_can_judge(folds):
     assert 0 in choice.short
 
 
-def test_a_second_fold_without_any_weight_is_none_to_choose_on(rows):
+def test_second_fold_without_weight_cannot_be_chosen_on(rows):
     rng, truth, _, groups = rows
     fold = (np.arange(len(truth)) % 2).astype(np.int16)
     both = candidates(answers(rng, truth, fold, 0.2), answers(rng, truth, fold, 4.0))

@@ -148,7 +148,7 @@ def test_many_pairs_are_corrected_together() -> None:
         compare_many(named, "plane")
 
 
-def test_the_p_value_is_five_percent_where_the_interval_touches_zero() -> None:
+def test_p_is_five_percent_where_the_interval_touches_zero() -> None:
     touching = intervals.Interval(2.776445, 0.0, 5.55289, 100, 5, "", standard_error=1.0, freedom=4.0)  # Student's t, 4 degrees: 2.776
     assert p_value(touching) == pytest.approx(0.05, abs=1e-6)
     assert p_value(dataclasses.replace(touching, low=None, high=None)) is None

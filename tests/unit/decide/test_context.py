@@ -53,7 +53,7 @@ def macro_f1(dense: Dense) -> float:
 # ------------------------------------------------------------------------------------------------------------ sequences
 
 
-def test_rows_stand_in_order_of_position_whatever_their_order_in_the_table() -> None:
+def test_rows_are_ordered_by_position() -> None:
     rows = Rows(np.array(list("gggg")), np.zeros(4), np.array(["s"] * 4, dtype=object), np.array([3.0, 1.0, 2.0, 0.0]))
     (block,) = arrange(rows)
     assert block.index.tolist() == [[3, 1, 2, 0]]
@@ -201,7 +201,7 @@ def test_no_sequence_tells_another_anything() -> None:
     np.testing.assert_allclose(step.apply(dense.where(first), rows.where(first), fitted).p, whole[:40], atol=1e-6)
 
 
-def test_context_gains_on_a_chain_and_the_nested_figure_says_so() -> None:
+def test_context_gains_on_a_chain_cross_validated() -> None:
     dense, rows = nights(10, 150)
     found = crossfit(Context(), dense, rows)
     assert macro_f1(found.nested) > macro_f1(dense) + 0.05
@@ -327,7 +327,7 @@ def test_the_regression_finds_where_the_answer_stands() -> None:
     assert (apply_window_regression(np.log(p), place, w).argmax(axis=1) == truth)[:-1].mean() > 0.99
 
 
-def test_a_difference_of_unknown_error_is_no_reason_to_change_anything():
+def test_unknown_error_of_a_difference_changes_nothing():
     """One class throughout: kappa is not defined, nor is how far two candidates' differ by chance."""
     dense, rows = nights(4, 10)
     dense = dataclasses.replace(

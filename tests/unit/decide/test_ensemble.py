@@ -49,7 +49,7 @@ def test_power_mean_is_the_formula(r, seed):
     assert np.allclose(power_mean(p, w, r), by_hand, rtol=1e-6)
 
 
-def test_the_root_blend_has_the_argmax_of_summed_roots_and_a_distribution():
+def test_root_blend_is_the_distribution_of_summed_roots():
     parts, rows = members(n=500)
     blend = Power(0.5, (0.06, 0.94, 0.0))
     out = blend.apply(parts, rows, blend.fit(parts, rows))
@@ -60,7 +60,7 @@ def test_the_root_blend_has_the_argmax_of_summed_roots_and_a_distribution():
 
 @pytest.mark.parametrize("r", [1.0, 0.5, 0.0])
 @pytest.mark.parametrize("kind", ["single", "multi"])
-def test_fitted_weights_come_within_0_002_log_loss_of_the_optimum(r, kind):
+def test_fitted_weights_reach_the_optimum_within_a_tolerance(r, kind):
     parts, rows = members(kind=kind)
     y, target = parts[0].y, parts[0].target
     stack = np.stack([m.p for m in parts]).astype(np.float64)
@@ -87,7 +87,7 @@ def test_the_known_best_mixture_is_found():
     assert found[0] == pytest.approx(0.7, abs=0.02)
 
 
-def test_weights_fitted_for_macro_f1_are_no_worse_than_equal_or_single_members():
+def test_macro_f1_weights_are_no_worse_than_equal_or_single():
     parts, rows = members(n=1500)
     found = weighted(metric="macro_f1").fit(parts, rows)
     y, target = parts[0].y, parts[0].target
@@ -105,7 +105,7 @@ def test_cross_fitted_weights_are_nested():
     assert files.to_json(found.final)
 
 
-def test_greedy_selection_ends_no_worse_than_its_best_member_and_leaves_the_useless_one_out():
+def test_greedy_selection_drops_the_useless_member():
     parts, rows = members(n=3000, noise=(0.8, 0.9, 8.0))
     found = Greedy(20, "log_loss").fit(parts, rows)
     single_losses = [metrics.score("log_loss", m.target, m.p, m.y) for m in parts]
@@ -141,7 +141,7 @@ def test_a_vote_on_labels_breaks_halves_by_the_mean():
     assert out.answer.tolist() == [[1, 0]]
 
 
-def test_a_vote_counts_what_members_decided_not_what_their_p_says():
+def test_vote_counts_decisions_and_not_probabilities():
     target, rows = Target("m", "multi", names(2)), rows_of(1)
     low = dataclasses.replace(dense_of(target, [[0.3, 0.2]], [[1, 0]]), answer=np.array([[1, 0]], np.float32))
     plain = dense_of(target, [[0.4, 0.1]], [[1, 0]])
@@ -150,7 +150,7 @@ def test_a_vote_counts_what_members_decided_not_what_their_p_says():
     assert np.allclose(out.p, [[2 / 3, 0]])
 
 
-def test_a_blend_of_one_keeps_what_was_decided_and_of_several_nothing():
+def test_blend_of_one_keeps_decisions_and_of_several_none():
     target, rows = Target("k", "single", names(2)), rows_of(2)
     one = dataclasses.replace(dense_of(target, [[0.5, 0.5], [0.9, 0.1]], np.eye(2)), answer=np.eye(2, dtype=np.float32)[[1, 1]])
     how = mean()
@@ -181,7 +181,7 @@ def test_the_stack_without_penalty_is_scikit_learns_multinomial_regression():
 
 
 @pytest.mark.parametrize("kind", ["single", "multi"])
-def test_stacking_beats_the_mean_under_cross_fitting_when_members_err_differently(kind):
+def test_stacking_beats_the_mean_where_members_err_differently(kind):
     parts, rows = members(n=3000, kind=kind)
     found = crossfit_blend(Stack(), parts, rows)
     plain = mean().apply(parts, rows, mean().fit(parts, rows))

@@ -24,7 +24,7 @@ def _three() -> tuple[list[tuple[str, Dense]], Rows]:
     return [("worse", blurred(dense, 1.0)), ("best", dense), ("worst", blurred(dense, 3.0))], rows
 
 
-def test_the_best_stands_first_and_the_others_beside_what_separates_them(three: tuple[list[tuple[str, Dense]], Rows]) -> None:
+def test_best_comes_first_and_others_show_their_difference(three: tuple[list[tuple[str, Dense]], Rows]) -> None:
     entries, rows = three
     board = leaderboard(entries, rows, "macro_f1")
     named = dict(entries)

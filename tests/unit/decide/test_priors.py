@@ -31,7 +31,7 @@ def test_reweighting_gives_the_posterior_of_bayes():
     assert np.abs(reweight(TARGET, dense.p, BALANCED, prior) - exact).max() < 1e-5
 
 
-def test_a_model_of_balanced_subsets_is_brought_back_to_the_true_rates():
+def test_balanced_model_returns_to_the_true_rates():
     prior = np.array([0.8, 0.15, 0.05])
     dense, exact = normals(prior, n=5000)
     found = crossfit(PriorShift(), dense, rows_of(5000))
@@ -72,7 +72,7 @@ def test_em_finds_the_rates_of_labels():
 
 
 @pytest.mark.parametrize("how", ["em", "bbse"])
-def test_the_step_estimates_on_what_it_is_applied_to_without_its_truth(how):
+def test_step_estimates_without_labels_of_the_set(how):
     train, _ = normals(BALANCED, n=8000, seed=3)
     there, exact = normals(np.array([0.85, 0.1, 0.05]), n=8000, seed=4)
     step = PriorShift("balanced", how)
@@ -84,7 +84,7 @@ def test_the_step_estimates_on_what_it_is_applied_to_without_its_truth(how):
 
 @pytest.mark.parametrize("how", ["em", "bbse"])
 @pytest.mark.parametrize("n", [0, 1, 99])
-def test_a_set_too_small_for_an_estimate_keeps_its_probabilities_and_says_so(how, n):
+def test_small_set_keeps_its_probabilities_with_a_note(how, n):
     train, _ = normals(BALANCED, n=3000, seed=3)
     step = PriorShift("balanced", how)
     fitted = step.fit(train, rows_of(3000))
@@ -107,7 +107,7 @@ def test_a_least_set_size_is_a_whole_number(least):
         PriorShift(least=least)
 
 
-def test_logit_adjustment_is_log_p_less_tau_log_prior_and_serves_balanced_error():
+def test_logit_adjustment_subtracts_tau_log_prior():
     prior = np.array([0.9, 0.07, 0.03])
     dense, exact = normals(prior, believed=prior)
     assert np.abs(adjust(TARGET, dense.p, prior, 0.5) - softmax(np.log(exact) - 0.5 * np.log(prior), axis=1)).max() < 1e-4

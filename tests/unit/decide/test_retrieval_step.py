@@ -96,7 +96,7 @@ def test_the_mixture_by_hand():
 
 
 @given(bound=st.floats(-1, 1), weight=st.floats(0, 1), seed=st.integers(0, 5))
-def test_distributions_stay_distributions_and_rows_below_the_bound_stay_as_they_are(bound, weight, seed):
+def test_retrieval_keeps_distributions_and_rows_below_the_bound(bound, weight, seed):
     rng = np.random.default_rng(seed)
     p = rng.dirichlet(np.ones(4), 20).astype(np.float32)
     y = np.eye(4, dtype=np.float32)[rng.integers(0, 4, (20, 2))]

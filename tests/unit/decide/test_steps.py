@@ -30,7 +30,7 @@ class Remember:
 
 @given(groups=st.integers(2, 30), folds=st.integers(1, 6), n=st.integers(30, 80), left_out=st.integers(0, 10))
 @settings(max_examples=40, deadline=None)
-def test_no_row_is_decided_by_values_that_saw_it_or_its_group(groups, folds, n, left_out):
+def test_no_row_is_decided_by_values_of_its_group(groups, folds, n, left_out):
     dense, _ = single(n=n)
     rows = rows_of(n, groups, min(folds, groups))
     rows = dataclasses.replace(rows, fold=np.where(np.arange(n) < left_out, -1, rows.fold).astype(np.int16))
@@ -45,7 +45,7 @@ def test_no_row_is_decided_by_values_that_saw_it_or_its_group(groups, folds, n, 
     assert found.nested.row_ids.tolist() == dense.row_ids.tolist()
 
 
-def test_one_fold_is_cut_into_five_group_folds_on_the_covered_rows():
+def test_one_fold_is_cut_into_five_group_folds():
     dense, rows = single(n=400)
     rows = dataclasses.replace(rows, fold=np.where(np.arange(400) < 200, 0, 1).astype(np.int16), groups=rows.groups)
     status = np.where(rows.fold == 0, "ok", "uncovered").astype(object)
@@ -58,7 +58,7 @@ def test_one_fold_is_cut_into_five_group_folds_on_the_covered_rows():
         assert len(set(fold[:200][rows.groups[:200] == group])) == 1
 
 
-def test_folds_that_cut_a_group_are_refused_by_name_unless_the_reason_is_stated():
+def test_folds_cutting_a_group_are_refused_without_a_reason():
     rows = Rows(np.array(["ann", "ann", "bob", "cyd"], dtype=object), np.array([0, 1, 1, 0]))
     with pytest.raises(DataError, match="ann"):
         check_folds(rows)
@@ -93,7 +93,7 @@ def test_default_decisions_by_kind():
     assert np.isnan(decided(multi)[2]).all()
 
 
-def test_a_fit_sees_only_labelled_answers_and_never_more_than_asked():
+def test_fit_sees_labelled_answers_up_to_its_limit():
     dense, rows = single(n=100)
     y = dense.y.copy()
     y[:30] = np.nan
@@ -147,7 +147,7 @@ def test_a_fit_never_sees_rows_of_weight_zero(other):
     assert (found[2] == 1).all()
 
 
-def test_a_fold_without_weight_is_none_to_fit_on_or_judge_by():
+def test_fold_without_weight_neither_fits_nor_judges():
     dense, rows = single(n=100)
     rows = dataclasses.replace(rows, weight=(rows.fold == 2).astype(np.float64))
     fold, drawn = folds_of(dense, rows)

@@ -36,7 +36,7 @@ def test_the_rate_threshold_names_the_rounded_share(values, rate):
     assert abs(named - many) <= (1 if many == 0 or min(values) <= 0 else 0)
 
 
-def test_thresholds_fitted_and_scored_on_the_same_rows_flatter_and_nested_ones_do_not():
+def test_in_sample_thresholds_flatter_and_nested_ones_do_not():
     """Rare classes, no shrinkage; a large sample of the same kind tells what the thresholds are worth."""
     rates = (0.08,) * 12
     flattered, nested, true = [], [], []
@@ -62,7 +62,7 @@ def test_shrinking_helps_rare_classes_on_fresh_rows():
     assert np.mean(shrunk) > np.mean(plain)
 
 
-def test_a_class_with_enough_positives_keeps_its_own_threshold_and_an_absent_one_is_hardly_named():
+def test_thresholds_of_frequent_and_absent_classes_differ():
     dense, rows = multi(n=2000, rates=(0.3, 0.2, 0.1))
     dense = dataclasses.replace(dense, y=dense.y * [1, 1, 0])
     fitted = BestF1().fit(dense, rows)
@@ -80,7 +80,7 @@ def test_every_row_gets_a_label_when_one_is_forced(step):
     assert np.isnan(out.answer[3]).all()
 
 
-def test_the_forced_label_is_the_one_nearest_its_threshold_by_ratio():
+def test_forced_label_is_nearest_its_threshold_by_ratio():
     dense = dense_of(Target("m", "multi", names(3)), [[0.2, 0.04, 0.1]], [[0, 0, 0]])
     assert cut(dense, np.array([0.5, 0.05, 0.4]), at_least_one=True).answer.tolist() == [[0, 1, 0]]
     assert cut(dense, np.array([0.5, 0.05, 0.4]), at_least_one=False).answer.tolist() == [[0, 0, 0]]

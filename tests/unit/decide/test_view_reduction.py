@@ -52,7 +52,7 @@ def seen_once(rng, views_=6):
     return y, p, sigmoid(np.log(p / (1 - p)).mean(axis=0))
 
 
-def test_a_maximum_of_a_distribution_is_one_again_and_that_of_labels_is_the_maximum(rng):
+def test_maximum_of_a_distribution_sums_to_one(rng):
     stack = rng.dirichlet(np.ones(3), (4, 7)).astype(np.float32)
     assert reduced(stack, "max", SINGLE) == pytest.approx(stack.max(0) / stack.max(0).sum(1, keepdims=True))
     assert np.array_equal(reduced(stack, "max", MULTI), stack.max(0))
@@ -60,7 +60,7 @@ def test_a_maximum_of_a_distribution_is_one_again_and_that_of_labels_is_the_maxi
     assert reduced(stack, "mean", SINGLE) == pytest.approx(stack.mean(0))
 
 
-def test_what_shows_in_one_view_only_is_found_by_the_maximum(rng):
+def test_signal_in_one_view_is_found_by_the_maximum(rng):
     y, stack, logits = seen_once(rng)
     named = view_reduction.ways(dense(MULTI, stack[0], y), stack, logits)
     assert tuple(named) == REDUCERS
@@ -106,7 +106,7 @@ def test_a_fold_does_not_choose_for_itself(rng):
         assert after.per_fold[fold] == before.per_fold[fold]
 
 
-def test_one_held_out_part_is_judged_on_groups_drawn_in_it(rng):
+def test_one_heldout_part_is_judged_on_drawn_groups(rng):
     y, stack, logits = seen_once(rng)
     named = view_reduction.ways(dense(MULTI, stack[0], y), stack, logits)
     rows = dataclasses.replace(rows_of(), fold=np.zeros(N, dtype=np.int16))

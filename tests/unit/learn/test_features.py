@@ -76,7 +76,7 @@ def test_a_changed_image_is_computed_again(tmp_path, net):
     assert same.tolist() == [True, True, False, True, True, True, True]
 
 
-def test_an_unreadable_image_is_a_row_of_nan_and_moves_no_other_by_a_bit(tmp_path, net):
+def test_unreadable_image_is_a_nan_row_and_moves_none(tmp_path, net):
     table = manifest(tmp_path)
     whole = extract(net, table, SMALL, runtime=RUNTIME, batch=4)
     (tmp_path / "p2.png").write_bytes((tmp_path / "p2.png").read_bytes()[:60])
@@ -112,7 +112,7 @@ def test_not_one_readable_row_is_not_an_error(tmp_path, net):
     assert found.status.tolist() == ["missing"] * 3
 
 
-def test_what_was_killed_goes_on_from_its_chunks_with_the_same_bits(tmp_path, net, monkeypatch):
+def test_killed_extraction_resumes_with_the_same_bits(tmp_path, net, monkeypatch):
     table = manifest(tmp_path)
     monkeypatch.setattr(features, "CHUNK", 2)
     whole = extract(net, table, SMALL, runtime=RUNTIME, batch=2)

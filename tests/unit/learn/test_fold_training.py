@@ -109,7 +109,7 @@ def test_the_rates_of_training_are_the_planned_ones(spec, monkeypatch):
     assert plan["rate"][3] == pytest.approx(3e-4)
 
 
-def test_a_plan_that_was_cut_is_cut_again_and_only_there(spec):
+def test_cut_plan_is_cut_again_at_the_same_place(spec):
     whole, cut = spec("whole", train__epochs=3), spec("cut", train__epochs=3, until=2)
     assert (job.run(whole)["epochs"], job.run(whole)["stop"]) == (3, "")
     state = job.run(cut)
@@ -161,7 +161,7 @@ def test_frozen_norms_keep_their_statistics_in_an_average(spec, manifest):
     assert all(bool((value == 0).all()) for name, value in checkpoint.items() if name.endswith("running_mean"))
 
 
-def test_rows_are_refreshed_in_random_order_and_the_same_after_a_restart(spec, monkeypatch):
+def test_refresh_order_is_random_and_repeats_after_restart(spec, monkeypatch):
     orders = []
     monkeypatch.setattr(
         folds.averaging, "refresh_norm", lambda net, batches, forward, **_: orders.append([r for b in batches for r in b.rows.tolist()])
@@ -214,7 +214,7 @@ def test_a_kill_before_any_epoch_was_kept_changes_no_bit(spec, name):
     assert not (broken.parent / "last").exists()
 
 
-def test_an_average_that_was_being_added_when_it_was_killed_is_added_once(spec, monkeypatch):
+def test_killed_average_update_is_added_once(spec, monkeypatch):
     values = {"average__name": "swa", "average__start": 0.0}
     whole, broken = spec("whole", **values), spec("broken", **values)
     job.run(whole)
@@ -247,7 +247,7 @@ def broken_at(monkeypatch, calls):
     monkeypatch.setattr(Objective, "forward", nan)
 
 
-def test_a_nan_is_saved_with_its_rows_and_training_starts_again_at_half_the_rate(spec, manifest, monkeypatch):
+def test_nan_is_saved_and_training_restarts_at_half_rate(spec, manifest, monkeypatch):
     half = spec("half", optimizer__rate=5e-4)
     job.run(half)
     broken_at(monkeypatch, {2})
@@ -276,7 +276,7 @@ def test_a_nan_later_goes_back_to_the_last_whole_epoch(spec, monkeypatch):
     assert (state["epochs"], state["progress"]["step"]) == (2, 4)
 
 
-def test_a_second_nan_ends_the_fold_and_what_was_whole_stays(spec, monkeypatch):
+def test_second_nan_ends_the_fold_and_keeps_checkpoints(spec, monkeypatch):
     broken_at(monkeypatch, {3, 5})
     file = spec("nan", train__epochs=2)
     with pytest.raises(loop.NotFinite, match=r"nan\.json"):
@@ -308,7 +308,7 @@ def sure(truth, confidence):
     return truth * confidence + (1 - truth) * (1 - confidence)
 
 
-def test_a_network_that_answers_the_same_for_every_image_is_stopped(spec, monkeypatch):
+def test_constant_network_is_stopped(spec, monkeypatch):
     answering(monkeypatch, lambda epoch, p, truth: np.tile([[0.4, 0.6]], (len(p), 1)) if epoch == 2 else sure(truth, 0.7))
     state = job.run(spec(train__epochs=4))
     assert (state["epochs"], state["status"]) == (2, "done")
@@ -436,7 +436,7 @@ def own(file, manifest):
     return files.write_json(file, {**files.read_json(file), "manifest_hash": manifest.content_hash(), "data_root": str(manifest.root)})
 
 
-def test_an_image_that_changed_since_the_run_began_is_never_trained_on(spec, moved, tmp_path):
+def test_changed_image_is_never_trained_on(spec, moved, tmp_path):
     file = spec()
     moved.write(tmp_path / "manifest.parquet")
     changed = moved.root / "images/ant/ant_001.png"  # in fold 1, so it trains when fold 0 is held out
@@ -446,7 +446,7 @@ def test_an_image_that_changed_since_the_run_began_is_never_trained_on(spec, mov
     assert not (file.parent / "state.json").exists()
 
 
-def test_a_held_out_image_that_changed_is_missing_and_the_others_answers_stay(spec, moved, tmp_path):
+def test_changed_heldout_image_is_missing_and_others_stay(spec, moved, tmp_path):
     whole, other = spec("whole"), spec("other")
     moved.write(tmp_path / "manifest.parquet")
     job.run(own(whole, moved))

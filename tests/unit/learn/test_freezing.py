@@ -51,7 +51,7 @@ def test_head_then_the_last_layers_then_all_grow_one_another():
     assert not any(name.startswith(("backbone.layer3", "backbone.conv1")) for name in grown[1])
 
 
-def test_what_follows_the_last_block_trains_with_the_first_layer_not_with_the_head():
+def test_what_follows_the_last_block_trains_with_the_first_layer():
     net = Net("test_convnext")
     assert freezing.depths(net)["backbone.head.norm.weight"] == 0
     freezing.freeze(net, "head")
@@ -100,7 +100,7 @@ def test_a_wholly_frozen_trunk_gives_the_same_features_twice():
     assert net.heads["a"].training
 
 
-def test_a_batch_of_one_is_refused_only_where_a_batchnorm_learns_from_it():
+def test_batch_of_one_is_refused_for_a_learning_batchnorm():
     net = Net()
     freezing.train_mode(net)
     with pytest.raises(UserError, match="a batch of 1"):

@@ -13,7 +13,7 @@ KIND, SIZE = Target("kind", "single", ("a", "b")), Target("size", "regression")
 
 
 @pytest.mark.parametrize("target", [KIND, SIZE], ids=["classes", "numbers"])
-def test_the_prior_is_judged_by_the_weights_that_an_epoch_is_judged_by(target):
+def test_prior_is_judged_with_the_epoch_weights(target):
     rng = np.random.default_rng(0)
     y = rng.normal(size=(40, 1)) if target is SIZE else np.eye(2)[(rng.random(40) < 0.3).astype(int)]
     y, weight = y.astype(np.float32), (np.arange(40) < 12).astype(np.float64)

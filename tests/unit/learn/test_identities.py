@@ -27,7 +27,7 @@ LINE = Target("line", "single", ("l0", "l1", "l2"), scored=False)
 TINY = Model(backbone="test_efficientnet", weights="none")
 
 
-def test_the_short_spelling_means_a_single_target_that_is_not_scored():
+def test_short_spelling_means_an_unscored_single_target():
     assert parse_target("line:identity") == Target("line", "single", scored=False)
     assert parse_target("line:identity").is_identity
     assert not parse_target("line").is_identity
@@ -64,7 +64,7 @@ def test_a_network_answers_what_is_scored_alone():
     assert set(network.probabilities(logits)) == {"places"}
 
 
-def test_vectors_come_by_row_and_an_image_that_cannot_be_read_has_none(tmp_path):
+def test_unreadable_image_has_no_vector(tmp_path):
     planted = plant(tmp_path, classes=3, each=3, size=32, truncated=True)
     manifest = layouts.read(planted.table, Data(targets=("label",)), lambda _: None)
     settings = Input(size=32)

@@ -58,7 +58,7 @@ def test_an_unreadable_image_keeps_its_slot_and_says_why(network, rows):
     assert np.allclose(with_it.p["label"][:9], without.p["label"], atol=1e-6)
 
 
-def test_rows_that_are_missing_change_no_bit_of_the_others_and_are_not_computed(network, rows, monkeypatch):
+def test_missing_rows_change_no_bit_and_are_not_computed(network, rows, monkeypatch):
     whole = answer(network, rows, range(9), batch=3, views="flips")
     gone = dict.fromkeys([rows.row_ids[i] for i in (0, 1, 3, 4, 5, 7, 8)], "gone")
     images = ImageDataset(rows, SETTINGS, EvalTransform(SETTINGS), form=Form(3), missing=gone)
@@ -114,7 +114,7 @@ def test_each_view_can_be_kept_beside_its_reduction(network, rows):
     assert np.allclose(found.draws["label"][0], answer(network, rows, range(5)).p["label"], atol=1e-5)
 
 
-def test_the_plain_image_is_answered_by_itself_where_it_is_none_of_the_views(network, rows):
+def test_plain_image_is_answered_beside_other_views(network, rows):
     images = ImageDataset(rows, SETTINGS, EvalTransform(SETTINGS), form=Form(3))
     predict = Predict(views={"name": "random", "n": 2}, reduce={"label": "plain"})
     found = inference.answer(network, images, np.arange(4), predict, Runtime(Engine("cpu", "32", False)), keep_draws=True)
@@ -124,7 +124,7 @@ def test_the_plain_image_is_answered_by_itself_where_it_is_none_of_the_views(net
     assert not np.allclose(found.draws["label"][0], plain, atol=1e-6)
 
 
-def test_random_views_belong_to_the_row_and_not_to_its_neighbours(network, rows):
+def test_random_views_belong_to_their_row(network, rows):
     spec = {"views": {"name": "random", "n": 2}}
     together, apart = answer(network, rows, [2, 5, 6], **spec), answer(network, rows, [6], **spec)
     assert np.allclose(together.p["label"][2], apart.p["label"][0], atol=1e-6)
@@ -154,7 +154,7 @@ def manifest(age, weight):
     return Manifest(frame, (Target("t", "single", ("a", "b")),), ".", ("age", "kg"))
 
 
-def test_side_numbers_are_scaled_by_training_rows_alone_and_a_missing_one_is_their_mean():
+def test_side_numbers_are_scaled_and_missing_ones_are_means():
     rows = manifest([10.0, 20.0, 30.0, 1000.0, None], [5.0, 5.0, 5.0, 7.0, 5.0])
     scaling = Scaling.measure(rows, np.array([0, 1, 2]))
     std = np.std([10, 20, 30])
@@ -163,7 +163,7 @@ def test_side_numbers_are_scaled_by_training_rows_alone_and_a_missing_one_is_the
     assert scaling.apply(rows).dtype == np.float32
 
 
-def test_side_numbers_that_are_absent_or_blank_are_refused_by_name():
+def test_absent_side_numbers_are_refused_by_name():
     rows = manifest([None, None, 3.0], [1.0, 2.0, 3.0])
     with pytest.raises(DataError, match="'age' is blank"):
         Scaling.measure(rows, np.array([0, 1]))

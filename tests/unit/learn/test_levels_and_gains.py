@@ -22,7 +22,7 @@ def built(channels=3, pooling="levels", name="test_efficientnet", **values):
 
 
 @pytest.mark.parametrize("name", ["test_efficientnet", "test_resnet", "test_vit"])
-def test_the_vector_over_levels_is_as_long_as_it_says_and_ends_with_the_pooled_last_map(name):
+def test_levels_vector_ends_with_the_pooled_last_map(name):
     backbone = trunk.create(find(name, "none"), pooling="levels", size=(160, 160)).eval()
     x = torch.rand(2, 3, 160, 160)
     with torch.no_grad():
@@ -31,7 +31,7 @@ def test_the_vector_over_levels_is_as_long_as_it_says_and_ends_with_the_pooled_l
     assert torch.allclose(f[:, -pooled.shape[1] :], torch.nn.functional.normalize(pooled, dim=1), atol=1e-5)
 
 
-def test_each_level_gives_mean_and_deviation_of_its_maps_at_length_one():
+def test_each_level_gives_mean_and_deviation_of_length_one():
     backbone = trunk.create(find("test_resnet", "none"), pooling="levels").eval()
     x = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
@@ -41,7 +41,7 @@ def test_each_level_gives_mean_and_deviation_of_its_maps_at_length_one():
     assert np.allclose(f[: len(both)], both / np.linalg.norm(both), atol=1e-3)
 
 
-def test_a_texture_that_the_last_map_averages_away_changes_the_vector_over_levels():
+def test_averaged_texture_changes_the_levels_vector():
     network = built()
     plain = torch.full((1, 3, 32, 32), 0.5)
     checked = plain + 0.2 * (torch.arange(32)[:, None] + torch.arange(32)[None]).remainder(2).sub(0.5)
@@ -50,7 +50,7 @@ def test_a_texture_that_the_last_map_averages_away_changes_the_vector_over_level
     assert (f[0] - f[1]).abs().max() > 1e-3
 
 
-def test_a_gain_makes_a_channel_louder_and_measured_statistics_keep_it():
+def test_gain_scales_a_channel_after_measured_statistics():
     network = built(channels=4, pooling="default", gains=(0.5, 1.0, 0.5, 2.0))
     network.set_normalisation([0.1] * 4, [0.2] * 4)
     x = torch.rand(1, 4, 32, 32)

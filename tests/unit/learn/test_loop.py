@@ -95,7 +95,7 @@ def test_pieces_of_a_batch_add_up_to_its_gradient(data, loss, accumulate, limit)
     assert net.seen[-1] <= limit
 
 
-def test_memory_that_is_short_later_does_not_spoil_what_was_accumulated(data):
+def test_late_memory_shortage_keeps_accumulated_gradients(data):
     whole, _ = gradients(data, Net(), accumulate=2)
 
     class Later(Net):
@@ -133,7 +133,7 @@ def test_accumulated_batches_make_the_gradient_of_their_weighted_mean(data):
 
 
 @pytest.mark.parametrize(("batch", "accumulate", "whole"), [(4, 3, 12), (3, 4, 12), (5, 2, 10), (6, 10, 16)])
-def test_the_last_smaller_group_is_the_mean_of_the_rows_that_it_has(data, batch, accumulate, whole):
+def test_last_group_is_the_mean_of_its_rows(data, batch, accumulate, whole):
     x, truth, weight = data
     known = {"label": torch.nan_to_num(truth["label"], nan=1 / 3), "size": torch.nan_to_num(truth["size"])}
     groups, _ = gradients((x, known, weight), Net(), batch=batch, accumulate=accumulate)
@@ -150,7 +150,7 @@ def test_rows_without_weight_leave_an_accumulated_group_alone(data):
     assert torch.allclose(group[0], alone[0], atol=1e-6)
 
 
-def test_a_loss_that_is_not_finite_names_its_rows_before_any_step_on_them(data):
+def test_nonfinite_loss_names_its_rows_before_a_step(data):
     x, truth, weight = data
     x = x.clone()
     x[9] = float("nan")
@@ -183,7 +183,7 @@ def test_rates_are_those_planned_times_the_factor_of_a_restart(data):
     assert figures["images"] == ROWS
 
 
-def test_dropout_is_drawn_by_batch_and_not_by_what_ran_before(data):
+def test_dropout_is_drawn_by_batch_alone(data):
     torch.manual_seed(1)
     first, _ = gradients(data, Net(dropout=0.5))
     torch.manual_seed(999)
@@ -194,7 +194,7 @@ def test_dropout_is_drawn_by_batch_and_not_by_what_ran_before(data):
     assert not torch.allclose(first, later)
 
 
-def test_mixing_gets_one_generator_a_batch_keyed_by_run_epoch_and_batch(data):
+def test_mixing_gets_one_keyed_generator_a_batch(data):
     def seen(progress):
         draws = []
 

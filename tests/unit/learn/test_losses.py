@@ -49,7 +49,7 @@ def test_cross_entropy_with_smoothing_and_class_weights_is_torchs(e):
         torch.testing.assert_close(got, F.cross_entropy(x, y, weight=weights, label_smoothing=e, reduction="none"))
 
 
-def test_smoothing_over_the_other_classes_is_the_standard_with_another_e():
+def test_smoothing_over_others_is_the_standard_with_another_e():
     y = one_hot()
     got = losses.smooth(y, 0.1, "single", "K-1")
     torch.testing.assert_close(got, torch.where(y == 1, torch.tensor(0.9), torch.tensor(0.1 / (K - 1))))
@@ -65,7 +65,7 @@ def test_smoothing_of_labels_is_each_labels_own_and_numbers_stay():
     assert torch.equal(losses.smooth(y[:, :1], 0.1, "regression"), y[:, :1])
 
 
-def test_bce_is_torchs_and_the_sum_is_k_times_the_mean():
+def test_bce_is_torchs_and_its_sum_k_times():
     x, y = logits(), soft()
     torch.testing.assert_close(losses.bce(x, y).mean(), F.binary_cross_entropy_with_logits(x, y))
     torch.testing.assert_close(losses.bce(x, y, over="sum"), K * losses.bce(x, y))
@@ -131,7 +131,7 @@ def test_lovasz_by_its_definition():
     assert losses.lovasz(x, y).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_lovasz_is_zero_beyond_the_margin_and_is_the_jaccard_loss_of_errors_of_one():
+def test_lovasz_is_the_jaccard_loss_and_zero_beyond_margins():
     y = multi_hot()
     assert losses.lovasz(2 * (2 * y - 1), y).item() == 0
     assert losses.lovasz(2 * (2 * y - 1), y, hinge="elu").item() > 0

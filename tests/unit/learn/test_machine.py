@@ -80,7 +80,7 @@ def test_a_system_without_ticks_tells_its_load(monkeypatch):
     assert machine._idle() is None
 
 
-def test_the_recipe_then_the_environment_then_the_plan_say_the_threads(monkeypatch):
+def test_threads_come_from_recipe_then_environment_then_plan(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert (machine.threads(3, 2), machine.threads(None, 2), machine.threads(None, None)) == (3, 2, None)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -94,7 +94,7 @@ def test_this_machine_is_named():
 
 
 @pytest.mark.parametrize(("text", "given"), [("abc", False), ("", False), ("0", False), ("-1", False), ("2", True), (" 4,2 ", True)])
-def test_an_environment_that_names_no_number_of_threads_leaves_it_to_the_plan(monkeypatch, text, given):
+def test_environment_without_a_number_leaves_threads_to_the_plan(monkeypatch, text, given):
     """OpenMP passes over what is no number, too."""
     monkeypatch.setenv("OMP_NUM_THREADS", text)
     assert machine.threads(None, 3) == (None if given else 3)

@@ -54,7 +54,7 @@ def test_statistics_have_a_number_a_channel_within_the_colours_range(count, poli
     assert channels.summary(policy, count)
 
 
-def test_the_layer_that_sees_the_image_is_found_in_every_small_model():
+def test_first_layer_is_found_in_every_small_model():
     for name in timm.list_models("test_*"):
         model = timm.create_model(name, in_chans=4, num_classes=0)
         found = [dict(model.named_modules())[stem] for stem in channels.stems(model, 4)]

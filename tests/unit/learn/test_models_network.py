@@ -90,7 +90,7 @@ def test_cosine_logits_are_cosines_and_vectors_have_length_one():
         made((BREED,)).vectors(x, "breed")
 
 
-def test_start_at_prior_answers_the_class_shares_where_features_say_nothing():
+def test_start_at_prior_answers_the_class_shares():
     truth = torch.tensor([[1.0, 0, 0], [1, 0, 0], [0, 1, 0], [float("nan")] * 3])
     head = heads.MLP(4, 0, BREED, hidden=0)
     torch.nn.init.zeros_(head.last.weight)
@@ -119,7 +119,7 @@ def test_attention_runs_on_a_transformers_tokens():
     assert net(torch.rand(2, 3, 64, 96))["tags"].shape == (2, 2)
 
 
-def test_side_numbers_change_the_answer_and_missing_ones_count_as_zero():
+def test_side_numbers_change_answers_and_missing_ones_are_zero():
     net = made(side=2)
     x = torch.rand(2, 3, 64, 64)
     plain = net(x, torch.zeros(2, 2))["breed"]
@@ -129,7 +129,7 @@ def test_side_numbers_change_the_answer_and_missing_ones_count_as_zero():
         net(x)
 
 
-def test_a_derived_target_has_a_head_only_where_the_recipe_names_it():
+def test_derived_target_has_a_head_only_where_named():
     joint = Target("ans", "single", ("0", "1"), expression="breed + age")
     assert list(made((BREED, AGE, joint)).targets) == ["breed", "age"]
     assert list(made((BREED, AGE, joint), heads={"ans": "linear"}).targets) == ["breed", "age", "ans"]
@@ -153,7 +153,7 @@ def test_same_seed_same_network_and_its_parts_make_it_again(tmp_path):
         other.load_head_state({})
 
 
-def test_building_says_what_was_decided_and_leaves_the_random_state_alone():
+def test_building_logs_decisions_and_keeps_the_random_state():
     torch.manual_seed(3)
     state = torch.random.get_rng_state()
     said = []
@@ -171,7 +171,7 @@ def test_choices_say_what_the_signatures_say(table):
 
 
 @pytest.mark.parametrize("spec", ["linear", {"name": "mlp", "hidden": 8}])
-def test_a_numbers_head_learns_in_units_of_its_spread_and_starts_from_the_probe_all_the_same(spec):
+def test_number_head_learns_in_units_of_its_spread(spec):
     target = Target("age", "regression")
     head = network.make_head(spec, 6, 0, target).eval()
     truth = torch.tensor([[20.0], [40.0], [float("nan")], [60.0]])

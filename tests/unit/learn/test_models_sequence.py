@@ -56,7 +56,7 @@ def test_images_and_their_stored_vectors_give_the_same_answer():
             torch.testing.assert_close(net(vectors)["stage"], net(x)["stage"])
 
 
-def test_positions_are_the_columns_of_the_map_from_left_to_right():
+def test_positions_are_map_columns_from_left_to_right():
     net = made(positions=2)
     x = torch.rand(1, 3, 64, 128)
     y = x.clone()

@@ -106,7 +106,7 @@ def test_weights_not_at_hand_list_what_is(tmp_path, monkeypatch):
     assert weights.find("test_resnet").source.startswith("local-dir:")
 
 
-def test_a_saved_backbone_is_the_same_again_here_and_in_timm(tmp_path):
+def test_saved_backbone_is_the_same_here_and_in_timm(tmp_path):
     first = backbone.create(weights.find("test_efficientnet", "none"), channels=4, pooling="catavgmax").eval()
     backbone.save(first, tmp_path / "bb", mean=(0.1, 0.2, 0.3, 0.4), std=(1.0, 1.0, 1.0, 2.0))
     found = weights.find("test_efficientnet", f"local-dir:{tmp_path / 'bb'}")

@@ -122,7 +122,7 @@ def test_balanced_weights_are_sklearns_and_an_absent_class_has_none():
     assert balanced(np.array([4, 0, 4])).tolist() == [1, 0, 1]
 
 
-def test_class_weights_reach_the_loss_and_a_bordered_number_by_its_class():
+def test_class_weights_reach_the_loss():
     logits, y = batch()
     objective = Objective(config.Loss(class_weights=(1.0, 2.0, 4.0)), [STAGE, YEARS])
     parts = objective.by_target(logits, y)
@@ -209,7 +209,7 @@ def test_class_numbers_and_wrong_widths_are_refused():
         Objective(config.Loss(), [STAGE])({"stage": torch.zeros(8, 4)}, y)
 
 
-def test_mixing_with_numbers_or_a_margin_is_refused_until_its_meaning_is_said():
+def test_mixing_with_numbers_or_margins_is_refused_until_defined():
     for mix in ("fmix", {"name": "fmix", "alpha": 0.5}):
         with pytest.raises(UserError, match="'years': what a mixture"):
             checks.check_mixing([mix], MIXES, config.Loss(), [STAGE, YEARS])
@@ -219,7 +219,7 @@ def test_mixing_with_numbers_or_a_margin_is_refused_until_its_meaning_is_said():
     checks.check_mixing(["line_out"], MIXES, config.Loss(name="arcface"), [STAGE])
 
 
-def test_margins_need_cosines_and_borders_need_their_head_and_the_other_way_round():
+def test_margins_and_borders_need_their_heads():
     def check(head, loss, target=STAGE):
         checks.check_heads(config.Model(heads={target.name: head}), config.Loss(name=loss), [target])
 
@@ -235,7 +235,7 @@ def test_margins_need_cosines_and_borders_need_their_head_and_the_other_way_roun
         check(head, loss, target)
 
 
-def test_validation_of_a_margin_is_the_cross_entropy_of_the_scaled_cosines():
+def test_margin_validation_is_cross_entropy_of_scaled_cosines():
     cosines, (_, y) = torch.rand(8, 3) * 1.8 - 0.9, batch()
     objective = Objective(config.Loss(name="arcface", options={"arcface": {"scale": 20.0}}), [STAGE])
     expected = F.cross_entropy(20 * cosines, y["stage"])
@@ -257,7 +257,7 @@ def test_the_learned_weights_and_tables_survive_target_names_with_dots():
     assert torch.isfinite(objective(logits, y))
 
 
-def test_a_number_counts_in_units_of_its_training_rows_unless_the_recipe_names_one():
+def test_number_counts_in_training_units_unless_named():
     age = Target("age", "regression")
     y, x = torch.tensor([[20.0], [60.0]]), torch.tensor([[30.0], [50.0]])
     spread = spreads_of([age], {"age": np.array([[20.0], [np.nan], [60.0]])})

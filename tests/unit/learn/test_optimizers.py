@@ -55,7 +55,7 @@ def test_layer_rates_and_decay_are_timms(name):
     assert {scale[id(p)] for p in network.heads.parameters()} == {1.0}
 
 
-def test_biases_norms_and_learned_weights_do_not_decay_and_the_head_has_its_rate():
+def test_biases_and_norms_do_not_decay_and_head_rate_applies():
     network, learned = Tiny(), nn.Parameter(torch.zeros(()))
     built = optimizers.build(network, config.Optimizer(rate=0.1, weight_decay=0.3, head_rate=10), extra=[learned])
     decay, rate = of_parameter(built, "weight_decay"), of_parameter(built, "lr")
@@ -67,7 +67,7 @@ def test_biases_norms_and_learned_weights_do_not_decay_and_the_head_has_its_rate
     assert of_parameter(built, "lr")[id(network.head.weight)] == pytest.approx(0.1)
 
 
-def test_frozen_parameters_are_left_out_and_nothing_at_all_is_refused():
+def test_frozen_parameters_are_left_out():
     network = Tiny()
     network.backbone.requires_grad_(False)
     assert len(of_parameter(optimizers.build(network, config.Optimizer()), "lr")) == 2

@@ -53,7 +53,7 @@ def labelled(n=160, d=40, k=6, rare=0.05):
     return x.astype(np.float32), y, np.array([f"g{i}" for i in range(n)]), Target("t", "multi", tuple("abcdef"))
 
 
-def test_many_labels_are_fitted_by_what_answers_better_on_inner_folds():
+def test_many_labels_take_the_fit_better_on_inner_folds():
     x, y, groups, target = labelled()
     auto = probe.fit_probe(x, y, target, groups)
     ways = {name: probe.fit_probe(x, y, target, groups, fit=name) for name in ("likelihood", "least_squares")}
@@ -66,7 +66,7 @@ def test_many_labels_are_fitted_by_what_answers_better_on_inner_folds():
     assert probe.ProbeHead.from_bytes(auto.to_bytes()).fit == auto.fit
 
 
-def test_least_squares_of_labels_rank_as_ridge_does_and_answer_with_their_rates():
+def test_least_squares_of_labels_ranks_as_ridge():
     x, y, groups, target = labelled()
     y[:, 2] = 0  # a label that never occurs
     head = probe.fit_probe(x, y, target, groups, fit="least_squares", strengths=(1.0, 1.0 + 1e-9))
@@ -114,7 +114,7 @@ def test_regression_probe_is_ridge():
     np.testing.assert_allclose(head.predict(x)[:, 0], twin.predict(normalize(x.astype(float))), rtol=1e-4, atol=1e-4)
 
 
-def test_cumulative_probe_orders_its_thresholds_and_is_the_gradient_zero_of_corals_loss():
+def test_cumulative_probe_minimises_the_corals_loss():
     x, _, groups = clouds(90, 4)
     score = normalize(x.astype(float)) @ RNG.normal(size=4) + 0.3 * RNG.normal(size=90)
     y = np.eye(4, dtype=np.float32)[np.digitize(score, np.quantile(score, [0.25, 0.5, 0.75]))]
@@ -152,7 +152,7 @@ def test_rows_without_vector_or_truth_neither_train_nor_answer():
         probe.fit_probe(np.full_like(x, np.nan), y, THREE, groups)
 
 
-def test_a_class_that_the_training_folds_lack_keeps_a_small_share():
+def test_class_absent_in_training_keeps_a_small_share():
     x, y, groups = clouds(40)
     four = np.concatenate([y, np.zeros((40, 1), np.float32)], 1)
     head = probe.fit_probe(x, four, Target("c", "single", ("a", "b", "c", "d")), groups, strengths=(10.0,))
@@ -163,7 +163,7 @@ def test_a_class_that_the_training_folds_lack_keeps_a_small_share():
     np.testing.assert_allclose(p[:, :3] / p[:, :3].sum(1, keepdims=True), alone, atol=1e-4)
 
 
-def test_inner_folds_choose_a_strong_head_for_signal_and_a_weaker_one_for_noise():
+def test_inner_folds_choose_strength_by_signal():
     x, y, groups = clouds(120, spread=0.05)
     shuffled = y[RNG.permutation(120)]
     strengths = (0.01, 1.0, 1000.0)
@@ -213,7 +213,7 @@ def test_side_numbers_stand_beside_the_unit_vector():
 
 
 @pytest.mark.parametrize("kind", ["single", "coral", "regression"])
-def test_a_network_that_sees_side_numbers_as_they_are_answers_as_the_probe(kind):
+def test_network_with_plain_side_numbers_answers_as_the_probe(kind):
     classes = () if kind == "regression" else ("a", "b", "c")
     target = Target("t", {"coral": "ordinal"}.get(kind, kind), classes)
     form = "coral" if kind == "coral" else "linear"

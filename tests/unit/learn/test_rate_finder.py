@@ -99,7 +99,7 @@ def test_smoothing_is_bias_corrected():
     assert got[1] == pytest.approx((0.9 * 0.1 * 1 + 0.1 * 2) / (1 - 0.81))
 
 
-def test_it_stops_at_four_times_the_best_and_at_a_loss_that_is_no_number():
+def test_rate_finder_stops_at_four_times_best_or_nan():
     net, optimizer, _ = setting()
     rising = rate_finder.find(lambda i: 1.0 if i < 50 else 1000.0, net, optimizer)
     assert len(rising.rates) == 51

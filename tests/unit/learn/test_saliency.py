@@ -94,7 +94,7 @@ def test_the_gradient_equals_a_finite_difference():
         assert float(map_[0, row, column]) == pytest.approx(max(map(abs, slopes)), rel=0.05, abs=1e-5)
 
 
-def test_the_gradient_of_the_loss_is_the_gradient_of_cross_entropy():
+def test_loss_gradient_is_that_of_cross_entropy():
     network, x = Linear(), torch.rand(2, 3, 6, 6)
     truth = torch.tensor([1, 2])
     own = x.clone().requires_grad_(True)
@@ -102,7 +102,7 @@ def test_the_gradient_of_the_loss_is_the_gradient_of_cross_entropy():
     assert torch.allclose(saliency(network, x, "t", truth, "loss"), own.grad.abs().amax(1), atol=1e-7)
 
 
-def test_the_loss_of_a_sure_answer_vanishes_and_that_of_its_logit_does_not():
+def test_sure_answers_loss_vanishes_but_not_its_logit():
     network, x = Linear(), torch.rand(1, 3, 6, 6)
     with torch.no_grad():
         network.layer.bias.copy_(torch.tensor([60.0, 0.0, 0.0]))
@@ -209,7 +209,7 @@ def test_ordinal_heads_with_fewer_logits_than_classes_are_explained():
         saliency(network, images(), "age", 3)
 
 
-def test_the_loss_of_an_ordinal_head_is_its_negative_log_probability():
+def test_ordinal_loss_is_the_negative_log_probability():
     target = Target("age", "ordinal", ("young", "grown", "old"))
     x = images()
     for head in ("coral", "linear"):
@@ -232,7 +232,7 @@ def test_wrong_names_are_answered_with_the_nearest():
         saliency(network, x, "t", 7)
 
 
-def test_normalised_maps_lie_between_0_and_1_and_one_pixel_does_not_darken_the_rest():
+def test_normalised_maps_lie_between_0_and_1():
     maps = torch.rand(3, 20, 20)
     maps[1, 0, 0] = 1e6
     maps[2] = 0

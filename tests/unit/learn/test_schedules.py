@@ -131,7 +131,7 @@ def test_warm_up_rises_in_a_straight_line_to_the_schedule(name):
         np.testing.assert_allclose(with_ramp[20:], without[20:])
 
 
-def test_warm_up_below_one_is_a_share_of_the_steps_and_above_it_epochs():
+def test_warm_up_is_a_share_below_one_else_epochs():
     assert schedules.warmup_steps(Schedule(warmup=0.1), 120, 10) == 12
     assert schedules.warmup_steps(Schedule(warmup=3), 120, 10) == 30
 
@@ -162,7 +162,7 @@ def test_training_that_stops_within_a_cycle_is_remarked():
     assert schedules.remarks(Schedule(), 12) == []
 
 
-def test_swa_holds_its_rate_from_its_start_on_or_adds_epochs():
+def test_swa_holds_its_rate_or_adds_epochs():
     rates = planned("cosine", epochs=8)
     heldout = schedules.with_average(rates, Average(name="swa", start=0.75, rate=0.03), steps_per_epoch=10)
     np.testing.assert_array_equal(heldout[:60], rates[:60])

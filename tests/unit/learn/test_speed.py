@@ -60,7 +60,7 @@ def test_the_first_engine_stays_unless_another_is_clearly_faster(world):
     assert speed.measure(tiny(), (3, 8, 8), [PLAIN, HALF], training=False).engine == HALF
 
 
-def test_what_is_twice_as_slow_on_one_image_is_not_timed_in_batches(world):
+def test_engine_twice_as_slow_is_not_timed_in_batches(world):
     world.cost = {PLAIN.name: 0.01, LAST.name: 0.012, HALF.name: 0.5}
     found = speed.measure(tiny(), (3, 8, 8), [PLAIN, LAST, HALF], training=False)
     assert found.engine == PLAIN
@@ -71,14 +71,14 @@ def test_what_is_twice_as_slow_on_one_image_is_not_timed_in_batches(world):
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("each", [1e-4, 0.05, 0.5, 3.0])
-def test_measuring_takes_the_time_that_it_may_or_what_the_first_steps_take(world, each, training):
+def test_measuring_takes_its_time_or_the_first_steps(world, each, training):
     world.cost = {PLAIN.name: each, LAST.name: 1.1 * each, HALF.name: 40 * each}
     speed.measure(tiny(), (3, 8, 8), [PLAIN, LAST, HALF], training=training, limit=2.0)
     first = (2 + 2.2 + 40) * each * (2 if training else 1)
     assert world.now <= max(2.0, first) + 1e-9
 
 
-def test_the_budget_of_60_seconds_on_a_slow_machine_without_bf16_leaves_most_of_its_time(world, monkeypatch):
+def test_60_second_budget_without_bf16_leaves_most_time(world, monkeypatch):
     """Where a step of 8 rows took four seconds, measuring took 8 rows x 4 turns x 4 s, twice."""
     monkeypatch.setattr(machine, "bf16_in_hardware", lambda device="cpu": False)
     world.cost = {PLAIN.name: 0.1, LAST.name: 0.09}
@@ -91,7 +91,7 @@ def test_the_budget_of_60_seconds_on_a_slow_machine_without_bf16_leaves_most_of_
     assert training.seconds == {LAST.name: pytest.approx(0.5)}
 
 
-def test_without_bf16_in_hardware_it_is_no_candidate_and_a_single_engine_is_not_timed(world, monkeypatch):
+def test_without_bf16_it_is_no_candidate_nor_timed(world, monkeypatch):
     monkeypatch.setattr(machine, "bf16_in_hardware", lambda device="cpu": False)
     assert speed.candidates("cpu") == ("32",)
     found = decide(training=True)

@@ -75,7 +75,7 @@ def test_rows_without_a_sequence_column_are_refused():
     target=st.sampled_from(["last", "centre", "all"]),
     seed=st.integers(0, 99),
 )
-def test_windows_stay_in_their_sequence_in_order_and_hold_their_row(names, length, target, seed):
+def test_windows_stay_in_their_sequence_and_hold_their_row(names, length, target, seed):
     place = np.random.default_rng(seed).permutation(len(names)).astype(float)
     table = windows.window_rows(manifest(names, place.tolist()), length, target)
     at = length - 1 if target == "last" else length // 2

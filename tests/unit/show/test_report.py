@@ -37,7 +37,7 @@ TARGETS = (
 FOLDS = 4
 
 
-def test_a_whole_run_gives_one_file_that_asks_nothing_of_the_network(whole):
+def test_whole_run_gives_one_file_without_the_network(whole):
     page = write_report(whole).read_text()
     assert (whole / "report.html").exists()
     outside = re.findall(r"""(?:src|href|action)\s*=\s*["'](?!data:|#)[^"']*""", page) + re.findall(r"url\(|@import|https?://", page)
@@ -86,7 +86,7 @@ def test_any_file_may_be_absent(whole, tmp_path, absent):
     Balanced().check(write_report(run).read_text())
 
 
-def test_predictions_alone_make_a_report_with_a_figure_and_its_interval(whole, tmp_path):
+def test_predictions_alone_make_a_report_with_an_interval(whole, tmp_path):
     (run := tmp_path / "alone").mkdir()
     files.copy(whole / "oof.parquet", run / "oof.parquet")
     page = text_of(write_report(run).read_text())
@@ -196,7 +196,7 @@ def test_calibration_error_of_a_hand_computed_case():
     assert not target_sections.reliability(dense_of(target, p, y), np.array(list("aabbcc")))["alone"]
 
 
-def test_a_class_without_error_keeps_a_wilson_interval_and_shows_no_empty_one():
+def test_errorless_class_keeps_a_wilson_interval():
     target = Target("t", "single", ("a", "b"))
     y = np.eye(2, dtype=np.float32)[[0] * 7 + [1] * 7]
     rows = target_sections.classes(dense_of(target, y, y), np.arange(14).astype(str))["lines"]
@@ -263,7 +263,7 @@ def test_numbers_are_written_for_reading(value, text):
     assert words.number(value) == text
 
 
-def test_a_verdict_knows_which_direction_is_better_and_when_to_doubt():
+def test_verdict_knows_the_better_direction_and_doubt():
     def said(metric, value, low, high):
         return words.verdict({"a": "final", "b": "probe", "metric": metric, "value": value, "low": low, "high": high})
 

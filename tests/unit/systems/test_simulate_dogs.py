@@ -43,7 +43,7 @@ def test_the_layout_reads_back_with_its_parts_and_classes(made):
     assert not [p for p in (out / "data").rglob("*") if "truth" in p.name or p.name == "exclude.txt"]
 
 
-def test_the_same_seed_gives_the_same_bytes_also_as_an_archive_and_another_one_others(made, tmp_path):
+def test_same_seed_gives_same_bytes_also_as_archive(made, tmp_path):
     out, summary = made
     again = simulate_dogs(tmp_path / "again", size=SIZE, px=PX, seed=5, zip=True)
     with zipfile.ZipFile(again["paths"]["source"]) as archive:
@@ -82,7 +82,7 @@ def test_what_is_planted_is_in_the_files(made):
             assert data.startswith(b"\x89PNG")
 
 
-def test_the_list_of_a_careful_person_can_be_used_to_exclude(made):
+def test_listed_faulty_photos_can_be_excluded(made):
     out, summary = made
     manifest = layouts.read(Path(summary["paths"]["source"]), Data(exclude=str(out / "exclude.txt")), quiet)
     truth = pl.read_csv(out / "truth.csv").filter(pl.col("split") == "train")
@@ -127,7 +127,7 @@ def test_sizes_vary_and_follow_px():
         assert 0.85 * px < np.sqrt(sizes.prod(axis=1)).mean() < 1.15 * px
 
 
-def test_a_place_in_use_and_a_size_too_small_are_refused(tmp_path):
+def test_used_place_and_too_small_size_are_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match="no simulation"):
         simulate_dogs(tmp_path, size=SIZE, px=PX)

@@ -131,7 +131,7 @@ def test_bayes_over_sets_is_right_where_sets_are_few():
     assert p[:, 0] == pytest.approx(1)
 
 
-def test_the_probabilities_behind_the_ceiling_are_calibrated_and_no_simple_rule_beats_it(made):
+def test_ceiling_probabilities_are_calibrated_and_unbeaten(made):
     _, summary = made
     assert 0 < summary["ceiling"] <= 1
     every = draw_antibodies(3000, 4, "train").labels

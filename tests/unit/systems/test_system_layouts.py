@@ -131,7 +131,7 @@ def test_sleep_reads_exams_as_sequences_in_time(sleep, tmp_path):
     agree(sleep, tmp_path / "again", "sleep", Data(blank="context"))
 
 
-def test_sleep_images_in_no_table_are_counted_or_kept_as_context(sleep):
+def test_unlisted_sleep_images_are_counted_or_kept_as_context(sleep):
     table = sleep / "trainset-for_user.csv"
     table.write_text("".join(table.read_text().splitlines(keepends=True)[1:]))
     said: list[str] = []
@@ -142,7 +142,7 @@ def test_sleep_images_in_no_table_are_counted_or_kept_as_context(sleep):
     assert kept.frame["stage"].to_list()[:2] == [None, "N1"]
 
 
-def test_sleep_refuses_a_stage_and_an_exam_it_does_not_know(sleep, tmp_path):
+def test_sleep_refuses_unknown_stages_and_exams(sleep, tmp_path):
     table = sleep / "trainset-for_user.csv"
     whole = table.read_text()
     table.write_text(whole.replace("N2", "N22"))

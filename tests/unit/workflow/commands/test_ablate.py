@@ -31,7 +31,7 @@ def measured(tmp_path_factory):
     return folder, recipe, found
 
 
-def test_variants_share_folds_and_differ_by_the_piece_and_the_seed_alone(measured):
+def test_variants_differ_by_piece_and_seed_alone(measured):
     folder, _, _ = measured
     specs = [files.read_json(path) for path in sorted((folder / "run" / "trials").glob("*/members/main/fold-0/spec.json"))]
     assert len(specs) == 4
@@ -60,7 +60,7 @@ def test_what_is_done_is_only_read(measured, monkeypatch):
     assert again["pieces"] == found["pieces"]
 
 
-def test_the_difference_is_paired_and_its_sign_is_the_pieces_worth():
+def test_paired_difference_has_the_sign_of_the_piece():
     target = Target("y", "regression", ())
     rng = np.random.default_rng(0)
     y = rng.normal(size=(30, 1)).astype(np.float32)

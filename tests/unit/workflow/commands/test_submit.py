@@ -83,7 +83,7 @@ def test_decided_sets_of_labels_are_written_also_empty_ones(make, hand_in):
     assert hand_in(make(said).root) == ["t2,old", "t0,big old", "t3,", "t1,"]
 
 
-def test_rows_without_an_answer_are_refused_or_filled_with_what_is_commonest_in_training(make, hand_in):
+def test_unanswered_rows_are_refused_or_filled_by_the_prior(make, hand_in):
     p = P.copy()
     p[1] = np.nan
     run = make(dataclasses.replace(answers(KIND, p), answer=np.where(np.isnan(p), np.nan, np.eye(3)[0]).astype(np.float32)))
@@ -94,7 +94,7 @@ def test_rows_without_an_answer_are_refused_or_filled_with_what_is_commonest_in_
     assert hand_in(run.root, fill="cat")[-1] == "t1,cat"
 
 
-def test_the_ledger_holds_the_file_the_recipe_and_the_first_cross_validated_estimate_that_there_is(make, hand_in):
+def test_ledger_holds_file_recipe_and_first_cross_validated_estimate(make, hand_in):
     run = make(answers(KIND, P))
     hand_in(run.root)
     hand_in(run.root)  # the same bytes are the same submission
@@ -105,7 +105,7 @@ def test_the_ledger_holds_the_file_the_recipe_and_the_first_cross_validated_esti
     assert entry.recipe == {"name": "default", "hash": run.recipe().hash()}
 
 
-def test_a_file_of_predictions_is_taken_as_it_is_and_enters_no_ledger(tmp_path, hand_in):
+def test_predictions_file_is_taken_and_enters_no_ledger(tmp_path, hand_in):
     for name, member in (("one", "other"), ("final", "final")):
         Predictions.from_dense(answers(KIND, P), member=member, role="test").write(tmp_path / f"{name}.parquet")
         assert hand_in(tmp_path / f"{name}.parquet") == ["t2,cat", "t0,ant", "t3,ant", "t1,bee"]
@@ -120,7 +120,7 @@ def test_predictions_in_a_csv_alone_are_submitted(tmp_path, hand_in):
     assert hand_in(tmp_path / "theirs.csv") == ["t2,ant", "t0,ant", "t3,bee", "t1,bee"]
 
 
-def test_held_out_truth_of_a_file_is_the_prior_and_a_regressions_median(tmp_path, hand_in):
+def test_prior_of_a_file_is_its_heldout_labels(tmp_path, hand_in):
     truth = np.eye(3)[[0, 1, 1, 1]]
     p = P.copy()
     p[1] = np.nan
@@ -131,7 +131,7 @@ def test_held_out_truth_of_a_file_is_the_prior_and_a_regressions_median(tmp_path
     assert hand_in(tmp_path / "age.parquet", fill="prior")[-1] == "t1,20"
 
 
-def test_ids_that_differ_from_the_templates_are_named_and_nothing_is_written(make, hand_in, tmp_path):
+def test_differing_template_ids_are_named_and_nothing_written(make, hand_in, tmp_path):
     run = make(answers(KIND, P))
     for ids in (("t2", "t0", "t3"), ("t2", "t0", "t3", "t1", "t9")):
         with pytest.raises(DataError, match=r"t1|t9"):
@@ -146,7 +146,7 @@ def test_several_targets_want_a_name(make, hand_in):
     assert hand_in(run.root, target="kind")[0] == "t2,cat"
 
 
-def test_a_run_without_test_rows_gives_its_held_out_answers_and_an_unfinished_one_none(make):
+def test_run_without_test_rows_gives_heldout_answers(make):
     run = make(answers(KIND, P))
     assert predictions_of(run.root).frame["role"].unique().to_list() == ["test"]
     files.remove(run.file("test.parquet"))
@@ -156,7 +156,7 @@ def test_a_run_without_test_rows_gives_its_held_out_answers_and_an_unfinished_on
         predictions_of(run.root)
 
 
-def test_an_estimate_after_a_stage_says_that_its_steps_were_fitted_within_the_one_fold(tmp_path, monkeypatch):
+def test_stage_estimate_says_steps_were_fitted_within_the_fold(tmp_path, monkeypatch):
     """40 rows are held out by one fold: the biases are fitted on some groups of them and judged on the others, and the ledger says so."""
     kind, n = Target("kind", "single", ("a", "b")), 40
     ids, y = np.array([f"r{i:02d}" for i in range(n)] + ["t0", "t1"], dtype=object), np.eye(2, dtype=np.float32)[np.arange(n + 2) % 2]

@@ -58,7 +58,7 @@ def test_a_search_goes_on_where_it_stopped(searched):
     assert all(row["values"]["augment"] in ([], ["hflip"]) for row in table)
 
 
-def test_the_first_trial_has_the_recipes_own_values_where_the_space_holds_them(searched):
+def test_first_trial_has_the_recipe_values_inside_the_space(searched):
     rate = api.load_recipe(sets=TINY).recipe.optimizer.rate
     table = files.read_json(searched[0] / "tune.json")["table"]
     assert table[0]["values"]["optimizer.rate"] == rate
@@ -69,7 +69,7 @@ def test_the_first_trial_has_the_recipes_own_values_where_the_space_holds_them(s
     assert tune._recipe_values(tables)["loss.options"] == "{}"
 
 
-def test_the_nested_figure_takes_each_fold_from_the_trial_best_on_the_other(searched):
+def test_nested_figure_takes_each_fold_from_the_others_best(searched):
     run, _, again = searched
     kept = [row for row in files.read_json(run / "tune.json")["table"] if row["state"] == "complete"]
     oof = {row["trial"]: pl.read_parquet(run / "trials" / files.fingerprint(row["values"]) / "oof.parquet") for row in kept}
@@ -118,7 +118,7 @@ def test_a_trial_that_was_killed_is_proposed_again(tmp_path, data):
     assert found["trials"] == 2
 
 
-def test_a_trial_worse_than_the_median_is_cut_after_a_fold(tmp_path, data, monkeypatch):
+def test_trial_below_the_median_is_cut(tmp_path, data, monkeypatch):
     figures = iter([0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.1, 0.1])
     monkeypatch.setattr(tune, "_so_far", lambda *_: next(figures))
     found = api.tune(data, tmp_path / "run", recipe=api.load_recipe(sets=TINY), trials=4)
@@ -150,7 +150,7 @@ def test_a_changed_table_is_replaced_not_merged():
     assert trials.changed(recipe, {"schedule.name": "constant", "schedule.options": {}}).schedule.options == {}
 
 
-def test_a_target_whose_trial_is_in_sample_has_no_cross_validated_figure(tmp_path):
+def test_in_sample_trial_gives_no_cross_validated_figure(tmp_path):
     """Of two targets one is answered by members that chose on their own rows: its figure alone is in-sample, whichever stands first."""
     n, y = 20, np.eye(2, dtype=np.float32)[np.arange(20) % 2]
     targets = tuple(Target(name, "single", ("x", "y")) for name in ("a", "b"))

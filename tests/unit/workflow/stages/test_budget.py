@@ -44,7 +44,7 @@ def test_what_is_no_time_is_refused(text):
         (-5.0, 1, 105.0, "0 s are left"),
     ],
 )
-def test_a_probe_that_does_not_fit_takes_one_view_and_says_what_it_overruns(monkeypatch, left, views, overrun, words):
+def test_too_long_probe_takes_one_view_and_reports_overrun(monkeypatch, left, views, overrun, words):
     monkeypatch.setattr(budget, "DECODE", 0.0)
     plan = budget.plan_probe(left, 100, ("plain", "hflip"), 1.0)
     assert (len(plan["views"]), plan["overrun"]) == (views, pytest.approx(overrun))
@@ -66,7 +66,7 @@ def test_epochs_fall_before_folds_do():
     assert (plan["folds"], plan["epochs"]) == ([0, 1, 2, 3, 4], 3)
 
 
-def test_fewer_folds_than_all_are_said_not_to_replace_the_probe():
+def test_part_of_the_folds_never_replaces_the_probe():
     plan = budget.plan(100, FIVE, 8, budget.Rates(10, 40, 2))
     assert (plan["folds"], plan["epochs"]) == ([0, 1, 2], 3)
     assert "do not replace" in plan["why"]
@@ -83,7 +83,7 @@ def test_too_little_for_one_fold_trains_nothing():
     assert "no fine-tuning" in plan["why"]
 
 
-def test_a_recipe_of_one_epoch_is_not_raised_to_the_fewest():
+def test_one_epoch_recipe_is_not_raised():
     assert budget.plan(1e6, FIVE, 1, budget.Rates(10, 40, 2))["epochs"] == 1
     assert budget.plan(1e6, FIVE, 0, budget.Rates(10, 40, 2))["folds"] == []
 
@@ -154,7 +154,7 @@ def train(tmp_path, monkeypatch):
     return go
 
 
-def test_a_plan_that_held_is_run_whole_and_within_the_budget(train, monkeypatch):
+def test_held_plan_is_run_whole_within_the_budget(train, monkeypatch):
     world = World(monkeypatch, 10.0)
     plan, after = train(300, 10.0, world)
     assert plan["epochs"] == 5
@@ -165,7 +165,7 @@ def test_a_plan_that_held_is_run_whole_and_within_the_budget(train, monkeypatch)
 
 @pytest.mark.parametrize("slower", [1.2, 1.6, 2.5, 4.0])
 @pytest.mark.parametrize("seconds", [200, 600, 3000])
-def test_a_slower_machine_cuts_at_the_end_of_epochs_and_stays_within_a_fifth(train, monkeypatch, slower, seconds):
+def test_slower_machine_cuts_at_epoch_ends(train, monkeypatch, slower, seconds):
     world = World(monkeypatch, 10.0 * slower)
     plan, after = train(seconds, 10.0, world)
     assert world.now <= 1.2 * seconds * (1 - budget.RESERVE) + 1e-6
@@ -184,7 +184,7 @@ def test_a_slower_machine_still_gives_every_fold_its_fewest_epochs(train, monkey
     assert min(world.trained.values()) >= budget.FEWEST
 
 
-def test_a_machine_that_becomes_slow_begins_no_fold_that_cannot_end(train, monkeypatch):
+def test_slowed_machine_begins_no_fold_it_cannot_end(train, monkeypatch):
     world = World(monkeypatch, lambda done: 10.0 if done == 0 else 80.0)
     _, after = train(300, 10.0, world)
     assert 0 in after["cuts"].values()
@@ -193,7 +193,7 @@ def test_a_machine_that_becomes_slow_begins_no_fold_that_cannot_end(train, monke
     assert sorted(world.trained) == begun
 
 
-def test_what_was_not_begun_is_not_begun_by_a_repeated_plan(train, monkeypatch, tmp_path):
+def test_repeated_plan_begins_nothing_that_was_not_begun(train, monkeypatch, tmp_path):
     world = World(monkeypatch, lambda done: 10.0 if done == 0 else 80.0)
     _, after = train(300, 10.0, world)
     again = World(monkeypatch, 0.1)
@@ -263,7 +263,7 @@ def test_threads_of_a_plan_are_decided_once(tmp_path, monkeypatch):
     assert budget.threads_of(other, small_runs.recipe().recipe.train, Record(None)) == 1
 
 
-def test_a_schedule_that_cannot_be_cut_is_not_trained_in_part():
+def test_uncuttable_schedule_is_not_trained_in_part():
     from tapetum.core.config import Schedule
 
     phases = Schedule(name="phases", options={"phases": [[4, 1.0, 0.1], [4, 0.5, 0.1]]})

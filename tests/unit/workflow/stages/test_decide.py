@@ -81,7 +81,7 @@ def kinds(tmp_path):
     return make
 
 
-def test_every_fold_is_answered_at_the_epoch_that_is_best_on_the_others(kinds):
+def test_every_fold_is_answered_at_the_others_best_epoch(kinds):
     desk = kinds(**{"decide.choose": "finetune"})
     y, first = desk.truth("kind"), desk.fold == 0
     early, late = sure(y, first), sure(y, ~first)  # the early epoch suits fold 0 alone, the late one all others
@@ -108,7 +108,7 @@ def test_the_recipes_epoch_is_taken_where_it_names_one(kinds):
     assert np.allclose(desk.oof("kind").p, sure(y, False))
 
 
-def test_each_scored_row_stands_once_also_one_that_cannot_be_read_and_no_other(kinds):
+def test_each_scored_row_stands_once_even_unreadable(kinds):
     desk = kinds(**{"decide.choose": "finetune"})
     p = sure(desk.truth("kind"), True)
     p[[3, 17]] = np.nan
@@ -121,7 +121,7 @@ def test_each_scored_row_stands_once_also_one_that_cannot_be_read_and_no_other(k
     assert (counts["rows"], counts["scored"], counts["ok"], counts["missing"], counts["uncovered"]) == (50, 48, 34, 2, 12)
 
 
-def test_a_part_of_the_folds_never_replaces_the_probe_however_good_it_is(kinds):
+def test_some_folds_alone_never_replace_the_probe(kinds):
     desk = kinds()
     y, rng = desk.truth("kind"), np.random.default_rng(0)
     desk.says(PROBE, {"kind": sure(y, rng.random(len(y)) < 0.7)}).says("main", {"epoch-001": {"kind": sure(y, True)}}, folds=(0, 1))
@@ -206,7 +206,7 @@ def test_a_folds_own_truth_changes_nothing_of_its_own_answers(tmp_path, deciding
 
 
 @pytest.mark.usefixtures("unmeasured")
-def test_a_derived_target_is_the_product_of_its_parts_by_fold(tmp_path):
+def test_derived_target_is_the_product_of_parts_by_fold(tmp_path):
     rng = np.random.default_rng(2)
     n = FOLDS * EACH
     parts = (Target("a", "single", ("0", "1", "2")), Target("b", "single", ("0", "1")))
@@ -275,7 +275,7 @@ def one_fold(kinds):
     return make
 
 
-def test_one_fold_is_answered_by_the_rule_and_its_figure_is_held_out(one_fold):
+def test_one_fold_is_answered_by_rule_as_held_out(one_fold):
     found = one_fold().decide()
     assert found.decisions["choice"]["final"] == PROBE
     assert found.decisions["epochs"]["main"]["per_fold"] == {"0": "epoch-008"}  # not the better first one
@@ -284,7 +284,7 @@ def test_one_fold_is_answered_by_the_rule_and_its_figure_is_held_out(one_fold):
     assert not any(f["how"] == "cross-validated" for f in found.figures["figures"])
 
 
-def test_steps_of_one_fold_are_cross_fitted_over_drawn_folds_and_say_so(one_fold):
+def test_steps_of_one_fold_are_fitted_over_drawn_folds(one_fold):
     found = one_fold(**{"decide.steps": ["bias"]}).decide()
     assert _how(found)[0][0] == "held-out"
     assert "drawn" in _how(found)[0][1][0]
@@ -305,7 +305,7 @@ def test_steps_that_learn_nothing_are_drawn_no_folds(one_fold):
     [{"decide.steps": ["bias"]}, {"decide.calibrate": "temperature"}, {"decide.steps": ["bias", "smooth"]}],
     ids=["bias", "temperature", "smooth stays"],
 )
-def test_one_group_held_out_is_answered_without_what_would_be_fitted_on_it(one_fold, sets):
+def test_one_heldout_group_is_answered_without_fitted_parts(one_fold, sets):
     """After hours of training, that nothing can be fitted and judged on one group is no reason to end without an answer."""
     desk = one_fold(**sets, **{"decide.choose": "finetune"})
     old = desk.prepared.manifest
@@ -318,7 +318,7 @@ def test_one_group_held_out_is_answered_without_what_would_be_fitted_on_it(one_f
     assert steps == (["smooth"] if "smooth" in str(sets) else [])
 
 
-def test_a_figure_that_is_not_defined_is_null_in_the_files(kinds):
+def test_undefined_figure_is_null_in_the_files(kinds):
     """Two members on different folds have no row in common: nothing of their blend can be scored, and the probe answers."""
     desk = kinds(**{"member": [{"name": "one", "only_folds": [0]}, {"name": "two", "only_folds": [1]}]})
     y = desk.truth("kind")
@@ -351,7 +351,7 @@ def test_the_figures_of_a_choice_count_weights(kinds):
         ({}, "epoch-008", {"stop": "patience: no better for 2 epochs"}, "stopped"),
     ],
 )
-def test_what_chose_on_its_own_rows_is_in_sample_wherever_it_answers(one_fold, sets, checkpoint, state, text, chosen):
+def test_choice_on_judged_rows_is_in_sample_everywhere(one_fold, sets, checkpoint, state, text, chosen):
     desk = one_fold(checkpoint, **{"decide.choose": chosen, **sets})
     _state(desk, 0, **state)
     found = desk.decide()
@@ -385,7 +385,7 @@ def test_what_chose_nothing_is_not_marked(kinds, sets, checkpoint, state):
     assert _how(desk.decide())[0] == ("cross-validated", [])
 
 
-def test_a_fold_that_stopped_before_the_wished_epoch_is_named_and_those_that_reached_it_are_not(kinds):
+def test_fold_stopped_before_the_fixed_epoch_is_named(kinds):
     desk = kinds(**{"decide.choose": "finetune", "train.checkpoint": 2})
     y = desk.truth("kind")
     desk.says("main", {f"epoch-00{e}": {"kind": sure(y, True)} for e in (1, 2)}, folds=(0, 1, 2))
@@ -397,7 +397,7 @@ def test_a_fold_that_stopped_before_the_wished_epoch_is_named_and_those_that_rea
     assert "(fold 3)" in marks[0]
 
 
-def test_pseudo_labels_mark_every_figure_of_a_model_and_none_of_chance(kinds):
+def test_pseudo_labels_mark_every_figure_but_chance(kinds):
     desk = kinds()
     manifest = desk.prepared.manifest
     frame = manifest.frame.with_columns(pseudo=pl.col("split") == "extra")
@@ -438,7 +438,7 @@ def tied(tmp_path):
     return desk, told, y
 
 
-def test_a_tied_vote_keeps_its_decision_in_the_run_and_in_the_pipeline(tied):
+def test_tied_vote_keeps_its_decision_in_run_and_pipeline(tied):
     desk, told, y = tied
     found = desk.decide()
     dense = desk.oof("kind")

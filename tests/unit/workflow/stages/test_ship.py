@@ -58,7 +58,7 @@ def test_a_refit_ends_where_the_folds_chose(refit):
     assert final in state["checkpoints"]
 
 
-def test_the_pipeline_holds_the_refit_alone_and_answers_with_its_weights(refit, data):
+def test_pipeline_holds_the_refit_alone(refit, data):
     pipeline = tapetum.load(refit)
     assert [f["fold"] for m in pipeline.spec["members"] for f in m["folds"]] == [-1]
     final = pipeline.decisions["epochs"]["main"]["final"]
@@ -78,7 +78,7 @@ def test_a_refit_probe_is_fitted_on_all_rows(tmp_path, data):
     assert own != fold
 
 
-def test_best_fold_ships_the_one_with_the_best_held_out_figure(tmp_path, data):
+def test_best_fold_ships_the_best_heldout_figure(tmp_path, data):
     run = _fit(tmp_path / "run", data, "decide.pipeline=best-fold", "decide.choose=finetune", "train.monitor=accuracy", "average.name=none")
     found = {}
     for fold in (0, 1):
@@ -90,7 +90,7 @@ def test_best_fold_ships_the_one_with_the_best_held_out_figure(tmp_path, data):
     assert [f["fold"] for f in Pipeline.load(run).spec["members"][0]["folds"]] == ships["folds"]["main"]
 
 
-def test_the_best_fold_is_told_by_a_derived_target_without_a_head(tmp_path):
+def test_best_fold_is_chosen_by_a_derived_target(tmp_path):
     """`train.monitor` may name a product: its figure is that of the composed answers."""
     rng = np.random.default_rng(0)
     ids, fold = [f"r{i}" for i in range(40)], np.repeat([0, 1], 20)
