@@ -523,15 +523,22 @@ def ledger(run: Path | str, *, score: tuple[str, float] | None = None, board: st
 
 
 def simulate(
-    name: str, out: Path | str, *, size: str | int = "small", px: int = 128, seed: int = 0, zip: bool = False, log: Log | None = None
+    name: str,
+    out: Path | str,
+    *,
+    size: str | int = "small",
+    px: int | None = None,
+    seed: int = 0,
+    zip: bool = False,
+    log: Log | None = None,
 ) -> dict[str, Any]:
     """Write synthetic data in the exact layout of a reference system; the labels of test images are in a file outside it.
 
     Args:
-        name: ``dogs``, ``hpa`` or a system of another package.
+        name: ``dogs``, ``hpa``, ``sleep`` or a system of another package.
         out: a new folder, or one that was simulated before.
         size: ``small``, ``full``, or how many images.
-        px: typical side of an image.
+        px: typical side of an image; None: the simulator's own.
         seed: the same seed gives the same bytes.
         zip: archives instead of folders.
         log: told of progress.
@@ -541,10 +548,15 @@ def simulate(
     simulators = {system.name: Choice(system.simulator) for system in find_systems().values() if system.simulator is not None}
     choice, _ = pick(name, simulators, "simulator")
     write = choice.load()
-    if zip and "zip" not in inspect.signature(write).parameters:
+    known = inspect.signature(write).parameters
+    if zip and "zip" not in known:
         raise UserError(f"the simulator {name!r} writes folders alone", fix="leave out --zip")
-    packed = {"zip": True} if zip else {}
-    done: dict[str, Any] = write(out, size=size, px=px, seed=seed, log=log or (lambda _: None), **packed)
+    if px is not None and "px" not in known:
+        raise UserError(f"the simulator {name!r} writes images of one size, that of the challenge", fix="leave out --px")
+    if px is None and "px" in known and known["px"].default is inspect.Parameter.empty:
+        px = 128
+    wished = {**({"zip": True} if zip else {}), **({} if px is None else {"px": px})}
+    done: dict[str, Any] = write(out, size=size, seed=seed, log=log or (lambda _: None), **wished)
     return done
 
 

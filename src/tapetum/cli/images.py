@@ -67,10 +67,10 @@ def show_batches(
 @command(app, "tapetum simulate dogs look-alikes", text=texts.simulate)
 def simulate(
     log: Any,
-    name: Annotated[str, typer.Argument(help="dogs, hpa, or a system of another package")],
+    name: Annotated[str, typer.Argument(help="dogs, hpa, sleep, or a system of another package")],
     out: Annotated[Path, typer.Argument(help="a new folder")],
     size: Annotated[str, typer.Option(help="small, full, or how many images")] = "small",
-    px: Annotated[int, typer.Option(help="typical side of an image", min=8, max=4096)] = 128,
+    px: Annotated[int | None, typer.Option(help="typical side of an image (default: the simulator's own)", min=8, max=4096)] = None,
     seed: Annotated[int, typer.Option(help="the same seed gives the same bytes", min=0)] = 0,
     zip: Annotated[bool, typer.Option("--zip", help="archives instead of folders")] = False,
 ) -> dict[str, Any]:

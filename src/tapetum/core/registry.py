@@ -28,13 +28,15 @@ class System:
         name: what ``tapetum simulate`` calls it.
         package: the importable package whose ``*.toml`` are its recipes; a ``statements.csv`` in it lists what its write-up states.
         layouts: layout → ``"package.module:read"``; the module has ``recognise`` too, and ``write`` where it can be written.
-        simulator: ``"package.module:function"`` that writes synthetic data, or None.
+        simulator: ``"package.module:function"`` that writes synthetic data for all its recipes, or None.
+        template: the file beside the data that says what a submission must look like.
     """
 
     name: str
     package: str
     layouts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     simulator: str | None = None
+    template: str = "sample_submission.csv"
 
     def recipes(self) -> dict[str, Traversable]:
         """Return its recipes: name → file."""

@@ -34,7 +34,7 @@ def declared(monkeypatch):
 
 def test_own_systems_are_there_without_metadata(declared):
     declared()
-    assert list(find_systems()) == ["dogs", "hpa", "mask", "sleep_images"]
+    assert list(find_systems()) == ["dogs", "hpa", "mask", "sleep"]
     assert system_with("dogs-plus").name == "dogs"
     assert system_with("nosuch") is None
 
@@ -62,7 +62,7 @@ def test_declared_system_is_asked_between_frame_and_folder(declared):
 def test_what_cannot_be_used_is_left_out_and_named(declared, value, why):
     declared(leaves=value)
     with pytest.warns(UserWarning, match=f"the system 'leaves' .* is left out: .*{why}"):
-        assert list(find_systems()) == ["dogs", "hpa", "mask", "sleep_images"]
+        assert list(find_systems()) == ["dogs", "hpa", "mask", "sleep"]
     assert find_systems()["dogs"].package == "tapetum.systems.dogs"
 
 
