@@ -20,6 +20,12 @@ SYSTEMS = {
             simulator="tapetum.systems.hpa.simulate:simulate_hpa",
         ),
         System("mask", "tapetum.systems.mask", layouts={"masks": "tapetum.systems.mask.layout:read"}),
-        System("sleep_images", "tapetum.systems.sleep_images", layouts={"sleep": "tapetum.systems.sleep_images.layout:read"}),
+        System(
+            "sleep",
+            "tapetum.systems.sleep_images",
+            layouts={"sleep": "tapetum.systems.sleep_images.layout:read"},
+            simulator="tapetum.systems.sleep_images.simulate:simulate_sleep",
+            template="testset-for_user.csv",
+        ),
     )
 }

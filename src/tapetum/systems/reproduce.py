@@ -28,7 +28,7 @@ from tapetum.systems import statements
 from tapetum.workflow.commands.finish import write_report
 from tapetum.workflow.commands.fit import fit
 
-TEMPLATE, SUBMISSION = "sample_submission.csv", "submission.csv"
+SUBMISSION = "submission.csv"
 
 
 def reproduce(
@@ -63,7 +63,8 @@ def reproduce(
         UserError: no such system, or no data.
         DataError: the submission would not fit the sample.
     """
-    if system_with(name) is None:
+    system = system_with(name)
+    if system is None:
         known = [recipe for recipe in find_recipes() if system_with(recipe) is not None]
         raise UserError(f"there is no reference system {name!r} (there are: {listed(known)})", fix="see: tapetum recipes")
     source = Path(simulated["paths"]["source"]) if simulated is not None else Path(data) if data is not None else None
@@ -82,7 +83,7 @@ def reproduce(
     manifest = run.manifest()
     files.write_json(run.file("first-look.json"), first_look(manifest))
     files.write_csv(run.file("classes.csv"), classes_table(run))
-    template = _beside(source, TEMPLATE)
+    template = _beside(source, system.template)
     submitted, cycles = None, []
     if template is not None and run.file("test.parquet").exists():
         submitted = _submit(run, recipe, template, record)

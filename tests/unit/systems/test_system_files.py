@@ -51,7 +51,7 @@ def test_layouts_and_simulator_lead_to_functions(system):
     for where in system.layouts.values():
         assert list(inspect.signature(load(where)).parameters) == ["source", "data", "log"]
     if system.simulator is not None:
-        assert {"out", "size", "px", "seed", "log"} <= set(inspect.signature(load(system.simulator)).parameters)
+        assert {"out", "size", "seed", "log"} <= set(inspect.signature(load(system.simulator)).parameters)
 
 
 @pytest.fixture
@@ -79,6 +79,6 @@ def test_a_layout_without_write_is_refused_by_name(plain, tmp_path):
 
 
 def test_an_unknown_simulator_is_refused_with_those_there_are(tmp_path):
-    assert sorted(s.name for s in find_systems().values() if s.simulator) == ["dogs", "hpa"]
-    with pytest.raises(UserError, match=r"no simulator 'cats' \(there are: dogs, hpa\)"):
+    assert sorted(s.name for s in find_systems().values() if s.simulator) == ["dogs", "hpa", "sleep"]
+    with pytest.raises(UserError, match=r"no simulator 'cats' \(there are: dogs, hpa, sleep\)"):
         api.simulate("cats", tmp_path)

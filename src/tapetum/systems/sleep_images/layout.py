@@ -24,6 +24,7 @@ from tapetum.data.layouts.sheet import Sheet, copy_image, images_among
 
 STAGES = ("Wake", "N1", "N2", "N3", "REM")
 TRAIN, TEST = "trainset-for_user.csv", "testset-for_user.csv"
+SAMPLE_ANSWERS = "files.csv"  # the sample submission: one label a line, in the order of the test table
 PLACES = {"train": ("", "trainset", "train", "images"), "test": ("", "testset", "test", "images")}
 _EPOCH = re.compile(r"_(\d+)\.[A-Za-z]+$")
 
