@@ -11,7 +11,8 @@ from tapetum.core.runs import Run
 from tapetum.core.tables import Predictions
 from tapetum.data.simulate import ordered
 from tapetum.learn.training.keep import Keeper
-from tapetum.pipeline import Pipeline, _answer, _images
+from tapetum.pipeline import Pipeline
+from tapetum.pipeline.answer import answer, images_of
 
 TINY = (
     "data.targets=['stage']", "data.sequence=night", "data.position=place", "data.path=file", "split.folds=2", "augment=[]",
@@ -71,7 +72,7 @@ def test_what_ships_answers_as_what_was_trained(few, tmp_path, sets):
     manifest = run.manifest()
     pipeline = Pipeline.load(run.root)
     member = pipeline.members[0]
-    answered = _answer(member, _images(member, manifest, None), pipeline.targets)[0]
+    answered = answer(member, images_of(member, manifest, None), pipeline.targets)[0]
     final = pipeline.decisions["epochs"]["main"]["final"]
     for fold in (0, 1):
         held = Predictions.read(run.member("main", fold) / "epochs.parquet").dense("stage", "main", checkpoint=final)

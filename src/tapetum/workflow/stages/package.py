@@ -7,17 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tapetum.core import files, intervals
+from tapetum.core import files
 from tapetum.core.config import Model, Predict, Recipe, SequenceConfig
 from tapetum.core.known import write_known
-from tapetum.core.marks import how_of, main, numbered
-from tapetum.core.runs import PROBE, Run
+from tapetum.core.runs import PROBE
 from tapetum.core.tables import Manifest
 from tapetum.learn import models
-from tapetum.learn.models import backbone as trunk
 from tapetum.learn.side import Scaling
 from tapetum.learn.training.keep import Keeper
-from tapetum.pipeline import FORMAT, MARKER
+from tapetum.pipeline import export
+from tapetum.pipeline.export import FORMAT, MARKER
 from tapetum.workflow.session import Session
 from tapetum.workflow.stages.networks import (
     network_at,
@@ -59,13 +58,13 @@ def freeze(
             "sources": dict(sources),
             "data": recipe.data.model_copy(update={**_OWN_DATA, "layout": manifest.layout or recipe.data.layout}).model_dump(mode="json"),
             "members": members,
-            "galleries": [_write_gallery(aside, one) for one in galleries],
+            "galleries": [export.write_gallery(aside, one.member, one.target, one.fold, one.gallery) for one in galleries],
             "decisions": decisions,
             "manifest_hash": manifest.content_hash(),
             "recipe_hash": recipe.hash(),
         }
         write_known(aside, manifest, sorted({fold for folds in ships.values() for fold in folds}))
-        files.write_text(aside / "README.md", _card(session.run, recipe, spec))
+        files.write_text(aside / "README.md", export.card(recipe.name, files.read_json(session.run.file("metrics.json"))["figures"], spec))
         files.write_json(aside / MARKER, spec)
     return session.run.pipeline
 
@@ -75,7 +74,7 @@ def _write_member(session: Session, folder: Path, name: str, decisions: dict[str
     plan, manifest = session.run.plan(), session.manifest
     recipe = session.recipe if name == PROBE else session.recipe.members()[name]
     written = [
-        {"fold": fold, **_write_network(folder, name, fold, network, scaling)}
+        {"fold": fold, **export.write_network(folder, name, fold, network, scaling)}
         for fold, network, scaling in _networks(session, name, decisions, folds)
     ]
     model, answered = _shape_of(name, recipe, manifest)
@@ -132,53 +131,3 @@ def _reduced(predict: Predict, decisions: Mapping[str, Any], member: str) -> dic
     if set(chosen.values()) == {"plain"}:
         return {"views": "plain", "reduce": "plain"}  # no other view then needs to be answered
     return {"reduce": chosen}
-
-
-def _write_network(folder: Path, member: str, fold: int, network: models.Network, scaling: Scaling | None) -> dict[str, Any]:
-    name = trunk.state_hash(network.backbone)
-    if not (folder / "backbones" / name).exists():
-        mean, std = (tuple(value.flatten().tolist()) for value in (network.mean, network.std))
-        trunk.save(network.backbone, folder / "backbones" / name, mean, std)
-    place = f"members/{member}/" + ("refit" if fold < 0 else f"fold-{fold}")
-    files.write_bytes(folder / place / "head.safetensors", trunk.tensors_to_bytes(network.head_state()))
-    files.write_json(folder / place / "preprocess.json", {"side": None if scaling is None else scaling.to_dict()})
-    return {"backbone": name, "folder": place}
-
-
-def _write_gallery(folder: Path, shipped: Shipped) -> dict[str, Any]:
-    place = f"gallery/{shipped.member}/{shipped.target}-" + ("refit" if shipped.fold < 0 else f"fold-{shipped.fold}") + ".parquet"
-    shipped.gallery.write(folder / place)
-    return {"member": shipped.member, "fold": shipped.fold, "target": shipped.target, "file": place}
-
-
-def _card(run: Run, recipe: Recipe, spec: Mapping[str, Any]) -> str:
-    figures = files.read_json(run.file("metrics.json"))["figures"]
-    lines = [
-        f"# {recipe.name}",
-        "",
-        "Classifies images; made by Tapetum.",
-        "",
-        "| target | metric | value | 95 % interval | how it was measured |",
-        "|---|---|---|---|---|",
-    ]
-    counted = [main(figures, target, metric) for target, metric in dict.fromkeys((row["target"], row["metric"]) for row in figures)]
-    shown = [row for row in counted if row is not None]
-    marks = list(dict.fromkeys(text for row in shown for text in row.get("marks", ())))
-    for row in shown:
-        how = how_of(row) + numbered(row, marks)
-        lines.append(f"| {row['target']} | {row['metric']} | {row['value']:.4f} | {intervals.span(row)} | {how} |")
-    lines += [f"{'' if number > 1 else chr(10)}[{number}] {text}.  " for number, text in enumerate(marks, start=1)]
-    used = ", ".join(f"{m['name']} ({m['model']['backbone']}, {len(m['folds'])} folds)" for m in spec["members"])
-    lines += [
-        "",
-        f"Members: {used}. Decision: {spec['decisions']['choice']['reason']}.",
-        "",
-        "```python",
-        "import tapetum",
-        "",
-        'model = tapetum.load("this-folder")',
-        'model.predict(["image.jpg"])',
-        "```",
-        "",
-    ]
-    return "\n".join(lines)

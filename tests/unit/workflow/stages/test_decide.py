@@ -14,7 +14,7 @@ from tapetum.core.targets import Target
 from tapetum.data.images.form import Form
 from tapetum.decide import choose
 from tapetum.decide.steps import Rows
-from tapetum.pipeline import combine
+from tapetum.pipeline.combine import combine
 from tapetum.workflow.commands.finish import table
 from tapetum.workflow.session import Prepared, Session
 from tapetum.workflow.stages.decide import decide_run

@@ -21,7 +21,8 @@ from tapetum.core.targets import Target
 from tapetum.decide import chain
 from tapetum.decide.ensemble import mean_of
 from tapetum.decide.steps import Rows
-from tapetum.pipeline import Pipeline, combine
+from tapetum.pipeline import Pipeline
+from tapetum.pipeline.combine import combine
 
 KIND = Target("kind", "single", ("ant", "bee"))
 TAGS = Target("tags", "multi", ("big", "old"))

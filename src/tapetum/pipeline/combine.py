@@ -1,0 +1,62 @@
+"""The members' answers → the final ones, as ``decisions.json`` says: calibrate, average folds, blend, derive, decide."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tapetum.core.expressions import compose, expression_names
+from tapetum.core.progress import Log
+from tapetum.core.runs import PROBE
+from tapetum.core.tables import Dense
+from tapetum.core.targets import Target
+from tapetum.decide import chain
+from tapetum.decide.ensemble import mean_of
+from tapetum.decide.steps import Rows
+
+
+def combine(
+    decisions: Mapping[str, Any],
+    targets: Mapping[str, Target],
+    answers: Mapping[str, Mapping[int, Mapping[str, Dense]]],
+    rows: Rows,
+    log: Log | None = None,
+) -> dict[str, Dense]:
+    """Turn the members' answers into final ones, as ``decisions.json`` says.
+
+    Args:
+        decisions: from :mod:`tapetum.workflow.stages.decide`.
+        targets: the scored ones, derived ones among them.
+        answers: member → fold → target → Dense, all over the same rows.
+        rows: groups, sequence and position of the rows, for context steps.
+        log: told of decision steps that these rows are too few for.
+
+    Returns:
+        target → final Dense.
+    """
+    chosen = decisions["choice"]["final"]
+    candidates: dict[str, dict[str, Dense]] = {}
+    if chosen in (PROBE, "mean"):
+        by_fold = answers[PROBE]
+        names = next(iter(by_fold.values()))
+        candidates[PROBE] = {name: mean_of([by_fold[fold][name] for fold in by_fold]) for name in names if name in targets}
+    if chosen in ("finetune", "mean"):
+        members = {m: folds for m, folds in answers.items() if m != PROBE}
+        candidates["finetune"] = {
+            name: chain.apply(fitted, {m: {f: t[name] for f, t in members[m].items()} for m in fitted["members"]}, rows)
+            for name, fitted in decisions["blend"].items()
+        }
+    if chosen == "mean":
+        a, b = candidates[PROBE], candidates["finetune"]
+        candidates["mean"] = {name: mean_of([a[name], b[name]]) for name in a if name in b}
+    final = candidates[chosen]
+    for name, target in targets.items():
+        if name not in final and target.expression is not None:
+            parts = {n: final[n] for n in expression_names(target.expression)}
+            p = compose(target, {n: d.target for n, d in parts.items()}, {n: d.p for n, d in parts.items()}, decisions.get("deviations"))
+            first = next(iter(parts.values()))
+            final[name] = dataclasses.replace(first.with_p(p), target=target, y=np.full_like(p, np.nan))
+    return {name: chain.apply(decisions["steps"][name], {"chosen": dense}, rows, log) for name, dense in final.items() if name in targets}

@@ -1,0 +1,141 @@
+"""Read the folder of a frozen pipeline: its spec, and its members with their networks."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from tapetum.core import files
+from tapetum.core.config import Input, Model, Predict, SequenceConfig
+from tapetum.core.errors import DataError, EnvironmentFault, UserError
+from tapetum.core.targets import Target
+from tapetum.data.images.form import Form
+from tapetum.learn import models
+from tapetum.learn.models import backbone as trunk
+from tapetum.learn.models import sequence as over
+from tapetum.learn.models import weights as pretrained
+from tapetum.learn.runtime import Engine
+from tapetum.learn.side import Scaling
+from tapetum.pipeline.export import FORMAT, MARKER
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One member of the pipeline and how it sees images.
+
+    Args:
+        name: of the member.
+        networks: fold → network (−1: refit on all rows).
+        settings: the recipe's ``[input]``.
+        predict: views and how they are reduced.
+        form: channels and depth of the images it learned from.
+        engine: how it computed.
+        scalings: fold → scaling of side numbers.
+        shared: all networks have one backbone, which then runs once.
+        sequence: the recipe's section of a member over neighbouring images; of others its default.
+    """
+
+    name: str
+    networks: dict[int, models.Network]
+    settings: Input
+    predict: Predict
+    form: Form
+    engine: Engine
+    scalings: dict[int, Scaling | None]
+    shared: bool
+    sequence: SequenceConfig
+
+
+def folder_of(path: Path | str) -> Path:
+    """Return a pipeline's folder: the one given, or the one of the run given.
+
+    Raises:
+        UserError: there is no pipeline.
+    """
+    folder = Path(path)
+    if not (folder / MARKER).exists() and (folder / "pipeline" / MARKER).exists():
+        folder = folder / "pipeline"
+    if not (folder / MARKER).exists():
+        raise UserError(f"{path} holds no pipeline (no {MARKER})", fix="make one with: tapetum fit DATA -o RUN")
+    return folder
+
+
+def checked(spec: Any, folder: Path) -> dict[str, Any]:
+    """Return what pipeline.json holds, as this version reads it.
+
+    Raises:
+        EnvironmentFault: a newer version of Tapetum wrote it.
+        DataError: something of it is absent.
+    """
+    found = spec.get("format") if isinstance(spec, dict) else None
+    if isinstance(found, int) and found > FORMAT:
+        what = f"{folder / MARKER} has format {found}, from a newer version of Tapetum"
+        raise EnvironmentFault(what, need=f"format {FORMAT} or older", fix="update Tapetum")
+    absent = [
+        key for key in ("format", "targets", "sources", "data", "members", "decisions") if not isinstance(spec, dict) or not spec.get(key)
+    ]
+    if absent:
+        raise DataError(f"{folder / MARKER} is damaged: {absent[0]!r} is absent", fix="copy the whole folder again")
+    return dict(spec)
+
+
+def _head(place: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of a head.
+
+    Raises:
+        DataError: its file is absent or cut.
+    """
+    try:
+        return trunk.tensors_from_bytes(place.read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{place} cannot be read ({error})", fix="copy the whole folder again") from None
+
+
+def load_member(folder: Path, spec: dict[str, Any], targets: list[dict[str, Any]]) -> Member:
+    """Return a member with its networks.
+
+    Args:
+        folder: of the pipeline.
+        spec: the member's part of ``pipeline.json``.
+        targets: the pipeline's.
+    """
+    settings, model = Input.model_validate(spec["input"]), Model.model_validate(spec["model"])
+    form = Form(**{**spec["form"], "size": tuple(spec["form"]["size"])})
+    known = [Target.from_dict(t) for t in targets if t["name"] in spec["targets"]]
+    how = SequenceConfig.model_validate(spec.get("sequence", {}))
+    backbones = {one["backbone"] for one in spec["folds"]}
+    networks: dict[int, models.Network] = {}
+    scalings: dict[int, Scaling | None] = {}
+    for one in spec["folds"]:
+        place = folder / one["folder"]
+        scalings[one["fold"]] = Scaling.from_dict(files.read_json(place / "preprocess.json")["side"])
+        weights = pretrained.from_folder(folder / "backbones" / one["backbone"])
+        side = len(scalings[one["fold"]].names) if scalings[one["fold"]] else 0  # type: ignore[union-attr]
+        if how.length > 1:
+            network: models.Network = over.build(model, how, known, form.channels, settings, side=side, weights=weights)
+        else:
+            network = models.build(model, known, form.channels, settings, side=side, weights=weights)
+        network.load_head_state(_head(place / "head.safetensors"))
+        if networks and len(backbones) == 1:
+            network.backbone = next(iter(networks.values())).backbone
+        networks[one["fold"]] = network.eval()
+    if not networks:
+        raise DataError(f"{folder / MARKER} names no fold of member {spec['name']!r}", fix="freeze the run again: tapetum fit")
+    first = next(iter(networks.values()))
+    alike = all(torch.equal(n.mean, first.mean) and torch.equal(n.std, first.std) for n in networks.values())
+    shared = len(backbones) == 1 and alike and (how.length == 1 or not any(scalings.values()))
+    return Member(
+        spec["name"],
+        networks,
+        settings,
+        Predict.model_validate(spec["predict"]),
+        form,
+        Engine.from_dict(spec["engine"]),
+        scalings,
+        shared,
+        how,
+    )

@@ -1,0 +1,195 @@
+"""The class of a loaded pipeline: what it takes, and what happens to an image in order.
+
+The files of a row are composed and transformed, every member's fold models answer, and :func:`tapetum.pipeline.combine.combine` calibrates,
+averages folds, blends, derives and decides, exactly as ``decisions.json`` says.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tapetum.core import answers, files
+from tapetum.core.answers import labels
+from tapetum.core.config import Data
+from tapetum.core.errors import DataError
+from tapetum.core.progress import Log
+from tapetum.core.scoring import score_of
+from tapetum.core.tables import Dense, Manifest
+from tapetum.core.targets import Target
+from tapetum.core.vectors import Gallery, Neighbors
+from tapetum.data import layouts
+from tapetum.data.images.given import Source
+from tapetum.decide.steps import Rows
+from tapetum.pipeline import answer as members
+from tapetum.pipeline import compose
+from tapetum.pipeline.answer import Tick
+from tapetum.pipeline.combine import combine
+from tapetum.pipeline.export import MARKER
+from tapetum.pipeline.load import Member, checked, folder_of, load_member
+
+
+class Pipeline:
+    """A loaded pipeline.
+
+    Args:
+        folder: where it was loaded from.
+        spec: its ``pipeline.json``.
+        members: with their networks.
+    """
+
+    def __init__(self, folder: Path, spec: dict[str, Any], members: list[Member]) -> None:
+        self.folder, self.spec, self.members = folder, spec, members
+        self.galleries = {(g["member"], g["target"], g["fold"]): Gallery.read(folder / g["file"]) for g in spec.get("galleries", ())}
+        self.decisions: dict[str, Any] = spec["decisions"]
+        self.targets = {t["name"]: Target.from_dict(t) for t in spec["targets"]}
+        self.draws: dict[str, dict[str, np.ndarray]] = {}  # of the last answer: member → target → (V, N, K), where predict.keep_draws
+        self.problems: dict[int, str] = {}  # of the last answer: row number → why it has none
+
+    @classmethod
+    def load(cls, path: Path | str) -> Pipeline:
+        """Load a pipeline folder, or the one of a run.
+
+        Raises:
+            UserError: there is no pipeline.
+            DataError: it is damaged.
+            EnvironmentFault: a newer version of Tapetum wrote it.
+        """
+        folder = folder_of(path)
+        spec = checked(files.read_json(folder / MARKER), folder)
+        try:
+            Data.model_validate(spec["data"])
+            return cls(folder, spec, [load_member(folder, m, spec["targets"]) for m in spec["members"]])
+        except (KeyError, TypeError, ValueError, RuntimeError, OSError) as error:  # RuntimeError: tensors of another shape
+            first = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise DataError(
+                f"{folder} is damaged, or its files are of several pipelines ({first})", fix="copy the whole folder again"
+            ) from None
+
+    @property
+    def scored(self) -> dict[str, Target]:
+        """The targets that are answered, by name."""
+        return {name: target for name, target in self.targets.items() if target.scored}
+
+    @property
+    def classes_(self) -> Any:
+        """Class names in the order of the probabilities: a tuple, or a dict of tuples where there are several targets."""
+        found = {name: target.classes for name, target in self.scored.items()}
+        return next(iter(found.values())) if len(found) == 1 else found
+
+    def predict_proba(self, images: Any, *, value_range: tuple[float, float] | None = None) -> Any:
+        """Return probabilities (N, K) float32 (a dict of them where there are several targets); NaN rows for images that cannot be read.
+
+        Whatever is given is composed as the files of the training data were: orientation, alpha, palette, depth, crop, bands, colour.
+
+        Args:
+            images: one image, or a list or an iterator of them: paths, bytes, open binary files, PIL images, arrays (H, W) or (H, W, C) of
+                uint8 or uint16, torch tensors (H, W) or (C, H, W); a row of several files is a tuple of such. Or a table of paths
+                (CSV, Parquet, polars, pandas), a folder or an archive. An array's 2nd of 2 or 4th of 4 channels is alpha, unless the
+                network takes as many channels.
+            value_range: (black, white) of arrays and tensors of floats, which are refused without it.
+
+        Returns:
+            :class:`tapetum.core.answers.Probabilities`: one input is one row, N inputs are N rows in order, none are (0, K).
+            ``problems`` says why rows are NaN.
+
+        Raises:
+            KindError: (a TypeError) something else is given.
+        """
+        answered = self._answered(images, value_range)
+        return answers.of_targets({name: answers.Probabilities.of(d.p, self.problems) for name, d in answered.items()}, self.problems)
+
+    def predict(self, images: Any, *, value_range: tuple[float, float] | None = None) -> Any:
+        """Return a list of labels (or numbers, or lists of labels), None where an image cannot be read; see :meth:`predict_proba`.
+
+        Returns:
+            :class:`tapetum.core.answers.Labels`: one for each input, also for a single one; ``problems`` says why labels are None.
+        """
+        answered = self._answered(images, value_range)
+        return answers.of_targets({name: answers.Labels(labels(d), self.problems) for name, d in answered.items()}, self.problems)
+
+    def score(self, images: Any, labels: Any, metric: str | None = None, *, value_range: tuple[float, float] | None = None) -> Any:
+        """Return how good the answers to labelled images are, as scikit-learn's ``score``; see :func:`tapetum.core.scoring.score_of`.
+
+        Args:
+            images: as for :meth:`predict`.
+            labels: the truth of each image, None where unknown; of several targets a dict of such lists.
+            metric: its name; None: accuracy (one class an image), macro-F1 (several labels) or R² (numbers).
+            value_range: as for :meth:`predict_proba`.
+        """
+        return score_of(self._answered(images, value_range), labels, metric)
+
+    def answer(
+        self,
+        manifest: Manifest,
+        log: Log | None = None,
+        tick: Tick | None = None,
+        *,
+        sources: Sequence[Sequence[Source]] | None = None,
+    ) -> dict[str, Dense]:
+        """Return one Dense a scored target for every row of a manifest, in its order.
+
+        Args:
+            manifest: the rows.
+            log: told why rows are missing; :attr:`problems` keeps it.
+            tick: told how many images are done, of how many.
+            sources: what each row is composed of, where that is not the manifest's files.
+        """
+        self.problems, self.draws = {}, {}
+        if not len(manifest):
+            return {name: _nothing(target) for name, target in self.scored.items()}
+        rows = Rows.of(manifest)
+        rows = dataclasses.replace(rows, fold=np.full(len(rows), -1, dtype=np.int16))
+        answered: dict[str, dict[int, dict[str, Dense]]] = {}
+        near: list[Neighbors] = []
+        known: dict[Any, dict[int, str]] = {}  # what cannot be read is found out once for all members that read alike
+        passes = sum(members.passes_of(member) for member in self.members)
+        done = 0
+        for member in self.members:
+            count = None if tick is None else members.counted(tick, done, passes, len(rows))
+            images = members.images_of(member, manifest, sources)
+            images.missing = known.setdefault((images.how, images.form), images.missing)
+            answered[member.name], why, self.draws[member.name] = members.answer(member, images, self.targets, log, count)
+            done += members.passes_of(member) * len(rows)
+            self.problems.update(why)
+            near += members.near(member, images, {key[1:]: g for key, g in self.galleries.items() if key[0] == member.name})
+        rows = dataclasses.replace(rows, near=Neighbors.joined(near) if near else None)
+        ids = manifest.row_ids
+        for row, reason in sorted(self.problems.items()):
+            if log is not None:
+                log(f"warning: missing: {ids[row]} ({reason})")
+        return combine(self.decisions, self.scored, answered, rows, log or _warn)
+
+    def read(self, sources: Sequence[Any], log: Log, **declared: Any) -> Manifest:
+        """Return the rows that some sources name, composed as the pipeline's own data were; each source is read by its own layout.
+
+        Args:
+            sources: files, folders, archives, tables or frames.
+            log: told how they are read.
+            declared: columns, ``layout`` and ``on_bad``, as for :func:`tapetum.api.predict`.
+        """
+        return layouts.loose(sources, Data.model_validate(self.spec["data"]), log, targets=self.targets, declared=declared)
+
+    def _answered(self, images: Any, value_range: tuple[float, float] | None) -> dict[str, Dense]:
+        """Return the answers for whatever :meth:`predict_proba` takes."""
+        manifest, sources = compose.rows_of(images, value_range, lambda source: self.read([source], _quiet))
+        return self.answer(manifest, sources=sources)
+
+
+def _quiet(_: str) -> None:
+    """Say nothing."""
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, UserWarning, stacklevel=3)
+
+
+def _nothing(target: Target) -> Dense:
+    """Return the answers for no rows."""
+    p = np.zeros((0, target.width), dtype=np.float32)
+    return Dense(target, np.array([], dtype=object), p, p, np.array([], dtype=np.int16), np.array([], dtype=object))
