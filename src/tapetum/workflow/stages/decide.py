@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from tapetum.core import files
-from tapetum.core.expressions import compose, expression_names
 from tapetum.core.marks import texts
 from tapetum.core.monitor import monitor_of
 from tapetum.core.runs import PROBE
@@ -21,9 +20,9 @@ from tapetum.core.tables import Dense, Predictions
 from tapetum.core.targets import Target
 from tapetum.core.vectors import Neighbors
 from tapetum.data.lacking import lacking
-from tapetum.decide import chain, choose, retrieval, view_reduction
+from tapetum.decide import chain, choose, composed, retrieval, view_reduction
 from tapetum.decide.ensemble import mean_of
-from tapetum.decide.steps import Rows, assemble, counting, crossfit_parts, nothing_to_fit_on
+from tapetum.decide.steps import Rows, assemble
 from tapetum.workflow.session import Session
 from tapetum.workflow.stages.measure import Answers, Measured, collect, figures_of
 from tapetum.workflow.stages.networks import checkpoint_of
@@ -85,7 +84,7 @@ def decide_run(session: Session) -> RunDecisions:
     deviations = {}
     for label, answers in candidates.items():
         decisions["composed"][label] = [name for name in scored.targets if name not in answers]
-        deviations[label] = _derive(answers, scored)
+        deviations[label] = composed.derive(answers, scored.targets, scored.truth, scored.rows)
 
     choice = _choose(session, candidates, scored.rows)
     per_fold = {str(k): v for k, v in choice.per_fold.items()}
@@ -93,7 +92,7 @@ def decide_run(session: Session) -> RunDecisions:
     if deviations[choice.final]:
         decisions["deviations"] = deviations[choice.final]  # the pipeline cuts the numbers of the candidate that ships
     chosen = {name: _picked(candidates, choice, name, scored.rows.fold) for name in scored.targets}
-    products = _products(chosen, scored, decisions)
+    products = composed.products(chosen, scored.targets, scored.truth, scored.rows, decisions["composed"][choice.final])
     if choice.final != PROBE:  # which ships alone, without what gives vectors
         scored = dataclasses.replace(scored, rows=dataclasses.replace(scored.rows, near=_near(session, members.epochs, scored.ids)))
 
@@ -262,60 +261,6 @@ def _write(session: Session, decided: RunDecisions) -> RunDecisions:
     ]
     Predictions.concat(tables).write(session.run.file("oof.parquet"))
     return decided
-
-
-def _derive(answers: Answers, scored: _Scored, targets: Mapping[str, Target] | None = None) -> dict[str, float]:
-    """Add derived targets that no head answered: products of the parts' probabilities; numbers cut with cross-fitted residuals.
-
-    Returns:
-        Number → the standard deviation of its residual over all rows, with which new images are cut.
-    """
-    final: dict[str, float] = {}
-    for name, target in (scored.targets if targets is None else targets).items():
-        if target.expression is None or name in answers:
-            continue
-        parts = {n: answers[n] for n in expression_names(target.expression)}
-        first = next(iter(parts.values()))
-        spread = {n: _deviations(d, scored.rows) for n, d in parts.items() if d.target.kind == "regression"}
-        each = np.stack([by_row for _, by_row in spread.values()] or [np.zeros(len(first.row_ids))], axis=1)
-        p = np.full((len(first.row_ids), len(target.classes)), np.nan, dtype=np.float32)
-        for values in np.unique(each, axis=0):
-            alike = (each == values).all(axis=1)
-            deviations = dict(zip(spread, values.tolist(), strict=False))
-            p[alike] = compose(target, {n: d.target for n, d in parts.items()}, {n: d.p[alike] for n, d in parts.items()}, deviations)
-        final |= {n: over_all for n, (over_all, _) in spread.items()}
-        answers[name] = dataclasses.replace(first.with_p(p), target=target, y=scored.truth[name])
-    return final
-
-
-def _products(chosen: Answers, scored: _Scored, decisions: Mapping[str, Any]) -> Answers:
-    """Return, for derived targets that a joint head answered, the product of their parts: reported beside it, never chosen."""
-    targets = scored.targets
-    joint = [n for n, t in targets.items() if t.expression is not None and n not in decisions["composed"][decisions["choice"]["final"]]]
-    parts = {name: dense for name, dense in chosen.items() if targets[name].expression is None}
-    whole = [n for n in joint if all(m in parts for m in expression_names(str(targets[n].expression)))]
-    _derive(parts, scored, {n: targets[n] for n in whole})
-    return {name: parts[name] for name in joint if name in parts}
-
-
-def _deviations(dense: Dense, rows: Rows) -> tuple[float, np.ndarray]:
-    """Return the residual's standard deviation over all rows, and for each row (N,) the one over the folds that do not hold it."""
-
-    def fit(part: np.ndarray) -> dict[str, Any]:
-        counts = part[counting(dense, rows)[part]]
-        apart = (dense.p - dense.y)[counts, 0].astype(np.float64)
-        weight = None if rows.weight is None else rows.weight[counts]
-        mean = np.average(apart, weights=weight) if len(apart) else 0.0
-        return {"deviation": math.sqrt(np.average((apart - mean) ** 2, weights=weight)) if len(apart) else 0.0}
-
-    if nothing_to_fit_on(dense, rows) is not None:  # cut as if nothing were known of the errors; new images get those of all rows
-        return fit(np.flatnonzero(rows.fold >= 0))["deviation"], np.zeros(len(rows))
-    found = crossfit_parts(fit, lambda part, _: dense.where(part), dense, rows)
-    final = float(found.final["deviation"])
-    by_row = np.full(len(rows), final)
-    for fold, values in found.by_fold.items():  # where fewer than two folds are scored these are drawn ones, not those of the models
-        by_row[found.fold == fold] = values["deviation"]
-    return final, by_row
 
 
 def _defined(figures: Mapping[str, float]) -> dict[str, float | None]:

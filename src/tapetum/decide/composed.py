@@ -1,0 +1,90 @@
+"""Derived targets that no head answered: products of their parts' probabilities, numbers cut with cross-fitted residuals."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+
+from tapetum.core.expressions import compose, expression_names
+from tapetum.core.tables import Dense
+from tapetum.core.targets import Target
+from tapetum.decide.steps import Rows, counting, crossfit_parts, nothing_to_fit_on
+
+
+def derive(answers: dict[str, Dense], targets: Mapping[str, Target], truth: Mapping[str, np.ndarray], rows: Rows) -> dict[str, float]:
+    """Add the derived targets that no head answered.
+
+    Args:
+        answers: target → out-of-fold answers; the derived ones are added.
+        targets: that are wanted, by name.
+        truth: target → (N, K).
+        rows: groups, folds and weights of the rows.
+
+    Returns:
+        Number → the standard deviation of its residual over all rows, with which new images are cut.
+    """
+    final: dict[str, float] = {}
+    for name, target in targets.items():
+        if target.expression is None or name in answers:
+            continue
+        parts = {n: answers[n] for n in expression_names(target.expression)}
+        spread = {n: _deviations(d, rows) for n, d in parts.items() if d.target.kind == "regression"}
+        final |= {n: over_all for n, (over_all, _) in spread.items()}
+        p = _product(target, parts, {n: by_row for n, (_, by_row) in spread.items()})
+        answers[name] = dataclasses.replace(next(iter(parts.values())).with_p(p), target=target, y=truth[name])
+    return final
+
+
+def products(
+    answers: Mapping[str, Dense], targets: Mapping[str, Target], truth: Mapping[str, np.ndarray], rows: Rows, composed: Collection[str]
+) -> dict[str, Dense]:
+    """Return, for derived targets that a joint head answered, the product of their parts: reported beside it, never chosen.
+
+    Args:
+        answers: of all targets.
+        targets: that are scored, by name.
+        truth: target → (N, K).
+        rows: groups, folds and weights of the rows.
+        composed: targets whose answers are such products themselves.
+    """
+    joint = [n for n, t in targets.items() if t.expression is not None and n not in composed]
+    parts = {name: dense for name, dense in answers.items() if targets[name].expression is None}
+    whole = [n for n in joint if all(m in parts for m in expression_names(str(targets[n].expression)))]
+    derive(parts, {n: targets[n] for n in whole}, truth, rows)
+    return {name: parts[name] for name in joint if name in parts}
+
+
+def _product(target: Target, parts: Mapping[str, Dense], deviations: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return a derived target's probabilities (N, K); rows whose numbers have the same deviations (N,) are composed together."""
+    count = len(next(iter(parts.values())).row_ids)
+    each = np.stack(list(deviations.values()) or [np.zeros(count)], axis=1)
+    p = np.full((count, len(target.classes)), np.nan, dtype=np.float32)
+    for values in np.unique(each, axis=0):
+        alike = (each == values).all(axis=1)
+        spread = dict(zip(deviations, values.tolist(), strict=False))
+        p[alike] = compose(target, {n: d.target for n, d in parts.items()}, {n: d.p[alike] for n, d in parts.items()}, spread)
+    return p
+
+
+def _deviations(dense: Dense, rows: Rows) -> tuple[float, np.ndarray]:
+    """Return the residual's standard deviation over all rows, and for each row (N,) the one over the folds that do not hold it."""
+
+    def fit(part: np.ndarray) -> dict[str, Any]:
+        counts = part[counting(dense, rows)[part]]
+        apart = (dense.p - dense.y)[counts, 0].astype(np.float64)
+        weight = None if rows.weight is None else rows.weight[counts]
+        mean = np.average(apart, weights=weight) if len(apart) else 0.0
+        return {"deviation": math.sqrt(np.average((apart - mean) ** 2, weights=weight)) if len(apart) else 0.0}
+
+    if nothing_to_fit_on(dense, rows) is not None:  # cut as if nothing were known of the errors; new images get those of all rows
+        return fit(np.flatnonzero(rows.fold >= 0))["deviation"], np.zeros(len(rows))
+    found = crossfit_parts(fit, lambda part, _: dense.where(part), dense, rows)
+    final = float(found.final["deviation"])
+    by_row = np.full(len(rows), final)
+    for fold, values in found.by_fold.items():  # where fewer than two folds are scored these are drawn ones, not those of the models
+        by_row[found.fold == fold] = values["deviation"]
+    return final, by_row
