@@ -175,6 +175,34 @@ def test_one_clear_colour_of_16_bits_is_alpha():
     assert np.argwhere(out[..., 3] == 0).tolist() == [[2, 3]]
 
 
+@pytest.mark.parametrize(("channels", "colour_type"), [(1, 0), (3, 2), (4, 6)])
+@pytest.mark.parametrize("extra", [b"", chunk(b"gAMA", struct.pack(">I", 45455)), chunk(b"sBIT", b"\x0c\x0c\x0c")])
+def test_a_png_of_16_bits_is_read_as_it_is_stored(channels, colour_type, extra):
+    image = noise(6, 5, channels, np.uint16)
+    out = decode(png16(image, colour_type, extra), how=KEEP)
+    assert out.dtype == np.uint16
+    assert np.array_equal(out, image)
+
+
+def test_an_interlaced_png_of_16_bits_is_read(capfd):
+    image = noise(9, 11, 3, np.uint16)
+    passes = [(0, 8, 0, 8), (0, 8, 4, 8), (4, 8, 0, 4), (0, 4, 2, 4), (2, 4, 0, 2), (0, 2, 1, 2), (1, 2, 0, 1)]
+    parts = [image[top::down, left::right] for top, down, left, right in passes]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for part in parts if part.size for row in part)
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 11, 9, 16, 2, 0, 0, 1))
+    damaged = chunk(b"iCCP", b"x")  # libpng would print a warning of it
+    data = b"\x89PNG\r\n\x1a\n" + head + damaged + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    assert np.array_equal(decode(data, how=KEEP), image)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("compression", ["lzw", "zstd", "jpeg2000", "packbits"])
+def test_compressed_tiffs_of_16_bits_are_read(tmp_path, compression):
+    image = noise(33, 40, 1, np.uint16)
+    tifffile.imwrite(tmp_path / "x.tif", image[..., 0], compression=compression, photometric="minisblack")
+    assert np.array_equal(compose([tmp_path / "x.tif"], KEEP)[0], image)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [2, 4])
 @pytest.mark.parametrize("compression", [None, "zlib"])

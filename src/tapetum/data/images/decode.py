@@ -184,8 +184,6 @@ def _reason(error: Exception, data: bytes, name: str) -> str:
         return text
     if re.search(r"truncat|end of file|\bEOF\b|not enough|failed to read|unexpected end", text, re.IGNORECASE):
         return f"truncated after {len(data):,} bytes"
-    if "imagecodecs" in text:
-        return f"{text}: pip install imagecodecs"
     if isinstance(error, Image.UnidentifiedImageError):
         return formats.not_decoded(name, data)
     if isinstance(error, MemoryError):

@@ -1,4 +1,4 @@
-"""Images that Pillow decodes: their pixels alone count; text, colour profiles, EXIF data and resolutions never make one unreadable."""
+"""Images that Pillow decodes (libpng, where a PNG has 16 bits): their pixels alone count; no metadata makes one unreadable."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import threading
 import zlib
 from collections.abc import Iterator
 
+import imagecodecs
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
@@ -30,7 +31,6 @@ _PLAIN_MODE = {
     "HSV": "RGB",
 }
 _PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")  # chunks of a PNG that say what the pixels are
-_GRAY, _COLOUR, _GRAY_ALPHA, _COLOUR_ALPHA = 0, 2, 4, 6  # colour types of a PNG
 
 
 def read(data: bytes, most: int) -> tuple[np.ndarray, bool, int]:
@@ -89,17 +89,13 @@ def opened(data: bytes, most: int) -> Image.Image:
 
 
 def _loaded(data: bytes, most: int, is_png: bool) -> tuple[np.ndarray, bool, int]:
-    wide = data[25] if is_png and data[24] == 16 else None
     with opened(data, most) as pil:
         pil.load()
         orientation = _orientation(pil)  # after load: PNG keeps it behind the image; TIFF is turned by now
-        if wide == _GRAY_ALPHA:
-            return _wide_gray_alpha(data, most), True, orientation
-        if wide in (_COLOUR, _COLOUR_ALPHA):
-            image, alpha = _wide_colour(data, most), wide == _COLOUR_ALPHA
-        else:
-            image, alpha = _plain(pil)
-        return *_with_clear(image, alpha, pil), orientation
+        if is_png and data[24] == 16:  # Pillow would cut it to 8 bits
+            image = imagecodecs.png_decode(PNG + _png_chunks(data[8:], _PIXELS))
+            return image, image.ndim == 3 and image.shape[-1] in (2, 4), orientation
+        return *_with_clear(*_plain(pil), pil), orientation
 
 
 def pixels(pil: Image.Image) -> tuple[np.ndarray, bool, int]:
@@ -140,23 +136,6 @@ def _plain(pil: Image.Image) -> tuple[np.ndarray, bool]:
             raise ValueError("values beyond 16 bits")
         image = image.astype(np.uint16)
     return image, mode in ("LA", "RGBA")
-
-
-def _wide_colour(data: bytes, most: int) -> np.ndarray:
-    """Return 16-bit RGB(A), which Pillow cuts to 8: read once as stored and once as if the bytes were swapped, for the low halves."""
-    halves = []
-    for order in ("B", "L"):
-        with opened(data, most) as pil:
-            pil.tile = [tile._replace(args=f"{pil.mode};16{order}") for tile in pil.tile]  # type: ignore[attr-defined]
-            halves.append(np.array(pil).astype(np.uint16))
-    return (halves[0] << 8) | halves[1]
-
-
-def _wide_gray_alpha(data: bytes, most: int) -> np.ndarray:
-    """Return 16-bit gray with alpha, which Pillow cuts to 8: its four bytes a pixel are read as 8-bit RGBA, whose filters are the same."""
-    head = data[:16] + data[16:24] + bytes([8, _COLOUR_ALPHA]) + data[26:29]
-    with opened(head + struct.pack(">I", zlib.crc32(head[12:])) + _png_chunks(data[33:], (b"IDAT", b"IEND")), most) as pil:
-        return np.array(pil).view(">u2").astype(np.uint16)
 
 
 def _check_png(data: bytes) -> None:
