@@ -535,7 +535,7 @@ def simulate(
     """Write synthetic data in the exact layout of a reference system; the labels of test images are in a file outside it.
 
     Args:
-        name: ``dogs``, ``hpa``, ``sleep`` or a system of another package.
+        name: ``dogs``, ``hpa``, ``mask``, ``sleep`` or a system of another package.
         out: a new folder, or one that was simulated before.
         size: ``small``, ``full``, or how many images.
         px: typical side of an image; None: the simulator's own.

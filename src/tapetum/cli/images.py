@@ -67,7 +67,7 @@ def show_batches(
 @command(app, "tapetum simulate dogs look-alikes", text=texts.simulate)
 def simulate(
     log: Any,
-    name: Annotated[str, typer.Argument(help="dogs, hpa, sleep, or a system of another package")],
+    name: Annotated[str, typer.Argument(help="dogs, hpa, mask, sleep, or a system of another package")],
     out: Annotated[Path, typer.Argument(help="a new folder")],
     size: Annotated[str, typer.Option(help="small, full, or how many images")] = "small",
     px: Annotated[int | None, typer.Option(help="typical side of an image (default: the simulator's own)", min=8, max=4096)] = None,

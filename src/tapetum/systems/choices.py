@@ -19,7 +19,13 @@ SYSTEMS = {
             layouts={"hpa": "tapetum.systems.hpa.layout:read"},
             simulator="tapetum.systems.hpa.simulate:simulate_hpa",
         ),
-        System("mask", "tapetum.systems.mask", layouts={"masks": "tapetum.systems.mask.layout:read"}),
+        System(
+            "mask",
+            "tapetum.systems.mask",
+            layouts={"masks": "tapetum.systems.mask.layout:read"},
+            simulator="tapetum.systems.mask.simulate:simulate_mask",
+            template="eval/info.csv",
+        ),
         System(
             "sleep",
             "tapetum.systems.sleep_images",

@@ -61,7 +61,7 @@ def plain(monkeypatch):
     for module in (api, available):
         monkeypatch.setattr(module, "find_systems", lambda: {**SYSTEMS, "plain": one})
 
-    def simulate(out, *, size, px, seed, log):
+    def simulate(out, *, size, px=64, seed, log):
         return {"out": out, "size": size}
 
     monkeypatch.setitem(sys.modules, "plain_system", types.SimpleNamespace(simulate=simulate))
@@ -79,6 +79,6 @@ def test_a_layout_without_write_is_refused_by_name(plain, tmp_path):
 
 
 def test_an_unknown_simulator_is_refused_with_those_there_are(tmp_path):
-    assert sorted(s.name for s in find_systems().values() if s.simulator) == ["dogs", "hpa", "sleep"]
-    with pytest.raises(UserError, match=r"no simulator 'cats' \(there are: dogs, hpa, sleep\)"):
+    assert sorted(s.name for s in find_systems().values() if s.simulator) == ["dogs", "hpa", "mask", "sleep"]
+    with pytest.raises(UserError, match=r"no simulator 'cats' \(there are: dogs, hpa, mask, sleep\)"):
         api.simulate("cats", tmp_path)
