@@ -75,7 +75,7 @@ def found(name: str, rows: dict[str, np.ndarray]) -> intervals.Interval:
     """Return a figure of a sample with its interval."""
     metric, target, paired = FIGURES[name]
     if paired:
-        return intervals.difference(metric, target, rows["a"], rows["b"], rows["y"], rows["groups"])
+        return intervals.difference(metric, target, (rows["a"], rows["b"]), rows["y"], rows["groups"])
     return intervals.interval(metric, target, rows["a"], rows["y"], rows["groups"])
 
 

@@ -82,7 +82,7 @@ def cells(size: str, seed: int) -> Labelled:
         form, settings = Form(4, "uint8", (simulated["px"], simulated["px"])), networks.probe_input(recipe)
         network = networks.probe_network(recipe, form, known)
         images = ImageDataset(known, settings, EvalTransform(settings), form=form)
-        vectors = features.extract(network, known, settings, images=images, views=recipe.probe.views, log=recorded.said).vectors
+        vectors = features.extract(network, images, views=recipe.probe.views, log=recorded.said).vectors
     part = split.assign_folds(known, Split(folds=FOLDS), seed, recorded.said)
     target = next(t for t in part.targets if t.scored)
     return Labelled("simulated cells, 28 labels", target, vectors, part.truth(target.name), part.groups, part.fold)
@@ -106,10 +106,10 @@ def compare(one: Labelled, seed: int) -> dict[str, Any]:
         train, held = one.fold != fold, one.fold == fold
         for way in WAYS:
             rows = one.vectors[train], one.truth[train], one.target, one.groups[train]
-            answers[way][held] = probe.fit_probe(*rows, fit=way, strengths=Probe().strengths, seed=seed).predict(one.vectors[held])
-        chosen += probe.fit_probe(*rows, strengths=Probe().strengths, seed=seed).fit == "least_squares"
+            answers[way][held] = probe.fit_probe(*rows, how=probe.Fitting(Probe().strengths, fit=way, seed=seed)).predict(one.vectors[held])
+        chosen += probe.fit_probe(*rows, how=probe.Fitting(Probe().strengths, seed=seed)).fit == "least_squares"
     better, plain = answers["least_squares"], answers["likelihood"]
-    found = intervals.difference("average_precision", one.target, better, plain, one.truth, one.groups)
+    found = intervals.difference("average_precision", one.target, (better, plain), one.truth, one.groups)
     scores = {way: {m: scored(m, one, p) for m in SHOWN} for way, p in answers.items()}
     return {"what": one.what, "rows": len(one.truth), **scores, "difference": found.to_dict(), "chosen": f"{chosen} of {FOLDS}"}
 

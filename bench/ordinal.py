@@ -68,9 +68,7 @@ def vectors_of(manifest: Manifest) -> np.ndarray:
     settings = Input(size=SIZE)
     network = models.build(Model(), manifest.targets, 3, settings)
     form = Form.of(check_files(manifest, Composition.from_input(settings), recorded.said))
-    return features.extract(
-        network, manifest, settings, images=ImageDataset(manifest, settings, EvalTransform(settings), form=form), views=VIEWS
-    ).vectors
+    return features.extract(network, images=ImageDataset(manifest, settings, EvalTransform(settings), form=form), views=VIEWS).vectors
 
 
 def one_draw(manifest: Manifest, vectors: np.ndarray, seed: int) -> dict[str, Any]:
@@ -83,10 +81,10 @@ def one_draw(manifest: Manifest, vectors: np.ndarray, seed: int) -> dict[str, An
         p = np.full_like(y, np.nan)
         for fold in np.unique(part.fold):
             train, held = part.fold != fold, part.fold == fold
-            fitted = probe.fit_probe(vectors[train], y[train], target, groups[train], head=head, strengths=Probe().strengths, seed=seed)
+            fitted = probe.fit_probe(vectors[train], y[train], target, groups[train], how=probe.Fitting(Probe().strengths, head, seed=seed))
             p[held] = fitted.predict(vectors[held])
         answers[head] = p
-    difference = intervals.difference("ordinal_mae", target, answers["coral"], answers["linear"], y, groups)
+    difference = intervals.difference("ordinal_mae", target, (answers["coral"], answers["linear"]), y, groups)
     return {
         **{head: {m: metrics.score(m, target, p, y) for m in SHOWN} for head, p in answers.items()},
         "difference": difference.to_dict(),

@@ -93,10 +93,11 @@ def find_rate(
         command: kept in the record.
         sets: recipe keys with ``__`` for dots.
     """
+    from tapetum.workflow.commands.find_rate import RangeTest
     from tapetum.workflow.commands.find_rate import find_rate as find
 
-    how: dict[str, Any] = {"member": member, "repeats": repeats, "steps": steps, "low": low, "high": high}
-    return find(data, out, _recipe(recipe, sets), **how, log=log, command=command)
+    test = RangeTest(repeats, steps, low, high)
+    return find(data, out, _recipe(recipe, sets), member=member, test=test, log=log, command=command)
 
 
 def tune(
@@ -376,8 +377,8 @@ def submit(
     from tapetum.workflow.commands import submit as command
 
     files.refuse_own(out, source, template)
-    wish = Wish(column, write, positive, separator)
-    return command.submit(source, template, out, target=target, fill=fill, id_column=id, wish=wish, log=Record(log))
+    wish = Wish(column, write, positive, separator, ids=id)
+    return command.submit(source, template, out, target=target, fill=fill, wish=wish, log=Record(log))
 
 
 def report(run: Path | str, out: Path | str | None = None, *, data: Path | str | None = None) -> str:
@@ -617,4 +618,5 @@ def reproduce(
         place = Path(out).with_name(f"{Path(out).name}-data")
         system = system_with(name)
         simulated = simulate(name if system is None else system.name, place, size=size, log=log)
-    return chain(name, out, load_recipe, data=data, simulated=simulated, profile=profile, sets=sets, log=log, command=command)
+    given = data if simulated is None else simulated
+    return chain(name, out, given, load_recipe, profile=profile, sets=sets, log=log, command=command)

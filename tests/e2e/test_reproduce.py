@@ -249,9 +249,9 @@ def test_unknown_systems_and_missing_data_are_refused(tmp_path):
     from tapetum.systems.reproduce import reproduce
 
     with pytest.raises(UserError, match="no reference system 'cats'"):
-        reproduce("cats", tmp_path, api.load_recipe, data=tmp_path)
+        reproduce("cats", tmp_path, tmp_path, api.load_recipe)
     with pytest.raises(UserError, match="has no data"):
-        reproduce("dogs", tmp_path, api.load_recipe)
+        reproduce("dogs", tmp_path, None, api.load_recipe)
 
 
 def test_table_without_test_rows_gives_no_submission(tmp_path):

@@ -120,26 +120,24 @@ def interval(
 def difference(
     metric: str,
     target: Target,
-    p_a: np.ndarray,
-    p_b: np.ndarray,
+    p: tuple[np.ndarray, np.ndarray],
     y: np.ndarray,
     groups: np.ndarray,
     *,
     weight: np.ndarray | None = None,
-    answer_a: np.ndarray | None = None,
-    answer_b: np.ndarray | None = None,
+    answers: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
     level: float = 0.95,
 ) -> Interval:
     """Return the paired difference a − b of a score, both on the rows that both answered, the same groups left out of both.
 
-    ``answer_a`` and ``answer_b`` are decisions (N, K); a method that gives decisions alone passes them as its p too. Other arguments as
-    for :func:`interval`.
+    ``p`` and ``answers`` are those of a and of b; a method that gives decisions alone passes them as its p too. Other arguments as for
+    :func:`interval`.
     """
     chosen = named(metric, target)
-    a, b = select_scorable(target, p_a, y, weight, answer_a), select_scorable(target, p_b, y, weight, answer_b)
+    a, b = (select_scorable(target, part, y, weight, answer) for part, answer in zip(p, answers, strict=True))
     rows = np.intersect1d(a.rows, b.rows, assume_unique=True)
     a, b = (_counting(part.where(np.searchsorted(part.rows, rows))) for part in (a, b))
-    codes, many = _codes(groups, len(p_a), a.rows)
+    codes, many = _codes(groups, len(y), a.rows)
     of_a, of_b = _nan(chosen(a)), _nan(chosen(b))
     whole = of_a - of_b
     if len(a) and not math.isnan(whole) and _same_answers(chosen, a, b):

@@ -5,6 +5,7 @@ Rows are matched by id with the manifest and columns by class name; what does no
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from tapetum.core.tables import FINAL, REDUCED, Dense, Manifest, Predictions
 from tapetum.core.targets import Target
 from tapetum.decide.steps import Rows, check_folds
 
+PREFIX = "p_"  # of the columns of probabilities
+
 
 def read_csv(
     path: Path | str,
@@ -30,20 +33,18 @@ def read_csv(
     member: str = FINAL,
     id: str | None = None,
     classes: Sequence[str] | None = None,
-    prefix: str = "p_",
     partial: bool = False,
     log: Log | None = None,
 ) -> Predictions:
     """Read ``id, p_<class>…`` as the predictions of one target.
 
     Args:
-        path: a CSV file. Columns other than the id, ``fold`` and those with the prefix are left alone.
+        path: a CSV file. Columns other than the id, ``fold`` and those of probabilities are left alone.
         manifest: what the ids refer to; truth and folds come from it.
         target: its name. A regression has one column ``p_<target>`` or ``p``.
         member: what to call the predictions.
         id: the id column; by default ``row_id``, ``id`` or the first column.
         classes: the class order of the columns where their names are not class names (``p_0, p_1, …``).
-        prefix: of the columns of probabilities.
         partial: take predictions that lack rows of a split; those are ``uncovered``.
         log: told of ids that are matched by their file name.
 
@@ -56,10 +57,10 @@ def read_csv(
     column = id or next((name for name in IDS if name in table.columns), table.columns[0])
     if column not in table.columns:
         raise DataError(f"{path} has no column {column!r} (it has: {listed(table.columns)}).{nearest(column, table.columns)}")
-    found = [name for name in table.columns if name.startswith(prefix) and name != column]
+    found = [name for name in table.columns if name.startswith(PREFIX) and name != column]
     if kind.kind == "regression" and not found and "p" in table.columns:
         found = ["p"]
-    ordered = columns_in_order(str(path), kind, found, prefix, classes)
+    ordered = columns_in_order(str(path), kind, found, PREFIX, classes)
     status = status_of(table)
     if status is not None:  # our own table: rows without an answer are left out and stand as uncovered
         table, partial = table.filter(pl.Series(status == "ok")), True
@@ -67,8 +68,7 @@ def read_csv(
     fold = numbers(str(path), table, ["fold"], column)[:, 0] if "fold" in table.columns else None
     row_ids = table[column].to_list()
     answer = answer_column(table, kind, row_ids)
-    how = {"member": member, "fold": fold, "partial": partial, "answer": answer, "log": log}
-    return _predictions(str(path), manifest, kind, row_ids, p, **how)  # type: ignore[arg-type]
+    return _predictions(_Read(str(path), row_ids, p, fold, answer), manifest, kind, member=member, partial=partial, log=log)
 
 
 def read_array(
@@ -114,18 +114,18 @@ def read_array(
     if classes is not None and kind.kind != "regression":
         order = columns_in_order(str(path), kind, list(classes), "", None)
         p = p[:, [list(classes).index(name) for name in order]]
-    return _predictions(str(path), manifest, kind, row_ids, p, member=member, fold=None, partial=partial, log=log)
+    return _predictions(_Read(str(path), row_ids, p), manifest, kind, member=member, partial=partial, log=log)
 
 
-def write_csv(path: Path | str, dense: Dense, *, id: str = "row_id", prefix: str = "p_") -> Path:
+def write_csv(path: Path | str, dense: Dense) -> Path:
     """Write ``id, p_<class>…`` of the rows with an answer; the header carries the class order.
 
     Where a step decided labels, the column ``answer`` holds them; several are joined by the target's separator.
     """
     ok = np.flatnonzero(dense.ok)
     names = dense.target.classes or (dense.target.name,)
-    columns = {id: pl.Series(dense.row_ids[ok].tolist(), dtype=pl.String)}
-    columns |= {f"{prefix}{name}": pl.Series(dense.p[ok, c]) for c, name in enumerate(names)}
+    columns = {"row_id": pl.Series(dense.row_ids[ok].tolist(), dtype=pl.String)}
+    columns |= {f"{PREFIX}{name}": pl.Series(dense.p[ok, c]) for c, name in enumerate(names)}
     if dense.answer is not None and dense.target.kind != "regression":
         columns["answer"] = pl.Series(cells_of(dense.target, dense.answer[ok]), dtype=pl.String)
     return files.write_csv(path, pl.DataFrame(columns))
@@ -145,67 +145,85 @@ def write_array(path: Path | str, ids: Path | str, dense: Dense) -> tuple[Path, 
     return array, files.write_text(ids, "".join(f"{name}\n" for name in dense.row_ids[ok]))
 
 
-def _predictions(
-    path: str,
-    manifest: Manifest,
-    target: Target,
-    row_ids: list[str],
-    p: np.ndarray,
-    *,
-    member: str,
-    fold: np.ndarray | None,
-    partial: bool,
-    answer: np.ndarray | None = None,
-    log: Log | None = None,
-) -> Predictions:
+@dataclasses.dataclass(frozen=True)
+class _Read:
+    """What a file of predictions holds.
+
+    Args:
+        path: of the file, for errors.
+        row_ids: one a row.
+        p: (N, K).
+        fold: (N,), where the file says it.
+        answer: decided labels (N, K), where it has any.
+    """
+
+    path: str
+    row_ids: list[str]
+    p: np.ndarray
+    fold: np.ndarray | None = None
+    answer: np.ndarray | None = None
+
+
+def _predictions(read: _Read, manifest: Manifest, target: Target, *, member: str, partial: bool, log: Log | None) -> Predictions:
     """Match rows with the manifest and return the table: out-of-fold rows with the manifest's fold, test rows apart."""
-    check_ids(path, row_ids)
-    check_values(path, target, p, row_ids)
-    place = {name: i for i, name in enumerate(manifest.row_ids)}
-    matched = match(row_ids, manifest.row_ids)
-    row_ids = [matched.of.get(name, name) for name in row_ids]
-    if log is not None and matched.how:
-        log(f"{path}: {matched.text()}")
-    unknown = [name for name in row_ids if name not in place]
-    if unknown:
-        raise DataError(
-            f"{path}: {len(unknown)} rows are not in the manifest: {listed(unknown)}.{nearest(unknown[0], place)}",
-            need="ids of the manifest",
-            fix="call the id column row_id, or remove these rows",
-        )
-    where = np.array([place[name] for name in row_ids], dtype=np.int64)
+    check_ids(read.path, read.row_ids)
+    check_values(read.path, target, read.p, read.row_ids)
+    where = _places(read, manifest, log)
     split = manifest.split
-    here = np.isin(split, np.unique(split[where]))
-    lacking = np.setdiff1d(np.flatnonzero(here), where)
+    lacking = np.setdiff1d(np.flatnonzero(np.isin(split, np.unique(split[where]))), where)
     if len(lacking) and not partial:
         names = [manifest.row_ids[i] for i in lacking]
         raise DataError(
-            f"{path} lacks {len(lacking)} of {int(here.sum())} rows: {listed(names)}",
+            f"{read.path} lacks {len(lacking)} of {len(lacking) + len(where)} rows: {listed(names)}",
             need="every row of a split that it predicts",
             fix="predict them, or give a .csv with the ids that there are: the others are then uncovered",
         )
-    own_fold = np.where(split == "train", manifest.fold, REDUCED).astype(np.int16)
-    if fold is not None:
-        _check_fold(path, row_ids, np.asarray(fold), own_fold[where])
-        if (own_fold[split == "train"] < 0).all():  # not split yet: the file's folds are the ones that held rows out
-            own_fold[where] = np.where(split[where] == "train", np.nan_to_num(fold, nan=-1), REDUCED).astype(np.int16)
-            check_folds(Rows(manifest.groups, own_fold))
-    every = np.concatenate([where, lacking])
     values = np.full((len(manifest), target.width), np.nan, dtype=np.float32)
-    values[where] = p
+    values[where] = read.p
+    labels = None if read.answer is None else np.full_like(values, np.nan)
+    if labels is not None:
+        labels[where] = read.answer
     status = np.full(len(manifest), "uncovered", dtype=object)
     status[where] = "ok"
-    labels = None
-    if answer is not None:
-        labels = np.full_like(values, np.nan)
-        labels[where] = answer
-    table = Dense(target, np.array(manifest.row_ids, dtype=object), values, manifest.truth(target.name), own_fold, status, labels)
-    parts = []
-    for role, rows in (("oof", split[every] != "test"), ("test", split[every] == "test")):
-        if rows.any():
-            part = table.where(np.sort(every[rows]))
-            parts.append(Predictions.from_dense(part, member=member, role=role, manifest_hash=manifest.content_hash()))  # type: ignore[arg-type]
+    folds, ids = _folds(read, manifest, where), np.array(manifest.row_ids, dtype=object)
+    table = Dense(target, ids, values, manifest.truth(target.name), folds, status, labels)
+    every = np.sort(np.concatenate([where, lacking]))
+    oof, test = every[split[every] != "test"], every[split[every] == "test"]
+    hashed = manifest.content_hash()
+    parts = [Predictions.from_dense(table.where(oof), member=member, role="oof", manifest_hash=hashed)] if len(oof) else []
+    parts += [Predictions.from_dense(table.where(test), member=member, role="test", manifest_hash=hashed)] if len(test) else []
     return Predictions.concat(parts)
+
+
+def _places(read: _Read, manifest: Manifest, log: Log | None) -> np.ndarray:
+    """Return the manifest's row of each row of a file (N,)."""
+    place = {name: i for i, name in enumerate(manifest.row_ids)}
+    matched = match(read.row_ids, manifest.row_ids)
+    row_ids = [matched.of.get(name, name) for name in read.row_ids]
+    if log is not None and matched.how:
+        log(f"{read.path}: {matched.text()}")
+    unknown = [name for name in row_ids if name not in place]
+    if unknown:
+        raise DataError(
+            f"{read.path}: {len(unknown)} rows are not in the manifest: {listed(unknown)}.{nearest(unknown[0], place)}",
+            need="ids of the manifest",
+            fix="call the id column row_id, or remove these rows",
+        )
+    return np.array([place[name] for name in row_ids], dtype=np.int64)
+
+
+def _folds(read: _Read, manifest: Manifest, where: np.ndarray) -> np.ndarray:
+    """Return the fold that held each row of the manifest out; where none are drawn yet, the file's."""
+    split = manifest.split
+    folds = np.where(split == "train", manifest.fold, REDUCED).astype(np.int16)
+    if read.fold is None:
+        return folds
+    names = [manifest.row_ids[i] for i in where]
+    _check_fold(read.path, names, np.asarray(read.fold), folds[where])
+    if (folds[split == "train"] < 0).all():
+        folds[where] = np.where(split[where] == "train", np.nan_to_num(read.fold, nan=-1), REDUCED).astype(np.int16)
+        check_folds(Rows(manifest.groups, folds))
+    return folds
 
 
 def _check_fold(path: str, row_ids: list[str], given: np.ndarray, drawn: np.ndarray) -> None:

@@ -158,7 +158,7 @@ def _nearest(near: Neighbors) -> np.ndarray:
 
 def _stands_out(metric: str, target: Target, a: np.ndarray, b: np.ndarray, y: np.ndarray, inside: Rows, tried: int) -> bool:
     """Tell whether one answer beats another by more of its clustered standard errors than the best of ``tried`` does at random."""
-    found = intervals.difference(metric, target, a, b, y, inside.groups, weight=inside.weight)
+    found = intervals.difference(metric, target, (a, b), y, inside.groups, weight=inside.weight)
     if found.bounds is None or found.standard_error is None or found.freedom is None:
         return False
     return metrics.METRICS[metric].sign * found.value > float(stdtrit(found.freedom, 1 - CHANCE / tried)) * found.standard_error

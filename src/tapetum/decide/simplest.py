@@ -37,4 +37,4 @@ def simplest(figures: Mapping[Name, float], error: Callable[[Name, Name], float 
 
 def paired(metric: str, a: Dense, b: Dense, groups: np.ndarray, weight: np.ndarray | None = None) -> Interval:
     """Return the paired difference a − b of a score as both were decided, with its interval and standard error, clustered by group."""
-    return intervals.difference(metric, a.target, a.p, b.p, a.y, groups, weight=weight, answer_a=a.answer, answer_b=b.answer)
+    return intervals.difference(metric, a.target, (a.p, b.p), a.y, groups, weight=weight, answers=(a.answer, b.answer))

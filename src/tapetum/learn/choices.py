@@ -54,7 +54,6 @@ SCHEDULES = {
         patience=2,
         threshold=1e-4,
         cooldown=0,
-        greater=False,
         floor=0.0,
     ),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import platform
 from pathlib import Path
@@ -56,10 +57,10 @@ def _measured(found: list[weights.Weights], device: str) -> dict[str, Any] | Non
     target = Target("class", "single", ("a", "b"))
     model = config.Model(backbone=found[0].backbone)
     net = network.build(model, [target], found[0].channels, weights=found[0])
-    shape = (found[0].channels, 128, 128)
+    one = speed.Work((found[0].channels, 128, 128), training=True)
     tried = {
-        name: speed.decide_engine(config.Train(), net, shape, training=training, device=device, remembered=False)
-        for name, training in (("training", True), ("answering", False))
+        name: speed.decide_engine(config.Train(), net, work, device=device, remembered=False)
+        for name, work in (("training", one), ("answering", dataclasses.replace(one, training=False)))
     }
     return {"backbone": found[0].backbone, "size": 128, **{name: one.to_dict() for name, one in tried.items()}}
 

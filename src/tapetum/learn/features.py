@@ -21,7 +21,6 @@ from tapetum.core import draws, files
 from tapetum.core.config import Input, Spec
 from tapetum.core.errors import DataError
 from tapetum.core.progress import Log
-from tapetum.core.tables import Manifest
 from tapetum.data.images import dataset
 from tapetum.data.images import views as seen
 from tapetum.learn.models.backbone import state_hash
@@ -63,35 +62,30 @@ class Features:
 
 def extract(
     network: nn.Module,
-    manifest: Manifest,
-    settings: Input,
-    *,
     images: dataset.ImageDataset,
+    *,
     views: Sequence[Spec] = ("plain",),
     store: Path | str | None = None,
     runtime: Runtime | None = None,
     batch: int = 32,
-    workers: int = 0,
     log: Log | None = None,
     after_batch: Callable[[int, int], None] | None = None,
 ) -> Features:
-    """Return the vectors of all rows of a manifest, from the store where they are there.
+    """Return the vectors of all rows of some images, from the store where they are there.
 
     Args:
         network: with ``features(x)``; normalises by itself.
-        manifest: rows, in the order of the result.
-        settings: the recipe's ``[input]``.
-        images: the manifest's, as evaluation shows them.
+        images: as evaluation shows them; their manifest gives the order of the rows.
         views: names of ``data.choices.VIEWS``; those that show several images count as several views.
         store: the run's ``features`` folder; None keeps nothing.
         runtime: device, precision, layout.
         batch: rows at once.
-        workers: threads that decode ahead.
         log: told what is computed and where it came from.
         after_batch: told (rows done, rows in all).
     """
     runtime = runtime or Runtime()
-    what = describe(network, settings, views, runtime)
+    manifest = images.manifest
+    what = describe(network, images.settings, views, runtime)
     key = files.fingerprint(what)
     folder = None if store is None else Path(store) / key
     contents = manifest.frame["sha256"].to_list()
@@ -99,7 +93,7 @@ def extract(
         if log is not None:
             log(f"features: {len(manifest)} rows from {folder}")
         return kept
-    work = _Work(runtime.to_device(network).eval(), images, tuple(views), runtime, batch, workers)
+    work = _Work(runtime.to_device(network).eval(), images, tuple(views), runtime, batch)
     parts: list[np.ndarray] = []
     reasons: dict[str, str] = {}
     for rows in _chunks(images, batch):
@@ -166,7 +160,6 @@ class _Work:
     views: tuple[Spec, ...]
     runtime: Runtime
     batch: int
-    workers: int
 
 
 def _chunk(work: _Work, rows: np.ndarray, folder: Path | None, contents: list[str | None]) -> tuple[np.ndarray, dict[str, str]]:
@@ -194,7 +187,7 @@ def _computed(work: _Work, rows: np.ndarray) -> tuple[np.ndarray, dict[str, str]
     """Return the vectors of some rows (N, V, D), NaN where an image cannot be read; (N, 0, 0) where none can."""
     ids = work.images.manifest.frame["row_id"]
     out = np.zeros((len(rows), 0, 0), dtype=np.float32)
-    packed = dataset.Packed(dataset.batches(work.images, rows, work.batch, workers=work.workers))
+    packed = dataset.Packed(dataset.batches(work.images, rows, work.batch))
     for batch, at in packed:
         keys = [draws.key("features", ids[int(row)]) for row in batch.rows]
         found = []

@@ -60,7 +60,6 @@ def answer_folds(
     *,
     side: torch.Tensor | Mapping[int, torch.Tensor | None] | None = None,
     key: tuple[Any, ...] = (),
-    keep_draws: bool = False,
     after_batch: Callable[[int], None] | None = None,
 ) -> dict[int, Answers]:
     """Answer for some rows of a manifest, in the order given, with each of several networks.
@@ -69,11 +68,11 @@ def answer_folds(
         networks: fold → network; several of them must share one backbone, which then runs once.
         images: decoded and resized by their own transform.
         rows: (N,) row numbers.
-        predict: batch size, views and how they are reduced; ``auto`` counts as the mean until something is chosen.
+        predict: batch size, views, how they are reduced (``auto`` counts as the mean until something is chosen), and whether each
+            view's probabilities are kept.
         runtime: device and precision.
         side: (all rows, S) scaled side numbers, or those of each fold, which scales them by its own training rows.
         key: front of the keys of random views.
-        keep_draws: keep each view's probabilities.
         after_batch: told how many rows are done.
 
     Returns:
@@ -81,7 +80,7 @@ def answer_folds(
     """
     rows = np.asarray(rows, dtype=np.int64)
     ids = images.manifest.row_ids
-    gathered = {fold: _Gathered(network, len(rows), predict, keep_draws) for fold, network in networks.items()}
+    gathered = {fold: _Gathered(network, len(rows), predict) for fold, network in networks.items()}
     of_fold = side if isinstance(side, Mapping) else dict.fromkeys(networks, side)
     wanted = _wanted(predict, next(iter(gathered.values())).alone)
     ok = np.zeros(len(rows), dtype=bool)
@@ -132,8 +131,8 @@ def _logits(
 class _Gathered:
     """The probabilities of one network as batches come in; rows that could not be read stay NaN."""
 
-    def __init__(self, network: Network, rows: int, predict: Predict, keep_draws: bool) -> None:
-        self.network, self.rows, self.keep_draws = network, rows, keep_draws
+    def __init__(self, network: Network, rows: int, predict: Predict) -> None:
+        self.network, self.rows, self.keep_draws = network, rows, predict.keep_draws
         self.how = {name: predict.reducer(name) for name, target in network.targets.items() if target.scored}
         first = predict.views[0] if isinstance(predict.views, tuple) else predict.views
         self.alone = "plain" in self.how.values() and views.first_draw(first) > 0  # the first view then is none of those to reduce

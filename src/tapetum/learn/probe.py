@@ -30,6 +30,7 @@ from tapetum.learn.models.heads import cumulative_to_classes
 Form = Literal["softmax", "sigmoid", "cumulative", "value"]
 Fit = Literal["likelihood", "least_squares"]
 STRENGTHS = (1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
+INNER = 5  # folds that choose the strength; fewer where there are fewer groups
 WORSE = 1.02  # a mean loss this many times the best one ends the search
 MANY = 5_000  # rows on which the strength is chosen at most; the fit itself takes all
 
@@ -104,6 +105,26 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     return out.mean(axis=1) if out.ndim == 3 else out
 
 
+@dataclasses.dataclass(frozen=True)
+class Fitting:
+    """How a probe is fitted.
+
+    Args:
+        strengths: inverse regularisations C to choose from; one alone is taken as it is, for the likelihood.
+        head: ``coral`` fits cumulative thresholds for an ordinal target.
+        fit: ``least_squares`` is for multi targets; ``auto`` takes there what answers better on inner folds.
+        last: how many numbers at the end of a vector are the last level's, where the vector is over several levels; inner folds then choose
+            between all levels and the last alone, whose head has zeros for the others.
+        seed: of the inner folds, which choose the strength.
+    """
+
+    strengths: Sequence[float] = STRENGTHS
+    head: str = "linear"
+    fit: Fit | Literal["auto"] = "auto"
+    last: int | None = None
+    seed: int = 0
+
+
 def fit_probe(
     vectors: np.ndarray,
     truth: np.ndarray,
@@ -112,12 +133,7 @@ def fit_probe(
     *,
     side: np.ndarray | None = None,
     weight: np.ndarray | None = None,
-    strengths: Sequence[float] = STRENGTHS,
-    head: str = "linear",
-    fit: Fit | Literal["auto"] = "auto",
-    last: int | None = None,
-    inner: int = 5,
-    seed: int = 0,
+    how: Fitting | None = None,
 ) -> ProbeHead:
     """Fit the probe of one target.
 
@@ -128,13 +144,7 @@ def fit_probe(
         groups: (N,), for the inner folds.
         side: (N, S) side numbers, scaled on these rows; None where there are none.
         weight: (N,), 1 for all if None.
-        strengths: inverse regularisations C to choose from; one alone is taken as it is, for the likelihood.
-        head: ``coral`` fits cumulative thresholds for an ordinal target.
-        fit: ``least_squares`` is for multi targets; ``auto`` takes there what answers better on inner folds.
-        last: how many numbers at the end of a vector are the last level's, where the vector is over several levels; inner folds then choose
-            between all levels and the last alone, whose head has zeros for the others.
-        inner: folds that choose the strength; fewer where there are fewer groups.
-        seed: of the inner folds.
+        how: what is chosen from, and by which inner folds.
 
     Returns:
         The probe, refitted on all usable rows with the strength chosen.
@@ -143,24 +153,24 @@ def fit_probe(
         DataError: no row has both a vector and a truth.
         UserError: strengths that are none or not above 0; least squares for a target that is not multi, or with nothing to choose by.
     """
+    how = how or Fitting()
     z, numbers = unit(vectors), vectors.shape[-1]
     z = z if side is None else np.concatenate([z, side.astype(np.float32)], axis=1)
-    usable = ~(np.isnan(z).any(axis=1) | np.isnan(truth).any(axis=1))
-    if not usable.any():
+    rows = np.flatnonzero(~(np.isnan(z).any(axis=1) | np.isnan(truth).any(axis=1)))
+    if not len(rows):
         raise DataError(f"no image has both a vector and a known {target.name!r}", need="two rows or more with a label")
-    if not len(strengths) or min(strengths) <= 0:
-        raise UserError(f"probe.strengths is {list(strengths)}", need="one or more numbers above 0")
-    form = _form(target, head)
-    rows = np.flatnonzero(usable)
+    if not len(how.strengths) or min(how.strengths) <= 0:
+        raise UserError(f"probe.strengths is {list(how.strengths)}", need="one or more numbers above 0")
+    form = _form(target, how.head)
     weights = np.ones(len(rows)) if weight is None else np.asarray(weight, dtype=np.float64)[rows]
     candidates: list[tuple[np.ndarray, _Problem, _Way]] = []
     scores: dict[str, float] = {}
-    parts = {"": 0} if last is None else {"": 0, "last level ": numbers - last}  # name → first of the numbers that are taken
+    parts = {"": 0} if how.last is None else {"": 0, "last level ": numbers - how.last}  # name → first of the numbers that are taken
     for named, first in parts.items():
         columns = np.arange(first, z.shape[1])
         problem = _Problem(form, z[np.ix_(rows, columns)], truth[rows].astype(np.float64), weights)
-        ways = _ways(problem, target, np.asarray(groups)[rows], sorted(strengths), inner=inner, seed=seed)
-        candidates += [(columns, problem, way) for way in ways if fit in ("auto", way.fit)]
+        ways = _ways(problem, target, np.asarray(groups)[rows], sorted(how.strengths), how.seed)
+        candidates += [(columns, problem, way) for way in ways if how.fit in ("auto", way.fit)]
         scores |= {f"{named}{name}": loss for way in ways for name, loss in way.scores.items()}
     if not candidates:
         raise UserError(f"least squares for {target.name!r}", need="a multi target, two strengths and two groups, or another fit")
@@ -256,12 +266,12 @@ class _Way:
     finish: Callable[[], linear.Fit]
 
 
-def _ways(problem: _Problem, target: Target, groups: np.ndarray, strengths: Sequence[float], *, inner: int, seed: int) -> list[_Way]:
+def _ways(problem: _Problem, target: Target, groups: np.ndarray, strengths: Sequence[float], seed: int) -> list[_Way]:
     """Return the ways to fit a target's head, each judged on inner folds; one where nothing is to choose or no rows can be held out."""
     rows = np.arange(len(groups))
     if len(rows) > MANY:
         rows = np.sort(draws.generator(seed, "probe", len(groups)).choice(len(groups), MANY, replace=False))
-    count = min(inner if len(rows) < MANY else 3, len(np.unique(groups[rows])))
+    count = min(INNER if len(rows) < MANY else 3, len(np.unique(groups[rows])))
     if count < 2 or len(strengths) < 2:
         first = float(strengths[0])
         return [_Way("likelihood", first, 0.0, {}, lambda: problem.fit(first))]

@@ -6,6 +6,7 @@ Maps are explanations of one network's answer, not proofs: a map that looks righ
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -105,17 +106,31 @@ def overlay(image: Tensor, map_: Tensor, strength: float = 0.6) -> np.ndarray:
     return ((1 - cover) * (0.75 * under) + cover * colour).round().clip(0, 255).astype(np.uint8)
 
 
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """Images to explain.
+
+    Args:
+        x: (B, C, H, W) or (B, V, C, H, W).
+        row_ids: their ids (B,).
+        side: scaled side numbers (B, S).
+        truth: as for :func:`saliency`.
+    """
+
+    x: Tensor
+    row_ids: Sequence[str]
+    side: Tensor | None = None
+    truth: Tensor | None = None
+
+
 def write_sheets(
     folder: Path | str,
     network: nn.Module,
-    x: Tensor,
-    row_ids: Sequence[str],
+    images: Shown,
     target: str,
     *,
     class_index: int | Tensor | None = None,
     methods: Sequence[Method] = ("gradient", "gradcam"),
-    side: Tensor | None = None,
-    truth: Tensor | None = None,
     classes: Sequence[str] = (),
 ) -> Path:
     """Write a sheet for each image (the image, then one overlay a method) and ``saliency.json``, which lists them.
@@ -123,13 +138,10 @@ def write_sheets(
     Args:
         folder: ``saliency/`` of a run; what ``saliency.json`` lists already stays.
         network: as for :func:`saliency`.
-        x: images (B, C, H, W) or (B, V, C, H, W); of several views the first is shown.
-        row_ids: their ids (B,).
+        images: of several views the first is shown.
         target: whose answer is explained.
         class_index: as for :func:`saliency`.
         methods: which maps, left to right.
-        side: scaled side numbers (B, S).
-        truth: as for :func:`saliency`.
         classes: names in order, for the list; empty: the network's, else numbers.
 
     Returns:
@@ -137,17 +149,17 @@ def write_sheets(
     """
     from PIL import Image
 
-    folder = Path(folder)
+    folder, x, side = Path(folder), images.x, images.side
     with evaluating(network):
         floats = x.to(torch.float32) / 255 if x.dtype == torch.uint8 else x.to(torch.float32)
         index = _classes(network, floats, target, class_index, side)
-    maps = [normalised(saliency(network, x, target, index, method, side=side, truth=truth)) for method in methods]
+    maps = [normalised(saliency(network, x, target, index, method, side=side, truth=images.truth)) for method in methods]
     if x.ndim == 5:
         x, maps = x[:, 0], [m[:, 0] for m in maps]
     names = list(classes) or list(getattr(getattr(network, "targets", {}).get(target), "classes", ()))
     listing = folder / "saliency.json"
     entries: list[dict[str, Any]] = files.read_json(listing) if listing.exists() else []
-    for i, row_id in enumerate(row_ids):
+    for i, row_id in enumerate(images.row_ids):
         tiles = [shown(x[i]), *(overlay(x[i], m[i]) for m in maps)]
         name = f"{len(entries):04d}.png"
         with files.whole(folder / name) as aside:

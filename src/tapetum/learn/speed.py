@@ -31,6 +31,21 @@ RATES = "rates"  # the file of the user's cache
 
 
 @dataclasses.dataclass(frozen=True)
+class Work:
+    """What a network is timed at.
+
+    Args:
+        shape: of one row's image, (C, H, W) or (V, C, H, W).
+        training: forward and backward; False: answering, where the layout is free too.
+        dtype: of the images.
+    """
+
+    shape: Sequence[int]
+    training: bool
+    dtype: torch.dtype = torch.uint8
+
+
+@dataclasses.dataclass(frozen=True)
 class Measured:
     """The engine that was taken, and the seconds per image of each that was tried."""
 
@@ -76,11 +91,9 @@ def engines_for(train: Train, *, training: bool, device: str = "auto") -> list[E
 def decide_engine(
     train: Train,
     network: nn.Module,
-    shape: Sequence[int],
+    work: Work,
     *,
-    training: bool,
     device: str = "auto",
-    dtype: torch.dtype = torch.uint8,
     rate: bool = False,
     limit: float = LIMIT,
     remembered: bool = True,
@@ -90,26 +103,24 @@ def decide_engine(
     Args:
         train: the recipe's section.
         network: what will run; a copy of it is used.
-        shape: of one row's image, (C, H, W) or (V, C, H, W).
-        training: measure forward and backward; False measures answering, where the layout is free too.
+        work: what is measured.
         device: auto, cpu, cuda or mps.
-        dtype: of the images.
         rate: the seconds of the engine that is taken are wanted, also where there is no other.
         limit: seconds that measuring may take about.
         remembered: take what the user's cache holds, and add to it what is measured.
     """
-    engines = engines_for(train, training=training, device=device)
+    engines = engines_for(train, training=work.training, device=device)
     for engine in engines:
         check(engine)
     if len(engines) == 1 and not rate:
         return Measured(engines[0], {})
-    keys = {engine.name: _key(network, engine, shape, dtype, training) for engine in engines}
+    keys = {engine.name: _key(network, engine, work) for engine in engines}
     usable = remembered and not _contended()  # rates of a busy moment are of that moment only
     kept = cache.read(RATES) if usable else {}
     seconds = {name: float(kept[key]["seconds"]) for name, (key, _) in keys.items() if _is_rate(kept.get(key))}
     if len(seconds) == len(engines):
         return Measured(_best(engines, seconds), seconds)
-    found = measure(network, shape, engines, training=training, dtype=dtype, limit=limit, rate=rate, busy=_contended())
+    found = measure(network, work, engines, limit=limit, rate=rate, busy=_contended())
     if usable:
         cache.add(RATES, {key: {**about, "seconds": found.seconds[name]} for name, (key, about) in keys.items()})
     return found
@@ -117,13 +128,11 @@ def decide_engine(
 
 def measure(
     network: nn.Module,
-    shape: Sequence[int],
+    work: Work,
     engines: Sequence[Engine],
     *,
-    training: bool,
     rows: int = ROWS,
     repeats: int = TURNS,
-    dtype: torch.dtype = torch.uint8,
     limit: float = LIMIT,
     rate: bool = True,
     busy: bool = False,
@@ -132,30 +141,28 @@ def measure(
 
     Args:
         network: takes images; a copy of it is used, so neither weights nor statistics change.
-        shape: of one row's image.
+        work: what is measured.
         engines: to try.
-        training: forward and backward, else forward alone.
         rows: in a batch, at most.
         repeats: of each step; the fastest counts, or their mean where the machine is busy.
-        dtype: of the images.
         limit: seconds that all of it may take about; slow machines time smaller batches, and in the end single images.
         rate: time the last engine that is left, too, for the rate that it has in batches.
         busy: other programs compute as well, and go on doing so: the fastest step would promise too much.
     """
     began = time.perf_counter()
-    few = 2 if training else 1  # a BatchNorm takes no statistics from one row
+    few = 2 if work.training else 1  # a BatchNorm takes no statistics from one row
     steps: dict[str, Callable[[Tensor], None]] = {}
     seconds: dict[str, float] = {}
     least = float("inf")
     for engine in engines:
-        steps[engine.name] = _step(copy.deepcopy(network), engine, training)
-        seconds[engine.name] = _first(steps[engine.name], torch.zeros((few, *shape), dtype=dtype), least)
+        steps[engine.name] = _step(copy.deepcopy(network), engine, work.training)
+        seconds[engine.name] = _first(steps[engine.name], torch.zeros((few, *work.shape), dtype=work.dtype), least)
         least = min(least, seconds[engine.name])
     left = [name for name in steps if seconds[name] <= DROP * least]
     left_over = limit - (time.perf_counter() - began)
     fits = int(left_over / ((repeats + 1) * sum(seconds[name] for name in left)))
     if (len(left) > 1 or rate) and min(rows, fits) > few:
-        x = torch.zeros((min(rows, fits), *shape), dtype=dtype)
+        x = torch.zeros((min(rows, fits), *work.shape), dtype=work.dtype)
         timed: dict[str, list[float]] = {name: [] for name in left}
         for turn in range(repeats + 1):  # in turns, so that another load on the machine meets all alike
             for name in left:
@@ -210,7 +217,7 @@ def _contended() -> bool:
     return found.idle is not None and found.idle < torch.get_num_threads() - 0.5
 
 
-def _key(network: nn.Module, engine: Engine, shape: Sequence[int], dtype: torch.dtype, training: bool) -> tuple[str, dict[str, Any]]:
+def _key(network: nn.Module, engine: Engine, work: Work) -> tuple[str, dict[str, Any]]:
     """Return the key of a rate in the cache, and what it is of."""
     parts = [[name, list(p.shape), p.requires_grad] for name, p in network.named_parameters()]
     kind = type(getattr(network, "backbone", network)).__name__
@@ -220,9 +227,9 @@ def _key(network: nn.Module, engine: Engine, shape: Sequence[int], dtype: torch.
         "torch": torch.__version__,
         "engine": engine.name,
         "model": f"{kind}-{files.fingerprint(parts, 8)}",
-        "shape": list(shape),
-        "dtype": str(dtype).removeprefix("torch."),
-        "work": "training" if training else "answering",
+        "shape": list(work.shape),
+        "dtype": str(work.dtype).removeprefix("torch."),
+        "work": "training" if work.training else "answering",
     }
     return files.fingerprint(about), about
 

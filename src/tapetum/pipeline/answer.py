@@ -96,7 +96,6 @@ def answer(
             runtime,
             side=sides,
             key=("predict", member.name),
-            keep_draws=member.predict.keep_draws,
             after_batch=after,
         )
     empty = {name: np.full((len(table), t.width), np.nan, dtype=np.float32) for name, t in targets.items()}

@@ -115,10 +115,8 @@ def load_member(folder: Path, spec: dict[str, Any], targets: list[dict[str, Any]
         scalings[one["fold"]] = Scaling.from_dict(files.read_json(place / "preprocess.json")["side"])
         weights = pretrained.from_folder(folder / "backbones" / one["backbone"])
         side = len(scalings[one["fold"]].names) if scalings[one["fold"]] else 0  # type: ignore[union-attr]
-        if how.length > 1:
-            network: models.Network = over.build(model, how, known, form.channels, settings, side=side, weights=weights)
-        else:
-            network = models.build(model, known, form.channels, settings, side=side, weights=weights)
+        network = models.build(model, known, form.channels, settings, side=side, weights=weights)
+        network = over.around(network, model, how, side=side) if how.length > 1 else network
         network.load_head_state(_head(place / "head.safetensors"))
         if networks and len(backbones) == 1:
             network.backbone = next(iter(networks.values())).backbone

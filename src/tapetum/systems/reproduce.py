@@ -34,10 +34,9 @@ SUBMISSION = "submission.csv"
 def reproduce(
     name: str,
     out: Path | str,
+    data: Path | str | Mapping[str, Any] | None,
     loader: Callable[..., Loaded],
     *,
-    data: Path | str | None = None,
-    simulated: Mapping[str, Any] | None = None,
     profile: str | None = None,
     sets: Mapping[str, Any] | None = None,
     log: Log | None = None,
@@ -48,9 +47,8 @@ def reproduce(
     Args:
         name: a recipe of a system.
         out: the run's folder; the same call goes on where it stopped.
+        data: in their layout, or what a simulator returned.
         loader: reads a recipe by name, profile and flags, as :func:`tapetum.api.load_recipe`.
-        data: the data in their layout.
-        simulated: what a simulator returned, instead of ``data``.
         profile: ``cpu``, or None for the write-up's own sizes.
         sets: further recipe keys.
         log: told what happens.
@@ -67,9 +65,10 @@ def reproduce(
     if system is None:
         known = [recipe for recipe in find_recipes() if system_with(recipe) is not None]
         raise UserError(f"there is no reference system {name!r} (there are: {listed(known)})", fix="see: tapetum recipes")
-    source = Path(simulated["paths"]["source"]) if simulated is not None else Path(data) if data is not None else None
-    if source is None:
+    if data is None:
         raise UserError(f"{name} has no data", need="--data DIR, or --simulate for synthetic data")
+    simulated = data if isinstance(data, Mapping) else None
+    source = Path(data["paths"]["source"] if isinstance(data, Mapping) else data)
     record = Record(log)
     loaded = _with_places(loader(name, profile=profile, flags=dict(sets or {})), source, record)
     scaled = scaled_down(name, profile, loader)

@@ -126,12 +126,12 @@ def test_a_difference_is_paired():
     groups = np.arange(400) // 4
     better = p + 0.05 * y
     better /= better.sum(axis=1, keepdims=True)
-    found = intervals.difference("macro_f1", SINGLE, better, p, y, groups)
+    found = intervals.difference("macro_f1", SINGLE, (better, p), y, groups)
     one, other = (intervals.interval("macro_f1", SINGLE, q, y, groups) for q in (better, p))
     assert found.value == pytest.approx(one.value - other.value)
     assert found.low > 0
     assert found.high - found.low < 0.6 * (one.high - one.low)
-    turned = intervals.difference("macro_f1", SINGLE, p, better, y, groups)
+    turned = intervals.difference("macro_f1", SINGLE, (p, better), y, groups)
     assert (turned.low, turned.high) == pytest.approx((-found.high, -found.low))
 
 
@@ -139,19 +139,19 @@ def test_a_difference_is_paired():
 def test_nothing_differs_from_itself(metric, target):
     p, y = rows_of(target, 80)
     for groups in (np.arange(80), np.arange(80) // 4):
-        found = intervals.difference(metric, target, p, p.copy(), y, groups)
+        found = intervals.difference(metric, target, (p, p.copy()), y, groups)
         assert (found.value, found.low, found.high) == (0, 0, 0)
 
 
 def test_a_difference_of_decisions_and_of_common_rows():
     p, y = rows_of(MULTI, 200)
-    found = intervals.difference("macro_f1", MULTI, p, p, y, np.arange(200) // 2, answer_a=y, answer_b=None)
+    found = intervals.difference("macro_f1", MULTI, (p, p), y, np.arange(200) // 2, answers=(y, None))
     assert found.value == pytest.approx(1 - metrics.score("macro_f1", MULTI, p, y))
     assert found.low > 0
     holed = p.copy()
     holed[::3] = np.nan
     left = ~np.isnan(holed).any(axis=1)
-    part = intervals.difference("macro_f1", MULTI, holed, 1 - p, y, np.arange(200) // 2)
+    part = intervals.difference("macro_f1", MULTI, (holed, 1 - p), y, np.arange(200) // 2)
     assert part.n == left.sum()
     assert part.value == pytest.approx(
         metrics.score("macro_f1", MULTI, p[left], y[left]) - metrics.score("macro_f1", MULTI, 1 - p[left], y[left])
@@ -182,7 +182,7 @@ def test_too_few_groups_have_no_interval_and_say_so(many):
         assert found.method == f"no interval: {many} {'group is' if many == 1 else 'groups are'} too few"
         assert "nan" not in str(found)
         assert "too few" in str(found)
-        apart = intervals.difference(metric, target, p, rows_of(target, 40, seed=1)[0], y, np.arange(40) % many)
+        apart = intervals.difference(metric, target, (p, rows_of(target, 40, seed=1)[0]), y, np.arange(40) % many)
         assert (apart.bounds, apart.excludes_zero) == (None, False)
 
 
@@ -306,7 +306,7 @@ def test_bounds_are_the_same_whatever_groups_are_called():
 def test_undefined_figure_of_equal_answers_is_no_evidence(metric):
     """All rows of one class, all answered so: neither score is defined, so no difference is, and no bounds hold one."""
     y = np.tile(np.eye(K)[0], (12, 1))
-    found = intervals.difference(metric, SINGLE, y, y, y, np.arange(12))
+    found = intervals.difference(metric, SINGLE, (y, y), y, np.arange(12))
     assert math.isnan(found.value)
     assert found.bounds is None
     assert not found.excludes_zero

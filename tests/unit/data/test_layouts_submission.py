@@ -83,10 +83,10 @@ def test_a_list_of_ids_without_header_gets_answers_alone(tmp_path):
 
 def test_a_column_without_ids_needs_the_order(tmp_path):
     answers = dense(["x", "y", "z"], P)
-    assert written(tmp_path, answers, "a\na\na\n", order=["z", "y", "x"]) == "c\na\nb\n"
-    assert written(tmp_path, answers, "stage\na\na\na\n", order=["z", "y", "x"]) == "stage\nc\na\nb\n"
+    assert written(tmp_path, answers, "a\na\na\n", wish=Wish(order=["z", "y", "x"])) == "c\na\nb\n"
+    assert written(tmp_path, answers, "stage\na\na\na\n", wish=Wish(order=["z", "y", "x"])) == "stage\nc\na\nb\n"
     with pytest.raises(DataError, match="has 2 rows; needed: 3"):
-        written(tmp_path, answers, "a\na\n", order=["z", "y", "x"])
+        written(tmp_path, answers, "a\na\n", wish=Wish(order=["z", "y", "x"]))
 
 
 @pytest.mark.parametrize(

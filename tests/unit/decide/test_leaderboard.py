@@ -33,7 +33,7 @@ def test_best_comes_first_and_others_show_their_difference(three: tuple[list[tup
     for line in board.iter_rows(named=True):
         dense = named[line["name"]]
         assert line["value"] == pytest.approx(metrics.score("macro_f1", dense.target, dense.p, dense.y))
-        apart = intervals.difference("macro_f1", dense.target, dense.p, named["best"].p, dense.y, rows.groups)
+        apart = intervals.difference("macro_f1", dense.target, (dense.p, named["best"].p), dense.y, rows.groups)
         assert (line["difference"], line["difference_low"]) == pytest.approx((apart.value, apart.low))
     assert board["tied"].to_list() == [True, False, False]
     assert board["holm"].to_list()[1:] == pytest.approx(holm(board["p"].to_list()[1:]))

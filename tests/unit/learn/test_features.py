@@ -43,7 +43,7 @@ def read(folder, names):
 
 def extract(net, table, settings, **how):
     images = ImageDataset(table, settings, EvalTransform(settings), form=Form(3), missing=how.pop("missing", None))
-    return features.extract(net, table, settings, images=images, **how)
+    return features.extract(net, images, **how)
 
 
 def test_vectors_are_the_networks_for_each_view_and_row(tmp_path, net):

@@ -66,8 +66,8 @@ def test_missing_rows_change_no_bit_and_are_not_computed(network, rows, monkeypa
     monkeypatch.setattr(type(network), "forward", lambda self, x, side=None: passes.append(len(x)) or forward(self, x, side))
     told = []
     found = inference.answer(
-        network, images, np.arange(9), Predict(batch=3, views="flips"), Runtime(Engine("cpu", "32", False)), key=("k",),
-        after_batch=told.append, keep_draws=True,
+        network, images, np.arange(9), Predict(batch=3, views="flips", keep_draws=True), Runtime(Engine("cpu", "32", False)), key=("k",),
+        after_batch=told.append,
     )  # fmt: skip
     assert np.array_equal(found.p["label"][[2, 6]], whole.p["label"][[2, 6]])
     assert found.ok.tolist() == [i in (2, 6) for i in range(9)]
@@ -107,8 +107,8 @@ def _read(rows, i):
 
 def test_each_view_can_be_kept_beside_its_reduction(network, rows):
     images = ImageDataset(rows, SETTINGS, EvalTransform(SETTINGS), form=Form(3))
-    predict, runtime = Predict(views=("plain", "hflip"), batch=2), Runtime(Engine("cpu", "32", False))
-    found = inference.answer(network, images, np.arange(5), predict, runtime, keep_draws=True)
+    predict, runtime = Predict(views=("plain", "hflip"), batch=2, keep_draws=True), Runtime(Engine("cpu", "32", False))
+    found = inference.answer(network, images, np.arange(5), predict, runtime)
     assert found.draws["label"].shape == (2, 5, 2)
     assert np.allclose(found.draws["label"].mean(axis=0), found.p["label"], atol=1e-6)
     assert np.allclose(found.draws["label"][0], answer(network, rows, range(5)).p["label"], atol=1e-5)
@@ -116,8 +116,8 @@ def test_each_view_can_be_kept_beside_its_reduction(network, rows):
 
 def test_plain_image_is_answered_beside_other_views(network, rows):
     images = ImageDataset(rows, SETTINGS, EvalTransform(SETTINGS), form=Form(3))
-    predict = Predict(views={"name": "random", "n": 2}, reduce={"label": "plain"})
-    found = inference.answer(network, images, np.arange(4), predict, Runtime(Engine("cpu", "32", False)), keep_draws=True)
+    predict = Predict(views={"name": "random", "n": 2}, reduce={"label": "plain"}, keep_draws=True)
+    found = inference.answer(network, images, np.arange(4), predict, Runtime(Engine("cpu", "32", False)))
     plain = answer(network, rows, range(4)).p["label"]
     assert np.allclose(found.p["label"], plain, atol=1e-6)
     assert len(found.draws["label"]) == 2

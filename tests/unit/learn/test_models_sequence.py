@@ -7,14 +7,15 @@ from tapetum.core import config
 from tapetum.core.errors import UserError
 from tapetum.core.targets import Target
 from tapetum.learn.choices import SEQUENCES
-from tapetum.learn.models import sequence
+from tapetum.learn.models import network, sequence
 
 STAGE = Target("stage", "single", ("W", "N", "R"))
 SMALL = config.Model(backbone="test_resnet", weights="none")
 
 
 def made(side=0, model=SMALL, **neighbours):
-    return sequence.build(model, config.SequenceConfig(length=4, **neighbours), (STAGE,), 3, side=side).eval()
+    base = network.build(model, (STAGE,), 3, side=side)
+    return sequence.around(base, model, config.SequenceConfig(length=4, **neighbours), side=side).eval()
 
 
 @pytest.mark.parametrize("head", sorted(SEQUENCES))

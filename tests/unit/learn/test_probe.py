@@ -14,6 +14,10 @@ RNG = np.random.default_rng(0)
 THREE = Target("c", "single", ("a", "b", "c"))
 
 
+def fit_probe(x, y, target, groups, *, side=None, weight=None, **how):
+    return probe.fit_probe(x, y, target, groups, side=side, weight=weight, how=probe.Fitting(**how))
+
+
 def clouds(n, d=6, k=3, spread=0.7):
     """Points around k directions; few enough numbers that classes overlap."""
     labels = np.arange(n) % k
@@ -26,7 +30,7 @@ def test_softmax_probe_is_scikit_learns_on_unit_vectors(n, d):
     """Both ways: more rows than numbers, and fewer, where the problem is solved in the rows' own space."""
     x, y, groups = clouds(n, d)
     weight = RNG.uniform(0.5, 2, n)
-    head = probe.fit_probe(x, y, THREE, groups, weight=weight, strengths=(10.0,))
+    head = fit_probe(x, y, THREE, groups, weight=weight, strengths=(10.0,))
     twin = LogisticRegression(C=10.0, tol=1e-10, max_iter=10_000).fit(normalize(x.astype(float)), y.argmax(1), sample_weight=weight)
     new = RNG.normal(size=(20, d))
     np.testing.assert_allclose(head.predict(new), twin.predict_proba(normalize(new)), atol=2e-4)
@@ -37,7 +41,7 @@ def test_multi_label_probe_is_one_logistic_regression_a_class():
     x, _, groups = clouds(80, 5)
     y = (x[:, :2] + 0.5 * RNG.normal(size=(80, 2)) > 0).astype(np.float32)
     y = np.concatenate([y, np.zeros((80, 1), np.float32)], axis=1)  # a class that never occurs
-    head = probe.fit_probe(x, y, Target("t", "multi", ("a", "b", "never")), groups, strengths=(3.0,))
+    head = fit_probe(x, y, Target("t", "multi", ("a", "b", "never")), groups, strengths=(3.0,))
     p = head.predict(x)
     for k in range(2):
         twin = LogisticRegression(C=3.0, tol=1e-10, max_iter=10_000).fit(normalize(x.astype(float)), y[:, k])
@@ -55,8 +59,8 @@ def labelled(n=160, d=40, k=6, rare=0.05):
 
 def test_many_labels_take_the_fit_better_on_inner_folds():
     x, y, groups, target = labelled()
-    auto = probe.fit_probe(x, y, target, groups)
-    ways = {name: probe.fit_probe(x, y, target, groups, fit=name) for name in ("likelihood", "least_squares")}
+    auto = fit_probe(x, y, target, groups)
+    ways = {name: fit_probe(x, y, target, groups, fit=name) for name in ("likelihood", "least_squares")}
     lowest = {
         name: min(v for key, v in way.scores.items() if key.startswith("least") == (name == "least_squares")) for name, way in ways.items()
     }
@@ -69,7 +73,7 @@ def test_many_labels_take_the_fit_better_on_inner_folds():
 def test_least_squares_of_labels_ranks_as_ridge():
     x, y, groups, target = labelled()
     y[:, 2] = 0  # a label that never occurs
-    head = probe.fit_probe(x, y, target, groups, fit="least_squares", strengths=(1.0, 1.0 + 1e-9))
+    head = fit_probe(x, y, target, groups, fit="least_squares", strengths=(1.0, 1.0 + 1e-9))
     twin = Ridge(alpha=1.0).fit(normalize(x.astype(float)), y).predict(normalize(x.astype(float)))
     p = head.predict(x)
     for k in (0, 1, 3, 4, 5):
@@ -82,9 +86,9 @@ def test_least_squares_of_labels_ranks_as_ridge():
 def test_least_squares_are_for_many_labels():
     x, y, groups = clouds(30)
     with pytest.raises(UserError, match="a multi target"):
-        probe.fit_probe(x, y, THREE, groups, fit="least_squares")
+        fit_probe(x, y, THREE, groups, fit="least_squares")
     with pytest.raises(UserError, match="two strengths"):
-        probe.fit_probe(x, y, Target("t", "multi", ("a", "b", "c")), groups, fit="least_squares", strengths=(1.0,))
+        fit_probe(x, y, Target("t", "multi", ("a", "b", "c")), groups, fit="least_squares", strengths=(1.0,))
 
 
 @pytest.mark.parametrize("place", ["lower", "last"])
@@ -94,10 +98,10 @@ def test_inner_folds_choose_between_all_levels_and_the_last(place):
     noise = RNG.normal(size=(90, 30)).astype(np.float32)
     parts = (normalize(x), normalize(noise)) if place == "lower" else (normalize(noise), normalize(x))
     vectors = np.concatenate(parts, axis=1)
-    head = probe.fit_probe(vectors, y, THREE, groups, last=parts[1].shape[1])
+    head = fit_probe(vectors, y, THREE, groups, last=parts[1].shape[1])
     lower = head.of_images[:, : parts[0].shape[1]]
     assert (lower == 0).all() == (place == "last")
-    whole = probe.fit_probe(vectors, y, THREE, groups)
+    whole = fit_probe(vectors, y, THREE, groups)
     if place == "lower":
         np.testing.assert_array_equal(head.weight, whole.weight)
     else:
@@ -109,7 +113,7 @@ def test_inner_folds_choose_between_all_levels_and_the_last(place):
 def test_regression_probe_is_ridge():
     x, _, groups = clouds(40, 5)
     y = (x @ RNG.normal(size=(5, 1)) + 3).astype(np.float32)
-    head = probe.fit_probe(x, y, Target("age", "regression"), groups, strengths=(4.0,))
+    head = fit_probe(x, y, Target("age", "regression"), groups, strengths=(4.0,))
     twin = Ridge(alpha=1 / (4.0 * 40)).fit(normalize(x.astype(float)), y[:, 0], sample_weight=np.full(40, 1 / 40))
     np.testing.assert_allclose(head.predict(x)[:, 0], twin.predict(normalize(x.astype(float))), rtol=1e-4, atol=1e-4)
 
@@ -118,7 +122,7 @@ def test_cumulative_probe_minimises_the_corals_loss():
     x, _, groups = clouds(90, 4)
     score = normalize(x.astype(float)) @ RNG.normal(size=4) + 0.3 * RNG.normal(size=90)
     y = np.eye(4, dtype=np.float32)[np.digitize(score, np.quantile(score, [0.25, 0.5, 0.75]))]
-    head = probe.fit_probe(x, y, Target("age", "ordinal", ("0", "1", "2", "3")), groups, strengths=(5.0,), head="coral")
+    head = fit_probe(x, y, Target("age", "ordinal", ("0", "1", "2", "3")), groups, strengths=(5.0,), head="coral")
     assert head.form == "cumulative"
     assert (np.diff(head.bias) <= 0).all()
     z = normalize(x.astype(float))
@@ -135,31 +139,31 @@ def test_several_views_count_by_the_mean_of_their_unit_vectors():
     views = np.stack([x, RNG.uniform(2, 9) * x[:, ::-1]], axis=1)
     want = (normalize(views[:, 0]) + normalize(views[:, 1])) / 2
     np.testing.assert_allclose(probe.unit(views), want, atol=1e-6)
-    head = probe.fit_probe(views, y, THREE, groups, strengths=(1.0,))
+    head = fit_probe(views, y, THREE, groups, strengths=(1.0,))
     np.testing.assert_allclose(head.logits(views), (head.logits(views[:, 0]) + head.logits(views[:, 1])) / 2, atol=1e-5)
 
 
 def test_rows_without_vector_or_truth_neither_train_nor_answer():
     x, y, groups = clouds(40)
-    clean = probe.fit_probe(x[2:], y[2:], THREE, groups[2:], strengths=(1.0,))
+    clean = fit_probe(x[2:], y[2:], THREE, groups[2:], strengths=(1.0,))
     x[0], y[1] = np.nan, np.nan
-    head = probe.fit_probe(x, y, THREE, groups, strengths=(1.0,))
+    head = fit_probe(x, y, THREE, groups, strengths=(1.0,))
     np.testing.assert_allclose(head.weight, clean.weight, atol=1e-5)
     p = head.predict(x)
     assert np.isnan(p[0]).all()
     assert not np.isnan(p[1:]).any()
     with pytest.raises(DataError, match="no image has both"):
-        probe.fit_probe(np.full_like(x, np.nan), y, THREE, groups)
+        fit_probe(np.full_like(x, np.nan), y, THREE, groups)
 
 
 def test_class_absent_in_training_keeps_a_small_share():
     x, y, groups = clouds(40)
     four = np.concatenate([y, np.zeros((40, 1), np.float32)], 1)
-    head = probe.fit_probe(x, four, Target("c", "single", ("a", "b", "c", "d")), groups, strengths=(10.0,))
+    head = fit_probe(x, four, Target("c", "single", ("a", "b", "c", "d")), groups, strengths=(10.0,))
     p = head.predict(x)
     assert (p[:, 3] > 0).all()
     assert p[:, 3].max() < 0.1
-    alone = probe.fit_probe(x, y, THREE, groups, strengths=(10.0,)).predict(x)
+    alone = fit_probe(x, y, THREE, groups, strengths=(10.0,)).predict(x)
     np.testing.assert_allclose(p[:, :3] / p[:, :3].sum(1, keepdims=True), alone, atol=1e-4)
 
 
@@ -167,8 +171,8 @@ def test_inner_folds_choose_strength_by_signal():
     x, y, groups = clouds(120, spread=0.05)
     shuffled = y[RNG.permutation(120)]
     strengths = (0.01, 1.0, 1000.0)
-    assert probe.fit_probe(x, y, THREE, groups, strengths=strengths).strength == 1000.0
-    assert probe.fit_probe(x, shuffled, THREE, groups, strengths=strengths).strength < 1000.0
+    assert fit_probe(x, y, THREE, groups, strengths=strengths).strength == 1000.0
+    assert fit_probe(x, shuffled, THREE, groups, strengths=strengths).strength < 1000.0
 
 
 def test_inner_folds_cut_no_group():
@@ -176,8 +180,8 @@ def test_inner_folds_cut_no_group():
     x = np.repeat(RNG.normal(size=(40, 60)).astype(np.float32), 4, axis=0)
     y = np.repeat(np.eye(2, dtype=np.float32)[RNG.integers(0, 2, 40)], 4, axis=0)
     two = Target("c", "single", ("a", "b"))
-    by_group = probe.fit_probe(x, y, two, np.repeat(np.arange(40).astype(str), 4), strengths=(0.01, 1000.0))
-    by_row = probe.fit_probe(x, y, two, np.arange(160).astype(str), strengths=(0.01, 1000.0))
+    by_group = fit_probe(x, y, two, np.repeat(np.arange(40).astype(str), 4), strengths=(0.01, 1000.0))
+    by_row = fit_probe(x, y, two, np.arange(160).astype(str), strengths=(0.01, 1000.0))
     assert (by_group.strength, by_row.strength) == (0.01, 1000.0)
 
 
@@ -191,7 +195,7 @@ def test_a_network_started_from_the_probe_answers_as_the_probe(kind):
     with torch.inference_mode():
         vectors = net.features(images).numpy()
     y = np.eye(3, dtype=np.float32)[np.arange(24) % 3] if classes else RNG.normal(size=(24, 1)).astype(np.float32)
-    head = probe.fit_probe(vectors, y, target, np.arange(24).astype(str), strengths=(100.0,), head="coral" if kind == "coral" else "linear")
+    head = fit_probe(vectors, y, target, np.arange(24).astype(str), strengths=(100.0,), head="coral" if kind == "coral" else "linear")
     head.start(net.head("t"))
     with torch.inference_mode():
         p = net.probabilities(net(images, torch.randn(24, 2)))["t"].numpy()
@@ -201,7 +205,7 @@ def test_a_network_started_from_the_probe_answers_as_the_probe(kind):
 def test_side_numbers_stand_beside_the_unit_vector():
     x, y, groups = clouds(60, 5, spread=2.0)
     side = RNG.normal(size=(60, 2)).astype(np.float32)
-    head = probe.fit_probe(x, y, THREE, groups, strengths=(10.0,), side=side)
+    head = fit_probe(x, y, THREE, groups, strengths=(10.0,), side=side)
     z = np.concatenate([normalize(x.astype(float)), side], axis=1)
     twin = LogisticRegression(C=10.0, tol=1e-10, max_iter=10_000).fit(z, y.argmax(1))
     np.testing.assert_allclose(head.predict(x, side), twin.predict_proba(z), atol=2e-3)
@@ -222,7 +226,7 @@ def test_network_with_plain_side_numbers_answers_as_the_probe(kind):
     with torch.inference_mode():
         vectors = net.features(images).numpy()
     y = np.eye(3, dtype=np.float32)[np.arange(24) % 3] if classes else RNG.normal(size=(24, 1)).astype(np.float32)
-    head = probe.fit_probe(vectors, y, target, np.arange(24).astype(str), strengths=(100.0,), head=form, side=side.numpy())
+    head = fit_probe(vectors, y, target, np.arange(24).astype(str), strengths=(100.0,), head=form, side=side.numpy())
     head.start(net.head("t"))
     with torch.inference_mode():
         p = net.probabilities(net(images, side))["t"].numpy()
@@ -231,7 +235,7 @@ def test_network_with_plain_side_numbers_answers_as_the_probe(kind):
 
 def test_bytes_bring_the_same_probe_back():
     x, y, groups = clouds(40)
-    head = probe.fit_probe(x, y, THREE, groups)
+    head = fit_probe(x, y, THREE, groups)
     again = probe.ProbeHead.from_bytes(head.to_bytes())
     assert again.to_bytes() == head.to_bytes()
     assert (again.target, again.strength, again.scores) == (head.target, head.strength, head.scores)
@@ -240,4 +244,4 @@ def test_bytes_bring_the_same_probe_back():
 
 def test_the_same_rows_give_the_same_bits():
     x, y, groups = clouds(60)
-    assert probe.fit_probe(x, y, THREE, groups).to_bytes() == probe.fit_probe(x, y, THREE, groups).to_bytes()
+    assert fit_probe(x, y, THREE, groups).to_bytes() == fit_probe(x, y, THREE, groups).to_bytes()

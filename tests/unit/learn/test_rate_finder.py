@@ -13,6 +13,8 @@ from tapetum.core import config
 from tapetum.core.errors import DataError
 from tapetum.learn.training import optimizers, rate_finder
 
+RATES = np.geomspace(1e-7, 10.0, 100)
+
 
 class Net(nn.Module):
     def __init__(self):
@@ -52,7 +54,7 @@ def test_everything_is_put_back_bit_for_bit(name):
         optimizers.set_rate(optimizer, 0.003)
         if look:
             gradient = net.head.weight.grad.clone()
-            rate_finder.find(step, net, optimizer, steps=30)
+            rate_finder.find(step, net, optimizer, RATES[:30])
             assert torch.equal(net.head.weight.grad, gradient)
             assert not net.backbone[1].training
         rates = [g["lr"] for g in optimizer.param_groups]
@@ -75,7 +77,7 @@ def test_it_is_put_back_after_an_error_too():
         return step(number)
 
     with pytest.raises(KeyboardInterrupt):
-        rate_finder.find(fails, net, optimizer)
+        rate_finder.find(fails, net, optimizer, RATES)
     assert torch.equal(net.head.weight, before)
     assert not optimizer.state_dict()["state"]
 
@@ -88,7 +90,7 @@ def test_rates_are_a_geometric_row_with_the_groups_scales():
         seen.append([g["lr"] / g["scale"] for g in optimizer.param_groups])
         return 1.0
 
-    curve = rate_finder.find(step, net, optimizer, steps=9)
+    curve = rate_finder.find(step, net, optimizer, 10.0 ** np.arange(-7, 2))
     np.testing.assert_allclose(curve.rates, 10.0 ** np.arange(-7, 2))
     np.testing.assert_allclose(seen, np.repeat(curve.rates[:, None], len(seen[0]), 1))
 
@@ -101,12 +103,12 @@ def test_smoothing_is_bias_corrected():
 
 def test_rate_finder_stops_at_four_times_best_or_nan():
     net, optimizer, _ = setting()
-    rising = rate_finder.find(lambda i: 1.0 if i < 50 else 1000.0, net, optimizer)
+    rising = rate_finder.find(lambda i: 1.0 if i < 50 else 1000.0, net, optimizer, RATES)
     assert len(rising.rates) == 51
-    broken = rate_finder.find(lambda i: 1.0 if i < 50 else float("nan"), net, optimizer)
+    broken = rate_finder.find(lambda i: 1.0 if i < 50 else float("nan"), net, optimizer, RATES)
     assert len(broken.rates) == 50
     with pytest.raises(DataError, match="after 0 steps"):
-        rate_finder.find(lambda i: float("nan"), net, optimizer)
+        rate_finder.find(lambda i: float("nan"), net, optimizer, RATES)
 
 
 def test_suggestions_on_a_curve_whose_answer_is_known():
@@ -137,7 +139,7 @@ def test_repeats_are_averaged_on_the_scale_of_rates():
 
 def test_on_a_real_training_the_suggestion_trains():
     net, optimizer, step = setting("sgd")
-    curve = rate_finder.find(step, net, optimizer)
+    curve = rate_finder.find(step, net, optimizer, RATES)
     optimizers.set_rate(optimizer, rate_finder.suggest([curve])["suggestion"])
     losses = [step(i) for i in range(150)]
     assert np.mean(losses[-20:]) < 0.5 * np.mean(losses[:5])

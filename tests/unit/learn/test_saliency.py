@@ -16,7 +16,7 @@ from tapetum.core.config import Model
 from tapetum.core.errors import EnvironmentFault, UserError
 from tapetum.core.targets import Target
 from tapetum.learn.models.network import build
-from tapetum.learn.saliency import evaluating, normalised, overlay, saliency, write_sheets
+from tapetum.learn.saliency import Shown, evaluating, normalised, overlay, saliency, write_sheets
 
 
 class Linear(nn.Module):
@@ -259,8 +259,8 @@ def test_an_overlay_shows_the_image_where_the_map_is_empty(channels):
 
 def test_sheets_are_written_and_listed_for_the_report(tmp_path):
     network, x = wrapped("test_resnet"), images(3)
-    listing = write_sheets(tmp_path / "saliency", network, x[:2], ["a/1.png", "b"], "t", class_index=1)
-    write_sheets(tmp_path / "saliency", network, x[2:], ["c"], "t")
+    listing = write_sheets(tmp_path / "saliency", network, Shown(x[:2], ["a/1.png", "b"]), "t", class_index=1)
+    write_sheets(tmp_path / "saliency", network, Shown(x[2:], ["c"]), "t")
     entries = json.loads(listing.read_text())
     assert [entry["row_id"] for entry in entries] == ["a/1.png", "b", "c"]
     assert [entry["class"] for entry in entries[:2]] == ["b", "b"]

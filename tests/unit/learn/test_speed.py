@@ -49,20 +49,20 @@ def world(monkeypatch, tmp_path):
 
 
 def decide(train=None, **how):
-    given = {"training": False, "device": "cpu", **how}
-    return speed.decide_engine(train or Train(), tiny(), (3, 8, 8), **given)
+    work = speed.Work((3, 8, 8), how.pop("training", False))
+    return speed.decide_engine(train or Train(), tiny(), work, **{"device": "cpu", **how})
 
 
 def test_the_first_engine_stays_unless_another_is_clearly_faster(world):
     world.cost = {PLAIN.name: 1e-3, HALF.name: 0.97e-3}
-    assert speed.measure(tiny(), (3, 8, 8), [PLAIN, HALF], training=False).engine == PLAIN
+    assert speed.measure(tiny(), speed.Work((3, 8, 8), False), [PLAIN, HALF]).engine == PLAIN
     world.cost[HALF.name] = 0.5e-3
-    assert speed.measure(tiny(), (3, 8, 8), [PLAIN, HALF], training=False).engine == HALF
+    assert speed.measure(tiny(), speed.Work((3, 8, 8), False), [PLAIN, HALF]).engine == HALF
 
 
 def test_engine_twice_as_slow_is_not_timed_in_batches(world):
     world.cost = {PLAIN.name: 0.01, LAST.name: 0.012, HALF.name: 0.5}
-    found = speed.measure(tiny(), (3, 8, 8), [PLAIN, LAST, HALF], training=False)
+    found = speed.measure(tiny(), speed.Work((3, 8, 8), False), [PLAIN, LAST, HALF])
     assert found.engine == PLAIN
     assert [rows for name, rows in world.steps if name == HALF.name] == [1]  # the cold step was enough
     assert max(rows for name, rows in world.steps if name == PLAIN.name) == speed.ROWS
@@ -73,7 +73,7 @@ def test_engine_twice_as_slow_is_not_timed_in_batches(world):
 @pytest.mark.parametrize("each", [1e-4, 0.05, 0.5, 3.0])
 def test_measuring_takes_its_time_or_the_first_steps(world, each, training):
     world.cost = {PLAIN.name: each, LAST.name: 1.1 * each, HALF.name: 40 * each}
-    speed.measure(tiny(), (3, 8, 8), [PLAIN, LAST, HALF], training=training, limit=2.0)
+    speed.measure(tiny(), speed.Work((3, 8, 8), training), [PLAIN, LAST, HALF], limit=2.0)
     first = (2 + 2.2 + 40) * each * (2 if training else 1)
     assert world.now <= max(2.0, first) + 1e-9
 
@@ -120,9 +120,9 @@ def test_measured_rates_are_remembered_for_machine_threads_model_and_size(world,
         return len(world.steps) > before
 
     assert measures(lambda: decide(training=True))
-    assert measures(lambda: speed.decide_engine(Train(), tiny(), (3, 9, 9), training=False, device="cpu"))
+    assert measures(lambda: speed.decide_engine(Train(), tiny(), speed.Work((3, 9, 9), False), device="cpu"))
     wider = nn.Sequential(nn.Conv2d(3, 5, 3))
-    assert measures(lambda: speed.decide_engine(Train(), wider, (3, 8, 8), training=False, device="cpu"))
+    assert measures(lambda: speed.decide_engine(Train(), wider, speed.Work((3, 8, 8), False), device="cpu"))
     assert measures(lambda: decide(remembered=False))
     assert not measures(decide)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
@@ -151,7 +151,7 @@ def test_on_a_busy_machine_the_mean_of_the_steps_counts(world):
             return next(costs)
 
     world.cost = Costs()
-    assert speed.measure(tiny(), (3, 8, 8), [PLAIN], training=False, busy=True).seconds[PLAIN.name] == pytest.approx(0.03)
+    assert speed.measure(tiny(), speed.Work((3, 8, 8), False), [PLAIN], busy=True).seconds[PLAIN.name] == pytest.approx(0.03)
 
 
 def test_a_cache_of_nonsense_is_measured_anew(world):
@@ -168,7 +168,7 @@ def test_a_cache_of_nonsense_is_measured_anew(world):
 def test_measuring_changes_neither_weights_nor_statistics():
     net = tiny()
     before = {k: v.clone() for k, v in net.state_dict().items()}
-    found = speed.measure(net, (3, 8, 8), [LAST, HALF], training=True, dtype=torch.float32, repeats=1)
+    found = speed.measure(net, speed.Work((3, 8, 8), True, torch.float32), [LAST, HALF], repeats=1)
     assert set(found.seconds) == {LAST.name, HALF.name}
     assert found.engine in (LAST, HALF)
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())

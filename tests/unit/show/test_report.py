@@ -405,7 +405,7 @@ def write_figures(run: Path, manifest: Manifest, final: list[Dense], probe: list
         for name, dense, how in (("final", a, "cross-validated"), ("final", a, "in-sample"), ("probe", b, "cross-validated")):
             got = intervals.interval(metric, a.target, dense.p, dense.y, manifest.groups).to_dict()
             found.append({**shared, "name": name, "metric": metric, **got, "how": how, "note": ""})
-        gap = intervals.difference(metric, a.target, a.p, b.p, a.y, manifest.groups).to_dict()
+        gap = intervals.difference(metric, a.target, (a.p, b.p), a.y, manifest.groups).to_dict()
         differences += [{**shared, "a": "final", "b": other, "metric": metric, **gap} for other in ("probe", "chance")]
     counts = {"rows": len(manifest), "ok": len(manifest) - 1, "missing": 1, "uncovered": 0, "unknown": 0, "groups": len(manifest) // 2}
     choice = {"reason": "the probe is simpler", "per fold": {"0": "probe", "1": "main"}}

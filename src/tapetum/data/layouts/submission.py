@@ -73,9 +73,7 @@ def submit(
     fill: str = "none",
     prior: np.ndarray | None = None,
     threshold: float | np.ndarray = 0.5,
-    id_column: str | None = None,
     wish: Wish | None = None,
-    order: Sequence[str] | None = None,
 ) -> Written:
     """Write a submission.
 
@@ -88,9 +86,7 @@ def submit(
             (their shares where probabilities are written, the middle class of an order, a regression's median), else a class (or a number).
         prior: mean truth over the training rows (K,) (a regression: their median), for ``fill = "prior"``.
         threshold: several labels: the probability from which a class counts, where ``dense`` holds no decisions.
-        id_column: of the template, where it is not the one that holds the predicted ids.
-        wish: what the user says of the template's other columns.
-        order: row ids in the template's order, where it holds none.
+        wish: what the user says of the template.
 
     Returns:
         ``place``, and how many answers stand there.
@@ -100,7 +96,7 @@ def submit(
             way of writing.
         UserError: a ``fill`` that is no class, options that do not suit the template.
     """
-    form = read_template(Path(template), dense, id_column=id_column, wish=wish or Wish(), order=order)
+    form = read_template(Path(template), dense, wish or Wish())
     lost = _same_ids(form, dense, Path(template).name, fill)
     p, labels = _answers(dense, form.row_ids, threshold)
     without = np.isnan(p).any(axis=1)
@@ -133,21 +129,18 @@ def _report(form: Template, target: Target, labels: np.ndarray, fill: str, witho
         log(f"warning: {none} of {n} rows have no label")
 
 
-def read_template(
-    path: Path, dense: Dense, *, id_column: str | None = None, wish: Wish | None = None, order: Sequence[str] | None = None
-) -> Template:
+def read_template(path: Path, dense: Dense, wish: Wish) -> Template:
     """Find out which columns of a template hold ids and answers, and how answers are written.
 
     Raises:
         UserError: options that do not suit it; a first line that may be one more id.
         DataError: no column holds the ids; it fits no way of writing.
     """
-    wish = wish or Wish()
     raw, delimiter = read_delimited(path, _numbered(path))
     first = [cell or "" for cell in raw.row(0)]
-    if order is not None:
-        return _by_order(raw, delimiter, first, order, dense.target, wish, path)
-    if id_column is None and (found := _without_header(raw, first, dense, path)) is not None:
+    if wish.order is not None:
+        return _by_order(raw, delimiter, first, wish.order, dense.target, wish, path)
+    if wish.ids is None and (found := _without_header(raw, first, dense, path)) is not None:
         ids, row_of, matched = found
         if ids == raw.columns[-1]:  # nothing but ids: the answers stand alone
             raw = raw.with_columns(pl.lit(None, pl.String).alias("answer"))
@@ -158,7 +151,7 @@ def read_template(
         writing = writing_of(raw, [last], dense.target, dataclasses.replace(wish, column=None), path.name)
         return Template(raw, delimiter, False, ids, _rows(raw, ids, row_of), writing, columns, matched)
     frame = read_delimited(path)[0]
-    ids, row_of, matched = _id_column(frame, dense, id_column, path)
+    ids, row_of, matched = _id_column(frame, dense, wish.ids, path)
     _refuse_id_as_header(ids, frame[ids].to_list(), path)
     writing = writing_of(frame, [c for c in frame.columns if c != ids], dense.target, wish, path.name)
     return Template(frame, delimiter, True, ids, _rows(frame, ids, row_of), writing, tuple(frame.columns), matched)

@@ -59,6 +59,8 @@ class Wish:
         positive: the class whose probability a single numeric column holds; None: the one that the column is called, else the second.
         separator: between several labels of a cell; None: what the template's cells have, else as in the data.
         written: class name → how the template writes it; others as they are.
+        ids: the column of ids, where it is not the one that holds the predicted ids.
+        order: row ids in the template's order, where it holds none.
     """
 
     column: str | None = None
@@ -66,6 +68,8 @@ class Wish:
     positive: str | None = None
     separator: str | None = None
     written: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    ids: str | None = None
+    order: Sequence[str] | None = None
 
 
 def writing_of(frame: pl.DataFrame, rest: Sequence[str], target: Target, wish: Wish, name: str) -> Writing:

@@ -6,6 +6,7 @@ Several images of one row come as (B, V, C, H, W); their features are averaged.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,15 +25,28 @@ from tapetum.learn.models import weights as pretrained
 from tapetum.learn.models.heads import Head
 
 
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """How the channels of images are normalised.
+
+    Args:
+        mean: of each channel, for images in [0, 1].
+        std: likewise.
+        gains: of each channel after normalising, by which its deviation is divided; none: 1 each.
+    """
+
+    mean: Sequence[float]
+    std: Sequence[float]
+    gains: Sequence[float] = ()
+
+
 class Network(nn.Module):
     """Images (and side numbers) → a dict of logits, one entry a target.
 
     Args:
         backbone: a timm model that gives vectors.
         heads: target name → head.
-        mean: of each channel, for images in [0, 1].
-        std: likewise.
-        gains: of each channel after normalising, by which its deviation is divided; none: 1 each.
+        scale: how images are normalised.
         sharing: gives a vector a target; None: the same for all.
         side: makes side numbers (B, S) into a vector; None where there are none.
         dropout: on the image's vector.
@@ -49,10 +63,8 @@ class Network(nn.Module):
         self,
         backbone: nn.Module,
         heads: Mapping[str, Head],
-        mean: Sequence[float],
-        std: Sequence[float],
+        scale: Scale,
         *,
-        gains: Sequence[float] = (),
         sharing: nn.Module | None = None,
         side: nn.Module | None = None,
         dropout: float = 0.0,
@@ -65,12 +77,13 @@ class Network(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.width = trunk.width(backbone)
         self.notes = tuple(notes)
-        self.gains = tuple(gains) or (1.0,) * len(mean)
-        if len(self.gains) != len(mean) or min(self.gains) <= 0:
-            raise UserError(f"input.gains is {list(self.gains)}", need=f"{len(mean)} numbers above 0, one a channel")
-        self.register_buffer("mean", torch.zeros(len(mean), 1, 1))
-        self.register_buffer("std", torch.ones(len(mean), 1, 1))
-        self.set_normalisation(mean, std)
+        channels = len(scale.mean)
+        self.gains = tuple(scale.gains) or (1.0,) * channels
+        if len(self.gains) != channels or min(self.gains) <= 0:
+            raise UserError(f"input.gains is {list(self.gains)}", need=f"{channels} numbers above 0, one a channel")
+        self.register_buffer("mean", torch.zeros(channels, 1, 1))
+        self.register_buffer("std", torch.ones(channels, 1, 1))
+        self.set_normalisation(scale.mean, scale.std)
 
     @property
     def channels(self) -> int:
@@ -224,7 +237,7 @@ def build(
     for line in lines:
         if log is not None:
             log(line)
-    return Network(backbone, heads, mean, std, gains=input.gains, sharing=sharing, side=mlp, dropout=model.dropout, notes=lines)
+    return Network(backbone, heads, Scale(mean, std, input.gains), sharing=sharing, side=mlp, dropout=model.dropout, notes=lines)
 
 
 def make_head(spec: config.Spec, features: int, side: int, target: Target) -> Head:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -22,12 +22,10 @@ from tapetum.core import config, draws
 from tapetum.core.choices import pick
 from tapetum.core.errors import UserError
 from tapetum.core.progress import Log
-from tapetum.core.targets import Target
 from tapetum.learn.choices import SEQUENCES, head_of
 from tapetum.learn.models import backbone as trunk
 from tapetum.learn.models import network as networks
 from tapetum.learn.models.network import Network
-from tapetum.learn.models.weights import Weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +146,7 @@ class SequenceNetwork(Network):
         joined: tuple[int, int, int] | None = None,
     ) -> None:
         mean, std = base.mean.flatten().tolist(), base.std.flatten().tolist()
-        super().__init__(base.backbone, heads, mean, std, side=base.side, dropout=base.dropout.p, notes=base.notes)
+        super().__init__(base.backbone, heads, networks.Scale(mean, std), side=base.side, dropout=base.dropout.p, notes=base.notes)
         self.body, self.target, self.positions, self.joined = body, target, positions, joined
         width = base.width if positions == 1 else trunk.map_width(base.backbone)
         self.register_buffer("centre", torch.zeros(width))
@@ -229,27 +227,6 @@ class SequenceNetwork(Network):
         """Return probabilities in the shape of the logits, (B, K) or (B, L, K)."""
         flat = super().probabilities({name: value.flatten(0, -2) for name, value in logits.items()})
         return {name: p.unflatten(0, logits[name].shape[:-1]) for name, p in flat.items()}
-
-
-def build(
-    model: config.Model,
-    sequence: config.SequenceConfig,
-    targets: Sequence[Target],
-    channels: int,
-    input: config.Input | None = None,
-    *,
-    side: int = 0,
-    seed: int = 0,
-    weights: Weights | None = None,
-    log: Log | None = None,
-) -> SequenceNetwork:
-    """Return the sequence network that a recipe describes; arguments as for :func:`tapetum.learn.models.network.build`.
-
-    Raises:
-        UserError: targets that share the trunk softly; that is for single images.
-    """
-    base = networks.build(model, targets, channels, input, side=side, seed=seed, weights=weights, log=log)
-    return around(base, model, sequence, side=side, seed=seed, log=log)
 
 
 def around(

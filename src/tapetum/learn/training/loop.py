@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -170,9 +170,9 @@ def train_epoch(
         after_step()
 
     for number, batch in enumerate(epoch.batches):
-        x, y = mixed(epoch, batch, (progress.epoch, number))
+        part = mixed(epoch, batch, (progress.epoch, number))
         share = group.share(epoch.weight[batch.rows])
-        losses.append(forward_backward(network, objective, runtime, epoch, progress, batch.rows, x, y, share))
+        losses.append(forward_backward(network, objective, runtime, epoch, progress, part, share))
         sizes.append(len(batch.rows))
         if group.is_full:
             step()
@@ -194,7 +194,15 @@ def trained(network: nn.Module, objective: Objective) -> list[nn.Parameter]:
     return [*network.parameters(), *(objective.parameters() if isinstance(objective, nn.Module) else ())]
 
 
-def mixed(epoch: Epoch, batch: Batch, place: tuple[int, int]) -> tuple[Tensor, dict[str, Tensor]]:
+class Mixed(NamedTuple):
+    """A batch as it is trained on: row numbers, images, and the truth of each target."""
+
+    rows: Tensor
+    x: Tensor
+    y: dict[str, Tensor]
+
+
+def mixed(epoch: Epoch, batch: Batch, place: tuple[int, int]) -> Mixed:
     """Return a batch's images and truths, mixed where the recipe mixes; its draws, and those of dropout, depend on ``place`` alone.
 
     Args:
@@ -205,7 +213,7 @@ def mixed(epoch: Epoch, batch: Batch, place: tuple[int, int]) -> tuple[Tensor, d
     generator = torch.Generator().manual_seed(draws.key(*epoch.key, *place, "mix"))
     torch.manual_seed(draws.key(*epoch.key, *place, "dropout"))
     x, y = batch.x, {name: truth[batch.rows] for name, truth in epoch.truth.items()}
-    return (x, y) if epoch.mix is None else epoch.mix(x, y, generator)
+    return Mixed(batch.rows, x, y) if epoch.mix is None else Mixed(batch.rows, *epoch.mix(x, y, generator))
 
 
 def forward_backward(
@@ -214,9 +222,7 @@ def forward_backward(
     runtime: Runtime,
     epoch: Epoch,
     progress: Progress,
-    rows: Tensor,
-    x: Tensor,
-    y: dict[str, Tensor],
+    batch: Mixed,
     share: float = 1.0,
 ) -> float:
     """Run one batch through the network and add its gradients; where memory runs out, in ever smaller pieces.
@@ -232,14 +238,14 @@ def forward_backward(
     before = [None if p.grad is None else p.grad.detach().clone() for p in parameters]
     while True:
         try:
-            return sum(_pieces(network, objective, runtime, epoch, progress, rows, x, y, share))
+            return sum(_pieces(network, objective, runtime, epoch, progress, batch, share))
         except (RuntimeError, MemoryError) as error:
-            if not runtime.is_out_of_memory(error) or progress.pieces >= len(x):
+            if not runtime.is_out_of_memory(error) or progress.pieces >= len(batch.x):
                 raise
         for parameter, gradient in zip(parameters, before, strict=True):
             parameter.grad = None if gradient is None else gradient.clone()
-        progress.pieces = min(2 * progress.pieces, len(x))
-        runtime.message(f"out of memory: a batch of {len(x)} is now computed in {progress.pieces} pieces")
+        progress.pieces = min(2 * progress.pieces, len(batch.x))
+        runtime.message(f"out of memory: a batch of {len(batch.x)} is now computed in {progress.pieces} pieces")
 
 
 def _pieces(
@@ -248,12 +254,11 @@ def _pieces(
     runtime: Runtime,
     epoch: Epoch,
     progress: Progress,
-    rows: Tensor,
-    x: Tensor,
-    y: dict[str, Tensor],
+    batch: Mixed,
     share: float,
 ) -> Iterator[float]:
     """Yield the share of each piece in the batch's loss, once its gradients are added."""
+    rows, x, y = batch
     for part in torch.arange(len(x)).chunk(progress.pieces):
         whole = {} if len(part) == len(x) else {"whole": (y, epoch.weight[rows])}
         with runtime.autocast():

@@ -43,31 +43,26 @@ def find(
     step: Callable[[int], float],
     network: nn.Module,
     optimizer: Optimizer,
+    rates: np.ndarray,
     *,
     others: Sequence[nn.Module] = (),
-    low: float = 1e-7,
-    high: float = 10.0,
-    steps: int = 100,
     smoothing: float = 0.98,
     stop: float = 4.0,
 ) -> Curve:
-    """Train with rates that grow from ``low`` to ``high``, then put everything back bit for bit.
+    """Train with one rate after the other, then put everything back bit for bit.
 
     Args:
         step: number of the step → its loss; runs forward, backward and the optimizer's step at the rate that stands in the optimizer.
         network: that trains.
         optimizer: its rates are set; groups keep their scale.
+        rates: ascending, one a step.
         others: further modules with state (an objective with learned weights).
-        low: first rate.
-        high: last rate.
-        steps: from one to the other, in a geometric row.
         smoothing: of the moving average of the loss.
         stop: the test ends where the smoothed loss exceeds this many times its least value, or is no number.
 
     Raises:
         DataError: the loss is no number from the start.
     """
-    rates = np.geomspace(low, high, steps)
     losses: list[float] = []
     with restored(network, optimizer, others):
         for number, rate in enumerate(rates):

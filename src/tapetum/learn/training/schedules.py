@@ -251,33 +251,30 @@ def plateau(
     patience: int = 2,
     threshold: float = 1e-4,
     cooldown: int = 0,
-    greater: bool = False,
     floor: float = 0.0,
 ) -> np.ndarray:
-    """Multiply the rate by ``factor`` whenever the monitored value has not improved for more than ``patience`` epochs.
+    """Multiply the rate by ``factor`` whenever the loss on held-out rows has not improved for more than ``patience`` epochs.
 
     Args:
         steps: optimizer steps.
         per_epoch: optimizer steps in an epoch.
-        history: the monitored value after each finished epoch; epochs after the last known keep its multiplier.
+        history: that loss after each finished epoch; epochs after the last known keep its multiplier.
         factor: what a plateau multiplies by.
         patience: epochs without an improvement that are borne.
         threshold: relative improvement that counts.
         cooldown: epochs after a reduction that do not count.
-        greater: greater values are better.
         floor: least multiple of the rate.
 
     Source: same as ``torch.optim.lr_scheduler.ReduceLROnPlateau`` (mode rel).
     """
     out = np.empty(steps)
-    value, best, bad, rest = 1.0, -math.inf if greater else math.inf, 0, 0
+    value, best, bad, rest = 1.0, math.inf, 0, 0
     for epoch in range(math.ceil(steps / per_epoch)):
         out[epoch * per_epoch : (epoch + 1) * per_epoch] = value
         if epoch >= len(history):
             continue
         new = float(history[epoch])
-        better = new > best * (1 + threshold) if greater else new < best * (1 - threshold)
-        best, bad = (new, 0) if better else (best, bad + 1)
+        best, bad = (new, 0) if new < best * (1 - threshold) else (best, bad + 1)
         if rest > 0:
             rest, bad = rest - 1, 0
         if bad > patience:

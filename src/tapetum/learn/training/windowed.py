@@ -169,7 +169,7 @@ def _vectors(
 ) -> tuple[np.ndarray, dict[int, str]]:
     """Return the vectors of all rows (N, P, D) from the run's store, and why some rows have none; only ``images`` are computed."""
     seen = networks.StepVectors(network)
-    found = features.extract(seen, images.manifest, recipe.input, images=images, store=store, runtime=runtime, log=log)
+    found = features.extract(seen, images, store=store, runtime=runtime, log=log)
     flat = found.of(manifest.row_ids)[:, 0]
     reasons = {row: found.reasons[row_id] for row, row_id in enumerate(manifest.row_ids) if row_id in found.reasons}
     return flat.reshape(len(flat), network.positions, -1), reasons

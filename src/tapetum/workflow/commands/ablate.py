@@ -203,8 +203,8 @@ def _difference(metric: str, a: Sequence[Dense], b: Sequence[Dense], rows: Rows)
     groups = np.concatenate([rows.groups[known] for known in both])
     weight = None if rows.weight is None else np.concatenate([rows.weight[known] for known in both])
     pair = (joined(a, lambda d: d.p), joined(b, lambda d: d.p))
-    labels: dict[str, Any] = {"answer_a": answers(a), "answer_b": answers(b)}
-    return intervals.difference(metric, a[0].target, *pair, joined(a, lambda d: d.y), groups, weight=weight, **labels)
+    labels = (answers(a), answers(b))
+    return intervals.difference(metric, a[0].target, pair, joined(a, lambda d: d.y), groups, weight=weight, answers=labels)
 
 
 def _score(metric: str, dense: Dense, rows: Rows) -> float:

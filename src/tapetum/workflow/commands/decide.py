@@ -71,7 +71,6 @@ def decide_tables(
     *,
     classes: Sequence[str] | None = None,
     strict: bool = False,
-    allow_leak: str | None = None,
 ) -> dict[str, Any]:
     """Decide predictions from any framework: calibrate, blend and step as ``[decide]`` says, cross-fitted over the manifest's folds.
 
@@ -84,14 +83,13 @@ def decide_tables(
         record: told the notes.
         classes: order of the columns of arrays, which cannot say it themselves.
         strict: refuse where a member lacks rows that another holds.
-        allow_leak: the reason for folds that cut groups.
 
     Returns:
         ``{"out", "table", "coverage"}``.
     """
     members = {name: read_member(path, manifest, target, name, classes, record) for name, path in tables.items()}
     scored = np.flatnonzero(manifest.split == "train")
-    rows = Rows.of(manifest, [manifest.row_ids[r] for r in scored], allow_leak=allow_leak)
+    rows = Rows.of(manifest, [manifest.row_ids[r] for r in scored])
     found = chain.fit(members, rows, decide, strict=strict)
     for note in found.notes:
         record(note)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,16 +24,45 @@ NAME = "find-rate"
 DISAGREE = 10.0  # largest over smallest steepest rate of the repeats beyond which their mean says little
 
 
+@dataclasses.dataclass(frozen=True)
+class RangeTest:
+    """A learning-rate range test.
+
+    Args:
+        repeats: with other batches each; the suggestion is their geometric mean.
+        steps: of one test.
+        low: first rate.
+        high: last rate.
+
+    Raises:
+        UserError: rates or numbers that make no test.
+    """
+
+    repeats: int = 3
+    steps: int = 100
+    low: float = 1e-7
+    high: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.repeats < 1 or self.steps < 10 or not 0 < self.low < self.high:
+            raise UserError(
+                f"a range test of {self.repeats} repeats and {self.steps} steps from {self.low:g} to {self.high:g}",
+                need="1 or more, 10 or more, 0 < low < high",
+            )
+
+    @property
+    def rates(self) -> np.ndarray:
+        """The rates of the steps, in a geometric row."""
+        return np.geomspace(self.low, self.high, self.steps)
+
+
 def find_rate(
     source: Any,
     out: Path | str,
     loaded: Loaded,
     *,
     member: str | None = None,
-    repeats: int = 3,
-    steps: int = 100,
-    low: float = 1e-7,
-    high: float = 10.0,
+    test: RangeTest = RangeTest(),
     log: Log | None = None,
     command: str = "tapetum.api.find_rate",
 ) -> dict[str, Any]:
@@ -43,10 +73,7 @@ def find_rate(
         out: a run folder of its own; ``rates.json``, ``rates.csv``, ``rates.png`` and ``rates.svg`` stand in it.
         loaded: the recipe.
         member: which one, where there are several.
-        repeats: with other batches each; the suggestion is their geometric mean.
-        steps: of one test.
-        low: first rate.
-        high: last rate.
+        test: its rates, and how often it is made.
         log: where messages go.
         command: kept in the run's record.
 
@@ -54,12 +81,8 @@ def find_rate(
         ``{"run", "member", "suggestion", "steepest", "tenth", "recipe", "table", "repeats"}``.
 
     Raises:
-        UserError: an unknown member, rates or numbers that make no test.
+        UserError: an unknown member.
     """
-    if repeats < 1 or steps < 10 or not 0 < low < high:
-        raise UserError(
-            f"a range test of {repeats} repeats and {steps} steps from {low:g} to {high:g}", need="1 or more, 10 or more, 0 < low < high"
-        )
     record = Record(log)
     recipe = loaded.recipe
     chosen = _member(recipe, member)
@@ -73,7 +96,7 @@ def find_rate(
                 with record.stage("probe"):
                     probe_member(session)
             with record.stage("range test"):
-                curves = _curves(session, chosen[0], repeats, steps=steps, low=low, high=high)
+                curves = _curves(session, chosen[0], test)
             return _result(run, chosen, curves, record)
         finally:
             record.write(run, command)
@@ -88,7 +111,7 @@ def _member(recipe: Recipe, wanted: str | None) -> tuple[str, Recipe]:
     return wanted, members[wanted]
 
 
-def _curves(session: Session, name: str, repeats: int, **how: Any) -> Sequence[Any]:
+def _curves(session: Session, name: str, test: RangeTest) -> Sequence[Any]:
     """Run the tests one after the other; each begins at the same weights and sees other batches."""
     from tapetum.learn.training import job, rate_finder
     from tapetum.learn.training.fold import Training
@@ -99,12 +122,12 @@ def _curves(session: Session, name: str, repeats: int, **how: Any) -> Sequence[A
     folder = session.run.root / NAME / name
     spec = write_spec(session, session.ref(name, fold), {**plan, "cuts": {}}, folder / "spec.json")
     curves = []
-    for repeat in range(repeats):
+    for repeat in range(test.repeats):
         training = Training(job.build(files.read_json(spec), session.manifest, Keeper(folder), session.log))
         training.key = (session.recipe.seed, f"{name}/{NAME}-{repeat}", fold)
         optimizer = training.begin()
-        curve = rate_finder.find(_steps(training, optimizer), training.network, optimizer, others=[training.fold.objective], **how)
-        session.log(f"{name}: test {repeat + 1} of {repeats}: {len(curve.rates)} rates, steepest at {curve.steepest:.2g}")
+        curve = rate_finder.find(_steps(training, optimizer), training.network, optimizer, test.rates, others=[training.fold.objective])
+        session.log(f"{name}: test {repeat + 1} of {test.repeats}: {len(curve.rates)} rates, steepest at {curve.steepest:.2g}")
         curves.append(curve)
     return curves
 
@@ -131,9 +154,9 @@ def _steps(training: Any, optimizer: Any) -> Callable[[int], float]:
         network, objective = training.network, training.fold.objective
         for part in range(group.accumulate):
             epoch, batch = next(every)
-            x, y = mixed(epoch, batch, (number, part))
+            whole = mixed(epoch, batch, (number, part))
             shares.append(group.share(epoch.weight[batch.rows]))
-            losses.append(forward_backward(network, objective, training.runtime, epoch, progress, batch.rows, x, y, shares[-1]))
+            losses.append(forward_backward(network, objective, training.runtime, epoch, progress, whole, shares[-1]))
         group.close(trained(network, objective))
         training.runtime.step(network, optimizer, rate, training.recipe.train.clip or None)
         return float(np.average(losses, weights=shares if sum(shares) > 0 else None))

@@ -33,7 +33,6 @@ def submit(
     target: str | None,
     fill: str,
     log: Record,
-    id_column: str | None = None,
     wish: Wish | None = None,
 ) -> dict[str, Any]:
     """Write a submission; see :func:`tapetum.api.submit`."""
@@ -47,7 +46,7 @@ def submit(
     name = target or _only_target(table)
     dense = table.dense(name, _only_member(table))
     prior = _prior_of(source, table, name)
-    written = submission.submit(dense, template, out, log, fill=fill, prior=prior, id_column=id_column, wish=wish)
+    written = submission.submit(dense, template, out, log, fill=fill, prior=prior, wish=wish)
     if source.is_dir():
         _enter(Run(source), written.place, name)
     return {"out": str(written.place), "rows": written.rows, "filled": written.filled, "sha256": files.sha256(written.place)}

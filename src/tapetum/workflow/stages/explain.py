@@ -132,9 +132,14 @@ def _sheets(
     answered = dense.p.argmax(axis=1) if kind in ("single", "ordinal") else np.abs(dense.p - dense.y).argmax(axis=1)
     index = None if kind == "regression" else torch.from_numpy(answered)
     listing = saliency.write_sheets(
-        session.run.file("saliency"), network, batch.x, dense.row_ids.tolist(), dense.target.name,
-        class_index=index, methods=(method,), side=side, truth=torch.from_numpy(dense.y), classes=dense.target.classes,
-    )  # fmt: skip
+        session.run.file("saliency"),
+        network,
+        saliency.Shown(batch.x, dense.row_ids.tolist(), side, torch.from_numpy(dense.y)),
+        dense.target.name,
+        class_index=index,
+        methods=(method,),
+        classes=dense.target.classes,
+    )
     entries, wrong = files.read_json(listing), _wrong(dense)
     for place, entry in enumerate(entries[-len(rows) :]):
         entry["right"] = not bool(wrong[place])
@@ -152,7 +157,7 @@ def _said(dense: Dense, place: int) -> str:
 
 def write_loss_maps(run: Run, manifest: Manifest, record: Record) -> None:
     """Write ``saliency/`` for some held-out images of the first fold, of the loss of its network; maps that are there stay."""
-    from tapetum.learn.saliency import write_sheets
+    from tapetum.learn.saliency import Shown, write_sheets
     from tapetum.pipeline import Pipeline
 
     if (run.root / "saliency" / "saliency.json").exists():
@@ -172,8 +177,7 @@ def write_loss_maps(run: Run, manifest: Manifest, record: Record) -> None:
     write_sheets(
         run.root / "saliency",
         network,
-        batch.x[batch.ok],
-        [manifest.row_ids[int(r)] for r in rows],
+        Shown(batch.x[batch.ok], [manifest.row_ids[int(r)] for r in rows]),
         target.name,
         class_index=torch.from_numpy(truth.argmax(axis=1)),
         methods=("loss",),

@@ -110,13 +110,11 @@ def _differences(found: Measured, name: str, context: _Context, chance: Dense, m
             d = intervals.difference(
                 metric,
                 dense.target,
-                dense.p[both],
-                other.p[both],
+                (dense.p[both], other.p[both]),
                 dense.y[both],
                 rows.groups[both],
                 weight=None if rows.weight is None else rows.weight[both],
-                answer_a=_part(dense, both),
-                answer_b=_part(other, both),
+                answers=(_part(dense, both), _part(other, both)),
             )
             marks = list(dict.fromkeys(context.marks("final", name) + context.marks(label, name)))
             differences.append({"target": name, "a": "final", "b": label, "metric": metric, "marks": marks, **d.to_dict()})

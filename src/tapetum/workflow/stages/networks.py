@@ -53,7 +53,8 @@ def whole_network(session: Session, ref: FoldRef, state: dict[str, Any]) -> mode
     source = None if spec["features"] is None else spec["features"]["from"]
     model: Model = recipe.model if not trained and source is None else recipe.model.model_copy(update={"weights": "none"})
     side, channels = len(manifest.side), session.prepared.form.channels
-    network = networks.build(model, recipe.sequence, manifest.targets, channels, recipe.input, side=side, seed=recipe.seed)
+    base = models.build(model, manifest.targets, channels, recipe.input, side=side, seed=recipe.seed)
+    network = networks.around(base, model, recipe.sequence, side=side, seed=recipe.seed)
     if trained:
         network.load_state_dict(state)
         return network

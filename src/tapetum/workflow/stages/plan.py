@@ -67,8 +67,9 @@ def _measured(session: Session, member: str, folds: list[int], share: float) -> 
     shape = _shape(member_recipe, prepared)
     set_threads(session.run, member_recipe.train, log)
     stored = member_recipe.sequence.length > 1 and member_recipe.sequence.features != "end-to-end"  # the backbone only answers
-    how: dict[str, Any] = {"dtype": getattr(torch, form.dtype), "rate": clock.budget is not None, "limit": clock.measuring}
-    measured = speed.decide_engine(member_recipe.train, network, shape, training=not stored, **how)
+    work = speed.Work(shape, training=not stored, dtype=getattr(torch, form.dtype))
+    how: dict[str, Any] = {"rate": clock.budget is not None, "limit": clock.measuring}
+    measured = speed.decide_engine(member_recipe.train, network, work, **how)
     log(f"member {member}: {measured.summary()}")
     epochs = epochs_of(member_recipe)
     plan: dict[str, Any] = {"engine": measured.engine.to_dict(), "folds": folds, "epochs": epochs, "why": "the recipe's folds and epochs"}
@@ -76,7 +77,7 @@ def _measured(session: Session, member: str, folds: list[int], share: float) -> 
         plan["batch"], why = _largest_batch(member_recipe, network, prepared, measured.engine, folds)
         log(f"member {member}: batches of {plan['batch']} images ({why})")
     if clock.budget is not None:
-        rates = _rates(member_recipe, network, shape, measured, answering=stored, **how)
+        rates = _rates(member_recipe, network, work, measured, **how)
         plan |= _within_budget(session, member_recipe, folds, rates, share)
     return plan
 
@@ -156,25 +157,22 @@ def _shape(member_recipe: Recipe, prepared: Prepared) -> tuple[int, int, int]:
     return prepared.form.channels, height, width
 
 
-def _rates(
-    member_recipe: Recipe, network: torch.nn.Module, shape: tuple[int, ...], measured: speed.Measured, *, answering: bool, **how: Any
-) -> budgets.Rates:
+def _rates(member_recipe: Recipe, network: torch.nn.Module, work: speed.Work, measured: speed.Measured, **how: Any) -> budgets.Rates:
     """Return images a second of training and of answering, images being at hand.
 
     Args:
         member_recipe: the member's recipe.
         network: the member's.
-        shape: of its images.
-        measured: its engine and what was measured of it.
-        answering: whether that was answering; the backbone then trains no images.
+        work: what was measured; where that was answering, the backbone trains no images.
+        measured: its engine and the seconds.
         how: of :func:`speed.decide_engine`, for what else must be measured.
     """
     engine = measured.engine
     given = measured.seconds[engine.name]
     answer = given
-    if not answering:
+    if work.training:
         named = member_recipe.train.model_copy(update={"precision": engine.precision, "channels_last": engine.channels_last})
-        found = speed.decide_engine(named, network, shape, training=False, device=engine.device, **how)
+        found = speed.decide_engine(named, network, dataclasses.replace(work, training=False), device=engine.device, **how)
         answer = found.seconds[engine.name]
     training, inference = (1 / (value * 1.1 + budgets.DECODE) for value in (given, answer))
     return budgets.Rates(training, inference, start=START)

@@ -16,7 +16,7 @@ from tapetum.learn import features, models, probe
 from tapetum.learn.models.backbone import last_width
 from tapetum.learn.runtime import Engine, Runtime, one_thread
 from tapetum.learn.side import Scaling
-from tapetum.learn.speed import decide_engine
+from tapetum.learn.speed import Work, decide_engine
 from tapetum.workflow.session import Prepared, Session
 from tapetum.workflow.stages import budget as budgets
 from tapetum.workflow.stages.budget import set_threads, threads_of
@@ -83,12 +83,10 @@ def _look(session: Session, measured_for: int | None = None) -> _Seen:
         _measure(session, network, images, measured_for)
     found = features.extract(
         network,
-        part,
-        settings,
+        images,
         views=probe_views(run, recipe),
         store=run.features,
         runtime=runtime,
-        images=images,
         log=record,
         after_batch=record.share("features"),
     )
@@ -123,7 +121,7 @@ def _planned(session: Session, passes: int) -> None:
     set_threads(run, recipe.train, record)
     shape, dtype = (prepared.form.channels, height, width), getattr(torch, prepared.form.dtype)
     has_budget = clock.budget is not None
-    measured = decide_engine(recipe.train, network, shape, training=False, dtype=dtype, rate=has_budget, limit=clock.measuring)
+    measured = decide_engine(recipe.train, network, Work(shape, training=False, dtype=dtype), rate=has_budget, limit=clock.measuring)
     record(f"probe: {measured.summary()}")
     plan = measured.to_dict()
     if has_budget:
@@ -173,10 +171,7 @@ def _fit_fold(session: Session, seen: _Seen, fold: int) -> None:
             manifest.groups[train],
             side=None if side is None else side[train],
             weight=manifest.weight[train],
-            strengths=recipe.probe.strengths,
-            head=probe_head(recipe, target),
-            last=seen.last,
-            seed=recipe.seed,
+            how=probe.Fitting(recipe.probe.strengths, probe_head(recipe, target), last=seen.last, seed=recipe.seed),
         )
         files.write_bytes(folder / f"{files.plain_name(target.name)}.safetensors", head.to_bytes())
         p = head.predict(seen.vectors[heldout], None if side is None else side[heldout])

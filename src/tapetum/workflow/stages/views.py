@@ -105,8 +105,8 @@ def _answered(session: Session, ref: FoldRef, checkpoint: str) -> Predictions:
     network = runtime.to_device(network)
 
     def answered(**how: Any) -> Answered:
-        predict = member_recipe.predict.model_copy(update=how)
-        return inference.answer(network, images, rows, predict, runtime, side=side, key=("predict", ref.member), keep_draws=True)
+        predict = member_recipe.predict.model_copy(update={**how, "keep_draws": True})
+        return inference.answer(network, images, rows, predict, runtime, side=side, key=("predict", ref.member))
 
     every = answered(reduce="logits")
     first = first_draw(views_of(member_recipe.predict)[0])
