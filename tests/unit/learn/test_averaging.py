@@ -44,7 +44,7 @@ def test_ema_is_timms_where_the_warm_up_is_over():
         ours.update(net)
         theirs.update(net)
     for name, value in theirs.module.state_dict().items():
-        torch.testing.assert_close(ours.average[name], value)
+        torch.testing.assert_close(ours.weights()[name], value)
 
 
 def test_ema_by_its_formula_with_warm_up():
@@ -57,7 +57,7 @@ def test_ema_by_its_formula_with_warm_up():
         ema.update(net)
         d = min(0.99, (1 + t) / (10 + t))
         average = d * average + (1 - d) * t
-        assert ema.average["weight"].item() == pytest.approx(average, rel=1e-4)
+        assert ema.weights()["weight"].item() == pytest.approx(average, rel=1e-4)
 
 
 @given(steps=st.integers(1, 5000), decay=st.floats(0.5, 0.9999))
@@ -78,7 +78,7 @@ def test_a_short_trainings_ema_has_left_the_initial_weights():
         with torch.no_grad():
             net.weight.fill_(1.0)
         ema.update(net)
-    assert ema.average["weight"].item() == pytest.approx(1.0, abs=0.01)
+    assert ema.weights()["weight"].item() == pytest.approx(1.0, abs=0.01)
 
 
 def test_swa_is_torchs_at_the_ends_of_the_late_epochs():
@@ -93,7 +93,7 @@ def test_swa_is_torchs_at_the_ends_of_the_late_epochs():
         assert (ours.weights() is None) == (step < 15)
     assert ours.count == 2
     for name, value in theirs.module.state_dict().items():
-        torch.testing.assert_close(ours.average[name], value)
+        torch.testing.assert_close(ours.weights()[name], value)
 
 
 def test_swa_after_the_schedule_and_at_every_full_batch_step():
@@ -105,7 +105,7 @@ def test_swa_after_the_schedule_and_at_every_full_batch_step():
         if step > 10:
             seen.append(net[0].weight.detach().clone())
     assert ours.count == 3
-    torch.testing.assert_close(ours.average["0.weight"], torch.stack(seen).mean(0))
+    torch.testing.assert_close(ours.weights()["0.weight"], torch.stack(seen).mean(0))
 
 
 @pytest.mark.parametrize("name", ["ema", "swa", "none", "soup"])
@@ -131,6 +131,15 @@ def test_a_restored_average_goes_on_bit_for_bit(name, cut):
     one, other = whole.weights(), again.weights()
     assert (one is None) == (other is None) == (name in ("none", "soup"))
     assert one is None or all(torch.equal(one[k], other[k]) for k in one)
+
+
+def test_an_ema_counts_batches_as_the_network_does():
+    net = network()
+    ema = averaging.Ema(net, 0.9, 1000)
+    for step in range(7):
+        advance(net, step)
+        ema.update(net)
+    assert int(ema.weights()["1.num_batches_tracked"]) == 7  # an average of whole numbers would be cut to one
 
 
 def test_another_networks_average_is_refused():

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tapetum.core.config import Average
 from tapetum.core.errors import DataError, UserError
@@ -43,17 +44,21 @@ class NoAverage:
 
 
 class _Averager(NoAverage):
-    def __init__(self, network: nn.Module) -> None:
-        self.average: Weights = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    """An average that torch keeps in a copy of the network; ``step`` counts optimizer steps, ``count`` those that were averaged in."""
+
+    def __init__(self, model: AveragedModel) -> None:
+        self.model = model
         self.step, self.count = 0, 0
+        self._begun = int(model.n_averaged)
 
     def weights(self) -> Weights | None:
         """Return the averaged state dict, or None before the first average."""
-        return self.average if self.count else None
+        return self.model.module.state_dict() if self.count else None
 
     def state(self) -> tuple[Weights, dict[str, Any]]:
         """Return the average and the counts."""
-        return {k: v.detach().cpu().clone() for k, v in self.average.items()}, {"step": self.step, "count": self.count}
+        tensors = {k: v.detach().cpu().clone() for k, v in self.model.module.state_dict().items()}
+        return tensors, {"step": self.step, "count": self.count}
 
     def load(self, tensors: Mapping[str, Tensor], rest: Mapping[str, Any]) -> None:
         """Take back what :meth:`state` gave.
@@ -61,12 +66,12 @@ class _Averager(NoAverage):
         Raises:
             DataError: it is of another network.
         """
-        if set(tensors) != set(self.average):
-            odd = sorted(set(tensors) ^ set(self.average))
+        odd = sorted(set(tensors) ^ set(self.model.module.state_dict()))
+        if odd:
             raise DataError(f"the saved average is of another network: {odd[0]!r} is on one side only", need="the same recipe")
-        for name, value in tensors.items():
-            self.average[name].copy_(value)
+        self.model.module.load_state_dict(tensors)
         self.step, self.count = int(rest["step"]), int(rest["count"])
+        self.model.n_averaged.fill_(self._begun + self.count)
 
 
 class Ema(_Averager):
@@ -80,21 +85,26 @@ class Ema(_Averager):
     """
 
     def __init__(self, network: nn.Module, decay: float, steps: int) -> None:
-        super().__init__(network)
+        model = AveragedModel(network, multi_avg_fn=self._mix, use_buffers=True)
+        model.n_averaged.fill_(1)  # the network as it starts; torch would take the first step's weights as they are
+        super().__init__(model)
         self.decay = max(0.0, min(decay, 1 - 10 / max(steps, 1)))
         if self.decay < decay:
             self.remarks = (f"EMA decay {decay:g} is lowered to {self.decay:.4g}: its horizon would exceed a tenth of the {steps} steps",)
 
-    @torch.no_grad()
     def update(self, network: nn.Module) -> None:
         """Average the network in."""
-        decay = min(self.decay, (1 + self.step) / (10 + self.step))
+        self.model.update_parameters(network)
         self.step, self.count = self.step + 1, self.count + 1
-        for name, value in network.state_dict().items():
-            if value.is_floating_point():
-                self.average[name].lerp_(value.detach(), 1 - decay)
-            else:
-                self.average[name].copy_(value)
+
+    def _mix(self, average: Sequence[Tensor], current: Sequence[Tensor], _: Tensor | int) -> None:
+        """Move the averages of one kind of number towards the current values; whole numbers are those of the last step."""
+        if average[0].is_floating_point():
+            decay = min(self.decay, (1 + self.step) / (10 + self.step))
+            get_ema_multi_avg_fn(decay)(list(average), list(current), 0)
+        else:
+            for old, new in zip(average, current, strict=True):
+                old.copy_(new)
 
 
 class Swa(_Averager):
@@ -105,26 +115,19 @@ class Swa(_Averager):
         first: optimizer step after which weights are taken.
         every: steps from one to the next.
 
-    Source: Izmailov et al. 2018, arXiv 1803.05407; ``torch.optim.swa_utils``.
+    Source: Izmailov et al. 2018, arXiv 1803.05407.
     """
 
     def __init__(self, network: nn.Module, first: int, every: int) -> None:
-        super().__init__(network)
+        super().__init__(AveragedModel(network))
         self.first, self.every = first, every
-        self.parameters = {name for name, _ in network.named_parameters()}
 
-    @torch.no_grad()
     def update(self, network: nn.Module) -> None:
         """Average the network in, where it is time to."""
         self.step += 1
-        if self.step <= self.first or (self.step - self.first) % self.every:
-            return
-        for name, value in network.state_dict().items():
-            if name in self.parameters and self.count:
-                self.average[name].add_((value - self.average[name]) / (self.count + 1))
-            else:
-                self.average[name].copy_(value)
-        self.count += 1
+        if self.step > self.first and (self.step - self.first) % self.every == 0:
+            self.model.update_parameters(network)
+            self.count += 1
 
 
 def build(average: Average, network: nn.Module, *, steps_per_epoch: int, epochs: int) -> NoAverage:

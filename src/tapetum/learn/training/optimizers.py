@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import timm.optim
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -19,6 +20,8 @@ from tapetum.core.choices import pick
 from tapetum.core.errors import EnvironmentFault, UserError, listed, nearest
 from tapetum.learn.choices import OPTIMIZERS
 from tapetum.learn.training.freezing import depths
+
+_SLOW = "lookahead_slow_buff"  # timm's name for the slow weights in the state of a parameter
 
 
 def build(network: nn.Module, optimizer: config.Optimizer, extra: Iterable[nn.Parameter] = ()) -> Optimizer:
@@ -101,11 +104,10 @@ def ranger(
     return Lookahead(base, k=k, alpha=alpha)
 
 
-class Lookahead(Optimizer):
-    """Slow weights φ that follow the fast ones θ: every k steps φ ← φ + α(θ − φ), θ ← φ.
+class Lookahead(timm.optim.Lookahead):
+    """timm's Lookahead, φ ← φ + α(θ − φ), θ ← φ every k steps, whose slow weights φ begin as the initial weights, as in the paper.
 
-    timm's Lookahead takes its first slow weights after k steps; the paper takes the initial ones, and so does this. The slow weights are
-    what is judged and kept: see :func:`slow_weights`. They travel in ``state_dict`` beside the base optimizer's state.
+    timm's own begin after k steps. The slow weights are what is judged and kept: see :func:`slow_weights`. They travel in ``state_dict``.
 
     Args:
         base: the optimizer that moves the fast weights.
@@ -115,41 +117,31 @@ class Lookahead(Optimizer):
     Source: Zhang et al. 2019, arXiv 1907.08610.
     """
 
-    def __init__(self, base: Optimizer, k: int = 6, alpha: float = 0.5) -> None:  # super().__init__ would copy the groups
-        if not (k >= 1 and 0 <= alpha <= 1):
-            raise ValueError(f"k = {k}, alpha = {alpha}; needed: k ≥ 1 and alpha in [0, 1]")
-        self.base, self.k, self.alpha, self.steps = base, k, alpha, 0
-        self.defaults, self.param_groups, self.state = base.defaults, base.param_groups, base.state
-        self._optimizer_step_pre_hooks = base._optimizer_step_pre_hooks
-        self._optimizer_step_post_hooks = base._optimizer_step_post_hooks
-        self.slow = [p.detach().clone() for p in self._fast()]
+    def __init__(self, base: Optimizer, k: int = 6, alpha: float = 0.5) -> None:
+        super().__init__(base, alpha=alpha, k=k)
+        self.base = base
+        self.slow = {p: p.detach().clone() for group in base.param_groups for p in group["params"]}
 
-    def _fast(self) -> list[Tensor]:
-        return [p for group in self.base.param_groups for p in group["params"]]
-
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> Any:
-        """Take one fast step, and every k-th time the slow one."""
-        loss = self.base.step(closure)
-        self.steps += 1
-        if self.steps % self.k == 0:
-            for slow, fast in zip(self.slow, self._fast(), strict=True):
-                slow.add_(fast - slow, alpha=self.alpha)
-                fast.copy_(slow)
-        return loss
+    def update_slow(self, group: dict[str, Any]) -> None:
+        """Move the slow weights of a group, and its fast ones onto them."""
+        for p in group["params"]:
+            if p.grad is not None:  # now, not before: base optimizers take a parameter with any state for one that has been set up
+                self.base.state[p].setdefault(_SLOW, self.slow[p])
+        super().update_slow(group)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the base optimizer's state with ``lookahead``: the step count and the slow weights in the order of the groups."""
-        return {**self.base.state_dict(), "lookahead": {"steps": self.steps, "slow": list(self.slow)}}
+        """Return the base optimizer's state, in which timm keeps the slow weights, and as ``initial`` those that timm has not yet."""
+        initial = [None if _SLOW in self.base.state.get(p, {}) else slow for p, slow in self.slow.items()]
+        return {**super().state_dict(), "initial": initial}
 
+    @torch.no_grad()
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` gave."""
-        own = state_dict["lookahead"]
-        self.base.load_state_dict({key: value for key, value in state_dict.items() if key != "lookahead"})
-        self.param_groups, self.state = self.base.param_groups, self.base.state
-        self.steps = int(own["steps"])
-        for slow, saved in zip(self.slow, own["slow"], strict=True):
-            slow.copy_(saved)
+        super().load_state_dict({key: value for key, value in state_dict.items() if key != "initial"})
+        for (p, slow), initial in zip(self.slow.items(), state_dict["initial"], strict=True):
+            slow.copy_(self.base.state[p][_SLOW] if initial is None else initial)
+            if initial is None:
+                self.base.state[p][_SLOW] = slow
 
 
 @contextlib.contextmanager
@@ -159,17 +151,17 @@ def slow_weights(optimizer: Optimizer) -> Iterator[None]:
     if not isinstance(inner, Lookahead):
         yield
         return
-    fast = [p.detach().clone() for p in inner._fast()]
+    fast = {p: p.detach().clone() for p in inner.slow}
     try:
-        _fill(inner._fast(), inner.slow)
+        _fill(inner.slow)
         yield
     finally:
-        _fill(inner._fast(), fast)
+        _fill(fast)
 
 
 @torch.no_grad()
-def _fill(parameters: list[Tensor], values: list[Tensor]) -> None:
-    for parameter, value in zip(parameters, values, strict=True):
+def _fill(values: dict[Tensor, Tensor]) -> None:
+    for parameter, value in values.items():
         parameter.copy_(value)
 
 
