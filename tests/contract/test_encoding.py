@@ -17,7 +17,7 @@ from PIL import Image
 
 import tapetum
 from images import draw
-from tapetum.cli import saying
+from tapetum.cli import streams
 from tapetum.core.tables import Manifest
 
 SOURCE = Path(tapetum.__file__).parent
@@ -106,7 +106,7 @@ def test_json_for_machines_loses_no_character(capsys, monkeypatch):
     for encoding in ("ascii", "utf-8"):
         out = io.BytesIO()
         monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding=encoding, errors="replace"))
-        saying.show({"classes": ["café", "日本"]})
+        streams.show({"classes": ["café", "日本"]})
         sys.stdout.flush()
         assert json.loads(out.getvalue().decode(encoding))["classes"] == ["café", "日本"]
 

@@ -14,7 +14,7 @@ import typer
 
 from tapetum import __version__
 from tapetum.cli import answers, images, inquiry, mending, runs
-from tapetum.cli.saying import file_names_are_utf8, speak_anywhere
+from tapetum.cli.streams import file_names_are_utf8, replace_unprintable
 from tapetum.core import errors
 
 app = typer.Typer(
@@ -25,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for group in (runs, images, answers, inquiry):
-    app.add_typer(group.app)  # without a name its commands stand beside the others
+    app.add_typer(group.app)  # without a name its commands are beside the others
 mending.know(app)
 
 
@@ -52,7 +52,7 @@ def _refuse_blank(words: list[str]) -> None:
 def main() -> None:
     """Run the command line; every known error ends with its own exit code and one sentence."""
     file_names_are_utf8()
-    speak_anywhere()
+    replace_unprintable()
     # Telemetry of dependencies is off before any of them is imported.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_OFFLINE", "0" if "--online" in sys.argv else "1")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from tapetum.cli.progress import Progress
-from tapetum.cli.saying import show
+from tapetum.cli.streams import show
 from tapetum.core import errors
 
 Text = Callable[[Mapping[str, Any], bool], Sequence[str]]  # (result, verbose) → lines for people
@@ -34,7 +34,7 @@ def command(
         text: makes lines for people of what the function returns; ``--json`` prints the result itself.
         name: of the command; None: the function's.
         leave_out: keys of the result that ``--json`` does not print.
-        is_partly: tells of a result whether the command ends with exit code 4.
+        is_partly: takes a result; true where the command ends with exit code 4.
 
     The function gets ``log``, which shows progress, where it declares it.
     """

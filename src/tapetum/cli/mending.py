@@ -69,7 +69,7 @@ def lacking(text: str, command: str) -> list[str]:
 
 
 def _fitted(text: str, command: str, whole: bool = False) -> str:
-    """Return the text with the command's own flags; what cannot be said so is left out, with its alternative or its sentence."""
+    """Return the text with the command's own flags; what has no flag is left out, with its alternative or its sentence."""
     for flag in dict.fromkeys(lacking(text, command)):
         text = _as_set(text, flag, command)
     if not lacking(text, command):

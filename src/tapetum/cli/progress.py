@@ -2,7 +2,7 @@
 
 A message that begins with a carriage return passes: ``\\rfeatures: 30 of 90 (33%), 12/s, 5 s left`` is the state of the work, and
 ``\\rtraining`` the name of a stage. On a terminal the next one takes its place. Elsewhere each tenth of the work is a line. A command
-that has nothing to show for some seconds says that it works.
+that has nothing to show for some seconds prints that it works.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from tapetum.cli.mending import suited_text
 
-QUICK = 1.0  # seconds of some work before a line of it is printed where there is no terminal; its end is always told
+QUICK = 1.0  # seconds of some work before a line of it is printed where there is no terminal; its end is always printed
 SILENCE = 8.0  # seconds without a line after which one is printed
 WARNING = "warning: "
 _STATE = re.compile(r"(?P<what>.+): (?P<done>[\d,]+) of (?P<total>[\d,]+) \((?P<percent>\d+)%\)")

@@ -10,7 +10,7 @@ import typer
 from tapetum.cli import texts
 from tapetum.cli.commands import command
 from tapetum.cli.options import READING, SPLITTING, Budget, Data, Member, Out, Preset, Profile, Sets, with_recipe
-from tapetum.cli.saying import command_line
+from tapetum.cli.streams import command_line
 from tapetum.core import errors, presets
 
 app = typer.Typer()

@@ -19,7 +19,7 @@ class Range:
         high: largest.
         above: ``low`` itself is not allowed.
         below: ``high`` itself is not allowed.
-        words: texts that may stand in place of a number.
+        words: texts that may be in place of a number.
     """
 
     low: float = -math.inf

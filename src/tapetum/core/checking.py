@@ -1,4 +1,4 @@
-"""Checks of a recipe's values: what is wrong is said with its key, what was given, what is allowed and the nearest right key."""
+"""Checks of a recipe's values: an error has the key, what was given, what is allowed and the nearest right key."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def validate(model: type[Model], values: Mapping[str, Any], texts: Mapping[str, 
         model: the recipe's class.
         values: nested tables.
         texts: dotted key → the text of a value as it was typed, which a number cannot give back (``1e3``, ``007``).
-        where: stands before every message, as ``member 'a': ``.
+        where: comes before every message, as ``member 'a': ``.
 
     Raises:
         UserError: names the first key that is wrong.

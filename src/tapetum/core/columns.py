@@ -13,7 +13,7 @@ def aligned(lines: Sequence[Sequence[str]], *, right: Collection[int] = (), whol
 
     Args:
         lines: the cells, all lines of the same length.
-        right: columns whose cells stand at their right end, as numbers do.
+        right: columns whose cells are at their right end, as numbers do.
         whole: columns that are never shortened.
         width: characters of a line.
     """

@@ -245,7 +245,7 @@ def find_recipe(name: str | Path) -> Any:
 
 
 def validated(values: Mapping[str, Any], texts: Mapping[str, str] | None = None, where: str = "") -> Recipe:
-    """Return the recipe of nested values; the first thing that is wrong is said with its key. See :func:`checking.validate`."""
+    """Return the recipe of nested values; the error names the first wrong key. See :func:`checking.validate`."""
     return checking.validate(Recipe, values, texts, where)
 
 

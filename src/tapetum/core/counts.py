@@ -1,7 +1,7 @@
 """What a score needs of the rows: a few columns, summed. A score is then a function of the sums alone.
 
 Because sums over rows are sums over groups, a figure without one of the groups never looks at a row again: the group's sums are taken off
-the total. Two layouts (the last axis; any axes may stand before it):
+the total. Two layouts (the last axis; any axes may be before it):
 
 * counts (3K + 2): rows right, rows of the truth and rows answered for each class; one more (squared rank error for ordered classes,
   whole answers right for several labels); the weight of all rows;

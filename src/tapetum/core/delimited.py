@@ -74,7 +74,7 @@ def parse_delimited(
 
 
 def sniff(text: str) -> str:
-    """Return the delimiter that stands most often, outside quotes, in the first line; comma where none does."""
+    """Return the delimiter that occurs most often, outside quotes, in the first line; comma where none does."""
     first = text.lstrip("\r\n").split("\n", 1)[0]
     plain = "".join(first.split('"')[::2])
     best = max(DELIMITERS, key=plain.count)

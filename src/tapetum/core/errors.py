@@ -35,7 +35,7 @@ class UserError(TapetumError):
 
 
 class KindError(UserError, TypeError):
-    """A value of a kind that is not taken; it says which kinds are (exit code 2)."""
+    """A value of a kind that is not taken; the message has those that are (exit code 2)."""
 
 
 class DataError(TapetumError):

@@ -31,7 +31,7 @@ _OLD = re.compile(r"\.(.+)-[a-z0-9_]{8}\.old")  # a folder that was moved away w
 
 
 def _umask() -> int:
-    """Return the process's umask; Linux tells it, elsewhere it can only be read by setting it."""
+    """Return the process's umask; Linux reports it, elsewhere it can only be read by setting it."""
     with contextlib.suppress(OSError):
         found = re.search(r"^Umask:\s*([0-7]+)", Path("/proc/self/status").read_text(encoding="ascii", errors="replace"), re.MULTILINE)
         if found is not None:
@@ -206,7 +206,7 @@ def sweep(folder: Path | str, age: float = 3600.0) -> list[Path]:
 
 
 def make_folder(path: Path | str) -> Path:
-    """Make a folder and its parents; say clearly when a file is in the way."""
+    """Make a folder and its parents; the error is clear when a file is in the way."""
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
@@ -222,7 +222,7 @@ def read_text(path: Path | str, error: type[TapetumError] = DataError) -> str:
         error: what to raise: ``UserError`` where the file says how to work, ``DataError`` where it is what to work on.
 
     Raises:
-        TapetumError: the file is absent, a folder, or not UTF-8; its name and the first line that cannot be read are told.
+        TapetumError: the file is absent, a folder, or not UTF-8; the error has its name and the first line that cannot be read.
     """
     try:
         content = (Path(path) if isinstance(path, str) else path).read_bytes()

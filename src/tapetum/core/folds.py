@@ -91,7 +91,7 @@ def check_groups(fold: np.ndarray, groups: np.ndarray, column: str = "fold") -> 
 
 @dataclasses.dataclass(frozen=True)
 class Rare:
-    """A class that does not stand in every fold.
+    """A class that is not in every fold.
 
     Args:
         target: its target's name.

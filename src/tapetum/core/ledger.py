@@ -1,7 +1,7 @@
 """The ledger of submissions: what was handed in, made how, what we expected of it and what came back.
 
 One JSON line an event in ``ledger.jsonl``: a ``submission`` (the file's hash, the recipe, our own estimate) or an ``outside`` score that
-the user entered for one. Lines are only ever added. How own and outside figures relate says how far the folds can be trusted.
+the user entered for one. Lines are only ever added. The relation of own and outside figures shows how far the folds can be trusted.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     f(θ) = Σ_i w_i · loss(z_i, y_i) + ½ Σ_j penalty_j · (θ_j − centre_j)²,     z = design.logits(θ)
 
-It is convex; L-BFGS with the exact gradient finds its minimum. A design says how logits follow from the parameters: all inputs for all
-classes, a class's own inputs, or one weight vector for all classes. Biases stand behind the weights in each of them.
+It is convex; L-BFGS with the exact gradient finds its minimum. A design defines how logits follow from the parameters: all inputs for all
+classes, a class's own inputs, or one weight vector for all classes. Biases come after the weights in each of them.
 """
 
 from __future__ import annotations

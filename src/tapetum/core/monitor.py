@@ -11,7 +11,7 @@ from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
 
 Answers = Mapping[str, tuple[np.ndarray, np.ndarray]]  # target → (p (N, K), y (N, K))
-TINY = 1e-9  # between the scores of the prior and of the truth, below which nothing can be told
+TINY = 1e-9  # between the scores of the prior and of the truth, below which the figure has no meaning
 
 
 def monitor_of(name: str, answers: Mapping[str, Dense], weight: np.ndarray | None = None) -> float:
@@ -35,7 +35,7 @@ def monitor(
         targets: the scored targets.
         answers: probabilities and truth of each.
         weight: of the rows (N,).
-        decided: target → decided labels (N, K) where a step set them; others as their p says.
+        decided: target → decided labels (N, K) where a step set them; others by their p.
 
     One target under ``auto`` is its default metric. Several are averaged by their :func:`skill`; targets without any label are left
     out.
@@ -54,18 +54,18 @@ def monitor(
 
 
 def skill(target: Target, p: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None, decided: np.ndarray | None = None) -> float:
-    """Return how far an answer stands between the prior (0) and the truth (1), from −1 to 1, by the target's default metric.
+    """Return how far an answer is between the prior (0) and the truth (1), from −1 to 1, by the target's default metric.
 
     It is (score − prior) / (best − prior): ``prior`` is the score of an answer that is always the prior, ``best`` that of the truth itself,
     which is below the metric's own bound where classes are absent. Worse than −1 counts as −1, so that no target outweighs the others.
-    0 where nothing can be told: the prior is as good as the truth (one class, a constant number), or no row has both truth and answer.
+    0 where it has no meaning: the prior is as good as the truth (one class, a constant number), or no row has both truth and answer.
 
     Args:
         target: of any kind.
         p: probabilities, or values (N, K).
         y: truth, as p.
         weight: of the rows (N,).
-        decided: labels (N, K) where a step set them; None: as p says.
+        decided: labels (N, K) where a step set them; None: by p.
     """
     metric, known = metrics.default_metric(target), ~np.isnan(y).any(axis=1) & ~np.isnan(p).any(axis=1)
     p, y, weight = p[known], y[known], None if weight is None else weight[known]
@@ -79,7 +79,7 @@ def skill(target: Target, p: np.ndarray, y: np.ndarray, weight: np.ndarray | Non
 
 
 def prior_answer(target: Target, y: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
-    """Return the answer (N, K) that knows nothing but how often each class occurs in ``y`` (regression: the median), rows weighted."""
+    """Return the prior (N, K): how often each class occurs in ``y`` (regression: the median), rows weighted."""
     rows = ~np.isnan(y).any(axis=1) if weight is None else ~np.isnan(y).any(axis=1) & (weight > 0)
     known, row_weight = y[rows], None if weight is None else weight[rows].astype(np.float64)
     if not len(known):
@@ -100,7 +100,7 @@ def _middle(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def prior_decision(target: Target, prior: np.ndarray) -> np.ndarray | None:
-    """Return what a prior (N, K) decides: of ordered classes the median one, which is nearest to all; others as their p says (None)."""
+    """Return what a prior (N, K) decides: of ordered classes the median one, which is nearest to all; others by their p (None)."""
     if target.kind != "ordinal":
         return None
     middle = (np.cumsum(prior, axis=1) >= 0.5 - 1e-6).argmax(axis=1)

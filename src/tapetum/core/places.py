@@ -1,4 +1,4 @@
-"""Where a manifest's images are: found again when manifest and images moved together, and said when they are gone."""
+"""Where a manifest's images are: found again when manifest and images moved together, and a clear error when they are gone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far work is, told through the log: a message that begins with a carriage return passes, and the next one takes its place."""
+"""Progress through the log: a message that begins with a carriage return is not kept, and the next one replaces it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ Log = Callable[[str], None]
 
 
 def share(log: Log | None, what: str) -> Callable[[int, int], None]:
-    """Return a function that is told ``(done, total)`` and passes each new percent on, with the rate and the time left.
+    """Return a function that takes ``(done, total)`` and passes each new percent on, with the rate and the time left.
 
     Args:
         log: where messages go; None for nowhere.
         what: the work, as ``features``.
     """
-    first: tuple[float, int] | None = None  # when it was told for the first time, and how far the work was
+    first: tuple[float, int] | None = None  # the time of the first call, and how far the work was
     shown = -1
 
     def tick(done: int, total: int) -> None:

@@ -54,7 +54,7 @@ def macro(values: Sequence[np.ndarray]) -> np.ndarray:
 def _average_precision(order: np.ndarray, positive: np.ndarray, ends: np.ndarray) -> Ranked:
     """Return the mean precision over steps of recall as a function of row weights.
 
-    Recall steps only where a positive row stands, so weights are summed between those thresholds and nothing is kept of the others.
+    Recall steps only where a positive row is, so weights are summed between those thresholds and nothing is kept of the others.
 
     Args:
         order: rows by falling p (N,).

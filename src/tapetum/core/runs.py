@@ -1,6 +1,6 @@
-"""A run: the folder that holds everything one `fit` decided and found; where each file of it stands, and its jobs.
+"""A run: the folder that holds everything one `fit` decided and found; where each file of it is, and its jobs.
 
-A run can be moved and goes on where it stopped: what is done is told by files that are whole, never by memory.
+A run can be moved and goes on where it stopped: whole files show what is done, never memory.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Run:
         return self.root / "members" / member / ("refit" if fold < 0 else f"fold-{fold}")
 
     def folds_of(self, member: str, file: str) -> dict[int, Path]:
-        """Return fold → file for the folds of a member in which that file stands."""
+        """Return fold → file for the folds of a member in which that file exists."""
         found = {}
         for folder in sorted((self.root / "members" / member).glob("fold-*")):
             if (folder / file).exists():
@@ -96,7 +96,7 @@ class Run:
         return files.read_json(self.plan_file) if self.plan_file.exists() else {}
 
     def keep_plan(self, **values: Any) -> dict[str, Any]:
-        """Add values to plan.json; what stands there already wins, since a plan is only read on resume."""
+        """Add values to plan.json; what is there already wins, since a plan is only read on resume."""
         plan = {**values, **self.plan()}
         files.write_json(self.plan_file, plan)
         return plan
@@ -228,7 +228,7 @@ class Record:
             self._log(message)
 
     def share(self, what: str) -> Callable[[int, int], None]:
-        """Return what is told how far some work is; see :func:`tapetum.core.progress.share`."""
+        """Return a function that reports how far some work is; see :func:`tapetum.core.progress.share`."""
         return progress.share(self, what)
 
     @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Files that stand where data should be: pointers of Git LFS and git-annex, saved web pages, shadows of macOS, empty files."""
+"""Files in the place of data: pointers of Git LFS and git-annex, saved web pages, shadows of macOS, empty files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PAGE = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)*<(?:!doctype html|ht
 
 
 def stand_in(start: bytes) -> str | None:
-    """Return what a file is that stands where data should be, with what to do; None where its first bytes do not tell.
+    """Return what a file is that takes the place of data, with what to do; None where its first bytes do not tell.
 
     Args:
         start: its first :data:`HEAD` bytes or more.

@@ -41,7 +41,7 @@ class Target:
         borders: regression only: ascending values that cut the number into ``len(borders) + 1`` classes.
         expression: a derived target's arithmetic over the class numbers of other targets.
         scored: false trains and writes vectors, but no probabilities (identities for retrieval).
-        separator: multi only: what stands between labels in one cell of a table.
+        separator: multi only: what is between labels in one cell of a table.
     """
 
     name: str

@@ -13,7 +13,7 @@ from tapetum.core.errors import UserError
 
 
 def read_toml(path: Any) -> dict[str, Any]:
-    """Read a TOML file, with or without a byte-order mark; what is wrong in it is said with the file's name."""
+    """Read a TOML file, with or without a byte-order mark; an error names the file and the fault."""
     try:
         return tomllib.loads(files.read_text(path, UserError))
     except tomllib.TOMLDecodeError as error:
@@ -60,7 +60,7 @@ def dump_toml(table: Mapping[str, Any]) -> str:
 
 def toml_value(value: Any) -> str:
     """Return a value as TOML has it on one line."""
-    text = tomli_w.dumps({"v": [[_without_none(value)]]}, indent=0)  # inside of arrays, tables stand on one line
+    text = tomli_w.dumps({"v": [[_without_none(value)]]}, indent=0)  # inside of arrays, tables are on one line
     return _on_one_line(text).strip().removeprefix("v = [[").removesuffix("]]")
 
 
@@ -82,7 +82,7 @@ def assignment(text: str) -> dict[str, Any]:
         raise UserError(f"--set {text!r} has no '='", need="--set key=value, as --set train.epochs=3")
     try:
         found = tomllib.loads(f"v = {value}")
-        parsed = found["v"] if len(found) == 1 else value  # what stands behind a line's end is no key of its own
+        parsed = found["v"] if len(found) == 1 else value  # what comes after a line's end is no key of its own
     except tomllib.TOMLDecodeError:
         parsed = value
     return unflatten({key.strip(): parsed})

@@ -1,4 +1,4 @@
-"""Vectors by row, the rows that they are searched among, and what stands nearest.
+"""Vectors by row, the rows that they are searched among, and what is nearest.
 
 Vectors have length 1, so that a product is a cosine. Files are Parquet: an id and a vector a row.
 """

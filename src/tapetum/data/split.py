@@ -1,4 +1,4 @@
-"""Which fold holds each row of a manifest out, and the printed table of what stands where.
+"""Which fold holds each row of a manifest out, and the printed table of what is where.
 
 Folds that the data bring win, after a check that no group crosses them. Else duplicates join groups, and groups are dealt out
 balanced over the classes.
@@ -33,11 +33,11 @@ def assign_folds(manifest: Manifest, split: Split, seed: int, log: Log, *, dupli
         manifest: rows with their groups; a ``fold`` column is taken over.
         split: number of folds or a holdout, and the scheme.
         seed: of the draws among equals.
-        log: told what was taken over, joined, or too rare.
+        log: receives messages about what was taken over, joined, or too rare.
         duplicates: row id → name of its set of duplicates, as the audit finds them; a column ``duplicate`` serves too.
 
     Raises:
-        DataError: a group that stands in two given folds, or in the training and the test part; too few groups.
+        DataError: a group that is in two given folds, or in the training and the test part; too few groups.
         UserError: the scheme ``image`` without the reason why it may leak, or an unknown target to balance.
     """
     refuse_crossing(manifest, duplicates or {}, split)
@@ -68,7 +68,7 @@ def assign_folds(manifest: Manifest, split: Split, seed: int, log: Log, *, dupli
 
 
 def refuse_crossing(manifest: Manifest, duplicates: Mapping[str, str], split: Split) -> None:
-    """Refuse images that stand in two folds which the data themselves bring (a ``fold`` column, folders called train and valid).
+    """Refuse images that are in two folds which the data themselves bring (a ``fold`` column, folders called train and valid).
 
     Args:
         manifest: rows with the folds of the data.
@@ -76,7 +76,7 @@ def refuse_crossing(manifest: Manifest, duplicates: Mapping[str, str], split: Sp
         split: the scheme ``image`` lets duplicates cross, by its stated reason.
 
     Raises:
-        DataError: names both files and where they stand.
+        DataError: names both files and where they are.
     """
     trains = manifest.split == "train"
     if split.scheme == "image" or not (manifest.fold[trains] >= 0).any():
@@ -105,12 +105,12 @@ def _where(fold: int) -> str:
 def join_duplicates(manifest: Manifest, duplicates: Mapping[str, str], log: Log) -> Manifest:
     """Return the manifest with groups joined where their rows show the same image; a joined group has its first group's name.
 
-    Duplicates between training and test rows are counted and said, and join nothing: they cannot be kept apart any more.
+    Duplicates between training and test rows are counted and logged, and join nothing: they cannot be kept apart any more.
 
     Args:
         manifest: the rows.
         duplicates: row id → name of its set; ids that the manifest lacks are passed over.
-        log: told how many groups were joined.
+        log: receives messages about how many groups were joined.
     """
     sets: list[str | None] = [duplicates.get(row_id) for row_id in manifest.row_ids]
     if DUPLICATE in manifest.frame.columns and DUPLICATE not in {*manifest.side, *(t.name for t in manifest.targets)}:
@@ -144,7 +144,7 @@ def join_duplicates(manifest: Manifest, duplicates: Mapping[str, str], log: Log)
 
 
 def fold_table(manifest: Manifest) -> pl.DataFrame:
-    """Return how many training rows and groups of each class stand in each fold.
+    """Return how many training rows and groups of each class are in each fold.
 
     Returns:
         Columns ``target`` (``all`` for the rows as such), ``class``, ``fold``, ``rows``, ``groups``, one row for each class and fold;
@@ -223,7 +223,7 @@ def _follow(fold: np.ndarray, groups: np.ndarray, splits: np.ndarray) -> np.ndar
 
 
 def _with_classes(manifest: Manifest) -> list[Target]:
-    """Return the targets that should stand in every fold: identities stand in one, as a rule."""
+    """Return the targets that should be in every fold: identities are in one, as a rule."""
     return [t for t in manifest.targets if not t.is_identity]
 
 

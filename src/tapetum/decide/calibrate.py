@@ -30,7 +30,7 @@ class NoCalibration:
 
     @property
     def learns(self) -> bool:
-        """Whether the truth is looked at."""
+        """Whether fitting reads the labels."""
         return False
 
     def fit(self, dense: Dense, rows: Rows) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a recipe's ``[decide]`` says, run in order: calibrate each member, blend the members, then the steps.
+"""The ``[decide]`` section, run in order: calibrate each member, blend the members, then the steps.
 
 The whole chain is cross-fitted as one piece: a fold's values (temperatures, weights, thresholds, context) all come from the other folds,
 so that the nested figure is nested through and through. ``fit`` leaves plain JSON with which :func:`apply` decides new images in the
@@ -41,7 +41,7 @@ class Decisions:
         json: everything that :func:`apply` needs, as plain values: members, names and parameters of the parts, values by fold and final.
         coverage: which rows all members hold.
         fold: (N,) the folds used; −1 for rows in none.
-        notes: what must be said: coverage, parts left out because they do not suit the target, folds drawn.
+        notes: what a reader must know: coverage, parts left out because they do not suit the target, folds drawn.
     """
 
     nested: Dense
@@ -62,7 +62,7 @@ class Part:
 
     @property
     def learns(self) -> bool:
-        """Whether fitting looks at data."""
+        """Whether fitting reads data."""
         return getattr(self.piece, "learns", True)
 
     def to_dict(self) -> dict[str, Any]:
@@ -86,7 +86,7 @@ class Chain:
 
     @property
     def learns(self) -> bool:
-        """Whether any part looks at data."""
+        """Whether any part reads data."""
         return any(part.learns for part in (self.calibrate, self.blend, *self.steps))
 
     def fit(self, members: Mapping[str, Dense], rows: Rows, part: np.ndarray) -> dict[str, Any]:
@@ -117,7 +117,7 @@ class Chain:
         return assemble(pieces)
 
     def decided(self, dense: Dense, rows: Rows, fitted: Mapping[str, Any], log: Log | None = None) -> Dense:
-        """Apply the steps to a blend; ``log`` is told of steps that a set is too small for."""
+        """Apply the steps to a blend; ``log`` receives messages about steps that a set is too small for."""
         for step, values in zip(self.steps, fitted["steps"], strict=True):
             idle = getattr(step.piece, "idle", None)
             if log is not None and idle is not None and (why := idle(dense)):
@@ -138,7 +138,7 @@ def fit(members: Mapping[str, Dense], rows: Rows, decide: Decide | None = None, 
         rows: aligned with the first member, or carrying ``row_ids``, onto which the members are brought.
         decide: the recipe's section; None for its defaults.
         strict: refuse where a member lacks rows that another holds.
-        fixed: where nothing can be fitted on some rows and judged on others (one group, no truth), leave out what learns, and say so,
+        fixed: where nothing can be fitted on some rows and judged on others (one group, no truth), leave out what learns, and note it,
             instead of refusing.
 
     Raises:
@@ -201,7 +201,7 @@ def apply(json: Mapping[str, Any], members: Members, rows: Rows | None = None, l
         members: name → one Dense (a refit, or folds already averaged: final values), or fold → Dense of each fold's model, which is
             calibrated by its own fold's values before the folds are averaged.
         rows: sequence and position for context steps, aligned with the members; None where no step needs them.
-        log: told of steps that estimate something on the set, where it is too small for that.
+        log: receives messages about steps that estimate something on the set, where it is too small for that.
 
     Raises:
         DataError: other members than were fitted, or another target.
@@ -243,7 +243,7 @@ def build(decide: Decide, target: Target, members: Sequence[str]) -> tuple[Chain
     blend = part(decide.blend, BLENDS, "blend", "mean")
     steps = [part(spec, STEPS, "decision step", None) for spec in decide.steps]
     assert calibrate is not None
-    assert blend is not None  # both have something to stand in for them
+    assert blend is not None  # both have a part that takes their place
     return Chain(calibrate, blend, tuple(step for step in steps if step is not None)), notes
 
 

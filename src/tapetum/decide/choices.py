@@ -1,4 +1,4 @@
-"""Names that ``[decide]`` may use, what stands behind them, and what may be set of each.
+"""Names that ``[decide]`` may use, the functions that they name, and what may be set of each.
 
 ``calibrate`` names one of CALIBRATORS, ``blend`` one of BLENDS, ``steps`` any of STEPS, in order.
 """

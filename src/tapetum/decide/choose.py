@@ -1,4 +1,4 @@
-"""Which epoch, and whether fine-tuning earned its place: picked for each fold on the other folds, so that the figure stays honest."""
+"""Which epoch, and whether fine-tuning earned its place: picked for each fold on the other folds, so that the figure stays unbiased."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class EpochChoice:
         final: best on all folds.
         curve: checkpoint → monitored figure over all folds, in order.
         how: ``cross-fitted``, ``recipe`` (named there), ``last`` (nothing to choose on: one fold, or no other can judge) in words.
-        short: folds that stand at their last checkpoint, since they ended before the one wished for (one fold: since it ended there).
+        short: folds that use their last checkpoint, since they ended before the one wished for (one fold: since it ended there).
     """
 
     per_fold: dict[int, str]
@@ -42,9 +42,9 @@ def pick_epochs(
     targets: Sequence[Target] = (),
     weights: Mapping[str, float] | None = None,
 ) -> EpochChoice:
-    """Pick each fold's checkpoint by the monitored figure on the other folds; a fold that stopped earlier stands at its last.
+    """Pick each fold's checkpoint by the monitored figure on the other folds; a fold that stopped earlier uses its last.
 
-    Where no other fold can judge (one fold, or no truth in the others), every fold stands at its last.
+    Where no other fold can judge (one fold, or no truth in the others), every fold uses its last.
 
     Args:
         heldout: fold → its held-out predictions at every checkpoint, in order of training.

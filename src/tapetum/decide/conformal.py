@@ -1,4 +1,4 @@
-"""Sets of classes that hold the truth at a stated rate, abstention at a stated risk, and the rows most worth a look.
+"""Sets of classes that hold the label at a stated rate, abstention at a stated risk, and the rows most worth a check.
 
 The guarantee of conformal sets rests on exchangeable items: rows of one group are not, so ``one_per_group`` takes one row of each.
 """
@@ -197,7 +197,7 @@ class Abstain:
 
 
 def review_list(dense: Dense, members: Mapping[str, Dense] | None = None, *, by: str = "entropy", most: int = 100) -> pl.DataFrame:
-    """Return the rows most worth a human look, the most doubtful first.
+    """Return the rows most worth a human check, the most doubtful first.
 
     Args:
         dense: the predictions.

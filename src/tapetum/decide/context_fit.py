@@ -58,7 +58,7 @@ class Study:
 
     @cached_property
     def places(self) -> np.ndarray:
-        """Which rows stand around each row."""
+        """Which rows are around each row."""
         return places(self.sequences, len(self.rows), self.reach)
 
     @property

@@ -20,7 +20,7 @@ _FEW = 256  # sequences decoded together at least, where there are several setti
 class Decoder:
     """What decoding needs.
 
-    A slot's log-emission is ``emission · (log p − prior_exponent · log prior) + position · drift``: what a classifier says holds the
+    A slot's log-emission is ``emission · (log p − prior_exponent · log prior) + position · drift``: a classifier's output holds the
     class shares it was trained on, which the chain brings as well; the exponent says how much of them to take out. Emissions below 1
     allow for neighbours that err together.
 
@@ -30,7 +30,7 @@ class Decoder:
         emission: the weight w.
         prior_exponent: a.
         drift: (bins, K) log ratio of the shares in each bin of slots since the sequence's beginning to those overall; the last bin holds
-            for everything after it. Time to the end is left out: where recordings are cut by their truth, it tells the answer.
+            for everything after it. Time to the end is left out: where recordings are cut by their labels, it gives the answer away.
         position: weight of the drift.
     """
 

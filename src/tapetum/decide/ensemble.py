@@ -84,7 +84,7 @@ class Power:
 
     @property
     def learns(self) -> bool:
-        """Whether the truth is looked at."""
+        """Whether fitting reads the labels."""
         return self.weights == "fit"
 
     def fit(self, members: Sequence[Dense], rows: Rows) -> dict[str, Any]:
@@ -177,7 +177,7 @@ class Vote:
 
     @property
     def learns(self) -> bool:
-        """Whether the truth is looked at."""
+        """Whether fitting reads the labels."""
         return False
 
     def fit(self, members: Sequence[Dense], rows: Rows) -> dict[str, Any]:

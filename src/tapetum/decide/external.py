@@ -46,7 +46,7 @@ def read_csv(
         id: the id column; by default ``row_id``, ``id`` or the first column.
         classes: the class order of the columns where their names are not class names (``p_0, p_1, …``).
         partial: take predictions that lack rows of a split; those are ``uncovered``.
-        log: told of ids that are matched by their file name.
+        log: receives messages about ids that are matched by their file name.
 
     Raises:
         DataError: ids doubled, absent or unknown to the manifest; classes absent, unknown or doubled; values that are no

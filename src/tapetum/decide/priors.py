@@ -102,7 +102,7 @@ class PriorShift:
 
 @dataclasses.dataclass(frozen=True)
 class LogitAdjust:
-    """Subtract τ·log π from the log-probabilities: π are the rates of the truth fitted on; τ = 1 aims at balanced error.
+    """Subtract τ·log π from the log-probabilities: π are the class rates of the labels fitted on; τ = 1 aims at balanced error.
 
     Args:
         tau: a number, or ``"fit"``: the best of 0, ¼ … 1½ for ``metric``.

@@ -1,7 +1,7 @@
 """Labels of the nearest image: where a training image lies close enough in a space of identities, its labels count as an answer.
 
 A model trained to tell individuals apart (antibodies, patients, places) puts images of one individual side by side. Where a new
-image is of an individual that was trained on, its neighbour's labels say more than its own look. From which cosine on they are
+image is of an individual that was trained on, its neighbour's labels are better evidence than its own pixels. From which cosine on they are
 believed, and how much, is chosen on other folds than those it answers for; *never* is among the choices and wins unless it is clearly
 beaten.
 """
@@ -124,7 +124,7 @@ def uses_retrieval(json: Mapping[str, Any]) -> bool:
 
 
 def summary(target: str, json: Mapping[str, Any], *, searched: bool) -> str | None:
-    """Return what a fitted chain says of retrieval, in a line; None where it has no such step.
+    """Return one line for the log about retrieval in a fitted chain; None where it has no such step.
 
     Args:
         target: its name.

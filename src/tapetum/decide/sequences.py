@@ -1,4 +1,4 @@
-"""Rows in the order of time: which row stands in which slot of which sequence, padded so that numpy works on all at once."""
+"""Rows in the order of time: which row is in which slot of which sequence, padded so that numpy works on all at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tapetum.core.errors import DataError, listed
 if TYPE_CHECKING:
     from tapetum.decide.steps import Rows
 
-LONGEST_GAP = 60  # slots; beyond this the chain has forgotten what stood before
+LONGEST_GAP = 60  # slots; beyond this the chain has forgotten what came before
 _CELLS = 2_000_000  # padded cells in one block
 
 
@@ -50,7 +50,7 @@ class Sequences:
     """All sequences of a table.
 
     Args:
-        blocks: the padded sequences; every row of a sequence stands in exactly one slot.
+        blocks: the padded sequences; every row of a sequence is in exactly one slot.
         step: the distance between neighbours in units of ``position``.
     """
 
@@ -103,7 +103,7 @@ def arrange(rows: Rows, keep: np.ndarray | None = None, step: float | None = Non
 
 
 def in_sequence(rows: Rows) -> np.ndarray:
-    """Return which rows stand in a sequence (N,) bool."""
+    """Return which rows are in a sequence (N,) bool."""
     if rows.sequence is None:
         return np.zeros(len(rows), dtype=bool)
     return np.array([name is not None for name in rows.sequence.tolist()], dtype=bool)

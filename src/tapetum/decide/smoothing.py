@@ -35,7 +35,7 @@ class Smooth:
 
     @property
     def learns(self) -> bool:
-        """Whether the truth is looked at."""
+        """Whether fitting reads the labels."""
         return False
 
     def fit(self, dense: Dense, rows: Rows) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What a step of deciding is, and how it is judged: fitted on some folds, applied to the others.
 
-A step is a small frozen dataclass of its parameters. ``fit`` looks at predictions and truth and returns plain JSON values; ``apply``
+A step is a small frozen dataclass of its parameters. ``fit`` reads predictions and labels and returns plain JSON values; ``apply``
 uses those on any rows, new images too. :func:`crossfit` gives the *nested* figure's table (each fold under values from the other
 folds) beside the *optimistic* one (all rows under values from all rows).
 """
@@ -29,7 +29,7 @@ class Rows:
     """What is known of the rows of a Dense besides probabilities and truth; aligned with it.
 
     Args:
-        groups: (N,) of strings; rows of one group never stand on both sides of a fit.
+        groups: (N,) of strings; rows of one group are never on both sides of a fit.
         fold: (N,) int, the fold that holds each row out; −1 for rows that are never fitted on (test, extra, new images).
         sequence: (N,) of strings or None; rows of one sequence are ordered by ``position``.
         position: (N,) float or None.

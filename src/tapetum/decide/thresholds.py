@@ -58,7 +58,7 @@ class BestF1:
 
 @dataclasses.dataclass(frozen=True)
 class MatchRates:
-    """Each class is named as often as a prior says.
+    """Each class is predicted as often as a prior demands.
 
     Args:
         prior: ``"train"`` (rates of the labels it is fitted on), ``"estimate"`` (rates of the set at hand, by EM from its probabilities
@@ -122,7 +122,7 @@ class Fixed:
 
     @property
     def learns(self) -> bool:
-        """Whether the truth is looked at."""
+        """Whether fitting reads the labels."""
         return False
 
     def fit(self, dense: Dense, rows: Rows) -> dict[str, Any]:

@@ -16,7 +16,7 @@ FLOOR = 1e-2  # a regression is linear: a neighbour's 1e-4 must not count twice 
 
 
 def places(sequences: Sequences, n: int, reach: int) -> np.ndarray:
-    """Return which rows stand around each row (N, 2·reach + 1) int32, itself in the middle; −1 where no row stands.
+    """Return which rows are around each row (N, 2·reach + 1) int32, itself in the middle; −1 where no row is.
 
     Args:
         sequences: where the rows stand; a row in no sequence has no neighbours.

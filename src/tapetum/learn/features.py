@@ -80,8 +80,8 @@ def extract(
         store: the run's ``features`` folder; None keeps nothing.
         runtime: device, precision, layout.
         batch: rows at once.
-        log: told what is computed and where it came from.
-        after_batch: told (rows done, rows in all).
+        log: receives messages about what is computed and where it came from.
+        after_batch: called with (rows done, rows in all).
     """
     runtime = runtime or Runtime()
     manifest = images.manifest

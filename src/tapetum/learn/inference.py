@@ -21,7 +21,7 @@ from tapetum.learn.runtime import Runtime
 
 @dataclasses.dataclass(frozen=True)
 class Answers:
-    """What a network said about some rows.
+    """A network's answers for some rows.
 
     Args:
         rows: (N,) row numbers in the manifest.
@@ -73,7 +73,7 @@ def answer_folds(
         runtime: device and precision.
         side: (all rows, S) scaled side numbers, or those of each fold, which scales them by its own training rows.
         key: front of the keys of random views.
-        after_batch: told how many rows are done.
+        after_batch: called with how many rows are done.
 
     Returns:
         fold → answers.

@@ -1,7 +1,7 @@
 """The probe: a linear head fitted in seconds on stored vectors. It is the baseline of every report and the start of fine-tuning.
 
 Vectors are divided by their length. A row with several views counts by the mean of its views' unit vectors, which for a linear head is the
-mean of the views' logits. Side numbers of a row, scaled on the training rows, stand beside the unit vector. The fit is convex and exact:
+mean of the views' logits. Side numbers of a row, scaled on the training rows, are beside the unit vector. The fit is convex and exact:
 softmax regression (single, ordinal), one logistic regression a class (multi), cumulative thresholds on one score (ordinal with a CORAL
 head), ridge (regression); ``strength`` is scikit-learn's C, chosen by inner folds that cut no group. For a multi target the inner folds
 also choose between logistic regression and least squares with Platt scaling: docs/decisions/016-least-squares-for-many-labels.md.
@@ -82,7 +82,7 @@ class ProbeHead:
         head.start_from(torch.from_numpy(self.weight), torch.from_numpy(self.bias))
 
     def to_bytes(self) -> bytes:
-        """Return a safetensors file; what is no tensor stands beside the weights as JSON bytes."""
+        """Return a safetensors file; what is no tensor is beside the weights as JSON bytes."""
         about: dict[str, Any] = {"target": self.target.to_dict(), "form": self.form, "scale": self.scale, "strength": self.strength}
         about |= {"scores": self.scores, "side": self.side, "fit": self.fit}
         text = torch.frombuffer(bytearray(json.dumps(about).encode()), dtype=torch.uint8)

@@ -98,7 +98,7 @@ def decide_engine(
     limit: float = LIMIT,
     remembered: bool = True,
 ) -> Measured:
-    """Return the engine of a recipe; ``precision = "auto"`` is measured, anything else is taken as it stands.
+    """Return the engine of a recipe; ``precision = "auto"`` is measured, anything else is taken as it is.
 
     Args:
         train: the recipe's section.

@@ -223,7 +223,7 @@ def answer_folds(
         predict: batch size; only the plain view is taken.
         runtime: device and precision.
         side: (N + 1, S) scaled side numbers, the last row for places without an image.
-        after_batch: told how many rows are done.
+        after_batch: called with how many rows are done.
     """
     rows = np.asarray(rows, dtype=np.int64)
     for network in networks.values():

@@ -24,7 +24,7 @@ class Shown:
         words: lines beside it, the row's id and labels.
         original: the composed image, one (H, W, C) a view; uint8, uint16 or float in [0, 1].
         drawn: what training sees, one entry a draw, each as ``original`` but at the network's size.
-        notes: words under each draw (mixed truths); empty where there is nothing to say.
+        notes: words under each draw (mixed truths); empty where there is none.
     """
 
     words: tuple[str, ...]

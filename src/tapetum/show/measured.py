@@ -143,7 +143,7 @@ def _dot(figure: Mapping[str, Any], every: Sequence[str], strong: bool) -> Dot:
 
 
 def _said(how: str) -> str:
-    """Return how a figure was measured, as it stands beside its name; a baseline's name says it already."""
+    """Return how a figure was measured, to be printed beside its name; a baseline's name has it already."""
     return f", {how}" if how in (marks.CROSS_VALIDATED, marks.HELD_OUT, marks.IN_SAMPLE) else ""
 
 

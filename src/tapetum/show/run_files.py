@@ -32,7 +32,7 @@ class RunFiles:
         audit: a row an image file, with its status.
         origin: recipe key, value and where it came from.
         saliency: the list of ``saliency/saliency.json``.
-        statements: ``statements.json`` of a reference system: what its write-up says and where it stands; ``first_look`` its counts.
+        statements: ``statements.json`` of a reference system: what its write-up says and where it is; ``first_look`` its counts.
         composed: how the files of a row become one image; None: as the run's recipe says.
     """
 

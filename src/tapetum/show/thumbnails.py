@@ -1,4 +1,4 @@
-"""Images small enough to stand inside a page: composed from a row's files, brought to 8 bits, embedded as JPEG data URIs."""
+"""Images small enough to be inside a page: composed from a row's files, brought to 8 bits, embedded as JPEG data URIs."""
 
 from __future__ import annotations
 

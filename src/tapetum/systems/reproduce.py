@@ -1,6 +1,6 @@
 """`tapetum reproduce`: a reference system from its data layout to a submission checked against the sample, statement by statement.
 
-Nothing here knows one system from another: a recipe, its ``[statements]``, a layout and a simulator of the system's name are all there is.
+Nothing here depends on one system: a recipe, its ``[statements]``, a layout and a simulator of the system's name are all there is.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def reproduce(
         loader: reads a recipe by name, profile and flags, as :func:`tapetum.api.load_recipe`.
         profile: ``cpu``, or None for the write-up's own sizes.
         sets: further recipe keys.
-        log: told what happens.
+        log: receives messages about what happens.
         command: kept in the report.
 
     Returns:
@@ -160,7 +160,7 @@ def classes_table(run: Run) -> pl.DataFrame:
 
 
 def _with_places(loaded: Loaded, source: Path, record: Record) -> Loaded:
-    """Return the recipe with what it expects beside the data (a list, tables, split folders) found there; what is absent is said."""
+    """Return the recipe with what it expects beside the data (a list, tables, split folders) found there; what is absent is logged."""
     data = loaded.recipe.data
     found: dict[str, Any] = {}
     if data.exclude is not None and not Path(data.exclude).is_absolute():

@@ -1,7 +1,7 @@
-"""The write-ups' statements and where each stands: in a recipe's keys, in a command, or in a file of the run.
+"""The write-ups' statements and where each is: in a recipe's keys, in a command, or in a file of the run.
 
 ``systems/statements.csv`` lists what the teams wrote; a system of another package has a ``statements.csv`` of its own. A recipe's
-``[statements]`` says for each where it stands, parted by commas: a recipe key (``input.size``; parts of a list by their name,
+``[statements]`` says for each where it is, parted by commas: a recipe key (``input.size``; parts of a list by their name,
 ``augment.affine``), a command (``tapetum audit``) or a file that a run writes (``ledger.jsonl``).
 """
 
@@ -25,12 +25,12 @@ FILE_ENDINGS = (".csv", ".json", ".jsonl", ".html", ".parquet")
 
 @dataclasses.dataclass(frozen=True)
 class Statement:
-    """One thing that a write-up says.
+    """One statement of a write-up.
 
     Args:
         id: a letter for the system and two digits.
         system: the recipe as written.
-        text: what is said.
+        text: its words.
     """
 
     id: str
@@ -70,7 +70,7 @@ def system_of(recipe: str) -> str | None:
 
 
 def places(recipe: Recipe, mapping: Mapping[str, str] | None = None) -> dict[str, list[Place]]:
-    """Return statement id → where it stands in a recipe.
+    """Return statement id → where it is in a recipe.
 
     Args:
         recipe: whose values are shown.

@@ -80,7 +80,7 @@ class Session:
         run: its folder.
         prepared: its rows and what each is for.
         recipe: with its members.
-        log: told what happens.
+        log: receives messages about what happens.
         clock: of the budget; None where there is none.
     """
 

@@ -19,7 +19,7 @@ def read_decisions(path: Path, manifest: Manifest, log: Log) -> pl.DataFrame:
     Args:
         path: a ``.parquet`` or text table with ``row_id`` and ``decision``; of the other columns of an audit any may be absent.
         manifest: the rows that are decided.
-        log: told of rows without a decision.
+        log: receives messages about rows without a decision.
 
     Raises:
         DataError: a column is absent, an id occurs twice, or a row that is excluded or relabelled is not in the data.

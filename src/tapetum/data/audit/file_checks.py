@@ -39,7 +39,7 @@ def check_files(manifest: Manifest, how: Composition, log: Log, workers: int | N
     Args:
         manifest: the rows.
         how: how the files of a row become an image.
-        log: is told of progress and of what was found.
+        log: receives messages about progress and what was found.
         workers: threads; None for as many as there are processors.
 
     Returns:
@@ -63,7 +63,7 @@ def scan(
         manifest: the rows.
         how: how the files of a row become an image.
         measure: called in threads with the row's number and its views; what it returns is kept.
-        log: is told of progress and of what was found.
+        log: receives messages about progress and what was found.
         workers: threads; None for as many as there are processors.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Which labels are probably wrong: confident learning on out-of-fold probabilities, and what the neighbours say.
+"""Which labels are probably wrong: confident learning on out-of-fold probabilities, and the labels of the nearest neighbours.
 
 About half of what is flagged is wrong indeed, so rows are ranked and shown, never changed (Northcutt et al. 2021, arXiv 1911.00068).
 """

@@ -68,7 +68,7 @@ def examine(
     Args:
         manifest: the rows.
         how: how the files of a row become an image.
-        log: told of progress and of what was found.
+        log: receives messages about progress and what was found.
         vectors: (N, D) features whose neighbours are candidates for duplicates too; rows of NaN are passed over.
         dihedral: whether images turned or mirrored count as duplicates, as cells do.
         workers: threads; None for as many as there are processors.
@@ -120,7 +120,7 @@ def add_suspects(
     Args:
         table: of :func:`examine`.
         dense: out-of-fold probabilities and truth, matched by row id.
-        log: told how many labels are suspect, and the worst of them.
+        log: receives messages about how many labels are suspect, and the worst of them.
         vectors: (N, D) features in the order of ``dense``, whose neighbours are asked too.
         neighbours: how many of them.
     """
@@ -175,7 +175,7 @@ def decisions(table: pl.DataFrame) -> dict[str, Decision]:
 
 
 def duplicates(table: pl.DataFrame) -> dict[str, str]:
-    """Return row id → name of its set of duplicates, as ``split.assign_folds`` takes it; rows decided ``keep`` stand alone."""
+    """Return row id → name of its set of duplicates, as ``split.assign_folds`` takes it; rows decided ``keep`` are in no set."""
     part = table.filter(pl.col("duplicate").is_not_null() & pl.col("decision").is_in(["group", "relabel"]))
     return dict(part.select("row_id", "duplicate").iter_rows())
 

@@ -151,7 +151,7 @@ def _read_tarred(path: Path | str, archive: str, member: str) -> bytes:
 
 @functools.lru_cache(maxsize=64)
 def _tar_index(archive: str) -> dict[str, tuple[int, int]]:
-    """Return where each member's bytes stand in a plain tar archive: name → (start, size)."""
+    """Return where each member's bytes are in a plain tar archive: name → (start, size)."""
     with open_tar(archive, "r:") as tar:
         return {info.name.removeprefix("./"): (info.offset_data, info.size) for info in tar if info.isfile()}
 

@@ -169,7 +169,7 @@ def batches(
 
     Args:
         images: where they come from.
-        rows: row numbers of the manifest; one may stand there several times.
+        rows: row numbers of the manifest; one may be there several times.
         batch_size: rows a batch, or of each batch in turn.
         key_of: (row_id, occurrence of the row so far, from 0) → the key of its draws; None: 0 for all.
         workers: threads that decode ahead (decoding leaves Python's lock); 0 works in this one. Their number changes no value.
@@ -233,7 +233,7 @@ class Packed:
 
     Args:
         stream: from :func:`batches`.
-        after_batch: told how many rows of the stream are done.
+        after_batch: called with how many rows of the stream are done.
 
     Attributes:
         reasons: row number → why it could not be read, of what has been seen so far.
@@ -246,7 +246,7 @@ class Packed:
         self._waiting: list[deque[tuple[int, int, Tensor]]] = []  # of each place in a batch: (row, its number in the stream, image)
 
     def __iter__(self) -> Iterator[tuple[Batch, np.ndarray]]:
-        """Yield (batch, the number in the stream of the row at each place); both −1, and not ok, where no row stands."""
+        """Yield (batch, the number in the stream of the row at each place); both −1, and not ok, where no row is."""
         done = 0
         for batch in self.stream:
             at = np.arange(done, done + len(batch.rows))

@@ -1,6 +1,6 @@
 """The files of a row become one numpy image (H, W, C), or several where the row has views.
 
-What happens stands in this order: each file is decoded, turned as its EXIF data says, laid on its ground where it has alpha, brought
+The order is: each file is decoded, turned as its EXIF data says, laid on its ground where it has alpha, brought
 to the colour asked for, cropped; the files of a row are joined or stacked; row bands are taken. Everything after that is transforms.
 """
 

@@ -101,7 +101,7 @@ def scaled_crop(x: Tensor, rng: np.random.Generator, frame: Frame, *, scale: tup
 
 
 def rotation(x: Tensor, rng: np.random.Generator, *, degrees: float = 15.0, fill: float = 0.0, probability: float = 1.0) -> Tensor:
-    """Turn about the centre by up to ``degrees`` either way, bilinear; ``fill`` (0 black to 1 white) stands where the image was not."""
+    """Turn about the centre by up to ``degrees`` either way, bilinear; ``fill`` (0 black to 1 white) covers what was outside."""
     angle = float(rng.uniform(-degrees, degrees))
     if rng.random() >= probability:
         return x
@@ -128,7 +128,7 @@ def affine(
         translate: largest shift either way as a share of width and height; one number for both.
         scale: range of the factor.
         shear: largest shear in degrees along x and y; one number for x alone, as in torchvision.
-        fill: what stands where the image was not, 0 black to 1 white.
+        fill: the value of pixels from outside of the image, 0 black to 1 white.
         probability: share of images changed.
     """
     right, down = translate if isinstance(translate, tuple) else (translate, translate)

@@ -86,7 +86,7 @@ def rows_of(images: Any, value_range: tuple[float, float] | None = None) -> list
         value_range: what black and white are in arrays and tensors of floats.
 
     Raises:
-        KindError: anything else; it says what is taken.
+        KindError: anything else; the message has what is taken.
     """
     value_range = _checked_range(value_range)
     if isinstance(images, np.ndarray) and images.dtype.kind in "OUS":

@@ -35,7 +35,7 @@ def randaugment(
         rng: where the draws come from.
         n: operations in a row.
         magnitude: 0 to 30.
-        fill: what stands where the image was not, 0 black to 1 white.
+        fill: the value of pixels from outside of the image, 0 black to 1 white.
         interpolation: of the moving operations, ``nearest`` or ``bilinear``.
 
     Raises:

@@ -40,7 +40,7 @@ class EvalTransform:
 class TrainTransform:
     """Bring images to the size of the network's input and change them at random; every draw comes from the key.
 
-    ``resized_crop`` or ``scaled_crop`` work on the image as decoded and go first wherever they stand in the list; without one, the
+    ``resized_crop`` or ``scaled_crop`` work on the image as decoded and go first wherever they are in the list; without one, the
     image is resized as in evaluation. The others follow in the order of the list, at the network's size. The views of a row are
     changed alike.
 

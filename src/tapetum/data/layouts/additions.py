@@ -79,7 +79,7 @@ def leave_out(frame: pl.DataFrame, data: Data, log: Log) -> pl.DataFrame:
 
 
 def _without_comment(line: str, have: set[str]) -> str:
-    """Return a line without what stands behind ``#``, unless the ``#`` belongs to an id."""
+    """Return a line without what comes after ``#``, unless the ``#`` belongs to an id."""
     line = line.strip()
     ids = [
         row_id for row_id in (line, *(line[:at].strip() for at in range(len(line), 0, -1) if line[at : at + 1] == "#")) if row_id in have

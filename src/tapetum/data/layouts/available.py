@@ -1,6 +1,6 @@
-"""Every layout by its name, general ones and those of systems, and what their modules say of themselves.
+"""Every layout by its name, general ones and those of systems, and what their modules declare.
 
-A layout's module has ``recognise`` and ``read``, and ``write`` where it can be written. It may also say ``CLASS_FOLDERS = True`` (the
+A layout's module has ``recognise`` and ``read``, and ``write`` where it can be written. It may also declare ``CLASS_FOLDERS = True`` (the
 label of an image is the folder that it lies in, and nothing else is known of it) and ``SAMPLE = "{Id}_{red,green}.png"`` (the files of one
 sample).
 """

@@ -61,7 +61,7 @@ def text_column(column: pl.Series) -> pl.Series:
 
 
 def decimal_point(cell: Any) -> str:
-    """Return what to add to "a number" in an error, where a comma stands in place of the decimal point."""
+    """Return what to add to "a number" in an error, where a comma is in place of the decimal point."""
     return " with a decimal point" if re.fullmatch(r"\s*-?\d+,\d+\s*", str(cell)) else ""
 
 
@@ -99,7 +99,7 @@ def settle_targets(targets: Sequence[Target], frame: pl.DataFrame, derive: Mappi
 
 
 def settle_derived(targets: Sequence[Target], frame: pl.DataFrame) -> pl.DataFrame:
-    """Fill a derived target's own column, where the table has one, from its parts; drop it where it says nothing more.
+    """Fill a derived target's own column, where the table has one, from its parts; drop it where it adds nothing.
 
     Raises:
         DataError: a row whose own answer differs from what its parts give.

@@ -38,7 +38,7 @@ MASKS = frozenset(
             "segmentations",
         )
     ]
-)  # folders of images that say something about the images beside them
+)  # folders of images that describe the images beside them
 LISTED = 0.5  # share of the images, or of the rows, from which on a table lists a folder's images
 MOST_FILES = 8  # of a row, that a template is proposed for
 _NEUTRAL = frozenset(
@@ -60,12 +60,12 @@ def split_of(folder: str) -> str | None:
 
 
 def is_wrapper_name(folder: str) -> bool:
-    """Tell whether a folder's name says that images are in it, and nothing about them (``images``, ``jpg``)."""
+    """Tell whether a folder's name means images and no class (``images``, ``jpg``)."""
     return all(word in _NEUTRAL or word.isdigit() for word in _words(folder)) and not folder.isdigit()
 
 
 def below_wrappers(names: Sequence[str]) -> str:
-    """Return the folders, ending with ``/``, that stand above all class folders: each the only one at its level, with no image beside it.
+    """Return the folders, ending with ``/``, that are above all class folders: each the only one at its level, with no image beside it.
 
     Args:
         names: images as relative paths.
@@ -140,7 +140,7 @@ def table_beside(source: Path, tables: Sequence[str], names: Sequence[str], labe
 
 
 def refuse_two_readings(source: Path, beside: TableBeside, tops: Sequence[str], total: int) -> DataError:
-    """Return the error for a folder whose table and whose folders say different things."""
+    """Return the error for a folder whose table and folders disagree."""
     path = f" --path {shlex.quote(beside.how)}"
     given = f"give the table: {shlex.quote(beside.path.as_posix())}{path} --target COLUMN"
     if source.is_file():
@@ -215,7 +215,7 @@ def _words(folder: str) -> list[str]:
 
 
 def _frame(source: Path, table: str) -> pl.DataFrame | None:
-    """Return a table of a folder or of a zip archive; None where it is none, of which whoever gives it will be told."""
+    """Return a table of a folder or of a zip archive; None where it is none."""
     path = source / table
     try:
         if source.is_file():

@@ -39,7 +39,7 @@ def read(source: Path, data: Data, log: Log) -> Sheet:
     Args:
         source: the folder or the zip archive.
         data: ``targets`` may name the one target (else ``label``); ``split = "folder"`` declares the first folders to be splits.
-        log: told what is left out and what is read as a split.
+        log: receives messages about what is left out and what is read as a split.
 
     Raises:
         DataError: no images, or a class folder without any: it is named.
@@ -203,7 +203,7 @@ def _splits_above(source: Path, names: list[str], folders: list[str], data: Data
 def _beside_a_table(
     source: Path, tables: list[str], names: list[str], short: list[str], labels: list[str | None], data: Data, log: Log
 ) -> None:
-    """Compare the folders with a table that stands beside them; refuse two readings, and folders whose names are those of parts.
+    """Compare the folders with a table that is beside them; refuse two readings, and folders whose names are those of parts.
 
     Raises:
         DataError: names both readings.

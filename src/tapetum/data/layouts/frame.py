@@ -40,7 +40,7 @@ def is_frame(source: Any) -> bool:
 
 
 def read(source: Any, data: Data, log: Log) -> Sheet:
-    """Read a polars or pandas table; a named pandas index is a column, and the id column where each of its values stands once."""
+    """Read a polars or pandas table; a named pandas index is a column, and the id column where each of its values occurs once."""
     if isinstance(source, pl.LazyFrame):
         source = source.collect()
     roles: dict[str, Any] = {}
@@ -95,7 +95,7 @@ def plain_columns(frame: pl.DataFrame, data: Data, log: Log) -> pl.DataFrame:
 
 
 def _of_values(columns: Mapping[str, Sequence[Any]], data: Data, log: Log) -> pl.DataFrame:
-    """Return columns of Python values as a table; a column that nobody asked for and that no table can hold is left out, and that is said.
+    """Return columns of Python values as a table; a column that no table can hold and nobody asked for is left out and logged.
 
     Raises:
         DataError: such a column that has a meaning; the cell is named.

@@ -54,7 +54,7 @@ def read_truth(source: Any, data: Data, wanted: Wanted, log: Log) -> Manifest:
         source: a folder, a table, an archive, or a polars or pandas frame.
         data: the ``[data]`` that the pipeline was trained by.
         wanted: what is evaluated.
-        log: told how the source is read, which column holds which truth, and what is left out.
+        log: receives messages about how the source is read, which column holds which truth, and what is left out.
 
     Returns:
         The manifest with the targets whose truth the source has; classes and their order are the pipeline's.

@@ -15,7 +15,7 @@ from tapetum.core.errors import DataError, EnvironmentFault, UserError, listed
 from tapetum.core.stand_ins import HEAD, stand_in
 from tapetum.data.images.archives import open_tar, open_zip, read_head
 
-RUN_MARKS = ("run-id.json", locks.HOLDER, "pipeline.json")  # one of them stands in every run (from its first moment) and pipeline
+RUN_MARKS = ("run-id.json", locks.HOLDER, "pipeline.json")  # one of them is in every run (from its first moment) and pipeline
 MARKS = (*RUN_MARKS, "pyvenv.cfg")
 UNSEEN = (  # what systems and network drives leave, not hidden by a dot
     *("__macosx", "__pycache__", "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r"),

@@ -98,7 +98,7 @@ def unknown_column(column: str, columns: Sequence[str], name: str, flag: str, re
         columns: what there is.
         name: the table.
         flag: how it was asked for, for the hint (``--target``).
-        rest: what stands behind the name in the flag (``:multi``).
+        rest: what comes after the name in the flag (``:multi``).
         fix: what else helps.
     """
     close = nearest(column, columns).removeprefix(" Did you mean '").removesuffix("'?")

@@ -34,8 +34,8 @@ def read(source: Any, data: Data, log: Log, *, labelled: bool = True) -> Manifes
 
     Args:
         source: a folder, a table, an archive, a manifest written before, or a polars or pandas frame.
-        data: what the user declares; ``layout = "auto"`` goes by what the source is, and says so.
-        log: told the schema and whatever is inferred, joined or left out.
+        data: what the user declares; ``layout = "auto"`` recognises the source, and logs what it is.
+        log: receives messages about the schema and whatever is inferred, joined or left out.
         labelled: false where truth may be absent (images to predict); blanks are then fine and classes are not settled.
 
     Returns:
@@ -87,7 +87,7 @@ def write(manifest: Manifest, place: Path | str, layout: str, log: Log) -> Path:
         manifest: the table.
         place: the file or folder to write.
         layout: a name of :func:`~tapetum.data.layouts.available.layouts`.
-        log: told what was written.
+        log: receives messages about what was written.
 
     Raises:
         UserError: an unknown layout, one that cannot be written, or what the layout cannot hold.
@@ -100,7 +100,7 @@ def write(manifest: Manifest, place: Path | str, layout: str, log: Log) -> Path:
 
 
 def open_sheet(source: Any, data: Data, log: Log) -> Sheet:
-    """Return a source's rows by its layout; ``auto`` asks each layout in turn and says which one answered."""
+    """Return a source's rows by its layout; ``auto`` asks each layout in turn and logs which one recognised it."""
     source = Path(source) if isinstance(source, str) else source
     if isinstance(source, Path) and not source.exists():
         raise UserError(f"{source} does not exist", fix="check the path")
@@ -116,7 +116,7 @@ def open_sheet(source: Any, data: Data, log: Log) -> Sheet:
 
 
 def recognised(source: Any) -> tuple[str, str]:
-    """Return the first layout that knows ``source``, and why."""
+    """Return the first layout that recognises ``source``, and why."""
     for name in available.layouts():
         why = available.module(name).recognise(source)
         if why is not None:

@@ -79,7 +79,7 @@ def find_roles(sheet: Sheet, data: Data, *, labelled: bool = True) -> Roles:
         why.insert(1, ("row_id", why[0][1], "no id column: the path, relative to the table"))
     specs, origin = (data.targets, "declared") if data.targets else (sheet.targets, "of this layout")
     targets = tuple(read_target(spec) for spec in specs)
-    if not any(target.scored for target in targets):  # identities stand beside what the layout brings, not in its place
+    if not any(target.scored for target in targets):  # identities are beside what the layout brings, not in its place
         targets = (*(read_target(spec) for spec in sheet.targets), *targets) if data.targets else targets
     side = tuple(data.side)
     _refuse_reserved([t.name for t in targets], "target", sheet.name)

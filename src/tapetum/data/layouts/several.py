@@ -20,7 +20,7 @@ from tapetum.core.progress import Log
 from tapetum.core.targets import Target, same_text
 
 BLANK = " "
-MARKS = ("|", ";", ",")  # whichever of them stands in a column separates its labels; where none does, blanks do
+MARKS = ("|", ";", ",")  # whichever of them is in a column separates its labels; where none does, blanks do
 ODD_MARKS = ("/", "+", "&", "\n", "\t", "\uff1b", "\uff0c", "\u3001")  # part labels here and there; never read as separators unasked
 LISTS = (list, tuple, set, frozenset, np.ndarray)
 MANY = 20  # different numbers in a column, from which on it is probably no column of class names
@@ -70,7 +70,7 @@ def split_cell(text: str, target: Target) -> list[str]:
 def with_separator(target: Target, column: pl.Series, row_ids: Sequence[Any], name: str, log: Log) -> Target:
     """Return a multi target with the separator that its column uses.
 
-    One of ``| ; ,`` where it stands in the column, else blanks. A comma belongs to the labels (``Smith, John|Doe, Jane``) where it stands
+    One of ``| ; ,`` where it is in the column, else blanks. A comma belongs to the labels (``Smith, John|Doe, Jane``) where it is
     beside another separator in one cell and what it parts is no label by itself. A cell may always be a printed list.
 
     Args:
@@ -78,7 +78,7 @@ def with_separator(target: Target, column: pl.Series, row_ids: Sequence[Any], na
         column: its cells.
         row_ids: for errors.
         name: the table, for errors.
-        log: told the separator.
+        log: receives messages about the separator.
 
     Raises:
         DataError: two separators in one column, a nested list or a table in a cell, or cells that may be single labels: rows are named.
@@ -98,7 +98,7 @@ def with_separator(target: Target, column: pl.Series, row_ids: Sequence[Any], na
             if found is None:
                 texts.setdefault(text, row_id)
     separator = _separator(target, texts, bool(listed_labels), name)
-    if listed_labels:  # what answers are written with: it stands in no label
+    if listed_labels:  # what answers are written with: it is in no label
         free = [mark for mark in ((separator, *MARKS) if texts else (BLANK, *MARKS)) if not any(mark in label for label in listed_labels)]
         separator = free[0] if free else separator
     if not target.classes:
@@ -114,7 +114,7 @@ def refuse_several(target: Target, column: pl.Series, name: str) -> None:
     """Refuse a column that holds several labels a cell under a target of one answer whose kind was not declared.
 
     Names may hold blanks and commas (``golden retriever``, ``Smith, John``), so a column is refused only where its parts are labels
-    themselves: they stand alone in other cells, or at several places, or cells have different numbers of them.
+    themselves: they are alone in other cells, or at several places, or cells have different numbers of them.
 
     Raises:
         DataError: names a cell, and the flags for either reading.
@@ -193,7 +193,7 @@ def _refuse_unclear(target: Target, separator: str, texts: Mapping[str, Any], li
     several = {text: labels_ for text, labels_ in parted.items() if len(labels_) > 1}
     words = [label for labels_ in several.values() for label in labels_]
     alone = all(counts[word] == 1 for word in words) and not all(_WHOLE.fullmatch(word) for word in words)
-    if separator == BLANK and len(several) > 1 and not listed_labels and alone:  # no label of them stands in another cell
+    if separator == BLANK and len(several) > 1 and not listed_labels and alone:  # no label of them is in another cell
         raise _unclear(target, next(iter(several)), BLANK, "|", name, texts)
 
 
@@ -220,7 +220,7 @@ def _plain(one: Any) -> str:
 
 
 def _inside(mark: str, texts: Sequence[str]) -> bool:
-    """Tell whether commas stand inside labels that ``mark`` separates."""
+    """Tell whether commas are inside labels that ``mark`` separates."""
     labels = {part for text in texts for part in _parts(text, mark)}
     pieces = {part for label in labels if "," in label for part in _parts(label, ",")}
     return any(mark in text and "," in text for text in texts) and not pieces & labels
@@ -254,7 +254,7 @@ def _several_by(mark: str, texts: Sequence[str]) -> str | None:
         return next((text for text, parts in parted.items() if set(parts) <= alone), None)
     if mark == BLANK and not whole:
         shows = set(places) <= alone  # names hold blanks
-    elif mark in "|;" or mark == BLANK:  # parts that always stand at one place of as many may be levels of one name
+    elif mark in "|;" or mark == BLANK:  # parts that are always at one place of as many may be levels of one name
         shows = shows or bool(alone)
     elif mark == "," and any(", " in text for text in parted):
         shows = len(sure) >= 0.8 * len(parted) and len(known) > 1
@@ -262,7 +262,7 @@ def _several_by(mark: str, texts: Sequence[str]) -> str | None:
 
 
 def declared(specs: Sequence[Any], name: str) -> frozenset[str]:
-    """Return what the user or the layout said of a target beside its name: ``kind``, ``separator``, ``classes``, …"""
+    """Return what the user or the layout declared of a target beside its name: ``kind``, ``separator``, ``classes``, …"""
     for spec in specs:
         if isinstance(spec, Mapping):
             if spec.get("name") == name:

@@ -29,7 +29,7 @@ class Sheet:
         frame: the columns; text where the source is text, blank cells null.
         root: the folder that paths start from.
         name: how errors call the source (``labels.csv``).
-        roles: what the layout itself knows: role (``id``, ``path``, ``group``, …) → column or columns.
+        roles: columns whose meaning the layout defines: role (``id``, ``path``, ``group``, …) → column or columns.
         targets: target specs that the layout brings; they hold where the user names none.
         derive: derived targets that the layout brings.
         found: every image was seen on disk while reading.
@@ -136,7 +136,7 @@ def count_complete(rows: Sequence[Sequence[str]], missing: Iterable[str]) -> str
 
 
 def _place_names(row: Sequence[str]) -> list[str]:
-    """Return what tells the files of a row apart: ``red``, ``green`` of ``a/x_red.png``, ``a/x_green.png``."""
+    """Return the part in which the files of a row differ: ``red``, ``green`` of ``a/x_red.png``, ``a/x_green.png``."""
     parts = [re.split(r"[^A-Za-z0-9]+", path) for path in row]
     if len({len(one) for one in parts}) == 1:
         differs = [i for i in range(len(parts[0])) if len({one[i] for one in parts}) > 1]

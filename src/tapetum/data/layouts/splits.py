@@ -25,7 +25,7 @@ SPLIT_WORDS = {
 
 
 def read_splits(frame: pl.DataFrame, name: str, log: Log) -> pl.DataFrame:
-    """Translate the words in ``split``; validation rows become training rows that fold 0 holds out, and that is said.
+    """Translate the words in ``split``; validation rows become training rows that fold 0 holds out, and the log says so.
 
     Raises:
         DataError: another word; its row is named.

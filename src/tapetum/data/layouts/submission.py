@@ -45,7 +45,7 @@ class Template:
 
     Args:
         frame: its cells as text, in order.
-        delimiter: what stands between cells.
+        delimiter: what is between cells.
         header: whether a header line is written back.
         ids: the id column; None where rows go by a stated order.
         row_ids: the predictions' row that each line asks for, in its order; None where there is no such row.
@@ -81,15 +81,15 @@ def submit(
         dense: the answers of the rows that the template asks for, in any order.
         template: a delimited text file.
         place: the file to write, Parquet where it is called so, else delimited text as the template; its folder is made.
-        log: told what was written, in which way, and what was filled in.
+        log: receives messages about what was written, in which way, and what was filled in.
         fill: for rows without an answer and ids without a prediction: ``none`` refuses, ``prior`` takes what training rows have most often
             (their shares where probabilities are written, the middle class of an order, a regression's median), else a class (or a number).
         prior: mean truth over the training rows (K,) (a regression: their median), for ``fill = "prior"``.
         threshold: several labels: the probability from which a class counts, where ``dense`` holds no decisions.
-        wish: what the user says of the template.
+        wish: the user's choices for the template.
 
     Returns:
-        ``place``, and how many answers stand there.
+        ``place``, and how many answers are there.
 
     Raises:
         DataError: ids missing or extra (the first are named), rows without an answer under ``fill = "none"``, a template that fits no
@@ -142,7 +142,7 @@ def read_template(path: Path, dense: Dense, wish: Wish) -> Template:
         return _by_order(raw, delimiter, first, wish.order, dense.target, wish, path)
     if wish.ids is None and (found := _without_header(raw, first, dense, path)) is not None:
         ids, row_of, matched = found
-        if ids == raw.columns[-1]:  # nothing but ids: the answers stand alone
+        if ids == raw.columns[-1]:  # nothing but ids: the answers are alone
             raw = raw.with_columns(pl.lit(None, pl.String).alias("answer"))
             columns: tuple[str, ...] = ("answer",)
         else:
@@ -160,7 +160,7 @@ def read_template(path: Path, dense: Dense, wish: Wish) -> Template:
 def _without_header(raw: pl.DataFrame, first: list[str], dense: Dense, path: Path) -> tuple[str, dict[str, str], str] | None:
     """Return the column of ids where the first line is no header: it names an image in that very column; else None.
 
-    A class that is called as an image is (``0``, ``1``) may stand in a header, above other columns.
+    A class that is called as an image is (``0``, ``1``) may be in a header, above other columns.
     """
     known = set(dense.row_ids.tolist())
     if not any(cell in known or has_image_name(cell) for cell in first):

@@ -51,7 +51,7 @@ class Writing:
 
 @dataclasses.dataclass(frozen=True)
 class Wish:
-    """What a user says of a template.
+    """A user's choices for a template.
 
     Args:
         column: to fill, where it has several.
@@ -79,7 +79,7 @@ def writing_of(frame: pl.DataFrame, rest: Sequence[str], target: Target, wish: W
         frame: its cells as text, null where blank.
         rest: the columns that hold no ids.
         target: what is answered.
-        wish: what the user says of it.
+        wish: the user's choices for it.
         name: of the file, for errors.
 
     Raises:
@@ -202,7 +202,7 @@ def _labels(column: str, cells: Sequence[str], names: Sequence[str], target: Tar
 
 
 def _sound(writing: Writing, names: Sequence[str]) -> Writing:
-    """Refuse labels that could not be told apart when they are read again."""
+    """Refuse labels that would be ambiguous when they are read again."""
     holding = [c for c in names if writing.separator in c] if len(names) > 1 else []
     if holding:
         raise UserError(

@@ -25,7 +25,7 @@ from tapetum.data.layouts.paths import is_template, list_column, template_column
 from tapetum.data.layouts.roles import Roles, find_roles
 from tapetum.data.layouts.sheet import ARCHIVE_MARK, Sheet, relative_to
 
-DECLARED = ("path", "id", "group", "sequence", "position", "layout", "on_bad")  # what a caller may say about the images to predict
+DECLARED = ("path", "id", "group", "sequence", "position", "layout", "on_bad")  # what a caller may declare about the images to predict
 _COLUMNS = ("id", "group", "sequence", "position")
 _NOT_FOR_PREDICTION = {"split": "none", "fold": "none", "test": (), "extra": (), "pseudo": None, "exclude": None, "limit": None}
 
@@ -58,7 +58,7 @@ def loose(
     Args:
         sources: paths, or polars and pandas frames.
         data: the ``[data]`` that the pipeline was trained by.
-        log: told how each source is read.
+        log: receives messages about how each source is read.
         targets: names of the pipeline's targets; a column of that name is never an id, a path or a role.
         declared: values of :data:`DECLARED` that hold for these sources; ``on_bad`` is ``skip`` unless it is given.
 

@@ -1,4 +1,4 @@
-"""Recordings of small images whose class lies in their order: two classes look alike, and only what came before tells them apart.
+"""Recordings of small images whose class lies in their order: two classes look alike and differ only in what came before.
 
 A recording goes round through K = 4 states, staying a while in each. States 0 and 2 show the same colour; the colours of all overlap.
 So one image alone can never tell 0 from 2, and the best that anybody can do with a whole recording is known: forward–backward with the

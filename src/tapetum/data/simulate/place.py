@@ -1,4 +1,4 @@
-"""Where a simulation goes: the layout in ``data``, and outside of it what only the simulator knows."""
+"""The folder of a simulation: the layout in ``data``, and outside of it the labels and what was planted."""
 
 from __future__ import annotations
 

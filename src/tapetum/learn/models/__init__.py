@@ -1,4 +1,4 @@
-"""What a recipe's ``model`` section says, as a network: backbone, weights, channels, heads, sharing, sequences."""
+"""The network of a recipe's ``model`` section: backbone, weights, channels, heads, sharing, sequences."""
 
 from __future__ import annotations
 

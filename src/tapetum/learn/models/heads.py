@@ -149,7 +149,7 @@ class MLP(Head):
 
 
 class Coral(Head):
-    """K-1 thresholds on one score: logit k says how sure it is that the class is above k; monotone by construction.
+    """K-1 thresholds on one score: logit k is that of the class being above k; monotone by construction.
 
     Args:
         features: D.
@@ -226,7 +226,7 @@ class Cosine(Head):
     Args:
         features: D.
         side: S.
-        target: what is answered, identities say.
+        target: what is answered, as identities.
         width: of the embedding; 0 takes the feature vector as it is.
         scale: sharpness of the probabilities.
 

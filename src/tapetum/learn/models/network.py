@@ -115,7 +115,7 @@ class Network(nn.Module):
         return self._trunk(x, with_map=False)[0]
 
     def look(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return all that the heads are told of an image: its vector (B, D), and its last map where targets share by that."""
+        """Return the inputs of the heads for an image: its vector (B, D), and its last map where targets share by that."""
         return self._trunk(x, with_map=bool(getattr(self.sharing, "needs_map", False)))
 
     def _trunk(self, x: Tensor, *, with_map: bool) -> tuple[Tensor, Tensor | None]:
@@ -205,7 +205,7 @@ def build(
         side: number of side numbers.
         seed: of everything that starts at random.
         weights: found already (a pipeline's own folder); None looks for ``model.weights``.
-        log: told what was decided.
+        log: receives messages about what was decided.
 
     Raises:
         EnvironmentFault: weights are not at hand.

@@ -135,7 +135,7 @@ def build(average: Average, network: nn.Module, *, steps_per_epoch: int, epochs:
 
     Args:
         average: the recipe's section.
-        network: as it stands now; build again when a stage unfreezes more of it.
+        network: as it is now; build again when a stage unfreezes more of it.
         steps_per_epoch: optimizer steps.
         epochs: of the schedule, without SWA's further ones.
     """

@@ -1,6 +1,6 @@
 """One fold of one member, trained: stages → epochs → what is kept, going on where it stopped.
 
-What an epoch trains on stands in ``epochs.py``, its loop in ``loop.py``, what held-out rows say of it in ``held.py``, files in
+What an epoch trains on is in ``epochs.py``, its loop in ``loop.py``, its scores on held-out rows in ``heldout.py``, files in
 ``keep.py``, the job's spec and lock in ``job.py``.
 """
 
@@ -51,7 +51,7 @@ class Training(Epochs):
         self.stop = ""
 
     def run(self, may_go_on: MayGoOn | None = None) -> dict[str, Any]:
-        """Train through the stages, from where the folder says; return the final state.
+        """Train through the stages, from the folder's last state; return the final state.
 
         Args:
             may_go_on: asked at the end of every epoch; False cuts training there.
@@ -239,7 +239,7 @@ class Training(Epochs):
         return {key: value.detach().clone() for key, value in self.network.state_dict().items()}
 
     def _answers(self, stage: Stage, rows: np.ndarray, predict: Predict, *front: str) -> inference.Answers:
-        """Answer for some rows with the network as it stands; ``front`` keys random views."""
+        """Answer for some rows with the network as it is; ``front`` keys random views."""
         images = self._images(stage)[1]
         return inference.answer(self.network, images, rows, predict, self.runtime, side=self.side, key=(*front, *self.key))
 
@@ -247,7 +247,7 @@ class Training(Epochs):
     def _refresh(self, stage: Stage) -> None:
         """Measure BatchNorm's statistics anew on un-mixed training images, for averaged weights.
 
-        The rows come in an order drawn once for the fold: as they stand in the table, a batch would often be of one class alone.
+        The rows come in an order drawn once for the fold: as they are in the table, a batch would often be of one class alone.
         """
 
         def forward(batch: dataset.Batch) -> None:

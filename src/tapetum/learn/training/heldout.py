@@ -51,7 +51,7 @@ def loss(target: Target, p: np.ndarray, y: np.ndarray, spreads: Mapping[str, flo
 def prior_loss(
     targets: Mapping[str, Target], truths: Mapping[str, np.ndarray], spreads: Mapping[str, float], weight: np.ndarray | None = None
 ) -> float:
-    """Return the validation loss of who knows nothing but how often each class occurs; arguments as for :func:`figures`."""
+    """Return the validation loss of the prior: predictions by class frequency alone; arguments as for :func:`figures`."""
     return sum(loss(t, prior_answer(t, truths[name], weight), truths[name], spreads, weight) for name, t in targets.items())
 
 
@@ -71,7 +71,7 @@ def come_apart(row: Mapping[str, Any], first_loss: float, prior: float) -> str:
 
 
 def spread(target: Target, p: np.ndarray, y: np.ndarray) -> float:
-    """Return how much the answers differ between images; of a number, as a multiple of the truth's deviation; one row says nothing."""
+    """Return how much the answers differ between images; of a number, as a multiple of the labels' deviation; nothing for one row."""
     if len(p) < 2:
         return 1.0
     unit = max(float(np.nanstd(y)), 1e-12) if target.kind == "regression" and not np.isnan(y).all() else 1.0

@@ -1,6 +1,6 @@
 """A job: one fold of one member, from a spec file and read-only inputs alone; the same bytes wherever it runs.
 
-``spec.json`` stands in the fold's folder and names its inputs relative to itself, so a run can be moved, and a process pool, Ray or a
+``spec.json`` is in the fold's folder and names its inputs relative to itself, so a run can be moved, and a process pool, Ray or a
 Slurm array can run ``tapetum job members/main/fold-0/spec.json``. A folder is held by one process at a time.
 """
 

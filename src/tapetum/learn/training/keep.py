@@ -43,7 +43,7 @@ class Keeper:
         return tensors_from_bytes((self.folder / state["last"]).read_bytes())
 
     def checkpoint_file(self, checkpoint: str) -> Path:
-        """Return the file of a checkpoint's weights (``epoch-003/ema`` stands in ``epoch-003+ema.safetensors``)."""
+        """Return the file of a checkpoint's weights (``epoch-003/ema`` is in ``epoch-003+ema.safetensors``)."""
         return self.folder / "checkpoints" / f"{checkpoint.replace('/', '+')}.safetensors"
 
     def checkpoint(self, name: str) -> dict[str, Tensor]:
@@ -80,7 +80,7 @@ class Keeper:
                 files.remove(old)
 
     def add(self, checkpoint: str, weights: Mapping[str, Tensor], heldout: Predictions | None) -> None:
-        """Keep a checkpoint that stands beside the epochs; until :meth:`finish` names it, a restart makes it again."""
+        """Keep a checkpoint that is beside the epochs; until :meth:`finish` names it, a restart makes it again."""
         files.write_bytes(self.checkpoint_file(checkpoint), tensors_to_bytes(weights))
         if heldout is not None:
             heldout.write(self.folder / "epochs.parquet")

@@ -1,6 +1,6 @@
 """The training loop, read from top to bottom: mix → forward → loss → backward → clip → step → average.
 
-No hooks: what happens to a batch stands in the order in which it happens. Everything that an epoch needs is in :class:`Epoch`;
+No hooks: the code shows the steps of a batch in their order. Everything that an epoch needs is in :class:`Epoch`;
 everything that a restart needs is in :class:`Progress`.
 """
 

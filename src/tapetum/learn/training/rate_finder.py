@@ -52,7 +52,7 @@ def find(
     """Train with one rate after the other, then put everything back bit for bit.
 
     Args:
-        step: number of the step → its loss; runs forward, backward and the optimizer's step at the rate that stands in the optimizer.
+        step: number of the step → its loss; runs forward, backward and the optimizer's step at the rate that is in the optimizer.
         network: that trains.
         optimizer: its rates are set; groups keep their scale.
         rates: ascending, one a step.

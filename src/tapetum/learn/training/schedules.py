@@ -1,7 +1,7 @@
 """The rate at every optimizer step, planned before training as a pure function of the step (numpy only).
 
 A schedule is a function ``(steps, per_epoch, **options) -> multipliers (steps,)``; :func:`plan` adds the warm-up and the optimizer's
-rate. Epochs are continuous: step t stands at epoch t / per_epoch, so restarts fall where the recipe says, whatever the batch size.
+rate. Epochs are continuous: step t is at epoch t / per_epoch, so restarts fall where the recipe says, whatever the batch size.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def pack(state: Any) -> tuple[dict[str, Tensor], Any]:
         state: of dicts (any plain keys), lists, tuples, tensors, numbers, texts, None; as ``optimizer.state_dict()``.
 
     Returns:
-        name → tensor (contiguous copies on the CPU, as safetensors wants them), and JSON values that say where each stands.
+        name → tensor (contiguous copies on the CPU, as safetensors wants them), and JSON values that say where each is.
 
     Raises:
         UserError: something else is inside (a function, an object).

@@ -1,7 +1,7 @@
-"""What tells 25 simulated breeds apart, and how well it can be told at all.
+"""The traits of 25 simulated breeds, and the best accuracy that they allow.
 
 A dog is a point in a space of traits. A breed is a cloud in it: normal with deviation 1 in each trait around its own mean, some with a
-second colour. The clouds of near twins overlap, so not even who sees the traits themselves can tell all of them apart.
+second colour. The clouds of near twins overlap, so not even a classifier of the traits themselves separates all of them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A photo of a simulated dog, drawn from its traits: head, ears, muzzle and chest before a ground, under some light, by some camera.
 
-Nothing but the traits depends on the breed, so a perfect classifier knows no more than they say.
+Nothing but the traits depends on the breed, so a perfect classifier uses them alone.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class _Oval(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class _Scene:
-    """A canvas and where the dog stands on it.
+    """A canvas and where the dog is on it.
 
     Args:
         canvas: (3, H, W) float32, painted over.

@@ -73,11 +73,11 @@ def simulate_dogs(
         px: typical side of a photo; sides vary around it.
         seed: the same seed gives the same bytes.
         zip: one archive ``data/dogs.zip`` instead of folders.
-        log: told of progress.
+        log: receives messages about progress.
 
     Returns:
         ``paths`` (``source`` is what to read, ``exclude``, ``truth``), ``counts`` (photos by part and by what was planted),
-        ``ceiling`` (the accuracy on the test part to be expected of who knows the generator and sees each dog's traits),
+        ``ceiling`` (the expected accuracy on the test part of a classifier that knows the generator and each dog's traits),
         ``ceiling_clean`` (the same if no label were wrong).
 
     Raises:

@@ -1,4 +1,4 @@
-"""Which labels a simulated antibody has, how brightly each shows, and how well the labels can be told from that at all.
+"""Which labels a simulated antibody has, how brightly each shows, and how well a perfect classifier can predict them.
 
 An antibody stains the same places in all its images, mostly. In an image each label of it shows with a brightness of its own; some
 places shine that are no labels. The two kinds of brightness overlap, so not even who sees them apart can always tell which is which.
@@ -131,7 +131,7 @@ def label_given_brightness(brightness: np.ndarray, rates: np.ndarray, labels: np
 
 
 def best_score(test: np.ndarray, every: np.ndarray, seed: int, repeats: int = 30) -> float:
-    """Return the macro-F1 to be expected on a part of who knows the generator and sees the brightness of each place.
+    """Return the expected macro-F1 on a part of a classifier that knows the generator and the brightness of each place.
 
     The bound of each label is the best one over many images; the score is the mean over fresh brightnesses of the part's labels.
 

@@ -97,7 +97,7 @@ def first_line(table: Path) -> str:
 
 
 def _images(root: Path, part: str) -> str | None:
-    """Return what stands before ``{Id}_green.png``: a folder, or an archive and its inner folder; None without images."""
+    """Return what comes before ``{Id}_green.png``: a folder, or an archive and its inner folder; None without images."""
     others = sorted(p for p in root.glob(f"{part}[_-]*") if p.is_dir() or p.suffix.lower() == ".zip")
     for place in (root / part, root / f"{part}.zip", *others):
         if place.is_dir():

@@ -64,12 +64,12 @@ def simulate_hpa(
         px: side of the images; the challenge has 512.
         seed: the same seed gives the same bytes.
         zip: ``train.zip`` and ``test.zip`` instead of folders.
-        log: told of progress.
+        log: receives messages about progress.
 
     Returns:
         ``paths`` (``source`` is what to read, ``antibodies``, ``truth``), ``counts`` (samples by part and by what was planted, and
-        antibodies), ``labels`` (training samples of each), ``ceiling`` (the macro-F1 on the test part to be expected of who knows the
-        generator and sees how brightly each place shines, each image alone).
+        antibodies), ``labels`` (training samples of each), ``ceiling`` (the expected macro-F1 on the test part of a classifier that
+        knows the generator and the brightness of each place, each image alone).
 
     Raises:
         UserError: a size too small, or a place that holds something else.
@@ -105,7 +105,7 @@ def simulate_hpa(
 
 
 def _plan(count: int, seed: int) -> list[_Sample]:
-    """Return every sample: antibodies and labels, brightnesses, copies; names that say nothing."""
+    """Return every sample: antibodies and labels, brightnesses, copies; names without meaning."""
     rng = draws.generator("simulate", "hpa", seed, "plan")
     test = round(count * TEST_ROWS / (ROWS + TEST_ROWS))
     parts = {"train": draw_antibodies(count - test, seed, "train"), "test": draw_antibodies(test, seed, "test")}
@@ -136,7 +136,7 @@ def _label_counts(samples: list[_Sample]) -> dict[str, int]:
 
 
 def _can_go(sample: _Sample, samples: list[_Sample]) -> bool:
-    """Tell whether each label of a sample stands in many others, so that it may become a copy of another."""
+    """Tell whether each label of a sample is in many others, so that it may become a copy of another."""
     counts = np.array(list(_label_counts(samples).values()))
     return bool((counts[sample.labels] > 2 * LEAST).all())
 

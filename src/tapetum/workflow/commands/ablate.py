@@ -167,7 +167,7 @@ def _in_order(dense: Dense, like: Dense) -> Dense:
 def compared(piece: str, whole: Sequence[Dense], without: Sequence[Dense], rows: Rows, seeds: Sequence[int]) -> dict[str, Any]:
     """Return a row of the table: one target with and without a piece.
 
-    The rows of all seeds stand below one another and a group is left out with all its rows of all seeds, so the interval is about other
+    The rows of all seeds are below one another and a group is left out with all its rows of all seeds, so the interval is about other
     groups; how much seeds matter is seen in ``by_seed``.
 
     Args:

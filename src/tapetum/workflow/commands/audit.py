@@ -26,7 +26,7 @@ def audit_source(
         source: data as for ``fit``, or a run's folder.
         out: the file, ``.parquet`` or ``.csv``; None: ``audit.parquet`` in the run, else here.
         loaded: the recipe, for how images are composed; a run brings its own.
-        record: told what was found.
+        record: receives messages about what was found.
         target: whose labels are judged; None: the first scored target that has classes.
         data: of a run: where its data are now, if they moved.
 
@@ -73,7 +73,7 @@ def _of_run(run: Run, data: Path | str | None, out: Path | str | None, record: R
 
 
 def judge_labels(run: Run, record: Record) -> int:
-    """Add what a run's out-of-fold answers say against its labels to the audit that the run began with; return how many are suspect."""
+    """Add the suspect labels that a run's out-of-fold answers show to the audit that the run began with; return how many are suspect."""
     table, _ = files.read_parquet(run.file("audit.parquet"))
     if not set(audit.AUDIT_SCHEMA) <= set(table.columns):
         return 0

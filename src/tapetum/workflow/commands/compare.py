@@ -82,11 +82,11 @@ def compare_views(run: Run, spec: str, record: Record, data: Path | str | None =
     Args:
         run: finished.
         spec: ``recipe`` for the recipe's views, or a name from ``data.choices.VIEWS``.
-        record: told what is answered.
+        record: receives messages about what is answered.
         data: where the run's data are now, if they moved.
 
     Returns:
-        ``{"out", "table", "choice", "views"}``; the same stands in ``views.json``.
+        ``{"out", "table", "choice", "views"}``; the same is in ``views.json``.
 
     Raises:
         UserError: the run has no weights to answer with, or there is one view only.

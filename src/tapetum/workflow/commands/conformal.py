@@ -1,4 +1,4 @@
-"""``tapetum conformal``: prediction sets, calibration and the rows most worth a look."""
+"""``tapetum conformal``: prediction sets, calibration and the rows most worth a check."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tapetum.decide.steps import Rows
 
 
 def sets_of(run: Run, *, coverage: float, method: Any, by_class: bool, target: str | None, most: int) -> dict[str, Any]:
-    """Write a run's conformal sets (cross-fitted), its calibration, and the rows most worth a look.
+    """Write a run's conformal sets (cross-fitted), its calibration, and the rows most worth a check.
 
     Args:
         run: with oof.parquet.
@@ -24,7 +24,7 @@ def sets_of(run: Run, *, coverage: float, method: Any, by_class: bool, target: s
         most: rows of the review list.
 
     Returns:
-        Coverage and size of the sets, ECE, risk and coverage of abstention; files conformal.json and review.csv stand in the run.
+        Coverage and size of the sets, ECE, risk and coverage of abstention; files conformal.json and review.csv are in the run.
     """
     table = Predictions.read(run.file("oof.parquet"))
     dense = table.dense(target or table.targets[0].name)

@@ -80,7 +80,7 @@ def decide_tables(
         target: which target.
         decide: the recipe's section.
         out: a folder for oof.parquet, oof.csv, decisions.json and metrics.json.
-        record: told the notes.
+        record: receives messages about the notes.
         classes: order of the columns of arrays, which cannot say it themselves.
         strict: refuse where a member lacks rows that another holds.
 

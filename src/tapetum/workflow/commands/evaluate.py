@@ -1,4 +1,4 @@
-"""A finished pipeline on labelled images that it may never have seen: figures with intervals, tables by class, and what stands apart."""
+"""A finished pipeline on labelled images that it may never have seen: figures with intervals, tables by class, rows counted apart."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def evaluate(
     Args:
         pipeline: loaded.
         source: a folder, a table, an archive, or a polars or pandas frame.
-        record: told how the source is read, and what is missing, unknown or known from training.
+        record: receives messages about how the source is read, and what is missing, unknown or known from training.
         target: which targets, and the column of each truth that is called otherwise: ``TARGET`` or ``TARGET=COLUMN``.
         split: the part of the data to take, as ``test``.
         on_bad: ``refuse`` refuses images that cannot be read; ``skip`` counts rows of a class that the pipeline does not know as
@@ -165,7 +165,7 @@ def _confusion(dense: Dense) -> dict[str, Any] | None:
 
 
 def _marks(manifest: Manifest, known: np.ndarray, has_list: bool, record: Record) -> list[str]:
-    """Return what a reader must know of the figures, and say it."""
+    """Return the marks of the figures, and log them."""
     marks = []
     if not has_list:
         marks.append("this pipeline has no list of its training images, so rows known from training are not told apart")

@@ -65,7 +65,7 @@ def write_files(found: Evaluated, pipeline: Pipeline, out: Path | None, report: 
         report: an HTML file.
 
     Returns:
-        The places written, by what stands there.
+        The places written, by what is there.
     """
     written = {}
     if out is not None and out.suffix in TABLES and not out.is_dir():

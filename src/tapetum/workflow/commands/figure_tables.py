@@ -11,7 +11,7 @@ from tapetum.core import columns, files
 from tapetum.core.marks import IN_SAMPLE, Figure, how_of, main
 from tapetum.core.runs import Run
 
-SHARED = ("metric", "n", "groups", "answered", "left_out")  # columns that stand below a table where all its lines have the same
+SHARED = ("metric", "n", "groups", "answered", "left_out")  # columns that are below a table where all its lines have the same
 
 
 def figure_of(run: Run, target: str, *names: str) -> Figure | None:
@@ -28,7 +28,7 @@ def lines_of(figures: Mapping[str, Figure]) -> list[str]:
 
 
 def text_of(frame: pl.DataFrame) -> str:
-    """Return a small table as text: a figure with its interval is one cell, and what all lines share stands below them."""
+    """Return a small table as text: a figure with its interval is one cell, and what all lines share is below them."""
     reasons = frame["method"].unique(maintain_order=True).to_list() if "method" in frame.columns else []
     corrected = {name: plain for name, plain in (("holm", "p"), ("holm_mcnemar", "mcnemar")) if name in frame.columns}
     frame = frame.drop("method", "tied", *corrected.values(), strict=False).rename(corrected)

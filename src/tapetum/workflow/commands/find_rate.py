@@ -21,7 +21,7 @@ from tapetum.workflow.stages.prepare import prepare
 from tapetum.workflow.stages.train import write_spec
 
 NAME = "find-rate"
-DISAGREE = 10.0  # largest over smallest steepest rate of the repeats beyond which their mean says little
+DISAGREE = 10.0  # largest over smallest steepest rate of the repeats beyond which their mean means little
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +70,7 @@ def find_rate(
 
     Args:
         source: as for ``fit``.
-        out: a run folder of its own; ``rates.json``, ``rates.csv``, ``rates.png`` and ``rates.svg`` stand in it.
+        out: a run folder of its own; ``rates.json``, ``rates.csv``, ``rates.png`` and ``rates.svg`` are in it.
         loaded: the recipe.
         member: which one, where there are several.
         test: its rates, and how often it is made.
@@ -133,7 +133,7 @@ def _curves(session: Session, name: str, test: RangeTest) -> Sequence[Any]:
 
 
 def _steps(training: Any, optimizer: Any) -> Callable[[int], float]:
-    """Return what takes one optimizer step at the rate that stands in the optimizer and gives its loss, over epochs without end."""
+    """Return what takes one optimizer step at the rate that is in the optimizer and gives its loss, over epochs without end."""
     from tapetum.learn.training.loop import Group, Progress, forward_backward, mixed, trained
 
     progress = Progress()

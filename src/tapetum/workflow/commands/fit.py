@@ -108,7 +108,7 @@ def _log_recipe(recipe: Recipe, loaded: Loaded, record: Record) -> None:
 
 
 def _repeat_plan(run: Run, file: Path, recipe: Recipe) -> None:
-    """Take over another run's plan.json; what it says of this recipe must be possible, and nothing else planned here yet.
+    """Take over another run's plan.json; it must be possible for this recipe, and nothing else may be planned here yet.
 
     Raises:
         UserError: it is no plan, names members that the recipe has not, or the run has a plan of its own.

@@ -35,7 +35,7 @@ def show_batches(
         source: as for ``fit``.
         out: a .png file.
         recipe: its data, input, augment and mix are shown.
-        record: told what the data hold and which rows cannot be read.
+        record: receives messages about what the data hold and which rows cannot be read.
         rows: images shown, drawn by the seed.
         draws: times that each is augmented, as in the first epochs of training.
         member: of the recipe's members; None: the first.
@@ -156,7 +156,7 @@ def _mixed(manifest: Manifest, row: int, truth: dict[str, torch.Tensor]) -> str:
 
 
 def _names(manifest: Manifest, row: int, channels: int) -> tuple[str, ...]:
-    """Return names of the channels where each is a file of its own: what tells the files' names apart; else nothing."""
+    """Return names of the channels where each is a file of its own: the parts in which the files' names differ; else nothing."""
     stems = [path.stem for path in manifest.paths(row)]
     if len(stems) != channels or channels < 2:
         return ()

@@ -79,7 +79,7 @@ def run_trial(
         parent: of the run, with manifest and plan.
         recipe: the trial's.
         name: of the trial's folder.
-        after_fold: told (trial, member, fold) after each fold; may raise to end the trial.
+        after_fold: called with (trial, member, fold) after each fold; may raise to end the trial.
 
     Returns:
         The trial and what was decided.

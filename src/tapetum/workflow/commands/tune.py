@@ -183,7 +183,7 @@ def _figure(answers: Mapping[str, Dense], recipe: Recipe, rows: Rows, some: np.n
 
 
 def _report(session: Session, study: Any) -> dict[str, Any]:
-    """Choose for each fold on the other folds, write best.toml and tune.json, and return what they say."""
+    """Choose for each fold on the other folds, write best.toml and tune.json, and return their content."""
     run, prepared, recipe, record = session.run, session.prepared, session.recipe, session.log
     whole = [t for t in study.get_trials() if t.state.name == "COMPLETE"]
     if not whole:
@@ -278,7 +278,7 @@ def _text(table: list[dict[str, Any]], nested: Mapping[str, Any], optimistic: Ma
 
 
 def _recipe_values(recipe: Recipe) -> dict[str, Any]:
-    """Return the recipe's own values of searched keys, as Optuna knows them: the first trial; those outside the space are drawn."""
+    """Return the recipe's values of searched keys as Optuna's parameters, for the first trial; those outside the space are drawn."""
     whole = recipe.model_dump(mode="json")
     found: dict[str, Any] = {}
     for key, wish in recipe.tune.space.items():

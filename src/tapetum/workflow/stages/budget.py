@@ -98,12 +98,12 @@ def plan(left: float, folds: Mapping[int, tuple[int, int]], epochs: int, rates: 
 
 
 def against(kept: Mapping[str, Any], budget: float | None, *, given: bool) -> str:
-    """Return what must be said where a plan that stands meets another budget than the one it was made for; nothing where it fits.
+    """Return the note for a kept plan that meets another budget than the one it was made for; empty where it fits.
 
     Args:
         kept: a member's part of plan.json.
         budget: seconds of this start, or None.
-        given: the plan is another run's, repeated as it stands.
+        given: the plan is another run's, repeated as it is.
     """
     within = "epoch_seconds" in kept
     if given:

@@ -76,7 +76,7 @@ class _Members:
 
 
 def decide_run(session: Session) -> RunDecisions:
-    """Decide from the predictions that stand in the run's member folders, and write what follows from them."""
+    """Decide from the predictions that are in the run's member folders, and write what follows from them."""
     scored = _scored(session)
     members = _select_epochs(session, scored)
     decisions = _begin(session, members)

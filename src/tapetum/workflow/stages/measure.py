@@ -47,8 +47,8 @@ def figures_of(found: Measured, recipe: Recipe, decisions: Mapping[str, Any], ma
 
     Args:
         found: the answers.
-        recipe: its ``train.monitor`` says what is led with where it names a target.
-        decisions: decisions.json; its choice tells which candidates answer, its blends whose answers those are.
+        recipe: its ``train.monitor`` is the leading metric where it names a target.
+        decisions: decisions.json; its choice has the selected candidates, its blends their members.
         marks: of the run; each figure carries those of the members that have a part in it.
         total: rows of the manifest.
     """
@@ -123,7 +123,7 @@ def _differences(found: Measured, name: str, context: _Context, chance: Dense, m
 
 @dataclasses.dataclass(frozen=True)
 class _Context:
-    """What is said with each figure of a run.
+    """What goes with each figure of a run: how it was measured, and its marks.
 
     Args:
         decisions: decisions.json.

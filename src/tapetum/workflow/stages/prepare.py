@@ -80,7 +80,7 @@ def _audited(manifest: Manifest, recipe: Recipe, record: Record) -> tuple[Manife
 
 
 def prepared_of(run: Run, data: Path | str | None = None) -> Prepared:
-    """Return the rows of a finished run from its own files; no image is looked at. ``data`` says where they are now, if they moved."""
+    """Return the rows of a finished run from its own files; no image is read. ``data``: where they are now, if they moved."""
     checked, _ = files.read_parquet(run.file("audit.parquet"))
     return _rows(run.manifest(data), checked)
 

@@ -105,7 +105,7 @@ def _measure(session: Session, network: models.Network, images: ImageDataset, fo
 
 
 def _planned(session: Session, passes: int) -> None:
-    """Decide once how the probe computes and, within a budget, of how many views; what it will take is said before it begins.
+    """Decide once how the probe computes and, within a budget, of how many views; the expected time is logged before it begins.
 
     Args:
         session: whose plan.json keeps it.

@@ -20,7 +20,7 @@ def ship(session: Session, decisions: dict[str, Any]) -> dict[str, list[int]]:
     """Return member → the folds whose models the pipeline averages; train what has to be trained for it.
 
     Decisions were fitted on fold models' out-of-fold answers; a refit's answers are a little better and a little surer than those, and
-    no figure of this run is its own. That is said, and kept under ``ships`` in decisions.json.
+    no figure of this run is its own. It is logged, and kept under ``ships`` in decisions.json.
 
     Args:
         session: of a decided run.

@@ -1,4 +1,4 @@
-"""Test rows answered by the frozen pipeline itself, so that a submission is what the pipeline would say."""
+"""Test rows answered by the frozen pipeline itself, so that a submission is what the pipeline predicts."""
 
 from __future__ import annotations
 

@@ -28,8 +28,8 @@ def train_members(session: Session, given: bool = False, after_fold: Callable[[s
 
     Args:
         session: of the run.
-        given: the plan comes from another run and is repeated as it stands, whatever the time.
-        after_fold: told (member, fold) after each; may raise to end here.
+        given: the plan comes from another run and is repeated as it is, whatever the time.
+        after_fold: called with (member, fold) after each; may raise to end here.
     """
     members = {name: one for name, one in session.recipe.members().items() if one.stages or one.train.epochs}
     budget = None if session.clock is None else session.clock.budget
@@ -90,7 +90,7 @@ def _may_begin(session: Session, ref: FoldRef, plan: dict[str, Any]) -> bool:
     if clock is None or clock.budget is None or (session.folder(ref) / "state.json").exists():
         return True
     seconds = [s for path in session.run.folds_of(ref.member, "history.csv").values() for s in pl.read_csv(path)["seconds"].to_list()]
-    # a plan made without a budget knows no times: the first fold begins where any time is left, and its epochs then tell
+    # a plan made without a budget has no times: the first fold begins where any time is left, and its epochs are then measured
     expected = sum(seconds) / len(seconds) if seconds else plan.get("epoch_seconds", {}).get(str(ref.fold), 0.0)
     return clock.allows(expected)
 

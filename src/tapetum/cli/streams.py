@@ -17,7 +17,7 @@ def show(result: Mapping[str, Any] | Sequence[str]) -> None:
         print("\n".join(result))
         return
     text = to_json(result, indent=1)
-    print(text if _can_say(text) else json.dumps(json.loads(text), indent=1))  # ASCII alone: no character may be replaced
+    print(text if _can_print(text) else json.dumps(json.loads(text), indent=1))  # ASCII alone: no character may be replaced
 
 
 def command_line() -> str:
@@ -25,8 +25,8 @@ def command_line() -> str:
     return " ".join(["tapetum", *sys.argv[1:]])
 
 
-def speak_anywhere() -> None:
-    """Let both streams replace a character that they cannot say: a table or a name never ends a finished command."""
+def replace_unprintable() -> None:
+    """Let both streams replace a character that they cannot encode: a table or a name never ends a finished command."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
@@ -50,7 +50,7 @@ def file_names_are_utf8() -> None:
     os.execv(sys.executable, sys.orig_argv)
 
 
-def _can_say(text: str) -> bool:
+def _can_print(text: str) -> bool:
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:
