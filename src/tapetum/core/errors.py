@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-OK, USAGE, DATA, PARTLY, ENVIRONMENT, INTERRUPTED = 0, 2, 3, 4, 5, 130
+USAGE, DATA, PARTLY, ENVIRONMENT, INTERRUPTED = 2, 3, 4, 5, 130  # 0: all went well
 
 
 class TapetumError(Exception):
@@ -48,12 +48,6 @@ class EnvironmentFault(TapetumError):
     """Something is missing on this machine: weights, a device, an extra, disk space, a lock (exit code 5)."""
 
     exit_code = ENVIRONMENT
-
-
-class Interrupted(TapetumError):
-    """Work was stopped from outside and saved; the same command goes on (exit code 130)."""
-
-    exit_code = INTERRUPTED
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -9,7 +9,6 @@ import numpy as np
 
 from tapetum.core import counts
 from tapetum.core.tables import Dense
-from tapetum.core.targets import Target
 from tapetum.decide.steps import Rows, fitting
 
 FLOOR = 1e-4  # probabilities below it are taken for it: no single image may be that sure
@@ -24,7 +23,7 @@ class ClassBias:
     def fit(self, dense: Dense, rows: Rows) -> dict[str, Any]:
         """Return ``{"bias": (K,)}``."""
         p, y, weight, _ = fitting(dense, rows)
-        return {"bias": fit_bias(dense.target, log_p(p), y.argmax(axis=1), weight).tolist()}
+        return {"bias": fit_bias(log_p(p), y.argmax(axis=1), weight).tolist()}
 
     def apply(self, dense: Dense, rows: Rows, fitted: dict[str, Any]) -> Dense:
         """Return the same probabilities with decisions."""
@@ -49,14 +48,13 @@ def one_hot(labels: np.ndarray, dense: Dense) -> np.ndarray:
     return out
 
 
-def fit_bias(target: Target, scores: np.ndarray, truth: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
+def fit_bias(scores: np.ndarray, truth: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
     """Maximise macro-F1 of the largest score + bias by coordinate ascent on a grid from −2 to 2.
 
     All grid points of a class are tried in one pass: a row changes hands where the class's bias passes the row's margin, so
     sums over margins sorted into the grid give every point's counts.
 
     Args:
-        target: single or ordinal.
         scores: (N, K) log-probabilities.
         truth: (N,) class numbers.
         weight: (N,); None: each row counts 1.

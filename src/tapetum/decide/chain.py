@@ -210,7 +210,7 @@ def apply(json: Mapping[str, Any], members: Members, rows: Rows | None = None, l
     if set(members) != set(names):
         raise DataError(f"decisions were fitted on members {listed(names)}, given are {listed(members)}", need="the same members")
     target = Target.from_dict(json["target"])
-    chain = _built(json, target)
+    chain = _built(json)
     averaged = {name: _over_folds(json, chain, name, members[name]) for name in names}
     aligned, _ = align(averaged, row_ids=None if rows is None else rows.row_ids)
     first = aligned[names[0]]
@@ -283,7 +283,7 @@ def _stated(chain: Chain, members: Mapping[str, Dense], rows: Rows) -> dict[str,
     }
 
 
-def _built(json: Mapping[str, Any], target: Target) -> Chain:
+def _built(json: Mapping[str, Any]) -> Chain:
     def part(value: Mapping[str, Any], table: Mapping[str, Choice], what: str) -> Part:
         choice, parameters = pick({"name": value["name"], **value["parameters"]}, table, what)
         return Part(value["name"], parameters, choice.load()(**parameters))

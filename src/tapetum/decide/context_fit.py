@@ -180,7 +180,7 @@ def held_out_bias(s: Study, p: np.ndarray) -> Candidate:
 def learn_bias(s: Study, logs: np.ndarray, keep: np.ndarray) -> np.ndarray:
     """Fit class biases (K,) of log-probabilities (N, K) on some rows."""
     take = keep & s.dense.scorable & ~np.isnan(logs).any(axis=1)
-    return fit_bias(s.dense.target, logs[take], s.truth[take], None if s.rows.weight is None else s.rows.weight[take].astype(np.float64))
+    return fit_bias(logs[take], s.truth[take], None if s.rows.weight is None else s.rows.weight[take].astype(np.float64))
 
 
 def log_mean(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -2,14 +2,14 @@
 
 A blend is a small frozen dataclass with ``fit(members, rows) -> dict`` and ``apply(members, rows, fitted) -> Dense``. Members are brought
 onto the same rows first (:func:`align`); the rows that all hold are blended, the others are ``uncovered``. Weights are fitted on
-out-of-fold rows only; :func:`crossfit_blend` gives the nested and the optimistic table.
+out-of-fold rows only.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -17,36 +17,22 @@ from tapetum.core.errors import UserError
 from tapetum.core.tables import REDUCED, Dense, decided
 from tapetum.decide.align import Coverage, align, common
 from tapetum.decide.calibrate import CHUNK, TINY, needs_classes, renormalised
-from tapetum.decide.steps import FIT_ROWS, SMOOTH_ROWS, CrossFitted, Rows, crossfit_parts
+from tapetum.decide.steps import FIT_ROWS, SMOOTH_ROWS, Rows
 from tapetum.decide.weights import Objective, direct, greedy, least_log_loss
 
 __all__ = [
-    "Blend",
     "Coverage",
     "Greedy",
     "Power",
     "RankMean",
     "Vote",
     "align",
-    "crossfit_blend",
     "mean",
     "power_mean",
     "weighted",
 ]
 
 Weights = str | Sequence[float]  # "equal", "fit" or a number a member
-
-
-class Blend(Protocol):
-    """One way to make one prediction of several; members are aligned."""
-
-    def fit(self, members: Sequence[Dense], rows: Rows) -> dict[str, Any]:
-        """Return what was learned, as JSON values."""
-        ...
-
-    def apply(self, members: Sequence[Dense], rows: Rows, fitted: dict[str, Any]) -> Dense:
-        """Return the blend; rows that a member lacks are uncovered."""
-        ...
 
 
 def power_mean(p: np.ndarray, weights: np.ndarray, r: float) -> np.ndarray:
@@ -228,24 +214,6 @@ class Greedy:
     def apply(self, members: Sequence[Dense], rows: Rows, fitted: dict[str, Any]) -> Dense:
         """Return the mean of the selection."""
         return Power(r=1.0).apply(members, rows, fitted)
-
-
-def crossfit_blend(blend: Blend, members: Sequence[Dense], rows: Rows) -> CrossFitted:
-    """Fit a blend on each fold's complement and on everything; see :func:`tapetum.decide.steps.crossfit`.
-
-    Args:
-        blend: what to fit.
-        members: aligned (:func:`align`), out-of-fold.
-        rows: their groups and folds.
-    """
-    heldout = np.logical_and.reduce([m.ok for m in members])
-    seen = dataclasses.replace(members[0], status=np.where(heldout, "ok", "uncovered").astype(object))
-    return crossfit_parts(
-        lambda part: blend.fit([m.where(part) for m in members], rows.where(part)),
-        lambda part, fitted: blend.apply([m.where(part) for m in members], rows.where(part), fitted),
-        seen,
-        rows,
-    )
 
 
 def blend_rows(members: Sequence[Dense], combine: Callable[[np.ndarray], np.ndarray]) -> Dense:

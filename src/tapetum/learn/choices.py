@@ -58,13 +58,6 @@ SCHEDULES = {
     ),
 }
 
-AVERAGES = {  # set in the section [average]
-    "none": Choice("tapetum.learn.training.averaging:NoAverage"),
-    "ema": Choice("tapetum.learn.training.averaging:Ema"),
-    "swa": Choice("tapetum.learn.training.averaging:Swa"),
-    "soup": Choice("tapetum.learn.training.averaging:NoAverage"),
-}
-
 HEADS = {  # from the image's vector to logits, one a target
     "linear": Choice("tapetum.learn.models.heads:Linear", normalise=True),
     "mlp": Choice("tapetum.learn.models.heads:MLP", hidden=512, dropout=0.5),

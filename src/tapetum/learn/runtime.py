@@ -69,7 +69,6 @@ class Runtime:
         log: where messages go; None keeps silent.
 
     Attributes:
-        memory_is_short: whether memory may run out in a way that can be caught (GPUs), so that gradients are worth a copy.
         answered_at_once: images in an evaluation pass since memory ran out in one; None: whole batches.
     """
 
@@ -84,7 +83,6 @@ class Runtime:
         self.engine = engine or Engine(find_device())
         self.device = torch.device(self.engine.device)
         self._log = log
-        self.memory_is_short = self.device.type != "cpu"
         self.answered_at_once: int | None = None
         check(self.engine)
         if threads is not None:
@@ -133,11 +131,6 @@ class Runtime:
         if isinstance(value, Tensor) and value.ndim == 4 and self.engine.channels_last:
             return value.to(self.device, memory_format=torch.channels_last)
         return value.to(self.device)
-
-    def setup(self, network: nn.Module) -> nn.Module:
-        """Return the network on the device, wrapped for several processes where there are several."""
-        network = self.to_device(network)
-        return self.fabric.setup_module(network) if _launched() else network
 
     @contextlib.contextmanager
     def autocast(self) -> Iterator[None]:

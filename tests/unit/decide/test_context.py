@@ -294,7 +294,7 @@ def test_biases_raise_macro_f1_of_rare_classes_and_leave_probabilities() -> None
 
 def test_a_bias_that_gains_nothing_stays_zero() -> None:
     truth = np.arange(30) % 3
-    assert fit_bias(ABC, np.log(np.eye(3)[truth] * 0.9 + 0.03), truth).tolist() == [0.0, 0.0, 0.0]
+    assert fit_bias(np.log(np.eye(3)[truth] * 0.9 + 0.03), truth).tolist() == [0.0, 0.0, 0.0]
 
 
 def test_neighbours_stop_at_the_edges_of_their_sequence() -> None:

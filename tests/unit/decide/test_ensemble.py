@@ -13,8 +13,9 @@ from simulated_predictions import dense_of, multi, names, rows_of, single
 from tapetum.core import files, metrics
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.targets import Target
-from tapetum.decide.ensemble import Greedy, Power, RankMean, Vote, align, crossfit_blend, mean, mean_of, power_mean, weighted
+from tapetum.decide.ensemble import Greedy, Power, RankMean, Vote, align, mean, mean_of, power_mean, weighted
 from tapetum.decide.stack import Stack, fit_stack
+from tapetum.decide.steps import crossfit_parts
 
 
 def members(n=4000, k=4, noise=(0.8, 1.2, 3.0), seed=0, kind="single"):
@@ -96,9 +97,18 @@ def test_macro_f1_weights_are_no_worse_than_equal_or_single():
     assert sum(found["weights"]) == pytest.approx(1)
 
 
+def cross_fitted(blend, parts, rows):
+    return crossfit_parts(
+        lambda part: blend.fit([m.where(part) for m in parts], rows.where(part)),
+        lambda part, fitted: blend.apply([m.where(part) for m in parts], rows.where(part), fitted),
+        parts[0],
+        rows,
+    )
+
+
 def test_cross_fitted_weights_are_nested():
     parts, rows = members(n=300)
-    found = crossfit_blend(weighted(metric="macro_f1"), parts, rows)
+    found = cross_fitted(weighted(metric="macro_f1"), parts, rows)
     for k, fitted in found.by_fold.items():
         rest = rows.fold != k
         assert fitted == weighted(metric="macro_f1").fit([m.where(rest) for m in parts], rows.where(rest))
@@ -183,7 +193,7 @@ def test_the_stack_without_penalty_is_scikit_learns_multinomial_regression():
 @pytest.mark.parametrize("kind", ["single", "multi"])
 def test_stacking_beats_the_mean_where_members_err_differently(kind):
     parts, rows = members(n=3000, kind=kind)
-    found = crossfit_blend(Stack(), parts, rows)
+    found = cross_fitted(Stack(), parts, rows)
     plain = mean().apply(parts, rows, mean().fit(parts, rows))
     score = lambda d: metrics.score("log_loss", d.target, d.p, d.y)  # noqa: E731
     assert score(found.nested) < score(plain)

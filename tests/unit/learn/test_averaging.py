@@ -16,7 +16,6 @@ from torch.optim.swa_utils import AveragedModel, update_bn
 
 from tapetum.core.config import Average
 from tapetum.core.errors import DataError, UserError
-from tapetum.learn.choices import AVERAGES
 from tapetum.learn.training import averaging
 
 
@@ -223,8 +222,3 @@ def test_refreshing_leaves_modes_weights_and_dropout_alone():
     assert [m.training for m in net] == [True, True, False]
     assert averaging.refresh_norm(nn.Linear(2, 2), [x]) == 0
     assert torch.isfinite(net[2].running_var).all()
-
-
-def test_every_name_of_the_table_is_built_as_it_says():
-    for name, choice in AVERAGES.items():
-        assert type(averaging.build(Average(name=name), network(), steps_per_epoch=4, epochs=5)) is choice.load()

@@ -90,16 +90,6 @@ def test_cosine_logits_are_cosines_and_vectors_have_length_one():
         made((BREED,)).vectors(x, "breed")
 
 
-def test_start_at_prior_answers_the_class_shares():
-    truth = torch.tensor([[1.0, 0, 0], [1, 0, 0], [0, 1, 0], [float("nan")] * 3])
-    head = heads.MLP(4, 0, BREED, hidden=0)
-    torch.nn.init.zeros_(head.last.weight)
-    head.start_at_prior(truth)
-    p = head.eval().probabilities(head(torch.randn(2, 4)))[0]
-    torch.testing.assert_close(p[:2] / p[:2].sum(), torch.tensor([2 / 3, 1 / 3]))
-    assert 0 < p[2] < 0.2
-
-
 @pytest.mark.parametrize("sharing", ["cross-stitch", "attention"])
 def test_soft_sharing_starts_as_hard_sharing_and_then_parts(sharing):
     hard, soft = made(), made(sharing=sharing)

@@ -154,4 +154,4 @@ def test_a_transformer_takes_other_sizes_with_its_weights(tmp_path):
     x = torch.randn(1, 3, 80, 48)
     with torch.inference_mode():
         assert torch.equal(first(x), again(x))
-        assert backbone.feature_map(first, x).shape == (1, 64, 5, 3)
+        assert backbone.vector_and_map(first, x)[1].shape == (1, 64, 5, 3)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-DEPTHS = ("uint8", "uint16", "float32")
-
 
 def oriented(image: np.ndarray, orientation: int) -> np.ndarray:
     """Return an image (H, W, …) turned as its EXIF or TIFF orientation (1-8) asks; other numbers change nothing."""

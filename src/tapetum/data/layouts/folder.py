@@ -52,7 +52,7 @@ def read(source: Path, data: Data, log: Log) -> Sheet:
     folders = [folder.removeprefix(above) for folder in folders if folder.startswith(above) and folder != above.rstrip("/")]
     folders = [folder for folder in folders if folder.count("/") < 2]
     short = [name.removeprefix(above) for name in names]
-    by_split = _splits_above(source, short, folders, data, log)
+    by_split = _splits_above(source, folders, data, log)
     labels = [_label(name, by_split) for name in short]
     if data.layout == "auto" and not by_split:
         tables = class_folders.tables_among(found.files, names)
@@ -175,7 +175,7 @@ def refuse_columns(manifest: Manifest, held: set[str], what: str) -> None:
         raise UserError(f"columns {listed(extra)} cannot be held by {what}", fix="drop them, or write Parquet")
 
 
-def _splits_above(source: Path, names: list[str], folders: list[str], data: Data, log: Log) -> bool:
+def _splits_above(source: Path, folders: list[str], data: Data, log: Log) -> bool:
     tops = sorted({folder.split("/", 1)[0] for folder in folders})
     alike = [top for top in tops if class_folders.split_of(top)]
     if data.split == DECLARED:

@@ -17,7 +17,6 @@ from tapetum.core.errors import DataError, UserError
 from tapetum.learn.models import channels as adaptation
 from tapetum.learn.models.weights import Weights
 
-POOLINGS = ("default", "avg", "max", "avgmax", "catavgmax", "levels")
 _ANY_SIZE = {"dynamic_img_size": True, "dynamic_img_pad": True}  # vision transformers: position embeddings follow the image
 
 
@@ -37,8 +36,9 @@ def create(
         weights: from :func:`tapetum.learn.models.weights.find`; ``none`` starts from torch's random numbers.
         channels: of the images.
         policy: what becomes of the first layer where ``channels`` differs from the weights'.
-        pooling: one of ``POOLINGS``; ``levels`` joins mean and deviation of the maps of every level to the pooled last one, so that a head
-            sees textures as well as things (images far from photographs: microscopy, spectrograms).
+        pooling: ``default``, ``avg``, ``max``, ``avgmax``, ``catavgmax``, or ``levels``: mean and deviation of the maps of every level,
+            joined to the pooled last one, so that a head sees textures as well as things (images far from photographs: microscopy,
+            spectrograms).
         size: (height, width) of the images, for models of a fixed size; None keeps the model's.
         drop_path: stochastic depth.
         options: further arguments of the timm model.
@@ -192,15 +192,6 @@ def last_width(backbone: Any) -> int | None:
 def map_width(backbone: Any) -> int:
     """Return the channels of the last feature map."""
     return int(backbone.num_features)
-
-
-def feature_map(backbone: Any, x: Tensor) -> Tensor:
-    """Return the last feature map as (B, C, h, w), whatever the model's own order; a transformer's tokens on their grid.
-
-    Raises:
-        UserError: tokens that do not lie on a grid.
-    """
-    return _as_map(backbone, x, backbone.forward_features(x))
 
 
 def vector_and_map(backbone: Any, x: Tensor) -> tuple[Tensor, Tensor]:

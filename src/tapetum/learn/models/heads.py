@@ -59,23 +59,6 @@ class Head(nn.Module):
             f"a {type(self).__name__} head cannot start from the probe", need="linear or coral", fix="set train.start = 'random'"
         )
 
-    def start_at_prior(self, truth: Tensor) -> None:
-        """Set the last bias so that the first answers are the shares of the classes, or the mean of a number.
-
-        Args:
-            truth: (N, K), NaN rows where unknown.
-        """
-        last = getattr(self, "last", None)
-        known = truth[~truth.isnan().any(dim=1)]
-        if last is None or not len(known):
-            return
-        mean = known.float().mean(dim=0)
-        share = mean.clamp(0.5 / len(known), 1 - 0.5 / len(known))
-        number = (mean - self.centre) / self.spread if self.target.kind == "regression" else mean
-        bias = {"regression": number, "multi": torch.logit(share)}.get(self.target.kind, torch.log(share))
-        with torch.no_grad():
-            last.bias.copy_(bias)
-
 
 class Linear(Head):
     """One linear layer, by default on the L2-normalised image vector: the form of the probe, so that training can start from it.

@@ -17,7 +17,7 @@ from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.targets import Target
 from tapetum.learn.choices import LOSSES
 from tapetum.learn.training import losses
-from tapetum.learn.training.checks import check_loss, loss_of, losses_of, parse_loss
+from tapetum.learn.training.checks import check_loss, loss_of, parse_loss
 
 _Term = tuple[float, functools.partial[Tensor], frozenset[str]]
 
@@ -95,16 +95,6 @@ class Objective(nn.Module):
         """Return each target's own loss, before the weights between targets; arguments as in :meth:`forward`."""
         tables = zip(self.targets.values(), self.tables, strict=True)
         return {target.name: self._one(target, table, logits[target.name], y[target.name], weight) for target, table in tables}
-
-    def plain(self) -> Objective:
-        """Return the objective of validation: the kinds' default losses, without smoothing, weights of classes, adjustment or margin.
-
-        Where the margin loss trains, its cosines are scaled as there.
-        """
-        fixed = self.loss.weights if isinstance(self.loss.weights, dict) else "equal"
-        cosines = {name: "arcface" for name, target in self.targets.items() if "arcface" in losses_of(self.loss, target)}
-        options = {"arcface": {**self.loss.options.get("arcface", {}), "margin": 0.0}} if cosines else {}
-        return Objective(config.Loss(weights=fixed, targets=cosines, options=options), list(self.targets.values()), None, self.spreads)
 
     def _mass(self, name: str, tables: Any, y: Tensor, weight: Tensor | None) -> Tensor:
         """Return what a target's rows weigh together: the denominator of its mean."""

@@ -117,7 +117,7 @@ def prepare(
     part = manifest.where(np.flatnonzero(manifest.split != "test"))
     known = {"form": Form.from_dict(spec["form"]), "missing": spec.get("missing", {})}
     images = dataset.ImageDataset(part, recipe.input, EvalTransform(recipe.input), **known)
-    vectors, reasons = _vectors(network, recipe, manifest, images, (folder / wanted["store"]).resolve(), runtime, log)
+    vectors, reasons = _vectors(network, manifest, images, (folder / wanted["store"]).resolve(), runtime, log)
     network.measure(torch.from_numpy(vectors[train]))
     network.backbone = nn.Identity()  # its vectors are at hand: neither trained nor kept with every epoch
     return network, dataclasses.replace(source, vectors=vectors, reasons=reasons)
@@ -160,7 +160,6 @@ def load_base(network: models.Network, keeper: Keeper, checkpoint: str) -> None:
 
 def _vectors(
     network: networks.SequenceNetwork,
-    recipe: Recipe,
     manifest: Manifest,
     images: dataset.ImageDataset,
     store: Path,

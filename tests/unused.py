@@ -1,0 +1,54 @@
+"""Find code that nothing uses, with vulture; ``make lint`` runs it as ``python tests/unused.py``.
+
+Tests do not count as use: what only they call is dead, too. The benchmarks and the demo count. A function that a table of choices names
+(``"tapetum.package.module:function"``) is used; all else that is used by name alone stands in ``ALLOWED`` with who uses it.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from vulture import Vulture
+
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src" / "tapetum"
+USERS = ("bench", "demo", "docs/generate.py")
+
+ALLOWED = {
+    "__getattr__": "Python, for lazy imports",
+    "model_config": "pydantic",
+    "_no_truth_for_a_number": "pydantic, a validator",
+    "classes_": "users, as scikit-learn calls it",
+    "breakable": "the report's template, as a filter",
+    "benchmark": "torch, a switch",
+    "fill_uninitialized_memory": "torch, a switch",
+    "external_attr": "zipfile, the mode of a file in an archive",
+    "trace": "Python, an argument of __exit__",
+    "ORDER": "the test of imports: which stages come before one",
+    "N1": "readers: the stages in the order of their numbers",
+    "N2": "readers: the stages in the order of their numbers",
+    "N3": "readers: the stages in the order of their numbers",
+    "REM": "readers: the stages in the order of their numbers",
+}
+
+
+def main() -> int:
+    """Print what nothing uses; return 1 where there is any, or where ``ALLOWED`` names what is gone or used."""
+    chosen = {name for path in SOURCE.rglob("*.py") for name in re.findall(r'"tapetum(?:\.\w+)+:(\w+)"', path.read_text(encoding="utf-8"))}
+    search = Vulture()
+    search.scavenge([SOURCE, *(ROOT / name for name in USERS)])
+    found = [item for item in search.get_unused_code(min_confidence=60) if SOURCE in Path(item.filename).parents]
+    dead = [item for item in found if item.name not in chosen and item.name not in ALLOWED]
+    stale = sorted(ALLOWED.keys() - {item.name for item in found})
+    for item in dead:
+        print(f"{Path(item.filename).relative_to(ROOT)}:{item.first_lineno}: nothing uses {item.typ} {item.name!r}")
+    for name in stale:
+        print(f"tests/unused.py allows {name!r}, which is gone or used")
+    print(f"unused: {len(dead)} names; {len(ALLOWED)} are allowed, {len(chosen)} are named by tables of choices")
+    return int(bool(dead or stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
