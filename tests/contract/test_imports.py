@@ -15,7 +15,7 @@ from tapetum.workflow.stages import ORDER
 
 SOURCE = Path(tapetum.__file__).parent
 STAGES, COMMANDS = "tapetum.workflow.stages", "tapetum.workflow.commands"
-EVERYTHING = {"cli", "api", "workflow", "__main__", "__init__"}
+EVERYTHING = {"cli", "api", "estimator", "workflow", "__main__", "__init__"}
 MAY_IMPORT = {
     "core": {"core"},
     "data": {"core", "data"},
@@ -30,6 +30,7 @@ MAY_IMPORT = {
 RUNS_SYSTEMS = SOURCE / "systems" / "reproduce.py"  # the one module of systems that sees the workflow
 SEE_SYSTEMS = {"cli", "api", "systems"}
 TORCH_FREE = (
+    "api",
     "cli",
     "core",
     "decide",

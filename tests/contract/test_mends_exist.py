@@ -17,12 +17,12 @@ from typer.main import get_command
 import tapetum
 from tapetum.cli import app
 from tapetum.cli.mending import NAMED, lacking, options_of, suited, suited_text
-from tapetum.cli.options import FLAGS
 from tapetum.core.errors import DataError, UserError
+from tapetum.core.options import OPTIONS
 
 SOURCE = Path(tapetum.__file__).parent
 COMMANDS = get_command(app).commands
-RECIPE_FLAGS = {f"--{name.replace('_', '-')}": flag.key for name, flag in FLAGS.items()}
+RECIPE_FLAGS = {f"--{name.replace('_', '-')}": flag.key for name, flag in OPTIONS.items()}
 BY_RECIPE = [name for name in COMMANDS if "--set" in options_of(name) and name != "decide"]  # whose --set takes every key
 CHOICE = re.compile(r"tapetum(?:\.\w+)+:\w+")
 OTHER = re.compile(r"tapetum ([a-z][a-z-]*)([^.;:]*)")
@@ -70,7 +70,7 @@ SAID = {
     for module, tree in TREES.items()
     if not module.startswith("tapetum.cli")
 }
-API = {f.name: f for f in TREES["tapetum.api"].body if isinstance(f, ast.FunctionDef)}
+API = {f.name: f for module in TREES if module.startswith("tapetum.api.") for f in TREES[module].body if isinstance(f, ast.FunctionDef)}
 PRINTS = {
     f.name: f
     for module, tree in TREES.items()
@@ -102,7 +102,7 @@ def reached(command):
     found = set()
     while left:
         module = left.pop()
-        if module not in found and module != "tapetum.api" and not module.startswith("tapetum.cli"):
+        if module not in found and not module.startswith(("tapetum.api", "tapetum.cli")):
             found.add(module)
             left += imports(TREES[module])
     return found

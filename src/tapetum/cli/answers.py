@@ -10,7 +10,6 @@ import typer
 from tapetum.cli import texts
 from tapetum.cli.commands import command
 from tapetum.cli.options import (
-    FLAGS,
     GroupColumn,
     IdColumn,
     Layout,
@@ -53,13 +52,7 @@ def predict(
     """Predict images with a frozen pipeline; one that cannot be read is named and keeps its row (exit code 4)."""
     from tapetum import api
 
-    columns: dict[str, Any] = {
-        "id": id,
-        "group": group,
-        "sequence": sequence,
-        "position": position,
-        "path": FLAGS["path"].read(path) if path else None,
-    }
+    columns: dict[str, Any] = {"id": id, "group": group, "sequence": sequence, "position": position, "path": path}
     return api.predict(pipeline, images, out, log=log, layout=layout, on_bad=on_bad, **columns)
 
 
@@ -98,7 +91,7 @@ def evaluate(
     """Score a frozen pipeline on labelled images; rows known from training are named and scored apart (exit code 4: rows are missing)."""
     from tapetum import api
 
-    columns = {"id": id, "group": group, "sequence": sequence, "position": position, "path": FLAGS["path"].read(path) if path else None}
+    columns = {"id": id, "group": group, "sequence": sequence, "position": position, "path": path}
     how: dict[str, Any] = {**columns, "target": target or (), "split": split, "on_bad": on_bad, "report": report, "layout": layout}
     return api.evaluate(pipeline, data, out, **how, log=log)
 

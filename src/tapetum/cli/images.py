@@ -9,7 +9,8 @@ import typer
 
 from tapetum.cli import texts
 from tapetum.cli.commands import command
-from tapetum.cli.options import READING, SPLITTING, Data, Member, NowAt, with_recipe
+from tapetum.cli.options import Data, Member, NowAt, with_recipe
+from tapetum.core.options import READING, SPLITTING
 
 app = typer.Typer()
 

@@ -12,6 +12,7 @@ import sys
 from typing import Any
 
 from tapetum.core.errors import TapetumError
+from tapetum.core.options import OPTIONS
 
 NAMED = re.compile(r"(?<![\w-])(--[a-z][a-z-]*|-[a-z])(?![\w-])")
 _OTHER = re.compile(r"tapetum [a-z][a-z-]*[^.;:]*")  # a command of its own, with its flags
@@ -82,15 +83,15 @@ def _fitted(text: str, command: str, whole: bool = False) -> str:
 
 def _as_set(text: str, flag: str, command: str) -> str:
     """Return the text with ``--flag VALUE`` as ``--set key=VALUE`` where the command has that, and ``--set key=VALUE`` as a flag."""
-    from tapetum.cli.options import FLAGS
-
     if flag == "--set":
-        for name, one in FLAGS.items():
+        for name, one in OPTIONS.items():
             option = _option(name)
             if option in options_of(command):
                 text = re.sub(rf"--set '?{re.escape(one.key)}=([^\s,;')?]+)'?", rf"{option} \1", text)
         return text
-    key, several = next(((one.key, "list[" in str(one.option)) for name, one in FLAGS.items() if _option(name) == flag), ("", False))
+    key, several = next(
+        ((one.key, one.kind is list and one.key != "data.path") for name, one in OPTIONS.items() if _option(name) == flag), ("", False)
+    )
     if not key or "--set" not in options_of(command) or (command == "decide" and not key.startswith("decide.")):
         return text
 

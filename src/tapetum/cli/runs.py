@@ -9,12 +9,12 @@ import typer
 
 from tapetum.cli import texts
 from tapetum.cli.commands import command
-from tapetum.cli.options import READING, SPLITTING, Budget, Data, Member, Out, Preset, Profile, Sets, with_recipe
+from tapetum.cli.options import Budget, Data, Member, Out, Preset, Profile, Sets, with_recipe
 from tapetum.cli.streams import command_line
 from tapetum.core import errors, presets
+from tapetum.core.options import ADDING, MODELS, READING, SPLITTING
 
 app = typer.Typer()
-MODELS = ("backbone", "weights", "online", "size", "epochs", "batch", "saliency")
 
 
 @command(
@@ -24,7 +24,7 @@ MODELS = ("backbone", "weights", "online", "size", "epochs", "batch", "saliency"
     "tapetum fit images --preset fast -o runs/quick",
     text=texts.fit,
 )
-@with_recipe(*READING, *SPLITTING, "test", "extra", "join", "side", "pseudo", *MODELS)
+@with_recipe(*READING, *SPLITTING, *ADDING, *MODELS)
 def fit(
     data: Data,
     recipe: Any,
@@ -37,8 +37,7 @@ def fit(
     """Files in, a run out: check → split → features → probe → training → decisions → pipeline → report."""
     from tapetum import api
 
-    if preset is not None and budget is None:
-        budget = presets.preset(preset).budget
+    budget = budget or presets.budget_of(preset)
     return api.fit(data, out, recipe=recipe, budget=budget, plan=plan, log=log, command=command_line())
 
 

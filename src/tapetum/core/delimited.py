@@ -10,8 +10,8 @@ from pathlib import Path
 
 import polars as pl
 
-from tapetum.core import files
-from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core import files, places
+from tapetum.core.errors import DataError, listed
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _STATED = re.compile(r"(\"?)sep=(.)\1[,;\t|]*\s*?(?:\r\n|\r|\n)", re.IGNORECASE)
@@ -93,8 +93,7 @@ def to_delimited(frame: pl.DataFrame, delimiter: str = ",", *, header: bool = Tr
 
 
 def _text(path: Path) -> str:
-    if not path.exists():
-        raise UserError(f"{path} does not exist", fix="check the path")
+    places.refuse_nowhere(path)
     return files.read_text(path)
 
 

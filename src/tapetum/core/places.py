@@ -1,4 +1,4 @@
-"""Where a manifest's images are: found again when manifest and images moved together, and a clear error when they are gone."""
+"""Places of files: a path that is not there is refused early, and a manifest's images are found again when both moved together."""
 
 from __future__ import annotations
 
@@ -7,12 +7,53 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tapetum.core.errors import DataError, listed
+from tapetum.core.errors import DataError, UserError, listed, nearest
 
 if TYPE_CHECKING:
     from tapetum.core.tables import Manifest
 
 ARCHIVE_MARK = "!/"
+PIPELINE = "pipeline.json"  # the file that makes a folder a pipeline
+
+
+def refuse_nowhere(*given: Any) -> None:
+    """Refuse paths that are blank or not there; whatever else is given (a frame, None) is not looked at.
+
+    Raises:
+        UserError: names the first such path, and the name beside it that is most like it.
+    """
+    for one in given:
+        if not isinstance(one, (str, os.PathLike)):
+            continue
+        if os.fspath(one) == "":
+            raise UserError("a path is blank", need="a file or folder")
+        place = Path(one)
+        if not place.exists():
+            beside = sorted(os.listdir(place.parent)) if place.parent.is_dir() else ()
+            raise UserError(f"{one} does not exist", fix=nearest(place.name, beside).strip() or "check the path")
+
+
+def pipeline_folder(path: Path | str) -> Path:
+    """Return the folder of a pipeline: the path itself, or the one in a run.
+
+    Raises:
+        UserError: there is none.
+    """
+    refuse_nowhere(path)
+    for folder in (Path(path), Path(path) / "pipeline"):
+        if (folder / PIPELINE).exists():
+            return folder
+    raise UserError(f"{path} holds no pipeline (no {PIPELINE})", fix="make one with: tapetum fit DATA -o RUN")
+
+
+def free_folder(place: Path | str) -> Path:
+    """Return a place for a new folder: this one, or the first of ``place-2``, ``place-3``, … that is not there."""
+    place = Path(place)
+    number, found = 1, place
+    while found.exists():
+        number += 1
+        found = place.with_name(f"{place.name}-{number}")
+    return found
 
 
 def kept_root(root: Path, manifest: Path) -> dict[str, str]:

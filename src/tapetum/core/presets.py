@@ -42,3 +42,8 @@ def preset(name: str) -> Preset:
     if name not in PRESETS:
         raise UserError(f"there is no preset {name!r} (there are: {listed(PRESETS)}).{nearest(name, PRESETS)}")
     return PRESETS[name]
+
+
+def budget_of(name: str | None) -> str | None:
+    """Return the wall time of a preset for a call that names none."""
+    return None if name is None else preset(name).budget

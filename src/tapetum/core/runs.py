@@ -114,6 +114,19 @@ class Run:
         return run
 
     @classmethod
+    def finished(cls, root: Path | str) -> Run:
+        """Return a run that has its predictions.
+
+        Raises:
+            UserError: the folder holds no run.
+            DataError: the run is not finished.
+        """
+        run = cls.existing(root)
+        if not run.file("oof.parquet").exists():
+            raise DataError(f"{root} is not finished (it has no oof.parquet)", fix=f"finish it: tapetum fit DATA -o {root}")
+        return run
+
+    @classmethod
     def start(cls, root: Path | str, loaded: Loaded, identity: Mapping[str, Any]) -> Run:
         """Open a run folder for this recipe and data: fresh, or the one that an earlier start of the same command left.
 

@@ -83,6 +83,12 @@ def read_table(path: Path | str, schema: Mapping[str, Any], required: Sequence[s
     return frame.with_columns(columns)
 
 
+def read_any(path: Path | str) -> pl.DataFrame:
+    """Read a whole table, ``.parquet`` or delimited text; cells of text stay text."""
+    place = Path(path)
+    return read_delimited(place)[0] if place.suffix.lower() in TEXTS else files.read_parquet(place)[0]
+
+
 def number(text: str, comma: bool) -> float:
     """Return the number that a cell says; ``comma`` tells that a comma may stand for the decimal point."""
     text = text.strip()

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tapetum.core import files, intervals
+from tapetum.core import files, intervals, places
 from tapetum.core.marks import how_of, main, numbered
 from tapetum.core.vectors import Gallery
 from tapetum.learn import models
 from tapetum.learn.models import backbone as trunk
 from tapetum.learn.side import Scaling
 
-MARKER, FORMAT = "pipeline.json", 1
+MARKER, FORMAT = places.PIPELINE, 1
 
 
 def write_network(folder: Path, member: str, fold: int, network: models.Network, scaling: Scaling | None) -> dict[str, Any]:

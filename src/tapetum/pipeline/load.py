@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 
 from tapetum.core import files
 from tapetum.core.config import Input, Model, Predict, SequenceConfig
-from tapetum.core.errors import DataError, EnvironmentFault, UserError
+from tapetum.core.errors import DataError, EnvironmentFault
 from tapetum.core.targets import Target
 from tapetum.data.images.form import Form
 from tapetum.learn import models
@@ -48,20 +48,6 @@ class Member:
     scalings: dict[int, Scaling | None]
     shared: bool
     sequence: SequenceConfig
-
-
-def folder_of(path: Path | str) -> Path:
-    """Return a pipeline's folder: the one given, or the one of the run given.
-
-    Raises:
-        UserError: there is no pipeline.
-    """
-    folder = Path(path)
-    if not (folder / MARKER).exists() and (folder / "pipeline" / MARKER).exists():
-        folder = folder / "pipeline"
-    if not (folder / MARKER).exists():
-        raise UserError(f"{path} holds no pipeline (no {MARKER})", fix="make one with: tapetum fit DATA -o RUN")
-    return folder
 
 
 def checked(spec: Any, folder: Path) -> dict[str, Any]:

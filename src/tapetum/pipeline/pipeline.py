@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tapetum.core import answers, files
+from tapetum.core import answers, files, places
 from tapetum.core.answers import labels
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError
@@ -31,7 +31,7 @@ from tapetum.pipeline import compose
 from tapetum.pipeline.answer import Tick
 from tapetum.pipeline.combine import combine
 from tapetum.pipeline.export import MARKER
-from tapetum.pipeline.load import Member, checked, folder_of, load_member
+from tapetum.pipeline.load import Member, checked, load_member
 
 
 class Pipeline:
@@ -60,7 +60,7 @@ class Pipeline:
             DataError: it is damaged.
             EnvironmentFault: a newer version of Tapetum wrote it.
         """
-        folder = folder_of(path)
+        folder = places.pipeline_folder(path)
         spec = checked(files.read_json(folder / MARKER), folder)
         try:
             Data.model_validate(spec["data"])

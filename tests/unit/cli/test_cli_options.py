@@ -7,8 +7,9 @@ from typer.main import get_command
 
 from tapetum import api
 from tapetum.cli import app, main
-from tapetum.cli.options import FLAGS, LAYERS
+from tapetum.cli.options import LAYERS
 from tapetum.core.config import Recipe, flatten
+from tapetum.core.options import OPTIONS
 
 GIVEN = {  # flag → words of the command line, what the recipe then holds
     "target": (["--target", "a:multi", "--target", "b"], ("a:multi", "b")),
@@ -55,18 +56,18 @@ def loaded(monkeypatch):
     return run
 
 
-@pytest.mark.parametrize("name", FLAGS)
+@pytest.mark.parametrize("name", OPTIONS)
 def test_each_flag_sets_its_key_alone_and_says_so(name, loaded):
     words, value = GIVEN[name]
     plain, found = loaded(), loaded(*words)
     assert found.origin == dict.fromkeys(found.origin, "flag") != {}
     before, after = (dict(flatten(one.recipe.model_dump())) for one in (plain, found))
     held = found.recipe
-    for part in FLAGS[name].key.split("."):
+    for part in OPTIONS[name].key.split("."):
         held = getattr(held, part)
     assert held == value
     changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
-    assert all(key.startswith(FLAGS[name].key) for key in changed)
+    assert all(key.startswith(OPTIONS[name].key) for key in changed)
     assert all(origin == "default" for _, _, origin in plain.explain())
 
 
@@ -96,12 +97,12 @@ def test_what_cannot_be_read_ends_before_any_data_are(words, said, monkeypatch, 
 
 def test_flags_name_keys_that_recipes_have():
     known = {key for key, _ in flatten(Recipe().model_dump())}
-    assert {flag.key for flag in FLAGS.values()} <= known
+    assert {flag.key for flag in OPTIONS.values()} <= known
 
 
 def test_all_commands_that_take_a_recipe_take_all_its_layers():
     for name, command in get_command(app).commands.items():
         options = {parameter.name for parameter in command.params}
         of_a_table = {"path", "id", "group", "sequence", "position", "layout", "on_bad"}  # predict has them for its own images
-        if options & (FLAGS.keys() - {"target", "seed", "size"} - of_a_table):
+        if options & (OPTIONS.keys() - {"target", "seed", "size"} - of_a_table):
             assert options >= LAYERS.keys(), name

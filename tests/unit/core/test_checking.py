@@ -3,9 +3,9 @@
 import pytest
 
 from tapetum import api
-from tapetum.cli.options import FLAGS
 from tapetum.core.checking import FLAG_NAMES, suggestion
 from tapetum.core.errors import UserError
+from tapetum.core.options import OPTIONS
 
 
 @pytest.mark.parametrize(
@@ -110,4 +110,4 @@ def test_nothing_like_it_offers_nothing():
 
 
 def test_names_of_flags_lead_to_their_keys():
-    assert {name: FLAGS[name].key for name in FLAG_NAMES} == FLAG_NAMES
+    assert {name: OPTIONS[name].key for name in FLAG_NAMES} == FLAG_NAMES

@@ -58,7 +58,7 @@ def test_layouts_and_simulator_lead_to_functions(system):
 def plain(monkeypatch):
     """A system whose simulator writes no archives, and whose layout cannot be written."""
     one = System("plain", "tapetum.recipes", layouts={"plain": "plain_system:read"}, simulator="plain_system:simulate")
-    for module in (api, available):
+    for module in (api.images, available):
         monkeypatch.setattr(module, "find_systems", lambda: {**SYSTEMS, "plain": one})
 
     def simulate(out, *, size, px=64, seed, log):

@@ -13,7 +13,7 @@ from tapetum.core.choices import pick
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.expressions import expression_names
-from tapetum.core.places import absent, moved
+from tapetum.core.places import absent, moved, refuse_nowhere
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest, check_ids
 from tapetum.core.targets import Target, look_alikes
@@ -102,8 +102,7 @@ def write(manifest: Manifest, place: Path | str, layout: str, log: Log) -> Path:
 def open_sheet(source: Any, data: Data, log: Log) -> Sheet:
     """Return a source's rows by its layout; ``auto`` asks each layout in turn and logs which one recognised it."""
     source = Path(source) if isinstance(source, str) else source
-    if isinstance(source, Path) and not source.exists():
-        raise UserError(f"{source} does not exist", fix="check the path")
+    refuse_nowhere(source)
     name = data.layout
     if name == "auto":
         name, why = recognised(source)

@@ -15,6 +15,7 @@ import polars as pl
 
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed, nearest
+from tapetum.core.places import refuse_nowhere
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest, check_ids
 from tapetum.data.layouts.available import is_class_folders, sample_files
@@ -74,8 +75,7 @@ def loose(
     frames, root = [], Path.cwd()
     for source in sources:
         place = Path(source) if isinstance(source, str) else source
-        if isinstance(place, Path) and not place.exists():
-            raise UserError(f"{place} does not exist", fix="check the path")
+        refuse_nowhere(place)
         frames.append(_rows(place, wanted, root, log))
     if not frames:
         raise UserError("no images are named", need="files, folders or a table")

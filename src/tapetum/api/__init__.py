@@ -1,0 +1,40 @@
+"""The Python API: one function for each command. Heavy modules are imported inside the function that needs them.
+
+What the functions return is a :class:`~tapetum.api.results.Result`: a mapping with ``path``, ``to_polars()`` and ``to_pandas()``.
+"""
+
+from tapetum.api.answers import evaluate, predict, submit
+from tapetum.api.images import audit, folds, show, simulate, split
+from tapetum.api.judging import compare, compare_views, conformal, decide, doctor, leaderboard, ledger, report
+from tapetum.api.recipe import explain, load_recipe, recipes
+from tapetum.api.results import Result
+from tapetum.api.runs import ablate, find_rate, fit, job, reproduce, tune
+
+__all__ = [
+    "Result",
+    "ablate",
+    "audit",
+    "compare",
+    "compare_views",
+    "conformal",
+    "decide",
+    "doctor",
+    "evaluate",
+    "explain",
+    "find_rate",
+    "fit",
+    "folds",
+    "job",
+    "leaderboard",
+    "ledger",
+    "load_recipe",
+    "predict",
+    "recipes",
+    "report",
+    "reproduce",
+    "show",
+    "simulate",
+    "split",
+    "submit",
+    "tune",
+]

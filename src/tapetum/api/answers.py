@@ -1,0 +1,203 @@
+"""Functions that answer images with a pipeline, score the answers and submit them."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterable, Mapping, Sequence, Set
+from pathlib import Path
+from typing import Any
+
+from tapetum.api.results import Result
+from tapetum.core import files, table_files
+from tapetum.core.errors import DataError, KindError, UserError, listed
+from tapetum.core.options import OPTIONS, several
+from tapetum.core.places import pipeline_folder, refuse_nowhere
+from tapetum.core.progress import Log
+from tapetum.core.runs import Record, Run
+
+
+def _sources(images: Any) -> list[Any]:
+    """Return files, folders, archives, tables and frames as a list.
+
+    Raises:
+        KindError: images at hand, or something else without a row id.
+    """
+    from tapetum.data.layouts import is_frame
+
+    def alone(one: Any) -> bool:
+        return isinstance(one, (str, os.PathLike)) or is_frame(one) or hasattr(one, "collect")
+
+    listing = isinstance(images, Iterable) and not isinstance(images, (bytes, bytearray, Mapping, Set)) and not hasattr(images, "read")
+    items = [images] if alone(images) or not listing else list(images)
+    items = [Path(one) if isinstance(one, os.PathLike) else one for one in items]
+    odd = next((one for one in items if not alone(one)), None)
+    if odd is not None or "" in [one for one in items if isinstance(one, str)]:
+        what = "a blank path" if odd is None else f"{type(odd).__name__} values"
+        need = "files, folders, archives, tables of paths or frames of them"
+        raise KindError(f"{what} cannot be predicted here", need=need, fix="images at hand: tapetum.load(PIPELINE).predict(IMAGES)")
+    return items
+
+
+def predict(pipeline: Any, images: Any, out: Path | str | None = None, *, top: int = 5, log: Log | None = None, **declared: Any) -> Result:
+    """Predict images with a frozen pipeline, and write a Predictions table (``.parquet``) or labels and probabilities (``.csv``).
+
+    Args:
+        pipeline: its folder, a run, or what :func:`tapetum.load` returned.
+        images: files, folders, archives, tables of paths, polars or pandas frames, or one of them.
+        out: the file to write; None returns the answers.
+        top: without ``out``: the most classes listed for a row.
+        log: told how the images are read, of progress, and which cannot be read.
+        declared: ``path``, ``id``, ``group``, ``sequence`` and ``position`` name columns of the table (``path`` also a template),
+            ``layout`` says how the data are laid out, and ``on_bad = "refuse"`` refuses images that cannot be read.
+
+    Returns:
+        ``{"rows", "missing"}``, with ``out`` or with ``answers`` (:func:`tapetum.core.answers.entries`) and ``table`` (their text).
+
+    Raises:
+        DataError: images that cannot be read, under ``on_bad = "refuse"``.
+    """
+    place = None if out is None else Path(out)
+    kind = None if place is None else table_files.ending(place)
+    if top < 1:
+        raise UserError(f"top is {top}", need="how many classes to list, 1 or more")
+    record = Record(log)
+    sources = _sources(images)
+    files.refuse_own(place, *sources)
+    refuse_nowhere(*sources)
+    loaded = _loaded(pipeline)
+    from tapetum.core import answers
+
+    manifest = loaded.read(sources, record, **_columns(declared))
+    answered = loaded.answer(manifest, record, record.share("predicting"))
+    first = next(iter(answered.values()))
+    missing = int((~first.ok).sum())
+    if missing and declared.get("on_bad") == "refuse":
+        named = listed(f"{manifest.row_ids[row]} ({why})" for row, why in sorted(loaded.problems.items()))
+        raise DataError(
+            f"{missing} of {len(manifest)} images cannot be read: {named}",
+            fix="repair or remove them, or go on without them: --on-bad skip",
+        )
+    record(f"{len(manifest):,} images predicted" + (f", {missing:,} of them missing" if missing else ""))
+    counts = {"rows": len(first.row_ids), "missing": missing}
+    rows = functools.partial(answers.flat_table, answered)
+    if place is None:
+        table = answers.text_of(answered, loaded.problems, top)
+        return Result({"table": table, "answers": answers.entries(answered, loaded.problems, top), **counts}, rows=rows)
+    if kind == ".csv":
+        files.write_csv(place, answers.flat_table(answered))
+    else:
+        answers.table_of(answered, loaded.spec).write(place)
+    lines = [f"{counts['rows']:,} images predicted" + (f", {missing:,} of them missing" if missing else "")]
+    return Result({"out": str(place), **counts}, lines=lines, rows=rows, path=place)
+
+
+def evaluate(
+    pipeline: Any,
+    data: Any,
+    out: Path | str | None = None,
+    *,
+    target: str | Sequence[str] = (),
+    split: str | None = None,
+    on_bad: str | None = None,
+    report: Path | str | None = None,
+    log: Log | None = None,
+    **declared: Any,
+) -> Result:
+    """Score a frozen pipeline on labelled images: figures with intervals, tables by class, confusion; known rows stand apart.
+
+    Rows whose content is in the pipeline's list of training images are named and scored apart, as in-sample.
+
+    Args:
+        pipeline: its folder, a run, or what :func:`tapetum.load` returned.
+        data: a folder of class folders, a table, an archive, or a polars or pandas frame.
+        out: a folder for ``predictions.parquet`` and ``metrics.json``, or a ``.parquet`` or ``.csv`` file of predictions.
+        target: which targets; ``TARGET=COLUMN`` where the label column has another name.
+        split: the part of the data to take, as ``test``; None takes every row.
+        on_bad: ``refuse`` refuses images that cannot be read; ``skip`` counts rows of a class unknown to the pipeline as unlabelled.
+        report: an HTML file to write.
+        log: told how the data are read and what is missing, unknown or known.
+        declared: ``path``, ``id``, ``group``, ``sequence``, ``position`` and ``layout``, as for :func:`predict`.
+
+    Returns:
+        ``{"table", "details", "headline", "counts", "figures", "per_class", "confusion", "marks", "known", "problems"}``, and
+        ``out`` and ``report`` where they were written.
+
+    Raises:
+        UserError: no column holds the truth.
+        DataError: a class that the pipeline does not know.
+    """
+    refuse_nowhere(data)
+    if not hasattr(pipeline, "answer"):
+        pipeline_folder(pipeline)
+    from tapetum.workflow.commands import evaluate as evaluation
+    from tapetum.workflow.commands import evaluation_files
+
+    places = [None if place is None else Path(place) for place in (out, report)]
+    evaluation_files.check_place(*places)
+    files.refuse_own(places[0], data)
+    loaded = _loaded(pipeline)
+    how: dict[str, Any] = {"target": several(target), "split": split, "on_bad": on_bad, **_columns(declared)}
+    found = evaluation.evaluate(loaded, data, Record(log), **how)
+    written = evaluation_files.write_files(found, loaded, *places)
+    values = {"table": evaluation.summary(found), "details": evaluation.details(found), **found.figures, **written}
+    path = written.get("out") or written.get("report")
+    return Result(values, lines=values["table"].splitlines(), rows=found.figures["figures"], path=path)
+
+
+def submit(
+    source: Path | str,
+    template: Path | str,
+    out: Path | str,
+    *,
+    target: str | None = None,
+    fill: str = "none",
+    id: str | None = None,
+    column: str | None = None,
+    write: str = "auto",
+    positive: str | None = None,
+    separator: str | None = None,
+    log: Log | None = None,
+) -> Result:
+    """Write a submission with exactly a template's ids, order and columns; its columns and cells say how answers are written.
+
+    Args:
+        source: a run (its test rows, else its out-of-fold rows) or a Predictions file.
+        template: the sample submission.
+        out: the file to write.
+        target: which one, where there are several.
+        fill: none (refuse), prior, or a class (a regression: a number), for ids without a prediction and rows without an answer.
+        id: the template's column of ids, where it is not the one that holds the predicted ids.
+        column: to fill, where the template has several.
+        write: auto (as the template's columns and cells say), labels, probabilities or zero-one.
+        positive: the class whose probability a single numeric column takes.
+        separator: between several labels of a cell; None: as in the template's cells, else as in the data.
+        log: told what was written and what was filled.
+    """
+    refuse_nowhere(source, template)
+    if Path(source).is_dir():
+        Run.existing(source)
+    files.refuse_own(out, source, template)
+    from tapetum.data.layouts.submission_template import Wish
+    from tapetum.workflow.commands import submit as command
+
+    wish = Wish(column, write, positive, separator, ids=id)
+    found = command.submit(source, template, out, target=target, fill=fill, wish=wish, log=Record(log))
+    rows = functools.partial(table_files.read_any, found["out"])
+    return Result(found, lines=[f"{found['rows']:,} rows written, {found['filled']:,} of them filled"], rows=rows, path=found["out"])
+
+
+def _loaded(pipeline: Any) -> Any:
+    """Return a loaded pipeline; a path that holds none is refused before anything heavy is imported."""
+    if hasattr(pipeline, "answer"):
+        return pipeline
+    folder = pipeline_folder(pipeline)
+    from tapetum.pipeline import Pipeline
+
+    return Pipeline.load(folder)
+
+
+def _columns(declared: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is declared of a table; one path column may stand in a list."""
+    path = declared.get("path")
+    return {**declared, **({} if path is None else {"path": OPTIONS["path"].read(several(path))})}

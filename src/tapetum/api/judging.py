@@ -1,0 +1,161 @@
+"""Functions that decide and compare: of runs, or of predictions of any framework; and those that report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tapetum.api.recipe import load_recipe
+from tapetum.api.results import Result, of_run
+from tapetum.core import files
+from tapetum.core.errors import UserError
+from tapetum.core.options import several
+from tapetum.core.places import refuse_nowhere
+from tapetum.core.progress import Log
+from tapetum.core.runs import Record, Run
+
+
+def decide(
+    source: Path | str | Sequence[Path | str],
+    *,
+    manifest: Path | str | None = None,
+    target: str | None = None,
+    out: Path | str | None = None,
+    sets: str | Sequence[str] = (),
+    classes: Sequence[str] | None = None,
+    strict: bool = False,
+    data: Path | str | None = None,
+    log: Log | None = None,
+) -> Result:
+    """Decide a run again, or anybody's predictions over a manifest; every step is cross-fitted.
+
+    Args:
+        source: a run; or files of predictions (``.parquet``, ``.csv``, ``.npy`` with ``.ids.txt``), a member each.
+        manifest: for files: truth, folds, groups (``tapetum split … -o manifest.parquet`` makes one).
+        target: for files: which target.
+        out: for files: the folder to write.
+        sets: ``decide.key=value``.
+        classes: for arrays: the order of their columns.
+        strict: refuse where a member lacks rows that another holds.
+        data: of a run: where its data are now, if they moved.
+        log: told the notes.
+    """
+    places = [Path(place) for place in several(source)]
+    refuse_nowhere(*several(source), manifest, data)
+    if len(places) == 1 and places[0].is_dir():
+        run = Run.existing(places[0])
+        from tapetum.workflow.commands.decide import decide_again
+
+        return of_run(decide_again(run.root, several(sets), data=data, log=log))
+    if data is not None:
+        raise UserError("--data was given with predictions from files", need="a run, whose data moved")
+    if manifest is None or out is None:
+        raise UserError("predictions from files need a manifest and a place to write", fix="give --manifest M and -o FOLDER")
+    from tapetum.workflow.commands.decide import decide_tables, manifest_of
+
+    settings = load_recipe(sets=sets).recipe
+    table = manifest_of(Path(manifest), target, Record(log))
+    name = table.targets[0].name if target is None or Path(manifest).suffix.lower() != ".parquet" else target
+    members = {place.stem: place for place in places}
+    how: dict[str, Any] = {"classes": None if classes is None else several(classes), "strict": strict}
+    found = decide_tables(members, table, name, settings.decide, Path(out), Record(log), **how)
+    return Result(found, rows=files.read_json(Path(out) / "metrics.json")["leaderboard"], path=out)
+
+
+def compare(
+    sources: Mapping[str, Path | str] | Sequence[Path | str],
+    *,
+    metric: str = "auto",
+    target: str | None = None,
+    manifest: Path | str | None = None,
+    reference: str | None = None,
+) -> Result:
+    """Compare runs or Predictions files pair by pair; see :func:`tapetum.workflow.commands.compare.compare_sources`.
+
+    Args:
+        sources: two or more; a mapping gives them names.
+        metric: its name; ``auto`` for the target's default.
+        target: which one, where there are several.
+        manifest: for the groups, where the sources are files.
+        reference: the name of the one that all are compared with; None: every pair.
+    """
+    named = sources if isinstance(sources, Mapping) else {Path(place).as_posix(): place for place in several(sources)}
+    refuse_nowhere(*named.values(), manifest)
+    places = {name: Path(place) for name, place in named.items()}
+    for place in places.values():
+        if place.is_dir():
+            Run.finished(place)
+    from tapetum.workflow.commands.compare import compare_sources
+
+    where = None if manifest is None else Path(manifest)
+    found = compare_sources(places, metric=metric, target=target, manifest=where, reference=reference)
+    return Result(found, rows=found["pairs"])
+
+
+def compare_views(run: Path | str, views: str = "recipe", *, data: Path | str | None = None, log: Log | None = None) -> Result:
+    """Compare the plain image with ways of reducing test-time views on a run's held-out rows; nothing of the run changes.
+
+    Args:
+        run: with fine-tuned members.
+        views: ``recipe`` for the recipe's, or the name of others, as ``dihedral``.
+        data: where the run's data are now, if they moved.
+        log: told what is answered.
+    """
+    refuse_nowhere(data)
+    finished = Run.finished(run)
+    from tapetum.workflow.commands.compare import compare_views as compared
+
+    found = compared(finished, views, Record(log), data)
+    return Result(found, rows=found["figures"], path=found["out"])
+
+
+def leaderboard(run: Path | str, *, metric: str = "auto", target: str | None = None) -> Result:
+    """Rank a run's members and decisions on common rows."""
+    finished = Run.finished(run)
+    from tapetum.workflow.commands.leaderboard import board_of
+
+    found = board_of(finished, metric=metric, target=target)
+    return Result(found, rows=found["leaderboard"])
+
+
+def conformal(
+    run: Path | str, *, coverage: float = 0.9, method: str = "lac", by_class: bool = False, target: str | None = None, review: int = 100
+) -> Result:
+    """Write a run's conformal sets, calibration and review list; see :func:`tapetum.workflow.commands.conformal.sets_of`."""
+    finished = Run.finished(run)
+    from tapetum.workflow.commands.conformal import sets_of
+
+    found = sets_of(finished, coverage=coverage, method=method, by_class=by_class, target=target, most=review)
+    rows = [{"class": name, **one} for name, one in found["classes"].items()]
+    return Result(
+        found,
+        lines=[f"coverage {found['coverage']['value']:.3f}, {found['size']:.2f} classes on average"],
+        rows=rows,
+        path=found["conformal"],
+    )
+
+
+def ledger(run: Path | str, *, score: tuple[str, float] | None = None, board: str = "outside") -> Result:
+    """Return a run's submissions; enter an outside score first where ``score = (file or hash, value)`` is given."""
+    existing = Run.existing(run)
+    from tapetum.workflow.commands.ledger import ledger_of
+
+    found = ledger_of(existing, score=score, board=board)
+    return Result(found, rows=found["submissions"])
+
+
+def report(run: Path | str, out: Path | str | None = None, *, data: Path | str | None = None) -> str:
+    """Write a run's report again; return its path. ``data`` says where the run's data are now, if they moved."""
+    refuse_nowhere(data)
+    existing = Run.existing(run)
+    from tapetum.show.report import write_report
+
+    return str(write_report(existing.root, None if out is None else Path(out), data=None if data is None else Path(data)))
+
+
+def doctor() -> dict[str, Any]:
+    """Return devices, precisions, versions and which weights are at hand."""
+    from tapetum.learn.doctor import doctor as look
+
+    return look()

@@ -1,0 +1,68 @@
+"""Recipes: load one from its name or file with what lies over it, list those that have a name, and explain every value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tapetum.core import config, files
+from tapetum.core.config import Loaded
+from tapetum.core.errors import UserError, listed
+from tapetum.core.options import several, to_keys
+from tapetum.core.registry import find_recipes
+from tapetum.core.runs import Run
+
+Texts = str | Path | Sequence[str | Path]  # one, or several
+
+
+def load_recipe(
+    recipe: str | Path | None = None,
+    *,
+    over: Texts = (),
+    profile: str | None = None,
+    preset: str | None = None,
+    flags: Mapping[str, Any] | None = None,
+    sets: str | Sequence[str] = (),
+) -> Loaded:
+    """Return a checked recipe with the origin of each value; see :func:`tapetum.core.config.load`."""
+    from tapetum.workflow.choices import ALL
+
+    return config.load(recipe, over=several(over), profile=profile, preset=preset, flags=flags, sets=several(sets), choices=ALL)
+
+
+def recipes() -> dict[str, str]:
+    """Return the recipes that have a name, and the first line of each."""
+    found = find_recipes()
+    return {name: path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ") for name, path in found.items()}
+
+
+def explain(
+    recipe: str | Path | None = None, *, over: Texts = (), profile: str | None = None, sets: str | Sequence[str] = ()
+) -> Iterator[tuple[str, Any, str]]:
+    """Yield (key, value, origin) of every value of a recipe, or of a run's."""
+    if recipe is not None and Path(recipe).is_dir():
+        for row in files.read_json(Run.existing(recipe).file("origin.json")):
+            yield row["key"], row["value"], row["origin"]
+        return
+    yield from load_recipe(recipe, over=over, profile=profile, sets=sets).explain()
+
+
+def recipe_of(recipe: Loaded | str | Path | None, options: Mapping[str, Any], **layers: Any) -> Loaded:
+    """Return the recipe that a function of the API was given.
+
+    Args:
+        recipe: from :func:`load_recipe`, a name or a file; None for the defaults.
+        options: names of :data:`tapetum.core.options.OPTIONS`, or recipe keys with ``__`` for dots.
+        layers: ``over``, ``profile`` and ``preset``, as for :func:`load_recipe`.
+
+    Raises:
+        UserError: a loaded recipe, which cannot be changed any more, and something to be laid over it.
+    """
+    flags = to_keys(options)
+    if not isinstance(recipe, Loaded):
+        return load_recipe(recipe, flags=flags, **layers)
+    given = [*(name for name, value in layers.items() if value not in (None, ())), *flags]
+    if given:
+        raise UserError(f"a loaded recipe and {listed(given)} were given", fix="set them when loading the recipe")
+    return recipe

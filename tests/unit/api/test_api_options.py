@@ -1,0 +1,70 @@
+"""Keyword arguments of the API and options of the command line are one table."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from typer.main import get_command
+
+from tapetum import api
+from tapetum.api.recipe import recipe_of
+from tapetum.cli import app
+from tapetum.core.errors import UserError
+from tapetum.core.options import OPTIONS, to_keys
+
+CLI = {parameter.name: parameter for parameter in get_command(app).commands["fit"].params}
+
+
+def test_fit_takes_what_the_command_takes():
+    arguments = inspect.signature(api.fit).parameters
+    assert set(CLI) - {"set", "json", "verbose"} == set(arguments) - {"sets", "log", "command"}
+    assert set(OPTIONS) <= set(arguments)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_an_option_is_the_same_in_both(name):
+    option = CLI[name]
+    assert (option.multiple, option.is_flag) == (OPTIONS[name].kind is list, OPTIONS[name].kind is bool)
+    assert option.help == OPTIONS[name].help
+
+
+def test_one_value_is_enough_where_a_list_is_wanted():
+    recipe = recipe_of(None, {"target": "label", "test": Path("t.csv"), "side": "age", "derive": "a=b*2", "path": "file"}).recipe
+    assert (recipe.data.targets, recipe.data.test, recipe.data.side) == (("label",), ("t.csv",), ("age",))
+    assert (recipe.data.derive, recipe.data.path) == ({"a": "b*2"}, "file")
+    assert recipe_of(None, {"data__targets": "label"}).recipe.data.targets == ("label",)
+
+
+def test_zero_is_a_value_and_none_is_not():
+    assert to_keys({"epochs": 0, "folds": None, "online": False, "target": ()}) == {"train.epochs": 0}
+    assert to_keys({"seed": np.int64(3), "size": (32, 48)}) == {"seed": 3, "input.size": [32, 48]}
+
+
+def test_a_table_is_the_section_of_that_name():
+    assert recipe_of(None, {"sequence": {"length": 5}}).recipe.sequence.length == 5
+    assert recipe_of(None, {"sequence": "night"}).recipe.data.sequence == "night"
+
+
+def test_a_loaded_recipe_cannot_be_changed():
+    with pytest.raises(UserError, match=r"a loaded recipe and profile, input\.size were given"):
+        recipe_of(api.load_recipe(), {"size": 32}, profile="cpu")
+
+
+@pytest.mark.parametrize("given", ["nosuch", Path("nosuch"), ""])
+def test_a_path_that_is_not_there_is_refused_first(given):
+    for function in (api.fit, api.tune, api.ablate, api.find_rate, api.audit, api.folds):
+        with pytest.raises(UserError, match=r"nosuch does not exist|a path is blank"):
+            function(given)
+
+
+def test_folds_by_keywords(tmp_path):
+    frame = pl.DataFrame({"file": [f"{n}.png" for n in range(12)], "label": ["a", "b"] * 6, "who": [n // 2 for n in range(12)]})
+    found = api.folds(frame, target="label", group="who", folds=3, on_bad="skip")
+    assert len(found["folds"]) >= 3
+    assert found.path is None
+    assert found.to_polars().height == len(found["folds"])
+    assert repr(found) == found["table"]
