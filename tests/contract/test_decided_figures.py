@@ -21,6 +21,7 @@ from tapetum.workflow.commands.leaderboard import board_of
 from tapetum.workflow.commands.submit import submit
 from tapetum.workflow.session import Prepared, Session
 from tapetum.workflow.stages.decide import decide_run
+from tapetum.workflow.stages.measure import measure_run
 
 N, FOLDS = 120, 4
 STAGE = Target("stage", "single", ("wake", "light", "deep"))
@@ -86,7 +87,8 @@ def decided_run(request, tmp_path_factory):
             table.write(run.member(member, k) / "epochs.parquet")
     every = np.arange(N)
     prepared = Prepared(manifest, frozenset(), every, every[:0], every[:0], form=Form(3, (32, 32), "uint8"))
-    found = decide_run(Session(run, prepared, recipe, Record()))
+    session = Session(run, prepared, recipe, Record())
+    found = measure_run(session, decide_run(session))
     how = found.figures["figures"][0]["how"]  # of the final answer under decisions of the other folds
     figures = {f["metric"]: f["value"] for f in found.figures["figures"] if (f["name"], f["how"]) == ("final", how)}
     return run, recipe, target, figures, differs

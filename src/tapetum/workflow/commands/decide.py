@@ -41,6 +41,7 @@ def decide_again(
     """
     from tapetum.workflow.commands.finish import finish, ship_run
     from tapetum.workflow.stages.decide import decide_run
+    from tapetum.workflow.stages.measure import measure_run
     from tapetum.workflow.stages.prepare import prepared_of
 
     run = Run.existing(root)
@@ -54,7 +55,7 @@ def decide_again(
         places.refuse_absent(prepared.manifest.where(prepared.test), "say where the data are now: --data DIR")
         session = Session(run, prepared, loaded.recipe, record)
         with record.stage("decisions"):
-            decided = decide_run(session)
+            decided = measure_run(session, decide_run(session))
         with record.stage("pipeline"):
             ship_run(session, decided)
         run.adopt(loaded)

@@ -17,6 +17,7 @@ from tapetum.workflow.commands.finish import finish, ship_run
 from tapetum.workflow.session import Prepared, Session
 from tapetum.workflow.stages import budget as budgets
 from tapetum.workflow.stages.decide import RunDecisions, decide_run
+from tapetum.workflow.stages.measure import measure_run
 from tapetum.workflow.stages.prepare import prepare
 
 
@@ -71,7 +72,7 @@ def fit(
             with record.stage("training"):
                 _train(session, given=plan is not None)
             with record.stage("decisions"):
-                decided = decide_run(session)
+                decided = measure_run(session, decide_run(session))
             with record.stage("pipeline"):
                 ship_run(session, decided)
             with record.stage("saliency"):

@@ -20,6 +20,7 @@ from tapetum.core.tables import Dense, Predictions
 from tapetum.workflow.choices import ALL
 from tapetum.workflow.session import Session
 from tapetum.workflow.stages.decide import RunDecisions, decide_run
+from tapetum.workflow.stages.measure import measure_run
 
 FIXED = ("data", "split", "derive", "profile", "tune", "statements", "name")  # of the run: rows, folds, and what is no setting
 IMAGES = ("size", "resize", "interpolation", "normalise", "cache")  # of [input], what may change without another look at the files
@@ -101,7 +102,7 @@ def run_trial(
             after_fold(trial, member, fold)
 
     train_members(session, after_fold=after)
-    return trial, decide_run(session)
+    return trial, measure_run(session, decide_run(session))
 
 
 def _plan_as_parent(parent: Session, trial: Trial) -> None:

@@ -1,4 +1,4 @@
-"""Members' held-out predictions → epochs, blend, choice, decision steps → `oof.parquet`, `decisions.json`, `metrics.json`.
+"""Members' held-out predictions → epochs, blend, choice, decision steps → `oof.parquet`, `decisions.json`.
 
 Everything here is chosen on other folds than those it answers for; the same decisions, fitted on all rows, go into the pipeline.
 """
@@ -13,34 +13,41 @@ from typing import Any
 import numpy as np
 
 from tapetum.core import files
-from tapetum.core.marks import texts
 from tapetum.core.monitor import monitor_of
 from tapetum.core.runs import PROBE
 from tapetum.core.tables import Dense, Predictions
 from tapetum.core.targets import Target
 from tapetum.core.vectors import Neighbors
-from tapetum.data.lacking import lacking
 from tapetum.decide import chain, choose, composed, retrieval, view_reduction
 from tapetum.decide.ensemble import mean_of
 from tapetum.decide.steps import Rows, assemble
 from tapetum.workflow.session import Session
-from tapetum.workflow.stages.measure import Answers, Measured, collect, figures_of
 from tapetum.workflow.stages.networks import checkpoint_of
+
+Answers = dict[str, Dense]  # target → held-out answers, rows as in Prepared.scored
 
 
 @dataclasses.dataclass(frozen=True)
 class RunDecisions:
-    """What was decided.
+    """What was decided, and the answers that follow from it.
 
     Args:
         decisions: decisions.json, all that the pipeline needs to answer as the run did.
         nested: target → the out-of-fold answers under decisions of the other folds.
-        figures: metrics.json.
+        optimistic: the same under decisions fitted on all rows.
+        candidates: probe, finetune, mean (and the product beside a joint head) → their answers.
+        members: the fine-tuned ones, at the checkpoints that were selected.
+        rows: groups of the rows, and their weights, which count in every figure.
+        figures: metrics.json; empty until they are measured.
     """
 
     decisions: dict[str, Any]
     nested: Answers
-    figures: dict[str, Any]
+    optimistic: Answers
+    candidates: Mapping[str, Answers]
+    members: Members
+    rows: Rows
+    figures: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +68,7 @@ class _Scored:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Members:
+class Members:
     """The fine-tuned members at the checkpoints that were selected.
 
     Args:
@@ -99,8 +106,7 @@ def decide_run(session: Session) -> RunDecisions:
     optimistic = {name: candidates[choice.final][name] for name in scored.targets}
     nested, without = _steps(session, scored.rows, chosen, optimistic, decisions)
     beside = {**candidates, **({"without retrieval": without} if without else {}), **({"product": products} if products else {})}
-    figures = _measure(session, Measured(nested, optimistic, beside, members.answers, scored.rows), members, decisions)
-    return _write(session, RunDecisions(decisions, nested, figures))
+    return _write(session, RunDecisions(decisions, nested, optimistic, beside, members, scored.rows))
 
 
 def _scored(session: Session) -> _Scored:
@@ -112,7 +118,7 @@ def _scored(session: Session) -> _Scored:
     return _Scored(ids, rows, truth, {t.name: t for t in manifest.targets if t.scored})
 
 
-def _select_epochs(session: Session, scored: _Scored) -> _Members:
+def _select_epochs(session: Session, scored: _Scored) -> Members:
     """Select each member's checkpoint for each fold on the other folds; write its answers there into the folds' folders."""
     epochs: dict[str, choose.EpochChoice] = {}
     answers: dict[str, Answers] = {}
@@ -130,10 +136,10 @@ def _select_epochs(session: Session, scored: _Scored) -> _Members:
         if recipe.predict.reduce == "auto":
             reduced[member] = _reduce_views(session, member, epochs[member], scored)
             answers[member] |= {name: one.nested for name, one in reduced[member].items()}
-    return _Members(epochs, answers, reduced)
+    return Members(epochs, answers, reduced)
 
 
-def _begin(session: Session, members: _Members) -> dict[str, Any]:
+def _begin(session: Session, members: Members) -> dict[str, Any]:
     """Return decisions.json with the checkpoints and views that were selected; the rest is added as it is decided."""
     decisions: dict[str, Any] = {"format": 1, "targets": [t.to_dict() for t in session.manifest.targets]}
     decisions["epochs"] = {
@@ -179,7 +185,7 @@ def _answers(tables: list[Predictions], member: str, scored: _Scored) -> Answers
     }
 
 
-def _blend(session: Session, scored: _Scored, members: _Members, decisions: dict[str, Any]) -> dict[str, Answers]:
+def _blend(session: Session, scored: _Scored, members: Members, decisions: dict[str, Any]) -> dict[str, Answers]:
     """Return the candidates: the probe, the members blended target by target, and the mean of both. Steps come after the choice."""
     candidates: dict[str, Answers] = {}
     probe = [Predictions.read(path) for path in session.run.folds_of(PROBE, "oof.parquet").values()]
@@ -231,24 +237,10 @@ def _steps(session: Session, rows: Rows, chosen: Answers, optimistic: Answers, d
     return nested, without
 
 
-def _measure(session: Session, found: Measured, members: _Members, decisions: dict[str, Any]) -> dict[str, Any]:
-    """Return metrics.json of what was decided."""
-    marks = collect(session, members.epochs)
-    figures = figures_of(found, session.recipe, decisions, marks, len(session.manifest))
-    if any(members.views.values()):
-        told = {member: texts(marks.of([member])) for member in members.views}
-        figures["views"] = [
-            {"member": member, **line, "marks": told[member]} for member, one in members.views.items() for line in view_reduction.lines(one)
-        ]
-    figures["warnings"] = lacking(session.manifest, session.prepared.usable)
-    return figures
-
-
 def _write(session: Session, decided: RunDecisions) -> RunDecisions:
-    """Write decisions.json, metrics.json and oof.parquet."""
+    """Write decisions.json and oof.parquet."""
     rows_hash, recipe_hash = session.manifest.content_hash(), session.recipe.hash()
     files.write_json(session.run.file("decisions.json"), decided.decisions)
-    files.write_json(session.run.file("metrics.json"), decided.figures)
     tables = [
         Predictions.from_dense(
             dense,

@@ -15,40 +15,36 @@ from tapetum.core.monitor import prior_answer, prior_decision
 from tapetum.core.runs import PROBE, START, Run
 from tapetum.core.tables import Dense, decided
 from tapetum.core.targets import Target
+from tapetum.data.lacking import lacking
+from tapetum.decide import view_reduction
 from tapetum.decide.choose import EpochChoice
 from tapetum.decide.steps import Rows, counting
 from tapetum.workflow.session import Prepared, Session
+from tapetum.workflow.stages.decide import RunDecisions
 
 DRAWN = Mark("fewer than two folds are scored: decisions were cross-fitted over group folds drawn within them")
-Answers = dict[str, Dense]  # target → held-out answers, rows as in Prepared.scored
 
 
-@dataclasses.dataclass(frozen=True)
-class Measured:
-    """The answers whose figures are wanted.
-
-    Args:
-        nested: target → answers under decisions of the other folds.
-        optimistic: the same under decisions fitted on all rows.
-        candidates: probe, finetune, mean (and the product beside a joint head) → their answers.
-        members: member → its answers, shown where there are several.
-        rows: groups of the rows, and their weights, which count in every figure.
-    """
-
-    nested: Answers
-    optimistic: Answers
-    candidates: Mapping[str, Answers]
-    members: Mapping[str, Answers]
-    rows: Rows
+def measure_run(session: Session, decided: RunDecisions) -> RunDecisions:
+    """Measure what was decided, and write metrics.json."""
+    marks, views = collect(session, decided.members.epochs), decided.members.views
+    figures = figures_of(decided, session.recipe, marks, len(session.manifest))
+    if any(views.values()):
+        told = {member: texts(marks.of([member])) for member in views}
+        figures["views"] = [
+            {"member": member, **line, "marks": told[member]} for member, one in views.items() for line in view_reduction.lines(one)
+        ]
+    figures["warnings"] = lacking(session.manifest, session.prepared.usable)
+    files.write_json(session.run.file("metrics.json"), figures)
+    return dataclasses.replace(decided, figures=figures)
 
 
-def figures_of(found: Measured, recipe: Recipe, decisions: Mapping[str, Any], marks: Marks, total: int) -> dict[str, Any]:
+def figures_of(found: RunDecisions, recipe: Recipe, marks: Marks, total: int) -> dict[str, Any]:
     """Return metrics.json.
 
     Args:
-        found: the answers.
+        found: the answers; the choice among its decisions has the selected candidates, the blends their members.
         recipe: its ``train.monitor`` is the leading metric where it names a target.
-        decisions: decisions.json; its choice has the selected candidates, its blends their members.
         marks: of the run; each figure carries those of the members that have a part in it.
         total: rows of the manifest.
     """
@@ -56,14 +52,14 @@ def figures_of(found: Measured, recipe: Recipe, decisions: Mapping[str, Any], ma
     differences: list[dict[str, Any]] = []
     watch = recipe.train.monitor  # a watched target, where the recipe names one among several, is what the run is about
     watched = metrics.parse(watch, [d.target for d in found.nested.values()]) if "/" in watch else None
-    context = _Context(decisions, marks, tuple(found.members), found.rows)
+    context = _Context(found.decisions, marks, tuple(found.members.answers), found.rows)
     for name, dense in found.nested.items():
         main = metrics.headline_metric(dense.target) if watched is None or watched[0].name != name else watched[1]
         prior = _cross_prior(dense, found.rows)
         chance = dataclasses.replace(dense.with_p(prior), answer=prior_decision(dense.target, prior))
         figures += _figures(found, name, context, chance, list(dict.fromkeys([main, *shown_metrics(dense.target)])))
         differences += _differences(found, name, context, chance, main)
-    first, choice = next(iter(found.nested.values())), decisions["choice"]
+    first, choice = next(iter(found.nested.values())), found.decisions["choice"]
     lead, metric = (first.target, metrics.headline_metric(first.target)) if watched is None else watched
     counts = {
         "rows": total,
@@ -82,7 +78,7 @@ def figures_of(found: Measured, recipe: Recipe, decisions: Mapping[str, Any], ma
     }
 
 
-def _figures(found: Measured, name: str, context: _Context, chance: Dense, shown: list[str]) -> list[dict[str, Any]]:
+def _figures(found: RunDecisions, name: str, context: _Context, chance: Dense, shown: list[str]) -> list[dict[str, Any]]:
     """Return a target's figures: each answer's, in each metric."""
     dense, optimistic = found.nested[name], found.optimistic[name]
     how = context.how("final", dense)
@@ -90,7 +86,7 @@ def _figures(found: Measured, name: str, context: _Context, chance: Dense, shown
     if how == CROSS_VALIDATED or (how == HELD_OUT and not _same(dense, optimistic)):
         series.append(("final", IN_SAMPLE, context.marks(context.decisions["choice"]["final"], name), optimistic))
     beside = {label: answers[name] for label, answers in found.candidates.items() if name in answers}
-    beside |= {f"member {n}": a[name] for n, a in found.members.items() if name in a and len(found.members) > 1}
+    beside |= {f"member {n}": a[name] for n, a in found.members.answers.items() if name in a and len(found.members.answers) > 1}
     series += [(label, context.how(label, one), context.marks(label, name), one) for label, one in beside.items()]
     series.append(("chance", BASELINE, [], chance))
     return [
@@ -100,7 +96,7 @@ def _figures(found: Measured, name: str, context: _Context, chance: Dense, shown
     ]
 
 
-def _differences(found: Measured, name: str, context: _Context, chance: Dense, metric: str) -> list[dict[str, Any]]:
+def _differences(found: RunDecisions, name: str, context: _Context, chance: Dense, metric: str) -> list[dict[str, Any]]:
     """Return how far a target's final answers are from each candidate's and from chance, paired by row."""
     dense, rows, differences = found.nested[name], found.rows, []
     for label in (n for n in (*found.candidates, "chance") if n == "chance" or name in found.candidates[n]):

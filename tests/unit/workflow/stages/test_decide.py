@@ -18,6 +18,7 @@ from tapetum.pipeline.combine import combine
 from tapetum.workflow.commands.finish import table
 from tapetum.workflow.session import Prepared, Session
 from tapetum.workflow.stages.decide import decide_run
+from tapetum.workflow.stages.measure import measure_run
 
 FOLDS, EACH = 4, 12  # rows of each fold
 
@@ -56,7 +57,8 @@ class Desk:
         return self
 
     def decide(self):
-        return decide_run(Session(self.run, self.prepared, self.recipe, self.record))
+        session = Session(self.run, self.prepared, self.recipe, self.record)
+        return measure_run(session, decide_run(session))
 
     def oof(self, name, ids=None):
         return Predictions.read(self.run.file("oof.parquet")).dense(name, row_ids=ids or self.ids)
@@ -156,7 +158,7 @@ def test_what_the_recipe_chooses_but_did_not_run_is_said(kinds):
 @pytest.fixture
 def unmeasured(monkeypatch):
     """Leave out the figures, whose intervals take most of the time."""
-    monkeypatch.setattr("tapetum.workflow.stages.decide.figures_of", lambda *_: {})
+    monkeypatch.setattr("tapetum.workflow.stages.measure.figures_of", lambda *_: {})
 
 
 CROSSFITTED = {  # what decides → the recipe's words for it, one at a time: a later one is fitted on answers of earlier ones
