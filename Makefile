@@ -22,6 +22,7 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff format --check src tests bench demo docs/generate.py
 	$(BIN)/ruff check src tests bench demo docs/generate.py
 	$(BIN)/mypy
+	$(BIN)/python tests/shape.py
 	$(BIN)/python tests/unused.py
 
 format: $(VENV)/.ready
