@@ -51,6 +51,11 @@ def load(where: str) -> Any:
         raise UserError(f"module {module!r} has no {name!r}", need="'package.module:function'") from None
 
 
+def name_of(spec: str | Mapping[str, Any]) -> str:
+    """Return the name of a choice as a recipe gives it: by itself, or in a table with its parameters."""
+    return spec if isinstance(spec, str) else str(spec["name"])
+
+
 def pick(spec: str | Mapping[str, Any], choices: Mapping[str, Choice], what: str) -> tuple[Choice, dict[str, Any]]:
     """Return the choice that a recipe's value names, and its parameters filled with defaults.
 

@@ -217,8 +217,8 @@ class Ledger:
 
 def _spearman(a: np.ndarray, b: np.ndarray) -> float | None:
     """Return Spearman's rank correlation, ties at their mean rank; None where it is not defined."""
-    from scipy.stats import rankdata
+    from scipy.stats import spearmanr
 
     if len(a) < 3 or (a == a[0]).all() or (b == b[0]).all():
         return None
-    return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
+    return float(spearmanr(a, b).statistic)

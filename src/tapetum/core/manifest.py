@@ -14,7 +14,7 @@ import polars as pl
 from tapetum.core import files, places
 from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.expressions import compose, expression_names
-from tapetum.core.targets import Target, encode
+from tapetum.core.targets import Target, encode, target_named
 
 SPLITS = ("train", "test", "extra", "spare")  # spare: left out by data.limit, neither trains nor scores
 _OPTIONAL = {"group": pl.String, "sequence": pl.String, "position": pl.Float64, "split": pl.String, "weight": pl.Float64, "fold": pl.Int16}
@@ -116,11 +116,7 @@ class Manifest:
 
     def target(self, name: str) -> Target:
         """Return a target by name; a typo is answered with the nearest one."""
-        for target in self.targets:
-            if target.name == name:
-                return target
-        names = [t.name for t in self.targets]
-        raise UserError(f"there is no target {name!r} (there are: {listed(names)}).{nearest(name, names)}")
+        return target_named(self.targets, name)
 
     def truth(self, name: str) -> np.ndarray:
         """Return the truth matrix (N, K) float32 of a target; NaN rows where unknown. Derived targets are composed."""

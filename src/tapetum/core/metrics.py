@@ -288,3 +288,8 @@ def parse(text: str, targets: Sequence[Target] | Mapping[str, Target]) -> tuple[
 def plain(value: np.ndarray | float) -> float | None:
     """Return a float, None for NaN."""
     return None if np.isnan(value) else float(value)
+
+
+def defined(figures: Mapping[str, float]) -> dict[str, float | None]:
+    """Return figures as JSON can hold them: None where one is not defined."""
+    return {name: value if math.isfinite(value) else None for name, value in figures.items()}

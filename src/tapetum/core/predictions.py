@@ -11,9 +11,9 @@ import numpy as np
 import polars as pl
 
 from tapetum.core import files
-from tapetum.core.errors import DataError, UserError, listed, nearest
+from tapetum.core.errors import DataError, listed
 from tapetum.core.schema import PREDICTIONS_SCHEMA, STATUSES, check_predictions, lists, matrix, with_answer
-from tapetum.core.targets import Target
+from tapetum.core.targets import Target, target_named
 
 FINAL = "final"
 REDUCED = -1  # in `draw`: views already reduced to one answer; in `fold`: mean of folds or refit
@@ -113,11 +113,7 @@ class Predictions:
 
     def target(self, name: str) -> Target:
         """Return a target by name."""
-        for target in self.targets:
-            if target.name == name:
-                return target
-        names = [t.name for t in self.targets]
-        raise UserError(f"there is no target {name!r} in these predictions (there are: {listed(names)}).{nearest(name, names)}")
+        return target_named(self.targets, name, " in these predictions")
 
     def select(self, **values: Any) -> Predictions:
         """Return the rows whose columns equal ``values`` (a list or tuple: any of them)."""

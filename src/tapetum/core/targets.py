@@ -133,6 +133,15 @@ def parse_target(text: str) -> Target:
     return Target(name, kind, classes=tuple(part.strip() for part in details.split(separator)))
 
 
+def target_named(targets: Sequence[Target], name: str, where: str = "") -> Target:
+    """Return a target by name; a typo is answered with the nearest one, and with ``where`` it was looked for."""
+    for target in targets:
+        if target.name == name:
+            return target
+    names = [t.name for t in targets]
+    raise UserError(f"there is no target {name!r}{where} (there are: {listed(names)}).{nearest(name, names)}")
+
+
 def with_classes(target: Target, cells: Iterable[Any]) -> Target:
     """Return ``target`` with its classes read from the data where they were not declared (sorted by name).
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tapetum.core import draws
-from tapetum.core.choices import Choice, pick
+from tapetum.core.choices import Choice, name_of, pick
 from tapetum.core.config import Decide, Spec
 from tapetum.core.errors import DataError, listed
 from tapetum.core.progress import Log
@@ -231,7 +231,7 @@ def build(decide: Decide, target: Target, members: Sequence[str]) -> tuple[Chain
 
     def part(spec: Spec, table: Mapping[str, Choice], what: str, instead: str | None) -> Part | None:
         choice, parameters = pick(spec, table, what)
-        name = spec if isinstance(spec, str) else str(spec["name"])
+        name = name_of(spec)
         if choice.kinds and target.kind not in choice.kinds:
             notes.append(f"{what} {name!r} does not suit {target.name!r}, a {target.kind} target: {instead or 'left out'}")
             return None if instead is None else part(instead, table, what, None)

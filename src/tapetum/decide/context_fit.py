@@ -147,7 +147,7 @@ def tune(s: Study, emission: float, exponent: float) -> tuple[float, float, dict
     values = list(figures.values())
     pick = int(np.argmax(values))
     pick = simplest({0: values[0], pick: values[pick]}, lambda a, b: s.standard_error(candidates[a], candidates[b]))
-    return *grid[pick], _finite(figures), candidates[pick]
+    return *grid[pick], metrics.defined(figures), candidates[pick]
 
 
 def learn_window_regression(s: Study, keep: np.ndarray) -> np.ndarray:
@@ -215,17 +215,13 @@ def choose(s: Study, method: str, decoded: Candidate) -> dict[str, Any]:
     best = max(figures, key=lambda name: figures[name])
     rivals = {name: figures[name] for name in (METHODS[0], best) if name in figures}  # the default first
     best = simplest(rivals, lambda a, b: s.standard_error(made[a], made[b]))
-    out: dict[str, Any] = {"method": best, "figures": _finite(figures)}
+    out: dict[str, Any] = {"method": best, "figures": metrics.defined(figures)}
     everything = np.ones(len(s.rows), dtype=bool)
     if best in ("stack", "log-mean"):
         out["neighbours"] = learn_window_regression(s, everything).tolist()
     if best in ("bias", "stack", "log-mean"):
         out["bias"] = learn_bias(s, log_p(plain.p if best == "bias" else base[best]), everything).tolist()
     return out
-
-
-def _finite(figures: dict[str, float]) -> dict[str, float | None]:
-    return {name: value if np.isfinite(value) else None for name, value in figures.items()}
 
 
 def check_method(method: str, groups: int) -> None:

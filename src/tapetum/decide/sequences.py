@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tapetum.core.errors import DataError, listed
+from tapetum.core.order import usual_step
 
 if TYPE_CHECKING:
     from tapetum.decide.steps import Rows
@@ -95,7 +96,7 @@ def arrange(rows: Rows, keep: np.ndarray | None = None, step: float | None = Non
     groups = np.asarray(rows.groups)[chosen]
     _refuse(code[~first & (groups != np.roll(groups, 1))], names, "rows of several groups", "one group a sequence")
     if step is None:
-        step = float(np.quantile(distance[~first], 0.05)) if (~first).any() else 1.0
+        step = usual_step(distance[~first])
     ahead = np.where(first, 0, np.clip(np.rint(distance / step), 1, LONGEST_GAP + 1)).astype(np.int64)
     total = np.cumsum(ahead)
     slot = total - np.maximum.accumulate(np.where(first, total, 0))

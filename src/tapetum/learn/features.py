@@ -18,6 +18,7 @@ from timm.models._input import get_model_args
 from torch import nn
 
 from tapetum.core import draws, files
+from tapetum.core.choices import name_of
 from tapetum.core.config import Input, Spec
 from tapetum.core.errors import DataError
 from tapetum.core.progress import Log
@@ -219,7 +220,7 @@ def _together(parts: list[np.ndarray]) -> np.ndarray:
 
 
 def _names(views: Sequence[Spec], count: int) -> tuple[str, ...]:
-    names = [spec if isinstance(spec, str) else str(spec["name"]) for spec in views]
+    names = [name_of(spec) for spec in views]
     return tuple(names) if len(names) == count else tuple(f"view-{i}" for i in range(count))
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tapetum.core.config import Predict, Recipe, SequenceConfig
 from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.order import usual_step
 from tapetum.core.tables import Manifest
 from tapetum.data.images import dataset
 from tapetum.learn.inference import Answers
@@ -90,7 +91,7 @@ def _places(manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
     apart = np.diff(position[order])
     inside = np.diff(sequence_of[order]) == 0
     steps = apart[inside & (apart > 0)]
-    step = float(np.quantile(steps, 0.05)) if len(steps) else 1.0
+    step = usual_step(steps)
     start = np.full(sequence_of.max(initial=0) + 1, np.inf)
     np.minimum.at(start, sequence_of, position)
     slot = np.round((position - start[sequence_of]) / step).astype(np.int64)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tapetum.core import config
-from tapetum.core.choices import Choice, load, pick
+from tapetum.core.choices import Choice, load, name_of, pick
 from tapetum.core.errors import UserError
 
 LOSSES = {"cross_entropy": Choice("a:b", kinds=("single",), reduction="mean"), "focal": Choice("a:b", gamma=2.0, alpha=0.25)}
@@ -129,6 +129,10 @@ def test_names_and_parameters_of_choices_are_checked_at_once():
         config.load(sets=["mix=[{name='focal', gama=1.0}]", "sample='focal'"], choices=tables)
     with pytest.raises(UserError, match="no sample 'focl'"):
         config.load(sets=["sample='focal'", "member=[{name='a', sample='focl'}]"], choices={"sample": LOSSES})
+
+
+def test_a_choice_has_its_name_alone_or_in_its_table():
+    assert name_of("focal") == name_of({"name": "focal", "gamma": 1.0}) == "focal"
 
 
 def test_choice_is_picked_by_name_or_import_path():

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import spearmanr, ttest_1samp
+from scipy.stats import ttest_1samp
 
 from tapetum.core import files
 from tapetum.core.errors import DataError, UserError
@@ -63,7 +63,7 @@ def test_how_own_and_outside_relate_equals_scipy(tmp_path: Path) -> None:
     apart = np.array(outside[:4]) - np.array(own[:4])
     bounds = ttest_1samp(apart, 0).confidence_interval(0.95)
     assert (found.n, found.submissions) == (4, 5)
-    assert found.rank_correlation == pytest.approx(spearmanr(own[:4], outside[:4]).statistic)
+    assert found.rank_correlation == pytest.approx(1 - 6 * (0 + 1 + 1 + 0) / (4 * (16 - 1)))  # ranks 1 3 2 4 and 1 2 3 4
     assert found.offset == pytest.approx(apart.mean())
     assert (found.offset_low, found.offset_high) == pytest.approx((bounds.low, bounds.high))
     assert (found.inside, found.with_interval) == (int((np.abs(apart) <= 0.02 + 1e-12).sum()), 4)

@@ -257,3 +257,16 @@ def test_what_does_not_fit_is_refused(change, says):
     given = {"p": np.full((3, 6), 1 / 6), "y": np.eye(6)[:3], **change}
     with pytest.raises(UserError, match=says):
         metrics.score("accuracy", SINGLE, **given)
+
+
+def test_merit_is_a_score_of_which_more_is_better():
+    target, y = Target("t", "single", ("a", "b")), np.eye(2, dtype=np.float32)[[0, 1, 1, 0]]
+    p = np.array([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7], [0.4, 0.6]], dtype=np.float32)
+    assert metrics.merit("accuracy", target, p, y) == metrics.score("accuracy", target, p, y) == 0.75
+    assert metrics.merit("log_loss", target, p, y) == -metrics.score("log_loss", target, p, y)
+    assert metrics.merit("accuracy", target, p, y, answer=y) == 1
+    assert metrics.merit("accuracy", target, np.full_like(p, np.nan), y) == -np.inf
+
+
+def test_figures_that_are_not_defined_are_none_in_json():
+    assert metrics.defined({"a": 0.5, "b": -np.inf, "c": float("nan")}) == {"a": 0.5, "b": None, "c": None}

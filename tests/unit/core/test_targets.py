@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from tapetum.core.errors import DataError, UserError
-from tapetum.core.targets import Target, answer_classes, cut_by_borders, decode, encode, parse_target, with_classes
+from tapetum.core.targets import Target, answer_classes, cut_by_borders, decode, encode, parse_target, target_named, with_classes
 
 GENDER = Target("gender", "single", ("male", "female"))
 
@@ -104,3 +104,10 @@ def test_a_number_is_cut_into_classes_by_its_borders():
     np.testing.assert_allclose(cut_by_borders(target, np.array([50.0]), 8.0)[0], expected, rtol=1e-6)
     with pytest.raises(UserError, match="one class more than borders"):
         Target("age", "regression", ("young", "old"), borders=(30, 60))
+
+
+def test_a_target_is_found_by_name_and_a_typo_answered():
+    targets = [Target("age", "regression", ()), Target("mask", "single", ("a", "b"))]
+    assert target_named(targets, "mask") is targets[1]
+    with pytest.raises(UserError, match=r"no target 'mosk' in these predictions .*'mask'"):
+        target_named(targets, "mosk", " in these predictions")

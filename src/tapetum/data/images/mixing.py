@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tapetum.core.choices import pick
+from tapetum.core.choices import name_of, pick
 from tapetum.core.config import Spec
 from tapetum.core.errors import UserError
 from tapetum.data.choices import MIXES
@@ -163,7 +163,7 @@ class Mix:
         self.parts: list[tuple[str, dict[str, Any]]] = []
         for spec in specs:
             _, options = pick(spec, MIXES, "mix")
-            name = spec if isinstance(spec, str) else str(spec["name"])
+            name = name_of(spec)
             if name in ("line_out", "line_mix"):
                 options["bands"] = options["bands"] or bands
             _check(name, options, pool)

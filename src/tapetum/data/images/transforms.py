@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tapetum.core import draws
-from tapetum.core.choices import pick
+from tapetum.core.choices import name_of, pick
 from tapetum.core.config import Input, Spec
 from tapetum.core.errors import DataError, UserError
 from tapetum.data.choices import AUGMENTS, SIZERS
@@ -59,7 +59,7 @@ class TrainTransform:
         sizers: list[tuple[str, Any, dict[str, Any]]] = []
         for spec in specs:
             choice, parameters = pick(spec, AUGMENTS, "augment")
-            name = spec if isinstance(spec, str) else str(spec["name"])
+            name = name_of(spec)
             step = (name, choice.load(), {k: tuple(v) if isinstance(v, list) else v for k, v in parameters.items()})
             (sizers if name in SIZERS else self.steps).append(step)
         if len(sizers) > 1:

@@ -43,3 +43,9 @@ class Bank:
 def bank(px: int) -> Bank:
     """Return the textures for images of a typical side; kept for the next image."""
     return Bank(px)
+
+
+@functools.lru_cache(maxsize=1024)
+def ramp(count: int) -> np.ndarray:
+    """Return −1…1 (count,) float32, not to be written to."""
+    return np.linspace(-1, 1, count, dtype=np.float32)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tapetum.core import config
-from tapetum.core.choices import Choice, pick
+from tapetum.core.choices import Choice, name_of, pick
 from tapetum.core.errors import UserError, listed, nearest
 from tapetum.core.targets import Target
 from tapetum.learn.choices import HEADS, IDENTITY_LOSS, LOSSES, head_of
@@ -102,7 +102,7 @@ def check_mixing(mixes: Iterable[config.Spec], choices: Mapping[str, Choice], lo
     """
     for spec in mixes:
         _, options = pick(spec, choices, "mix")
-        name = spec if isinstance(spec, str) else spec["name"]
+        name = name_of(spec)
         if name in TRUTH_STAYS:
             continue
         for target in targets:
@@ -131,7 +131,7 @@ def check_heads(model: config.Model, loss: config.Loss, targets: Sequence[Target
             raise UserError(f"model.heads names {name!r}, which is no target (there are: {listed(names)}).{nearest(name, names)}")
     for target in targets:
         spec = head_of(model, target)
-        head = spec if isinstance(spec, str) else str(spec["name"])
+        head = name_of(spec)
         for name in losses_of(loss, target):
             needed = HEAD_OF.get(name)
             if name == "coral" and loss_of(loss, target, default="") == "":

@@ -6,14 +6,13 @@ Nothing but the traits depends on the breed, so a perfect classifier uses them a
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFilter
 
-from tapetum.data.simulate.textures import Bank, bank
+from tapetum.data.simulate.textures import Bank, bank, ramp
 
 ASPECTS = (1.0, 4 / 3, 3 / 4, 3 / 2, 2 / 3)  # width over height
 SIZES = 0.18  # deviation of the logarithm of the side
@@ -183,7 +182,7 @@ def _draw_ground(canvas: np.ndarray, rng: np.random.Generator, textures: Bank) -
     first, second = (rng.uniform(0.15, 0.85, (2, 1, 1, 1)) + rng.normal(0, 0.09, (2, 3, 1, 1))).astype(np.float32)
     mix = textures.cut(("broad", "broad", "large")[rng.integers(3)], shape, rng) * np.float32(rng.uniform(0.3, 2)) + np.float32(0.5)
     np.multiply(second - first, np.clip(mix, 0, 1, out=mix), out=canvas)
-    light: np.ndarray = np.float32(rng.normal(0, 0.25)) * _ramp(shape[0])[:, None]
+    light: np.ndarray = np.float32(rng.normal(0, 0.25)) * ramp(shape[0])[:, None]
     light = light + np.float32(rng.uniform(0, 0.1)) * textures.cut(("fine", "grain")[rng.integers(2)], shape, rng)
     canvas += light
     canvas += first
@@ -241,12 +240,6 @@ def _coat(hue: float, light: float) -> np.ndarray:
     return value * np.array([1, 1 - 0.38 * tint, 1 - 0.7 * tint], dtype=np.float32)[:, None, None]
 
 
-@functools.lru_cache(maxsize=1024)
-def _ramp(count: int) -> np.ndarray:
-    """Return −1…1 (count,), not to be written to."""
-    return np.linspace(-1, 1, count, dtype=np.float32)
-
-
 def _hide(canvas: np.ndarray, rng: np.random.Generator) -> None:
     """Lay a bar (a fence, a lead, a hand) over a part of the image."""
     _, height, width = canvas.shape
@@ -263,8 +256,8 @@ def _hide(canvas: np.ndarray, rng: np.random.Generator) -> None:
 def _develop(canvas: np.ndarray, rng: np.random.Generator, textures: Bank) -> Image.Image:
     """Return the photo: light from one side, a camera's noise, exposure, contrast and cast."""
     _, height, width = canvas.shape
-    slope: np.ndarray = _ramp(width)[None] * np.float32(rng.normal(0, 0.15))
-    slope = slope + _ramp(height)[:, None] * np.float32(rng.normal(0, 0.15))
+    slope: np.ndarray = ramp(width)[None] * np.float32(rng.normal(0, 0.15))
+    slope = slope + ramp(height)[:, None] * np.float32(rng.normal(0, 0.15))
     canvas *= 1 + slope
     canvas += np.float32(rng.uniform(0.005, 0.04)) * textures.cut("grain", (height, width), rng)
     canvas *= 255

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from tapetum.data.simulate.textures import bank
+from tapetum.data.simulate.textures import bank, ramp
 from tapetum.systems.mask.masks import Kind, mask_shape
 from tapetum.systems.mask.people import Person
 
@@ -219,7 +219,7 @@ def _develop(image: Image.Image, looks: Looks, rng: np.random.Generator, px: int
     image = Image.blend(image, shifted, 0.5)  # soft edges at a tenth of what a filter takes
     if rng.random() < BLURRED:
         image = image.filter(ImageFilter.BoxBlur(px / 384 * rng.uniform(1.5, 3.0)))
-    light = 1 + np.float32(rng.normal(0, 0.14)) * _ramp(width)[None] + np.float32(rng.normal(0, 0.1)) * _ramp(height)[:, None]
+    light = 1 + np.float32(rng.normal(0, 0.14)) * ramp(width)[None] + np.float32(rng.normal(0, 0.1)) * ramp(height)[:, None]
     gain = np.exp(rng.normal(0, 0.12) + rng.normal(0, 0.04, 3)).astype(np.float32)
     shade = np.float32(looks.contrast) * textures.cut(looks.pattern, (height, width), rng)
     shade *= _outside(px)
@@ -260,14 +260,8 @@ def _outline(power: float) -> np.ndarray:
     return np.sign(round_) * np.abs(round_) ** (2 / power)
 
 
-@functools.lru_cache(maxsize=8)
-def _ramp(count: int) -> np.ndarray:
-    """Return −1…1 (count,), not to be written to."""
-    return np.linspace(-1, 1, count, dtype=np.float32)
-
-
 @functools.lru_cache(maxsize=2)
 def _outside(px: int) -> np.ndarray:
     """Return how much of the background's texture shows at each pixel (H, W): little where faces are."""
-    x, y = _ramp(px)[None] / 0.62, (_ramp(round(px * 4 / 3))[:, None] - 0.05) / 0.66
+    x, y = ramp(px)[None] / 0.62, (ramp(round(px * 4 / 3))[:, None] - 0.05) / 0.66
     return np.clip(np.hypot(x, y) - 0.75, 0.04, 1).astype(np.float32)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import numpy as np
 import polars as pl
 
 from tapetum.core import draws, files, progress
+from tapetum.core.progress import Log
 from tapetum.data.simulate import place
 from tapetum.systems.mask.faces import Looks, draw_photo
 from tapetum.systems.mask.layout import AGES, COLUMNS, GENDERS, MASKS
@@ -62,7 +62,7 @@ def simulate_mask(
     size: str | int = "small",
     px: int = 384,
     seed: int = 0,
-    log: Callable[[str], None] = lambda _: None,
+    log: Log = lambda _: None,
 ) -> dict[str, Any]:
     """Write simulated people in the layout of the mask set, seven photos each; the evaluation part has other people.
 

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import polars as pl
 from PIL import Image
 
 from tapetum.core import draws, files, progress
+from tapetum.core.progress import Log
 from tapetum.data.layouts.delimited import to_delimited
 from tapetum.data.simulate import place
 from tapetum.systems.sleep_images.ceiling import ceilings
@@ -57,9 +57,7 @@ class _Exam:
         return np.arange(len(self.stages)) >= self.unscored
 
 
-def simulate_sleep(
-    out: Path | str, *, size: str | int = "small", seed: int = 0, log: Callable[[str], None] = lambda _: None
-) -> dict[str, Any]:
+def simulate_sleep(out: Path | str, *, size: str | int = "small", seed: int = 0, log: Log = lambda _: None) -> dict[str, Any]:
     """Write simulated nights as images of 480 × 270, in the layout of the challenge.
 
     Args:

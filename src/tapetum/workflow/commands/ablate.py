@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from tapetum.core import columns, files, intervals, metrics
-from tapetum.core.config import Loaded, Recipe, Spec
+from tapetum.core.choices import name_of
+from tapetum.core.config import Loaded, Recipe
 from tapetum.core.errors import UserError, listed, nearest
 from tapetum.core.progress import Log
 from tapetum.core.runs import Record, Run
@@ -34,7 +35,7 @@ def pieces_of(recipe: Recipe) -> dict[str, Values]:
         if where:
             found[short] = {key: []}
         if len(where) > 1:
-            found |= {f"{short}:{_name(spec)}": {key: [s for s in where if s is not spec]} for spec in where}
+            found |= {f"{short}:{name_of(spec)}": {key: [s for s in where if s is not spec]} for spec in where}
     plain = Recipe()
     simple: dict[str, tuple[bool, Values]] = {
         "smoothing": (recipe.loss.smoothing > 0, {"loss.smoothing": 0.0}),
@@ -54,16 +55,12 @@ def pieces_of(recipe: Recipe) -> dict[str, Values]:
         "drop_path": (recipe.model.drop_path > 0, {"model.drop_path": 0.0}),
         "pooling": (recipe.model.pooling != plain.model.pooling, {"model.pooling": "default"}),
         "stages": (bool(recipe.stages), {"stages": [], "train.epochs": sum(stage.epochs for stage in recipe.stages)}),
-        "sample": (_name(recipe.sample) != "shuffle", {"sample": "shuffle"}),
+        "sample": (name_of(recipe.sample) != "shuffle", {"sample": "shuffle"}),
         "sequence": (recipe.sequence.length > 1, {"sequence.length": 1}),
-        "calibrate": (_name(recipe.decide.calibrate) != "none", {"decide.calibrate": "none"}),
+        "calibrate": (name_of(recipe.decide.calibrate) != "none", {"decide.calibrate": "none"}),
         "frozen_norm": (recipe.train.frozen_norm, {"train.frozen_norm": False}),
     }
     return found | {name: off for name, (used, off) in simple.items() if used}
-
-
-def _name(spec: Spec) -> str:
-    return spec if isinstance(spec, str) else str(spec["name"])
 
 
 def ablate(

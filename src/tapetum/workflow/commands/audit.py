@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from tapetum.core import files, places, table_files
+from tapetum.core.choices import name_of
 from tapetum.core.config import Loaded
 from tapetum.core.errors import UserError, listed, nearest
 from tapetum.core.runs import Record, Run
@@ -44,7 +45,7 @@ def audit_source(
     if run is None and data is not None:
         raise UserError("--data was given for data that no run was made from", need="a run, whose data moved", fix="audit the data alone")
     manifest = layouts.read(source, recipe.data, record) if run is None else _of_run(run, data, out, record)
-    turned = any((spec if isinstance(spec, str) else spec["name"]) == "dihedral" for spec in recipe.augment)
+    turned = any(name_of(spec) == "dihedral" for spec in recipe.augment)
     table = audit.examine(manifest, Composition.from_input(recipe.input), record, dihedral=turned)
     if run is not None:
         table = judged(run, table, record, target=target)

@@ -6,13 +6,12 @@ Everything here is chosen on other folds than those it answers for; the same dec
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from tapetum.core import files
+from tapetum.core import files, metrics
 from tapetum.core.monitor import monitor_of
 from tapetum.core.runs import PROBE
 from tapetum.core.tables import Dense, Predictions
@@ -95,7 +94,7 @@ def decide_run(session: Session) -> RunDecisions:
 
     choice = _choose(session, candidates, scored.rows)
     per_fold = {str(k): v for k, v in choice.per_fold.items()}
-    decisions["choice"] = {**dataclasses.asdict(choice), "per_fold": per_fold, "figures": _defined(choice.figures)}
+    decisions["choice"] = {**dataclasses.asdict(choice), "per_fold": per_fold, "figures": metrics.defined(choice.figures)}
     if deviations[choice.final]:
         decisions["deviations"] = deviations[choice.final]  # the pipeline cuts the numbers of the candidate that ships
     chosen = {name: _picked(candidates, choice, name, scored.rows.fold) for name in scored.targets}
@@ -143,7 +142,7 @@ def _begin(session: Session, members: Members) -> dict[str, Any]:
     """Return decisions.json with the checkpoints and views that were selected; the rest is added as it is decided."""
     decisions: dict[str, Any] = {"format": 1, "targets": [t.to_dict() for t in session.manifest.targets]}
     decisions["epochs"] = {
-        member: {**dataclasses.asdict(one), "per_fold": {str(k): v for k, v in one.per_fold.items()}, "curve": _defined(one.curve)}
+        member: {**dataclasses.asdict(one), "per_fold": {str(k): v for k, v in one.per_fold.items()}, "curve": metrics.defined(one.curve)}
         for member, one in members.epochs.items()
     }
     decisions |= {"blend": {}, "steps": {}}
@@ -253,11 +252,6 @@ def _write(session: Session, decided: RunDecisions) -> RunDecisions:
     ]
     Predictions.concat(tables).write(session.run.file("oof.parquet"))
     return decided
-
-
-def _defined(figures: Mapping[str, float]) -> dict[str, float | None]:
-    """Return monitored figures as JSON can hold them: None where one is not defined."""
-    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
 
 
 def _choose(session: Session, candidates: dict[str, Answers], rows: Rows) -> choose.Choice:

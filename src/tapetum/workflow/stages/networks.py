@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tapetum.core import files
+from tapetum.core.choices import name_of
 from tapetum.core.config import Input, Model, Recipe, Spec
 from tapetum.core.runs import PROBE, Record, Run
 from tapetum.core.tables import Manifest
@@ -116,8 +117,7 @@ def probe_targets(recipe: Recipe, manifest: Manifest) -> list[Target]:
 def probe_head(recipe: Recipe, target: Target) -> str:
     """Return the probe's head of a target: linear, or CORAL where an ordinal target has that."""
     spec = recipe.model.heads.get(target.name, recipe.model.head) or DEFAULT_HEADS[target.kind]
-    name = spec if isinstance(spec, str) else spec.get("name")
-    return "coral" if name == "coral" and target.kind == "ordinal" else "linear"
+    return "coral" if name_of(spec) == "coral" and target.kind == "ordinal" else "linear"
 
 
 def probe_model(recipe: Recipe, manifest: Manifest) -> Model:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from tapetum.core import files
+from tapetum.core.choices import name_of
 from tapetum.core.config import Predict, Recipe, Schedule, Spec
 from tapetum.core.errors import UserError, listed
 from tapetum.data.images.views import expand, first_draw
@@ -208,7 +209,7 @@ def one_view(member_recipe: Recipe) -> str:
     """Return why a member sees each image in one way only, or nothing."""
     if member_recipe.sequence.length > 1:
         return "it sees neighbouring images, and those as they are"
-    return "predict.views is plain" if all(_name(spec) == "plain" for spec in views_of(member_recipe.predict)) else ""
+    return "predict.views is plain" if all(name_of(spec) == "plain" for spec in views_of(member_recipe.predict)) else ""
 
 
 def count_answers(member_recipe: Recipe, shape: tuple[int, int, int]) -> int:
@@ -227,7 +228,3 @@ def count_views(member_recipe: Recipe, shape: tuple[int, int, int]) -> int:
 def views_of(predict: Predict) -> tuple[Spec, ...]:
     """Return the views of ``[predict]``, one or several."""
     return predict.views if isinstance(predict.views, tuple) else (predict.views,)
-
-
-def _name(spec: Spec) -> str:
-    return spec if isinstance(spec, str) else str(spec["name"])

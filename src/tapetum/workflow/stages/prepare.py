@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from tapetum.core import files
+from tapetum.core.choices import name_of
 from tapetum.core.config import Recipe, Schedule
 from tapetum.core.errors import DataError, EnvironmentFault, UserError, listed
 from tapetum.core.runs import Record, Run
@@ -70,7 +71,7 @@ def _audited(manifest: Manifest, recipe: Recipe, record: Record) -> tuple[Manife
     if given is None:
         return manifest, audit.check_files(manifest, how, record), {}
     if given == "auto":
-        turned = any((spec if isinstance(spec, str) else spec["name"]) == "dihedral" for spec in recipe.augment)
+        turned = any(name_of(spec) == "dihedral" for spec in recipe.augment)
         found = audit.examine(manifest, how, record, dihedral=turned)
         return manifest, found, audit.duplicates(found)
     table = audit.read_decisions(Path(given), manifest, record)

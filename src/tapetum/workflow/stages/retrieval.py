@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tapetum.core.choices import name_of
 from tapetum.core.config import Recipe
 from tapetum.core.tables import Manifest
 from tapetum.core.vectors import Gallery, Neighbors, Vectors
@@ -107,7 +108,7 @@ def _identities(recipe: Recipe, manifest: Manifest) -> Iterator[tuple[str, Recip
             continue
         for target in manifest.targets:
             head = head_of(member_recipe.model, target)
-            if target.is_identity and (head if isinstance(head, str) else head["name"]) == "cosine":
+            if target.is_identity and name_of(head) == "cosine":
                 yield member, member_recipe, target.name
 
 
