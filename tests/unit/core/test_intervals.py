@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import bootstrap
+from scipy.stats import binomtest, bootstrap
 
 from tapetum.core import counts, intervals, metrics
 from tapetum.core.errors import UserError
@@ -105,6 +105,19 @@ def test_wilson_equals_the_published_example():
     assert all(math.isnan(bound) for bound in intervals.wilson(0, 0))
     with pytest.raises(UserError, match="21 successes of 20"):
         intervals.wilson(21, 20)
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 7), (3, 7), (7, 7), (81, 263), (1, 5000)])
+@pytest.mark.parametrize("level", [0.9, 0.95])
+def test_wilson_equals_scipy_for_whole_numbers(successes: int, n: int, level: float):
+    expected = binomtest(successes, n).proportion_ci(level, method="wilson")
+    assert intervals.wilson(successes, n, level) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_wilson_takes_effective_numbers_of_rows():
+    """Between 37 and 38 rows the bounds of the same share lie between theirs."""
+    lows = [intervals.wilson(0.8 * n, n)[0] for n in (37, 37.4, 38)]
+    assert lows == sorted(lows)
 
 
 def test_wilson_stands_only_where_every_row_is_its_own_group():
