@@ -72,6 +72,6 @@ def main() -> None:
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
             raise
-        said = f"error: {error.filename or 'a file'} cannot be written: {error.strerror}. Choose another place with -o"
-        print(mending.suited_text(said), file=sys.stderr)
+        message = f"error: {error.filename or 'a file'} cannot be written: {error.strerror}. Choose another place with -o"
+        print(mending.suited_text(message), file=sys.stderr)
         raise SystemExit(errors.ENVIRONMENT) from None

@@ -32,7 +32,7 @@ def split(table: np.ndarray, shares: np.ndarray, rng: np.random.Generator) -> np
     parcel.compare_shares()
     parcel.improve(rng)
     parcel.even_out(rng)
-    return _hand_out(parcel.held, place, rng)
+    return _hand_out(parcel.assigned, place, rng)
 
 
 class _Parcel:
@@ -50,7 +50,7 @@ class _Parcel:
         weight = 1 / np.maximum(self.total, 1)
         weight[0] *= max(1.0, np.sqrt(counts.shape[1]))  # sizes count for more than one label among many
         self.inverse = 1 / shares
-        self.held = np.zeros((len(counts), len(shares)), dtype=np.int64)
+        self.assigned = np.zeros((len(counts), len(shares)), dtype=np.int64)
         self.excess = -np.outer(shares, self.total)  # of each part over its share (F, C)
         self.weigh(weight)
 
@@ -62,7 +62,7 @@ class _Parcel:
 
     def add(self, kind: int, part: int, many: int = 1) -> None:
         """Put things of a type into a part (or take them out)."""
-        self.held[kind, part] += many
+        self.assigned[kind, part] += many
         self.excess[part] += many * self.counts[kind]
 
     def shift(self, kind: int, source: int, goal: int) -> None:
@@ -76,12 +76,12 @@ class _Parcel:
     def deal(self) -> None:
         """Give every part its whole share of each type; what is left is fewer things than parts."""
         whole = np.floor(self.times[:, None] * self.shares + 1e-9).astype(np.int64)
-        self.held += whole
+        self.assigned += whole
         self.excess += whole.T @ self.counts
 
     def place_rarest_first(self, rng: np.random.Generator) -> None:
         """Place the things left: those with the rarest column first, large ones first, each where it is lacked most."""
-        left = self.times - self.held.sum(axis=1)
+        left = self.times - self.assigned.sum(axis=1)
         remaining = left @ self.counts
         tie = rng.random(len(left))
         while left.any():
@@ -99,9 +99,9 @@ class _Parcel:
 
     def fill_empty(self) -> None:
         """Give a part that got nothing the smallest thing of the part that holds most things."""
-        for part in np.flatnonzero(self.held.sum(axis=0) == 0):
-            giver = int(self.held.sum(axis=0).argmax())
-            kind = int(np.where(self.held[:, giver] > 0, self.counts[:, 0], np.inf).argmin())
+        for part in np.flatnonzero(self.assigned.sum(axis=0) == 0):
+            giver = int(self.assigned.sum(axis=0).argmax())
+            kind = int(np.where(self.assigned[:, giver] > 0, self.counts[:, 0], np.inf).argmin())
             self.add(kind, giver, -1)
             self.add(kind, int(part))
 
@@ -126,7 +126,7 @@ class _Parcel:
         """Give more weight to columns whose share is off somewhere; keep the best parts seen."""
         bound = max(POINTS, self.counts[:, 0].max() / self.total[0])
         off = self._off()
-        best, worst, left = self.held.copy(), off.max(), PATIENCE
+        best, worst, left = self.assigned.copy(), off.max(), PATIENCE
         for _ in range(ROUNDS):
             if worst <= bound or not left:
                 break
@@ -134,8 +134,8 @@ class _Parcel:
             self.improve(rng)
             off, left = self._off(), left - 1
             if off.max() < worst - 1e-9:
-                best, worst, left = self.held.copy(), off.max(), PATIENCE
-        self.held = best
+                best, worst, left = self.assigned.copy(), off.max(), PATIENCE
+        self.assigned = best
 
     def _off(self) -> np.ndarray:
         """Return by how much each column's share in a part differs from its share in all, where it does most (C,).
@@ -151,9 +151,9 @@ class _Parcel:
     def _move(self) -> int:
         for step in range(MOVES):
             pull, cost = 2 * self.pull, np.outer(self.square, self.inverse)
-            single = self.held.sum(axis=0) <= 1
+            single = self.assigned.sum(axis=0) <= 1
             into = pull + cost
-            out = np.where((self.held > 0) & ~single, pull - cost, -np.inf)
+            out = np.where((self.assigned > 0) & ~single, pull - cost, -np.inf)
             gain = out.max(axis=1) - into.min(axis=1)
             kind = int(gain.argmax())
             if gain[kind] <= 1e-9:
@@ -174,7 +174,7 @@ class _Parcel:
 
     def _swap_between(self, a: int, b: int, rng: np.random.Generator) -> int:
         """Swap the best pair among some things of two parts, if that helps."""
-        of_a, of_b = (_some(np.flatnonzero(self.held[:, part]), rng) for part in (a, b))
+        of_a, of_b = (_some(np.flatnonzero(self.assigned[:, part]), rng) for part in (a, b))
         lean = self.pull[:, a] - self.pull[:, b]
         cross = self.weighted[of_a] @ self.counts[of_b].T
         apart = self.square[of_a][:, None] + self.square[of_b][None, :] - 2 * cross
@@ -191,11 +191,11 @@ def _some(kinds: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return kinds if len(kinds) <= SAMPLE else np.sort(rng.choice(kinds, SAMPLE, replace=False))
 
 
-def _hand_out(held: np.ndarray, place: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _hand_out(counts: np.ndarray, place: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return the part of each thing, those of one type being handed out at random."""
     shuffled = rng.permutation(len(place))
     order = shuffled[np.argsort(place[shuffled], kind="stable")]
-    parts = np.tile(np.arange(held.shape[1]), len(held))
+    parts = np.tile(np.arange(counts.shape[1]), len(counts))
     out = np.empty(len(place), dtype=np.int64)
-    out[order] = np.repeat(parts, held.reshape(-1))
+    out[order] = np.repeat(parts, counts.reshape(-1))
     return out

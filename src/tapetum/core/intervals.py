@@ -174,8 +174,8 @@ def per_class_intervals(
     codes, many = _codes(groups, len(p), kept.rows)
     k, alone = target.width, many == len(kept) and not kept.weighted
     sums, times = jackknife.sums_of(METRICS["macro_f1"], [kept], codes, many)  # any score of counts: their sums are what is needed
-    hit, truth, said = (sums[:, block * k : (block + 1) * k] for block in range(3))
-    parts = {"precision": (hit, said), "recall": (hit, truth), "f1": (2 * hit, truth + said)}
+    hit, truth, predicted = (sums[:, block * k : (block + 1) * k] for block in range(3))
+    parts = {"precision": (hit, predicted), "recall": (hit, truth), "f1": (2 * hit, truth + predicted)}
     for name, (above, below) in parts.items():
         for c, row in enumerate(rows):
             exact = alone and name != "f1"
@@ -333,10 +333,10 @@ def _codes(groups: np.ndarray, n: int, rows: np.ndarray) -> tuple[np.ndarray, in
     groups = np.asarray(groups)
     if groups.shape != (n,):
         raise UserError(f"there are {n} rows and groups of shape {groups.shape}", need="one group a row")
-    own = groups[rows]
-    if not len(own):
+    groups_here = groups[rows]
+    if not len(groups_here):
         return np.zeros(0, dtype=np.int64), 0
-    names = pl.Series("g", own.astype(str) if own.dtype == object else own)
+    names = pl.Series("g", groups_here.astype(str) if groups_here.dtype == object else groups_here)
     first = pl.DataFrame({"g": names}).with_row_index("i").select(pl.col("i").min().over("g")).to_series().to_numpy()
     found, codes = np.unique(first, return_inverse=True)
     return codes, len(found)

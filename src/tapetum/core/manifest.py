@@ -91,8 +91,8 @@ class Manifest:
         out = self.frame["row_id"]
         for name in ("sequence", "group"):
             if name in self.frame.columns:
-                own = self.frame[name]
-                out = pl.select(pl.coalesce(pl.lit(own), pl.lit(out))).to_series()
+                column = self.frame[name]
+                out = pl.select(pl.coalesce(pl.lit(column), pl.lit(out))).to_series()
         return out.to_numpy().astype(object)
 
     @property
@@ -181,8 +181,8 @@ def check_ids(frame: pl.DataFrame, name: str = "the manifest", column: str = "ro
         names = doubled["row_id"].unique(maintain_order=True).to_list()
         where = ""
         if "path" in doubled.columns:
-            own = doubled.filter(pl.col("row_id") == names[0])["path"].to_list()
-            files_ = [", ".join(paths) if isinstance(paths, list) else str(paths) for paths in own]
+            paths_of_first = doubled.filter(pl.col("row_id") == names[0])["path"].to_list()
+            files_ = [", ".join(paths) if isinstance(paths, list) else str(paths) for paths in paths_of_first]
             where = f" ({names[0]} is {' and '.join(files_[:3])})" if any(file != names[0] for file in files_) else ""
         raise DataError(
             f"{len(names)} ids are in more than one row: {listed(names)}{where}", need="each id once", fix="remove the doubled rows"

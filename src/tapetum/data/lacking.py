@@ -35,8 +35,8 @@ def _classes(manifest: Manifest, target: Target, judged: np.ndarray, teaches: np
     if never:
         yield f"no row trains {_named(target, never)}: no answer can name {'it' if len(never) == 1 else 'them'}"
     for k in used:
-        held = [c for c in range(len(target.classes)) if c not in never and has[judged & (fold == k), c].any()]
-        if gone := [c for c in held if not has[teaches & (fold != k), c].any()]:
+        judged_classes = [c for c in range(len(target.classes)) if c not in never and has[judged & (fold == k), c].any()]
+        if gone := [c for c in judged_classes if not has[teaches & (fold != k), c].any()]:
             rows = int(has[judged & (fold == k)][:, gone].any(axis=1).sum())
             where = "the held-out part" if len(used) == 1 else f"fold {k}"
             verb, them = ("is", "it") if len(gone) == 1 else ("are", "them")

@@ -156,8 +156,8 @@ def fold_table(manifest: Manifest) -> pl.DataFrame:
     out: list[dict[str, object]] = []
 
     def count(target: str, name: str, rows: np.ndarray) -> None:
-        held = base.filter(pl.Series(rows)).group_by("fold").agg(pl.len().alias("rows"), pl.col("group").n_unique().alias("groups"))
-        found = {fold: (n, g) for fold, n, g in held.iter_rows()}
+        heldout = base.filter(pl.Series(rows)).group_by("fold").agg(pl.len().alias("rows"), pl.col("group").n_unique().alias("groups"))
+        found = {fold: (n, g) for fold, n, g in heldout.iter_rows()}
         for fold in used:
             n, g = found.get(fold, (0, 0))
             out.append({"target": target, "class": name, "fold": fold, "rows": n, "groups": g})
@@ -210,15 +210,15 @@ def _drawn(part: Manifest, groups: np.ndarray, split: Split, seed: int) -> np.nd
     targets = [part.target(name) for name in split.stratify] or [t for t in part.targets if t.scored]
     truths = _truths(part, targets)
     if split.holdout is not None:
-        held = folds.holdout(truths, targets, groups, split.holdout, seed)
-        return np.where(held, 0, ALWAYS).astype(np.int16)
+        heldout = folds.holdout(truths, targets, groups, split.holdout, seed)
+        return np.where(heldout, 0, ALWAYS).astype(np.int16)
     return folds.assign(truths, targets, groups, split.folds, seed)
 
 
 def _follow(fold: np.ndarray, groups: np.ndarray, splits: np.ndarray) -> np.ndarray:
     """Give extra rows the fold that holds their group out."""
-    held = {group: f for group, f, part in zip(groups, fold, splits, strict=True) if part == "train" and f >= 0}
-    follows = [held.get(group, ALWAYS) if part == "extra" else f for group, f, part in zip(groups, fold, splits, strict=True)]
+    heldout = {group: f for group, f, part in zip(groups, fold, splits, strict=True) if part == "train" and f >= 0}
+    follows = [heldout.get(group, ALWAYS) if part == "extra" else f for group, f, part in zip(groups, fold, splits, strict=True)]
     return np.array(follows, dtype=np.int16)
 
 

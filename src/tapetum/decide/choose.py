@@ -139,14 +139,14 @@ def pick_candidate(
     final, figures, tie = _simplest(candidates, groups, common, watch, weight)
     best = max(figures, key=lambda name: figures[name])
     if tie:
-        reason = f"{spoken(best)} is within one standard error and more complicated"
+        reason = f"{candidate_text(best)} is within one standard error and more complicated"
     else:
-        others = ", ".join(f"{spoken(name)} {value:.3f}" for name, value in figures.items() if name != final)
+        others = ", ".join(f"{candidate_text(name)} {value:.3f}" for name, value in figures.items() if name != final)
         reason = f"the best figure, {figures[final]:.3f}" + (f" ({others})" if others else "")
     return Choice(per_fold, final, figures, reason)
 
 
-def spoken(candidate: str) -> str:
+def candidate_text(candidate: str) -> str:
     """Return what a candidate is called in a sentence."""
     return {"finetune": "fine-tuning", "mean": "their mean"}.get(candidate, candidate)
 

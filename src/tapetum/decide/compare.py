@@ -79,8 +79,8 @@ def compare(
     left, right = on_common_rows([one, two])
     rows = left.row_ids.tolist()
     chosen = metrics.default_metric(left.target) if metric == "auto" else metrics.named(metric, left.target).name
-    of_row = _looked_up(groups, rows, "group") if groups is not None else np.array(rows, dtype=object)
-    weights = _looked_up(weight, rows, "weight").astype(np.float64) if weight is not None else None
+    of_row = _values_of(groups, rows, "group") if groups is not None else np.array(rows, dtype=object)
+    weights = _values_of(weight, rows, "weight").astype(np.float64) if weight is not None else None
     found = paired(chosen, left, right, of_row, weights)
     only_a, only_b, exact = _mcnemar_of(left, right)
     return Comparison(
@@ -259,7 +259,7 @@ def _better(found: Interval, greater: bool) -> str:
     return "a" if (found.value > 0) == greater else "b"
 
 
-def _looked_up(table: Mapping[str, Any], rows: Sequence[str], what: str) -> np.ndarray:
+def _values_of(table: Mapping[str, Any], rows: Sequence[str], what: str) -> np.ndarray:
     lacking = [row for row in rows if row not in table]
     if lacking:
         raise DataError(

@@ -64,52 +64,52 @@ class Retrieval:
         """Return ``{"bound", "weight"}``, bound None for never, and of a choice ``share`` of rows above it, ``gain``, ``n``."""
         if not self.learns:
             return {"bound": self.bound, "weight": self.weight}
-        if not _serves(rows.near, dense) or not dense.scorable.any():
+        if not _serves(rows.neighbors, dense) or not dense.scorable.any():
             return dict(_NEVER)
         p, y, weight, inside = fitting(dense, rows, FIT_ROWS)
         metric = metrics.default_metric(dense.target) if self.metric == "auto" else self.metric
-        near: Neighbors = inside.near  # type: ignore[assignment]
+        neighbors: Neighbors = inside.neighbors  # type: ignore[assignment]
         plain = best = metrics.merit(metric, dense.target, p, y, weight)
         chosen, answer = dict(_NEVER), p
-        pairs = [(b, float(w)) for b in self._bounds(near) for w in (WEIGHTS if self.weight == FIT else (self.weight,))]
+        pairs = [(b, float(w)) for b in self._bounds(neighbors) for w in (WEIGHTS if self.weight == FIT else (self.weight,))]
         for bound, share in pairs:
-            tried = mixed(p, near, dense.target.name, bound, share)
+            tried = mixed(p, neighbors, dense.target.name, bound, share)
             if (value := metrics.merit(metric, dense.target, tried, y, weight)) > best:
                 best, answer, chosen = value, tried, {"bound": bound, "weight": share}
         if chosen["bound"] is None or not _stands_out(metric, dense.target, answer, p, y, inside, len(pairs)):
             return {**_NEVER, "n": len(p)}
-        above = float((_nearest(near) >= chosen["bound"]).mean())
+        above = float((_nearest(neighbors) >= chosen["bound"]).mean())
         return {**chosen, "share": round(above, 4), "gain": best - plain, "n": len(p)}
 
     def apply(self, dense: Dense, rows: Rows, fitted: Mapping[str, Any]) -> Dense:
-        """Return the probabilities with the labels of near neighbours mixed in."""
-        if fitted["bound"] is None or not _serves(rows.near, dense):
+        """Return the probabilities with the labels of nearest neighbours mixed in."""
+        if fitted["bound"] is None or not _serves(rows.neighbors, dense):
             return dense
-        return dense.with_p(mixed(dense.p, rows.near, dense.target.name, fitted["bound"], fitted["weight"]))  # type: ignore[arg-type]
+        return dense.with_p(mixed(dense.p, rows.neighbors, dense.target.name, fitted["bound"], fitted["weight"]))  # type: ignore[arg-type]
 
-    def _bounds(self, near: Neighbors) -> list[float]:
+    def _bounds(self, neighbors: Neighbors) -> list[float]:
         """Return the bounds to try, between the cosines of the rows; the highest first."""
         if isinstance(self.bound, (int, float)):
             return [float(self.bound)]
-        found = np.sort(_nearest(near)[np.isfinite(_nearest(near))].astype(np.float64))[::-1]
+        found = np.sort(_nearest(neighbors)[np.isfinite(_nearest(neighbors))].astype(np.float64))[::-1]
         if not len(found):
             return []
         ranks = sorted({max(1, round(share * len(found))) for share in SHARES})
         return list(dict.fromkeys(float(found[r - 1] + (found[r] if r < len(found) else -1.0)) / 2 for r in ranks))
 
 
-def mixed(p: np.ndarray, near: Neighbors, target: str, bound: float, weight: float) -> np.ndarray:
+def mixed(p: np.ndarray, neighbors: Neighbors, target: str, bound: float, weight: float) -> np.ndarray:
     """Return (1 − w)·p + w·y where the neighbour's cosine reaches the bound, p elsewhere; the mean over galleries.
 
     Args:
         p: (N, K).
-        near: of the same rows.
+        neighbors: of the same rows.
         target: whose truths the neighbours lend.
         bound: on the cosine.
         weight: w.
     """
-    y = near.y[target]
-    reaches = (np.nan_to_num(near.cosine, nan=-2.0) >= bound) & ~np.isnan(y).any(axis=2)
+    y = neighbors.y[target]
+    reaches = (np.nan_to_num(neighbors.cosine, nan=-2.0) >= bound) & ~np.isnan(y).any(axis=2)
     share = weight * reaches[..., None]
     return ((1 - share) * p[:, None] + share * np.nan_to_num(y)).mean(axis=1).astype(np.float32)
 
@@ -147,13 +147,13 @@ def summary(target: str, json: Mapping[str, Any], *, searched: bool) -> str | No
     return f"retrieval: {target!r} takes the nearest image's labels {how}{folds}"
 
 
-def _serves(near: Neighbors | None, dense: Dense) -> bool:
-    return near is not None and dense.target.name in near.y
+def _serves(neighbors: Neighbors | None, dense: Dense) -> bool:
+    return neighbors is not None and dense.target.name in neighbors.y
 
 
-def _nearest(near: Neighbors) -> np.ndarray:
+def _nearest(neighbors: Neighbors) -> np.ndarray:
     """Return the largest cosine of each row (N,), NaN where there is none."""
-    return np.where(np.isnan(near.cosine).all(axis=1), np.nan, np.nan_to_num(near.cosine, nan=-2.0).max(axis=1))
+    return np.where(np.isnan(neighbors.cosine).all(axis=1), np.nan, np.nan_to_num(neighbors.cosine, nan=-2.0).max(axis=1))
 
 
 def _stands_out(metric: str, target: Target, a: np.ndarray, b: np.ndarray, y: np.ndarray, inside: Rows, tried: int) -> bool:

@@ -20,7 +20,7 @@ from tapetum.core.vectors import Neighbors
 
 SMOOTH_ROWS = 50_000  # smooth, low-dimensional fits see at most this many rows: d parameters then cost d/(2n) of log-loss, 1e-5 each
 FIT_ROWS = 100_000  # fits of a metric that moves in steps see at most this many
-_BY_ROW = ("fold", "sequence", "position", "weight", "row_ids", "near")
+_BY_ROW = ("fold", "sequence", "position", "weight", "row_ids", "neighbors")
 FEW_FOLDS = 5  # folds drawn where the rows covered hold fewer than two
 
 
@@ -36,7 +36,7 @@ class Rows:
         weight: (N,) float or None.
         allow_leak: the recipe's reason for folds that cut groups; None refuses such folds.
         row_ids: (N,) of strings, where they are known; members are then brought onto these rows.
-        near: the nearest training rows in a space of identities, for retrieval; None where there are none.
+        neighbors: the nearest training rows in a space of identities, for retrieval; None where there are none.
     """
 
     groups: np.ndarray
@@ -46,7 +46,7 @@ class Rows:
     weight: np.ndarray | None = None
     allow_leak: str | None = None
     row_ids: np.ndarray | None = None
-    near: Neighbors | None = None
+    neighbors: Neighbors | None = None
 
     def __post_init__(self) -> None:
         for name in _BY_ROW:

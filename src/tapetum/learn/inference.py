@@ -121,7 +121,7 @@ def _logits(
         with runtime.autocast():
             if len(networks) == 1:
                 return {fold: network(runtime.to_device(x[part]), part_side[fold]) for fold, network in networks.items()}
-            f, map_ = next(iter(networks.values())).look(runtime.to_device(x[part]))
+            f, map_ = next(iter(networks.values())).head_inputs(runtime.to_device(x[part]))
             return {fold: network.from_features(f, part_side[fold], map_) for fold, network in networks.items()}
 
     pieces = runtime.in_pieces(forward, len(x))

@@ -53,10 +53,10 @@ class Descent:
 def softmax(z: Tensor, y: Tensor, w: Tensor, strength: float, how: Descent) -> Fit:
     """Softmax regression: strength · Σ w·CE + ½|W|². A class without rows gets a small constant share instead of minus infinity."""
     there = (y * w[:, None]).sum(dim=0) > 0
-    own = y[:, there]
+    labels = y[:, there]
     if how.start is not None:
         how = dataclasses.replace(how, start=Fit(how.start.weight[there.numpy()], how.start.bias[there.numpy()]))
-    found = _descend(z, own, w, softmax_loss, strength, how)
+    found = _descend(z, labels, w, softmax_loss, strength, how)
     weight, bias = np.zeros((y.shape[1], z.shape[1])), np.zeros(y.shape[1])
     weight[there.numpy()], bias[there.numpy()] = found.weight, found.bias
     if not bool(there.all()):
@@ -72,10 +72,10 @@ def logistic(z: Tensor, y: Tensor, w: Tensor, strength: float, how: Descent) -> 
     """
     mass = (y * w[:, None]).sum(dim=0)
     there = ((mass > 0) & (mass < w.sum())).numpy()
-    own = y[:, there]
+    labels = y[:, there]
     if how.start is not None:
         how = dataclasses.replace(how, start=Fit(how.start.weight if how.shared else how.start.weight[there], how.start.bias[there]))
-    found = _descend(z, own, w, sigmoid_loss, strength, how)
+    found = _descend(z, labels, w, sigmoid_loss, strength, how)
     bias = torch.logit((mass + 0.5) / (w.sum() + 1)).double().numpy()
     bias[there] = found.bias
     if how.shared:
@@ -162,11 +162,11 @@ def platt(scores: Tensor, y: Tensor, w: Tensor) -> tuple[np.ndarray, np.ndarray]
     mass = (y * w[:, None]).sum(dim=0)
     there = (mass > 0) & (mass < w.sum())
     bias = torch.logit((mass + 0.5) / (w.sum() + 1)).numpy()
-    s, own = s[:, there], y[:, there]
+    s, labels = s[:, there], y[:, there]
 
     first = np.concatenate([[1.0], bias[there.numpy()]])
     bounds = [(0.0, None), *[(None, None)] * int(there.sum())]  # a negative slope would turn every ranking round
-    problem = Problem(Shared(s.numpy()[:, None]), own.numpy(), w.numpy(), sigmoid_loss, factor=1.0)
+    problem = Problem(Shared(s.numpy()[:, None]), labels.numpy(), w.numpy(), sigmoid_loss, factor=1.0)
     found = problem.solve(first, bounds, maxiter=1000, maxcor=20)
     bias[there.numpy()] = found[1:]
     return np.where(there.numpy(), found[0], 0.0), bias

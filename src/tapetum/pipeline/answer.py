@@ -29,7 +29,7 @@ def images_of(member: Member, manifest: Manifest, sources: Sequence[Sequence[Sou
     return ImageDataset(manifest, member.settings, EvalTransform(member.settings), form=member.form, sources=sources)
 
 
-def near(member: Member, images: ImageDataset, galleries: Mapping[tuple[str, int], Gallery]) -> list[Neighbors]:
+def neighbors(member: Member, images: ImageDataset, galleries: Mapping[tuple[str, int], Gallery]) -> list[Neighbors]:
     """Return the nearest rows in each of a member's galleries, each searched with the vectors of its own fold's model."""
     runtime = Runtime(member.engine)
     every = np.arange(len(images.manifest))

@@ -146,7 +146,7 @@ class Pipeline:
         rows = Rows.of(manifest)
         rows = dataclasses.replace(rows, fold=np.full(len(rows), -1, dtype=np.int16))
         answered: dict[str, dict[int, dict[str, Dense]]] = {}
-        near: list[Neighbors] = []
+        neighbors: list[Neighbors] = []
         known: dict[Any, dict[int, str]] = {}  # what cannot be read is found out once for all members that read alike
         passes = sum(members.passes_of(member) for member in self.members)
         done = 0
@@ -157,8 +157,8 @@ class Pipeline:
             answered[member.name], why, self.draws[member.name] = members.answer(member, images, self.targets, log, count)
             done += members.passes_of(member) * len(rows)
             self.problems.update(why)
-            near += members.near(member, images, {key[1:]: g for key, g in self.galleries.items() if key[0] == member.name})
-        rows = dataclasses.replace(rows, near=Neighbors.joined(near) if near else None)
+            neighbors += members.neighbors(member, images, {key[1:]: g for key, g in self.galleries.items() if key[0] == member.name})
+        rows = dataclasses.replace(rows, neighbors=Neighbors.joined(neighbors) if neighbors else None)
         ids = manifest.row_ids
         for row, reason in sorted(self.problems.items()):
             if log is not None:

@@ -81,7 +81,7 @@ def all_figures(found: RunFiles) -> list[dict[str, Any]]:
         lines = [{"metric": words.metric_name(m), "cells": [place.get((m, *column)) for column in columns]} for m in metrics_seen]
         first = {column: next(f for f in of_target if (f["name"], marks.how_of(f)) == column) for column in columns}
         every = found.metrics.get("marks") or []
-        heads = [f"{_title(name)}{_said(how)}{marks.numbered(first[name, how], every)}" for name, how in columns]
+        heads = [f"{_title(name)}{_how_text(how)}{marks.numbered(first[name, how], every)}" for name, how in columns]
         notes = list(dict.fromkeys(f"{_title(f['name'])}: {f['note']}" for f in of_target if f.get("note")))
         out.append({"target": target, "columns": heads, "lines": lines, "notes": notes})
     return out
@@ -137,12 +137,12 @@ def _dot(figure: Mapping[str, Any], every: Sequence[str], strong: bool) -> Dot:
     how = marks.how_of(figure)
     n = f"n {words.count(figure['n'])}" if figure.get("n") is not None else ""
     why = str(figure.get("method") or "") if figure.get("low") is None else ""
-    parts = [_said(how).removeprefix(", ") + marks.numbered(figure, every), n, why, str(figure.get("note") or "")]
+    parts = [_how_text(how).removeprefix(", ") + marks.numbered(figure, every), n, why, str(figure.get("note") or "")]
     small = " · ".join(p.strip() for p in parts if p.strip())
     return Dot(_title(figure["name"]), figure.get("value"), figure.get("low"), figure.get("high"), how, small, strong)
 
 
-def _said(how: str) -> str:
+def _how_text(how: str) -> str:
     """Return how a figure was measured, to be printed beside its name; a baseline's name has it already."""
     return f", {how}" if how in (marks.CROSS_VALIDATED, marks.HELD_OUT, marks.IN_SAMPLE) else ""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tapetum.core.errors import shorten
 from tapetum.core.marks import Figure, how_of, main
-from tapetum.decide.choose import spoken
+from tapetum.decide.choose import candidate_text
 
 WIDTH = 100
 _BASELINES = {"accuracy": "always the most frequent class", "mae": "always the median", "rmse": "always the median"}
@@ -25,7 +25,7 @@ def lines(metrics: Mapping[str, Any], most: int = 6) -> list[str]:
     targets = list(dict.fromkeys([first, *(str(figure["target"]) for figure in figures)]))
     found = _of_one(metrics, first) if len(targets) == 1 else _of_several(metrics, targets)
     choice = metrics["choice"]
-    found.append(shorten(f"selected: {spoken(choice['final'])}; {choice['reason']}", WIDTH))
+    found.append(shorten(f"selected: {candidate_text(choice['final'])}; {choice['reason']}", WIDTH))
     worries = [shorten(text, WIDTH) for text in warnings(metrics)]
     free = most - len(found)
     if len(worries) > free:

@@ -28,8 +28,8 @@ def curves(found: RunFiles) -> list[dict[str, Any]]:
         shown = [{"title": title, "figure": figure} for title, figure in charts if figure]
         if shown:
             epochs = {fold: int(table["epoch"].n_unique()) for fold, table in folds.items()}
-            taken = {"per_fold": {}, "final": None, "how": None, **((found.decisions.get("epochs") or {}).get(member) or {})}
-            out.append({"member": member, "taken": taken, "charts": shown, "epochs": epochs, "seconds": seconds or None})
+            selected = {"per_fold": {}, "final": None, "how": None, **((found.decisions.get("epochs") or {}).get(member) or {})}
+            out.append({"member": member, "selected": selected, "charts": shown, "epochs": epochs, "seconds": seconds or None})
     return out
 
 

@@ -39,7 +39,7 @@ def planted(seed=0, n=240, share=0.5, true=True):
     cosine = np.where(near, rng.uniform(0.8, 0.95, n), rng.uniform(0.0, 0.6, n)).astype(np.float32)
     labels = np.where(near[:, None] & true, y, (rng.random((n, 3)) < 0.4)).astype(np.float32)
     groups = np.array([f"g{i // 3}" for i in range(n)], dtype=object)
-    rows = Rows(groups, (np.arange(n) // 3 % 4).astype(np.int16), near=Neighbors(cosine[:, None], {"places": labels[:, None]}))
+    rows = Rows(groups, (np.arange(n) // 3 % 4).astype(np.int16), neighbors=Neighbors(cosine[:, None], {"places": labels[:, None]}))
     return dense_of(p, y), rows, near
 
 
@@ -146,7 +146,7 @@ def test_what_is_stated_is_done_and_fits_nothing():
     step = Retrieval(bound=0.7, weight=1.0)
     assert not step.learns
     found = step.apply(dense, rows, step.fit(dense, rows))
-    assert np.array_equal(found.p[near], rows.near.y["places"][near, 0])
+    assert np.array_equal(found.p[near], rows.neighbors.y["places"][near, 0])
 
 
 @pytest.mark.parametrize("values", [{"bound": "high"}, {"bound": 1.5}, {"weight": -0.1}])

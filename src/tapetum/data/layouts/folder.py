@@ -161,15 +161,15 @@ def _images(source: Path, log: Log) -> tuple[list[str], Listing]:
     return names, found
 
 
-def refuse_columns(manifest: Manifest, held: set[str], what: str) -> None:
+def refuse_columns(manifest: Manifest, columns: set[str], what: str) -> None:
     """Refuse to write what a layout cannot hold: the columns are named.
 
     Args:
         manifest: the table.
-        held: columns that the layout holds beside ``row_id``, ``path`` and the targets.
+        columns: columns that the layout holds beside ``row_id``, ``path`` and the targets.
         what: the layout, for the error.
     """
-    known = {"row_id", "path", "sha256", *held, *(t.name for t in manifest.targets)}
+    known = {"row_id", "path", "sha256", *columns, *(t.name for t in manifest.targets)}
     extra = [c for c in manifest.frame.columns if c not in known and manifest.frame[c].null_count() < len(manifest)]
     if extra:
         raise UserError(f"columns {listed(extra)} cannot be held by {what}", fix="drop them, or write Parquet")

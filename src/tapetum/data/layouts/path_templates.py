@@ -76,13 +76,13 @@ def placed(template: str, sheet: Sheet, log: Log) -> str:
     names = [name for row in row_paths(sheet.frame, rest, sheet.name, "test") for name in row]
     total = len(names)
 
-    def held(place: str) -> int:
+    def present(place: str) -> int:
         return total - len(missing_files([place + name for name in names], sheet.root))
 
-    here = held(folder)
+    here = present(folder)
     if here == total:
         return folder + rest
-    counts = {place: held(place) for place in _places(sheet.root) if place != folder}
+    counts = {place: present(place) for place in _places(sheet.root) if place != folder}
     most = max(counts.values(), default=0)
     best = [place for place, count in counts.items() if count == most]
     if most <= here:

@@ -48,7 +48,7 @@ def read(source: Any, data: Data, log: Log, *, labelled: bool = True) -> Manifes
     written = written_before(source, data)
     if written is not None:
         log(f"{Path(source).name} is a manifest: {len(written)} rows, targets {listed(t.name for t in written.targets)}")
-        say_absent(written, Path(source), data, log)
+        log_absent(written, Path(source), data, log)
         return written
     sheet = additions.join_tables(open_sheet(source, data, log), data, log)
     roles = find_roles(sheet, data, labelled=labelled)
@@ -64,8 +64,8 @@ def read(source: Any, data: Data, log: Log, *, labelled: bool = True) -> Manifes
     if "split" in frame.columns:
         frame = read_splits(frame, sheet.name, log)
     derive = _derived(sheet, roles, data, log)
-    own = {t.name for t in roles.targets}
-    frame = frame.drop([name for name in sheet.derive if name not in derive and name not in own], strict=False)
+    names = {t.name for t in roles.targets}
+    frame = frame.drop([name for name in sheet.derive if name not in derive and name not in names], strict=False)
     if not labelled:
         targets: tuple[Target, ...] = ()
         frame = frame.drop([name for name in (*(t.name for t in roles.targets), *sheet.derive, *data.derive) if name in frame.columns])
@@ -76,7 +76,7 @@ def read(source: Any, data: Data, log: Log, *, labelled: bool = True) -> Manifes
         frame = settle_derived(targets, frame)
         frame = additions.draw_limit(frame, targets, data, log)
         for target in targets:
-            _say_classes(target, log)
+            _log_classes(target, log)
     return Manifest(frame, targets, sheet.root, roles.side, sheet.layout)
 
 
@@ -143,8 +143,8 @@ def to_rows(sheet: Sheet, roles: Roles, data: Data, log: Log, split: str = "trai
         _check_files(frame, sheet, data, log)
     for role, column in roles.plain.items():
         if role != "id":
-            own = text_column(source[column]) if role in ("group", "sequence") else source[column]
-            frame = frame.with_columns(own.alias(role))
+            values = text_column(source[column]) if role in ("group", "sequence") else source[column]
+            frame = frame.with_columns(values.alias(role))
     row_ids = frame["row_id"].to_list()
     for target in roles.targets:
         if target.name in source.columns:
@@ -268,7 +268,7 @@ def written_before(source: Any, data: Data) -> Manifest | None:
     return manifest
 
 
-def say_absent(manifest: Manifest, file: Path, data: Data, log: Log) -> None:
+def log_absent(manifest: Manifest, file: Path, data: Data, log: Log) -> None:
     """Say which images of a manifest are not there; where none is, or all are needed, the data moved and that is refused."""
     gone = absent(manifest)
     if not gone:
@@ -278,7 +278,7 @@ def say_absent(manifest: Manifest, file: Path, data: Data, log: Log) -> None:
     log(f"warning: the images of {len(gone)} of {len(manifest)} rows are not below {manifest.root}; they stay as missing: {listed(gone)}")
 
 
-def _say_classes(target: Target, log: Log) -> None:
+def _log_classes(target: Target, log: Log) -> None:
     if target.kind == "regression":
         log(f"target {target.name!r}: a number" + (f", with the borders {listed(target.borders, 12)}" if target.borders else ""))
     else:

@@ -126,12 +126,12 @@ def _rows(source: Any, wanted: _Wanted, root: Path, log: Log) -> pl.DataFrame:
 
 def _table(source: Any, wanted: _Wanted, root: Path, log: Log) -> pl.DataFrame:
     """Return the rows of a table, a frame, or a folder whose layout is more than a folder of images."""
-    from tapetum.data.layouts.reading import open_sheet, say_absent, to_rows, written_before
+    from tapetum.data.layouts.reading import log_absent, open_sheet, to_rows, written_before
 
     written = None if set(wanted.declared) & {"path", *_COLUMNS} else written_before(source, wanted.data)
     if written is not None:
         log(f"{source.name} is a manifest: {len(written)} rows")
-        say_absent(written, source, wanted.data, log)
+        log_absent(written, source, wanted.data, log)
         known = {*(t.name for t in written.targets), "split", "fold"}
         frame, start = written.frame.drop([c for c in written.frame.columns if c in known]), written.root
     else:
@@ -167,8 +167,8 @@ def _without_truth(sheet: Sheet, wanted: _Wanted, data: Data) -> Sheet:
     kept = {name for path in paths for name in (template_columns(path) if is_template(path, sheet.frame.columns) else [path])}
     kept |= {str(value) for key, value in wanted.declared.items() if key in _COLUMNS} | set(data.side)
     truth = {*wanted.targets, *(read_target(spec).name for spec in sheet.targets), *sheet.derive} - kept
-    own = [name for name in sheet.frame.columns if name in truth and name not in sheet.roles.values()]
-    return dataclasses.replace(sheet, frame=sheet.frame.drop(own), targets=(), derive={})
+    names = [name for name in sheet.frame.columns if name in truth and name not in sheet.roles.values()]
+    return dataclasses.replace(sheet, frame=sheet.frame.drop(names), targets=(), derive={})
 
 
 def _fitting(sheet: Sheet, wanted: _Wanted, log: Log) -> Data:

@@ -114,7 +114,7 @@ class Network(nn.Module):
         """Return the image's vector (B, D) before dropout and heads; views are averaged."""
         return self._trunk(x, with_map=False)[0]
 
-    def look(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    def head_inputs(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the inputs of the heads for an image: its vector (B, D), and its last map where targets share by that."""
         return self._trunk(x, with_map=bool(getattr(self.sharing, "needs_map", False)))
 
@@ -136,7 +136,7 @@ class Network(nn.Module):
             x: images (B, C, H, W) or (B, V, C, H, W).
             side: scaled side numbers (B, S); NaN counts as 0, the mean.
         """
-        f, map_ = self.look(x)
+        f, map_ = self.head_inputs(x)
         return self.from_features(f, side, map_)
 
     def from_features(self, f: Tensor, side: Tensor | None = None, map_: Tensor | None = None) -> dict[str, Tensor]:
@@ -154,7 +154,7 @@ class Network(nn.Module):
         as_vectors: Any = getattr(head, "vectors", None)
         if as_vectors is None:
             raise UserError(f"target {target!r} has a {type(head).__name__} head, which gives no vectors", fix="set its head to 'cosine'")
-        f, map_ = self.look(x)
+        f, map_ = self.head_inputs(x)
         with torch.autocast(f.device.type, enabled=False):
             f, map_ = f.float(), None if map_ is None else map_.float()
             shared = f if self.sharing is None else self.sharing(f, map_)[list(self.targets).index(target)]

@@ -153,12 +153,12 @@ def averaged(network: nn.Module, weights: Mapping[str, Tensor] | None) -> Iterat
     if weights is None:
         yield
         return
-    own = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    before = {name: value.detach().clone() for name, value in network.state_dict().items()}
     try:
         network.load_state_dict(weights)
         yield
     finally:
-        network.load_state_dict(own)
+        network.load_state_dict(before)
 
 
 def soup(states: Sequence[Mapping[str, Tensor]]) -> Weights:
@@ -244,7 +244,7 @@ def refresh_norm(
         norm.reset_running_stats()
         norm.momentum = 1.0  # the buffers are those of the last batch
         norm.train()
-    hooks = [norm.register_forward_hook(own.add) for norm, own in zip(norms, pooled, strict=True)]
+    hooks = [norm.register_forward_hook(pool.add) for norm, pool in zip(norms, pooled, strict=True)]
     try:
         for batch in batches:
             (forward or network)(batch)
@@ -255,6 +255,6 @@ def refresh_norm(
             norm.momentum = momentum
         for module, mode in modes.items():
             module.training = mode
-    for norm, own in zip(norms, pooled, strict=True):
-        own.put(norm)
+    for norm, pool in zip(norms, pooled, strict=True):
+        pool.put(norm)
     return len(norms)

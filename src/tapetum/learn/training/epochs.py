@@ -118,7 +118,7 @@ class Epochs:
         self.progress.epoch = number
         return self._epoch(self.fold.stages[0], range(number, number + 1))
 
-    def _told(self, batches: Iterator[Any], sizes: Sequence[int]) -> Iterator[Any]:
+    def _reported(self, batches: Iterator[Any], sizes: Sequence[int]) -> Iterator[Any]:
         """Yield an epoch's batches, and tell after each how many images of all epochs are trained on."""
         images = sum(sizes)
         done = self.progress.epoch * images
@@ -159,7 +159,7 @@ class Epochs:
             return draws.key(*self.key, number, row_id, occurrence, 0)
 
         return loop.Epoch(
-            batches=self._told(self._batches(stage, self.fold.train[order], sizes, key), sizes),
+            batches=self._reported(self._batches(stage, self.fold.train[order], sizes, key), sizes),
             rates=epoch_rates,
             accumulate=len(parts) if whole else train.accumulate,
             clip=train.clip or None,

@@ -68,9 +68,9 @@ def groups_of(network: nn.Module, optimizer: config.Optimizer) -> list[dict[str,
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad:
             continue
-        own = inside.get(id(parameter))
-        still = parameter.ndim <= 1 or name.endswith(".bias") or (own is not None and own in excluded)
-        scale = optimizer.layer_decay ** depth[name] * (optimizer.head_rate if own is None else 1.0)
+        inner = inside.get(id(parameter))
+        still = parameter.ndim <= 1 or name.endswith(".bias") or (inner is not None and inner in excluded)
+        scale = optimizer.layer_decay ** depth[name] * (optimizer.head_rate if inner is None else 1.0)
         groups.setdefault((0.0 if still else optimizer.weight_decay, scale), []).append(parameter)
     return [{"params": members, "weight_decay": decay, "scale": scale} for (decay, scale), members in groups.items()]
 

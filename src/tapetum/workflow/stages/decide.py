@@ -100,7 +100,9 @@ def decide_run(session: Session) -> RunDecisions:
     chosen = {name: _picked(candidates, choice, name, scored.rows.fold) for name in scored.targets}
     products = composed.products(chosen, scored.targets, scored.truth, scored.rows, decisions["composed"][choice.final])
     if choice.final != PROBE:  # which ships alone, without what gives vectors
-        scored = dataclasses.replace(scored, rows=dataclasses.replace(scored.rows, near=_near(session, members.epochs, scored.ids)))
+        scored = dataclasses.replace(
+            scored, rows=dataclasses.replace(scored.rows, neighbors=_neighbors(session, members.epochs, scored.ids))
+        )
 
     optimistic = {name: candidates[choice.final][name] for name in scored.targets}
     nested, without = _steps(session, scored.rows, chosen, optimistic, decisions)
@@ -166,13 +168,13 @@ def _reduce_views(session: Session, member: str, epochs: choose.EpochChoice, sco
     return choose_views(tables, member, recipe, session.recipe.decide, scored.truth, scored.rows)
 
 
-def _near(session: Session, epochs: Mapping[str, choose.EpochChoice], ids: list[str]) -> Neighbors | None:
+def _neighbors(session: Session, epochs: Mapping[str, choose.EpochChoice], ids: list[str]) -> Neighbors | None:
     """Return each held-out row's nearest training rows, where any member learned identities."""
     if not any(t.is_identity for t in session.manifest.targets):
         return None
-    from tapetum.workflow.stages.retrieval import near_of
+    from tapetum.workflow.stages.retrieval import neighbors_of
 
-    return near_of(session, epochs, ids)
+    return neighbors_of(session, epochs, ids)
 
 
 def _answers(tables: list[Predictions], member: str, scored: _Scored) -> Answers:
@@ -228,11 +230,11 @@ def _steps(session: Session, rows: Rows, chosen: Answers, optimistic: Answers, d
         nested[name], decisions["steps"][name] = fitted.nested, fitted.json
         for note in fitted.notes:
             session.log(f"{name}: {note}")
-        if line := retrieval.summary(name, fitted.json, searched=rows.near is not None):
+        if line := retrieval.summary(name, fitted.json, searched=rows.neighbors is not None):
             session.log(line)
         optimistic[name] = chain.apply(fitted.json, {"chosen": optimistic[name]}, rows)
-        if rows.near is not None and retrieval.uses_retrieval(fitted.json):
-            without[name] = chain.fit({"chosen": dense}, dataclasses.replace(rows, near=None), decide, fixed=True).nested
+        if rows.neighbors is not None and retrieval.uses_retrieval(fitted.json):
+            without[name] = chain.fit({"chosen": dense}, dataclasses.replace(rows, neighbors=None), decide, fixed=True).nested
     return nested, without
 
 

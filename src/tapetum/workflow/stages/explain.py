@@ -143,12 +143,12 @@ def _sheets(
     entries, wrong = files.read_json(listing), _wrong(dense)
     for place, entry in enumerate(entries[-len(rows) :]):
         entry["right"] = not bool(wrong[place])
-        entry["truth"] = _said(dense, place)
+        entry["truth"] = _label_text(dense, place)
     files.write_json(listing, entries)
     return len(rows)
 
 
-def _said(dense: Dense, place: int) -> str:
+def _label_text(dense: Dense, place: int) -> str:
     y = dense.y[place]
     if dense.target.kind == "regression":
         return f"{float(y[0]):g}"

@@ -31,12 +31,12 @@ def probe_member(session: Session) -> None:
         return
     apart = probe_input(recipe).normalise == "data"  # each fold then has statistics of its own, and so vectors of its own
     _planned(session, passes=len(every) if apart else 1)
-    shared = None if apart else _look(session)
+    shared = None if apart else _vectors_for(session)
     for fold in every:
-        seen = shared or _look(session, measured_for=fold)
+        found = shared or _vectors_for(session, measured_for=fold)
         with one_thread():
-            _fit_fold(session, seen, fold)
-    session.log(f"probe: {len(every)} folds fitted on {seen.about}")
+            _fit_fold(session, found, fold)
+    session.log(f"probe: {len(every)} folds fitted on {found.about}")
 
 
 def refit_probe(session: Session) -> None:
@@ -44,14 +44,14 @@ def refit_probe(session: Session) -> None:
     if (session.run.member(PROBE, -1) / "oof.parquet").exists():
         return
     apart = probe_input(session.recipe).normalise == "data"
-    seen = _look(session, measured_for=-1 if apart else None)
+    found = _vectors_for(session, measured_for=-1 if apart else None)
     with one_thread():
-        _fit_fold(session, seen, -1)
-    session.log(f"probe: fitted on all rows, {seen.about}")
+        _fit_fold(session, found, -1)
+    session.log(f"probe: fitted on all rows, {found.about}")
 
 
 @dataclasses.dataclass(frozen=True)
-class _Seen:
+class _Vectors:
     """What the backbone saw in every row.
 
     Args:
@@ -65,7 +65,7 @@ class _Seen:
     about: str
 
 
-def _look(session: Session, measured_for: int | None = None) -> _Seen:
+def _vectors_for(session: Session, measured_for: int | None = None) -> _Vectors:
     """Return the vectors of all rows.
 
     Args:
@@ -92,7 +92,7 @@ def _look(session: Session, measured_for: int | None = None) -> _Seen:
     )
     vectors = found.of(manifest.row_ids)
     about = f"{vectors.shape[2]} numbers a view, views {', '.join(found.views)}"
-    return _Seen(vectors, last_width(network.backbone), about)
+    return _Vectors(vectors, last_width(network.backbone), about)
 
 
 def _measure(session: Session, network: models.Network, images: ImageDataset, fold: int) -> None:
@@ -150,7 +150,7 @@ def _seconds_of_test(prepared: Prepared, views: int, each: float) -> float:
     return len(prepared.test) * (views * each + budgets.DECODE)
 
 
-def _fit_fold(session: Session, seen: _Seen, fold: int) -> None:
+def _fit_fold(session: Session, found: _Vectors, fold: int) -> None:
     """Fit each target's head on the other folds and answer for the fold; the predictions are the marker, written last."""
     prepared, recipe = session.prepared, session.recipe
     manifest, folder = session.manifest, session.run.member(PROBE, fold)
@@ -165,16 +165,16 @@ def _fit_fold(session: Session, seen: _Seen, fold: int) -> None:
     for target in probe_targets(recipe, manifest):
         truth = manifest.truth(target.name)
         head = probe.fit_probe(
-            seen.vectors[train],
+            found.vectors[train],
             truth[train],
             target,
             manifest.groups[train],
             side=None if side is None else side[train],
             weight=manifest.weight[train],
-            how=probe.Fitting(recipe.probe.strengths, probe_head(recipe, target), last=seen.last, seed=recipe.seed),
+            how=probe.Fitting(recipe.probe.strengths, probe_head(recipe, target), last=found.last, seed=recipe.seed),
         )
         files.write_bytes(folder / f"{files.plain_name(target.name)}.safetensors", head.to_bytes())
-        p = head.predict(seen.vectors[heldout], None if side is None else side[heldout])
+        p = head.predict(found.vectors[heldout], None if side is None else side[heldout])
         status = np.where(np.isnan(p).any(axis=1), "missing", "ok").astype(object)
         answers.append(Dense(target, ids, p, truth[heldout], np.full(len(heldout), fold, dtype=np.int16), status))
     table = Predictions.from_dense(answers, member=PROBE, manifest_hash=manifest.content_hash(), recipe_hash=recipe.hash())

@@ -41,7 +41,7 @@ class Shipped:
     gallery: Gallery
 
 
-def near_of(session: Session, epochs: Mapping[str, EpochChoice], ids: Sequence[str]) -> Neighbors | None:
+def neighbors_of(session: Session, epochs: Mapping[str, EpochChoice], ids: Sequence[str]) -> Neighbors | None:
     """Return the nearest training row of each held-out row; None where no member learned identities.
 
     Args:
@@ -57,7 +57,7 @@ def near_of(session: Session, epochs: Mapping[str, EpochChoice], ids: Sequence[s
         if member not in epochs:
             continue
         work = _Work(session, member, member_recipe, target, _images(session.prepared, member_recipe))
-        near = Neighbors(
+        neighbors = Neighbors(
             np.full((len(ids), 1), np.nan, dtype=np.float32),
             {name: np.full((len(ids), 1, y.shape[1]), np.nan, dtype=np.float32) for name, y in truths.items()},
         )
@@ -67,10 +67,10 @@ def near_of(session: Session, epochs: Mapping[str, EpochChoice], ids: Sequence[s
             here = work.gallery(fold, checkpoint, truths).nearest(vectors.where(heldout).matrix)
             known = [i for i, row_id in enumerate(vectors.row_ids[heldout]) if row_id in place]
             to = [place[row_id] for row_id in vectors.row_ids[heldout][known]]
-            near.cosine[to] = here.cosine[known]
+            neighbors.cosine[to] = here.cosine[known]
             for name, y in here.y.items():
-                near.y[name][to] = y[known]
-        found.append(near)
+                neighbors.y[name][to] = y[known]
+        found.append(neighbors)
     return Neighbors.joined(found) if found else None
 
 
