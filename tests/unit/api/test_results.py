@@ -38,7 +38,7 @@ def test_html_escapes_every_text():
     assert "a &amp; b" in page
 
 
-def test_html_shows_the_first_rows_and_how_many_more_there_are():
+def test_html_shows_first_rows_and_counts_the_rest():
     page = Result({}, rows=[{"n": number} for number in range(1030)])._repr_html_()
     assert page.count("<tr>") == 21
     assert "1,010 more rows" in page

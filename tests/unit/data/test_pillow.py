@@ -177,7 +177,7 @@ def test_one_clear_colour_of_16_bits_is_alpha():
 
 @pytest.mark.parametrize(("channels", "colour_type"), [(1, 0), (3, 2), (4, 6)])
 @pytest.mark.parametrize("extra", [b"", chunk(b"gAMA", struct.pack(">I", 45455)), chunk(b"sBIT", b"\x0c\x0c\x0c")])
-def test_a_png_of_16_bits_is_read_as_it_is_stored(channels, colour_type, extra):
+def test_16_bit_png_is_read_as_stored(channels, colour_type, extra):
     image = noise(6, 5, channels, np.uint16)
     out = decode(png16(image, colour_type, extra), how=KEEP)
     assert out.dtype == np.uint16

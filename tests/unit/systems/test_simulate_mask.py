@@ -60,7 +60,7 @@ def test_files_are_of_three_formats_with_hidden_ones_among_them(made):
                 assert image.format == ("PNG" if photo.suffix == ".png" else "JPEG")
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_one_others(made, tmp_path):
+def test_bytes_depend_on_the_seed_alone(made, tmp_path):
     out, _ = made
     simulate_mask(tmp_path / "again", size=SIZE, px=PX, seed=3)
     assert contents(tmp_path / "again") == contents(out)
@@ -88,7 +88,7 @@ def test_what_is_planted_is_in_the_labels(made):
     assert [summary["counts"][key] for key in ("wrong gender", "wrong age", "swapped")] == [2, 2, 2]
 
 
-def test_probabilities_behind_the_ceiling_are_calibrated_and_no_simple_rule_beats_it():
+def test_ceiling_probabilities_are_calibrated_and_unbeaten():
     people = plan_people(4500, 1)
     gender, years, said_gender, said_years = (
         np.repeat([getattr(p, name) for p in people], 7) for name in ("gender", "years", "said_gender", "said_years")

@@ -27,7 +27,7 @@ def test_drawn_nights_have_the_shares_of_the_real_ones(drawn):
     assert np.abs(shares - np.array(hypnograms.fitted()["shares"])).max() < 0.05
 
 
-def test_drawn_nights_begin_awake_with_deep_sleep_early_and_rem_late(drawn):
+def test_nights_begin_awake_with_deep_sleep_before_rem(drawn):
     assert all(night[0] == WAKE and len(night) == FULL for night in drawn)
     thirds = [np.array_split(asleep(night), 3) for night in drawn]
     early, late = (np.bincount(np.concatenate([t[i] for t in thirds]), minlength=K) for i in (0, 2))
@@ -55,7 +55,7 @@ def test_shorter_recordings_go_through_all_phases_with_shorter_bouts(drawn):
     assert np.mean([len(set(night.tolist())) for night in short]) > 3.8
 
 
-def test_spindles_and_complexes_are_of_n2_and_n3_and_rem_has_no_tone():
+def test_spindles_belong_to_n2_and_n3_rem_has_no_tone():
     rng = np.random.default_rng(2)
     stages = np.repeat(np.arange(K), 2000)
     found = cues.draw_cues(stages, rng)

@@ -56,14 +56,14 @@ def test_bands_and_tone_are_those_of_the_stage():
     assert tone[REM] < 0.5 * tone[N2] < 0.5 * tone[WAKE]
 
 
-def test_a_spindle_adds_sigma_power_and_a_movement_reaches_every_electrode():
+def test_spindle_adds_sigma_power_and_movement_reaches_every_electrode():
     plain, spindle, moved = (recording(N2, **events).epoch(3) for events in ({}, {"spindles": 2}, {"movements": 1}))
     assert power(spindle["C3-M2"], 12, 15) > 2 * power(plain["C3-M2"], 12, 15)
     assert np.array_equal(spindle["Chin"], plain["Chin"])
     assert all(np.abs(moved[name] - plain[name]).max() > 20 for name in ("C3-M2", "O2-M1", "E1-M2", "Chin", "Leg L"))
 
 
-def test_eyes_move_together_so_their_channels_part_while_slow_waves_are_alike():
+def test_eye_channels_oppose_and_slow_waves_agree():
     saccades, deep = recording(REM, saccades=2).epoch(2), recording(N3).epoch(2)
     assert np.corrcoef(saccades["E1-M2"], saccades["E2-M1"])[0, 1] < -0.3
     assert np.corrcoef(deep["E1-M2"], deep["E2-M1"])[0, 1] > 0.5
@@ -105,7 +105,7 @@ def test_each_channel_lies_in_the_rows_of_its_group_alone():
     assert stacked[-1][1] == 268
 
 
-def test_full_scale_is_the_lane_and_what_is_larger_ends_at_the_group():
+def test_full_scale_fills_the_lane_and_larger_values_clip():
     level = np.full(FAST * SECONDS, 0.0)
     eeg = drawing.GROUPS[1]
     height = (eeg.rows[1] - eeg.rows[0]) / 4
