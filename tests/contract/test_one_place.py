@@ -13,6 +13,7 @@ ONCE = {
     "Callable[[str], None]": {"core/progress.py"},  # the type of a log
     "L-BFGS-B": {"core/logistic.py", "decide/weights.py"},  # the solver; a power mean's weights on the simplex are no logistic regression
     "figures[best] - figure": {"decide/simplest.py"},  # the one-standard-error rule
+    "len(np.unique(groups": {"core/folds.py"},  # how many groups
     "isinstance(spec, str) else": {"core/choices.py"},  # the name of a choice
     "1.0 if self.greater_is_better": {"core/metrics.py"},  # a score's sign
 }

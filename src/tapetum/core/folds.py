@@ -162,6 +162,11 @@ def _group_table(truths: Mapping[str, np.ndarray], targets: Sequence[Target], co
     return table[:, table.any(axis=0)]
 
 
+def count_groups(groups: np.ndarray) -> int:
+    """Return how many different groups some rows are of."""
+    return len(np.unique(groups.astype(str)))
+
+
 def _codes(groups: np.ndarray) -> tuple[list[str], np.ndarray]:
     """Return the groups' names in order and the number of each row's group (N,), whatever the order of the rows."""
     names = _series(np.asarray(groups))

@@ -11,6 +11,7 @@ import numpy as np
 
 from tapetum.core import folds, metrics
 from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.folds import count_groups
 from tapetum.core.tables import Dense
 from tapetum.decide import hmm
 from tapetum.decide.bias import fit_bias, log_p, one_hot
@@ -105,7 +106,7 @@ def study(dense: Dense, rows: Rows, *, metric: str, longest: int, position: floa
     truth = np.where(known, np.nan_to_num(dense.y).argmax(axis=1), -1)
     inside = in_sequence(rows)
     both = inside & counting(dense, rows)
-    many = len(np.unique(rows.groups[both].astype(str)))
+    many = count_groups(rows.groups[both])
     fold = np.full(len(rows), -1, dtype=np.int16)
     if many >= GROUPS_TO_TUNE:
         part = np.flatnonzero(inside & known)

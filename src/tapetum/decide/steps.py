@@ -15,6 +15,7 @@ import numpy as np
 
 from tapetum.core import draws, folds
 from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.folds import count_groups
 from tapetum.core.tables import Dense, Manifest, decided
 from tapetum.core.vectors import Neighbors
 
@@ -210,7 +211,7 @@ def folds_of(dense: Dense, rows: Rows, seed: int = 0) -> tuple[np.ndarray, bool]
         return np.where(known, rows.fold, -1).astype(np.int16), False
     covered = np.flatnonzero(dense.ok & known)
     groups = rows.groups[covered]
-    many = _many(groups)
+    many = count_groups(groups)
     fold = np.full(len(rows), -1, dtype=np.int16)
     truth = {dense.target.name: dense.y[covered]}
     fold[covered] = folds.assign(truth, [dense.target], groups, min(FEW_FOLDS, many), seed)
@@ -222,7 +223,7 @@ def nothing_to_fit_on(dense: Dense, rows: Rows) -> tuple[str, str] | None:
     known = _known(rows)
     if not (counting(dense, rows) & known).any():
         return f"no row of {dense.target.name!r} has both a prediction and a label", "labelled rows to fit decisions on"
-    if _scored_folds(dense, rows) < 2 and _many(rows.groups[dense.ok & known]) < 2:
+    if _scored_folds(dense, rows) < 2 and count_groups(rows.groups[dense.ok & known]) < 2:
         return f"all rows of {dense.target.name!r} belong to one group", "two groups, to fit on one and judge on the other"
     return None
 
@@ -235,10 +236,6 @@ def _known(rows: Rows) -> np.ndarray:
 
 def _scored_folds(dense: Dense, rows: Rows) -> int:
     return len(np.unique(rows.fold[counting(dense, rows) & _known(rows)]))
-
-
-def _many(groups: np.ndarray) -> int:
-    return len(np.unique(groups.astype(str)))
 
 
 def check_folds(rows: Rows) -> None:

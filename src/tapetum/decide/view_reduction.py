@@ -14,6 +14,7 @@ import numpy as np
 
 from tapetum.core import intervals, metrics
 from tapetum.core.config import Decide
+from tapetum.core.folds import count_groups
 from tapetum.core.tables import Dense
 from tapetum.core.view_reducers import REDUCERS, reduced
 from tapetum.decide import chain
@@ -110,7 +111,7 @@ def _simplest(named: dict[str, Dense], rows: Rows, decide: Decide, metric: str) 
     """Return the simplest way within one standard error of the best; the rows it is judged on never fitted its thresholds."""
     first, *_ = named
     know = counting(named[first], rows)
-    if len(np.unique(rows.groups[know].astype(str))) < 2:
+    if count_groups(rows.groups[know]) < 2:
         return first  # nothing to judge on
     decided = {name: _decided(dense, rows, decide).where(know) for name, dense in named.items()}
     inside = rows.where(know)

@@ -271,7 +271,7 @@ def _ways(problem: _Problem, target: Target, groups: np.ndarray, strengths: Sequ
     rows = np.arange(len(groups))
     if len(rows) > MANY:
         rows = np.sort(draws.generator(seed, "probe", len(groups)).choice(len(groups), MANY, replace=False))
-    count = min(INNER if len(rows) < MANY else 3, len(np.unique(groups[rows])))
+    count = min(INNER if len(rows) < MANY else 3, folds.count_groups(groups[rows]))
     if count < 2 or len(strengths) < 2:
         first = float(strengths[0])
         return [_Way("likelihood", first, 0.0, {}, lambda: problem.fit(first))]

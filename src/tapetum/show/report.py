@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from tapetum.core import files, metrics, places
+from tapetum.core.folds import count_groups
 from tapetum.core.runs import logged
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
@@ -89,7 +90,7 @@ def facts(found: RunFiles) -> dict[str, Any]:
     counts = dict(found.metrics.get("counts") or {})
     if not counts and found.final is not None and found.targets:
         dense = found.final.dense(found.targets[0].name)
-        counts = {"rows": len(dense.row_ids), "groups": len(np.unique(found.groups(dense.row_ids).astype(str)))}
+        counts = {"rows": len(dense.row_ids), "groups": count_groups(found.groups(dense.row_ids))}
         counts |= {status: int(np.sum(dense.status == status)) for status in ("ok", "missing", "uncovered")}
         counts["unknown"] = int(np.sum(dense.ok & ~dense.scorable))
     recipe_name = next((row["value"] for row in found.origin if row["key"] == "name"), None)
@@ -159,7 +160,7 @@ def fold_table(found: RunFiles) -> dict[str, Any] | None:
     for fold in sorted({int(f) for f in manifest.fold if f >= 0}):
         rows = manifest.fold == fold
         per_class = np.nansum(truth[rows], axis=0).astype(int).tolist() if classes else []
-        line = {"fold": fold, "rows": int(rows.sum()), "groups": len(np.unique(manifest.groups[rows].astype(str))), "counts": per_class}
+        line = {"fold": fold, "rows": int(rows.sum()), "groups": count_groups(manifest.groups[rows]), "counts": per_class}
         line["absent"] = [name for name, n in zip(classes, per_class, strict=True) if n == 0]
         scores = [
             _score(found, metric, None if dense is None else dense.where(np.isin(dense.row_ids, manifest.frame["row_id"].filter(rows))))

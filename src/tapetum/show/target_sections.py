@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tapetum.core import intervals, metrics
+from tapetum.core.folds import count_groups
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target, decode
 from tapetum.show import figures, matrix, words
@@ -74,7 +75,7 @@ def reliability(dense: Dense, groups: np.ndarray) -> dict[str, Any] | None:
     full = n > 0
     mean = np.bincount(place, stated, minlength=BINS)[full] / n[full]
     seen = np.bincount(place, true.astype(np.float64), minlength=BINS)[full] / n[full]
-    alone = len(np.unique(groups[keep].astype(str))) == len(rows.row_ids) and dense.target.kind != "multi"
+    alone = count_groups(groups[keep]) == len(rows.row_ids) and dense.target.kind != "multi"
     ends = np.array([intervals.wilson(round(s * m), int(m)) for s, m in zip(seen, n[full], strict=True)]) if alone else None
     figure = figures.reliability(mean, seen, n[full], *([ends[:, 0], ends[:, 1]] if ends is not None else []))
     error = float(np.sum(n[full] * np.abs(mean - seen)) / n.sum())
@@ -124,7 +125,7 @@ def classes(dense: Dense, groups: np.ndarray, weight: np.ndarray | None = None) 
     keep = dense.scorable
     rows = dense.where(keep)
     kept_weight = None if weight is None else weight[keep]
-    alone = len(np.unique(groups[keep].astype(str))) == len(rows.row_ids) and kept_weight is None
+    alone = count_groups(groups[keep]) == len(rows.row_ids) and kept_weight is None
     found = intervals.per_class_intervals(dense.target, rows.p, rows.y, groups[keep], weight=kept_weight, answer=rows.answer)
     if not found or not len(rows.row_ids):
         return None

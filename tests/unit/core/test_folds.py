@@ -154,3 +154,9 @@ def test_classes_too_rare_for_every_fold_are_listed():
     assert found == [folds.Rare("breed", "akita", 6, 3, 3), folds.Rare("breed", "boxer", 2, 1, 1)]
     assert str(found[1]) == "breed = boxer: 2 rows in 1 groups, in 1 folds"
     assert folds.rare_classes({"breed": truth[:12]}, [BREED], groups[:12], fold[:12])[0].rows == 0
+
+
+def test_groups_are_counted_whatever_they_are_written_with():
+    assert folds.count_groups(np.array(["a", "b", "a"], dtype=object)) == 2
+    assert folds.count_groups(np.array([3, 3, 4])) == 2
+    assert folds.count_groups(np.array([], dtype=object)) == 0
