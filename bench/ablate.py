@@ -38,7 +38,7 @@ def one(name: str, data: Path, out: Path, seeds: int, epochs: int, size: int) ->
     def measured(epoch: str, pieces: tuple[str, ...]) -> list[dict[str, Any]]:
         recipe = api.load_recipe(sets=(*sets, f"train.checkpoint='{epoch}'"))
         found = api.ablate(
-            data / name / "labels.csv", out / name / epoch, recipe=recipe, pieces=pieces, seeds=range(seeds), log=recorded.said
+            data / name / "labels.csv", out / name / epoch, recipe=recipe, pieces=pieces, seeds=range(seeds), log=recorded.log
         )
         return list(found["pieces"])
 

@@ -60,7 +60,7 @@ def main() -> None:
 
 def simulate(system: str, seed: int, size: str) -> dict[str, Any]:
     """Return the look-alikes that all runs of a system and seed read."""
-    return api.simulate(system, HOME / f"{system}-{size}-{seed}" / "simulated", size=size, seed=seed, log=recorded.said)
+    return api.simulate(system, HOME / f"{system}-{size}-{seed}" / "simulated", size=size, seed=seed, log=recorded.log)
 
 
 def run_one(system: str, name: str, seed: int, size: str) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def run_one(system: str, name: str, seed: int, size: str) -> dict[str, Any]:
     spent = home / f"{where.name}.json"  # earlier starts count, too
     seconds = files.read_json(spent)["seconds"] if spent.exists() else 0.0
     try:
-        result = api.reproduce(name, where, simulated=simulated, profile="cpu", sets=sets, log=recorded.said, command="make acceptance")
+        result = api.reproduce(name, where, simulated=simulated, profile="cpu", sets=sets, log=recorded.log, command="make acceptance")
     finally:
         seconds = round(seconds + time.perf_counter() - began, 1)
         files.write_json(spent, {"seconds": seconds})

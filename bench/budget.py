@@ -70,11 +70,11 @@ def main(argv: list[str] | None = None) -> int:
         for name, without in (("with its own instructions", False), ("held to AVX2, without bf16", True)):
             for cache in ("cold", "warm"):
                 key = f"{name}, {cache} cache"
-                recorded.said(key)
+                recorded.log(key)
                 folder = Path(place) / f"{'avx2' if without else 'own'}-{cache}"
                 store = Path(place) / f"cache-{'avx2' if without else 'own'}"
                 found[key] = one(table, folder, store, wish.budget, without_bf16=without)
-                recorded.said(f"{found[key]['wall_seconds']} s, {found[key]['why']}")
+                recorded.log(f"{found[key]['wall_seconds']} s, {found[key]['why']}")
     head = ["processor and cache", "seconds", "probe computes with", "threads", "fine-tuned"]
     lines = [
         [

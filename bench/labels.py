@@ -76,14 +76,14 @@ def cells(size: str, seed: int) -> Labelled:
     """Return the training part of simulated cells as the probe of ``hpa-plus`` (cpu profile) sees it."""
     recipe = api.load_recipe("hpa-plus", profile="cpu").recipe
     with tempfile.TemporaryDirectory() as folder:
-        simulated = api.simulate("hpa", Path(folder) / "hpa", size=size, seed=seed, log=recorded.said)
-        manifest = layouts.read(Path(simulated["paths"]["source"]), recipe.data, recorded.said)
+        simulated = api.simulate("hpa", Path(folder) / "hpa", size=size, seed=seed, log=recorded.log)
+        manifest = layouts.read(Path(simulated["paths"]["source"]), recipe.data, recorded.log)
         known = manifest.where(np.flatnonzero(manifest.split != "test"))
         form, settings = Form(4, "uint8", (simulated["px"], simulated["px"])), networks.probe_input(recipe)
         network = networks.probe_network(recipe, form, known)
         images = ImageDataset(known, settings, EvalTransform(settings), form=form)
-        vectors = features.extract(network, images, views=recipe.probe.views, log=recorded.said).vectors
-    part = split.assign_folds(known, Split(folds=FOLDS), seed, recorded.said)
+        vectors = features.extract(network, images, views=recipe.probe.views, log=recorded.log).vectors
+    part = split.assign_folds(known, Split(folds=FOLDS), seed, recorded.log)
     target = next(t for t in part.targets if t.scored)
     return Labelled("simulated cells, 28 labels", target, vectors, part.truth(target.name), part.groups, part.fold)
 

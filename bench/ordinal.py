@@ -67,7 +67,7 @@ def vectors_of(manifest: Manifest) -> np.ndarray:
     """Return the probe's vectors (N, V, D)."""
     settings = Input(size=SIZE)
     network = models.build(Model(), manifest.targets, 3, settings)
-    form = Form.of(check_files(manifest, Composition.from_input(settings), recorded.said))
+    form = Form.of(check_files(manifest, Composition.from_input(settings), recorded.log))
     return features.extract(network, images=ImageDataset(manifest, settings, EvalTransform(settings), form=form), views=VIEWS).vectors
 
 

@@ -58,7 +58,7 @@ def difference(found: dict[str, Any], digits: int = 3) -> str:
     return f"{value} [{low}, {high}]" if found["low"] is not None else f"{value} ({found.get('method') or 'no interval'})"
 
 
-def said(message: str) -> None:
+def log(message: str) -> None:
     """Show a line of progress; those that would overwrite themselves are left out."""
     if not message.startswith("\r"):
         print(message[:400], file=sys.stderr, flush=True)

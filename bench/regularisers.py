@@ -26,9 +26,9 @@ SETS = ("split.folds=2", "train.threads=1", "train.checkpoint='last'", "probe.si
 def measure(out: Path, seeds: int) -> dict[str, Any]:
     """Simulate samples and ablate; return the pieces with the seconds that it took."""
     began = time.perf_counter()
-    made = api.simulate("hpa", out / "simulated", size=SAMPLES, seed=SEED, log=recorded.said)
+    made = api.simulate("hpa", out / "simulated", size=SAMPLES, seed=SEED, log=recorded.log)
     recipe = api.load_recipe("hpa-plus", profile="cpu", sets=(*SETS, f"data.join=['{made['paths']['antibodies']}']"))
-    found = api.ablate(made["paths"]["source"], out / "runs", recipe=recipe, pieces=PIECES, seeds=range(seeds), log=recorded.said)
+    found = api.ablate(made["paths"]["source"], out / "runs", recipe=recipe, pieces=PIECES, seeds=range(seeds), log=recorded.log)
     pieces = [{**row, "piece": NAMES.get(row["piece"], row["piece"])} for row in found["pieces"]]
     return {"pieces": pieces, "seconds": round(time.perf_counter() - began, 1)}
 

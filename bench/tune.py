@@ -25,9 +25,9 @@ SETS = (
 def search(out: Path, trials: int, budget: str | None) -> dict[str, Any]:
     """Simulate photos, search, and return what was found with the seconds that it took."""
     began = time.perf_counter()
-    api.simulate("dogs", out / "simulated", size=PHOTOS, seed=SEED, log=recorded.said)
+    api.simulate("dogs", out / "simulated", size=PHOTOS, seed=SEED, log=recorded.log)
     recipe = api.load_recipe("dogs-plus", profile="cpu", sets=SETS)
-    found = api.tune(out / "simulated" / "data", out / "search", recipe=recipe, trials=trials, budget=budget, log=recorded.said)
+    found = api.tune(out / "simulated" / "data", out / "search", recipe=recipe, trials=trials, budget=budget, log=recorded.log)
     return {**found, "seconds": round(time.perf_counter() - began, 1)}
 
 
