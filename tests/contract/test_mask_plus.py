@@ -1,0 +1,75 @@
+"""What `mask-plus` promises, on the smallest networks: statement M15 and the techniques of the recipe."""
+
+from __future__ import annotations
+
+import torch
+
+from tapetum import api
+from tapetum.core.config import flatten
+from tapetum.core.registry import find_recipes
+from tapetum.core.targets import derive_target, parse_target
+from tapetum.learn import models
+from tapetum.learn.models.sharing import CrossStitch
+from tapetum.learn.training.objective import Objective
+
+PLUS = api.load_recipe("mask-plus").recipe
+SIZES_ALONE = {
+    "input.size", "model.backbone", "model.drop_path", "split.folds", "train.epochs", "train.batch", "average.decay", "probe.size",
+    "optimizer.rate",
+}  # fmt: skip
+
+
+def targets():
+    own = [parse_target(text) for text in PLUS.data.targets]
+    parts = {target.name: target for target in own}
+    return [*own, derive_target("years_class", "years", parts), derive_target("ans", "mask*6 + gender*3 + age", parts)]
+
+
+def network(**changes):
+    model = PLUS.model.model_copy(update={"backbone": "test_resnet", "weights": "none", **changes})
+    return models.build(model, targets(), 3, PLUS.input.model_copy(update={"size": 32}))
+
+
+def test_M15_tasks_share_by_cross_stitch_and_not_by_one_vector():
+    built = network()
+    assert isinstance(built.sharing, CrossStitch)
+    assert built.sharing.tasks == len(built.targets) == 5
+    mixture = built.sharing.stitches[0]
+    assert mixture.requires_grad
+    assert torch.allclose(mixture.sum(dim=1), torch.ones(5))
+    assert network(sharing="hard").sharing is None
+
+
+def test_one_training_step_of_the_tasks_moves_what_they_share():
+    torch.manual_seed(0)
+    built = network()
+    objective = Objective(PLUS.loss, list(built.targets.values()))
+    truth = {name: torch.eye(max(target.width, 2))[:2, : target.width] for name, target in built.targets.items()}
+    optimizer = torch.optim.SGD(built.parameters(), lr=0.1)
+    before = [stitch.detach().clone() for stitch in built.sharing.stitches]
+    for _ in range(2):  # the layers behind the mixtures start at zero
+        optimizer.zero_grad()
+        loss = objective(built(torch.rand(2, 3, 32, 32)), truth)
+        loss.backward()
+        optimizer.step()
+    assert torch.isfinite(loss)
+    assert any(not torch.equal(old, new) for old, new in zip(before, built.sharing.stitches, strict=True))
+
+
+def test_ages_near_a_border_are_learned_from_thresholds_of_five_years():
+    found = {target.name: target for target in targets()}
+    assert found["age"].kind == "ordinal"
+    assert len(found["years_class"].classes) == 10
+    assert type(network().head("years_class")).__name__ == "Coral"
+
+
+def test_cpu_profile_changes_sizes_and_keeps_every_technique():
+    full, cpu = (dict(flatten(api.load_recipe("mask-plus", profile=p).recipe.model_dump(exclude={"profile"}))) for p in (None, "cpu"))
+    assert {key for key in full.keys() | cpu.keys() if full.get(key) != cpu.get(key)} <= SIZES_ALONE
+
+
+def test_recipe_opens_with_source_command_and_expected_figure():
+    lines = find_recipes()["mask-plus"].read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("# mask-plus: ")
+    assert lines[1].startswith("# run     tapetum reproduce mask-plus ")
+    assert lines[2].startswith("# expect")
