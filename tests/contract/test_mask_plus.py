@@ -6,8 +6,9 @@ import torch
 
 from tapetum import api
 from tapetum.core.config import flatten
+from tapetum.core.expressions import derive_target
 from tapetum.core.registry import find_recipes
-from tapetum.core.targets import derive_target, parse_target
+from tapetum.core.targets import parse_target
 from tapetum.learn import models
 from tapetum.learn.models.sharing import CrossStitch
 from tapetum.learn.training.objective import Objective
