@@ -6,6 +6,7 @@ Row-wise draws are keyed by (seed, member, fold, epoch, row_id, occurrence, draw
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
@@ -19,3 +20,24 @@ def key(*parts: object) -> int:
 def generator(*parts: object) -> np.random.Generator:
     """Return numpy's generator for a key."""
     return np.random.default_rng(key(*parts))
+
+
+def in_proportion(strata: Sequence[Hashable], names: Sequence[str], count: int, *purpose: object) -> list[int]:
+    """Return ``count`` places drawn in proportion to strata, ascending; shares are rounded by largest remainder.
+
+    Args:
+        strata: of each place (N,), as its labels.
+        names: of each place; the draw depends on them and on ``purpose``, not on the order of the places.
+        count: how many, at most N.
+        purpose: what the draw is for.
+    """
+    members: dict[str, list[int]] = {}
+    for place, stratum in enumerate(strata):
+        members.setdefault(repr(stratum), []).append(place)
+    exact = {stratum: count * len(places) / len(names) for stratum, places in members.items()}
+    take = {stratum: int(share) for stratum, share in exact.items()}
+    by_remainder = sorted(members, key=lambda stratum: (take[stratum] - exact[stratum], key(*purpose, stratum)))
+    for stratum in by_remainder[: count - sum(take.values())]:
+        take[stratum] += 1
+    drawn = {s: sorted(places, key=lambda place: key(*purpose, names[place]))[: take[s]] for s, places in members.items()}
+    return sorted(place for places in drawn.values() for place in places)

@@ -69,6 +69,7 @@ class Split(Section):
     folds: int = Field(5, ge=2)  # number of folds
     holdout: float | None = Field(None, gt=0, lt=1)  # one split instead of folds: the share of rows that is held out
     stratify: tuple[str, ...] = ()  # targets to balance; empty: all of them
+    train_rows: Annotated[int, Field(ge=2)] | None = None  # draw this many (stratified) of the rows that a fold trains on; none: all
     allow_leak: str | None = None  # the reason why groups may cross folds; every figure is then marked
 
 
@@ -235,6 +236,7 @@ class Predict(Section):
     # of views: mean of probabilities or of logits, maximum, plain; auto: best on held-out rows; or by target
     reduce: Literal["auto", "plain", "mean", "logits", "max"] | dict[str, Reducer] = "mean"
     keep_draws: bool = False  # keep the prediction of each view in the table
+    arrays: bool = False  # write each member's probabilities of the test rows as a NumPy array, too
     # maps of the most confident errors and of some correct predictions
     saliency: Literal["none", "gradient", "loss", "integrated", "gradcam"] = "none"
     saliency_rows: int = Field(12, ge=2)  # how many maps

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tapetum.core import draws
 from tapetum.core.config import Recipe
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Manifest
@@ -30,6 +31,8 @@ class Prepared:
         test: row numbers of the test part.
         form: channels and depth that all images have in common.
         reasons: row_id → why its image cannot be read.
+        train_rows: how many rows each fold trains on; None: all that it does not hold out.
+        seed: of the draw of those.
     """
 
     manifest: Manifest
@@ -39,6 +42,8 @@ class Prepared:
     test: np.ndarray
     form: Form
     reasons: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    train_rows: int | None = None
+    seed: int = 0
 
     @property
     def usable(self) -> np.ndarray:
@@ -46,10 +51,18 @@ class Prepared:
         return ~np.isin(np.arange(len(self.manifest)), list(self.bad))
 
     def fitting(self, fold: int) -> np.ndarray:
-        """Rows that train when ``fold`` is held out: the other folds and the extra rows, without bad images (−1: all folds)."""
+        """Rows that train when ``fold`` is held out: the other folds and the extra rows, without bad images (−1: all folds).
+
+        Where ``split.train_rows`` is fewer, they are drawn in proportion to the labels; a refit on all folds draws as many.
+        """
         folds = self.manifest.fold
         every = np.union1d(self.train, self.extra)
-        return every[(folds[every] != fold) | (fold < 0)].astype(np.int64)
+        rows = every[(folds[every] != fold) | (fold < 0)].astype(np.int64)
+        if self.train_rows is None or self.train_rows >= len(rows):
+            return rows
+        frame, targets = self.manifest.frame[rows], self.manifest.targets
+        labels = frame.select(t.name for t in targets if t.scored and t.kind != "regression").rows() or [()] * len(rows)
+        return rows[draws.in_proportion(labels, frame["row_id"].to_list(), self.train_rows, "train rows", self.seed, fold)]
 
     def heldout(self, fold: int) -> np.ndarray:
         """Rows that ``fold`` holds out, bad images included (they are answered as missing); −1 holds nothing out."""

@@ -172,16 +172,9 @@ def draw_limit(frame: pl.DataFrame, targets: Sequence[Target], data: Data, log: 
         return frame
     names = [t.name for t in targets if t.scored and t.name in frame.columns and t.kind != "regression"]
     cells = frame.select(names).rows() if names else [()] * len(frame)
-    strata: dict[str, list[int]] = {}
-    for row in trains:
-        strata.setdefault(repr(cells[row]), []).append(row)
     row_ids = frame["row_id"].to_list()
-    exact = {name: data.limit * len(rows) / len(trains) for name, rows in strata.items()}
-    take = {name: int(share) for name, share in exact.items()}
-    by_remainder = sorted(strata, key=lambda name: (take[name] - exact[name], draws.key("limit", name)))
-    for name in by_remainder[: data.limit - sum(take.values())]:
-        take[name] += 1
-    kept = {row for name, rows in strata.items() for row in sorted(rows, key=lambda r: draws.key("limit", row_ids[r]))[: take[name]]}
+    places = draws.in_proportion([cells[row] for row in trains], [row_ids[row] for row in trains], data.limit, "limit")
+    kept = {trains[place] for place in places}
     marked = ["spare" if split == "train" and i not in kept else split for i, split in enumerate(splits)]
     log(f"limit: {len(kept)} of {len(trains)} training rows drawn in proportion to their labels; the others are spare and stay uncovered")
     return frame.with_columns(pl.Series("split", marked, dtype=pl.String))

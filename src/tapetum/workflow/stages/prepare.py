@@ -51,11 +51,11 @@ def prepare(run: Run, source: Any, recipe: Recipe, record: Record) -> Prepared:
     split.refuse_crossing(manifest, duplicates, recipe.split)
     manifest = split.join_duplicates(manifest, duplicates, record)
     if run.manifest_file.exists():
-        prepared = _rows(_same(run, manifest), checked)
+        prepared = _rows(_same(run, manifest), checked, recipe)
     else:
         manifest = split.assign_folds(manifest, recipe.split, recipe.seed, record)
         manifest.write(run.manifest_file)
-        prepared = _rows(manifest, checked)
+        prepared = _rows(manifest, checked, recipe)
     for warning in lacking(prepared.manifest, prepared.usable):
         record(f"warning: {warning}")
     return prepared
@@ -83,7 +83,7 @@ def _audited(manifest: Manifest, recipe: Recipe, record: Record) -> tuple[Manife
 def prepared_of(run: Run, data: Path | str | None = None) -> Prepared:
     """Return the rows of a finished run from its own files; no image is read. ``data``: where they are now, if they moved."""
     checked, _ = files.read_parquet(run.file("audit.parquet"))
-    return _rows(run.manifest(data), checked)
+    return _rows(run.manifest(data), checked, run.recipe())
 
 
 def _check_recipe(recipe: Recipe, manifest: Manifest, record: Record) -> None:
@@ -160,7 +160,7 @@ def _exact_duplicates(checked: pl.DataFrame, record: Record) -> dict[str, str]:
     return dict(zip(same["row_id"].to_list(), same["sha256"].to_list(), strict=True))
 
 
-def _rows(manifest: Manifest, checked: pl.DataFrame) -> Prepared:
+def _rows(manifest: Manifest, checked: pl.DataFrame, recipe: Recipe) -> Prepared:
     checked = without_odd(checked)  # a later audit of the run finds such files whole
     reasons = {row["row_id"]: row["reason"] or "" for row in checked.filter(pl.col("status") != "ok").iter_rows(named=True)}
     numbers = frozenset(i for i, row_id in enumerate(manifest.row_ids) if row_id in reasons)
@@ -171,4 +171,4 @@ def _rows(manifest: Manifest, checked: pl.DataFrame) -> Prepared:
     usable = known & ~np.isin(np.arange(len(manifest)), list(numbers))
     train = np.flatnonzero((part == "train") & usable & (manifest.fold >= -1))
     extra, test = np.flatnonzero((part == "extra") & usable), np.flatnonzero(part == "test")
-    return Prepared(manifest, numbers, train, extra, test, Form.of(checked), reasons)
+    return Prepared(manifest, numbers, train, extra, test, Form.of(checked), reasons, recipe.split.train_rows, recipe.seed)
