@@ -24,6 +24,7 @@ TINY = {
         "schedule.options.cycle": 1,
         "average.epochs": 2,
         "predict.views": {"name": "random", "n": 2, "scale": [0.8, 1.2]},
+        "predict.arrays": True,
     },
     "hpa": SMALL
     | {
@@ -162,6 +163,22 @@ def test_P17_submission_joins_labels_by_blanks_and_is_in_ledger(ran):
     (counted,) = [f for f in result["figures"] if (f["name"], f["metric"]) == ("final", final.metric) and f["how"] != "in-sample"]
     assert final.own["value"] == pytest.approx(counted["value"])
     assert final.own["how"] == counted["how"] == "held-out"  # the write-up held one part out
+
+
+def test_members_answers_and_those_before_steps_are_kept(ran):
+    dogs, hpa = (Path(ran(name)[0]["run"]) for name in ("dogs", "hpa"))
+    described = files.read_json(dogs / "arrays" / "arrays.json")
+    ((file, one),) = described["arrays"].items()
+    final = Predictions.read(dogs / "test.parquet").dense("breed", row_ids=described["rows"])
+    assert one == {"member": "main", "target": "breed", "classes": list(final.target.classes), "folds": [0]}
+    assert np.allclose(np.load(dogs / "arrays" / file), final.p, equal_nan=True)  # one member and no steps: these are the answers
+    assert not (dogs / "test-before-steps.parquet").exists()
+    before, after = (Predictions.read(hpa / f"{name}.parquet").dense("Target") for name in ("test-before-steps", "test"))
+    assert before.answer is None
+    assert after.answer is not None
+    assert np.array_equal(before.p, after.p)  # thresholds leave probabilities as they are
+    assert (hpa / "submissions" / "before-steps.csv").is_file()
+    assert not (hpa / "arrays").exists()
 
 
 def test_the_report_lists_every_statement_and_what_was_scaled_down(ran):

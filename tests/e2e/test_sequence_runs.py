@@ -60,11 +60,12 @@ JOINED = ("sequence.length=3", "sequence.target=last", "sequence.windows=4", "se
     "sets",
     [
         FROZEN,
+        (*FROZEN, "data.side=['place']"),
         (*FROZEN, "sequence.target=centre", "sequence.head.name=transformer", "sequence.head.layers=1", "sequence.head.width=16"),
         ("sequence.length=3", "sequence.target=last", "sequence.positions=1", "train.epochs=1"),
         (*JOINED, "train.epochs=1"),
     ],
-    ids=["frozen-all", "frozen-transformer-centre", "end-to-end-last", "joined"],
+    ids=["frozen-all", "frozen-side", "frozen-transformer-centre", "end-to-end-last", "joined"],
 )
 def test_what_ships_answers_as_what_was_trained(few, tmp_path, sets):
     _fit(few, tmp_path / "run", *sets)
@@ -73,6 +74,7 @@ def test_what_ships_answers_as_what_was_trained(few, tmp_path, sets):
     pipeline = Pipeline.load(run.root)
     member = pipeline.members[0]
     answered = answer(member, images_of(member, manifest, None), pipeline.targets)[0]
+    assert member.shared == ("sequence.features=frozen" in sets)  # one pass over the images serves all folds
     final = pipeline.decisions["epochs"]["main"]["final"]
     for fold in (0, 1):
         held = Predictions.read(run.member("main", fold) / "epochs.parquet").dense("stage", "main", checkpoint=final)

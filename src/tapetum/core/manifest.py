@@ -79,6 +79,16 @@ class Manifest:
         return self.frame["split"].fill_null("train").to_numpy().astype(object)
 
     @property
+    def beside_test(self) -> np.ndarray:
+        """Which rows (N,) are spare and of a sequence of the test part: they are neighbours there, and nobody asks for their answers."""
+        split = self.split
+        if "sequence" not in self.frame.columns or not (split == "spare").any():
+            return np.zeros(len(self), dtype=bool)
+        sequence = self.frame["sequence"]
+        tested = sequence.is_in(sequence.filter(pl.Series(split == "test")).drop_nulls().unique().implode()).fill_null(False)
+        return tested.to_numpy() & (split == "spare")
+
+    @property
     def fold(self) -> np.ndarray:
         """Which fold holds each row out (N,) int16; −1 for test and extra rows, and where folds are not yet drawn."""
         if "fold" not in self.frame.columns:

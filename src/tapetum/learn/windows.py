@@ -78,6 +78,7 @@ def _places(manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
     """Return the number of each row's sequence and its place there, counted in the smallest usual distance (5 % quantile)."""
     frame = manifest.frame
     part = np.where(np.isin(manifest.split, ("test", "extra")), manifest.split, "")
+    part[manifest.beside_test] = "test"
     alone = pl.concat_str(pl.lit("\x1frow "), pl.col("row_id"))
     name = frame.select(pl.coalesce(pl.col("sequence"), alone).alias("n")).with_columns(pl.Series("s", part.astype(str)))
     sequence_of = name.select(pl.struct("n", "s").rank("dense")).to_series().to_numpy().astype(np.int64)
@@ -212,7 +213,7 @@ def answer_folds(
     predict: Predict,
     runtime: Runtime,
     *,
-    side: Tensor | None = None,
+    side: Mapping[int, Tensor] | None = None,
     after_batch: Callable[[int], None] | None = None,
 ) -> dict[int, Answers]:
     """Answer for some rows with each of several networks; the windows that answer for one row are averaged as probabilities.
@@ -223,7 +224,7 @@ def answer_folds(
         rows: (M,) row numbers, in the order of the answers.
         predict: batch size; only the plain view is taken.
         runtime: device and precision.
-        side: (N + 1, S) scaled side numbers, the last row for places without an image.
+        side: fold → (N + 1, S) its scaled side numbers, the last row for places without an image.
         after_batch: called with how many rows are done.
     """
     rows = np.asarray(rows, dtype=np.int64)
@@ -244,8 +245,8 @@ def answer_folds(
             at, real = _answered_rows(batch, source.target)
             np.add.at(counts, at[real], 1)
             readable[at[real]] = True
-            own_side = None if side is None else side[batch.rows]
             for fold, network in networks.items():
+                own_side = None if side is None else side[fold][batch.rows]
                 for name, values in _probabilities(network, x, own_side, runtime).items():
                     total = sums[fold].setdefault(name, np.zeros((len(source.table), values.shape[-1]), dtype=np.float64))
                     np.add.at(total, at[real], values[real])

@@ -84,8 +84,7 @@ def answer(
         sides = {f: None if s is None else runtime.to_device(torch.from_numpy(s.apply(table))) for f, s in scalings.items()}
         networks = {fold: runtime.to_device(member.networks[fold]) for fold in folds}
         if source is not None:
-            side = sides[folds[0]]
-            padded = None if side is None else windows.padded(side, 0.0)
+            padded = {fold: windows.padded(side, 0.0) for fold, side in sides.items() if side is not None} or None
             found |= windows.answer_folds(networks, source, every, member.predict, runtime, side=padded, after_batch=after)
             continue
         found |= inference.answer_folds(

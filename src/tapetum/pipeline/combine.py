@@ -17,11 +17,13 @@ from tapetum.decide import chain
 from tapetum.decide.ensemble import mean_of
 from tapetum.decide.steps import Rows
 
+Answered = Mapping[str, Mapping[int, Mapping[str, Dense]]]  # member → fold → target → answers, all over the same rows
+
 
 def combine(
     decisions: Mapping[str, Any],
     targets: Mapping[str, Target],
-    answers: Mapping[str, Mapping[int, Mapping[str, Dense]]],
+    answers: Answered,
     rows: Rows,
     log: Log | None = None,
 ) -> dict[str, Dense]:

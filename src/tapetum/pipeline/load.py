@@ -111,7 +111,7 @@ def load_member(folder: Path, spec: dict[str, Any], targets: list[dict[str, Any]
         raise DataError(f"{folder / MARKER} names no fold of member {spec['name']!r}", fix="freeze the run again: tapetum fit")
     first = next(iter(networks.values()))
     alike = all(torch.equal(n.mean, first.mean) and torch.equal(n.std, first.std) for n in networks.values())
-    shared = len(backbones) == 1 and alike and (how.length == 1 or not any(scalings.values()))
+    shared = len(backbones) == 1 and alike
     return Member(
         spec["name"],
         networks,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from tapetum.decide.steps import Rows
 from tapetum.pipeline import answer as members
 from tapetum.pipeline import compose
 from tapetum.pipeline.answer import Tick
-from tapetum.pipeline.combine import combine
+from tapetum.pipeline.combine import Answered, combine
 from tapetum.pipeline.export import MARKER
 from tapetum.pipeline.load import Member, checked, load_member
 
@@ -131,6 +131,7 @@ class Pipeline:
         tick: Tick | None = None,
         *,
         sources: Sequence[Sequence[Source]] | None = None,
+        told: Callable[[Answered, Rows], None] | None = None,
     ) -> dict[str, Dense]:
         """Return one Dense a scored target for every row of a manifest, in its order.
 
@@ -139,6 +140,7 @@ class Pipeline:
             log: told why rows are missing; :attr:`problems` keeps it.
             tick: told how many images are done, of how many.
             sources: what each row is composed of, where that is not the manifest's files.
+            told: told what each member answered, before that is combined, and the rows.
         """
         self.problems, self.draws = {}, {}
         if not len(manifest):
@@ -163,6 +165,8 @@ class Pipeline:
         for row, reason in sorted(self.problems.items()):
             if log is not None:
                 log(f"warning: missing: {ids[row]} ({reason})")
+        if told is not None:
+            told(answered, rows)
         return combine(self.decisions, self.scored, answered, rows, log or _warn)
 
     def read(self, sources: Sequence[Any], log: Log, **declared: Any) -> Manifest:

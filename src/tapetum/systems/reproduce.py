@@ -86,8 +86,9 @@ def reproduce(
     submitted, cycles = None, []
     if template is not None and run.file("test.parquet").exists():
         submitted = _submit(run, recipe, template, record)
-        from tapetum.workflow.commands.submit import submit_cycles
+        from tapetum.workflow.commands.submit import submit_before_steps, submit_cycles
 
+        submit_before_steps(run, recipe, template, record)
         cycles = submit_cycles(run, recipe, template, record)
     from tapetum.workflow.stages.explain import write_loss_maps
 

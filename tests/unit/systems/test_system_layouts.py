@@ -12,6 +12,7 @@ from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Manifest
 from tapetum.data import layouts
+from tapetum.learn.windows import window_rows
 
 
 def gray(value: int = 0) -> np.ndarray:
@@ -140,6 +141,16 @@ def test_unlisted_sleep_images_are_counted_or_kept_as_context(sleep):
     kept = layouts.read(sleep, Data(blank="context"), quiet)
     assert kept.row_ids[0] == "A2019-NX-01-0001_0001.png"
     assert kept.frame["stage"].to_list()[:2] == [None, "N1"]
+
+
+def test_unlisted_images_of_a_test_exam_are_neighbours_alone(sleep, tmp_path):
+    table = sleep / "testset-for_user.csv"
+    table.write_text("".join(table.read_text(encoding="utf-8-sig").splitlines(keepends=True)[1:]))
+    manifest = layouts.read(sleep, Data(blank="context"), quiet)
+    assert manifest.split.tolist() == ["train"] * 7 + ["spare", "test"]
+    assert manifest.beside_test.tolist() == [False] * 7 + [True, False]
+    assert window_rows(manifest, 2, "last")[8].tolist() == [7, 8]
+    agree(sleep, tmp_path / "again", "sleep", Data(blank="context"))
 
 
 def test_sleep_refuses_unknown_stages_and_exams(sleep, tmp_path):

@@ -69,7 +69,8 @@ class OverSequences(Training):
     def _answers(self, stage: Stage, rows: np.ndarray, predict: Predict, *front: str) -> inference.Answers:
         network: Any = self.network
         source = self._source(stage, augmented=False)
-        return windows.answer_folds({0: network}, source, rows, predict, self.runtime, side=self.side)[0]
+        side = None if self.side is None else {0: self.side}
+        return windows.answer_folds({0: network}, source, rows, predict, self.runtime, side=side)[0]
 
 
 def training_of(fold: Fold) -> Training:

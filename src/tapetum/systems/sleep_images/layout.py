@@ -71,7 +71,8 @@ def write(manifest: Manifest, place: Path, log: Log) -> Path:
         epoch = _EPOCH.search(row_id)
         named = exam is not None and row_id.startswith(f"{exam}_") and epoch is not None and int(epoch[1]) == position
         hidden_truth = splits[row] == "test" and frame["stage"][row] is not None
-        if not named or hidden_truth or len(frame["path"][row]) != 1 or splits[row] not in ("train", "test"):
+        held = splits[row] in ("train", "test") or (splits[row] == "spare" and frame["stage"][row] is None)  # or in no table
+        if not named or hidden_truth or len(frame["path"][row]) != 1 or not held:
             raise UserError(
                 f"row {row_id!r} (exam {exam!r}, position {position!r}) cannot be held by the sleep layout",
                 need="ids such as EXAM_0007.png, one image each, split train or test, no stage in test rows",
@@ -98,12 +99,15 @@ def _part(root: Path, table: str, data: Data, log: Log) -> pl.DataFrame:
         raise DataError(f"{table} has rows without an exam or an image", fix="fill them in or remove the rows")
     exams = frame["exam"].unique(maintain_order=True).to_list()
     folders = {exam: _folder(root, exam, split, table) for exam in exams}
+    in_table = set(frame["image"].to_list())
     frame = _with_context(frame, root, folders, data, log)
     positions = [_position(image, table) for image in frame["image"].to_list()]
     paths = [f"{folders[exam]}/{image}" for exam, image in frame.select("exam", "image").iter_rows()]
     log(f"{table}: {len(frame)} epochs of {len(exams)} exams")
+    # images of a test exam that no answer is wanted for are its neighbours alone
+    parts = [split if split == "train" or image in in_table else "spare" for image in frame["image"].to_list()]
     return frame.with_columns(
-        pl.Series("position", positions, dtype=pl.Float64), pl.Series("path", paths, dtype=pl.String), pl.lit(split).alias("split")
+        pl.Series("position", positions, dtype=pl.Float64), pl.Series("path", paths, dtype=pl.String), pl.Series("split", parts)
     )
 
 

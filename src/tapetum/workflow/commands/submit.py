@@ -23,6 +23,7 @@ from tapetum.decide import chain
 from tapetum.decide.ensemble import mean_of
 from tapetum.decide.steps import Rows, counting
 from tapetum.workflow.stages.measure import DRAWN, everywhere, interval_of, of_training
+from tapetum.workflow.stages.test_rows import BEFORE_STEPS
 
 
 def submit(
@@ -147,3 +148,17 @@ def submit_cycles(run: Run, recipe: Recipe, template: Path, record: Record) -> l
             value = "–" if figure["value"] is None else f"{figure['value']:.3f}"
             record(f"{note}: {metric} {value} on held-out rows, written to {place.name}")
     return written
+
+
+def submit_before_steps(run: Run, recipe: Recipe, template: Path, record: Record) -> Path | None:
+    """Write ``submissions/before-steps.csv``, the answers before the decision steps, and enter it into the ledger; None without steps."""
+    if not run.file(BEFORE_STEPS).exists():
+        return None
+    table = Predictions.read(run.file(BEFORE_STEPS))
+    name = _only_target(table)
+    place = run.root / "submissions" / "before-steps.csv"
+    submission.submit(table.dense(name), template, place, record, fill="prior", prior=_prior_of(run.root, table, name))
+    Ledger(run.root).add(
+        place, recipe={"name": recipe.name, "hash": recipe.hash()}, metric=None, own=None, note="before the decision steps"
+    )
+    return place
