@@ -83,7 +83,8 @@ def figures() -> list[str]:
     note = (
         "Simulated data, cpu profile, from layout to a valid submission; both judged on the simulator's test part, which neither saw. "
         f"{'; '.join(starts)}. "
-        "In brackets 95 % intervals, clustered by group where the test part has groups (antibodies); the difference is paired. The ceiling "
+        "In brackets 95 % intervals, clustered by group where the test part has groups (antibodies, exams); the difference is paired. "
+        "The ceiling "
         "is the best score to be expected of who knows the generator; the last share is the gain as a part of (ceiling − as written). "
         "Minutes are those of both runs, one core each, over all starts. "
         "Training takes the arithmetic that it measures as the faster one (`plan.json`), so a repeat elsewhere need not give the same "

@@ -29,16 +29,18 @@ from tapetum.learn.training import averaging, fold, loop, losses, optimizers, sc
 from tapetum.systems import statements
 
 ROOT = Path(__file__).parents[2]
-SYSTEMS = ("dogs", "hpa")
-RECIPES = ("dogs", "dogs-plus", "hpa", "hpa-plus")
-DOGS, HPA = (api.load_recipe(name).recipe for name in SYSTEMS)
+STATEMENTS = {"dogs": ("G", 20), "hpa": ("P", 20), "sleep-yai": ("Y", 23), "sleep-dragon": ("D", 15)}  # letter and how many
+SYSTEMS = tuple(STATEMENTS)
+RECIPES = tuple(f"{system}{end}" for system in SYSTEMS for end in ("", "-plus"))
+DOGS, HPA = (api.load_recipe(name).recipe for name in ("dogs", "hpa"))
 DOGS_PLUS = api.load_recipe("dogs-plus").recipe
 BREED = Target("breed", classes=tuple("abcde"))
 PLACES = Target("Target", "multi", tuple(str(i) for i in range(28)))
 SIZES_ALONE = {  # what a cpu profile may change; everything else is technique
     "input.size", "model.backbone", "model.drop_path", "stages", "split.folds", "split.holdout", "train.epochs", "train.batch",
     "average.epochs", "average.decay", "schedule.options.phases", "schedule.options.cycle", "optimizer.rate", "predict.views",
-    "probe.size", "probe.views",
+    "probe.size", "probe.views", "data.limit", "split.train_rows", "schedule.options.t0", "train.checkpoint",
+    "model.weights", "sequence.features",
 }  # fmt: skip
 
 
@@ -62,8 +64,8 @@ def tiny(recipe, **model):
 def test_statement_list_has_every_line_once():
     text = (importlib.resources.files("tapetum") / "systems" / "statements.csv").read_text(encoding="utf-8")
     rows = list(csv.DictReader(text.splitlines()))
-    assert [r["id"] for r in rows if r["system"] == "dogs"] == [f"G{i:02d}" for i in range(1, 21)]
-    assert [r["id"] for r in rows if r["system"] == "hpa"] == [f"P{i:02d}" for i in range(1, 21)]
+    for system, (letter, count) in STATEMENTS.items():
+        assert [r["id"] for r in rows if r["system"] == system] == [f"{letter}{i:02d}" for i in range(1, count + 1)]
     assert len({r["id"] for r in rows}) == len(rows)
 
 
@@ -101,9 +103,12 @@ def test_commands_that_statements_name_exist(name):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_cpu_profile_changes_sizes_and_keeps_every_technique(name):
-    full, cpu = (dict(flatten(api.load_recipe(name, profile=p).recipe.model_dump(exclude={"profile"}))) for p in (None, "cpu"))
-    changed = {key for key in full.keys() | cpu.keys() if full.get(key) != cpu.get(key)}
-    assert changed <= SIZES_ALONE
+    whole, small = (api.load_recipe(name, profile=p).recipe.members() for p in (None, "cpu"))
+    assert list(whole) == list(small)
+    for member in whole:
+        full, cpu = (dict(flatten(one[member].model_dump(exclude={"profile", "member"}))) for one in (whole, small))
+        changed = {key for key in full.keys() | cpu.keys() if full.get(key) != cpu.get(key)}
+        assert changed <= SIZES_ALONE, member
     stages = [key for key in ("predict", "trains") for one in full["stages"] for _ in one if one.get(key)]
     assert bool(stages) == bool([key for key in ("predict", "trains") for one in cpu["stages"] for _ in one if one.get(key)])
 
