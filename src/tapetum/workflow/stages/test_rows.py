@@ -77,7 +77,7 @@ def without_steps(decisions: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _table(session: Session, decisions: Mapping[str, Any], answered: Mapping[str, Dense]) -> Predictions:
     """Return the test rows' answers as a table of predictions."""
-    hashes = {"manifest_hash": session.manifest.content_hash(), "recipe_hash": session.recipe.hash()}
+    hashes: dict[str, Any] = {"manifest_hash": session.manifest.content_hash(), "recipe_hash": session.recipe.hash()}
     return Predictions.concat(
         [Predictions.from_dense(d, source=source_of(d.target, decisions), role="test", **hashes) for d in answered.values()]
     )
