@@ -16,8 +16,9 @@ from typer.main import get_command
 
 import tapetum
 from tapetum.cli import app
-from tapetum.cli.mending import NAMED, lacking, options_of, suited, suited_text
+from tapetum.cli.mending import lacking, options_of, suited, suited_text
 from tapetum.core.errors import DataError, UserError
+from tapetum.core.naming import NAMED
 from tapetum.core.options import OPTIONS
 
 SOURCE = Path(tapetum.__file__).parent

@@ -10,7 +10,7 @@ from typing import Any
 
 from tapetum.api.results import Result
 from tapetum.core import files, table_files
-from tapetum.core.errors import DataError, KindError, UserError, listed
+from tapetum.core.errors import DataError, KindError, UserError, for_python, listed
 from tapetum.core.options import OPTIONS, several
 from tapetum.core.places import pipeline_folder, refuse_nowhere
 from tapetum.core.progress import Log
@@ -39,6 +39,7 @@ def _sources(images: Any) -> list[Any]:
     return items
 
 
+@for_python
 def predict(pipeline: Any, images: Any, out: Path | str | None = None, *, top: int = 5, log: Log | None = None, **declared: Any) -> Result:
     """Predict images with a frozen pipeline, and write a Predictions table (``.parquet``) or labels and probabilities (``.csv``).
 
@@ -92,6 +93,7 @@ def predict(pipeline: Any, images: Any, out: Path | str | None = None, *, top: i
     return Result({"out": str(place), **counts}, lines=lines, rows=rows, path=place)
 
 
+@for_python
 def evaluate(
     pipeline: Any,
     data: Any,
@@ -145,6 +147,7 @@ def evaluate(
     return Result(values, lines=values["table"].splitlines(), rows=found.figures["figures"], path=path)
 
 
+@for_python
 def submit(
     source: Path | str,
     template: Path | str,

@@ -11,7 +11,7 @@ from tapetum.api.recipe import recipe_of
 from tapetum.api.results import Result
 from tapetum.core import files, table_files
 from tapetum.core.config import Loaded
-from tapetum.core.errors import UserError
+from tapetum.core.errors import UserError, for_python
 from tapetum.core.options import several
 from tapetum.core.places import refuse_nowhere
 from tapetum.core.progress import Log
@@ -19,6 +19,7 @@ from tapetum.core.registry import find_systems
 from tapetum.core.runs import Record
 
 
+@for_python
 def split(
     data: Any, *, recipe: Loaded | str | Path | None = None, out: Path | str | None = None, log: Log | None = None, **options: Any
 ) -> str:
@@ -26,6 +27,7 @@ def split(
     return str(folds(data, recipe=recipe, out=out, log=log, **options)["table"])
 
 
+@for_python
 def folds(
     data: Any, *, recipe: Loaded | str | Path | None = None, out: Path | str | None = None, log: Log | None = None, **options: Any
 ) -> Result:
@@ -66,6 +68,7 @@ def folds(
     return Result(found, rows=rows, path=out)
 
 
+@for_python
 def show(
     data: Any,
     out: Path | str,
@@ -100,6 +103,7 @@ def show(
     return Result(found, lines=[f"{found['rows']} images of {found['channels']} channels"], path=found["out"])
 
 
+@for_python
 def audit(
     source: Any,
     out: Path | str | None = None,
@@ -138,6 +142,7 @@ def audit(
     return Result(found, rows=functools.partial(table_files.read_any, found["out"]), path=found["out"])
 
 
+@for_python
 def simulate(
     name: str,
     out: Path | str,

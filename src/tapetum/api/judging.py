@@ -9,13 +9,14 @@ from typing import Any
 from tapetum.api.recipe import load_recipe
 from tapetum.api.results import Result, of_run
 from tapetum.core import files
-from tapetum.core.errors import UserError
+from tapetum.core.errors import UserError, for_python
 from tapetum.core.options import several
 from tapetum.core.places import refuse_nowhere
 from tapetum.core.progress import Log
 from tapetum.core.runs import Record, Run
 
 
+@for_python
 def decide(
     source: Path | str | Sequence[Path | str],
     *,
@@ -63,6 +64,7 @@ def decide(
     return Result(found, rows=files.read_json(Path(out) / "metrics.json")["leaderboard"], path=out)
 
 
+@for_python
 def compare(
     sources: Mapping[str, Path | str] | Sequence[Path | str],
     *,
@@ -93,6 +95,7 @@ def compare(
     return Result(found, rows=found["pairs"])
 
 
+@for_python
 def compare_views(run: Path | str, views: str = "recipe", *, data: Path | str | None = None, log: Log | None = None) -> Result:
     """Compare the plain image with ways of reducing test-time views on a run's held-out rows; nothing of the run changes.
 
@@ -110,6 +113,7 @@ def compare_views(run: Path | str, views: str = "recipe", *, data: Path | str | 
     return Result(found, rows=found["figures"], path=found["out"])
 
 
+@for_python
 def leaderboard(run: Path | str, *, metric: str = "auto", target: str | None = None) -> Result:
     """Rank a run's members and decisions on common rows."""
     finished = Run.finished(run)
@@ -119,6 +123,7 @@ def leaderboard(run: Path | str, *, metric: str = "auto", target: str | None = N
     return Result(found, rows=found["leaderboard"])
 
 
+@for_python
 def conformal(
     run: Path | str, *, coverage: float = 0.9, method: str = "lac", by_class: bool = False, target: str | None = None, review: int = 100
 ) -> Result:
@@ -136,6 +141,7 @@ def conformal(
     )
 
 
+@for_python
 def ledger(run: Path | str, *, score: tuple[str, float] | None = None, board: str = "outside") -> Result:
     """Return a run's submissions; enter an outside score first where ``score = (file or hash, value)`` is given."""
     existing = Run.existing(run)
@@ -145,6 +151,7 @@ def ledger(run: Path | str, *, score: tuple[str, float] | None = None, board: st
     return Result(found, rows=found["submissions"])
 
 
+@for_python
 def report(run: Path | str, out: Path | str | None = None, *, data: Path | str | None = None) -> str:
     """Write a run's report again; return its path. ``data`` says where the run's data are now, if they moved."""
     refuse_nowhere(data)

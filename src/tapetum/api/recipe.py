@@ -8,7 +8,7 @@ from typing import Any
 
 from tapetum.core import config, files
 from tapetum.core.config import Loaded
-from tapetum.core.errors import UserError, listed
+from tapetum.core.errors import UserError, for_python, listed
 from tapetum.core.options import several, to_keys
 from tapetum.core.registry import find_recipes
 from tapetum.core.runs import Run
@@ -16,6 +16,7 @@ from tapetum.core.runs import Run
 Texts = str | Path | Sequence[str | Path]  # one, or several
 
 
+@for_python
 def load_recipe(
     recipe: str | Path | None = None,
     *,

@@ -12,12 +12,14 @@ from tapetum.api.recipe import Texts, load_recipe, recipe_of
 from tapetum.api.results import Result, of_run
 from tapetum.core import presets
 from tapetum.core.config import Loaded
+from tapetum.core.errors import for_python
 from tapetum.core.options import OPTIONS, several
 from tapetum.core.places import free_folder, refuse_nowhere
 from tapetum.core.progress import Log
 from tapetum.core.registry import system_with
 
 
+@for_python
 def fit(
     data: Any,
     out: Path | str | None = None,
@@ -112,6 +114,7 @@ def fit(
     return of_run(found)
 
 
+@for_python
 def find_rate(
     data: Any,
     out: Path | str | None = None,
@@ -151,6 +154,7 @@ def find_rate(
     return Result(found, rows=found["repeats"], path=found["run"])
 
 
+@for_python
 def tune(
     data: Any,
     out: Path | str | None = None,
@@ -183,6 +187,7 @@ def tune(
     return Result(found, path=found["run"])
 
 
+@for_python
 def ablate(
     data: Any,
     out: Path | str | None = None,
@@ -215,6 +220,7 @@ def ablate(
     return Result(found, rows=found["pieces"], path=found["run"])
 
 
+@for_python
 def reproduce(
     name: str,
     out: Path | str | None = None,
@@ -251,6 +257,7 @@ def reproduce(
     return of_run(chain(name, place, given, load_recipe, profile=profile, sets=sets, log=log, command=command))
 
 
+@for_python
 def job(spec: Path | str, *, log: Log | None = None) -> dict[str, Any]:
     """Run one job from its spec.json; return its final state."""
     refuse_nowhere(spec)

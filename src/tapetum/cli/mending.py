@@ -12,13 +12,9 @@ import sys
 from typing import Any
 
 from tapetum.core.errors import TapetumError
+from tapetum.core.naming import NAMED, OTHER, VALUE
 from tapetum.core.options import OPTIONS
 
-NAMED = re.compile(r"(?<![\w-])(--[a-z][a-z-]*|-[a-z])(?![\w-])")
-_OTHER = re.compile(r"tapetum [a-z][a-z-]*[^.;:]*")  # a command of its own, with its flags
-_VALUE = (
-    r"(?:[ =](?P<value>'[^']*'|\"[^\"]*\"|(?!(?:above|or|and|with|for|to|is|of|in|as|takes|needs|where|makes|gives|keeps)\b)[^\s,;)?]+))?"
-)
 _SENTENCES = re.compile(r"(?<=[.?!])\s+(?=[A-Z])")
 _ALTERNATIVES = re.compile(r"(?<=[.?!])\s+(?=[A-Z])|, or |; or,? ?|; ")  # of a fix
 
@@ -38,8 +34,8 @@ def suited(error: TapetumError, command: str | None) -> str:
         error: as it was raised.
         command: the one that runs; None leaves the sentence as it is.
     """
-    if command is None or not NAMED.search(str(error)):
-        return str(error)
+    if command is None or not NAMED.search(error.text):
+        return error.text
     fix = None if error.fix is None else _fitted(error.fix, command, whole=True)
     need = None if error.need is None else _fitted(error.need, command)
     return str(TapetumError(_fitted(error.what, command), need=need or None, fix=fix or None))
@@ -99,7 +95,7 @@ def _as_set(text: str, flag: str, command: str) -> str:
         value = "hub" if flag == "--online" else (found["value"] or "…").strip("'\"")
         return f"""--set '{key}=["{value}"]'""" if several else f"--set {key}={value}"
 
-    pattern = re.escape(flag) + (r"(?P<value>)(?![\w-])" if flag == "--online" else r"(?![\w-])" + _VALUE)
+    pattern = re.escape(flag) + (r"(?P<value>)(?![\w-])" if flag == "--online" else r"(?![\w-])" + VALUE)
     return re.sub(pattern, shown, text)
 
 
@@ -112,7 +108,7 @@ def _option(name: str) -> str:
 
 
 def _without_others(text: str) -> str:
-    return _OTHER.sub("", text)
+    return OTHER.sub("", text)
 
 
 @functools.cache

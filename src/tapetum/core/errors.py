@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable
+from typing import ParamSpec, TypeVar
+
+from tapetum.core.naming import in_python
+
+Given = ParamSpec("Given")
+Made = TypeVar("Made")
 
 USAGE, DATA, PARTLY, ENVIRONMENT, INTERRUPTED = 2, 3, 4, 5, 130  # 0: all went well
 
@@ -18,12 +25,18 @@ class TapetumError(Exception):
     """
 
     exit_code = USAGE
+    asked_from_python = False  # the caller knows arguments, not flags
 
     def __init__(self, what: str, *, need: str | None = None, fix: str | None = None) -> None:
         self.what, self.need, self.fix = what, need, fix
         super().__init__(str(self))
 
     def __str__(self) -> str:
+        return in_python(self.text) if self.asked_from_python else self.text
+
+    @property
+    def text(self) -> str:
+        """The sentence with the flags of the command line."""
         text = (self.what if self.need is None else f"{self.what}; needed: {self.need}").rstrip(".")
         if not self.fix:
             return text
@@ -48,6 +61,21 @@ class EnvironmentFault(TapetumError):
     """Something is missing on this machine: weights, a device, an extra, disk space, a lock (exit code 5)."""
 
     exit_code = ENVIRONMENT
+
+
+def for_python(function: Callable[Given, Made]) -> Callable[Given, Made]:
+    """Let the errors of a function of the Python API name arguments (``target=``) where they name flags (``--target``)."""
+
+    @functools.wraps(function)
+    def run(*given: Given.args, **named: Given.kwargs) -> Made:
+        try:
+            return function(*given, **named)
+        except TapetumError as error:
+            error.asked_from_python = True
+            error.args = (str(error),)
+            raise
+
+    return run
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
