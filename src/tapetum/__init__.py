@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tapetum.estimator import TapetumClassifier
     from tapetum.pipeline import Pipeline
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load"]
+__all__ = ["TapetumClassifier", "__version__", "load"]
 
 
 def load(path: str) -> Pipeline:
@@ -22,9 +23,14 @@ def load(path: str) -> Pipeline:
     return Pipeline.load(path)
 
 
+_LAZY = {"api": ("tapetum.api", None), "TapetumClassifier": ("tapetum.estimator", "TapetumClassifier")}
+
+
 def __getattr__(name: str) -> Any:
-    if name == "api":
+    if name in _LAZY:
         import importlib
 
-        return importlib.import_module("tapetum.api")
+        place, inside = _LAZY[name]
+        module = importlib.import_module(place)
+        return module if inside is None else getattr(module, inside)
     raise AttributeError(f"module 'tapetum' has no attribute {name!r}")

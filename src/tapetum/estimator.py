@@ -1,0 +1,271 @@
+"""An image classifier with the contract of scikit-learn: ``fit``, ``predict``, ``predict_proba``, ``classes_``, ``score``."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from PIL import Image
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, assert_all_finite, check_consistent_length, check_is_fitted, column_or_1d
+
+from tapetum.core import files
+from tapetum.core.errors import DataError, KindError, UserError, for_python, listed
+from tapetum.core.places import free_folder
+from tapetum.data.images.given import Pixels, Source, rows_of
+
+TAKEN = "paths, PIL images, an array (N, H, W) or (N, H, W, C), or one column of a data frame"
+
+
+class ImagesError(UserError, ValueError):
+    """What was given as X or y is not what an image classifier takes."""
+
+
+class TapetumClassifier(ClassifierMixin, BaseEstimator):
+    """Classifies images as ``tapetum fit`` does: a probe on pretrained features, fine-tuning where held-out rows show that it helps.
+
+    Args:
+        preset: ``"fast"``, ``"good"`` or ``"best"``.
+        recipe: the name of a recipe, or a TOML file.
+        profile: of the recipe.
+        size: of the image in pixels.
+        epochs: of fine-tuning; 0 for the probe alone.
+        backbone: any timm model.
+        weights: ``"auto"``, ``"none"``, or a folder.
+        folds: of the cross-validation inside ``fit``.
+        holdout: one split instead of folds: the share held out.
+        budget: wall time of ``fit``, as ``"10m"``.
+        seed: of everything random.
+        value_range: the values of black and white in arrays of floats, which are rounded to 8 bits.
+        sets: further recipe keys, as ``{"train.batch": 8}``.
+        out: a folder in which each ``fit`` makes a run of its own; None: the run is removed when its pipeline is loaded.
+
+    Attributes:
+        classes_: the labels in the order of the probabilities.
+        pipeline_: the frozen pipeline that answers.
+        run_: the folder of the run; None without ``out``.
+    """
+
+    def __init__(
+        self,
+        *,
+        preset: str | None = None,
+        recipe: Any = None,
+        profile: str | None = None,
+        size: Any = None,
+        epochs: int | None = None,
+        backbone: str | None = None,
+        weights: Any = None,
+        folds: int | None = None,
+        holdout: float | None = None,
+        budget: str | None = None,
+        seed: int | None = None,
+        value_range: tuple[float, float] | None = None,
+        sets: Mapping[str, Any] | None = None,
+        out: Any = None,
+    ) -> None:
+        self.preset = preset
+        self.recipe = recipe
+        self.profile = profile
+        self.size = size
+        self.epochs = epochs
+        self.backbone = backbone
+        self.weights = weights
+        self.folds = folds
+        self.holdout = holdout
+        self.budget = budget
+        self.seed = seed
+        self.value_range = value_range
+        self.sets = sets
+        self.out = out
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.input_tags.string = True
+        return tags
+
+    @for_python
+    def fit(self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None) -> TapetumClassifier:
+        """Train on labelled images.
+
+        Args:
+            X: paths, PIL images, an array (N, H, W) or (N, H, W, C), or one column of a data frame.
+            y: a label of each image (N,).
+            groups: of each image; a group is never divided between the folds inside.
+            sample_weight: of each image, 0 or more.
+
+        Raises:
+            ImagesError: X or y is not of the wanted shape, or there is one class.
+            DataError: an image cannot be read.
+        """
+        images = self._images(X)
+        if y is None:
+            raise ImagesError("fit requires y to be passed, but the target y is None", need="a label of each image")
+        labels = column_or_1d(y, warn=True)
+        if labels.dtype.kind == "O" and any(one is None for one in labels):
+            raise ImagesError("y has blank labels", need="a label of each image")
+        assert_all_finite(labels, input_name="y")
+        check_classification_targets(labels)
+        check_consistent_length(images, labels, groups)
+        classes, codes = np.unique(labels, return_inverse=True)
+        if len(classes) < 2:
+            raise ImagesError(f"y has one class, {classes[0]!r}", need="two classes or more")
+        columns: dict[str, Any] = {"row": [str(row) for row in range(len(images))]}
+        names = _names(classes)
+        columns["label"] = [names[code] for code in codes]
+        if groups is not None:
+            columns["group"] = [str(group) for group in groups]
+        if sample_weight is not None:
+            weight = _check_sample_weight(sample_weight, labels, ensure_non_negative=True)
+            if not weight.any():
+                raise ImagesError("every sample_weight is zero", need="a weight above 0")
+            if len(np.unique(codes[weight > 0])) < 2:
+                raise ImagesError("the images with a weight above 0 have one class", need="two classes or more")
+            columns["weight"] = weight
+        self.run_, self.pipeline_ = self._train(images, columns, names)
+        self.classes_ = classes
+        return self
+
+    @for_python
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return the probability of each class (N, K) in the order of ``classes_``; an image that cannot be read is a row of NaN."""
+        check_is_fitted(self)
+        found = self.pipeline_.predict_proba(self._images(X), value_range=self.value_range)
+        if found.problems:
+            warnings.warn(f"{len(found.problems)} images cannot be read: {_reasons(found.problems)}", UserWarning, stacklevel=2)
+        p = np.asarray(found, dtype=np.float64)[:, self._order()]
+        return p / p.sum(axis=1, keepdims=True)
+
+    @for_python
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the decided label of each image (N,), as in ``classes_``.
+
+        Raises:
+            DataError: an image cannot be read; :meth:`predict_proba` goes on without it.
+        """
+        check_is_fitted(self)
+        found = self.pipeline_.predict(self._images(X), value_range=self.value_range)
+        if found.problems:
+            raise DataError(
+                f"{len(found.problems)} of {len(found)} images cannot be read: {_reasons(found.problems)}",
+                fix="leave them out, or call predict_proba, where they are rows of NaN",
+            )
+        place = {name: number for number, name in enumerate(_names(self.classes_))}
+        answers: np.ndarray = self.classes_[[place[name] for name in found]]
+        return answers
+
+    def _order(self) -> list[int]:
+        known = list(self.pipeline_.classes_)
+        return [known.index(name) for name in _names(self.classes_)]
+
+    def _images(self, X: Any) -> list[Any]:
+        """Return X as a list of images.
+
+        Raises:
+            ImagesError: an array that holds no images, or nothing at all.
+            KindError: something else.
+        """
+        if hasattr(X, "tocsr"):
+            raise KindError("a sparse matrix holds no images", need=TAKEN)
+        if hasattr(X, "columns"):
+            if len(X.columns) != 1:
+                raise ImagesError(f"X is a table of {len(X.columns)} columns", need="the column of paths alone, as table[['file']]")
+            X = X[X.columns[0]]
+        if isinstance(X, (str, os.PathLike, Image.Image)):
+            raise KindError(f"X is one {type(X).__name__}", need=TAKEN, fix="give a list, also of one image")
+        if not isinstance(X, (list, tuple)):
+            X = X if hasattr(X, "detach") else np.asarray(X)
+            is_column = isinstance(X, np.ndarray) and X.dtype.kind in "OUS" and X.ndim in (1, 2) and X.size == len(X)
+            if X.ndim not in (3, 4) and not is_column:
+                shape = "x".join(map(str, X.shape))
+                raise ImagesError(f"X is an array of shape {shape}. Reshape your data: a row is an image", need=TAKEN)
+            if isinstance(X, np.ndarray) and X.ndim > 2:
+                if len(X) and not X.size:
+                    raise ImagesError(f"X has 0 feature(s) (shape={X.shape}) while a minimum of 1 is required.", need="images with pixels")
+                assert_all_finite(X, input_name="X")
+            X = X.ravel().tolist() if X.ndim < 3 else X
+        images = list(X)
+        if not images:
+            raise ImagesError("Found array with 0 sample(s): X holds no image", need=TAKEN)
+        return images
+
+    def _train(self, images: Sequence[Any], columns: Mapping[str, Any], names: Sequence[str]) -> tuple[Path | None, Any]:
+        """Run the chain; return the run's folder, if it stays, and the pipeline."""
+        from tapetum import api
+        from tapetum.pipeline import Pipeline
+
+        options: dict[str, Any] = {"recipe": self.recipe, "profile": self.profile, "preset": self.preset, "budget": self.budget}
+        for name in ("size", "epochs", "backbone", "weights", "folds", "holdout", "seed"):
+            options[name] = getattr(self, name)
+        options |= {key.replace(".", "__"): value for key, value in (self.sets or {}).items()}
+        if "group" in columns:
+            options["group"] = "group"
+        with tempfile.TemporaryDirectory(prefix="tapetum-") as aside:
+            run = Path(aside) / "run" if self.out is None else free_folder(Path(self.out) / "run")
+            paths = _paths(rows_of(images, self.value_range), run.with_name(f"{run.name}-images"))
+            frame = pl.DataFrame({**columns, "path": paths})
+            target = {"name": "label", "kind": "single", "classes": list(names)}
+            api.fit(frame, run, target=target, id="row", path="path", command="TapetumClassifier.fit(…)", **options)
+            return (None if self.out is None else run), Pipeline.load(run)
+
+
+def _names(classes: np.ndarray) -> list[str]:
+    """Return a name for each class: its text, or its number where texts are blank or doubled."""
+    texts = [str(one) for one in classes.tolist()]
+    plain = len({text.strip() for text in texts}) == len(texts) and all(text and text == text.strip() for text in texts)
+    return texts if plain else [f"class {number}" for number in range(len(texts))]
+
+
+def _reasons(problems: Mapping[int, str]) -> str:
+    return listed(f"number {row} ({why})" for row, why in sorted(problems.items()))
+
+
+def _paths(rows: Sequence[Sequence[Source]], folder: Path) -> list[str]:
+    """Return a path for each image; those that are no files are written to a folder, without loss.
+
+    Raises:
+        ImagesError: a row of several images.
+    """
+    found = []
+    for number, row in enumerate(rows):
+        if len(row) != 1:
+            raise ImagesError(f"row {number} of X holds {len(row)} images", need="one image a row")
+        image = row[0]
+        if isinstance(image, (str, Path)):
+            found.append(os.path.abspath(image))
+            continue
+        content, suffix = _encoded(image)
+        found.append(os.path.abspath(files.write_bytes(folder / f"{number:07d}.{suffix}", content)))
+    return found
+
+
+def _encoded(image: bytes | Image.Image | Pixels) -> tuple[bytes, str]:
+    """Return an image as the bytes of a file, and the ending of its name."""
+    if isinstance(image, bytes):
+        with Image.open(io.BytesIO(image)) as opened:
+            return image, str(opened.format).lower()
+    out = io.BytesIO()
+    if isinstance(image, Image.Image):
+        kind = "PNG" if image.mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16") else "TIFF"
+        image.save(out, kind)
+        return out.getvalue(), kind.lower()
+    array = Pixels(image.array, image.value_range, eight_bit=True).samples()[0]
+    array = array.astype(np.uint8) * 255 if array.dtype.kind == "b" else array
+    if array.dtype == np.uint8 and array.shape[-1] <= 4:
+        Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array).save(out, "PNG")
+        return out.getvalue(), "png"
+    import tifffile
+
+    is_colour = array.shape[-1] == 3
+    tifffile.imwrite(out, array if is_colour else array.transpose(2, 0, 1), photometric="rgb" if is_colour else "minisblack")
+    return out.getvalue(), "tiff"

@@ -1,0 +1,161 @@
+"""TapetumClassifier keeps scikit-learn's contract: its own checks on a stand-in for training, and small real fits."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+from sklearn.base import clone, is_classifier
+from sklearn.exceptions import SkipTestWarning
+from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_predict
+from sklearn.utils.estimator_checks import check_estimator
+
+import images
+import tapetum
+from tapetum.core.answers import Labels, Probabilities
+from tapetum.core.errors import DataError, KindError, UserError
+from tapetum.estimator import TapetumClassifier
+
+SMALL = {
+    "epochs": 0,
+    "holdout": 0.34,
+    "size": 32,
+    "backbone": "test_efficientnet",
+    "weights": "none",
+    "seed": 0,
+    "sets": {"probe.strengths": [1.0, 100.0], "train.threads": 1, "train.precision": "32"},
+}
+
+
+class Centroids:
+    """Answers by the nearest mean of a class, as a pipeline would."""
+
+    def __init__(self, rows, labels, names, weight):
+        x = np.array([np.ravel(row) for row in rows], dtype=np.float64)
+        labels = np.array(labels)
+        self.classes_ = tuple(names)
+        self.means = np.array([np.average(x[labels == name], axis=0, weights=weight[labels == name]) for name in names])
+
+    def predict_proba(self, rows, value_range=None):
+        x = np.array([np.ravel(row) for row in rows], dtype=np.float64)
+        distance = ((x[:, None] - self.means) ** 2).sum(axis=-1)
+        p = np.exp(-(distance - distance.min(axis=1, keepdims=True)))
+        return Probabilities.of(p / p.sum(axis=1, keepdims=True), {})
+
+    def predict(self, rows, value_range=None):
+        return Labels([self.classes_[k] for k in self.predict_proba(rows).argmax(axis=1)])
+
+
+class OfRows(TapetumClassifier):
+    """Takes rows of numbers as images of one line, so that scikit-learn's checks can call it; training is the stand-in's."""
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = True
+        return tags
+
+    def _images(self, X):
+        if not hasattr(X, "tocsr"):
+            X = np.asarray(X)
+        if isinstance(X, np.ndarray) and X.ndim == 2:
+            if np.iscomplexobj(X):
+                raise ValueError("Complex data not supported")
+            X = X.astype(float)[:, None, :]
+        return super()._images(X)
+
+    def _train(self, images, columns, names):
+        weight = np.asarray(columns.get("weight", np.ones(len(images))))
+        present = [name for name in names if weight[np.array(columns["label"]) == name].any()]
+        assert present == list(names)
+        return None, Centroids(images, columns["label"], names, weight)
+
+
+NOT_FOR_IMAGES = {
+    "check_n_features_in": "images of one fit may have different sizes, so there is no number of features",
+    "check_n_features_in_after_fitting": "the same",
+    "check_estimators_empty_data_messages": "an image without pixels is refused; the message has the shape of an image",
+}
+
+
+def test_scikit_learn_knows_that_x_is_no_table():
+    with pytest.warns(SkipTestWarning, match="requires input"):
+        check_estimator(TapetumClassifier())
+
+
+def test_scikit_learns_checks_pass_but_for_those_that_need_a_table():
+    found = check_estimator(OfRows(), expected_failed_checks=NOT_FOR_IMAGES, on_skip=None, on_fail=None)
+    failed = {one["check_name"]: one["exception"] for one in found if one["status"] == "failed"}
+    assert {one["check_name"] for one in found if one["status"] == "xfail"} == NOT_FOR_IMAGES.keys()
+    assert failed == {}, "\n".join(f"{name}: {error!r}" for name, error in failed.items())
+    assert len(found) > 40
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    return images.plant(tmp_path_factory.mktemp("estimator"), classes=2, each=8, size=32, group_size=2)
+
+
+@pytest.fixture(scope="module")
+def fitted(photos):
+    return tapetum.TapetumClassifier(**SMALL).fit([photos.root / name for name in photos.files], photos.labels, groups=photos.groups)
+
+
+def test_paths_arrays_images_and_columns_get_the_same_answers(photos, fitted):
+    paths = [str(photos.root / name) for name in photos.files]
+    arrays = np.stack([np.asarray(Image.open(path)) for path in paths])
+    p = fitted.predict_proba(paths)
+    for given in (np.array(paths), arrays, [Image.open(path) for path in paths], pl.Series(paths), pl.DataFrame({"file": paths})):
+        assert np.allclose(fitted.predict_proba(given), p)
+    assert fitted.predict(paths).tolist() == [fitted.classes_[k] for k in p.argmax(axis=1)]
+    assert 0 <= fitted.score(paths, photos.labels) <= 1
+    assert is_classifier(fitted)
+    assert fitted.run_ is None
+
+
+def test_arrays_train_as_their_files_do(photos, fitted):
+    arrays = np.stack([np.asarray(Image.open(photos.root / name)) for name in photos.files])
+    again = clone(fitted).fit(arrays, np.array(photos.labels), groups=photos.groups)
+    assert np.allclose(again.predict_proba(arrays), fitted.predict_proba(arrays), atol=1e-5)
+
+
+def test_whole_numbers_stay_labels_and_runs_are_kept(photos, tmp_path):
+    paths = np.array([str(photos.root / name) for name in photos.files])
+    labels = np.array([{"ant": 30, "bee": 4}[name] for name in photos.labels])
+    model = TapetumClassifier(**SMALL, out=tmp_path / "kept").fit(paths, labels)
+    assert model.classes_.tolist() == [4, 30]
+    assert set(model.predict(paths)) <= {4, 30}
+    assert model.predict_proba(paths).argmax(axis=1).tolist() == [[4, 30].index(label) for label in model.predict(paths)]
+    assert (model.run_ / "report.html").exists()
+
+
+def test_search_and_cross_validation_with_groups(photos):
+    paths = np.array([str(photos.root / name) for name in photos.files])
+    cv = GroupKFold(2)
+    answers = cross_val_predict(TapetumClassifier(**SMALL), paths, photos.labels, groups=photos.groups, cv=cv)
+    assert set(answers) <= {"ant", "bee"}
+    search = GridSearchCV(TapetumClassifier(**SMALL), {"size": [16, 32]}, cv=cv, refit=False).fit(
+        paths, photos.labels, groups=photos.groups
+    )
+    assert len(search.cv_results_["mean_test_score"]) == 2
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def test_what_is_no_image_is_refused(photos, fitted):
+    with pytest.raises(ValueError, match=r"shape 4x3.*Reshape your data"):
+        fitted.predict(np.zeros((4, 3)))
+    with pytest.raises(KindError, match="X is one str"):
+        fitted.predict("photo.png")
+    with pytest.raises(ValueError, match="one class"):
+        TapetumClassifier().fit(["a.png", "b.png"], ["x", "x"])
+    with pytest.raises(UserError, match="2 columns"):
+        fitted.predict(pl.DataFrame({"a": ["x"], "b": ["y"]}))
+
+
+def test_an_image_that_cannot_be_read_is_named(photos, fitted, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    given = [photos.root / photos.files[0], tmp_path / "broken.png"]
+    with pytest.raises(DataError, match=r"1 of 2 images cannot be read: number 1"):
+        fitted.predict(given)
+    with pytest.warns(UserWarning, match="number 1"):
+        assert np.isnan(fitted.predict_proba(given)).any(axis=1).tolist() == [False, True]
