@@ -68,12 +68,12 @@ class Progress:
         if state is None:
             self._stage = text
             if self._bar is not None:
-                self._bar.update(self._task, description=text, total=None, completed=0, rate="")
+                self._draw(description=text, total=None, completed=0, rate="")
             return
         if self._bar is not None:
             done, total = (int(state[name].replace(",", "")) for name in ("done", "total"))
             rate = text[state.end() :].removeprefix(",").strip()
-            self._bar.update(self._task, description=state["what"], completed=done, total=total, rate=rate)
+            self._draw(description=state["what"], completed=done, total=total, rate=rate)
             return
         what, tenth = state["what"], int(state["percent"]) // 10
         began = self._first.setdefault(what, time.monotonic())
@@ -82,6 +82,10 @@ class Progress:
             self._print(text)
         if tenth == 10:  # the same work may begin again
             self._first.pop(what), self._tenths.pop(what)
+
+    def _draw(self, **values: Any) -> None:
+        self._bar.update(self._task, **values)
+        self._bar.tasks[0].finished_time = None  # a full bar would stop the clock and the spinner for all that comes after
 
     def _print(self, text: str) -> None:
         self._printed = time.monotonic()
