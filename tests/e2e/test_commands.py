@@ -138,7 +138,7 @@ def test_job_runs_from_its_spec_and_is_idempotent(tuned, tmp_path):
 def test_a_job_without_its_spec_or_manifest_is_refused(tuned, tmp_path):
     import shutil
 
-    assert small_runs.cli("job", tmp_path / "spec.json").code == 3
+    assert small_runs.cli("job", tmp_path / "spec.json").code == 2
     run = shutil.copytree(tuned, tmp_path / "run")
     spec = run / "members" / "main" / "fold-0" / "spec.json"
     (spec.parent / "state.json").unlink()
@@ -203,7 +203,7 @@ def test_template_with_other_ids_is_refused_by_the_first(tuned, damaged, tmp_pat
 def test_submitting_from_what_is_no_run(tmp_path, damaged):
     (tmp_path / "empty").mkdir()
     assert small_runs.cli("submit", tmp_path / "empty", "--template", damaged / "template.csv", "-o", tmp_path / "s.csv").code == 2
-    assert small_runs.cli("submit", tmp_path / "gone.parquet", "--template", damaged / "template.csv", "-o", tmp_path / "s.csv").code == 3
+    assert small_runs.cli("submit", tmp_path / "gone.parquet", "--template", damaged / "template.csv", "-o", tmp_path / "s.csv").code == 2
 
 
 # --------------------------------------------------------------------------------------------------------------- signal

@@ -49,6 +49,11 @@ def _refuse_blank(words: list[str]) -> None:
         raise errors.UserError(f"the argument after {before!r} is blank", need="a value", fix="is a variable of the shell unset?")
 
 
+def _help_words(words: list[str]) -> list[str]:
+    """Return ``help`` and ``help COMMAND`` as the options that they stand for."""
+    return [*words[1:2], "--help"] if words[:1] == ["help"] else words
+
+
 def main() -> None:
     """Run the command line; every known error ends with its own exit code and one sentence."""
     file_names_are_utf8()
@@ -56,6 +61,7 @@ def main() -> None:
     # Telemetry of dependencies is off before any of them is imported.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_OFFLINE", "0" if "--online" in sys.argv else "1")
+    sys.argv[1:] = _help_words(sys.argv[1:])
     try:
         _refuse_blank(sys.argv[1:])
         app()

@@ -113,6 +113,11 @@ class Run:
             raise UserError(f"{root} is not a run (it has no recipe.toml)", fix="make one with: tapetum fit DATA -o RUN")
         return run
 
+    def is_of_another(self, recipe: Recipe) -> bool:
+        """Tell whether a run is here, and was made by another recipe."""
+        marker = self.file("run-id.json")
+        return marker.exists() and files.read_json(marker).get("recipe") != recipe.hash()
+
     @classmethod
     def finished(cls, root: Path | str) -> Run:
         """Return a run that has its predictions.

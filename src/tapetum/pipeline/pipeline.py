@@ -17,7 +17,7 @@ import numpy as np
 from tapetum.core import answers, files, places
 from tapetum.core.answers import labels
 from tapetum.core.config import Data
-from tapetum.core.errors import DataError
+from tapetum.core.errors import DataError, for_python
 from tapetum.core.progress import Log
 from tapetum.core.scoring import score_of
 from tapetum.core.tables import Dense, Manifest
@@ -51,7 +51,13 @@ class Pipeline:
         self.draws: dict[str, dict[str, np.ndarray]] = {}  # of the last answer: member → target → (V, N, K), where predict.keep_draws
         self.problems: dict[int, str] = {}  # of the last answer: row number → why it has none
 
+    def __repr__(self) -> str:
+        networks = sum(len(member.networks) for member in self.members)
+        names = ", ".join(f"{name} ({len(target.classes)} classes)" if target.classes else name for name, target in self.scored.items())
+        return f"Pipeline({str(self.folder)!r}: {names}; {networks} networks of {', '.join(member.name for member in self.members)})"
+
     @classmethod
+    @for_python
     def load(cls, path: Path | str) -> Pipeline:
         """Load a pipeline folder, or the one of a run.
 
@@ -82,6 +88,7 @@ class Pipeline:
         found = {name: target.classes for name, target in self.scored.items()}
         return next(iter(found.values())) if len(found) == 1 else found
 
+    @for_python
     def predict_proba(self, images: Any, *, value_range: tuple[float, float] | None = None) -> Any:
         """Return probabilities (N, K) float32 (a dict of them where there are several targets); NaN rows for images that cannot be read.
 
@@ -104,6 +111,7 @@ class Pipeline:
         answered = self._answered(images, value_range)
         return answers.of_targets({name: answers.Probabilities.of(d.p, self.problems) for name, d in answered.items()}, self.problems)
 
+    @for_python
     def predict(self, images: Any, *, value_range: tuple[float, float] | None = None) -> Any:
         """Return a list of labels (or numbers, or lists of labels), None where an image cannot be read; see :meth:`predict_proba`.
 
@@ -113,6 +121,7 @@ class Pipeline:
         answered = self._answered(images, value_range)
         return answers.of_targets({name: answers.Labels(labels(d), self.problems) for name, d in answered.items()}, self.problems)
 
+    @for_python
     def score(self, images: Any, labels: Any, metric: str | None = None, *, value_range: tuple[float, float] | None = None) -> Any:
         """Return how good the answers to labelled images are, as scikit-learn's ``score``; see :func:`tapetum.core.scoring.score_of`.
 

@@ -189,7 +189,7 @@ def test_the_folder_alone_answers_the_same_elsewhere(pipeline, trained, tmp_path
 
 
 def test_what_is_no_pipeline_is_refused(trained, tmp_path):
-    with pytest.raises(UserError, match="tapetum fit"):
+    with pytest.raises(UserError, match=r"tapetum\.api\.fit\(DATA, out=RUN\)"):
         Pipeline.load(tmp_path)
     shutil.copytree(trained[0] / "pipeline", tmp_path / "empty")
     spec = files.read_json(tmp_path / "empty" / "pipeline.json")

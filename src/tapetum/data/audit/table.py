@@ -103,7 +103,6 @@ def examine(
     table = files.with_columns(pl.Series(name, values, dtype=AUDIT_SCHEMA[name], strict=False) for name, values in columns.items())
     table = table.with_columns(pl.lit(None, AUDIT_SCHEMA[name]).alias(name) for name in AUDIT_SCHEMA if name not in table.columns)
     table = table.select(list(AUDIT_SCHEMA))
-    log(found_text(table))
     return table
 
 

@@ -225,8 +225,8 @@ def _no_target(sheet: Sheet, rest: Sequence[str]) -> UserError:
     if not candidates:
         return UserError(f"{sheet.name} has no column left that could be a target", need="a column of labels", fix="name it: --target NAME")
     return UserError(
-        f"no target is named; {sheet.name} has these columns that could be one: {listed(candidates, 20)}",
-        fix=f"name it: --target {candidates[0]} (single label), --target {candidates[0]}:multi, :ordinal=low<high or :regression",
+        f"no target is named; columns that could be one: {listed(candidates)}",
+        fix=f"name it: --target {candidates[0]}, or with its kind, as --target {candidates[0]}:multi",
     )
 
 

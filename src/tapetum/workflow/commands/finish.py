@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tapetum.core import columns, intervals
@@ -67,7 +67,7 @@ def finish(session: Session, decided: RunDecisions, command: str) -> dict[str, A
 def table(figures: Mapping[str, Any]) -> str:
     """Return the figures as text, one line a target, answer and metric."""
     lines = [("target", "answer", "metric", "value", "95 % interval", "how")]
-    for row in figures["figures"]:
+    for row in _without_repeats(figures["figures"]):
         value = "–" if row["value"] is None else f"{row['value']:.4f}"
         lines.append((row["target"], row["name"], row["metric"], value, intervals.span(row), row["how"] + numbered(row, figures["marks"])))
     text = [columns.aligned(lines)]
@@ -80,3 +80,14 @@ def table(figures: Mapping[str, Any]) -> str:
     text.extend(f"warning: {warning}" for warning in figures.get("warnings") or [])
     text.extend(f"marked: {mark} [{number}]" for number, mark in enumerate(figures["marks"], start=1))
     return "\n".join(text)
+
+
+def _without_repeats(figures: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the figures without in-sample ones that are those of the same answer on other rows: nothing was chosen or fitted then."""
+    first: dict[tuple[str, str, str], Mapping[str, Any]] = {}
+    kept = []
+    for row in figures:
+        before = first.setdefault((row["target"], row["name"], row["metric"]), row)
+        if before is row or any(before.get(key) != row.get(key) for key in ("value", "low", "high")):
+            kept.append(row)
+    return kept

@@ -18,7 +18,7 @@ from tapetum.workflow.session import Prepared, Session
 from tapetum.workflow.stages import budget as budgets
 from tapetum.workflow.stages.decide import RunDecisions, decide_run
 from tapetum.workflow.stages.measure import measure_run
-from tapetum.workflow.stages.prepare import prepare
+from tapetum.workflow.stages.prepare import check_recipe, prepare
 
 
 def fit(
@@ -55,6 +55,8 @@ def fit(
     clock.after = budgets.after(clock.elapsed)
     record = Record(log)
     recipe = loaded.recipe
+    if Run(Path(out)).is_of_another(recipe):
+        check_recipe(source, recipe)
     with Run.opened(out, loaded, {}) as run:
         files.sweep(run.root)
         try:

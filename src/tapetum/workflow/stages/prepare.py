@@ -17,6 +17,7 @@ from tapetum.core.errors import DataError, EnvironmentFault, UserError, listed
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Manifest
 from tapetum.data import audit, layouts, split
+from tapetum.data.audit.table import found_text
 from tapetum.data.choices import MIXES
 from tapetum.data.images.decode import Composition
 from tapetum.data.images.form import Form, without_odd
@@ -73,6 +74,7 @@ def _audited(manifest: Manifest, recipe: Recipe, record: Record) -> tuple[Manife
     if given == "auto":
         turned = any(name_of(spec) == "dihedral" for spec in recipe.augment)
         found = audit.examine(manifest, how, record, dihedral=turned)
+        record(found_text(found))
         return manifest, found, audit.duplicates(found)
     table = audit.read_decisions(Path(given), manifest, record)
     checked = audit.check_files(manifest, how, record)
@@ -84,6 +86,12 @@ def prepared_of(run: Run, data: Path | str | None = None) -> Prepared:
     """Return the rows of a finished run from its own files; no image is read. ``data``: where they are now, if they moved."""
     checked, _ = files.read_parquet(run.file("audit.parquet"))
     return _rows(run.manifest(data), checked, run.recipe())
+
+
+def check_recipe(source: Any, recipe: Recipe) -> None:
+    """Refuse a recipe that the data or the networks do not fit, without a run: a typo is named as that, not as a changed recipe."""
+    record = Record()
+    _check_recipe(recipe, layouts.read(source, recipe.data, record), record)
 
 
 def _check_recipe(recipe: Recipe, manifest: Manifest, record: Record) -> None:
