@@ -15,13 +15,14 @@ $(VENV)/.ready: pyproject.toml
 demo: $(VENV)/.ready  ## train on real pictures with real pretrained weights, predict, submit, report
 	$(BIN)/python demo/solar_cells.py
 
-test: lint  ## lint, types, every test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+test: lint  ## lint, types, every test, coverage of core, decide and data/split
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=
+	$(BIN)/python tests/covered.py
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff format --check src tests bench demo docs/generate.py
 	$(BIN)/ruff check src tests bench demo docs/generate.py
-	$(BIN)/mypy
+	MYPY_NUM_WORKERS=$(WORKERS) $(BIN)/mypy
 	$(BIN)/python tests/shape.py
 	$(BIN)/python tests/unused.py
 

@@ -116,7 +116,7 @@ class Runtime:
         fabric = lightning_fabric.Fabric(
             accelerator=self.device.type,
             devices="auto" if _launched() else 1,
-            precision=_FABRIC[self.precision],  # type: ignore[arg-type]
+            precision=_FABRIC[self.precision],
         )
         if _launched():
             fabric.launch()
