@@ -8,7 +8,7 @@ best on the other folds answers. (The search itself has seen all folds when it p
 
 from __future__ import annotations
 
-import json
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from tapetum.core.progress import Log
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Dense, Manifest, Predictions
 from tapetum.decide.steps import Rows, assemble, counting
+from tapetum.workflow.commands import search_space as space
 from tapetum.workflow.commands import trials
 from tapetum.workflow.session import Session
 from tapetum.workflow.stages import budget as budgets
@@ -68,7 +69,7 @@ def tune(
             "tune.space is empty",
             fix="name keys and what to try: --set 'tune.space={\"optimizer.rate\" = {low = 1e-5, high = 1e-2, log = true}}'",
         )
-    trials.changed(recipe, {key: _first(key, wish) for key, wish in recipe.tune.space.items()})  # every key is one that may change
+    trials.changed(recipe, {key: space.first(key, wish) for key, wish in recipe.tune.space.items()})  # every key is one that may change
     for key, wish in recipe.tune.space.items():  # and every value one that it may have, before hours of search
         for value in wish if isinstance(wish, (list, tuple)) else (wish["low"], wish["high"]):
             trials.changed(recipe, {key: value})
@@ -105,7 +106,7 @@ def _search(optuna: Any, session: Session, wanted: int) -> Any:
     pruner = optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=0)
     study = optuna.create_study(study_name=STUDY, storage=storage, direction="maximize", pruner=pruner, load_if_exists=True)
     state = optuna.trial.TrialState
-    if not study.get_trials(deepcopy=False) and (given := _recipe_values(recipe)):
+    if not study.get_trials(deepcopy=False) and (given := space.recipe_values(recipe)):
         study.enqueue_trial(given)
     for left in study.get_trials(states=(state.RUNNING,)):  # a killed one: proposed again, and its folder goes on
         study.enqueue_trial(left.params)
@@ -130,9 +131,9 @@ def _one(optuna: Any, study: Any, session: Session) -> None:
     """Run one trial and tell the study what came of it."""
     recipe, record, manifest = session.recipe, session.log, session.manifest
     asked = study.ask()
-    values = {key: _suggested(asked, key, wish) for key, wish in recipe.tune.space.items()}
+    values = {key: space.suggested(asked, key, wish) for key, wish in recipe.tune.space.items()}
     changed = trials.changed(recipe, values)
-    name, shown = files.fingerprint(values), ", ".join(f"{key} = {_short(value)}" for key, value in values.items())
+    name, shown = files.fingerprint(values), ", ".join(f"{key} = {space.short(value)}" for key, value in values.items())
     asked.set_user_attr("folder", name)
     done = 0
 
@@ -182,67 +183,98 @@ def _figure(answers: Mapping[str, Dense], recipe: Recipe, rows: Rows, some: np.n
     return float(np.nan_to_num(value, neginf=-1e9))
 
 
+@dataclasses.dataclass(frozen=True)
+class _Judged:
+    """The trials that were completed, and which one answers for each fold.
+
+    Args:
+        answers: trial → target → its decided answers.
+        folders: trial → its run.
+        best: the trial with the best figure of its own.
+        per_fold: fold → the trial that is best on the other folds; empty with one fold.
+        rows: that are answered.
+        fold: of each row (N,).
+    """
+
+    answers: Mapping[int, Mapping[str, Dense]]
+    folders: Mapping[int, Run]
+    best: Any
+    per_fold: Mapping[int, int]
+    rows: Rows
+    fold: np.ndarray
+
+
 def _report(session: Session, study: Any) -> dict[str, Any]:
-    """Choose for each fold on the other folds, write best.toml and tune.json, and return their content."""
-    run, prepared, recipe, record = session.run, session.prepared, session.recipe, session.log
-    whole = [t for t in study.get_trials() if t.state.name == "COMPLETE"]
-    if not whole:
-        raise DataError("no trial was completed", fix="give more time, or set tune.prune = false")
-    names = [t.name for t in prepared.manifest.targets if t.scored]
-    folders = {t.number: Run(run.root / "trials" / t.user_attrs["folder"]) for t in whole}
-    answers = {n: {name: trials.answers(folder, name) for name in names} for n, folder in folders.items()}
-    best = max(whole, key=lambda t: t.value)
-    first = answers[best.number][names[0]]
-    place = {row_id: i for i, row_id in enumerate(prepared.manifest.row_ids)}
-    at = np.array([place[r] for r in first.row_ids])
-    rows = Rows.of(prepared.manifest, first.row_ids.tolist(), allow_leak=recipe.split.allow_leak)
-    fold = prepared.manifest.fold[at]
-    scored = [int(k) for k in np.unique(fold) if any(bool((counting(d, rows) & (fold == k)).any()) for d in answers[best.number].values())]
-    several = len(scored) > 1  # with one fold no trial can be chosen on others: the best one's own figure is all there is
-    numbers = [int(k) for k in np.unique(fold)] if several else []
-    per_fold = {k: max(answers, key=lambda n: _figure(answers[n], recipe, rows, fold != k)) for k in numbers}
-    used = {n: files.read_json(folder.file("metrics.json")) for n, folder in folders.items() if n in {best.number, *per_fold.values()}}
-    metric = {name: metrics.default_metric(answers[best.number][name].target) for name in names}
-    nested, optimistic = {}, {}
-    for name in names:
-        hows = [how_of(f) for n in per_fold.values() if (f := main(used[n]["figures"], name)) is not None]
-        if several and IN_SAMPLE not in hows:
-            picked = _picked({n: a[name] for n, a in answers.items()}, per_fold, fold)
-            nested[name] = {"metric": metric[name], **interval_of(metric[name], picked, rows)}
-        optimistic[name] = {"metric": metric[name], **interval_of(metric[name], answers[best.number][name], rows)}
-    values = {key: _decoded(best.params[key], wish) for key, wish in recipe.tune.space.items()}
-    chosen = trials.changed(recipe, values)
-    files.write_text(run.file("best.toml"), chosen.to_toml())
-    states = [t.state.name for t in study.get_trials()]
-    table = [
-        {
-            "trial": t.number,
-            "state": t.state.name.lower(),
-            "figure": t.value,
-            "values": {k: _decoded(t.params[k], recipe.tune.space[k]) for k in t.params},
-        }
-        for t in study.get_trials()
-    ]
+    """Choose for each fold on the other folds, write best.toml and tune.json, and return what they say."""
+    run, recipe = session.run, session.recipe
+    found, every = _judged(session, study), study.get_trials()
+    picked = {found.best.number, *found.per_fold.values()}
+    used = {n: files.read_json(folder.file("metrics.json")) for n, folder in found.folders.items() if n in picked}
+    nested, optimistic = _figures(found, used)
+    values = {key: space.decoded(found.best.params[key], wish) for key, wish in recipe.tune.space.items()}
+    files.write_text(run.file("best.toml"), trials.changed(recipe, values).to_toml())
+    states = [t.state.name for t in every]
     result = {
-        "best": best.number,
+        "best": found.best.number,
         "values": values,
         CROSS_VALIDATED: nested,
         IN_SAMPLE: optimistic,
         "marks": _marks(recipe, used, states),
-        "per_fold": {str(k): n for k, n in per_fold.items()},
+        "per_fold": {str(k): n for k, n in found.per_fold.items()},
         "trials": states.count("COMPLETE"),
         "pruned": states.count("PRUNED"),
         "sampler": recipe.tune.sampler,
     }
+    table = [_line(t, recipe) for t in every]
     files.write_json(run.file("tune.json"), {**result, "table": table})
     counts = "the cross-validated one counts" if nested else "there is no other"
-    record(f"best.toml holds trial {best.number}; its own figure is the best of {len(whole)}, in-sample: {counts}")
-    return {
-        "run": str(run.root),
-        "table": _text(table, nested, optimistic, result["marks"]),
-        "recipe": str(run.file("best.toml")),
-        **result,
-    }
+    session.log(f"best.toml holds trial {found.best.number}; its own figure is the best of {len(found.folders)}, in-sample: {counts}")
+    text = _text(table, nested, optimistic, result["marks"])
+    return {"run": str(run.root), "table": text, "recipe": str(run.file("best.toml")), **result}
+
+
+def _judged(session: Session, study: Any) -> _Judged:
+    """Return the completed trials, each fold's chosen on the other folds.
+
+    Raises:
+        DataError: no trial was completed.
+    """
+    manifest, recipe = session.manifest, session.recipe
+    whole = [t for t in study.get_trials() if t.state.name == "COMPLETE"]
+    if not whole:
+        raise DataError("no trial was completed", fix="give more time, or set tune.prune = false")
+    names = [t.name for t in manifest.targets if t.scored]
+    folders = {t.number: Run(session.run.root / "trials" / t.user_attrs["folder"]) for t in whole}
+    answers = {n: {name: trials.answers(folder, name) for name in names} for n, folder in folders.items()}
+    best = max(whole, key=lambda t: t.value)
+    row_ids = answers[best.number][names[0]].row_ids.tolist()
+    place = {row_id: i for i, row_id in enumerate(manifest.row_ids)}
+    rows, fold = Rows.of(manifest, row_ids, allow_leak=recipe.split.allow_leak), manifest.fold[[place[r] for r in row_ids]]
+    numbers = [int(k) for k in np.unique(fold)]
+    scored = [k for k in numbers if any(bool((counting(d, rows) & (fold == k)).any()) for d in answers[best.number].values())]
+    if len(scored) < 2:  # no trial can be chosen on other folds: the best one's own figure is all there is
+        numbers = []
+    per_fold = {k: max(answers, key=lambda n: _figure(answers[n], recipe, rows, fold != k)) for k in numbers}
+    return _Judged(answers, folders, best, per_fold, rows, fold)
+
+
+def _figures(found: _Judged, used: Mapping[int, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return target → the cross-validated figure, where there is one, and the best trial's own; ``used``: trial → its metrics.json."""
+    nested, optimistic = {}, {}
+    for name, own in found.answers[found.best.number].items():
+        metric = metrics.default_metric(own.target)
+        hows = [how_of(f) for n in found.per_fold.values() if (f := main(used[n]["figures"], name)) is not None]
+        if found.per_fold and IN_SAMPLE not in hows:
+            picked = _picked({n: answers[name] for n, answers in found.answers.items()}, found.per_fold, found.fold)
+            nested[name] = {"metric": metric, **interval_of(metric, picked, found.rows)}
+        optimistic[name] = {"metric": metric, **interval_of(metric, own, found.rows)}
+    return nested, optimistic
+
+
+def _line(trial: Any, recipe: Recipe) -> dict[str, Any]:
+    """Return a trial as a line of the table."""
+    values = {k: space.decoded(trial.params[k], recipe.tune.space[k]) for k in trial.params}
+    return {"trial": trial.number, "state": trial.state.name.lower(), "figure": trial.value, "values": values}
 
 
 def _marks(recipe: Recipe, used: Mapping[int, Any], states: Sequence[str]) -> list[str]:
@@ -267,7 +299,7 @@ def _text(table: list[dict[str, Any]], nested: Mapping[str, Any], optimistic: Ma
     shown = [("trial", "state", "figure", "values")]
     for row in sorted(table, key=lambda r: (r["figure"] is None, -(r["figure"] or 0.0))):
         value = "" if row["figure"] is None else f"{row['figure']:.4f}"
-        shown.append((str(row["trial"]), row["state"], value, ", ".join(f"{key} = {_short(v)}" for key, v in row["values"].items())))
+        shown.append((str(row["trial"]), row["state"], value, ", ".join(f"{key} = {space.short(v)}" for key, v in row["values"].items())))
     lines = [columns.aligned(shown, right=(0, 2))]
     for how, figures in ((CROSS_VALIDATED, nested), (f"{IN_SAMPLE}, of the best trial", optimistic)):
         for name, found in figures.items():
@@ -275,52 +307,3 @@ def _text(table: list[dict[str, Any]], nested: Mapping[str, Any], optimistic: Ma
             lines.append(f"{name} {found['metric']}: {value} [{intervals.span(found)}] {how}")
     lines += [f"marked: {text}" for text in marks]
     return "\n".join(lines)
-
-
-def _recipe_values(recipe: Recipe) -> dict[str, Any]:
-    """Return the recipe's values of searched keys as Optuna's parameters, for the first trial; those outside the space are drawn."""
-    whole = recipe.model_dump(mode="json")
-    found: dict[str, Any] = {}
-    for key, wish in recipe.tune.space.items():
-        value: Any = whole
-        for part in key.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-        if isinstance(wish, (list, tuple)):
-            text = files.to_json(value)
-            found |= {key: text} if text in [files.to_json(each) for each in wish] else {}
-        elif isinstance(value, (int, float)) and wish["low"] <= value <= wish["high"]:
-            found[key] = value
-    return found
-
-
-def _suggested(asked: Any, key: str, wish: Any) -> Any:
-    """Return a trial's value for a key: of a list as JSON texts (so that lists and tables can be tried), else from a range."""
-    if isinstance(wish, (list, tuple)):
-        return json.loads(asked.suggest_categorical(key, [files.to_json(value) for value in wish]))
-    low, high, log = wish["low"], wish["high"], bool(wish.get("log", False))
-    if isinstance(low, int) and isinstance(high, int):
-        return asked.suggest_int(key, low, high, log=log)
-    return asked.suggest_float(key, float(low), float(high), log=log)
-
-
-def _decoded(value: Any, wish: Any) -> Any:
-    return json.loads(value) if isinstance(wish, (list, tuple)) else value
-
-
-def _first(key: str, wish: Any) -> Any:
-    """Return one of the values that a key would be given.
-
-    Raises:
-        UserError: neither a list nor a range.
-    """
-    if isinstance(wish, (list, tuple)) and len(wish):
-        return wish[0]
-    if isinstance(wish, Mapping) and set(wish) <= {"low", "high", "log"} and {"low", "high"} <= set(wish) and wish["low"] < wish["high"]:
-        if wish.get("log") and wish["low"] <= 0:
-            raise UserError(f"tune.space of {key!r} begins at {wish['low']} on a logarithmic scale", need="more than 0")
-        return wish["low"]
-    raise UserError(f"tune.space of {key!r} is {wish!r}", need="a list of values, or {low = …, high = …, log = true}")
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else files.to_json(value)

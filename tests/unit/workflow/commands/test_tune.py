@@ -16,7 +16,7 @@ from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Dense, Manifest, Predictions
 from tapetum.core.targets import Target
 from tapetum.data.images.form import Form
-from tapetum.workflow.commands import trials, tune
+from tapetum.workflow.commands import search_space, trials, tune
 from tapetum.workflow.session import Prepared, Session
 
 pytest.importorskip("optuna")
@@ -64,9 +64,9 @@ def test_first_trial_has_the_recipe_values_inside_the_space(searched):
     assert table[0]["values"]["optimizer.rate"] == rate
     assert rate not in [row["values"]["optimizer.rate"] for row in table[1:]]
     own = api.load_recipe(sets=(*TINY, "augment=['hflip']", "optimizer.rate=0.5")).recipe
-    assert tune._recipe_values(own) == {"augment": '["hflip"]'}  # the rate lies outside
+    assert search_space.recipe_values(own) == {"augment": '["hflip"]'}  # the rate lies outside
     tables = api.load_recipe(sets=(*TINY, "tune.space={'loss.options' = [{}, {focal = {gamma = 1.0}}]}")).recipe
-    assert tune._recipe_values(tables)["loss.options"] == "{}"
+    assert search_space.recipe_values(tables)["loss.options"] == "{}"
 
 
 def test_nested_figure_takes_each_fold_from_the_others_best(searched):
