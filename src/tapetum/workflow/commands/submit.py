@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from tapetum.core.metrics import headline_metric
 from tapetum.core.monitor import prior_answer
 from tapetum.core.prediction_csv import read_alone
 from tapetum.core.runs import Record, Run
-from tapetum.core.tables import FINAL, Predictions
+from tapetum.core.tables import FINAL, Dense, Manifest, Predictions
 from tapetum.data.layouts import submission
 from tapetum.data.layouts.submission_template import Wish
 from tapetum.decide import chain
@@ -110,44 +111,59 @@ def submit_cycles(run: Run, recipe: Recipe, template: Path, record: Record) -> l
     Returns:
         For each: member, stage, epoch, file, metric and interval.
     """
-    from tapetum.workflow.stages.prepare import prepared_of
-
     manifest = run.manifest()
     written = []
     for member, member_recipe in recipe.members().items():
-        decide = member_recipe.decide.model_copy(update={"calibrate": "none", "blend": "mean"})
         for number, stage in enumerate(member_recipe.stages, start=1):
             parts = run.folds_of(member, f"stage-{number}.parquet")
             if not stage.predict or not parts:
                 continue
             tests = {fold: Predictions.read(path) for fold, path in parts.items()}
-            checkpoint = next(iter(tests.values())).frame["checkpoint"][0]
-            heldout = [Predictions.read(run.member(member, fold) / "epochs.parquet").select(checkpoint=checkpoint) for fold in tests]
-            target = next(t for t in heldout[0].targets if t.scored)
-            dense = Predictions.concat(heldout).dense(target.name, member)
-            rows = Rows.of(manifest, dense.row_ids.tolist(), allow_leak=recipe.split.allow_leak)
-            fitted = chain.fit({"chosen": dense}, rows, decide, fixed=True)
-            for note in fitted.notes:
-                record(f"{target.name}: {note}")
-            answers = [table.dense(target.name, member, role="test") for table in tests.values()]
-            test = mean_of(answers)
-            decided = chain.apply(fitted.json, {"chosen": test}, Rows.of(manifest, test.row_ids.tolist()))
+            cycle = _cycle(run, recipe, member, tests, manifest)
+            for note in cycle.fitted.notes:
+                record(f"{cycle.dense.target.name}: {note}")
+            test = mean_of([table.dense(cycle.dense.target.name, member, role="test") for table in tests.values()])
+            decided = chain.apply(cycle.fitted.json, {"chosen": test}, Rows.of(manifest, test.row_ids.tolist()))
             place = run.root / "submissions" / f"{member}-stage-{number}.csv"
-            prior = np.nanmean(dense.y, axis=0)
-            submission.submit(decided, template, place, record, fill="prior", prior=prior)
-            metric = headline_metric(target)
-            marks = [*everywhere(prepared_of(run), recipe), *of_training(member_recipe), *([DRAWN] if fitted.json["drawn"] else [])]
-            judged = np.unique(rows.fold[counting(dense, rows)])
-            judgement = {"how": how_by(marks, len(judged)), "marks": texts(marks)}
-            figure = {**interval_of(metric, fitted.nested, rows), **judgement}
-            note = f"after stage {number} of member {member}, {checkpoint}"
+            submission.submit(decided, template, place, record, fill="prior", prior=np.nanmean(cycle.dense.y, axis=0))
+            metric, figure = headline_metric(cycle.dense.target), _cycle_figure(run, recipe, member_recipe, cycle)
+            note = f"after stage {number} of member {member}, {cycle.checkpoint}"
             made_by = {"name": recipe.name, "hash": recipe.hash()}
             Ledger(run.root).add(place, recipe=made_by, metric=metric, own=figure, note=note)
-            line = {"member": member, "stage": number, "checkpoint": checkpoint, "size": stage.size, "file": place.name, "metric": metric}
-            written.append({**line, **figure, "sha256": files.sha256(place)})
+            line = {"member": member, "stage": number, "checkpoint": cycle.checkpoint, "size": stage.size, "file": place.name}
+            written.append({**line, "metric": metric, **figure, "sha256": files.sha256(place)})
             value = "–" if figure["value"] is None else f"{figure['value']:.3f}"
             record(f"{note}: {metric} {value} on held-out rows, written to {place.name}")
     return written
+
+
+class _Cycle(NamedTuple):
+    """A stage's checkpoint: its held-out answers, their rows, and the decision steps fitted on them."""
+
+    checkpoint: str
+    dense: Dense
+    rows: Rows
+    fitted: chain.Decisions
+
+
+def _cycle(run: Run, recipe: Recipe, member: str, tests: Mapping[int, Predictions], manifest: Manifest) -> _Cycle:
+    checkpoint = next(iter(tests.values())).frame["checkpoint"][0]
+    heldout = [Predictions.read(run.member(member, fold) / "epochs.parquet").select(checkpoint=checkpoint) for fold in tests]
+    target = next(t for t in heldout[0].targets if t.scored)
+    dense = Predictions.concat(heldout).dense(target.name, member)
+    rows = Rows.of(manifest, dense.row_ids.tolist(), allow_leak=recipe.split.allow_leak)
+    decide = recipe.members()[member].decide.model_copy(update={"calibrate": "none", "blend": "mean"})
+    return _Cycle(checkpoint, dense, rows, chain.fit({"chosen": dense}, rows, decide, fixed=True))
+
+
+def _cycle_figure(run: Run, recipe: Recipe, member_recipe: Recipe, cycle: _Cycle) -> dict[str, Any]:
+    """Return the cross-fitted figure of a stage's answers, with its interval and marks."""
+    from tapetum.workflow.stages.prepare import prepared_of
+
+    marks = [*everywhere(prepared_of(run), recipe), *of_training(member_recipe), *([DRAWN] if cycle.fitted.json["drawn"] else [])]
+    judged = np.unique(cycle.rows.fold[counting(cycle.dense, cycle.rows)])
+    measured = interval_of(headline_metric(cycle.dense.target), cycle.fitted.nested, cycle.rows)
+    return {**measured, "how": how_by(marks, len(judged)), "marks": texts(marks)}
 
 
 def submit_before_steps(run: Run, recipe: Recipe, template: Path, record: Record) -> Path | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -113,19 +113,22 @@ def _answered(session: Session, ref: FoldRef, checkpoint: str) -> Predictions:
     plain = [] if first == 0 else [answered(views="plain", reduce="plain")]
     tables = []
     for name, target in network.targets.items():
-        if not target.scored:
-            continue
-        numbered = [(REDUCED, every.p[name]), *((0, one.p[name]) for one in plain)]
-        numbered += [(first + i, p) for i, p in enumerate(every.draws.get(name, ()))]
-        ids = np.asarray(manifest.row_ids, dtype=object)[rows]
-        status = np.where(every.ok, "ok", "missing").astype(object)
-        folds, y = np.full(len(rows), fold, dtype=np.int16), manifest.truth(name)[rows]
-        for number, p in numbered:
-            dense = Dense(target, ids, p, y, folds, status)
-            tables.append(
-                Predictions.from_dense(dense, member=ref.member, checkpoint=checkpoint, draw=number, manifest_hash=manifest.content_hash())
-            )
+        if target.scored:
+            numbered = [(REDUCED, every.p[name]), *((0, one.p[name]) for one in plain)]
+            numbered += [(first + i, p) for i, p in enumerate(every.draws.get(name, ()))]
+            tables += _tables(session, ref, checkpoint, target, every.ok, numbered)
     return Predictions.concat(tables)
+
+
+def _tables(
+    session: Session, ref: FoldRef, checkpoint: str, target: Target, ok: np.ndarray, numbered: Sequence[tuple[int, np.ndarray]]
+) -> list[Predictions]:
+    """Return a table for each view of a fold's held-out rows: number of the view → probabilities (N, K)."""
+    manifest, rows = session.manifest, session.prepared.heldout(ref.fold)
+    ids, y = np.asarray(manifest.row_ids, dtype=object)[rows], manifest.truth(target.name)[rows]
+    status, folds = np.where(ok, "ok", "missing").astype(object), np.full(len(rows), ref.fold, dtype=np.int16)
+    made: dict[str, Any] = {"member": ref.member, "checkpoint": checkpoint, "manifest_hash": manifest.content_hash()}
+    return [Predictions.from_dense(Dense(target, ids, p, y, folds, status), draw=number, **made) for number, p in numbered]
 
 
 def _shown(watch: str, target: Target, heads: int) -> tuple[str, ...]:
