@@ -31,7 +31,7 @@ def network(**changes):
     return models.build(model, targets(), 3, PLUS.input.model_copy(update={"size": 32}))
 
 
-def test_M15_tasks_share_by_cross_stitch_and_not_by_one_vector():
+def test_M15_tasks_share_by_cross_stitch_not_one_vector():
     built = network()
     assert isinstance(built.sharing, CrossStitch)
     assert built.sharing.tasks == len(built.targets) == 5
@@ -57,7 +57,7 @@ def test_one_training_step_of_the_tasks_moves_what_they_share():
     assert any(not torch.equal(old, new) for old, new in zip(before, built.sharing.stitches, strict=True))
 
 
-def test_ages_near_a_border_are_learned_from_thresholds_of_five_years():
+def test_ages_near_a_border_learn_from_five_year_thresholds():
     found = {target.name: target for target in targets()}
     assert found["age"].kind == "ordinal"
     assert len(found["years_class"].classes) == 10

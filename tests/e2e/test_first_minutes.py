@@ -29,7 +29,7 @@ def test_a_run_that_is_not_finished_is_called_that(probed, tmp_path):
         assert "run is not finished" in said.error
 
 
-def test_a_typo_in_a_changed_recipe_is_named_as_a_typo(planted, tmp_path, probed):
+def test_a_typo_in_a_changed_recipe_is_named(planted, tmp_path, probed):
     shutil.copytree(probed, tmp_path / "run")
     words = ["fit", planted / "labels.csv", "-o", tmp_path / "run"]
     assert "Did you mean" in small_runs.cli(*words, *small_runs.flags(train__epochs=0, data__targets=["labl"])).error

@@ -83,7 +83,7 @@ def test_scikit_learn_knows_that_x_is_no_table():
         check_estimator(TapetumClassifier())
 
 
-def test_scikit_learns_checks_pass_but_for_those_that_need_a_table():
+def test_scikit_learns_checks_pass_but_those_of_tables():
     found = check_estimator(OfRows(), expected_failed_checks=NOT_FOR_IMAGES, on_skip=None, on_fail=None)
     failed = {one["check_name"]: one["exception"] for one in found if one["status"] == "failed"}
     assert {one["check_name"] for one in found if one["status"] == "xfail"} == NOT_FOR_IMAGES.keys()

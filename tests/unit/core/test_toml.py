@@ -67,5 +67,5 @@ def test_a_name_of_stray_bytes_is_escaped():
         ({"average": {"name": "ema", "decay": 0.9}}, {"average": {"name": "swa"}}, {"average": {"name": "swa", "decay": 0.9}}),
     ],
 )  # fmt: skip
-def test_another_choice_does_not_take_over_the_parameters_of_the_first(low, high, merged):
+def test_another_choice_leaves_the_first_ones_parameters(low, high, merged):
     assert merge(low, high) == merged
