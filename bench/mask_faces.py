@@ -47,7 +47,11 @@ def main() -> int:
     by_person = {way: answers(run(way, data, args.seed)) for way in args.ways}
     by_photo = answers(run("probe", data, args.seed, leaks=True)) if "probe" in args.ways else None
     figures = {way: scored(found) for way, found in by_person.items()}
-    gained = {way: {t: differing(by_person[way], by_person["probe"], t) for t in SHOWN} for way in args.ways if way != "probe"}
+    gained = {
+        way: {t: differing(by_person[way], by_person["probe"], t) for t in SHOWN}
+        for way in args.ways
+        if "probe" in args.ways and way != "probe"
+    }
     leak = (
         None
         if by_photo is None

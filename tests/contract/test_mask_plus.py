@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from tapetum import api
@@ -41,16 +42,18 @@ def test_M15_tasks_share_by_cross_stitch_not_one_vector():
     assert network(sharing="hard").sharing is None
 
 
-def test_one_training_step_of_the_tasks_moves_what_they_share():
+@pytest.mark.parametrize("size", [32, pytest.param(None, marks=pytest.mark.slow)], ids=["small", "full profile"])
+def test_one_training_step_moves_what_tasks_share(size):
     torch.manual_seed(0)
-    built = network()
+    built = network() if size else models.build(PLUS.model.model_copy(update={"weights": "none"}), targets(), 3, PLUS.input)
+    height, width = (size, size) if size else PLUS.input.size
     objective = Objective(PLUS.loss, list(built.targets.values()))
     truth = {name: torch.eye(max(target.width, 2))[:2, : target.width] for name, target in built.targets.items()}
     optimizer = torch.optim.SGD(built.parameters(), lr=0.1)
     before = [stitch.detach().clone() for stitch in built.sharing.stitches]
     for _ in range(2):  # the layers behind the mixtures start at zero
         optimizer.zero_grad()
-        loss = objective(built(torch.rand(2, 3, 32, 32)), truth)
+        loss = objective(built(torch.rand(2, 3, height, width)), truth)
         loss.backward()
         optimizer.step()
     assert torch.isfinite(loss)
