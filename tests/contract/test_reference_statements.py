@@ -39,8 +39,8 @@ PLACES = Target("Target", "multi", tuple(str(i) for i in range(28)))
 SIZES_ALONE = {  # what a cpu profile may change; everything else is technique
     "input.size", "model.backbone", "model.drop_path", "stages", "split.folds", "split.holdout", "train.epochs", "train.batch",
     "average.epochs", "average.decay", "schedule.options.phases", "schedule.options.cycle", "optimizer.rate", "predict.views",
-    "probe.size", "probe.views", "data.limit", "split.train_rows", "schedule.options.t0", "train.checkpoint",
-    "model.weights", "sequence.features",
+    "probe.size", "probe.views", "probe.strengths", "input.bands", "data.limit", "split.train_rows", "schedule.options.t0",
+    "train.checkpoint", "model.weights", "sequence.features",
 }  # fmt: skip
 
 

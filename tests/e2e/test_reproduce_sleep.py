@@ -25,10 +25,26 @@ from tapetum.learn.training.objective import Objective
 from tapetum.pipeline import Pipeline
 
 TINY = {"input.size": [34, 60], "train.threads": 1, "train.precision": "32", "train.batch": 8, "data.limit": 60, "split.train_rows": 24}
+SMALLEST = {"backbone": "test_resnet", "weights": "none"}
+
+
+def members(name: str, **models: dict[str, str]) -> list[dict]:
+    """Return the members of a recipe's cpu profile around the smallest network, or those named."""
+    return [{**one, "model": models.get(one["name"], SMALLEST)} for one in api.load_recipe(name, profile="cpu").recipe.member]
+
+
 SETS = {
-    "sleep-yai": TINY | {"train.epochs": 2},
-    "sleep-dragon": TINY,
-    "sleep-yai-plus": {"train.threads": 1, "train.precision": "32", "split.folds": 2},
+    "sleep-yai": TINY | {"train.epochs": 2, "member": members("sleep-yai")},
+    "sleep-dragon": TINY | {"member": members("sleep-dragon", vit={"backbone": "test_vit", "weights": "none"})},
+    "sleep-yai-plus": {
+        "train.threads": 1,
+        "train.precision": "32",
+        "train.epochs": 3,
+        "split.folds": 2,
+        "model.backbone": "test_resnet",
+        "model.weights": "none",
+        "probe.strengths": [1.0],
+    },
 }
 STAGES = ("Wake", "N1", "N2", "N3", "REM")
 STAGE = Target("stage", classes=STAGES)

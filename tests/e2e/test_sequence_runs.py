@@ -103,6 +103,12 @@ def test_member_reads_features_of_another_member_also_in_refit(few, tmp_path):
     assert np.allclose(p.sum(axis=1), 1, atol=1e-5)
 
 
+def test_probe_and_frozen_windows_share_kept_vectors(few, tmp_path):
+    _fit(few, tmp_path / "run", *FROZEN, "probe.enabled=true", "probe.size=16", "probe.views=['plain']", "probe.strengths=[1.0]")
+    stores = [folder for folder in (tmp_path / "run" / "features").iterdir() if folder.is_dir()]
+    assert len(stores) == 1
+
+
 def test_sequence_pipeline_refuses_images_without_a_sequence(few, tmp_path):
     _fit(few, tmp_path / "run", *FROZEN, "train.epochs=1")
     with pytest.raises(Exception, match="sequence"):

@@ -145,7 +145,7 @@ def describe(network: nn.Module, settings: Input, views: Sequence[Spec], runtime
         "backbone": getattr(backbone, "pretrained_cfg", {}).get("architecture", type(backbone).__name__),
         "arguments": {name: str(value) for name, value in sorted(arguments.items())},
         "preprocessing": {**preprocessing, **numbers},
-        **({"positions": network.positions} if hasattr(network, "positions") else {}),
+        **({"positions": network.positions} if getattr(network, "positions", 1) != 1 else {}),
         **({"levels": backbone.levels_width} if hasattr(backbone, "levels_width") else {}),
         "views": list(views),
         "engine": {**runtime.engine.to_dict(), "torch": torch.__version__},

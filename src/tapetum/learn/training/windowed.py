@@ -115,7 +115,7 @@ def prepare(
         return network, source
     if wanted["from"] is not None:
         load_base(network, Keeper(folder / wanted["from"]["folder"]), wanted["from"]["checkpoint"])
-    part = manifest.where(np.flatnonzero(manifest.split != "test"))
+    part = manifest.where(np.flatnonzero((manifest.split != "test") & ~manifest.beside_test))
     known = {"form": Form.from_dict(spec["form"]), "missing": spec.get("missing", {})}
     images = dataset.ImageDataset(part, recipe.input, EvalTransform(recipe.input), **known)
     vectors, reasons = _vectors(network, manifest, images, (folder / wanted["store"]).resolve(), runtime, log)

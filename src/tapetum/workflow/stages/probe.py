@@ -76,7 +76,7 @@ def _vectors_for(session: Session, measured_for: int | None = None) -> _Vectors:
     manifest, settings = session.manifest, probe_input(recipe)
     network = probe_network(recipe, prepared.form, manifest, record)
     runtime = Runtime(Engine.from_dict(run.plan()["probe"]["engine"]), threads=threads_of(run, recipe.train, record), log=record)
-    known = np.flatnonzero(manifest.split != "test")
+    known = np.flatnonzero((manifest.split != "test") & ~manifest.beside_test)
     part = manifest.where(known)
     images = ImageDataset(part, settings, EvalTransform(settings), form=prepared.form, missing=prepared.reasons)
     if measured_for is not None:
