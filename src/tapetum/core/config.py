@@ -67,7 +67,8 @@ class Recipe(Section):
     tune: Tune = Tune()
     statements: dict[str, str] = Field(default_factory=dict)  # statement of a write-up → the recipe keys that implement it
     profile: dict[str, dict[str, Any]] = Field(default_factory=dict)  # name → values laid over the recipe, as [profile.cpu]
-    # [[member]] tables: members of an ensemble, each with a name and values of its own; only_folds = [0] limits the folds
+    # [[member]] tables: members of an ensemble, each with a name and values of its own; only_folds = [0] limits the folds,
+    # enabled = false leaves the member out
     member: tuple[dict[str, Any], ...] = ()
 
     @classmethod
@@ -82,11 +83,17 @@ class Recipe(Section):
         base = self.model_dump(mode="python", exclude={"member", "profile"})
         out: dict[str, Recipe] = {}
         for table in self.member:
-            values = {k: v for k, v in table.items() if k not in ("name", "only_folds")}
+            values = {k: v for k, v in table.items() if k not in ("name", "only_folds", "enabled")}
             name = _member_name(table)
             _check_only_folds(table)
+            if not _is_enabled(table):
+                continue
             out[name] = validated({**merge(base, values), "name": self.name}, where=f"member {name!r}: ")
-        if len({name.casefold() for name in out}) != len(self.member):  # a folder is called so, and some systems know no case
+        if not out:
+            raise UserError("no [[member]] is enabled", need="enabled = true in one or more")
+        if len({_member_name(table).casefold() for table in self.member}) != len(
+            self.member
+        ):  # a folder is called so, and some systems know no case
             raise UserError("two [[member]] tables have the same name", need="a name of its own for each")
         return {name: values.seeing(out, name) for name, values in out.items()}
 
@@ -102,7 +109,7 @@ class Recipe(Section):
                 need=f"'frozen', 'end-to-end' or a member before it that takes single images (there are: {listed(before) or 'none'})",
             )
         other = members[source]
-        kept = {"head": self.model.head, "heads": self.model.heads}
+        kept = {"head": self.model.head, "heads": self.model.heads, "targets": self.model.targets}
         return self.model_copy(update={"model": other.model.model_copy(update={**kept, "sharing": "hard"}), "input": other.input})
 
     def only_folds(self, member: str) -> tuple[int, ...] | None:
@@ -170,6 +177,9 @@ def load(
 
     def lay(table: Mapping[str, Any], source: str) -> None:
         nonlocal values
+        by_name = table.get("member")
+        if isinstance(by_name, Mapping):  # by name: over that member's values; a list takes the place of all members
+            table = {**table, "member": _over_members(values.get("member", ()), by_name)}
         values = merge(values, table)
         origin.update({key: source for key, _ in flatten(table)})
 
@@ -183,12 +193,7 @@ def load(
         profiles = values.get("profile", {})
         if profile not in profiles:
             raise UserError(f"there is no profile {profile!r} (there are: {listed(['full', *profiles])}).{nearest(profile, profiles)}")
-        table = dict(profiles[profile])
-        by_member = table.pop("member", {})
-        lay(table, f"profile {profile}")
-        if by_member:
-            values["member"] = [merge(m, by_member.get(m.get("name", ""), {})) for m in values.get("member", [])]
-            origin["member"] = f"profile {profile}"
+        lay(profiles[profile], f"profile {profile}")
     if preset is not None:
         wanted = {key: value for key, value in presets.preset(preset).values.items() if key != "member" or not values.get("member")}
         lay(unflatten(wanted), f"preset {preset}")
@@ -264,6 +269,21 @@ def _member_name(table: Mapping[str, Any]) -> str:
     if name != name.strip() or name.startswith(".") or any(c in '/\\:*?"<>|' or not c.isprintable() for c in name):
         raise UserError(f"a [[member]] table has the name {name!r}", need="a name that can be a folder's, as effnet-b2")
     return name
+
+
+def _is_enabled(table: Mapping[str, Any]) -> bool:
+    enabled = table.get("enabled", True)
+    if not isinstance(enabled, bool):
+        raise UserError(f"member {table['name']!r} has enabled = {enabled!r}", need="true or false")
+    return enabled
+
+
+def _over_members(members: Sequence[Mapping[str, Any]], by_name: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return member tables with values laid over some of them: ``{"age-1": {"train": {"epochs": 2}}}``."""
+    names = [str(member.get("name", "")) for member in members]
+    if strange := [name for name in by_name if name not in names]:
+        raise UserError(f"there is no member {strange[0]!r} (there are: {listed(names, 40) or 'none'}).{nearest(strange[0], names)}")
+    return [merge(member, by_name.get(name, {})) for name, member in zip(names, members, strict=True)]
 
 
 def _check_only_folds(table: Mapping[str, Any]) -> None:

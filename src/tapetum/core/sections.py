@@ -70,7 +70,9 @@ class Split(Section):
     holdout: float | None = Field(None, gt=0, lt=1)  # one split instead of folds: the share of rows that is held out
     stratify: tuple[str, ...] = ()  # targets to balance; empty: all of them
     train_rows: Annotated[int, Field(ge=2)] | None = None  # draw this many (stratified) of the rows that a fold trains on; none: all
-    allow_leak: str | None = None  # the reason why groups may cross folds; every figure is then marked
+    # held-out rows train, too, as in write-ups that validate on training images; every figure is in-sample (needs allow_leak)
+    heldout_trains: bool = False
+    allow_leak: str | None = None  # the reason why groups may cross folds, or held-out rows train; every figure is then marked
 
 
 class Input(Section):
@@ -107,6 +109,7 @@ class Model(Section):
     head: Spec | None = None  # from the vector to logits; none: what fits the target's kind
     heads: dict[str, Spec] = {}  # target → head
     sharing: Spec = "hard"  # what several targets share
+    targets: tuple[str, ...] = ()  # the targets that the network answers; empty: all of the data
     side_width: int = Field(32, ge=0)  # width of the layer over tabular features; 0: they go to the heads unchanged
     options: dict[str, Any] = {}  # further arguments of timm.create_model
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tapetum.core.bounds import AMOUNT, SHARE, Range
 from tapetum.core.choices import Choice
 from tapetum.core.config import Model, Spec
+from tapetum.core.errors import UserError, listed, nearest
 from tapetum.core.targets import Target
 
 LOSSES = {  # a recipe sets options under loss.options.NAME, sums them as '0.5*focal+0.5*lovasz'; no unit: training's deviation
@@ -74,6 +77,21 @@ IDENTITY_HEAD, IDENTITY_LOSS = "cosine", "arcface"  # of targets that name indiv
 def head_of(model: Model, target: Target) -> Spec:
     """Return the head that a recipe gives a target: its own, else the one for all, else what fits its kind; identities have theirs."""
     return model.heads.get(target.name) or (IDENTITY_HEAD if target.is_identity else model.head) or DEFAULT_HEADS[target.kind]
+
+
+def answered_targets(model: Model, targets: Sequence[Target]) -> list[Target]:
+    """Return the targets that a network has heads for: those that the recipe names, derived ones only where it gives them a head.
+
+    Raises:
+        UserError: a name that is no target, or none that is left.
+    """
+    known = [t.name for t in targets]
+    if strange := [name for name in model.targets if name not in known]:
+        raise UserError(f"model.targets names {strange[0]!r}, which is no target (there are: {listed(known)}).{nearest(strange[0], known)}")
+    having = [t for t in targets if (t.expression is None or t.name in model.heads) and (not model.targets or t.name in model.targets)]
+    if not having:
+        raise UserError("the network has no target to answer", need="one or more targets")
+    return having
 
 
 SHARINGS = {  # what several targets share of the trunk

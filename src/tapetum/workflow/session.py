@@ -33,6 +33,7 @@ class Prepared:
         reasons: row_id → why its image cannot be read.
         train_rows: how many rows each fold trains on; None: all that it does not hold out.
         seed: of the draw of those.
+        heldout_trains: whether held-out rows train, too.
     """
 
     manifest: Manifest
@@ -44,6 +45,7 @@ class Prepared:
     reasons: Mapping[str, str] = dataclasses.field(default_factory=dict)
     train_rows: int | None = None
     seed: int = 0
+    heldout_trains: bool = False
 
     @property
     def usable(self) -> np.ndarray:
@@ -53,11 +55,11 @@ class Prepared:
     def fitting(self, fold: int) -> np.ndarray:
         """Rows that train when ``fold`` is held out: the other folds and the extra rows, without bad images (−1: all folds).
 
-        Where ``split.train_rows`` is fewer, they are drawn in proportion to the labels; a refit on all folds draws as many.
+        With ``heldout_trains`` the rows that are held out are among them. Where ``split.train_rows`` is fewer, they are drawn in proportion to the labels; a refit on all folds draws as many.
         """
         folds = self.manifest.fold
         every = np.union1d(self.train, self.extra)
-        rows = every[(folds[every] != fold) | (fold < 0)].astype(np.int64)
+        rows = every[(folds[every] != fold) | (fold < 0) | self.heldout_trains].astype(np.int64)
         if self.train_rows is None or self.train_rows >= len(rows):
             return rows
         frame, targets = self.manifest.frame[rows], self.manifest.targets

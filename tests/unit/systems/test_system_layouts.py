@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -223,10 +224,56 @@ def test_masks_round_trip_needs_the_years(masks, tmp_path):
         layouts.write(layouts.read(masks, Data(), quiet), tmp_path / "x", "masks", quiet)
 
 
-def test_masks_name_a_person_without_all_images(masks):
-    (masks / "train" / "images" / "000002_male_Asian_60" / "mask3.png").unlink()
-    with pytest.raises(DataError, match=r"000002_male_Asian_60 .*unlike the others: mask3"):
+def _break(masks: Path, what: str) -> tuple[str, int]:
+    """Make one thing wrong with the second person; return what must be named and how many of the 21 training images are left."""
+    images, table = masks / "train" / "images", masks / "train" / "train.csv"
+    text = table.read_text()
+    if what == "photo":
+        (images / "000002_male_Asian_60" / "mask3.png").unlink()
+        return "000002_male_Asian_60 holds 6 images, unlike the others: mask3", 20
+    if what == "doubled":
+        save(images / "000002_male_Asian_60" / "mask1.png", np.zeros((6, 4, 3), np.uint8))
+        return "000002_male_Asian_60 holds 8 images", 21
+    if what == "age":
+        table.write_text(text.replace("male,Asian,60,", "male,Asian,160,"))
+        return "line 3: 000002 has age '160'", 14
+    if what == "gender":
+        table.write_text(text.replace("000002,male", "000002,man"))
+        return "line 3: 000002 has gender 'man'", 14
+    if what == "gone":
+        shutil.rmtree(images / "000002_male_Asian_60")
+        return "line 3: the folder '000002_male_Asian_60' is not in train/images", 14
+    (images / "000002_male_Asian_60").rename(images / "000002-male-60")
+    table.write_text(text.replace("000002_male_Asian_60", "000002-male-60"))
+    return "line 3: 000002 has the folder '000002-male-60'", 14
+
+
+@pytest.mark.parametrize("what", ["photo", "doubled", "age", "gender", "gone", "folder"])
+def test_masks_refuse_what_is_wrong_with_a_person_or_go_on_without_it(masks, what):
+    named, left = _break(masks, what)
+    with pytest.raises(DataError, match=f"3 people, 1 of them unlike the others: .*{re.escape(named)}.*--on-bad skip"):
         layouts.read(masks, Data(), quiet)
+    said: list[str] = []
+    manifest = layouts.read(masks, Data(on_bad="skip"), said.append)
+    assert int((manifest.split == "train").sum()) == left
+    assert any(line.startswith("warning: 1 of 3 people") and named in line for line in said)
+
+
+def test_masks_name_folders_that_no_line_has(masks):
+    save(masks / "train" / "images" / "000009_male_Asian_20" / "normal.jpg", np.zeros((6, 4, 3), np.uint8))
+    said: list[str] = []
+    assert len(layouts.read(masks, Data(), said.append)) == 3 * 7 + 2
+    assert any("1 folders of train/images are in no line of train.csv and are left out: 000009_male_Asian_20" in line for line in said)
+
+
+def test_masks_keep_an_evaluation_row_without_its_photo(masks):
+    (masks / "eval" / "images" / "0e72482b.jpg").unlink()
+    with pytest.raises(DataError, match=r"eval/images/0e72482b\.jpg.*--on-bad skip"):
+        layouts.read(masks, Data(), quiet)
+    said: list[str] = []
+    manifest = layouts.read(masks, Data(on_bad="skip"), said.append)
+    assert manifest.row_ids[-1] == "0e72482b.jpg"
+    assert any("0e72482b.jpg" in line for line in said)
 
 
 # -------------------------------------------------------------------------------------------------------------- dogs

@@ -18,7 +18,7 @@ from tapetum.core.choices import pick
 from tapetum.core.errors import UserError
 from tapetum.core.progress import Log
 from tapetum.core.targets import Target
-from tapetum.learn.choices import HEADS, SHARINGS, head_of
+from tapetum.learn.choices import HEADS, SHARINGS, answered_targets, head_of
 from tapetum.learn.models import backbone as trunk
 from tapetum.learn.models import channels as adaptation
 from tapetum.learn.models import weights as pretrained
@@ -213,9 +213,7 @@ def build(
     """
     input = input or config.Input()
     weights = weights or pretrained.find(model.backbone, model.weights)
-    answered = [t for t in targets if t.expression is None or t.name in model.heads]
-    if not answered:
-        raise UserError("the network has no target to answer", need="one or more targets")
+    having = answered_targets(model, targets)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(draws.key(seed, "network"))
         backbone = trunk.create(
@@ -229,8 +227,8 @@ def build(
         )
         features = trunk.width(backbone)
         mlp = _side_mlp(side, model.side_width) if side else None
-        heads = {t.name: make_head(head_of(model, t), features, (model.side_width or side) if side else 0, t) for t in answered}
-        sharing = _sharing(model.sharing, backbone, features, len(answered))
+        heads = {t.name: make_head(head_of(model, t), features, (model.side_width or side) if side else 0, t) for t in having}
+        sharing = _sharing(model.sharing, backbone, features, len(having))
     mean, std, normalised = normalisation(weights, channels, model.channels, input)
     lines = [weights.summary(), adaptation.summary(model.channels, channels, weights.channels), normalised]
     lines[1:2] = [] if weights.random else [lines[1]]

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from tapetum.data.layouts.sheet import Sheet, copy_image, images_among
 MASKS, GENDERS, AGES = ("worn", "incorrect", "none"), ("male", "female"), ("0-29", "30-59", "60+")
 STATES = {**{f"mask{i}": "worn" for i in range(1, 6)}, "incorrect_mask": "incorrect", "normal": "none"}
 COLUMNS = ["id", "gender", "race", "age", "path"]
+OLDEST = 100
+FOLDER = re.compile(r"[^_]+_(male|female)_[^_]+_\d+")
 DERIVED = "mask*6 + gender*3 + age"
 TARGETS: tuple[dict[str, Any], ...] = (
     {"name": "mask", "classes": list(MASKS)},
@@ -43,7 +46,7 @@ def recognise(source: Any) -> str | None:
 
 def read(source: Path, data: Data, log: Log) -> Sheet:
     """Read the folder; columns ``mask``, ``gender``, ``age`` (three classes), ``years`` (the number), ``race``, ``ans`` (test rows)."""
-    rows = _people(source, log)
+    rows = _people(source, data, log)
     if (source / "eval" / "info.csv").is_file():
         rows += _unknown(source, log)
     columns = ("row_id", "path", "person", "mask", "gender", "age", "years", "race", "split", "ans")
@@ -103,30 +106,62 @@ def write(manifest: Manifest, place: Path, log: Log) -> Path:
     return place
 
 
-def _people(root: Path, log: Log) -> list[tuple[str | None, ...]]:
+def _people(root: Path, data: Data, log: Log) -> list[tuple[str | None, ...]]:
+    """Return the rows of the training people; what is wrong with a person is refused, or left out and named where ``on_bad`` is skip."""
     table, _ = read_delimited(root / "train" / "train.csv")
     rows: list[tuple[str | None, ...]] = []
+    wrong: list[str] = []
     hidden = 0
     for line, (person, gender, race, years, folder) in enumerate(table.select(COLUMNS).iter_rows(), start=2):
-        if gender not in GENDERS or years is None or not years.isdecimal() or person is None or folder is None:
-            raise DataError(
-                f"train.csv line {line} has gender {gender!r} and age {years!r}", need=f"one of {listed(GENDERS)} and whole years"
-            )
-        place = root / "train" / "images" / folder
-        if not place.is_dir():
-            raise DataError(f"train.csv line {line} names the folder {folder!r}, which is not in train/images", fix="correct the table")
-        names = sorted(path.name for path in place.iterdir())
+        if problem := _problem(root, person, gender, years, folder):
+            wrong.append(f"line {line}: {problem}")
+            continue
+        names = sorted(path.name for path in (root / "train" / "images" / folder).iterdir())
         refuse_undecodable(names, f"train/images/{folder}")
         hidden += sum(map(is_hidden, names))
-        found = {Path(name).stem: name for name in sorted(images_among(place, [n for n in names if not is_hidden(n)]))}
-        if set(found) != set(STATES):
-            odd = sorted(set(STATES) - set(found)) or sorted(set(found) - set(STATES))
-            raise DataError(f"train/images/{folder} holds {listed(sorted(found))}; unlike the others: {listed(odd)}", need=listed(STATES))
+        photos = sorted(images_among(root / "train" / "images" / folder, [n for n in names if not is_hidden(n)]))
+        found = {Path(name).stem: name for name in photos}
+        if len(found) != len(photos) or set(found) != set(STATES):
+            odd = sorted(set(STATES) - set(found)) or sorted({n for n in photos if Path(n).stem not in STATES}) or photos
+            wrong.append(f"{folder} holds {len(photos)} images, unlike the others: {listed(odd)}")
         for state, mask in STATES.items():
-            name = f"train/images/{folder}/{found[state]}"
-            rows.append((name, name, person, mask, gender, age_class(int(years)), years, race, "train", None))
+            if state in found:
+                name = f"train/images/{folder}/{found[state]}"
+                rows.append((name, name, person, mask, gender, age_class(int(years)), years, race, "train", None))
+    if wrong and data.on_bad == "refuse":
+        raise DataError(
+            f"train.csv has {len(table)} people, {len(wrong)} of them unlike the others: {listed(wrong, 5)}",
+            need=f"male or female, 0 to 100 years, and a folder id_gender_race_age with the seven images {listed(STATES, 7)}",
+            fix="correct them, or go on without what is wrong: --on-bad skip",
+        )
+    if wrong:
+        log(
+            f"warning: {len(wrong)} of {len(table)} people are unlike the others, and what is wrong of them is left out: {listed(wrong, 5)}"
+        )
+    _name_strange_folders(root, table["path"].to_list(), log)
     log(f"train.csv: {len(table)} people, {len(rows)} images" + (f"; {hidden} hidden files left out" if hidden else ""))
     return rows
+
+
+def _problem(root: Path, person: str | None, gender: str | None, years: str | None, folder: str | None) -> str:
+    """Return what is wrong with a line of train.csv, or an empty text."""
+    if person is None:
+        return "no id"
+    if gender not in GENDERS:
+        return f"{person} has gender {gender!r}"
+    if years is None or not years.isdecimal() or int(years) > OLDEST:
+        return f"{person} has age {years!r}"
+    if folder is None or not FOLDER.fullmatch(folder):
+        return f"{person} has the folder {folder!r}"
+    return "" if (root / "train" / "images" / folder).is_dir() else f"the folder {folder!r} is not in train/images"
+
+
+def _name_strange_folders(root: Path, known: list[str | None], log: Log) -> None:
+    """Say which folders of train/images no line of train.csv names."""
+    place = root / "train" / "images"
+    there = sorted(path.name for path in place.iterdir() if path.is_dir() and not is_hidden(path.name)) if place.is_dir() else []
+    if strange := [name for name in there if name not in set(known)]:
+        log(f"warning: {len(strange)} folders of train/images are in no line of train.csv and are left out: {listed(strange)}")
 
 
 def _unknown(root: Path, log: Log) -> list[tuple[str | None, ...]]:

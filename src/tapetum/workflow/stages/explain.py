@@ -14,6 +14,7 @@ from tapetum.core.tables import Dense, Manifest
 from tapetum.data.images import dataset
 from tapetum.data.images.transforms import EvalTransform
 from tapetum.learn import models
+from tapetum.learn.choices import answered_targets
 from tapetum.learn.side import Scaling
 from tapetum.workflow.session import Prepared, Session
 from tapetum.workflow.stages.decide import RunDecisions
@@ -100,8 +101,7 @@ def _explained(recipe: Recipe, decided: RunDecisions) -> str | None:
 def _answered(recipe: Recipe, prepared: Prepared, member: str) -> list[str]:
     if member == PROBE:
         return [t.name for t in probe_targets(recipe, prepared.manifest)]
-    heads = recipe.members()[member].model.heads
-    return [t.name for t in prepared.manifest.targets if t.expression is None or t.name in heads]
+    return [t.name for t in answered_targets(recipe.members()[member].model, prepared.manifest.targets)]
 
 
 def _network(session: Session, member: str, fold: int, decided: RunDecisions) -> tuple[models.Network, Scaling | None] | None:

@@ -241,6 +241,8 @@ def collect(session: Session, epochs: Mapping[str, EpochChoice]) -> Marks:
 def everywhere(prepared: Prepared, recipe: Recipe) -> tuple[Mark, ...]:
     """Return what every figure of a run's models carries."""
     marks = [Mark(f"leaks by intent: {recipe.split.allow_leak}")] if recipe.split.allow_leak else []
+    if prepared.heldout_trains:
+        marks.append(Mark("the rows that judge it trained, too", in_sample=True))
     frame = prepared.manifest.frame
     pseudo = int(frame["pseudo"].fill_null(False).sum()) if "pseudo" in frame.columns else 0
     if pseudo:

@@ -123,7 +123,7 @@ def probe_head(recipe: Recipe, target: Target) -> str:
 def probe_model(recipe: Recipe, manifest: Manifest) -> Model:
     """Return the model section of the probe: the recipe's backbone with the probe's heads on one shared vector."""
     heads = {t.name: probe_head(recipe, t) for t in probe_targets(recipe, manifest)}
-    plain = {"sharing": "hard", "dropout": 0.0, "drop_path": 0.0, "side_width": 0}
+    plain = {"sharing": "hard", "targets": (), "dropout": 0.0, "drop_path": 0.0, "side_width": 0}
     return recipe.model.model_copy(update={"head": None, "heads": heads, **plain})
 
 

@@ -22,6 +22,7 @@ from tapetum.data.choices import MIXES
 from tapetum.data.images.decode import Composition
 from tapetum.data.images.form import Form, without_odd
 from tapetum.data.lacking import lacking
+from tapetum.learn.choices import answered_targets
 from tapetum.learn.models import backbone, weights
 from tapetum.learn.training.checks import check_training
 from tapetum.workflow.session import Prepared
@@ -102,7 +103,7 @@ def _check_recipe(recipe: Recipe, manifest: Manifest, record: Record) -> None:
         backbone.check_name(member_recipe.model.backbone)
         weights.find(member_recipe.model.backbone, member_recipe.model.weights)
         if member_recipe.stages or member_recipe.train.epochs:
-            heads = [t for t in manifest.targets if t.expression is None or t.name in member_recipe.model.heads]
+            heads = answered_targets(member_recipe.model, manifest.targets)
             for remark in check_training(member_recipe, heads, MIXES):
                 record(remark)
         _check_sequence(member_recipe, manifest)
@@ -179,4 +180,6 @@ def _rows(manifest: Manifest, checked: pl.DataFrame, recipe: Recipe) -> Prepared
     usable = known & ~np.isin(np.arange(len(manifest)), list(numbers))
     train = np.flatnonzero((part == "train") & usable & (manifest.fold >= -1))
     extra, test = np.flatnonzero((part == "extra") & usable), np.flatnonzero(part == "test")
-    return Prepared(manifest, numbers, train, extra, test, Form.of(checked), reasons, recipe.split.train_rows, recipe.seed)
+    split_ = recipe.split
+    form = Form.of(checked)
+    return Prepared(manifest, numbers, train, extra, test, form, reasons, split_.train_rows, recipe.seed, split_.heldout_trains)
