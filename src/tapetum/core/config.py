@@ -88,7 +88,7 @@ class Recipe(Section):
             _check_only_folds(table)
             if not _is_enabled(table):
                 continue
-            out[name] = validated({**merge(base, values), "name": self.name}, where=f"member {name!r}: ")
+            out[name] = validated(_watching({**merge(base, values), "name": self.name}, values), where=f"member {name!r}: ")
         if not out:
             raise UserError("no [[member]] is enabled", need="enabled = true in one or more")
         if len({_member_name(table).casefold() for table in self.member}) != len(
@@ -269,6 +269,14 @@ def _member_name(table: Mapping[str, Any]) -> str:
     if name != name.strip() or name.startswith(".") or any(c in '/\\:*?"<>|' or not c.isprintable() for c in name):
         raise UserError(f"a [[member]] table has the name {name!r}", need="a name that can be a folder's, as effnet-b2")
     return name
+
+
+def _watching(member_recipe: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a member's values; one with targets of its own watches those, where the figure of the recipe is of another target."""
+    watched, own = str(member_recipe["train"]["monitor"]), member_recipe["model"].get("targets")
+    if "monitor" not in values.get("train", {}) and own and "/" in watched and watched.partition("/")[0] not in own:
+        return {**member_recipe, "train": {**member_recipe["train"], "monitor": "auto"}}
+    return member_recipe
 
 
 def _is_enabled(table: Mapping[str, Any]) -> bool:

@@ -55,7 +55,8 @@ class Prepared:
     def fitting(self, fold: int) -> np.ndarray:
         """Rows that train when ``fold`` is held out: the other folds and the extra rows, without bad images (−1: all folds).
 
-        With ``heldout_trains`` the rows that are held out are among them. Where ``split.train_rows`` is fewer, they are drawn in proportion to the labels; a refit on all folds draws as many.
+        With ``heldout_trains`` the rows that are held out are among them. Where ``split.train_rows`` is fewer, they are drawn in
+        proportion to the labels; a refit on all folds draws as many.
         """
         folds = self.manifest.fold
         every = np.union1d(self.train, self.extra)

@@ -205,3 +205,28 @@ def test_members_whose_names_differ_in_case_alone_are_refused(tmp_path):
 def test_a_set_of_two_lines_is_never_half_obeyed():
     with pytest.raises(UserError, match=r"train\.epochs"):
         config.load(sets=["train.epochs=3\nseed=4"])
+
+
+MEMBERS = "[[member]]\nname = 'a'\n[[member]]\nname = 'b'\nenabled = false\n[profile.cpu.member.a.train]\nepochs = 3\n"
+
+
+def test_a_member_that_is_not_enabled_is_left_out_until_it_is_switched_on_by_name(recipe):
+    path = recipe(MEMBERS)
+    assert list(config.load(path).recipe.members()) == ["a"]
+    both = config.load(path, profile="cpu", sets=["member.b.enabled=true", "member.b.train.epochs=5"]).recipe.members()
+    assert {name: member.train.epochs for name, member in both.items()} == {"a": 3, "b": 5}
+    with pytest.raises(UserError, match=r"no member 'c' \(there are: a, b\)"):
+        config.load(path, sets=["member.c.enabled=true"])
+    with pytest.raises(UserError, match=r"no \[\[member\]\] is enabled"):
+        config.load(path, sets=["member.a.enabled=false"]).recipe.members()
+    with pytest.raises(UserError, match="enabled = 'yes'"):
+        config.load(path, sets=["member.a.enabled='yes'"]).recipe.members()
+
+
+def test_a_member_with_targets_of_its_own_watches_them(recipe):
+    path = recipe(
+        "[train]\nmonitor = 'ans/macro_f1'\n[[member]]\nname = 'all'\n[[member]]\nname = 'age'\nmodel = { targets = ['age'] }\n"
+        "[[member]]\nname = 'named'\nmodel = { targets = ['age'] }\ntrain = { monitor = 'age/accuracy' }\n"
+    )
+    members = config.load(path).recipe.members()
+    assert [member.train.monitor for member in members.values()] == ["ans/macro_f1", "auto", "age/accuracy"]

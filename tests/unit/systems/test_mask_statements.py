@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
 
@@ -115,11 +116,12 @@ def test_M05_twenty_two_efficientnet_b2_with_one_task_each():
 
 
 def test_M06_ranger_is_radam_with_slow_weights_every_six_steps_half_the_way():
-    network = torch.nn.Linear(2, 1)
-    optimizer = optimizers.build(network, MEMBERS["age-1"].optimizer)
-    assert type(optimizer).__name__ == "Lookahead"
-    assert type(optimizer.base).__name__ == "RAdam"
-    assert (optimizer.k, optimizer.alpha) == (6, 0.5)
+    optimizer = optimizers.build(tiny("age-1"), MEMBERS["age-1"].optimizer)
+    assert isinstance(optimizer, timm.optim.Lookahead)
+    assert type(optimizer._base_optimizer).__name__ == "RAdam"
+    assert [(group["lookahead_k"], group["lookahead_alpha"]) for group in optimizer.param_groups] == [(6, 0.5)] * len(
+        optimizer.param_groups
+    )
 
 
 def test_M07_held_out_photos_train_and_every_figure_says_so():

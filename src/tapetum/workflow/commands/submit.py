@@ -19,6 +19,7 @@ from tapetum.core.prediction_csv import read_alone
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import FINAL, Dense, Manifest, Predictions
 from tapetum.data.layouts import submission
+from tapetum.data.layouts.delimited import read_delimited
 from tapetum.data.layouts.submission_template import Wish
 from tapetum.decide import chain
 from tapetum.decide.ensemble import mean_of
@@ -45,7 +46,7 @@ def submit(
     table = predictions_of(source, target)
     if source.is_dir() and set(table.frame["role"].unique()) == {"oof"}:
         log(f"warning: {source} has no test rows; what is written are the out-of-fold answers of its own labelled rows")
-    name = target or _only_target(table)
+    name = target or _target_of(table, Path(template))
     dense = table.dense(name, _only_member(table))
     prior = _prior_of(source, table, name)
     written = submission.submit(dense, template, out, log, fill=fill, prior=prior, wish=wish)
@@ -90,11 +91,17 @@ def _only_member(table: Predictions) -> str:
     return FINAL if FINAL in members else members[0]
 
 
-def _only_target(table: Predictions) -> str:
+def _target_of(table: Predictions, template: Path) -> str:
+    """Return the only target, or of several the one that the template has a column for."""
     names = [t.name for t in table.targets]
-    if len(names) != 1:
-        raise UserError(f"there are several targets: {listed(names)}", fix="name one with --target")
-    return names[0]
+    if len(names) == 1:
+        return names[0]
+    columns = read_delimited(template)[0].columns if template.is_file() else []
+    found = [name for name in names if name in columns]
+    if len(found) != 1:
+        why = f", and {template.name} has columns {listed(columns)}" if columns else ""
+        raise UserError(f"there are several targets: {listed(names)}{why}", fix="name one with --target")
+    return found[0]
 
 
 def submit_cycles(run: Run, recipe: Recipe, template: Path, record: Record) -> list[dict[str, Any]]:
@@ -171,7 +178,7 @@ def submit_before_steps(run: Run, recipe: Recipe, template: Path, record: Record
     if not run.file(BEFORE_STEPS).exists():
         return None
     table = Predictions.read(run.file(BEFORE_STEPS))
-    name = _only_target(table)
+    name = _target_of(table, template)
     place = run.root / "submissions" / "before-steps.csv"
     submission.submit(table.dense(name), template, place, record, fill="prior", prior=_prior_of(run.root, table, name))
     Ledger(run.root).add(
