@@ -210,7 +210,7 @@ def test_a_set_of_two_lines_is_never_half_obeyed():
 MEMBERS = "[[member]]\nname = 'a'\n[[member]]\nname = 'b'\nenabled = false\n[profile.cpu.member.a.train]\nepochs = 3\n"
 
 
-def test_a_member_that_is_not_enabled_is_left_out_until_it_is_switched_on_by_name(recipe):
+def test_members_are_switched_off_and_on_by_name(recipe):
     path = recipe(MEMBERS)
     assert list(config.load(path).recipe.members()) == ["a"]
     both = config.load(path, profile="cpu", sets=["member.b.enabled=true", "member.b.train.epochs=5"]).recipe.members()
@@ -223,7 +223,7 @@ def test_a_member_that_is_not_enabled_is_left_out_until_it_is_switched_on_by_nam
         config.load(path, sets=["member.a.enabled='yes'"]).recipe.members()
 
 
-def test_a_member_with_targets_of_its_own_watches_them(recipe):
+def test_a_member_watches_its_own_targets(recipe):
     path = recipe(
         "[train]\nmonitor = 'ans/macro_f1'\n[[member]]\nname = 'all'\n[[member]]\nname = 'age'\nmodel = { targets = ['age'] }\n"
         "[[member]]\nname = 'named'\nmodel = { targets = ['age'] }\ntrain = { monitor = 'age/accuracy' }\n"

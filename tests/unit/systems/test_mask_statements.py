@@ -58,12 +58,12 @@ def occurrences(member, counts):
     return {name: times[label == k] for k, name in enumerate(target.classes)}
 
 
-def test_fourteen_statements_stand_in_the_recipe_and_the_limit_lifted_in_plus():
+def test_fourteen_statements_stand_in_the_recipe():
     assert list(statements.places(MASK)) == [f"M{i:02d}" for i in range(1, 15)]
     assert [s.id for s in statements.statements("mask")] == [f"M{i:02d}" for i in range(1, 16)]
 
 
-def test_the_cpu_profile_of_every_member_changes_sizes_alone():
+def test_cpu_profile_of_members_changes_sizes_alone():
     assert CPU.members().keys() == MEMBERS.keys()
     for name, small in CPU.members().items():
         full, cpu = (dict(flatten(r.model_dump(exclude={"profile", "member"}))) for r in (MEMBERS[name], small))
@@ -71,14 +71,14 @@ def test_the_cpu_profile_of_every_member_changes_sizes_alone():
         assert [stage.trains for stage in MEMBERS[name].stages] == [stage.trains for stage in small.stages]
 
 
-def test_M01_three_random_operations_at_magnitude_six_of_thirty():
+def test_M01_three_operations_at_magnitude_six_of_thirty():
     (spec,) = MEMBERS["multi-task"].augment
     assert spec == {"name": "randaugment", "n": 3, "magnitude": 6}
     assert magnitude_of("Rotate", spec["magnitude"], (224, 224)) == pytest.approx(30 * 6 / 30)
     assert all(member.augment == () for name, member in MEMBERS.items() if name != "multi-task")
 
 
-def test_M02_the_middle_of_a_photo_comes_to_224_or_260(tmp_path):
+def test_M02_the_middle_comes_to_224_or_260(tmp_path):
     photo = np.zeros((512, 384, 3), np.uint8)
     photo[66:446, 64:320] = 255
     Image.fromarray(photo).save(tmp_path / "photo.png")
@@ -93,7 +93,7 @@ def test_M02_the_middle_of_a_photo_comes_to_224_or_260(tmp_path):
     }
 
 
-def test_M03_one_resnet34_answers_three_tasks_from_one_vector():
+def test_M03_one_resnet34_answers_three_tasks():
     model = MEMBERS["multi-task"].model
     assert model.backbone == "resnet34"
     network = tiny("multi-task")
@@ -101,13 +101,13 @@ def test_M03_one_resnet34_answers_three_tasks_from_one_vector():
     assert network.sharing is None
 
 
-def test_M04_six_layers_and_the_head_first_then_all_at_a_smaller_rate():
+def test_M04_six_layers_first_then_all_at_less():
     first, second = MEMBERS["multi-task"].stages
     assert (first.trains, second.trains) == ("top-6", "all")
     assert second.rate < first.rate
 
 
-def test_M05_twenty_two_efficientnet_b2_with_one_task_each():
+def test_M05_each_of_22_networks_has_one_task():
     own = {name: member for name, member in MEMBERS.items() if name.split("-")[0] in ("age", "mask", "gender")}
     assert len(own) == 22
     assert {member.model.backbone for member in own.values()} == {"efficientnet_b2"}
@@ -115,7 +115,7 @@ def test_M05_twenty_two_efficientnet_b2_with_one_task_each():
         assert list(tiny(name).targets) == [name.split("-")[0]]
 
 
-def test_M06_ranger_is_radam_with_slow_weights_every_six_steps_half_the_way():
+def test_M06_ranger_is_lookahead_around_radam():
     optimizer = optimizers.build(tiny("age-1"), MEMBERS["age-1"].optimizer)
     assert isinstance(optimizer, timm.optim.Lookahead)
     assert type(optimizer._base_optimizer).__name__ == "RAdam"
@@ -124,12 +124,12 @@ def test_M06_ranger_is_radam_with_slow_weights_every_six_steps_half_the_way():
     )
 
 
-def test_M07_held_out_photos_train_and_every_figure_says_so():
+def test_M07_held_out_photos_train_and_say_so():
     assert MASK.split.heldout_trains
     assert "un-augmented training photos" in MASK.split.allow_leak
 
 
-def test_M08_nine_sets_hold_the_rare_age_and_a_third_of_each_other():
+def test_M08_nine_sets_of_age_are_balanced():
     seen = []
     for i in range(1, 10):
         times = occurrences(f"age-{i}", {"0-29": 30, "30-59": 27, "60+": 5})
@@ -139,7 +139,7 @@ def test_M08_nine_sets_hold_the_rare_age_and_a_third_of_each_other():
     assert len({a for a, _ in seen}) == len({b for _, b in seen}) == 3
 
 
-def test_M09_ten_sets_hold_small_classes_twice_and_two_fifths_of_the_large_one():
+def test_M09_ten_sets_of_mask_are_balanced():
     seen = []
     for i in range(1, 11):
         times = occurrences(f"mask-{i}", {"worn": 50, "incorrect": 10, "none": 10})
@@ -149,14 +149,14 @@ def test_M09_ten_sets_hold_small_classes_twice_and_two_fifths_of_the_large_one()
     assert len(set(seen)) == 10
 
 
-def test_M10_two_balanced_sets_of_gender_and_the_whole():
+def test_M10_two_sets_of_gender_and_the_whole():
     found = [occurrences(f"gender-{i}", {"male": 20, "female": 40}) for i in (1, 2, 3)]
     assert [[int(t.sum()) for t in times.values()] for times in found] == [[20, 20], [20, 20], [20, 40]]
     assert MASK.decide.blend == "vote"
     assert Vote().weights == "equal"
 
 
-def test_M11_the_answer_is_mask_times_six_gender_times_three_and_age(tmp_path):
+def test_M11_eighteen_classes_are_composed_of_tasks(tmp_path):
     made = api.simulate("mask", tmp_path / "made", size=210, px=16)
     manifest = layouts.read(Path(made["paths"]["source"]), Data(targets=MASK.data.targets, derive=MASK.data.derive), lambda _: None)
     ans = manifest.target("ans")
@@ -165,7 +165,7 @@ def test_M11_the_answer_is_mask_times_six_gender_times_three_and_age(tmp_path):
     assert decode(ans, product(ans, tasks, p, {})) == ["17"]
 
 
-def test_M12_an_eca_resnet_is_left_out_until_it_is_switched_on():
+def test_M12_an_eca_resnet_can_be_switched_on():
     assert "eca" not in MEMBERS
     members = api.load_recipe("mask", sets=["member.eca.enabled=true"]).recipe.members()
     assert members["eca"].model.backbone == "ecaresnet50d"
@@ -173,7 +173,7 @@ def test_M12_an_eca_resnet_is_left_out_until_it_is_switched_on():
     assert any(type(module).__name__ == "EcaModule" for module in network.modules())
 
 
-def test_M13_age_is_a_sigmoid_up_to_sixty_with_rare_ages_weighing_more():
+def test_M13_age_is_a_weighted_sigmoid_to_sixty():
     network = tiny("years")
     assert list(network.targets) == ["years"]
     head = network.head("years")
@@ -194,7 +194,7 @@ def test_M13_age_is_a_sigmoid_up_to_sixty_with_rare_ages_weighing_more():
     assert loss(25.0, 48.0) > 5 * loss(37.0, 60.0)  # twelve years amiss: a rare age against a common one
 
 
-def test_M14_the_rate_is_found_by_a_command(tmp_path):
+def test_M14_the_rate_is_found_by_command(tmp_path):
     assert [place.name for place in statements.places(MASK)["M14"]] == ["tapetum find-rate"]
 
 

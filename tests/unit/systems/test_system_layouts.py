@@ -249,7 +249,7 @@ def _break(masks: Path, what: str) -> tuple[str, int]:
 
 
 @pytest.mark.parametrize("what", ["photo", "doubled", "age", "gender", "gone", "folder"])
-def test_masks_refuse_what_is_wrong_with_a_person_or_go_on_without_it(masks, what):
+def test_masks_refuse_or_skip_a_wrong_person(masks, what):
     named, left = _break(masks, what)
     with pytest.raises(DataError, match=f"3 people, 1 of them unlike the others: .*{re.escape(named)}.*--on-bad skip"):
         layouts.read(masks, Data(), quiet)
@@ -266,7 +266,7 @@ def test_masks_name_folders_that_no_line_has(masks):
     assert any("1 folders of train/images are in no line of train.csv and are left out: 000009_male_Asian_20" in line for line in said)
 
 
-def test_masks_keep_an_evaluation_row_without_its_photo(masks):
+def test_masks_keep_an_evaluation_row_without_photo(masks):
     (masks / "eval" / "images" / "0e72482b.jpg").unlink()
     with pytest.raises(DataError, match=r"eval/images/0e72482b\.jpg.*--on-bad skip"):
         layouts.read(masks, Data(), quiet)

@@ -26,7 +26,7 @@ TINY = {
 }
 
 
-def test_held_out_rows_train_and_their_figures_are_in_sample(tmp_path):
+def test_held_out_rows_train_and_are_in_sample(tmp_path):
     plant(tmp_path, classes=2, each=8)
     with pytest.raises(UserError, match=r"split\.allow_leak"):
         api.fit(tmp_path / "images", tmp_path / "refused", **TINY)
