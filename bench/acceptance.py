@@ -26,12 +26,13 @@ from tapetum.core import files, intervals
 from tapetum.core.registry import system_with
 from tapetum.core.targets import encode
 
-SYSTEMS = ("dogs", "hpa", "sleep-yai", "sleep-dragon")
+SYSTEMS = ("dogs", "hpa", "mask", "sleep-yai", "sleep-dragon")
 HOME = Path(".bench/acceptance")
 RESULTS = Path("docs/benchmarks/acceptance.json")
 TRUTH = {  # column of the test truth, column of its groups
     "dogs": ("label", None),
     "hpa": ("Target", "antibody"),
+    "mask": ("ans", "person"),
     "sleep-yai": ("stage", "exam"),
     "sleep-dragon": ("stage", "exam"),
 }
@@ -124,9 +125,10 @@ def answers(submission: Path, run: Path, simulated: dict[str, Any], system: str)
     """Return a submission's decisions and the simulator's truth, row by row of the submission."""
     from tapetum.core.tables import Predictions
 
-    target = Predictions.read(run / "test.parquet").targets[0]
     given = handed_in(submission, simulated, system)
     ids_column, answer_column = given.columns
+    known = {one.name: one for one in Predictions.read(run / "test.parquet").targets}
+    target = known.get(answer_column, next(iter(known.values())))  # of several the one that was submitted
     label, group = TRUTH[system]
     truth = pl.read_csv(simulated["paths"]["truth"], infer_schema_length=None, schema_overrides={label: pl.String})
     both = given.join(truth, left_on=ids_column, right_on="row_id", how="left", maintain_order="left")
