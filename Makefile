@@ -41,6 +41,7 @@ bench: $(VENV)/.ready  ## the measured figures of docs/benchmarks.md
 	$(BIN)/python bench/folds.py
 	$(BIN)/python bench/ordinal.py
 	$(BIN)/python bench/labels.py
+	$(BIN)/python bench/mask_faces.py
 	$(BIN)/python bench/sequences.py
 	$(BIN)/python bench/simulate.py
 	$(BIN)/python bench/ablate.py

@@ -104,7 +104,7 @@ def compare(system: str, seed: int, size: str, done: dict[Any, dict[str, Any]]) 
     alike = {"answer": written["answer"]}
     a = intervals.interval(metric, target, written["p"], y, groups, **alike)
     b = intervals.interval(metric, target, plus["p"], y, groups, answer=plus["answer"])
-    d = intervals.difference(metric, target, plus["p"], written["p"], y, groups, answer_a=plus["answer"], answer_b=written["answer"])
+    d = intervals.difference(metric, target, (plus["p"], written["p"]), y, groups, answers=(plus["answer"], written["answer"]))
     gap = simulated["ceiling"] - a.value
     return {
         "system": system,

@@ -106,7 +106,7 @@ def measured(a: Dense, b: Dense, groups: np.ndarray) -> dict[str, Any]:
     """Return macro-F1 and accuracy of ``a``, their gains over ``b`` in points with intervals by subject, and each subject's gain."""
     out: dict[str, Any] = {}
     for name in ("macro_f1", "accuracy"):
-        found = intervals.difference(name, TARGET, a.p, b.p, a.y, groups, answer_a=a.answer, answer_b=b.answer)
+        found = intervals.difference(name, TARGET, (a.p, b.p), a.y, groups, answers=(a.answer, b.answer))
         value = metrics.score(name, TARGET, a.p, a.y, answer=a.answer)
         out[name] = {"value": 100 * value, "gain": 100 * found.value, "low": 100 * found.low, "high": 100 * found.high}
     out["by_subject"] = {}

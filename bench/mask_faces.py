@@ -8,6 +8,7 @@ Runs stay in ``.bench/mask-faces`` and go on where they stopped.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import drawn_masks
 import recorded
 from tapetum import api
 from tapetum.core import intervals
-from tapetum.core.config import Loaded
+from tapetum.core.config import Loaded, Split
 from tapetum.core.tables import Manifest, Predictions
 from tapetum.core.targets import Target, encode
 
@@ -67,16 +68,16 @@ def main() -> int:
 
 def recipe(way: str, seed: int, *, leaks: bool) -> Loaded:
     """Return the recipe of a way: cpu profiles, folds by person whatever the recipe says, or by photo."""
-    flags: dict[str, Any] = {"seed": seed, "split.folds": FOLDS, "train.threads": 1, "split.scheme": "image" if leaks else "auto"}
-    flags["split.allow_leak"] = "to measure what folds by photo claim" if leaks else None
+    flags: dict[str, Any] = {"seed": seed, "train.threads": 1}
     if way == "probe":  # of the defaults: the whole photo, three tasks and the nine groups of age
         own = {"data.targets": [*TARGETS, NINE], "model.heads": {"years_class": "coral"}, "train.epochs": 0, "input.size": 160}
-        return api.load_recipe(flags={**flags, **own})
-    if way == "mask-plus":
-        flags["data.targets"] = [*TARGETS, NINE]
-        return api.load_recipe("mask-plus", profile="cpu", flags=flags)
-    sets = ["split.heldout_trains=false"]  # here it is judged on people that it has not seen
-    return api.load_recipe("mask", profile="cpu", flags=flags, sets=sets)
+        loaded = api.load_recipe(flags={**flags, **own})
+    elif way == "mask-plus":
+        loaded = api.load_recipe("mask-plus", profile="cpu", flags={**flags, "data.targets": [*TARGETS, NINE]})
+    else:
+        loaded = api.load_recipe("mask", profile="cpu", flags=flags)
+    split = Split(folds=FOLDS, scheme="image", allow_leak="to measure what folds by photo claim") if leaks else Split(folds=FOLDS)
+    return dataclasses.replace(loaded, recipe=loaded.recipe.model_copy(update={"split": split}))
 
 
 def run(way: str, data: Path, seed: int, *, leaks: bool = False) -> Path:
@@ -132,8 +133,8 @@ def differing(a: Scores, b: Scores, name: str) -> dict[str, Any] | None:
     place = {row_id: i for i, row_id in enumerate(b[name]["ids"])}
     order = [place[row_id] for row_id in a[name]["ids"]]
     one, two = a[name], {key: value if key == "target" or value is None else np.asarray(value)[order] for key, value in b[name].items()}
-    alike = {"answer_a": one["answer"], "answer_b": two["answer"]}
-    return intervals.difference(SHOWN[name], two["target"], one["p"], two["p"], two["y"], one["groups"], **alike).to_dict()
+    pair, decided = (one["p"], two["p"]), (one["answer"], two["answer"])
+    return intervals.difference(SHOWN[name], two["target"], pair, two["y"], one["groups"], answers=decided).to_dict()
 
 
 def page(figures: dict[str, Scores], gained: dict[str, Any], leak: dict[str, Any] | None) -> str:

@@ -75,7 +75,7 @@ def measured(dense: Dense, before: Dense | None, manifest: Any) -> dict[str, Any
     out: dict[str, Any] = intervals.interval("macro_f1", own.target, own.p, own.y, groups, answer=own.answer).to_dict()
     if before is not None:
         other = aligned(before, ids)
-        found = intervals.difference("macro_f1", own.target, own.p, other.p, own.y, groups, answer_a=own.answer, answer_b=other.answer)
+        found = intervals.difference("macro_f1", own.target, (own.p, other.p), own.y, groups, answers=(own.answer, other.answer))
         out["difference"] = found.to_dict()
     out["accuracy"] = metrics.score("accuracy", own.target, own.p, own.y, answer=own.answer)
     return out
