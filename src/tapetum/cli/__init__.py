@@ -15,7 +15,7 @@ import typer
 from tapetum import __version__
 from tapetum.cli import answers, images, inquiry, mending, runs
 from tapetum.cli.streams import file_names_are_utf8, replace_unprintable
-from tapetum.core import errors
+from tapetum.core import allocator, errors
 
 app = typer.Typer(
     name="tapetum",
@@ -56,6 +56,7 @@ def _help_words(words: list[str]) -> list[str]:
 
 def main() -> None:
     """Run the command line; every known error ends with its own exit code and one sentence."""
+    allocator.keep_memory()
     file_names_are_utf8()
     replace_unprintable()
     # Telemetry of dependencies is off before any of them is imported.

@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar, get_args
 import torch
 from torch import Tensor, nn
 
+from tapetum.core import allocator
 from tapetum.core.config import Train
 from tapetum.core.errors import EnvironmentFault, UserError, listed
 from tapetum.core.progress import Log
@@ -80,6 +81,7 @@ class Runtime:
         deterministic: bool = True,
         log: Log | None = None,
     ) -> None:
+        allocator.keep_memory()  # of a Python caller, for whom no command line did
         self.engine = engine or Engine(find_device())
         self.device = torch.device(self.engine.device)
         self._log = log
