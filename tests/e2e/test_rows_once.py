@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 import small_runs
-from tapetum import api
+from tapetum.core import files
 from tapetum.core.runs import Run
 from tapetum.core.tables import Predictions
 
@@ -49,15 +49,15 @@ def test_no_group_crosses_folds(tuned):
     assert trained.sum() == 24
     for name in np.unique(manifest.groups[trained]):
         assert len(set(manifest.fold[trained & (manifest.groups == name)])) == 1
-    for spec in [api.files.read_json(path) for path in Run(tuned).folds_of("main", "spec.json").values()]:
+    for spec in [files.read_json(path) for path in Run(tuned).folds_of("main", "spec.json").values()]:
         inside, outside = manifest.groups[spec["train"]], manifest.groups[spec["heldout"]]
         assert not set(inside) & set(outside)
 
 
 def test_counts_say_what_is_missing_and_scores_leave_it_out(tuned):
-    counts = api.files.read_json(tuned / "metrics.json")["counts"]
+    counts = files.read_json(tuned / "metrics.json")["counts"]
     assert (counts["scored"], counts["ok"], counts["missing"], counts["uncovered"]) == (24, 23, 1, 0)
-    final = [f for f in api.files.read_json(tuned / "metrics.json")["figures"] if f["name"] == "final"]
+    final = [f for f in files.read_json(tuned / "metrics.json")["figures"] if f["name"] == "final"]
     assert {f["n"] for f in final} == {23}
 
 
@@ -66,7 +66,7 @@ def test_the_headline_figure_can_be_computed_again_from_the_table(tuned):
 
     dense = Predictions.read(tuned / "oof.parquet").dense("label")
     truth, answer = dense.y[dense.ok].argmax(axis=1), dense.p[dense.ok].argmax(axis=1)
-    figures = api.files.read_json(tuned / "metrics.json")["figures"]
+    figures = files.read_json(tuned / "metrics.json")["figures"]
     nested = {f["metric"]: f["value"] for f in figures if f["name"] == "final" and f["how"] == "cross-validated"}
     assert nested["accuracy"] == pytest.approx(accuracy_score(truth, answer))
     assert nested["macro_f1"] == pytest.approx(f1_score(truth, answer, average="macro", labels=[0, 1, 2], zero_division=0))

@@ -23,7 +23,7 @@ from tapetum.core.options import OPTIONS
         ("data.limit=1", "'data.limit' is 1; needed: a whole number, 2 or more"),
         ("optimizer.rate=1e30", "'optimizer.rate' is 1e\\+30; needed: a number, above 0 and 100 or less"),
         ("data.pseudo_bound=1.2", "a number from 0 to 1"),
-        ("split.folds=1", "--holdout 0.2"),
+        ("split.folds=1", "split.holdout = 0.2"),
         ("split.holdout=0", "above 0 and below 1"),
         ("split.holdout=1", "above 0 and below 1"),
         ("split.holdout=1.5", "above 0 and below 1"),

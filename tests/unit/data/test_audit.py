@@ -18,6 +18,7 @@ from tapetum.core.targets import Target
 from tapetum.data import audit, layouts, split
 from tapetum.data.audit import near_duplicates
 from tapetum.data.audit.image_statistics import chroma, misnamed, thumbnail
+from tapetum.data.audit.table import found_text
 from tapetum.data.images.decode import Composition
 from tapetum.data.images.formats import content_format
 from tapetum.systems.dogs.simulate import simulate_dogs
@@ -29,8 +30,7 @@ def dogs(tmp_path_factory):
     out = tmp_path_factory.mktemp("dogs")
     summary = simulate_dogs(out, size=420, px=72, seed=1)
     manifest = layouts.read(Path(summary["paths"]["source"]), Data(), quiet)
-    said: list[str] = []
-    return manifest, audit.examine(manifest, Composition(), said.append, workers=2), pl.read_csv(out / "truth.csv"), said
+    return manifest, audit.examine(manifest, Composition(), quiet, workers=2), pl.read_csv(out / "truth.csv")
 
 
 def rows_of(truth: pl.DataFrame, *planted: str) -> set[str]:
@@ -38,14 +38,14 @@ def rows_of(truth: pl.DataFrame, *planted: str) -> set[str]:
 
 
 def test_every_planted_fault_is_found_and_no_other(dogs):
-    manifest, table, truth, said = dogs
+    manifest, table, truth = dogs
     assert dict(table.schema) == audit.AUDIT_SCHEMA
     assert table["row_id"].to_list() == manifest.row_ids
     assert set(table.filter("gray")["row_id"]) == rows_of(truth, "gray")
     assert set(table.filter(pl.col("status") == "missing")["row_id"]) == rows_of(truth, "truncated", "no_image")
     assert set(table.filter(pl.col("misnamed").is_not_null())["row_id"]) == rows_of(truth, "misnamed")
     assert set(table.filter(pl.col("decision") == "exclude")["row_id"]) == rows_of(truth, "truncated", "no_image")
-    assert "gray among colour" in said[-1]
+    assert "gray among colour" in found_text(table)
 
 
 def test_planted_duplicates_are_found_with_their_originals_and_no_others(dogs):
@@ -343,12 +343,10 @@ def test_a_blank_target_is_the_only_one(few):
 
 def test_copies_with_other_labels_are_counted(few):
     manifest, _ = few
-    said: list[str] = []
-    audit.examine(manifest, Composition(), said.append)
-    assert "another label" not in said[-1]
+    assert "another label" not in found_text(audit.examine(manifest, Composition(), quiet))
     kinds = pl.Series("kind", ["y", "y", "x", "x", "y"])
-    audit.examine(dataclasses.replace(manifest, frame=manifest.frame.with_columns(kinds)), Composition(), said.append)
-    assert "2 duplicates have another label than their copy" in said[-1]
+    relabelled = dataclasses.replace(manifest, frame=manifest.frame.with_columns(kinds))
+    assert "2 duplicates have another label than their copy" in found_text(audit.examine(relabelled, Composition(), quiet))
 
 
 def test_the_table_survives_parquet(few, tmp_path):
