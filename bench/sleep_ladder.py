@@ -13,11 +13,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import recorded
 from tapetum import api
 from tapetum.core import files, intervals, metrics
 from tapetum.core.predictions import Dense, Predictions
 from tapetum.core.runs import PROBE, Run
+from tapetum.decide import chain
 from tapetum.decide.steps import Rows
 
 RECIPE = "sleep-yai-plus"
@@ -41,7 +44,8 @@ def heldout(run: Run, member: str | None = None) -> Dense:
 
 def ladder(data: Path, folder: Path, seed: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Return each step's macro-F1 with its paired difference from the step before, and what folds by image add to the first."""
-    single, whole = fit(data, folder / "single", seed, *SINGLE), fit(data, folder / "whole", seed)
+    whole = fit(data, folder / "whole", seed)
+    single = fit(data, folder / "single", seed, *SINGLE)
     leak = fit(data, folder / "leak", seed, *SINGLE, *LEAK)
     answers = {
         "single images": heldout(single, PROBE),
@@ -59,8 +63,6 @@ def ladder(data: Path, folder: Path, seed: int) -> tuple[list[dict[str, Any]], d
 
 def before_steps(run: Run) -> Dense:
     """Return the blend of the members over neighbours, each fold under values of the other folds, before any decision step."""
-    from tapetum.decide import chain
-
     members = [name for name, own in run.recipe().members().items() if own.train.epochs and own.sequence.length > 1]
     tables = {name: heldout(run, name) for name in members}
     rows = Rows.of(run.manifest(), next(iter(tables.values())).row_ids.tolist())
@@ -83,8 +85,6 @@ def measured(dense: Dense, before: Dense | None, manifest: Any) -> dict[str, Any
 
 def aligned(dense: Dense, ids: list[str]) -> Dense:
     """Return the rows of some ids, in their order."""
-    import numpy as np
-
     place = {row_id: i for i, row_id in enumerate(dense.row_ids.tolist())}
     return dense.where(np.array([place[row_id] for row_id in ids]))
 
