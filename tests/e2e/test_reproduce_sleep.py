@@ -179,10 +179,11 @@ def test_one_step_of_the_full_recipe_with_its_real_sizes(name, member):
     recipe = api.load_recipe(name, sets=["model.weights=none"]).recipe
     own, side = recipe.members()[member], len(recipe.data.side)
     kept = own.sequence.length > 1 and own.sequence.features != "end-to-end"  # its backbone's vectors are at hand
+    model = own.model.model_copy(update={"weights": "none"})
+    network = models.build(model, [STAGE], 3, own.input, side=side)
     if own.sequence.length > 1:
-        network = over.build(own.model.model_copy(update={"weights": "none"}), own.sequence, [STAGE], 3, own.input, side=side).train()
-    else:
-        network = models.build(own.model.model_copy(update={"weights": "none"}), [STAGE], 3, own.input, side=side).train()
+        network = over.around(network, model, own.sequence, side=side)
+    network.train()
     height, width = own.input.size if isinstance(own.input.size, tuple) else (own.input.size,) * 2
     steps = (own.sequence.length,) if own.sequence.length > 1 else ()
     x = torch.randint(0, 256, (2, *steps, 3, height, width), dtype=torch.uint8)
