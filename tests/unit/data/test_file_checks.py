@@ -11,7 +11,7 @@ from PIL import Image
 from tapetum.core.tables import Manifest
 from tapetum.data.audit import FILES_SCHEMA, check_files, summary
 from tapetum.data.images.decode import Composition
-from tapetum.data.images.form import Form
+from tapetum.data.images.form import Form, odd_sizes
 
 
 def jpeg(seed, size=(64, 48)):
@@ -83,3 +83,25 @@ def test_threads_read_one_archive_side_by_side(tmp_path):
     manifest = Manifest(pl.DataFrame({"row_id": names, "path": [[f"a.zip!/{n}"] for n in names]}), (), tmp_path)
     found = check_files(manifest, Composition(), lambda _: None, workers=8)
     assert found["sha256"].to_list() == [hashlib.sha256(jpeg(i, (16, 16))).hexdigest() for i in range(40)]
+
+
+def test_few_images_of_another_size_are_named_and_many_are_not():
+    def table(*sizes):
+        rows = [(f"{i}.png", "ok", h, w) for i, (h, w) in enumerate(sizes)]
+        return pl.DataFrame(rows, schema=["row_id", "status", "height", "width"], orient="row")
+
+    said = odd_sizes(table(*[(270, 480)] * 19, (360, 640)))
+    assert said is not None
+    assert "1 of 20 images are not 480 × 270 as the others: 19.png (640 × 360)" in said
+    assert odd_sizes(table(*[(270, 480)] * 20)) is None
+    assert odd_sizes(table(*[(270, 480)] * 12, *[(360, 640)] * 8)) is None
+    assert odd_sizes(table()) is None
+
+
+def test_checking_files_names_images_of_another_size(tmp_path):
+    for i in range(12):
+        Image.new("L", (9, 5) if i == 7 else (8, 5)).save(tmp_path / f"{i}.png")
+    names = [f"{i}.png" for i in range(12)]
+    said = []
+    check_files(Manifest(pl.DataFrame({"row_id": names, "path": [[n] for n in names]}), (), tmp_path), Composition(), said.append)
+    assert any("7.png (9 × 5)" in line for line in said)

@@ -162,3 +162,13 @@ def test_answers_that_were_written_are_counted(tmp_path):
     text = "id,t\nx,\ny,\nz,\nw,\n"
     found = submit(dense(["x", "y", "z"], P, missing=("z",)), template(tmp_path, text), tmp_path / "s.csv", quiet, fill="a")
     assert (found.rows, found.filled) == (4, 2)
+
+
+def test_answers_alone_lead_to_the_table_beside_them_that_has_the_ids(tmp_path):
+    (tmp_path / "test.csv").write_text("exam,x.png\nexam,y.png\nexam,z.png\n")
+    (tmp_path / "train.csv").write_text("exam,a.png\nexam,b.png\nexam,c.png\n")
+    answers = dense(["x.png", "y.png", "z.png"], P)
+    with pytest.raises(DataError) as error:
+        submit(answers, template(tmp_path, "a\na\na\n"), tmp_path / "s.csv", quiet)
+    assert f"--template {tmp_path / 'test.csv'}" in str(error.value)
+    assert submit(answers, tmp_path / "test.csv", tmp_path / "s.csv", quiet).place.read_text() == "b\na\nc\n"

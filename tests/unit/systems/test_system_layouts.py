@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 import zipfile
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from images import quiet, save, write_table
@@ -13,6 +15,8 @@ from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Manifest
 from tapetum.data import layouts
+from tapetum.decide.sequences import arrange
+from tapetum.decide.steps import Rows
 from tapetum.learn.windows import window_rows
 
 
@@ -167,6 +171,82 @@ def test_sleep_refuses_unknown_stages_and_exams(sleep, tmp_path):
     (sleep / "trainset").mkdir()
     shutil.move(sleep / "elsewhere", sleep / "trainset" / "A2019-NX-01-0002")
     assert len(layouts.read(sleep, Data(blank="context"), quiet)) == 9
+
+
+def fault(sleep, data=None):
+    """Read the exams of ``sleep`` and return what was logged."""
+    said: list[str] = []
+    layouts.read(sleep, data or Data(blank="context"), said.append)
+    return "\n".join(said)
+
+
+def test_sleep_names_gaps_and_goes_on(sleep):
+    exam = "A2019-NX-01-0001"
+    table = sleep / "trainset-for_user.csv"
+    for number in range(7, 10):
+        save(sleep / exam / f"{exam}_{number:04d}.png", gray(number))
+    table.write_text(table.read_text() + "".join(f"{exam},{exam}_{n:04d}.png,N2\n" for n in range(7, 10)))
+    assert "1 gaps in the numbers of exams: A2019-NX-01-0001 5–6 (2 epochs)" in fault(sleep)
+    (sleep / exam / f"{exam}_0008.png").unlink()
+    table.write_text("".join(line for line in table.read_text().splitlines(keepends=True) if "_0008" not in line))
+    assert "2 gaps in the numbers of exams: A2019-NX-01-0001 5–6, A2019-NX-01-0001 8 (3 epochs)" in fault(sleep)
+    kept = layouts.read(sleep, Data(blank="context"), quiet).frame.filter(pl.col("sequence") == exam)
+    assert kept["position"].to_list() == [1, 2, 3, 4, 7, 9]
+
+
+def test_sleep_refuses_doubled_and_missing_numbers_by_name(sleep):
+    exam, table = "A2019-NX-01-0002", sleep / "trainset-for_user.csv"
+    whole = table.read_text()
+    save(sleep / exam / f"{exam}_002.png", gray(9))
+    with pytest.raises(DataError, match=r"1 numbers stand twice in an exam: 2 of A2019-NX-01-0002 \(.*_0002\.png and .*_002\.png\)"):
+        layouts.read(sleep, Data(blank="context"), quiet)
+    (sleep / exam / f"{exam}_002.png").unlink()
+    table.write_text(whole + f"{exam},{exam}_0002.png,N1\n")
+    with pytest.raises(DataError, match="numbers stand twice in an exam: 2 of A2019-NX-01-0002"):
+        layouts.read(sleep, Data(blank="context"), quiet)
+    save(sleep / exam / "last.png", gray(9))
+    table.write_text(whole + f"{exam},last.png,N1\n")
+    with pytest.raises(DataError, match=r"names the image 'last\.png'.*order in time"):
+        layouts.read(sleep, Data(blank="context"), quiet)
+    (sleep / exam / "last.png").unlink()
+    table.write_text(whole + "A2019-NX-01-0003,A2019-NX-01-0003_0001.png,N1\n")
+    with pytest.raises(DataError, match="both name the exams A2019-NX-01-0003"):
+        layouts.read(sleep, Data(blank="context"), quiet)
+
+
+def test_sleep_names_exams_without_a_label_and_those_in_no_table(sleep):
+    table, exam = sleep / "trainset-for_user.csv", "A2019-NX-01-0002"
+    assert "exams in trainset-for_user.csv have no label" not in fault(sleep)
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join(f"{line.rpartition(',')[0]}," if exam in line else line for line in lines) + "\n")
+    assert f"1 exams in trainset-for_user.csv have no label at all: {exam}; its epochs train and score nothing" in fault(sleep)
+    manifest = layouts.read(sleep, Data(blank="context"), quiet)
+    assert manifest.frame.filter(pl.col("sequence") == exam)["stage"].null_count() == 3
+    save(sleep / "A2019-NX-01-0009" / "A2019-NX-01-0009_0001.png", gray())
+    save(sleep / "trainset" / "A2019-NX-01-0010" / "A2019-NX-01-0010_0001.png", gray())
+    (sleep / "notes").mkdir()
+    said = fault(sleep)
+    assert "2 folders of exams are in no table and are left out: A2019-NX-01-0009, trainset/A2019-NX-01-0010" in said
+    assert len(layouts.read(sleep, Data(blank="context"), quiet)) == len(manifest)
+
+
+def test_sleep_sequences_end_at_gaps_and_exams(sleep):
+    """The layout's positions, a model's windows and the decoder's slots agree on who is whose neighbour."""
+    exam, table = "A2019-NX-01-0001", sleep / "trainset-for_user.csv"
+    save(sleep / exam / f"{exam}_0006.png", gray(6))
+    table.write_text(table.read_text() + f"{exam},{exam}_0006.png,REM\n")
+    manifest = layouts.read(sleep, Data(blank="context"), quiet)
+    at = {row_id: i for i, row_id in enumerate(manifest.row_ids)}
+    before, after, other = at[f"{exam}_0004.png"], at[f"{exam}_0006.png"], at["A2019-NX-01-0002_0001.png"]
+    seen = window_rows(manifest, 2, "last")
+    assert seen[after].tolist() == [-1, after]
+    assert seen[before].tolist() == [before - 1, before]
+    assert seen[other].tolist() == [-1, other]
+    step = {frozenset(pair) for block in arrange(Rows.of(manifest)) for line in block.index for pair in itertools.pairwise(line)}
+    assert frozenset((before - 1, before)) in step
+    assert frozenset((before, after)) not in step
+    exams = manifest.frame["sequence"].to_list()
+    assert all(exams[a] == exams[b] for a, b in (tuple(pair) for pair in step if len(pair) == 2) if min(a, b) >= 0)
 
 
 # ------------------------------------------------------------------------------------------------------------- masks

@@ -16,6 +16,7 @@ from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
 from tapetum.data.images.archives import DecodeError
 from tapetum.data.images.decode import Composition, read_row
+from tapetum.data.images.form import odd_sizes
 
 FILES_SCHEMA: dict[str, Any] = {
     "row_id": pl.String,
@@ -91,7 +92,10 @@ def scan(
         for result in pool.map(check, range(len(ids))):
             found.append(result)
             tick(len(found), len(ids))
-    log(summary(pl.DataFrame([facts for facts, _ in found], schema=FILES_SCHEMA)))
+    checked = pl.DataFrame([facts for facts, _ in found], schema=FILES_SCHEMA)
+    log(summary(checked))
+    if (odd := odd_sizes(checked)) is not None:
+        log(odd)
     return found
 
 

@@ -13,6 +13,8 @@ from tapetum.core.errors import DataError, listed
 from tapetum.data.images.archives import DecodeError
 from tapetum.data.images.colour import full_scale
 
+NEARLY_ALL = 0.9  # share of images of one size from which on others are strange
+
 
 @dataclasses.dataclass(frozen=True)
 class Form:
@@ -79,6 +81,25 @@ class Form:
         if self.dtype == "uint8" and image.dtype != np.uint8:
             raise DecodeError(name, f"{image.dtype.name} values; the images that the network learns from are 8-bit")
         return image
+
+
+def odd_sizes(found: pl.DataFrame) -> str | None:
+    """Return one sentence on the few images whose size is not that of nearly all others; None where there are none, or many.
+
+    Args:
+        found: columns row_id, status, height and width.
+    """
+    readable = found.filter((pl.col("status") == "ok") & pl.col("height").is_not_null())
+    sizes = readable.group_by("height", "width").len().sort("len", descending=True)
+    if len(sizes) < 2 or sizes["len"][0] < NEARLY_ALL * len(readable):
+        return None
+    height, width = sizes["height"][0], sizes["width"][0]
+    odd = readable.filter((pl.col("height") != height) | (pl.col("width") != width))
+    named = [f"{row_id} ({w} × {h})" for row_id, w, h in odd.select("row_id", "width", "height").iter_rows()]
+    return (
+        f"warning: {len(odd):,} of {len(readable):,} images are not {width} × {height} as the others: {listed(named)}. They are resized "
+        "like all; rows of pixels then may not show what they show in the others"
+    )
 
 
 def without_odd(found: pl.DataFrame) -> pl.DataFrame:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -203,12 +204,28 @@ def _id_column(frame: pl.DataFrame, dense: Dense, declared: str | None, path: Pa
     sure = [n for n in found if found[n].of and (frame[n].n_unique() == len(frame) or 2 * len(found[n].of) >= len(frame))]
     best = max(sure or found, key=lambda name: len(found[name].of))
     if not (found[best].of if declared else sure):
+        beside = None if declared else _with_ids_beside(path, len(frame), dense)
         raise DataError(
             f"no column of {path.name} ({listed(frame.columns)}) holds an id of the predictions ({listed(sorted(dense.row_ids), 3)})",
             need="the template of these test rows",
-            fix=PREDICT_FIRST,
+            fix=f"{beside.name} beside it names them, line by line: --template {beside}" if beside else PREDICT_FIRST,
         )
     return best, found[best].of, f"{path.name}: {found[best].text()}" if found[best].how else ""
+
+
+def _with_ids_beside(path: Path, lines: int, dense: Dense) -> Path | None:
+    """Return a file beside a template of answers alone whose lines, as many as its, name the predicted rows; None where there is none."""
+    ids = set(dense.row_ids.tolist())
+    for other in sorted(path.parent.glob(f"*{path.suffix}")):
+        if other == path or not other.is_file():
+            continue
+        try:
+            frame, _ = read_delimited(other, _numbered(other))
+        except DataError:
+            continue
+        if len(frame) in (lines, lines + 1) and any(ids.issuperset(frame[name].to_list()[-lines:]) for name in frame.columns):
+            return other
+    return None
 
 
 def _refuse_id_as_header(name: str, ids: Sequence[str | None], path: Path) -> None:
@@ -228,7 +245,7 @@ def _refuse_id_as_header(name: str, ids: Sequence[str | None], path: Path) -> No
 def _same_ids(form: Template, dense: Dense, name: str, fill: str) -> int:
     """Refuse a template whose ids are not those of the predictions; return how many lack a prediction and are to be filled in."""
     asked = form.frame[form.ids].to_list() if form.ids is not None else list(form.row_ids)
-    doubled = sorted({str(i) for i in asked if asked.count(i) > 1}) if len(set(asked)) != len(asked) else []
+    doubled = sorted(str(i) for i, n in Counter(asked).items() if n > 1)
     if doubled or None in asked:
         raise DataError(f"{name} has ids that are blank or doubled: {listed(doubled or ['blank'])}", need="each id once")
     given, wanted = set(dense.row_ids.tolist()), set(form.row_ids)

@@ -6,6 +6,8 @@ tables or below ``trainset`` and ``testset``. NNNN is the order in time.
 
 from __future__ import annotations
 
+import glob
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,10 @@ def read(source: Path, data: Data, log: Log) -> Sheet:
     tables = [TRAIN, TEST] if source.is_dir() else [source.name]
     frames = [_part(root, table, data, log) for table in tables if (root / table).is_file()]
     frame = pl.concat(frames)
+    _refuse_doubled(frame)
+    _log_faults(frame, data, log)
+    if source.is_dir():
+        _log_unnamed_exams(root, set(frame["exam"].to_list()), log)
     exams = pl.col("position").over("exam")
     frame = frame.with_columns(
         (pl.col("position") / pl.max_horizontal(pl.lit(1), exams.max())).alias("progress"), pl.len().over("exam").alias("epochs")
@@ -116,7 +122,8 @@ def _with_context(frame: pl.DataFrame, root: Path, folders: dict[str, str], data
     known = set(frame["image"].to_list())
     unnamed = []
     for exam, folder in folders.items():
-        others = [p.name for p in (root / folder).iterdir() if p.is_file() and not is_hidden(p.name) and p.name not in known]
+        names = [entry.name for entry in os.scandir(root / folder) if entry.name not in known and entry.is_file()]
+        others = [name for name in names if not is_hidden(name)]
         refuse_undecodable(others, folder)
         unnamed += [(exam, name, None) for name in sorted(images_among(root / folder, others))]
     if not unnamed:
@@ -128,6 +135,58 @@ def _with_context(frame: pl.DataFrame, root: Path, folders: dict[str, str], data
     log(f"{what} and are kept as context")
     more = pl.DataFrame(unnamed, schema=frame.schema, orient="row")
     return pl.concat([frame, more]).sort("exam", "image", maintain_order=True)
+
+
+def _refuse_doubled(frame: pl.DataFrame) -> None:
+    """Refuse an exam in both tables, and two images at one place of an exam."""
+    both = (
+        frame.filter(pl.col("split") != "spare")
+        .group_by("exam")
+        .agg(pl.col("split").n_unique())
+        .filter(pl.col("split") > 1)["exam"]
+        .sort()
+        .to_list()
+    )
+    if both:
+        raise DataError(f"{TRAIN} and {TEST} both name the exams {listed(both)}", need="an exam in one of them", fix="correct the tables")
+    twice = frame.group_by("exam", "position").agg(pl.col("image").sort()).filter(pl.col("image").list.len() > 1).sort("exam", "position")
+    if len(twice):
+        named = [f"{int(row['position'])} of {row['exam']} ({' and '.join(row['image'])})" for row in twice.iter_rows(named=True)]
+        raise DataError(
+            f"{len(twice)} numbers stand twice in an exam: {listed(named)}", need="one image for each epoch", fix="correct the tables"
+        )
+
+
+def _log_faults(frame: pl.DataFrame, data: Data, log: Log) -> None:
+    """Log what is strange and goes on all the same: gaps in an exam's numbers, and training exams without a label."""
+    ordered = frame.select("exam", "position").sort("exam", "position")
+    gaps = ordered.with_columns((pl.col("position") - pl.col("position").shift(1).over("exam") - 1).alias("lost")).filter(
+        pl.col("lost") > 0
+    )
+    if len(gaps):
+        named = [
+            f"{exam} {int(position - lost)}" + (f"–{int(position - 1)}" if lost > 1 else "") for exam, position, lost in gaps.iter_rows()
+        ]
+        log(
+            f"warning: {len(gaps)} gaps in the numbers of exams: {listed(named)} ({int(gaps['lost'].sum())} epochs). Epochs before "
+            "and after a gap are no neighbours: windows, transitions and rules do not reach across it"
+        )
+    train = frame.filter(pl.col("split") == "train")
+    blank = train.group_by("exam").agg(pl.col("stage").is_null().all()).filter("stage")["exam"].sort().to_list()
+    if blank and len(blank) < train["exam"].n_unique():
+        goes = "; its epochs train and score nothing" if data.blank == "context" else ""
+        log(f"warning: {len(blank)} exams in {TRAIN} have no label at all: {listed(blank)}{goes}")
+
+
+def _log_unnamed_exams(root: Path, named: set[str], log: Log) -> None:
+    """Log folders of exams that stand in no table."""
+    found = set()
+    for place in dict.fromkeys(place for places in PLACES.values() for place in places):
+        for folder in sorted((root / place).iterdir()) if (root / place).is_dir() else ():
+            if folder.is_dir() and folder.name not in named and any(folder.glob(f"{glob.escape(folder.name)}_*")):
+                found.add(f"{place}/{folder.name}" if place else folder.name)
+    if found:
+        log(f"warning: {len(found)} folders of exams are in no table and are left out: {listed(sorted(found))}")
 
 
 def _folder(root: Path, exam: str, split: str, table: str) -> str:
