@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -45,7 +46,7 @@ def leaderboard(
         DataError: as :func:`tapetum.decide.compare.on_common_rows`.
     """
     names = [name for name, _ in entries]
-    doubled = sorted({n for n in names if names.count(n) > 1})
+    doubled = sorted(n for n, times in Counter(names).items() if times > 1)
     if not names or doubled:
         raise UserError(
             f"the leaderboard has {len(names)} entries{', doubled: ' + listed(doubled) if doubled else ''}", need="each name once"

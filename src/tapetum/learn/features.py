@@ -8,7 +8,7 @@ Rows whose contents are not known are computed anew each time, but for those tha
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,22 +90,24 @@ def extract(
     key = files.fingerprint(what)
     folder = None if store is None else Path(store) / key
     contents = manifest.frame["sha256"].to_list()
-    if folder is not None and (kept := _stored(folder, manifest.row_ids, contents)) is not None:
+    if folder is not None and (kept := stored(folder, manifest.row_ids, contents)) is not None:
         if log is not None:
             log(f"features: {len(manifest)} rows from {folder}")
         return kept
     work = _Work(runtime.to_device(network).eval(), images, tuple(views), runtime, batch)
-    parts: list[np.ndarray] = []
     reasons: dict[str, str] = {}
-    for rows in _chunks(images, batch):
-        part, why = _chunk(work, rows, folder, contents)
-        parts.append(part)
-        reasons.update(why)
-        if after_batch is not None:
-            after_batch(int(rows[-1]) + 1, len(manifest))
-    vectors = _together(parts)
+
+    def parts() -> Iterator[np.ndarray]:
+        for rows in _chunks(images, batch):
+            part, why = _chunk(work, rows, folder, contents)
+            reasons.update(why)
+            yield part
+            if after_batch is not None:
+                after_batch(int(rows[-1]) + 1, len(manifest))
+
+    vectors = gather(parts(), len(manifest))
     status = np.array(["missing" if row_id in reasons else "ok" for row_id in manifest.row_ids], dtype=object)
-    broken = np.flatnonzero(~np.isfinite(vectors).all(axis=(1, 2)) & (status == "ok"))
+    broken = np.flatnonzero(~np.isfinite(vectors.sum(axis=(1, 2))) & (status == "ok"))
     if len(broken):
         raise DataError(
             f"the network gives numbers that are not finite for {len(broken)} images, first {manifest.row_ids[broken[0]]!r}",
@@ -113,7 +115,7 @@ def extract(
         )
     found = Features(np.array(manifest.row_ids, dtype=object), vectors, status, reasons, _names(views, vectors.shape[1]), key)
     if folder is not None:
-        _keep(folder, found, contents, what)
+        keep(folder, found, contents, what)
     if log is not None:
         log(f"features: {len(manifest)} rows × {vectors.shape[1]} views × {vectors.shape[2]} numbers ({runtime.engine.name})")
     return found
@@ -212,11 +214,19 @@ def _vectors(work: _Work, x: torch.Tensor) -> np.ndarray:
     return np.concatenate(work.runtime.in_pieces(forward, len(x)))
 
 
-def _together(parts: list[np.ndarray]) -> np.ndarray:
-    """Return the vectors of all chunks; one without a readable row does not know how many numbers a vector has."""
-    known = next((part.shape[1:] for part in parts if part.shape[2]), (1, 0))
-    whole = [part if part.shape[2] else np.full((len(part), *known), np.nan, dtype=np.float32) for part in parts]
-    return np.concatenate(whole) if whole else np.zeros((0, 1, 0), dtype=np.float32)
+def gather(parts: Iterable[np.ndarray], count: int) -> np.ndarray:
+    """Return the vectors of all chunks (count, V, D), each put into its place as it comes, so that none is held twice.
+
+    A chunk without a readable row is (rows, 0, 0): it does not know how many numbers a vector has, and its vectors are NaN.
+    """
+    out, first = np.zeros((count, 1, 0), dtype=np.float32), 0
+    for part in parts:
+        if part.shape[2]:
+            if not out.shape[2]:
+                out = np.full((count, *part.shape[1:]), np.nan, dtype=np.float32)
+            out[first : first + len(part)] = part
+        first += len(part)
+    return out
 
 
 def _names(views: Sequence[Spec], count: int) -> tuple[str, ...]:
@@ -224,7 +234,7 @@ def _names(views: Sequence[Spec], count: int) -> tuple[str, ...]:
     return tuple(names) if len(names) == count else tuple(f"view-{i}" for i in range(count))
 
 
-def _keep(folder: Path, found: Features, contents: list[str | None], what: dict[str, Any]) -> None:
+def keep(folder: Path, found: Features, contents: list[str | None], what: dict[str, Any]) -> None:
     """Write vectors first, then the index that says what they are; parts are no longer needed."""
     files.write_array(folder / "vectors.npy", found.vectors)
     index = {"row_id": found.row_ids.tolist(), "sha256": contents, "status": found.status.tolist(), "reasons": found.reasons}
@@ -232,7 +242,7 @@ def _keep(folder: Path, found: Features, contents: list[str | None], what: dict[
     files.remove(folder / "parts")
 
 
-def _stored(folder: Path, row_ids: list[str], contents: list[str | None]) -> Features | None:
+def stored(folder: Path, row_ids: list[str], contents: list[str | None]) -> Features | None:
     """Return the rows from a finished store, if it has all of them with the same image contents."""
     if not (folder / "index.json").exists():
         return None
@@ -250,5 +260,8 @@ def _stored(folder: Path, row_ids: list[str], contents: list[str | None]) -> Fea
     if len(vectors) != len(index["row_id"]):
         return None
     status = np.array(index["status"], dtype=object)[at]
-    reasons = {k: v for k, v in index["reasons"].items() if k in set(row_ids)}
-    return Features(np.array(row_ids, dtype=object), vectors[at], status, reasons, tuple(index["views"]), folder.name)
+    known = set(row_ids)
+    reasons = {k: v for k, v in index["reasons"].items() if k in known}
+    if not np.array_equal(at, np.arange(len(vectors))):
+        vectors = vectors[at]
+    return Features(np.array(row_ids, dtype=object), vectors, status, reasons, tuple(index["views"]), folder.name)

@@ -255,14 +255,14 @@ def answer_folds(
         if after_batch is not None:
             after_batch(done)
     ok = readable[rows]
-    found = {}
+    found, lost = {}, set(rows[~ok].tolist())
     for fold, totals in sums.items():
         if not totals:  # not one image can be read
             scored = [target for target in networks[fold].targets.values() if target.scored]
             totals.update({target.name: np.zeros((len(source.table), target.width)) for target in scored})
         share = 1 / np.maximum(counts[rows], 1)[:, None]
         means = {name: np.where(ok[:, None], total[rows] * share, np.nan).astype(np.float32) for name, total in totals.items()}
-        found[fold] = Answers(rows, means, {}, ok, {r: why for r, why in reasons.items() if r in set(rows[~ok].tolist())})
+        found[fold] = Answers(rows, means, {}, ok, {r: why for r, why in reasons.items() if r in lost})
     return found
 
 
