@@ -85,7 +85,7 @@ def test_threads_read_one_archive_side_by_side(tmp_path):
     assert found["sha256"].to_list() == [hashlib.sha256(jpeg(i, (16, 16))).hexdigest() for i in range(40)]
 
 
-def test_few_images_of_another_size_are_named_and_many_are_not():
+def test_few_images_of_another_size_are_named():
     def table(*sizes):
         rows = [(f"{i}.png", "ok", h, w) for i, (h, w) in enumerate(sizes)]
         return pl.DataFrame(rows, schema=["row_id", "status", "height", "width"], orient="row")

@@ -164,7 +164,7 @@ def test_answers_that_were_written_are_counted(tmp_path):
     assert (found.rows, found.filled) == (4, 2)
 
 
-def test_answers_alone_lead_to_the_table_beside_them_that_has_the_ids(tmp_path):
+def test_answers_alone_lead_to_the_table_of_ids(tmp_path):
     (tmp_path / "test.csv").write_text("exam,x.png\nexam,y.png\nexam,z.png\n")
     (tmp_path / "train.csv").write_text("exam,a.png\nexam,b.png\nexam,c.png\n")
     answers = dense(["x.png", "y.png", "z.png"], P)

@@ -214,7 +214,7 @@ def test_sleep_refuses_doubled_and_missing_numbers_by_name(sleep):
         layouts.read(sleep, Data(blank="context"), quiet)
 
 
-def test_sleep_names_exams_without_a_label_and_those_in_no_table(sleep):
+def test_sleep_names_exams_without_labels_or_table(sleep):
     table, exam = sleep / "trainset-for_user.csv", "A2019-NX-01-0002"
     assert "exams in trainset-for_user.csv have no label" not in fault(sleep)
     lines = table.read_text().splitlines()
