@@ -146,8 +146,8 @@ def page(figures: dict[str, Scores], gained: dict[str, Any], leak: dict[str, Any
     also = f"{' and '.join(f'`{way}`' for way in recipes)}: cpu profiles, on folds of people whatever the recipe says. " if recipes else ""
     parts = [
         f"360 people with seven photos each, masks of {len(drawn_masks.KINDS)} kinds drawn on; gender and age group are real. Out of fold "
-        f"over {FOLDS} folds of people, in brackets 95 % intervals, clustered by person. `ans` has 18 classes; `age_group` is the mean error "
-        "in ranks over nine groups (0-2, 3-9, 10-19 … 70+), decided by the median; every photo counts, five in seven with a mask worn. The "
+        f"over {FOLDS} folds of people, in brackets 95 % intervals, clustered by person. `ans` has 18 classes; `age_group` is the mean "
+        "error in ranks over nine groups (0-2, 3-9, 10-19 … 70+), decided by the median; all photos count, with and without mask. The "
         f"probe: defaults at 160 pixels (seen at 192), the whole photo. {also}The goals set before: gender at least 0.78, `age_group` at "
         "most 1.2, mask at least 0.97, and `mask-plus` no worse than the probe:",
         recorded.table(head, rows),
