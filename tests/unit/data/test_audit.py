@@ -49,7 +49,7 @@ def test_every_planted_fault_is_found_and_no_other(dogs):
 
 
 def test_planted_duplicates_are_found_with_their_originals_and_no_others(dogs):
-    _, table, truth, _ = dogs
+    _, table, truth = dogs
     pairs = {frozenset(p) for p in truth.filter(pl.col("copy_of").is_not_null()).select("row_id", "copy_of").iter_rows()}
     found: dict[str, set[str]] = {}
     for row_id, name in audit.duplicates(table).items():
@@ -68,7 +68,7 @@ def test_planted_duplicates_are_found_with_their_originals_and_no_others(dogs):
 
 
 def test_sets_of_duplicates_share_a_fold(dogs):
-    manifest, table, _, _ = dogs
+    manifest, table, _ = dogs
     from tapetum.core.config import Split
 
     done = split.assign_folds(manifest, Split(folds=3), 0, quiet, duplicates=audit.duplicates(table))
@@ -236,7 +236,7 @@ def test_rows_without_answer_or_label_are_passed_over():
 
 
 def test_suspects_join_the_table_and_keep_decisions(dogs):
-    manifest, table, truth, _ = dogs
+    manifest, table, truth = dogs
     rng = np.random.default_rng(0)
     target, ids = manifest.targets[0], manifest.row_ids
     shown = dict(truth.select("row_id", "shows").iter_rows())
