@@ -24,7 +24,7 @@ from tapetum.learn.training import optimizers
 from tapetum.learn.training.objective import Objective
 from tapetum.pipeline import Pipeline
 
-TINY = {"input.size": [34, 60], "train.threads": 1, "train.precision": "32", "train.batch": 8, "data.limit": 60, "split.train_rows": 24}
+TINY = {"input.size": [34, 60], "train.threads": 1, "train.precision": "32", "train.batch": 8, "data.limit": 45, "split.train_rows": 16}
 SMALLEST = {"backbone": "test_resnet", "weights": "none"}
 
 
