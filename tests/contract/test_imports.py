@@ -47,6 +47,8 @@ TORCH_FREE = (
     "systems/mask",
     "systems/sleep_images",
     "data/images/decode.py",
+    "pipeline/exported.py",
+    "pipeline/framed.py",
 )
 HEAVY = ("torch", "torchvision", "timm", "lightning_fabric", "sklearn", "faiss", "cleanlab", "matplotlib")
 

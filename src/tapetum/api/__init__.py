@@ -4,8 +4,9 @@ What the functions return is a :class:`~tapetum.api.results.Result`: a mapping w
 """
 
 from tapetum.api.answers import evaluate, predict, submit
+from tapetum.api.exporting import export
 from tapetum.api.images import audit, folds, show, simulate, split
-from tapetum.api.judging import compare, compare_views, conformal, decide, doctor, leaderboard, ledger, report
+from tapetum.api.judging import compare, compare_views, conformal, decide, diff, doctor, leaderboard, ledger, report
 from tapetum.api.recipe import explain, load_recipe, recipes
 from tapetum.api.results import Result
 from tapetum.api.runs import ablate, find_rate, fit, job, reproduce, tune
@@ -18,9 +19,11 @@ __all__ = [
     "compare_views",
     "conformal",
     "decide",
+    "diff",
     "doctor",
     "evaluate",
     "explain",
+    "export",
     "find_rate",
     "fit",
     "folds",

@@ -12,7 +12,7 @@ from tapetum.api.results import Result
 from tapetum.core import files, table_files
 from tapetum.core.errors import DataError, KindError, UserError, for_python, listed
 from tapetum.core.options import OPTIONS, several
-from tapetum.core.places import pipeline_folder, refuse_nowhere
+from tapetum.core.places import EXPORT, pipeline_folder, refuse_nowhere
 from tapetum.core.progress import Log
 from tapetum.core.runs import Record, Run
 
@@ -44,7 +44,7 @@ def predict(pipeline: Any, images: Any, out: Path | str | None = None, *, top: i
     """Predict images with a frozen pipeline, and write a Predictions table (``.parquet``) or labels and probabilities (``.csv``).
 
     Args:
-        pipeline: its folder, a run, or what :func:`tapetum.load` returned.
+        pipeline: its folder, a run, what :func:`tapetum.load` returned, or a folder that :func:`tapetum.api.export` wrote.
         images: files, folders, archives, tables of paths, polars or pandas frames, or one of them.
         out: the file to write; None returns the answers.
         top: without ``out``: the most classes listed for a row.
@@ -66,7 +66,7 @@ def predict(pipeline: Any, images: Any, out: Path | str | None = None, *, top: i
     sources = _sources(images)
     files.refuse_own(place, *sources)
     refuse_nowhere(*sources)
-    loaded = _loaded(pipeline)
+    loaded = _exported(pipeline) or _loaded(pipeline)
     from tapetum.core import answers
 
     manifest = loaded.read(sources, record, **_columns(declared))
@@ -198,6 +198,15 @@ def _loaded(pipeline: Any) -> Any:
     from tapetum.pipeline import Pipeline
 
     return Pipeline.load(folder)
+
+
+def _exported(pipeline: Any) -> Any:
+    """Return a loaded export, where a path leads to one; else None."""
+    if not isinstance(pipeline, (str, os.PathLike)) or not (Path(pipeline) / EXPORT).exists():
+        return None
+    from tapetum.pipeline.exported import Exported
+
+    return Exported.load(Path(pipeline))
 
 
 def _columns(declared: Mapping[str, Any]) -> dict[str, Any]:

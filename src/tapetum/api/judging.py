@@ -114,6 +114,25 @@ def compare_views(run: Path | str, views: str = "recipe", *, data: Path | str | 
 
 
 @for_python
+def diff(first: Path | str, second: Path | str) -> Result:
+    """Say what two runs do not have in common, and which of it can explain another result.
+
+    Args:
+        first: a run.
+        second: another one.
+
+    Returns:
+        ``{"differences", "figures", "verdict", "table"}``; a difference has ``part`` (data, seed, recipe, plan, environment), ``key``,
+        the values ``first`` and ``second``, and ``changes``: ``result``, ``rounding`` or ``nothing``.
+    """
+    refuse_nowhere(first, second)
+    from tapetum.workflow.commands import diff as command
+
+    found = command.diff(Run.existing(first), Run.existing(second))
+    return Result(found, lines=found["table"].splitlines(), rows=found["differences"])
+
+
+@for_python
 def leaderboard(run: Path | str, *, metric: str = "auto", target: str | None = None) -> Result:
     """Rank a run's members and decisions on common rows."""
     finished = Run.finished(run)

@@ -58,6 +58,25 @@ def predict(
 
 @command(
     app,
+    "tapetum export runs/first --to onnx -o first-onnx",
+    "tapetum export pipeline --to openvino --images photos -o first-openvino",
+    text=texts.export,
+)
+def export(
+    log: Any,
+    pipeline: Annotated[Path, typer.Argument(help="a pipeline folder, or a run that holds one")],
+    to: Annotated[str, typer.Option("--to", help="onnx, openvino or torch-export")] = "onnx",
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="the folder to write; pipeline-FORMAT beside the pipeline")] = None,
+    images: Annotated[Path | None, typer.Option(help="images to compare the answers on; without it the run's training images")] = None,
+) -> dict[str, Any]:
+    """Write a pipeline in another format, if its labels for real images stay the same; predict takes the folder like a pipeline."""
+    from tapetum import api
+
+    return api.export(pipeline, to, out, images=images, log=log)
+
+
+@command(
+    app,
     "tapetum evaluate runs/first new-images --report evaluation.html",
     text=texts.evaluate,
     leave_out=("table", "details"),
@@ -163,6 +182,17 @@ def compare(
         raise errors.UserError("--data was given without --views", need="one run, whose views are compared; nothing else reads images")
     named = {place.as_posix(): place for place in sources}
     return api.compare(named, metric=metric, target=target, manifest=manifest)
+
+
+@command(app, "tapetum diff runs/first runs/second", text=texts.diff)
+def diff(
+    first: RunFolder,
+    second: Annotated[Path, typer.Argument(help="another run folder")],
+) -> dict[str, Any]:
+    """List what two runs do not have in common (data, seed, recipe, plan, environment), and say what can explain another result."""
+    from tapetum import api
+
+    return api.diff(first, second)
 
 
 @command(app, "tapetum leaderboard runs/first --metric macro_f1", text=texts.table)

@@ -81,6 +81,18 @@ def predict(result: Result, verbose: bool) -> list[str]:
     return [f"{count}; written to {result['out']}"] if "out" in result else [result["table"], count]
 
 
+def export(result: Result, verbose: bool) -> list[str]:
+    """Return how far the answers agree, and where the files are."""
+    gate = result["gate"]
+    lines = [
+        f"{name}: {one['agreement']:.1%} of {gate['images']:,} images answered alike, largest difference {one['largest_difference']:.2g}"
+        for name, one in gate["targets"].items()
+    ]
+    if result["simple"]:
+        lines.append(f"a short script cannot follow the decisions: {result['simple']}")
+    return [*lines, f"written  {result['out']}", f"next     tapetum predict {result['out']} NEW-IMAGES"]
+
+
 def evaluate(result: Result, verbose: bool) -> list[str]:
     """Return the figures, and with ``verbose`` the table by class and the confusion matrix."""
     lines = [result["table"], *(["", result["details"], ""] if verbose else [])]
@@ -90,6 +102,11 @@ def evaluate(result: Result, verbose: bool) -> list[str]:
 def submit(result: Result, verbose: bool) -> list[str]:
     """Return what was written."""
     return [f"{result['rows']:,} predictions; submission written to {result['out']}", f"sha256   {result['sha256']}"]
+
+
+def diff(result: Result, verbose: bool) -> list[str]:
+    """Return the differences, the figures of both runs, and what can explain them."""
+    return [result["table"]]
 
 
 def conformal(result: Result, verbose: bool) -> list[str]:

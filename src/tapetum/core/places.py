@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 ARCHIVE_MARK = "!/"
 PIPELINE = "pipeline.json"  # the file that makes a folder a pipeline
+EXPORT = "ensemble.json"  # the file that makes a folder an exported pipeline
 
 
 def refuse_nowhere(*given: Any) -> None:

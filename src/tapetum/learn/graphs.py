@@ -1,0 +1,195 @@
+"""A member's networks as one function of images alone, written as ONNX, OpenVINO or ``torch.export``.
+
+The function takes images as they come from the preprocessing, (B, C, H, W) uint8 or float32 in [0, 1], and where the member has side
+numbers those as the table has them, (B, S) float32 with NaN where one is missing. It gives the probabilities of each scored target as
+(B, F, K): one row for each of F networks, the member's test-time views reduced already.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tapetum.core.choices import name_of
+from tapetum.core.config import Predict, Spec
+from tapetum.core.errors import EnvironmentFault, UserError, listed
+from tapetum.data.images import views
+from tapetum.learn.models.heads import Coral, Head
+from tapetum.learn.models.network import Network
+from tapetum.learn.side import Scaling
+
+VIEWS = ("plain", "hflip", "vflip", "flips", "dihedral")  # views that need no resizing and draw nothing
+NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("onnx", "onnxscript", "openvino"), "torch-export": ()}
+FORMATS = tuple(NEEDS)
+OPSET = 18
+
+
+class Graph(nn.Module):
+    """The networks of one member as one function.
+
+    Args:
+        networks: that answer, in the order of the answers' second axis.
+        scalings: of side numbers, one for each network.
+        predict: views and how they are reduced.
+        shared: all networks have one backbone and one normalisation, which then run once.
+
+    Raises:
+        UserError: views that a graph cannot hold.
+    """
+
+    def __init__(self, networks: Sequence[Network], scalings: Sequence[Scaling | None], predict: Predict, *, shared: bool) -> None:
+        super().__init__()
+        specs: tuple[Spec, ...] = predict.views if isinstance(predict.views, tuple) else (predict.views,)
+        odd = [name_of(spec) for spec in specs if name_of(spec) not in VIEWS]
+        if odd:
+            raise UserError(f"the test-time view {odd[0]!r} cannot be exported", need=f"one of {listed(VIEWS)}", fix="fit with other views")
+        self.networks, self.shared = nn.ModuleList(networks).eval(), shared
+        self.targets = {name: target for name, target in networks[0].targets.items() if target.scored}
+        self.how = {name: predict.reducer(name) for name in self.targets}
+        self.alone = "plain" in self.how.values() and views.first_draw(specs[0]) > 0
+        self.specs: tuple[Spec, ...] = ("plain", *specs) if self.alone else specs
+        self.names = scalings[0].names if scalings[0] else ()
+        for number, scaling in enumerate(scalings):
+            if scaling is not None:
+                self.register_buffer(f"mean_{number}", torch.tensor(scaling.mean, dtype=torch.float32))
+                self.register_buffer(f"std_{number}", torch.tensor(scaling.std, dtype=torch.float32))
+
+    def forward(self, image: Tensor, side: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Return the probabilities (B, F, K) of each target of :attr:`targets`."""
+        seen = [self._logits(x, side) for spec in self.specs for x in views.expand(image, spec)]
+        answers = []
+        for name in self.targets:
+            of_folds = [
+                self._reduced(network.head(name), name, [view[number][name] for view in seen])
+                for number, network in enumerate(self._networks())
+            ]
+            answers.append(torch.stack(of_folds, dim=1))
+        return tuple(answers)
+
+    def _networks(self) -> Iterator[Network]:
+        yield from self.networks  # type: ignore[misc]
+
+    def _logits(self, x: Tensor, side: Tensor | None) -> list[dict[str, Tensor]]:
+        """Return the logits of one view, a dict for each network."""
+        inputs = [next(self._networks()).head_inputs(x)] * len(self.networks) if self.shared else None
+        out = []
+        for number, network in enumerate(self._networks()):
+            f, map_ = inputs[number] if inputs else network.head_inputs(x)
+            extra = None if network.side is None or side is None else network.side(self._scaled(side, number))
+            shared = [f] * len(network.targets) if network.sharing is None else network.sharing(f, map_)
+            out.append({name: network.head(name)(part, extra) for name, part in zip(network.targets, shared, strict=True)})
+        return out
+
+    def _scaled(self, side: Tensor, number: int) -> Tensor:
+        scaled = (side - getattr(self, f"mean_{number}")) / getattr(self, f"std_{number}")
+        return torch.where(torch.isnan(scaled), torch.zeros_like(scaled), scaled)
+
+    def _reduced(self, head: Head, name: str, logits: Sequence[Tensor]) -> Tensor:
+        """Return one network's probabilities for one target (B, K), as :mod:`tapetum.learn.inference` reduces views."""
+        how, several = self.how[name], logits[1:] if self.alone else logits
+        if how == "plain":
+            return _probabilities(head, logits[0])
+        if how == "logits":
+            return _probabilities(head, torch.stack(list(several)).mean(0))
+        stack = torch.stack([_probabilities(head, one) for one in several])
+        if how != "max" or head.target.kind == "regression":
+            return stack.mean(0)
+        most = stack.amax(0)
+        return most / most.sum(1, keepdim=True) if head.target.is_distribution else most
+
+
+def _probabilities(head: Head, logits: Tensor) -> Tensor:
+    if not isinstance(head, Coral):
+        return head.probabilities(logits)
+    above = [column[:, None] for column in torch.sigmoid(logits).unbind(1)]
+    for k in range(1, len(above)):  # a running minimum; ONNX has no operator for it
+        above[k] = torch.minimum(above[k], above[k - 1])
+    one, none, whole = torch.ones_like(above[0]), torch.zeros_like(above[0]), torch.cat(above, dim=1)
+    return torch.cat([one, whole], dim=1) - torch.cat([whole, none], dim=1)
+
+
+def check_format(to: str) -> None:
+    """Refuse a format that is not known, or whose packages are not installed.
+
+    Raises:
+        UserError: another word.
+        EnvironmentFault: a package is absent.
+    """
+    if to not in FORMATS:
+        raise UserError(f"the format is {to!r}", need=f"one of {listed(FORMATS)}", fix="set --to onnx")
+    absent = [name for name in NEEDS[to] if importlib.util.find_spec(name) is None]
+    if absent:
+        raise EnvironmentFault(f"export to {to} needs {listed(absent)}, which is not installed", fix="pip install 'tapetum[export]'")
+
+
+def write(graph: Graph, to: str, folder: Path, name: str, shape: tuple[int, int, int], dtype: str) -> list[str]:
+    """Write a graph into a folder; return the names of its files, the one to open first.
+
+    Args:
+        graph: of one member.
+        to: one of :data:`FORMATS`.
+        folder: to write to.
+        name: of the member.
+        shape: (C, H, W) of an image.
+        dtype: ``uint8`` or ``float32``.
+    """
+    example = torch.zeros((2, *shape), dtype=getattr(torch, dtype))
+    example = example + torch.arange(2, dtype=example.dtype)[:, None, None, None]
+    arguments: tuple[Any, ...] = (example, torch.zeros((2, len(graph.names)))) if graph.names else (example,)
+    rows = torch.export.Dim("rows", min=1)
+    axes: dict[str, Mapping[int, Any]] = {"image": {0: rows}, **({"side": {0: rows}} if graph.names else {})}
+    with torch.no_grad(), _quiet():
+        program = torch.export.export(graph, arguments, dynamic_shapes=axes, strict=False)
+        return _WRITERS[to](program, graph, folder, name)
+
+
+def _onnx(program: Any, graph: Graph, folder: Path, name: str) -> list[str]:
+    _onnx_model(program, graph).save(folder / f"{name}.onnx", external_data=False)
+    return [f"{name}.onnx"]
+
+
+def _onnx_model(program: Any, graph: Graph) -> Any:
+    inputs = ["image", "side"] if graph.names else ["image"]
+    return torch.onnx.export(program, opset_version=OPSET, input_names=inputs, output_names=_outputs(graph), dynamo=True, verbose=False)
+
+
+def _openvino(program: Any, graph: Graph, folder: Path, name: str) -> list[str]:
+    import openvino
+
+    model = openvino.Core().read_model(model=_onnx_model(program, graph).model_proto.SerializeToString())  # convert_model has telemetry
+    openvino.save_model(model, folder / f"{name}.xml", compress_to_fp16=False)
+    return [f"{name}.xml", f"{name}.bin"]
+
+
+def _torch_export(program: Any, graph: Graph, folder: Path, name: str) -> list[str]:
+    torch.export.save(program, folder / f"{name}.pt2")
+    return [f"{name}.pt2"]
+
+
+_WRITERS = {"onnx": _onnx, "openvino": _openvino, "torch-export": _torch_export}
+
+
+def _outputs(graph: Graph) -> list[str]:
+    return [f"p{number}" for number in range(len(graph.targets))]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporters' own progress and warnings off the terminal."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,191 @@
+"""Exported pipelines answer as the pipelines that they were made from: every format, every kind of target, a short script, and refusals."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import small_runs
+from kinds import fit, plant_hpa, plant_people
+from tapetum import api
+from tapetum.core import errors, files
+from tapetum.pipeline import exchange
+
+pytest.importorskip("onnxscript")
+
+PAGE = Path(__file__).parents[2] / "docs" / "export.md"
+BLOCKED = "import sys; sys.modules.update(dict.fromkeys({modules!r})); "
+COLOURS = ("red", "green", "blue", "yellow")
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    """Fine-tuned: two single targets, an ordered one and a number; temperatures by fold."""
+
+    def make(place):
+        table = plant_people(place / "data", rows=36)
+        more = {"decide__choose": "finetune", "decide__calibrate": "temperature", "data__group": "person", "predict__views": "flips"}
+        heads = {"model__heads": {"age_group": "coral"}}
+        targets = ["mask", "gender", "age_group:ordinal=young<middle<old", "age:regression"]
+        fit(table, place / "run", data__targets=targets, **more, **heads)
+
+    return small_runs.once(tmp_path_factory, "exported-people", make)
+
+
+@pytest.fixture(scope="module")
+def proteins(tmp_path_factory):
+    """Four files a row as channels, several labels, thresholds."""
+
+    def make(place):
+        plant_hpa(place / "data", rows=24, test=2, labels=4)
+        table = (place / "data" / "train.csv").rename(place / "data" / "labels.csv")
+        how = {"data__path": "train/{Id}_{red,green,blue,yellow}.png", "data__targets": ["Target:multi"]}
+        fit(table, place / "run", decide__choose="finetune", decide__steps=["thresholds"], **how)
+
+    return small_runs.once(tmp_path_factory, "exported-proteins", make)
+
+
+@pytest.fixture(scope="module")
+def onnx(tmp_path_factory, people, proteins):
+    """The exports of both, and what was said of them."""
+    place = tmp_path_factory.mktemp("onnx")
+    return {name: (root, api.export(root / "run", "onnx", place / name)) for name, root in (("people", people), ("proteins", proteins))}
+
+
+def alike(one, other):
+    """Compare two answers of api.predict: the same labels, and probabilities within rounding."""
+    mine, theirs = ({row["id"]: row["answers"] for row in each["answers"]} for each in (one, other))
+    assert mine.keys() == theirs.keys()
+    for row, answers in mine.items():
+        assert answers.keys() == theirs[row].keys()
+        for name, found in answers.items():
+            if isinstance(found["answer"], float):
+                assert found["answer"] == pytest.approx(theirs[row][name]["answer"], rel=1e-3, abs=1e-3)
+            else:
+                assert found["answer"] == theirs[row][name]["answer"]
+                assert found["p"] == pytest.approx(theirs[row][name]["p"], abs=1e-4)
+
+
+def sources(root):
+    """Return what predict takes of the data of a run, and its rows as the short script takes them."""
+    if (root / "data" / "train").exists():
+        rows = sorted({path.name.rpartition("_")[0] for path in (root / "data" / "train").iterdir()})[:6]
+        return [[str(root / "data" / "train" / f"{row}_{colour}.png") for colour in COLOURS] for row in rows]
+    return [[str(path)] for path in sorted((root / "data").glob("*.png"))[:6]]
+
+
+@pytest.mark.parametrize("to", ["onnx", "openvino", "torch-export"])
+def test_every_format_answers_as_the_pipeline(to, probed, planted, tmp_path):
+    if importlib.util.find_spec("openvino") is None:
+        pytest.skip("openvino is not installed")
+    done = small_runs.cli("export", probed, "--to", to, "-o", tmp_path / "out", "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert found["gate"]["images"] == 24
+    assert found["gate"]["targets"]["label"]["agreement"] == 1
+    assert found["gate"]["targets"]["label"]["largest_difference"] < 1e-4
+    assert sorted(found["files"]) == sorted(p.name for p in (tmp_path / "out").iterdir() if p.suffix not in (".json", ".md"))
+    for images in (planted / "images", sorted((planted / "images").rglob("*.png"))[0]):
+        alike(api.predict(tmp_path / "out", images), api.predict(probed, images))
+
+
+@pytest.mark.parametrize("name", ["people", "proteins"])
+def test_targets_of_every_kind_are_exported(name, onnx):
+    root, found = onnx[name]
+    targets = {"people": {"mask", "gender", "age_group", "age"}, "proteins": {"Target"}}[name]
+    assert found["gate"]["targets"].keys() == targets
+    assert min(one["agreement"] for one in found["gate"]["targets"].values()) >= 0.995
+    assert found["simple"] is None
+    alike(api.predict(found["out"], root / "data" / "labels.csv"), api.predict(root / "run", root / "data" / "labels.csv"))
+
+
+@pytest.mark.parametrize("name", ["people", "proteins"])
+def test_the_script_of_the_docs_answers_as_predict(name, onnx):
+    from tapetum.pipeline import Pipeline
+
+    root, found = onnx[name]
+    (script,) = [body for body in re.findall(r"^```text\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.S | re.M) if "import" in body]
+    rows = sources(root)
+    code = BLOCKED.format(modules=["torch", "timm", "tapetum", "torchvision"]) + f"exec({script!r})"
+    words = [sys.executable, "-c", code, found["out"], *(",".join(row) for row in rows)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    pipeline = Pipeline.load(root / "run")
+    images = [tuple(row) if len(row) > 1 else row[0] for row in rows]
+    answers, shares = pipeline.predict(images), pipeline.predict_proba(images)
+    several = len(pipeline.scored) > 1
+    assert len(lines) == len(rows) * len(pipeline.scored)
+    for target in pipeline.scored:
+        mine = [line for line in lines if line[1] == target]
+        p = shares[target] if several else shares
+        np.testing.assert_allclose([line[3] for line in mine], p, rtol=1e-3, atol=1e-3)
+        labels = [one if isinstance(one, (list, float)) else [one] for one in (answers[target] if several else answers)]
+        if pipeline.scored[target].kind != "regression":
+            assert [line[2] for line in mine] == labels
+
+
+def test_predict_on_an_export_needs_no_torch(onnx, tmp_path):
+    root, found = onnx["people"]
+    code = BLOCKED.format(modules=["torch", "timm", "torchvision"]) + "from tapetum.cli import main; main()"
+    words = [sys.executable, "-c", code, "predict", found["out"], sources(root)[0][0], "-o", str(tmp_path / "out.csv")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_image_that_cannot_be_read_is_a_missing_row(onnx, tmp_path):
+    root, found = onnx["people"]
+    (tmp_path / "photos").mkdir()
+    shutil.copy(sources(root)[0][0], tmp_path / "photos" / "whole.png")
+    (tmp_path / "photos" / "cut.png").write_bytes(Path(sources(root)[1][0]).read_bytes()[:100])
+    done = small_runs.cli("predict", found["out"], tmp_path / "photos", "--json")
+    assert done.code == errors.PARTLY
+    assert [row["status"] for row in json.loads(done.out)["answers"]] == ["missing", "ok"]
+
+
+def test_a_swapped_file_is_refused(onnx, tmp_path):
+    _, found = onnx["people"]
+    copy = shutil.copytree(found["out"], tmp_path / "copy")
+    shutil.copy(Path(onnx["proteins"][1]["out"]) / "main.onnx", copy / "main.onnx")
+    done = small_runs.cli("predict", copy, PAGE.parent / "report.png")
+    assert (done.code, "SHA-256" in done.error, "main.onnx" in done.error) == (errors.DATA, True, True)
+    (copy / "main.onnx").unlink()
+    assert "main.onnx is absent" in small_runs.cli("predict", copy, PAGE.parent / "report.png").error
+
+
+def test_bad_exports_are_refused_and_leave_nothing(probed, planted, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    assert "one of onnx, openvino, torch-export" in small_runs.cli("export", probed, "--to", "tflite", "-o", out).error
+    assert "holds no pipeline" in small_runs.cli("export", planted, "-o", out).error
+    full = tmp_path / "full"
+    files.write_text(full / "mine.txt", "mine")
+    assert "holds no export" in small_runs.cli("export", probed, "-o", full).error
+    alone = shutil.copytree(probed / "pipeline", tmp_path / "alone")
+    assert "--images DIR" in small_runs.cli("export", alone, "-o", out).error
+    plain = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "onnxscript" else plain(name, *more))
+    done = small_runs.cli("export", probed, "-o", out)
+    assert (done.code, "pip install 'tapetum[export]'" in done.error) == (errors.ENVIRONMENT, True)
+    assert not out.exists()
+    assert (full / "mine.txt").exists()
+
+
+def test_answers_that_differ_are_not_written(probed, tmp_path, monkeypatch):
+    plain = exchange.Exported.answer
+
+    def other(self, *given):
+        found = plain(self, *given)
+        return {name: dense.with_p(dense.p[:, ::-1].copy()) for name, dense in found.items()}
+
+    monkeypatch.setattr(exchange.Exported, "answer", other)
+    done = small_runs.cli("export", probed, "-o", tmp_path / "out")
+    assert (done.code, "nothing was written" in done.error) == (errors.DATA, True)
+    assert list(tmp_path.iterdir()) == []
