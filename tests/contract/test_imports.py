@@ -49,6 +49,16 @@ TORCH_FREE = (
     "data/images/decode.py",
     "pipeline/exported.py",
     "pipeline/framed.py",
+    "workflow/session.py",
+    "workflow/stages/decide.py",
+    "workflow/stages/measure.py",
+    "workflow/commands/submit.py",
+    "workflow/commands/compare.py",
+    "workflow/commands/decide.py",
+    "workflow/commands/leaderboard.py",
+    "workflow/commands/conformal.py",
+    "workflow/commands/ledger.py",
+    "workflow/commands/finish.py",
 )
 HEAVY = ("torch", "torchvision", "timm", "lightning_fabric", "sklearn", "faiss", "cleanlab", "matplotlib")
 

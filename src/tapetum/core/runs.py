@@ -27,6 +27,13 @@ BEFORE_MANIFEST = ("recipe.toml", "origin.json", "environment.json", "run-id.jso
 START = "epoch-000"  # the checkpoint of a fold before any training
 
 
+def checkpoint_of(checkpoint: int | str) -> str | None:
+    """Return the checkpoint that ``train.checkpoint`` names; None for the best one, which is chosen."""
+    if checkpoint == "best":
+        return None
+    return f"epoch-{checkpoint:03d}" if isinstance(checkpoint, int) else checkpoint
+
+
 @dataclasses.dataclass(frozen=True)
 class Run:
     """Paths of a run folder and the few files that every stage reads.

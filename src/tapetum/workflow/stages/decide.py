@@ -13,7 +13,7 @@ import numpy as np
 
 from tapetum.core import files, metrics
 from tapetum.core.monitor import monitor_of
-from tapetum.core.runs import PROBE
+from tapetum.core.runs import PROBE, checkpoint_of
 from tapetum.core.tables import Dense, Predictions
 from tapetum.core.targets import Target
 from tapetum.core.vectors import Neighbors
@@ -21,7 +21,6 @@ from tapetum.decide import chain, choose, composed, retrieval, view_reduction
 from tapetum.decide.ensemble import mean_of
 from tapetum.decide.steps import Rows, assemble
 from tapetum.workflow.session import Session
-from tapetum.workflow.stages.networks import checkpoint_of
 
 Answers = dict[str, Dense]  # target → held-out answers, rows as in Prepared.scored
 

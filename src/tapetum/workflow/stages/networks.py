@@ -24,13 +24,6 @@ CHANNELS = "channels.json"  # mean and deviation of each channel, where they are
 SCALING = "scaling.json"  # of side numbers, on the training fold
 
 
-def checkpoint_of(checkpoint: int | str) -> str | None:
-    """Return the checkpoint that ``train.checkpoint`` names; None for the best one, which is chosen."""
-    if checkpoint == "best":
-        return None
-    return f"epoch-{checkpoint:03d}" if isinstance(checkpoint, int) else checkpoint
-
-
 def network_at(session: Session, ref: FoldRef, checkpoint: str) -> tuple[models.Network, Scaling | None]:
     """Return a fine-tuned network of single images at one of its fold's checkpoints, and the scaling of side numbers."""
     keeper, manifest = Keeper(session.folder(ref)), session.manifest

@@ -12,14 +12,13 @@ import polars as pl
 from tapetum.core import files
 from tapetum.core.config import Recipe
 from tapetum.core.errors import UserError
-from tapetum.core.runs import PROBE, Run
+from tapetum.core.runs import PROBE, Run, checkpoint_of
 from tapetum.core.tables import Manifest, Predictions
 from tapetum.decide import choose
 from tapetum.learn.training import job, windowed
 from tapetum.learn.training.keep import Keeper
 from tapetum.workflow.session import FoldRef, Session
 from tapetum.workflow.stages import budget as budgets
-from tapetum.workflow.stages.networks import checkpoint_of
 from tapetum.workflow.stages.plan import plan_member
 
 
