@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tapetum.core import config, files
-from tapetum.core.config import Loaded
-from tapetum.core.errors import UserError, for_python, listed
-from tapetum.core.options import several, to_keys
+from tapetum.core.config import Loaded, Recipe
+from tapetum.core.errors import UserError, closest, for_python, listed
+from tapetum.core.options import OPTIONS, several, to_keys
 from tapetum.core.registry import find_recipes
 from tapetum.core.runs import Run
 
@@ -58,8 +58,10 @@ def recipe_of(recipe: Loaded | str | Path | None, options: Mapping[str, Any], **
         layers: ``over``, ``profile`` and ``preset``, as for :func:`load_recipe`.
 
     Raises:
-        UserError: a loaded recipe, which cannot be changed any more, and something to be laid over it.
+        UserError: an argument that is neither an option nor a recipe key; or a loaded recipe, which cannot be changed any more, and
+            something to be laid over it.
     """
+    _refuse_unknown(options, layers)
     flags = to_keys(options)
     if not isinstance(recipe, Loaded):
         return load_recipe(recipe, flags=flags, **layers)
@@ -67,3 +69,13 @@ def recipe_of(recipe: Loaded | str | Path | None, options: Mapping[str, Any], **
     if given:
         raise UserError(f"a loaded recipe and {listed(given)} were given", fix="set them when loading the recipe")
     return recipe
+
+
+def _refuse_unknown(options: Mapping[str, Any], layers: Iterable[str]) -> None:
+    """Refuse an argument that no option and no section of a recipe is called; keys with ``__`` are checked with the recipe."""
+    known = {*OPTIONS, *Recipe.model_fields, *layers, "recipe", "config"}
+    for name in options:
+        if name not in known and "__" not in name and "." not in name:
+            near = closest(name, sorted(known))
+            tail = f" Did you mean {near!r}?" if near else " See: help(tapetum.api.fit)"
+            raise UserError(f"there is no argument {name!r}.{tail}")

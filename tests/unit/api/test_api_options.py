@@ -68,3 +68,9 @@ def test_folds_by_keywords(tmp_path):
     assert found.path is None
     assert found.to_polars().height == len(found["folds"])
     assert repr(found) == found["table"]
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("targte", "target"), ("profil", "profile"), ("epoch", "epochs"), ("optimiser", "optimizer")])
+def test_a_misspelt_argument_is_answered_by_an_argument(typed, meant):
+    with pytest.raises(UserError, match=f"there is no argument '{typed}'. Did you mean '{meant}'"):
+        recipe_of(None, {typed: "x"}, profile=None)
