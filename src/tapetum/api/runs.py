@@ -16,7 +16,7 @@ from tapetum.core.errors import for_python
 from tapetum.core.options import OPTIONS, several
 from tapetum.core.places import free_folder, refuse_nowhere
 from tapetum.core.progress import Log
-from tapetum.core.registry import system_with
+from tapetum.core.registry import reference_system
 
 
 @for_python
@@ -236,7 +236,7 @@ def reproduce(
     """Run a reference system from its layout to its submission; see :func:`tapetum.systems.reproduce.reproduce`.
 
     Args:
-        name: ``dogs``, ``hpa``, one of their ``-plus``, or a recipe of another package's system.
+        name: a recipe of a reference system, as ``dogs`` or ``mask-plus``; :func:`~tapetum.api.recipes` lists them.
         out: the run's folder; None: a new one under ``runs``.
         data: the data in their layout; None: simulate data of ``size`` beside the run.
         simulated: what :func:`~tapetum.api.simulate` returned.
@@ -246,13 +246,13 @@ def reproduce(
         log: told what happens.
         command: kept in the report.
     """
+    system = reference_system(name)
     refuse_nowhere(data)
     place = free_folder("runs/reproduced") if out is None else Path(out)
     from tapetum.systems.reproduce import reproduce as chain
 
     if data is None and simulated is None:
-        system = system_with(name)
-        simulated = simulate(name if system is None else system.name, place.with_name(f"{place.name}-data"), size=size, log=log)
+        simulated = simulate(system.name, place.with_name(f"{place.name}-data"), size=size, log=log)
     given = data if simulated is None else simulated
     return of_run(chain(name, place, given, load_recipe, profile=profile, sets=sets, log=log, command=command))
 

@@ -8,17 +8,29 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from tapetum import __version__
 from tapetum.cli import answers, images, inquiry, mending, runs
 from tapetum.cli.streams import file_names_are_utf8, replace_unprintable
 from tapetum.core import allocator, errors
 
+
+class Whole(TyperGroup):
+    """Commands with the whole of their first sentence, over several lines where it is long."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write a line or more for each command."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, one.get_short_help_str(limit=1000)) for name, one in self.commands.items() if not one.hidden])
+
+
 app = typer.Typer(
     name="tapetum",
+    cls=Whole,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,

@@ -101,7 +101,7 @@ def ablate(
 @command(app, "tapetum reproduce dogs --simulate --profile cpu -o runs/dogs", text=texts.reproduce, leave_out=("cycles",))
 def reproduce(
     log: Any,
-    name: Annotated[str, typer.Argument(help="dogs, dogs-plus, hpa, hpa-plus, or a recipe of another package's system")],
+    name: Annotated[str, typer.Argument(help="a recipe of a reference system, as dogs-plus (tapetum recipes lists them)")],
     out: Out = Path("runs/reproduced"),
     data: Annotated[Path | None, typer.Option(help="the data in their layout")] = None,
     simulate: Annotated[bool, typer.Option("--simulate", help="use synthetic data, written beside the run")] = False,
@@ -112,7 +112,9 @@ def reproduce(
     """Run a reference system from its layout to a submission checked against the sample; the report lists every statement."""
     from tapetum import api
     from tapetum.core.config import assignments
+    from tapetum.core.registry import reference_system
 
+    reference_system(name)
     if (data is None) == (not simulate):
         raise errors.UserError("reproduce needs data", need="either --data DIR or --simulate")
     how: dict[str, Any] = {"data": data, "size": size, "profile": profile, "sets": assignments(set or ())}

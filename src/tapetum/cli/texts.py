@@ -173,7 +173,8 @@ def recipes(result: Result, verbose: bool) -> list[str]:
     """Return a line for each recipe."""
     from tapetum.core.errors import shorten
 
-    return [shorten(f"{name:12} {line}", 100) for name, line in result["recipes"].items()]
+    wide = max(map(len, result["recipes"]), default=0)
+    return [shorten(f"{name:{wide}}  {line.removeprefix(f'{name}: ')}", 100) for name, line in result["recipes"].items()]
 
 
 def explain(result: Result, verbose: bool) -> list[str]:

@@ -15,6 +15,7 @@ from importlib import metadata, resources
 from importlib.resources.abc import Traversable
 
 from tapetum.core.choices import load as named
+from tapetum.core.errors import UserError, closest, listed
 
 GROUP = "tapetum.systems"
 OWN, GENERAL_LAYOUTS = "tapetum.systems.choices:SYSTEMS", "tapetum.data.choices:LAYOUTS"  # read by name: core imports neither
@@ -75,6 +76,21 @@ def find_recipes() -> dict[str, Traversable]:
 def system_with(recipe: str) -> System | None:
     """Return the system that has a recipe, or None."""
     return next((system for system in find_systems().values() if recipe in system.recipes()), None)
+
+
+def reference_system(recipe: str) -> System:
+    """Return the system that has a recipe.
+
+    Raises:
+        UserError: there is none.
+    """
+    system = system_with(recipe)
+    if system is None:
+        known = [name for name in find_recipes() if system_with(name) is not None]
+        near = closest(recipe, known)
+        tail = f". Did you mean {near!r}?" if near else ""
+        raise UserError(f"there is no reference system {recipe!r} (there are: {listed(known)}){tail}", fix="see: tapetum recipes")
+    return system
 
 
 def recipes_in(package: str) -> dict[str, Traversable]:

@@ -20,7 +20,7 @@ from tapetum.core.ledger import Ledger
 from tapetum.core.marks import estimate, main
 from tapetum.core.metrics import headline_metric
 from tapetum.core.progress import Log
-from tapetum.core.registry import find_recipes, system_with
+from tapetum.core.registry import reference_system
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Manifest, Predictions
 from tapetum.data.layouts.roles import read_target
@@ -61,10 +61,7 @@ def reproduce(
         UserError: no such system, or no data.
         DataError: the submission would not fit the sample.
     """
-    system = system_with(name)
-    if system is None:
-        known = [recipe for recipe in find_recipes() if system_with(recipe) is not None]
-        raise UserError(f"there is no reference system {name!r} (there are: {listed(known)})", fix="see: tapetum recipes")
+    system = reference_system(name)
     if data is None:
         raise UserError(f"{name} has no data", need="--data DIR, or --simulate for synthetic data")
     simulated = data if isinstance(data, Mapping) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 
 import pytest
@@ -34,3 +35,24 @@ def test_version_answers():
 
 def test_completion_is_offered_on_request():
     assert "--install-completion" in small_runs.cli("-h").out
+
+
+def test_commands_are_listed_with_whole_sentences():
+    lines = small_runs.cli("-h").out.partition("Commands:")[2].partition("Example:")[0]
+    assert "..." not in lines
+    assert all(name in lines for name in COMMANDS)
+
+
+def test_recipes_are_one_column_of_names_and_one_of_lines():
+    names = list(json.loads(small_runs.cli("recipes", "--json").out)["recipes"])
+    said = small_runs.cli("recipes").out.splitlines()
+    start = max(map(len, names)) + 2
+    assert [line[:start].strip() for line in said] == names
+    assert not any(line[start:].startswith(f"{name}:") or line[start] == " " for name, line in zip(names, said, strict=True))
+
+
+def test_reproduce_names_the_system_before_it_asks_for_data():
+    said = small_runs.cli("reproduce", "mask-pluss")
+    assert said.code == 2
+    assert "there is no reference system 'mask-pluss'" in said.err
+    assert "Did you mean 'mask-plus'?" in said.err
