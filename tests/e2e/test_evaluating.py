@@ -119,7 +119,9 @@ def test_rows_known_from_training_are_named_and_scored_apart(probed, planted, fr
 def test_only_known_rows_are_in_sample_and_never_called_unseen(probed, planted, tmp_path):
     said = small_runs.cli("evaluate", probed, planted / "labels.csv", "--report", tmp_path / "page.html", verbose=False)
     assert said.code == 0
-    assert "in-sample" in said.out.splitlines()[0]
+    first = said.out.splitlines()[0]
+    assert "], in-sample, on " in first
+    assert "(baseline 0." in first
     assert "unseen images in" not in said.out
     assert "every figure is in-sample" in said.out
     page = (tmp_path / "page.html").read_text(encoding="utf-8")

@@ -180,7 +180,7 @@ def _marks(manifest: Manifest, known: np.ndarray, has_list: bool, record: Record
 
 
 def summary(found: Evaluated) -> str:
-    """Return the result as at most eight lines: the leading figures with intervals, the prior's, counts and marks."""
+    """Return the result as at most eight lines: the leading figures with intervals, the baselines, counts and marks."""
     figures, lines = found.figures["figures"], []
     lead = figures[0]["name"]
     targets = list(found.answers)
@@ -189,9 +189,9 @@ def summary(found: Evaluated) -> str:
         prior = {f["metric"]: f for f in figures if f["target"] == name and f["name"] == PRIOR}
         for f in leading[: 3 if len(targets) == 1 else 1]:
             base = prior.get(f["metric"], {}).get("value")
-            beside = "" if base is None else f"  (the prior alone: {base:.4f})"
-            where = f"{lead}, in-sample" if f["how"] == "in-sample" else lead
-            lines.append(f"{name} {f['metric']}: {_value(f)} on {f['n']} {where} in {f['groups']} groups{beside}")
+            beside = "" if base is None else f"  (baseline {base:.4f})"
+            how = ", in-sample," if f["how"] == "in-sample" else ""
+            lines.append(f"{name} {f['metric']}: {_value(f)}{how} on {f['n']} {lead} in {f['groups']} groups{beside}")
     if len(targets) > 4:
         lines.append(f"… {len(targets) - 4} more targets: see --json or --report")
     n = found.figures["counts"]
