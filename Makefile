@@ -12,7 +12,7 @@ $(VENV)/.ready: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev,demo,explain,export,tune]'
 	touch $@
 
-demo: $(VENV)/.ready  ## train on real pictures with real pretrained weights, predict, submit, report
+demo: $(VENV)/.ready  ## train on real images with real pretrained weights, predict, submit, report
 	$(BIN)/python demo/solar_cells.py
 
 test: lint  ## lint, types, every test, coverage of core, decide and data/split
