@@ -6,12 +6,16 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))  # so that every test can import images
 
 # Rates measured in tests are kept in a cache of their own, also by the processes that tests start.
 _CACHE = tempfile.TemporaryDirectory(prefix="tapetum-tests-cache-")
 os.environ["XDG_CACHE_HOME"] = _CACHE.name
+
+settings.register_profile("tapetum", deadline=None)  # no test asserts a time: the first example may import scipy on a busy machine
+settings.load_profile("tapetum")
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
