@@ -29,7 +29,8 @@ def lines(metrics: Mapping[str, Any], most: int = 6) -> list[str]:
     worries = [shorten(text, WIDTH) for text in warnings(metrics)]
     free = most - len(found)
     if len(worries) > free:
-        worries = [*worries[: free - 1], f"warning: {len(worries) - free + 1} more, in the report"]
+        rest = len(worries) - free + 1
+        worries = [*worries[: free - 1], f"warning: {rest} more, in the report" if free > 1 else f"{rest} warnings are in the report"]
     return [*found, *worries]
 
 
@@ -63,7 +64,7 @@ def _of_one(metrics: Mapping[str, Any], target: str) -> list[str]:
     return [text, f"baseline {baseline['value']:.3f} ({_BASELINES.get(metric, 'from the class shares alone, without an image')})"]
 
 
-def _of_several(metrics: Mapping[str, Any], targets: Sequence[str], most: int = 3) -> list[str]:
+def _of_several(metrics: Mapping[str, Any], targets: Sequence[str], most: int = 4) -> list[str]:
     found = []
     for target in targets[: most if len(targets) <= most else most - 1]:
         metric = _metric(metrics, target)

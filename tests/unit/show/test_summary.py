@@ -27,8 +27,14 @@ def test_one_target_has_its_figure_baseline_and_selection():
 def test_many_targets_and_warnings_stay_within_the_lines():
     found = lines(metrics(targets=tuple("abcde"), warnings=[f"class {i} has one image" for i in range(9)], marks=["leaks by intent: why"]))
     assert len(found) == 6
-    assert "3 more targets" in found[2]
-    assert "more, in the report" in found[-1]
+    assert found[3] == "2 more targets are in the report"
+    assert found[-1] == "10 warnings are in the report"
+    assert lines(metrics(warnings=[f"class {i} has one image" for i in range(9)]))[-1] == "warning: 7 more, in the report"
+
+
+def test_three_tasks_and_their_composed_answer_are_shown():
+    found = lines(metrics(targets=("mask", "gender", "age", "ans")))
+    assert [line.partition(":")[0] for line in found] == ["mask", "gender", "age", "ans", "selected"]
 
 
 def test_missing_images_are_a_warning():
