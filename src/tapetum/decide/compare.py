@@ -241,8 +241,19 @@ def on_common_rows(tables: Sequence[Dense]) -> list[Dense]:
         y = np.where(np.isnan(y), other.y, y)
     known = np.flatnonzero(~np.isnan(y).any(axis=1))
     if not len(known):
-        raise DataError("no labelled row is predicted by all", need="common row ids, with labels", fix="check that the ids agree")
+        raise _nothing_common(tables, len(common))
     return [dataclasses.replace(t, y=y).where(known) for t in out]
+
+
+def _nothing_common(tables: Sequence[Dense], common: int) -> DataError:
+    if common:
+        return DataError(f"none of the {common} rows that all predict has a label", need="labels in one of the tables")
+    ids = " and ".join(dict.fromkeys(repr(str(t.row_ids[0])) for t in tables if len(t.row_ids)))
+    return DataError(
+        f"no row is predicted by all; the first row ids are {ids}",
+        need="common row ids",
+        fix="fit all of them on the same folder or table",
+    )
 
 
 def _mcnemar_of(a: Dense, b: Dense) -> tuple[int | None, int | None, float | None]:

@@ -130,8 +130,10 @@ def test_what_cannot_be_compared_is_refused() -> None:
         compare(dense, dataclasses.replace(dense, target=Target("stage", "single", dense.target.classes[::-1])))
     with pytest.raises(DataError, match="two labels: r0"):
         compare(dense, dataclasses.replace(dense, y=np.roll(dense.y, 1, axis=1)))
-    with pytest.raises(DataError, match="common row ids"):
+    with pytest.raises(DataError, match="first row ids are 'r0' and 'x0'; needed: common row ids"):
         compare(dense, dataclasses.replace(dense, row_ids=np.array([f"x{i}" for i in range(50)], dtype=object)))
+    with pytest.raises(DataError, match="none of the 50 rows that all predict has a label"):
+        compare(*[dataclasses.replace(dense, y=np.full_like(dense.y, np.nan))] * 2)
     with pytest.raises(DataError, match="49 rows have no group: r1"):
         compare(dense, dense, groups={"r0": "g"})
 
