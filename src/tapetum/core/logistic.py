@@ -16,6 +16,8 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from tapetum.core.errors import DataError
+
 Loss = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[float, np.ndarray]]
 
 
@@ -153,11 +155,20 @@ class Problem:
             start: the first θ.
             bounds: (low, high) of each parameter in order; None: none.
             options: of scipy's L-BFGS-B (``maxiter``, ``gtol``, ``ftol``, ``maxcor``).
+
+        Raises:
+            DataError: no row has a weight above 0, or numbers are not finite or too large.
         """
+        with np.errstate(over="ignore"):
+            total = float(self.weight.sum(dtype=np.float64))
+        if not 0 < total < np.inf:
+            raise DataError(f"the weights of {len(self.weight)} rows sum to {total:g}", need="a finite weight above 0 in one row or more")
 
         def both(flat: np.ndarray) -> tuple[float, np.ndarray]:
             value, slope = self.value_and_slope(flat.reshape(start.shape))
             return value, slope.ravel().astype(np.float64)
 
         found = minimize(both, start.ravel(), jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+        if not (np.isfinite(found.fun) and np.isfinite(found.x).all()):
+            raise DataError("a logistic regression has no finite solution", need="inputs, labels and weights that are finite and not huge")
         return np.asarray(found.x.reshape(start.shape))

@@ -8,6 +8,7 @@ from scipy.optimize import check_grad
 from scipy.special import expit, softmax
 from sklearn.linear_model import LogisticRegression
 
+from tapetum.core.errors import DataError
 from tapetum.core.logistic import Design, Full, PerClass, Problem, Shared, sigmoid_loss, softmax_loss
 
 N, D, K = 60, 3, 4
@@ -95,3 +96,19 @@ def test_far_logits_overflow_nowhere():
         value, slope = loss(np.array([[1e4, -1e4]]), np.array([[0.0, 1.0]]), np.ones(1))
         assert value == pytest.approx(2e4)
         assert slope == pytest.approx(np.array([[1.0, -1.0]]))
+
+
+@pytest.mark.parametrize("factor", [None, 1.0])
+@pytest.mark.parametrize("weight", [np.zeros(N), np.full(N, 1e308), np.full(N, np.nan)], ids=["zero", "infinite sum", "nan"])
+def test_weights_without_a_finite_sum_are_refused(weight, factor):
+    with pytest.raises(DataError, match="weights of 60 rows"):
+        Problem(Full(X), HARD, weight, softmax_loss, 1.0, factor=factor).solve(np.zeros((D + 1, K)))
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("loss", [softmax_loss, sigmoid_loss])
+def test_a_solution_that_is_not_finite_is_refused(loss):
+    x = X.copy()
+    x[3] = np.nan
+    with pytest.raises(DataError, match="no finite solution"):
+        Problem(Full(x), HARD, WEIGHT, loss, 1.0).solve(np.zeros((D + 1, K)))
