@@ -16,7 +16,7 @@ from tapetum.data.images import formats
 
 MARKS = (".zip!/", ".tar!/")
 
-_open: dict[tuple[int, str], zipfile.ZipFile] = {}
+_open: dict[tuple[int, str], tuple[tuple[int, ...], zipfile.ZipFile]] = {}
 _lock = threading.Lock()
 
 
@@ -149,20 +149,33 @@ def _read_tarred(path: Path | str, archive: str, member: str) -> bytes:
     return data
 
 
-@functools.lru_cache(maxsize=64)
 def _tar_index(archive: str) -> dict[str, tuple[int, int]]:
     """Return where each member's bytes are in a plain tar archive: name → (start, size)."""
+    return _tar_index_as_of(archive, _state(archive))
+
+
+@functools.lru_cache(maxsize=64)
+def _tar_index_as_of(archive: str, state: tuple[int, ...]) -> dict[str, tuple[int, int]]:
     with open_tar(archive, "r:") as tar:
         return {info.name.removeprefix("./"): (info.offset_data, info.size) for info in tar if info.isfile()}
 
 
 def _archive(archive: str) -> zipfile.ZipFile:
-    """Return the open archive; a forked process opens its own, because a shared handle shares its place in the file."""
-    key = (os.getpid(), archive)
+    """Return the open archive, opened anew where the file was replaced.
+
+    A forked process opens its own, because a shared handle shares its place in the file.
+    """
+    key, state = (os.getpid(), archive), _state(archive)
     with _lock:
-        if key not in _open:
-            _open[key] = open_zip(archive)
-        return _open[key]
+        if key not in _open or _open[key][0] != state:
+            _open[key] = state, open_zip(archive)
+        return _open[key][1]
+
+
+def _state(archive: str) -> tuple[int, ...]:
+    """Return what changes when a file is replaced or written again."""
+    found = os.stat(archive)
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _text(path: Path | str) -> str:
