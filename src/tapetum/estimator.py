@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import tempfile
 import warnings
@@ -17,16 +16,12 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, assert_all_finite, check_consistent_length, check_is_fitted, column_or_1d
 
-from tapetum.core import files
 from tapetum.core.errors import DataError, KindError, UserError, for_python, listed
 from tapetum.core.places import free_folder
-from tapetum.data.images.given import Pixels, Source, rows_of
+from tapetum.data.images.encode import ImagesError, write_rows
+from tapetum.data.images.given import rows_of
 
 TAKEN = "paths, PIL images, an array (N, H, W) or (N, H, W, C), or one column of a data frame"
-
-
-class ImagesError(UserError, ValueError):
-    """What was given as X or y is not what an image classifier takes."""
 
 
 class TapetumClassifier(ClassifierMixin, BaseEstimator):
@@ -111,19 +106,17 @@ class TapetumClassifier(ClassifierMixin, BaseEstimator):
         images = self._images(X)
         if y is None:
             raise ImagesError("fit requires y to be passed, but the target y is None", need="a label of each image")
-        labels = column_or_1d(y, warn=True)
-        if labels.dtype.kind == "O" and any(one is None for one in labels):
-            raise ImagesError("y has blank labels", need="a label of each image")
-        assert_all_finite(labels, input_name="y")
-        check_classification_targets(labels)
+        labels = _labels(y)
         check_consistent_length(images, labels, groups)
         classes, codes = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
-            raise ImagesError(f"y has one class, {classes[0]!r}", need="two classes or more")
+            raise ImagesError(f"y has one class, {classes.tolist()[0]!r}", need="two classes or more")
         columns: dict[str, Any] = {"row": [str(row) for row in range(len(images))]}
         names = _names(classes)
         columns["label"] = [names[code] for code in codes]
         if groups is not None:
+            if any(map(_is_blank, groups)):
+                raise ImagesError("groups has blank values", need="a group of each image")
             columns["group"] = [str(group) for group in groups]
         if sample_weight is not None:
             weight = _check_sample_weight(sample_weight, labels, ensure_non_negative=True)
@@ -207,12 +200,12 @@ class TapetumClassifier(ClassifierMixin, BaseEstimator):
         options: dict[str, Any] = {"recipe": self.recipe, "profile": self.profile, "preset": self.preset, "budget": self.budget}
         for name in ("size", "epochs", "backbone", "weights", "folds", "holdout", "seed"):
             options[name] = getattr(self, name)
-        options |= {key.replace(".", "__"): value for key, value in (self.sets or {}).items()}
+        options["sets"] = self.sets
         if "group" in columns:
             options["group"] = "group"
         with tempfile.TemporaryDirectory(prefix="tapetum-") as aside:
-            run = Path(aside) / "run" if self.out is None else free_folder(Path(self.out) / "run")
-            paths = _paths(rows_of(images, self.value_range), run.with_name(f"{run.name}-images"))
+            run = Path(aside) / "run" if self.out is None else free_folder(_folder(self.out) / "run")
+            paths = write_rows(rows_of(images, self.value_range), run.with_name(f"{run.name}-images"))
             frame = pl.DataFrame({**columns, "path": paths})
             target = {"name": "label", "kind": "single", "classes": list(names)}
             api.fit(frame, run, target=target, id="row", path="path", command="TapetumClassifier.fit(…)", **options)
@@ -226,46 +219,52 @@ def _names(classes: np.ndarray) -> list[str]:
     return texts if plain else [f"class {number}" for number in range(len(texts))]
 
 
-def _reasons(problems: Mapping[int, str]) -> str:
-    return listed(f"number {row} ({why})" for row, why in sorted(problems.items()))
-
-
-def _paths(rows: Sequence[Sequence[Source]], folder: Path) -> list[str]:
-    """Return a path for each image; those that are no files are written to a folder, without loss.
+def _labels(y: Any) -> np.ndarray:
+    """Return y as an array (N,) of one kind of labels.
 
     Raises:
-        ImagesError: a row of several images.
+        ImagesError: blank labels, or objects of several kinds.
+        ValueError: what scikit-learn refuses: several columns, numbers that are not finite or not whole.
     """
-    found = []
-    for number, row in enumerate(rows):
-        if len(row) != 1:
-            raise ImagesError(f"row {number} of X holds {len(row)} images", need="one image a row")
-        image = row[0]
-        if isinstance(image, (str, Path)):
-            found.append(os.path.abspath(image))
-            continue
-        content, suffix = _encoded(image)
-        found.append(os.path.abspath(files.write_bytes(folder / f"{number:07d}.{suffix}", content)))
-    return found
+    plain = getattr(getattr(y, "dtype", None), "numpy_dtype", None)  # of pandas' Int64 and boolean, which would become floats
+    if plain is not None and not y.isna().any():
+        y = y.to_numpy(dtype=plain)
+    labels = column_or_1d(y, warn=True)
+    if labels.dtype.kind in "OM" and any(map(_is_blank, labels)):
+        raise ImagesError("y has blank labels: Input y contains NaN", need="a label of each image")
+    kinds = {type(one) for one in labels} if labels.dtype.kind == "O" else set()
+    if not all(issubclass(kind, str) for kind in kinds):
+        names = listed(sorted(kind.__name__ for kind in kinds))
+        raise ImagesError(
+            f"y is an array of objects ({names}). Unknown label type",
+            need="labels of one type",
+            fix="convert them, as y.astype(int) or y.astype(str)",
+        )
+    assert_all_finite(labels, input_name="y")
+    check_classification_targets(labels)
+    return labels
 
 
-def _encoded(image: bytes | Image.Image | Pixels) -> tuple[bytes, str]:
-    """Return an image as the bytes of a file, and the ending of its name."""
-    if isinstance(image, bytes):
-        with Image.open(io.BytesIO(image)) as opened:
-            return image, str(opened.format).lower()
-    out = io.BytesIO()
-    if isinstance(image, Image.Image):
-        kind = "PNG" if image.mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16") else "TIFF"
-        image.save(out, kind)
-        return out.getvalue(), kind.lower()
-    array = Pixels(image.array, image.value_range, eight_bit=True).samples()[0]
-    array = array.astype(np.uint8) * 255 if array.dtype.kind == "b" else array
-    if array.dtype == np.uint8 and array.shape[-1] <= 4:
-        Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array).save(out, "PNG")
-        return out.getvalue(), "png"
-    import tifffile
+def _is_blank(one: Any) -> bool:
+    """Tell whether a label or a group is None, NaN, or what pandas and numpy have for a blank."""
+    if isinstance(one, (float, np.floating)):
+        return bool(np.isnan(one))
+    return one is None or type(one).__name__ in ("NAType", "NaTType") or (isinstance(one, np.datetime64) and bool(np.isnat(one)))
 
-    is_colour = array.shape[-1] == 3
-    tifffile.imwrite(out, array if is_colour else array.transpose(2, 0, 1), photometric="rgb" if is_colour else "minisblack")
-    return out.getvalue(), "tiff"
+
+def _folder(out: Any) -> Path:
+    """Return the folder in which runs are made.
+
+    Raises:
+        KindError: no path.
+        UserError: a file.
+    """
+    if not isinstance(out, (str, os.PathLike)):
+        raise KindError(f"out is {out!r}", need="the path of a folder")
+    if Path(out).is_file():
+        raise UserError(f"out is {out}, a file", need="the path of a folder")
+    return Path(out)
+
+
+def _reasons(problems: Mapping[int, str]) -> str:
+    return listed(f"number {row} ({why})" for row, why in sorted(problems.items()))

@@ -159,3 +159,42 @@ def test_an_image_that_cannot_be_read_is_named(photos, fitted, tmp_path):
         fitted.predict(given)
     with pytest.warns(UserWarning, match="number 1"):
         assert np.isnan(fitted.predict_proba(given)).any(axis=1).tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("y", "says"),
+    [
+        (np.array([0, 1] * 3, dtype=object), "array of objects .int."),
+        (np.array(["a", 1] * 3, dtype=object), "array of objects .int, str."),
+        (np.array(["a", None] * 3, dtype=object), "blank labels"),
+        (np.array(["2020", "NaT"] * 3, dtype="datetime64[D]"), "blank labels"),
+        (np.zeros(6), "one class, 0.0"),
+    ],
+)
+def test_labels_that_are_no_classes_are_named(y, says):
+    with pytest.raises(UserError, match=says):
+        TapetumClassifier().fit(["x.png"] * 6, y)
+
+
+def test_labels_of_pandas_keep_their_type():
+    pandas = pytest.importorskip("pandas")
+    rows = np.arange(24).reshape(6, 4)
+    for dtype, expected in (("Int64", np.int64), ("boolean", np.bool_), ("int8", np.int8)):
+        y = pandas.Series([0, 1] * 3, dtype=dtype)
+        assert OfRows().fit(rows, y).predict(rows).dtype == expected
+    for y in (pandas.Series(["a", pandas.NA] * 3, dtype="string"), pandas.Series([0, pandas.NA] * 3, dtype="Int64")):
+        with pytest.raises(ValueError, match="NaN"):
+            OfRows().fit(rows, y)
+
+
+@pytest.mark.parametrize("blank", [None, np.nan])
+def test_blank_groups_are_refused(blank):
+    with pytest.raises(UserError, match="groups has blank values"):
+        TapetumClassifier().fit(["x.png"] * 4, [0, 1, 0, 1], groups=[1, 1, blank, blank])
+
+
+def test_a_place_that_can_hold_no_runs_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    for out, says in ((5, "out is 5"), (tmp_path / "file", "a file")):
+        with pytest.raises(UserError, match=says):
+            TapetumClassifier(out=out).fit(["x.png"] * 4, [0, 1, 0, 1])
