@@ -43,11 +43,11 @@ def assign_folds(manifest: Manifest, split: Split, seed: int, log: Log, *, dupli
     refuse_crossing(manifest, duplicates or {}, split)
     manifest = join_duplicates(manifest, duplicates or {}, log)
     by_image = split.scheme == "image"
-    if split.heldout_trains and not split.allow_leak:
+    if split.heldout_trains and not (split.allow_leak or "").strip():
         raise UserError("split.heldout_trains judges models on rows that trained them", need="split.allow_leak = '<reason>'")
     if split.heldout_trains:
         log(f"warning: held-out rows train, too ({split.allow_leak}): every figure from them is in-sample")
-    if by_image and not split.allow_leak:
+    if by_image and not (split.allow_leak or "").strip():
         raise UserError(
             "split.scheme is 'image', which lets groups cross folds", need="split.allow_leak = '<reason>'", fix="or use scheme 'auto'"
         )

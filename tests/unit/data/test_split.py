@@ -89,8 +89,11 @@ def test_given_folds_win_and_a_crossing_group_is_named():
 
 def test_folds_by_image_need_a_reason_and_then_say_so():
     manifest = table("abababab", group=list("gghhiijj"))
-    with pytest.raises(UserError, match="lets groups cross"):
-        assign_folds(manifest, Split(scheme="image"), 0, quiet)
+    for reason in (None, "", " "):
+        with pytest.raises(UserError, match="lets groups cross"):
+            assign_folds(manifest, Split(scheme="image", allow_leak=reason), 0, quiet)
+        with pytest.raises(UserError, match="heldout_trains"):
+            assign_folds(manifest, Split(heldout_trains=True, allow_leak=reason), 0, quiet)
     said: list[str] = []
     done = assign_folds(manifest, Split(scheme="image", folds=4, allow_leak="the write-up did"), 0, said.append)
     assert any("the write-up did" in text for text in said)

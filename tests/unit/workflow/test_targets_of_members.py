@@ -93,3 +93,5 @@ def test_a_wrong_target_of_a_member_is_refused(ran, tmp_path):
     (tmp_path / "wrong.toml").write_text(RECIPE.replace('targets = ["age"]', 'targets = ["ages"]'))
     with pytest.raises(UserError, match=r"model.targets names 'ages'.*Did you mean 'age'"):
         api.fit(source, tmp_path / "run", recipe=tmp_path / "wrong.toml")
+    with pytest.raises(UserError, match=r"model.targets names 'ages'"):  # also where the probe alone is fitted
+        api.fit(source, tmp_path / "probe", layout="masks", model__targets=["ages"], epochs=0, weights="none")

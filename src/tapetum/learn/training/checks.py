@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from tapetum.learn.training import schedules
 DEFAULT_LOSSES = {"single": "cross_entropy", "multi": "bce", "ordinal": "coral", "regression": "mse"}
 ONE_CLASS_ONLY = ("arcface",)  # losses that cannot take soft truths
 HEAD_OF = {"arcface": "cosine", "coral": "coral"}  # losses of logits that are no logits of classes
+CHECKPOINTS = ("best", "last", "swa", "soup")  # besides epochs
 TRUTH_STAYS = ("line_out",)  # mixing that leaves the truth alone
 
 
@@ -147,6 +149,34 @@ def check_heads(model: config.Model, loss: config.Loss, targets: Sequence[Target
                 )
 
 
+def check_checkpoint(recipe: config.Recipe, epochs: int) -> list[str]:
+    """Refuse a checkpoint that no training has; return a remark on one that this training will not have.
+
+    Args:
+        recipe: of one member.
+        epochs: of its schedule.
+
+    Raises:
+        UserError: with the nearest name.
+    """
+    wanted, average = recipe.train.checkpoint, recipe.average
+    found = re.fullmatch(r"epoch-(\d+)(/ema)?", str(wanted))
+    if isinstance(wanted, str) and wanted not in CHECKPOINTS and found is None:
+        raise UserError(
+            f"train.checkpoint is {wanted!r}",
+            need=f"an epoch's number, or one of {listed(CHECKPOINTS)}",
+            fix=nearest(wanted, CHECKPOINTS).strip() or None,
+        )
+    number = wanted if isinstance(wanted, int) else 0 if found is None else int(found[1])
+    kind = wanted if wanted in ("swa", "soup") else "ema" if found is not None and found[2] else None
+    why = None
+    if kind is not None and average.name != kind:
+        why = f"average.name is {average.name!r}"
+    elif number > epochs + (average.epochs if average.name == "swa" else 0):
+        why = f"there are {epochs} epochs"
+    return [] if why is None else [f"warning: train.checkpoint is {wanted!r}, and {why}: each fold answers with its last checkpoint"]
+
+
 def check_training(recipe: config.Recipe, targets: Sequence[Target], mixes: Mapping[str, Choice]) -> list[str]:
     """Make every check of this module on a member's recipe and return the remarks.
 
@@ -164,6 +194,7 @@ def check_training(recipe: config.Recipe, targets: Sequence[Target], mixes: Mapp
             fix="set average.name to 'ema', 'swa' or 'soup', or leave average.refresh_norm out",
         )
     parts = [(stage.schedule or recipe.schedule, stage.epochs) for stage in recipe.stages] or [(recipe.schedule, recipe.train.epochs)]
+    remarks += check_checkpoint(recipe, sum(epochs for _, epochs in parts))
     for schedule, epochs in parts:
         schedules.check(schedule, epochs)
         remarks += schedules.remarks(schedule, epochs)

@@ -102,8 +102,8 @@ def _check_recipe(recipe: Recipe, manifest: Manifest, record: Record) -> None:
     for member_recipe in recipe.members().values():
         backbone.check_name(member_recipe.model.backbone)
         weights.find(member_recipe.model.backbone, member_recipe.model.weights)
+        heads = answered_targets(member_recipe.model, manifest.targets)  # names are checked also where only the probe is fitted
         if member_recipe.stages or member_recipe.train.epochs:
-            heads = answered_targets(member_recipe.model, manifest.targets)
             for remark in check_training(member_recipe, heads, MIXES):
                 record(remark)
         _check_sequence(member_recipe, manifest)
