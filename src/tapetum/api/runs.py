@@ -96,7 +96,7 @@ def fit(
         plan: plan.json of another run, repeated here.
         log: told what happens.
         command: shown in the report; None: this call.
-        sets: further recipe keys with ``__`` for dots, as ``train__precision="32"``.
+        sets: further recipe keys with ``__`` for dots, as ``train__precision="32"``, or in a table, ``sets={"train.precision": "32"}``.
 
     Returns:
         The run: its summary, its figures as a table, and ``{"run", "report", "pipeline", "table", "figures", "choice"}``.

@@ -198,7 +198,8 @@ def load(
         wanted = {key: value for key, value in presets.preset(preset).values.items() if key != "member" or not values.get("member")}
         lay(unflatten(wanted), f"preset {preset}")
     given = unflatten({k: v for k, v in (flags or {}).items() if v is not None})
-    validated(given)  # by itself: what a --set lays over a wrong flag does not make it right
+    # flags by themselves: what a --set lays over a wrong one does not make it right; values of members are checked with their recipes
+    validated({key: value for key, value in given.items() if key != "member" or not isinstance(value, Mapping)})
     lay(given, "flag")
     texts: dict[str, str] = {}
     for text in sets:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import functools
+import inspect
+import os
 from collections.abc import Callable, Iterable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from tapetum.core.naming import in_python
 
@@ -64,11 +66,16 @@ class EnvironmentFault(TapetumError):
 
 
 def for_python(function: Callable[Given, Made]) -> Callable[Given, Made]:
-    """Let the errors of a function of the Python API name arguments (``target=``) where they name flags (``--target``)."""
+    """Let the errors of a function of the Python API name arguments (``target=``) where they name flags (``--target``).
+
+    Arguments of a kind that no such function takes (a number as ``out``) are refused before anything is done.
+    """
+    names = list(inspect.signature(function).parameters)
 
     @functools.wraps(function)
     def run(*given: Given.args, **named: Given.kwargs) -> Made:
         try:
+            _check_kinds({**dict(zip(names, given, strict=False)), **{name: one for name, one in named.items() if name in names}})
             return function(*given, **named)
         except TapetumError as error:
             error.asked_from_python = True
@@ -76,6 +83,32 @@ def for_python(function: Callable[Given, Made]) -> Callable[Given, Made]:
             raise
 
     return run
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, (str, os.PathLike)) and os.fspath(value) != ""
+
+
+_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {  # arguments that mean the same in every function of the API
+    "out": (_is_path, "the path of a file or folder"),
+    "plan": (_is_path, "the path of a plan.json"),
+    "template": (_is_path, "the path of a sample submission"),
+    "spec": (_is_path, "the path of a spec.json"),
+    "run": (_is_path, "the folder of a run"),
+    "pipeline": (lambda value: _is_path(value) or hasattr(value, "answer"), "the folder of a pipeline or run, or a loaded pipeline"),
+    "recipe": (lambda value: _is_path(value) or hasattr(value, "recipe"), "a name, a TOML file or what load_recipe returned"),
+    "budget": (lambda value: isinstance(value, str), "a time as '90s', '10m' or '2h'"),
+    "profile": (lambda value: isinstance(value, str), "a name"),
+    "preset": (lambda value: isinstance(value, str), "a name"),
+    "log": (callable, "a function that takes a text, as print"),
+}
+
+
+def _check_kinds(given: dict[str, Any]) -> None:
+    for name, value in given.items():
+        fits, need = _KINDS.get(name, (None, ""))
+        if fits is not None and value is not None and not fits(value):
+            raise KindError(f"{name} is {shorten(repr(value), 60)}", need=need)
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tapetum.core.errors import UserError
+from tapetum.core.errors import KindError, UserError
+from tapetum.core.toml import flatten
 
 
 def several(value: Any) -> list[Any]:
@@ -101,10 +102,15 @@ def to_keys(given: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         given: names of :data:`OPTIONS`, or recipe keys with ``__`` for dots (``train__epochs``, ``augment``); None leaves the recipe
-            as it is. Where the recipe wants a list, one value is enough.
+            as it is. Where the recipe wants a list, one value is enough. ``sets`` is a table of dotted keys.
+
+    Raises:
+        UserError: two of them set one key, each to another value.
+        KindError: ``sets`` is no table.
     """
     found: dict[str, Any] = {}
-    for name, value in given.items():
+    setter: dict[str, tuple[str, Any]] = {}  # every key that was set → what set it, and the value
+    for name, value in _with_sets(given):
         if value is None:
             continue
         option = OPTIONS.get(name)
@@ -114,7 +120,21 @@ def to_keys(given: Mapping[str, Any]) -> dict[str, Any]:
             key, read = option.key, option.read(_plain(several(value) if option.kind is list and name != "derive" else value))
         if read is not None and not (option is not None and option.kind is list and read in ([], ())):
             found[key] = _plain(several(read) if key in _LISTS else read)
+            shown = name if option is None else f"--{name.replace('_', '-')}"
+            for leaf, one in flatten({key: found[key]}):
+                other, before = setter.setdefault(leaf, (shown, one))
+                if before != one:
+                    raise UserError(f"{other} and {shown} both set {leaf}, to {before!r} and {one!r}", need="one of them")
     return found
+
+
+def _with_sets(given: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    """Yield (name, value) of keyword arguments, and those of the table ``sets`` after them."""
+    yield from ((name, value) for name, value in given.items() if name != "sets")
+    sets = given.get("sets")
+    if sets is not None and not (isinstance(sets, Mapping) and all(isinstance(key, str) for key in sets)):
+        raise KindError(f"sets is {sets!r}", need="recipe keys and their values, as {'train.batch': 8}")
+    yield from ((key.replace(".", "__"), value) for key, value in (sets or {}).items())
 
 
 def _plain(value: Any) -> Any:

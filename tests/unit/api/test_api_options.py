@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from pathlib import Path
 
 import numpy as np
@@ -74,3 +75,39 @@ def test_folds_by_keywords(tmp_path):
 def test_a_misspelt_argument_is_answered_by_an_argument(typed, meant):
     with pytest.raises(UserError, match=f"there is no argument '{typed}'. Did you mean '{meant}'"):
         recipe_of(None, {typed: "x"}, profile=None)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"epochs": 1, "train__epochs": 2}, "epochs= and train__epochs both set train.epochs, to 1 and 2"),
+        ({"epochs": 1, "sets": {"train.epochs": 2}}, "both set train.epochs"),
+        ({"epochs": 1, "train": {"epochs": 2}}, "both set train.epochs"),
+        ({"online": True, "weights": "none"}, "both set model.weights"),
+        ({"sets": ["train.epochs=2"]}, "sets is"),
+        ({"out": 5}, "out is 5; needed: the path"),
+        ({"out": ""}, "out is ''"),
+        ({"log": True}, "log is True; needed: a function"),
+        ({"recipe": {"seed": 3}}, "recipe is {'seed': 3}; needed: a name, a TOML file"),
+        ({"budget": 5}, "budget is 5; needed: a time"),
+        ({"profile": 1}, "profile is 1"),
+    ],
+)
+def test_arguments_that_contradict_or_cannot_be_are_refused(given, says, tmp_path):
+    with pytest.raises(UserError, match=re.escape(says)) as caught:
+        api.fit(tmp_path, **given)
+    assert "--" not in str(caught.value)
+
+
+def test_the_same_value_twice_and_a_table_of_keys_are_taken():
+    assert to_keys({"epochs": 2, "sets": {"train.epochs": 2, "train.batch": 8}}) == {"train.epochs": 2, "train.batch": 8}
+
+
+def test_values_of_one_member_are_keywords(tmp_path):
+    file = tmp_path / "two.toml"
+    file.write_text('[[member]]\nname = "a"\n[[member]]\nname = "b"\n')
+
+    members = api.load_recipe(file, flags=to_keys({"member__a__train__epochs": 3})).recipe.members()
+    assert (members["a"].train.epochs, members["b"].train.epochs) == (3, 8)
+    with pytest.raises(UserError, match=r"member .a.: the recipe has no key .train\.epochz."):
+        api.load_recipe(file, flags=to_keys({"member__a__train__epochz": 3}))
