@@ -73,7 +73,7 @@ def recipe_of(recipe: Loaded | str | Path | None, options: Mapping[str, Any], **
 
 def _refuse_unknown(options: Mapping[str, Any], layers: Iterable[str]) -> None:
     """Refuse an argument that no option and no section of a recipe is called; keys with ``__`` are checked with the recipe."""
-    known = {*OPTIONS, *Recipe.model_fields, *layers, "recipe", "config"}
+    known = {*OPTIONS, *Recipe.model_fields, *layers, "recipe", "config", "sets"}
     for name in options:
         if name not in known and "__" not in name and "." not in name:
             near = closest(name, sorted(known))
