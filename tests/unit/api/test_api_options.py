@@ -99,7 +99,7 @@ def test_arguments_that_contradict_or_cannot_be_are_refused(given, says, tmp_pat
     assert "--" not in str(caught.value)
 
 
-def test_the_same_value_twice_and_a_table_of_keys_are_taken():
+def test_same_value_twice_and_a_table_of_keys_are_taken():
     assert to_keys({"epochs": 2, "sets": {"train.epochs": 2, "train.batch": 8}}) == {"train.epochs": 2, "train.batch": 8}
 
 

@@ -42,7 +42,7 @@ IMAGES = {
 
 @pytest.mark.parametrize("alpha", ["white", "keep", "drop"])
 @pytest.mark.parametrize("name", IMAGES)
-def test_a_file_of_a_pil_image_is_seen_as_the_image(tmp_path, name, alpha):
+def test_file_of_a_pil_image_is_seen_as_it(tmp_path, name, alpha):
     path = write_rows(rows_of([IMAGES[name]]), tmp_path)[0]
 
     how = Composition(alpha=alpha)
