@@ -131,6 +131,8 @@ def answers(submission: Path, run: Path, simulated: dict[str, Any], system: str)
     target = known.get(answer_column, next(iter(known.values())))  # of several the one that was submitted
     label, group = TRUTH[system]
     truth = pl.read_csv(simulated["paths"]["truth"], infer_schema_length=None, schema_overrides={label: pl.String})
+    if label == answer_column:  # the truth must not be read from the submission
+        truth, label = truth.rename({label: "truth"}), "truth"
     both = given.join(truth, left_on=ids_column, right_on="row_id", how="left", maintain_order="left")
     ids = both[ids_column].to_list()
 
@@ -172,7 +174,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         own = [row for row in rows if row["system"] == system]
         if len(own) > 1:
             mean = {key: statistics.mean(row[key]["value"] for row in own) for key in ("written", "plus", "difference")}
-            share = statistics.mean(row["share_of_gap"] for row in own if row["share_of_gap"] is not None)
+            share = statistics.mean(row["share_of_gap"] or 0.0 for row in own)
             figures = f"{mean['written']:.3f} | {mean['plus']:.3f} | {mean['difference']:+.3f} | | {share:.0%}"
             lines.append(f"| {system} | mean of {len(own)} | | | {figures} | |")
     return lines

@@ -17,6 +17,8 @@ SOURCE = ROOT / "src" / "tapetum"
 USERS = ("bench", "demo", "docs/generate.py")
 
 ALLOWED = {
+    "ctx": "click, which hands it to format_commands",
+    "format_commands": "click, for the help of the whole command",
     "__getattr__": "Python, for lazy imports",
     "model_config": "pydantic",
     "_no_truth_for_a_number": "pydantic, a validator",
