@@ -337,3 +337,10 @@ def test_randaugment_draws_every_operation_and_treats_channels_alone():
     with pytest.raises(UserError, match="30"):
         randaugment(x, RNG, magnitude=31)
     assert torch.equal(randaugment(x, RNG, n=0), x)
+
+
+def test_an_array_that_is_read_only_is_never_written():
+    image = np.zeros((4, 4, 3), dtype=np.uint8)
+    image.setflags(write=False)
+    to_tensor(image).fill_(7)
+    assert not image.any()

@@ -68,6 +68,8 @@ def to_tensor(image: np.ndarray) -> Tensor:
     """Return an image (H, W, C) as a tensor (C, H, W): uint8 as it is, 16-bit and float as float32 in [0, 1]."""
     if image.dtype == np.uint16:
         image = image.astype(np.float32) / 65535
+    if not image.flags.writeable:  # as of np.asarray(a PIL image); torch has no tensors that are read only
+        image = image.copy()
     return torch.from_numpy(image).permute(2, 0, 1)
 
 
