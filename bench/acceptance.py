@@ -131,18 +131,16 @@ def answers(submission: Path, run: Path, simulated: dict[str, Any], system: str)
     target = known.get(answer_column, next(iter(known.values())))  # of several the one that was submitted
     label, group = TRUTH[system]
     truth = pl.read_csv(simulated["paths"]["truth"], infer_schema_length=None, schema_overrides={label: pl.String})
-    if label == answer_column:  # the truth must not be read from the submission
-        truth, label = truth.rename({label: "truth"}), "truth"
-    both = given.join(truth, left_on=ids_column, right_on="row_id", how="left", maintain_order="left")
-    ids = both[ids_column].to_list()
+    truth = truth.select("row_id", pl.col(label).alias("truth"), pl.col(group or "row_id").alias("group"))
+    given = given.select(pl.col(ids_column).alias("row_id"), pl.col(answer_column).alias("answer"))  # names of ours: theirs may be alike
+    both = given.join(truth, on="row_id", how="left", maintain_order="left")
 
     def coded(column: str) -> np.ndarray:
         cells = [(text or "").split() if target.kind == "multi" else text for text in both[column].to_list()]
-        return encode(target, cells, ids)
+        return encode(target, cells, both["row_id"].to_list())
 
-    answer = coded(answer_column)
-    groups = np.array(both[group].to_list() if group else ids, dtype=object)
-    return {"target": target, "answer": answer, "p": answer, "y": coded(label), "groups": groups}
+    answer = coded("answer")
+    return {"target": target, "answer": answer, "p": answer, "y": coded("truth"), "groups": np.array(both["group"].to_list(), dtype=object)}
 
 
 def handed_in(submission: Path, simulated: dict[str, Any], system: str) -> pl.DataFrame:
@@ -174,8 +172,9 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         own = [row for row in rows if row["system"] == system]
         if len(own) > 1:
             mean = {key: statistics.mean(row[key]["value"] for row in own) for key in ("written", "plus", "difference")}
-            share = statistics.mean(row["share_of_gap"] or 0.0 for row in own)
-            figures = f"{mean['written']:.3f} | {mean['plus']:.3f} | {mean['difference']:+.3f} | | {share:.0%}"
+            shares = [row["share_of_gap"] for row in own if row["share_of_gap"] is not None]
+            share = f"{statistics.mean(shares):.0%}" if shares else "–"
+            figures = f"{mean['written']:.3f} | {mean['plus']:.3f} | {mean['difference']:+.3f} | | {share}"
             lines.append(f"| {system} | mean of {len(own)} | | | {figures} | |")
     return lines
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
+
 sys.path.insert(0, str(Path(__file__).parents[3]))
-from bench.acceptance import handed_in, simulator_of
+from bench.acceptance import answers, handed_in, simulator_of
+
+from tapetum.core.tables import Dense, Predictions
+from tapetum.core.targets import Target
 
 
 def test_answers_alone_belong_to_the_templates_rows_in_order(tmp_path):
@@ -25,3 +30,16 @@ def test_a_submission_with_ids_is_read_by_its_header(tmp_path):
 def test_systems_on_the_same_task_share_their_data():
     assert simulator_of("sleep-yai") == simulator_of("sleep-dragon") == "sleep"
     assert simulator_of("dogs") == "dogs"
+
+
+def test_submission_and_truth_may_call_their_column_alike(tmp_path):
+    ids, target = np.array(["a.jpg", "b.jpg"], dtype=object), Target("ans", "single", ("0", "1"))
+    p = np.eye(2, dtype=np.float32)
+    unknown, folds, ok = np.full_like(p, np.nan), np.full(2, -1, dtype=np.int16), np.array(["ok", "ok"], dtype=object)
+    Predictions.from_dense(Dense(target, ids, p, unknown, folds, ok), role="test").write(tmp_path / "test.parquet")
+    (tmp_path / "submission.csv").write_text("ImageID,ans\na.jpg,0\nb.jpg,1\n", encoding="utf-8")
+    (tmp_path / "truth.csv").write_text("row_id,person,ans\nb.jpg,p2,0\na.jpg,p1,1\n", encoding="utf-8")
+    found = answers(tmp_path / "submission.csv", tmp_path, {"paths": {"truth": str(tmp_path / "truth.csv")}}, "mask")
+    assert found["answer"].tolist() == [[1, 0], [0, 1]]
+    assert found["y"].tolist() == [[0, 1], [1, 0]]
+    assert found["groups"].tolist() == ["p1", "p2"]
