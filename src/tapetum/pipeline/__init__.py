@@ -1,7 +1,7 @@
 """The frozen pipeline: a folder that predicts with nothing else at hand, by learn's inference and decide's steps.
 
 ``export`` writes its parts, ``load`` reads them, ``compose`` turns whatever is given into rows, ``answer`` runs one member on them and
-``combine`` makes the final answers of all members'.
+``combine`` makes the final answers of all members'. ``frozen`` is what a pipeline and an export have in common.
 """
 
 from __future__ import annotations

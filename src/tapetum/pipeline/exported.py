@@ -15,19 +15,17 @@ from typing import Any
 import numpy as np
 
 from tapetum.core import files
-from tapetum.core.config import Data, Input
+from tapetum.core.config import Input
 from tapetum.core.errors import DataError, EnvironmentFault, UserError
 from tapetum.core.places import EXPORT, refuse_nowhere
 from tapetum.core.progress import Log
 from tapetum.core.tables import Dense, Manifest
-from tapetum.core.targets import Target
-from tapetum.data import layouts
 from tapetum.data.images.archives import DecodeError
 from tapetum.data.images.decode import Composition, read_row
 from tapetum.data.images.form import Form
-from tapetum.decide.steps import Rows
 from tapetum.pipeline.combine import combine
 from tapetum.pipeline.framed import framed, one_view
+from tapetum.pipeline.frozen import KEYS, Frozen, checked, unseen
 
 MARKER, FORMAT = EXPORT, 1
 BATCH = 32
@@ -51,7 +49,7 @@ class Member:
     session: Session
 
 
-class Exported:
+class Exported(Frozen):
     """A loaded export.
 
     Args:
@@ -61,9 +59,8 @@ class Exported:
     """
 
     def __init__(self, folder: Path, spec: dict[str, Any], members: list[Member]) -> None:
-        self.folder, self.spec, self.members = folder, spec, members
-        self.targets = {one["name"]: Target.from_dict(one) for one in spec["targets"]}
-        self.problems: dict[int, str] = {}  # of the last answer: row number → why it has none
+        super().__init__(folder, spec)
+        self.members = members
 
     @classmethod
     def load(cls, folder: Path | str) -> Exported:
@@ -78,7 +75,8 @@ class Exported:
         folder = Path(folder)
         if not (folder / MARKER).exists():
             raise UserError(f"{folder} holds no exported pipeline (no {MARKER})", fix="make one with: tapetum export RUN --to onnx -o DIR")
-        spec = _checked(files.read_json(folder / MARKER), folder)
+        place = folder / MARKER
+        spec = checked(files.read_json(place), place, FORMAT, keys=(*KEYS, "to"), fix="export the pipeline again")
         members = []
         for one in spec["members"]:
             for name, digest in one["files"].items():
@@ -86,15 +84,6 @@ class Exported:
             session = open_session(spec["to"], [folder / name for name in one["files"]])
             members.append(Member(one, Input.model_validate(one["input"]), Form.from_dict(one["form"]), session))
         return cls(folder, spec, members)
-
-    @property
-    def scored(self) -> dict[str, Target]:
-        """The targets that are answered, by name."""
-        return {name: target for name, target in self.targets.items() if target.scored}
-
-    def read(self, sources: Sequence[Any], log: Log, **declared: Any) -> Manifest:
-        """Return the rows that some sources name; see :meth:`tapetum.pipeline.Pipeline.read`."""
-        return layouts.loose(sources, Data.model_validate(self.spec["data"]), log, targets=self.targets, declared=declared)
 
     def answer(self, manifest: Manifest, log: Log | None = None, tick: Callable[[int, int], None] | None = None) -> dict[str, Dense]:
         """Return one Dense a scored target for every row of a manifest, in its order.
@@ -114,13 +103,9 @@ class Exported:
                 self._batch(member, manifest, rows, answered[member.spec["name"]])
             if tick is not None:
                 tick(rows.stop, total)
-        for row, reason in sorted(self.problems.items()):
-            if log is not None:
-                log(f"warning: missing: {manifest.row_ids[row]} ({reason})")
-        rows_ = Rows.of(manifest)
-        rows_ = dataclasses.replace(rows_, fold=np.full(total, -1, dtype=np.int16))
+        self.log_missing(manifest, log)
         dense = {one.spec["name"]: self._dense(one, answered[one.spec["name"]], manifest) for one in self.members}
-        return combine(self.spec["decisions"], self.scored, dense, rows_, log)
+        return combine(self.spec["decisions"], self.scored, dense, unseen(manifest), log)
 
     def _batch(self, member: Member, manifest: Manifest, rows: Sequence[int], out: list[np.ndarray]) -> None:
         """Answer some rows by one member; one that cannot be read keeps NaN, with its reason."""
@@ -211,18 +196,6 @@ def _side(names: Sequence[str], manifest: Manifest, rows: Sequence[int]) -> np.n
 
     columns = manifest.frame[list(rows)].select(pl.col(name).cast(pl.Float32, strict=False) for name in names)
     return columns.to_numpy().astype(np.float32)
-
-
-def _checked(spec: Any, folder: Path) -> dict[str, Any]:
-    found = spec.get("format") if isinstance(spec, dict) else None
-    if isinstance(found, int) and found > FORMAT:
-        what = f"{folder / MARKER} has format {found}, from a newer version of Tapetum"
-        raise EnvironmentFault(what, need=f"format {FORMAT} or older", fix="update Tapetum")
-    keys = ("format", "to", "targets", "sources", "data", "members", "decisions")
-    absent = [key for key in keys if not isinstance(spec, dict) or not spec.get(key)]
-    if absent:
-        raise DataError(f"{folder / MARKER} is damaged: {absent[0]!r} is absent", fix="export the pipeline again")
-    return dict(spec)
 
 
 def _check_file(place: Path, digest: str) -> None:

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 
 from tapetum.core import files
 from tapetum.core.config import Input, Model, Predict, SequenceConfig
-from tapetum.core.errors import DataError, EnvironmentFault
+from tapetum.core.errors import DataError
 from tapetum.core.targets import Target
 from tapetum.data.images.form import Form
 from tapetum.learn import models
@@ -20,7 +20,7 @@ from tapetum.learn.models import sequence as over
 from tapetum.learn.models import weights as pretrained
 from tapetum.learn.runtime import Engine
 from tapetum.learn.side import Scaling
-from tapetum.pipeline.export import FORMAT, MARKER
+from tapetum.pipeline.export import MARKER
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,25 +48,6 @@ class Member:
     scalings: dict[int, Scaling | None]
     shared: bool
     sequence: SequenceConfig
-
-
-def checked(spec: Any, folder: Path) -> dict[str, Any]:
-    """Return what pipeline.json holds, as this version reads it.
-
-    Raises:
-        EnvironmentFault: a newer version of Tapetum wrote it.
-        DataError: something of it is absent.
-    """
-    found = spec.get("format") if isinstance(spec, dict) else None
-    if isinstance(found, int) and found > FORMAT:
-        what = f"{folder / MARKER} has format {found}, from a newer version of Tapetum"
-        raise EnvironmentFault(what, need=f"format {FORMAT} or older", fix="update Tapetum")
-    absent = [
-        key for key in ("format", "targets", "sources", "data", "members", "decisions") if not isinstance(spec, dict) or not spec.get(key)
-    ]
-    if absent:
-        raise DataError(f"{folder / MARKER} is damaged: {absent[0]!r} is absent", fix="copy the whole folder again")
-    return dict(spec)
 
 
 def _head(place: Path) -> dict[str, torch.Tensor]:

@@ -23,18 +23,18 @@ from tapetum.core.scoring import score_of
 from tapetum.core.tables import Dense, Manifest
 from tapetum.core.targets import Target
 from tapetum.core.vectors import Gallery, Neighbors
-from tapetum.data import layouts
 from tapetum.data.images.given import Source
 from tapetum.decide.steps import Rows
 from tapetum.pipeline import answer as members
 from tapetum.pipeline import compose
 from tapetum.pipeline.answer import Tick
 from tapetum.pipeline.combine import Answered, combine
-from tapetum.pipeline.export import MARKER
-from tapetum.pipeline.load import Member, checked, load_member
+from tapetum.pipeline.export import FORMAT, MARKER
+from tapetum.pipeline.frozen import Frozen, checked, unseen
+from tapetum.pipeline.load import Member, load_member
 
 
-class Pipeline:
+class Pipeline(Frozen):
     """A loaded pipeline.
 
     Args:
@@ -44,12 +44,11 @@ class Pipeline:
     """
 
     def __init__(self, folder: Path, spec: dict[str, Any], members: list[Member]) -> None:
-        self.folder, self.spec, self.members = folder, spec, members
+        super().__init__(folder, spec)
+        self.members = members
         self.galleries = {(g["member"], g["target"], g["fold"]): Gallery.read(folder / g["file"]) for g in spec.get("galleries", ())}
         self.decisions: dict[str, Any] = spec["decisions"]
-        self.targets = {t["name"]: Target.from_dict(t) for t in spec["targets"]}
         self.draws: dict[str, dict[str, np.ndarray]] = {}  # of the last answer: member → target → (V, N, K), where predict.keep_draws
-        self.problems: dict[int, str] = {}  # of the last answer: row number → why it has none
 
     def __repr__(self) -> str:
         networks = sum(len(member.networks) for member in self.members)
@@ -67,7 +66,7 @@ class Pipeline:
             EnvironmentFault: a newer version of Tapetum wrote it.
         """
         folder = places.pipeline_folder(path)
-        spec = checked(files.read_json(folder / MARKER), folder)
+        spec = checked(files.read_json(folder / MARKER), folder / MARKER, FORMAT, fix="copy the whole folder again")
         try:
             Data.model_validate(spec["data"])
             return cls(folder, spec, [load_member(folder, m, spec["targets"]) for m in spec["members"]])
@@ -76,11 +75,6 @@ class Pipeline:
             raise DataError(
                 f"{folder} is damaged, or its files are of several pipelines ({first})", fix="copy the whole folder again"
             ) from None
-
-    @property
-    def scored(self) -> dict[str, Target]:
-        """The targets that are answered, by name."""
-        return {name: target for name, target in self.targets.items() if target.scored}
 
     @property
     def classes_(self) -> Any:
@@ -154,8 +148,7 @@ class Pipeline:
         self.problems, self.draws = {}, {}
         if not len(manifest):
             return {name: _nothing(target) for name, target in self.scored.items()}
-        rows = Rows.of(manifest)
-        rows = dataclasses.replace(rows, fold=np.full(len(rows), -1, dtype=np.int16))
+        rows = unseen(manifest)
         answered: dict[str, dict[int, dict[str, Dense]]] = {}
         neighbors: list[Neighbors] = []
         known: dict[Any, dict[int, str]] = {}  # what cannot be read is found out once for all members that read alike
@@ -170,23 +163,10 @@ class Pipeline:
             self.problems.update(why)
             neighbors += members.neighbors(member, images, {key[1:]: g for key, g in self.galleries.items() if key[0] == member.name})
         rows = dataclasses.replace(rows, neighbors=Neighbors.joined(neighbors) if neighbors else None)
-        ids = manifest.row_ids
-        for row, reason in sorted(self.problems.items()):
-            if log is not None:
-                log(f"warning: missing: {ids[row]} ({reason})")
+        self.log_missing(manifest, log)
         if told is not None:
             told(answered, rows)
         return combine(self.decisions, self.scored, answered, rows, log or _warn)
-
-    def read(self, sources: Sequence[Any], log: Log, **declared: Any) -> Manifest:
-        """Return the rows that some sources name, composed as the pipeline's own data were; each source is read by its own layout.
-
-        Args:
-            sources: files, folders, archives, tables or frames.
-            log: told how they are read.
-            declared: columns, ``layout`` and ``on_bad``, as for :func:`tapetum.api.predict`.
-        """
-        return layouts.loose(sources, Data.model_validate(self.spec["data"]), log, targets=self.targets, declared=declared)
 
     def _answered(self, images: Any, value_range: tuple[float, float] | None) -> dict[str, Dense]:
         """Return the answers for whatever :meth:`predict_proba` takes."""
