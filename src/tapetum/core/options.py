@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tapetum.core.errors import KindError, UserError
-from tapetum.core.toml import flatten
+from tapetum.core.nested import flatten
 
 
 def several(value: Any) -> list[Any]:
@@ -129,8 +129,9 @@ def to_keys(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_sets(given: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
-    """Yield (name, value) of keyword arguments, and those of the table ``sets`` after them."""
-    yield from ((name, value) for name, value in given.items() if name != "sets")
+    """Yield (name, value) of keyword arguments, and those of the table ``sets`` after them; ``online`` only allows, ``weights`` names."""
+    left_out = {"sets"} if given.get("weights") is None else {"sets", "online"}
+    yield from ((name, value) for name, value in given.items() if name not in left_out)
     sets = given.get("sets")
     if sets is not None and not (isinstance(sets, Mapping) and all(isinstance(key, str) for key in sets)):
         raise KindError(f"sets is {sets!r}", need="recipe keys and their values, as {'train.batch': 8}")

@@ -42,6 +42,7 @@ def test_one_value_is_enough_where_a_list_is_wanted():
 
 def test_zero_is_a_value_and_none_is_not():
     assert to_keys({"epochs": 0, "folds": None, "online": False, "target": ()}) == {"train.epochs": 0}
+    assert to_keys({"online": True, "weights": "none"}) == to_keys({"weights": "none", "online": True}) == {"model.weights": "none"}
     assert to_keys({"seed": np.int64(3), "size": (32, 48)}) == {"seed": 3, "input.size": [32, 48]}
 
 
@@ -83,7 +84,7 @@ def test_a_misspelt_argument_is_answered_by_an_argument(typed, meant):
         ({"epochs": 1, "train__epochs": 2}, "epochs= and train__epochs both set train.epochs, to 1 and 2"),
         ({"epochs": 1, "sets": {"train.epochs": 2}}, "both set train.epochs"),
         ({"epochs": 1, "train": {"epochs": 2}}, "both set train.epochs"),
-        ({"online": True, "weights": "none"}, "both set model.weights"),
+        ({"weights": "none", "model__weights": "hub"}, "both set model.weights"),
         ({"sets": ["train.epochs=2"]}, "sets is"),
         ({"out": 5}, "out is 5; needed: the path"),
         ({"out": ""}, "out is ''"),
