@@ -12,8 +12,8 @@ from pydantic.fields import FieldInfo
 
 from tapetum.core.bounds import described
 from tapetum.core.errors import UserError, closest
+from tapetum.core.nested import flatten
 from tapetum.core.renamed import RENAMED
-from tapetum.core.toml import flatten
 
 Model = TypeVar("Model", bound=BaseModel)
 HINTS = {

@@ -16,6 +16,7 @@ from pydantic import Field
 from tapetum.core import checking, files, presets
 from tapetum.core.choices import Choice, pick
 from tapetum.core.errors import UserError, listed, nearest
+from tapetum.core.nested import flatten, merge, unflatten
 from tapetum.core.registry import find_recipes
 from tapetum.core.renamed import with_new_names
 from tapetum.core.sections import (
@@ -38,7 +39,7 @@ from tapetum.core.sections import (
     Train,
     Tune,
 )
-from tapetum.core.toml import assignment, dump_toml, flatten, merge, read_toml, unflatten
+from tapetum.core.toml import assignment, dump_toml, read_toml
 
 
 class Recipe(Section):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tapetum.core.toml import dump_toml, merge, toml_value
+from tapetum.core.toml import dump_toml, toml_value
 
 leaf = st.booleans() | st.integers(-(2**40), 2**40) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8)
 tree = st.recursive(leaf, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3))
@@ -53,19 +53,3 @@ def test_tables_follow_the_values_of_theirs():
 
 def test_a_name_of_stray_bytes_is_escaped():
     assert dump_toml({"data": b"\xe9.png".decode("utf-8", "surrogateescape")}) == 'data = "\\udce9.png"\n'
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "merged"),
-    [
-        ({"schedule": {"name": "cosine", "warmup": 0, "options": {"floor": 1}}}, {"schedule": {"name": "plateau"}},
-         {"schedule": {"name": "plateau", "warmup": 0}}),
-        ({"schedule": {"name": "cosine", "options": {"floor": 1}}}, {"schedule": {"name": "cosine", "options": {"t": 2}}},
-         {"schedule": {"name": "cosine", "options": {"floor": 1, "t": 2}}}),
-        ({"sequence": {"length": 4, "head": {"name": "bilstm", "hidden": 8}}}, {"sequence": {"head": {"name": "transformer"}}},
-         {"sequence": {"length": 4, "head": {"name": "transformer"}}}),
-        ({"average": {"name": "ema", "decay": 0.9}}, {"average": {"name": "swa"}}, {"average": {"name": "swa", "decay": 0.9}}),
-    ],
-)  # fmt: skip
-def test_another_choice_leaves_the_first_ones_parameters(low, high, merged):
-    assert merge(low, high) == merged

@@ -12,9 +12,9 @@ from tapetum.core import files
 from tapetum.core.columns import aligned
 from tapetum.core.errors import listed
 from tapetum.core.marks import main
+from tapetum.core.nested import flatten
 from tapetum.core.runs import Run
 from tapetum.core.tables import Manifest
-from tapetum.core.toml import flatten
 
 RESULT, ROUNDING, NOTHING = "result", "rounding", "nothing"  # what a difference can change; rounding grows while a network trains
 _EFFECTS = {RESULT: "can change the result", ROUNDING: "changes rounding", NOTHING: "changes no result"}
