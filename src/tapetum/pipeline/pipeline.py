@@ -171,7 +171,18 @@ class Pipeline(Frozen):
     def _answered(self, images: Any, value_range: tuple[float, float] | None) -> dict[str, Dense]:
         """Return the answers for whatever :meth:`predict_proba` takes."""
         manifest, sources = compose.rows_of(images, value_range, lambda source: self.read([source], _quiet))
-        return self.answer(manifest, sources=sources)
+        answered = self.answer(manifest, sources=sources)
+        if self.problems:
+            _warn(self._unanswered(manifest))
+        return answered
+
+    def _unanswered(self, manifest: Manifest) -> str:
+        """Return how many rows of the last answer have none, and the first of them with its reason."""
+        row, reason = min(self.problems.items())
+        first = f"the first is number {row}, {' + '.join(manifest.frame['path'][row])} ({reason})"
+        return (
+            f"{len(self.problems):,} of {len(manifest):,} images cannot be read and have no answer: {first}; the result's .problems has all"
+        )
 
 
 def _quiet(_: str) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 
 import numpy as np
 import polars as pl
@@ -179,6 +180,16 @@ def test_unreadable_image_is_named_and_moves_no_other(pipeline, trained, tmp_pat
     dense = pipeline.answer(pipeline.read([broken, trained[1][1]], record), record)["label"]
     assert sorted(dense.status) == ["missing", "ok"]
     assert any(line.startswith("warning: missing: ") and "broken.png" in line for line in record.messages)
+
+
+def test_images_without_an_answer_are_warned_of(pipeline, trained, tmp_path):
+    with pytest.warns(UserWarning, match=r"1 of 1 images .* nosuch\.png \(.*not found|no such"):
+        assert pipeline.predict(tmp_path / "nosuch.png") == [None]
+    with pytest.warns(UserWarning, match="2 of 3 images .* number 1, "):
+        pipeline.predict_proba([trained[1][0], tmp_path / "a.png", b"no image"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pipeline.predict(trained[1][:2])
 
 
 def test_the_folder_alone_answers_the_same_elsewhere(pipeline, trained, tmp_path):
