@@ -74,21 +74,28 @@ def simulator_of(system: str) -> str:
 
 
 def run_one(system: str, name: str, seed: int, size: str) -> dict[str, Any]:
-    """Run one recipe from layout to submission; return its folder, its submission and the seconds."""
-    began = time.perf_counter()
+    """Run one recipe from layout to submission; return its folder, its submission, and seconds by the clock and of the processor."""
+    began, busy = time.perf_counter(), time.process_time()
     home = HOME / f"{simulator_of(system)}-{size}-{seed}"
     simulated = files.read_json(home / "simulated" / "simulation.json")
     simulated["paths"] = {key: str(home / "simulated" / place) for key, place in simulated["paths"].items()}
     sets = {"seed": seed, "train.threads": 1}
     where = home / f"{name}-{api.load_recipe(name, profile='cpu', flags=sets).recipe.hash()[:8]}"  # a changed recipe gets its own
     spent = home / f"{where.name}.json"  # earlier starts count, too
-    seconds = files.read_json(spent)["seconds"] if spent.exists() else 0.0
+    before = files.read_json(spent) if spent.exists() else {"seconds": 0.0, "processor": 0.0}
     try:
         result = api.reproduce(name, where, simulated=simulated, profile="cpu", sets=sets, log=recorded.log, command="make acceptance")
     finally:
-        seconds = round(seconds + time.perf_counter() - began, 1)
-        files.write_json(spent, {"seconds": seconds})
-    return {"run": str(where), "submission": result["submission"], "simulated": simulated, "seconds": seconds}
+        seconds = round(before["seconds"] + time.perf_counter() - began, 1)
+        processor = None if before.get("processor") is None else round(before["processor"] + time.process_time() - busy, 1)
+        files.write_json(spent, {"seconds": seconds, "processor": processor})
+    return {
+        "run": str(where),
+        "submission": result["submission"],
+        "simulated": simulated,
+        "seconds": seconds,
+        "processor": processor,
+    }
 
 
 def compare(system: str, seed: int, size: str, done: dict[Any, dict[str, Any]]) -> dict[str, Any]:
@@ -98,7 +105,7 @@ def compare(system: str, seed: int, size: str, done: dict[Any, dict[str, Any]]) 
     planted wrong labels too, as a real one does; the ceiling is the best score to be expected of who knows the generator.
     """
     runs = {name: done[system, name, seed, size] for name in (system, f"{system}-plus")}
-    simulated, seconds = runs[system]["simulated"], {name: run["seconds"] for name, run in runs.items()}
+    simulated = runs[system]["simulated"]
     written, plus = (answers(Path(run["submission"]), Path(run["run"]), simulated, system) for run in runs.values())
     metric, target, y, groups = simulated["metric"], written["target"], written["y"], written["groups"]
     alike = {"answer": written["answer"]}
@@ -117,7 +124,8 @@ def compare(system: str, seed: int, size: str, done: dict[Any, dict[str, Any]]) 
         "difference": d.to_dict(),
         "ceiling": simulated["ceiling"],
         "share_of_gap": d.value / gap if gap > 0 else None,
-        "seconds": seconds,
+        "seconds": {name: run["seconds"] for name, run in runs.items()},
+        "processor": {name: run["processor"] for name, run in runs.items()},
     }
 
 
@@ -134,6 +142,8 @@ def answers(submission: Path, run: Path, simulated: dict[str, Any], system: str)
     truth = truth.select("row_id", pl.col(label).alias("truth"), pl.col(group or "row_id").alias("group"))
     given = given.select(pl.col(ids_column).alias("row_id"), pl.col(answer_column).alias("answer"))  # names of ours: theirs may be alike
     both = given.join(truth, on="row_id", how="left", maintain_order="left")
+    if both["truth"].has_nulls() or (target.kind == "single" and both["answer"].has_nulls()) or given["row_id"].is_duplicated().any():
+        raise ValueError(f"{submission} has rows without answer, twice or that nobody asked for: it is no valid submission")
 
     def coded(column: str) -> np.ndarray:
         cells = [(text or "").split() if target.kind == "multi" else text for text in both[column].to_list()]
@@ -151,23 +161,26 @@ def handed_in(submission: Path, simulated: dict[str, Any], system: str) -> pl.Da
     found = system_with(system)
     template = Path(simulated["paths"]["source"]) / (found.template if found else "")
     ids = pl.read_csv(template, has_header=False, infer_schema=False).to_series(-1)
+    if len(ids) != len(lines):
+        raise ValueError(f"{submission} has {len(lines)} answers for {len(ids)} test rows: it is no valid submission")
     return pl.DataFrame({"id": ids, "answer": lines.to_series()})
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:
     """Return the acceptance table as Markdown lines, a line a seed and the mean over seeds where there are several."""
-    head = "| system | seed | metric | n | as written | plus | difference | ceiling | gain / gap | minutes |"
-    lines = [head, "|---|---|---|---|---|---|---|---|---|---|"]
+    head = "| system | seed | metric | n | as written | plus | difference | ceiling | gain / gap | minutes | of processor |"
+    lines = [head, "|---|---|---|---|---|---|---|---|---|---|---|"]
 
     def shown(value: dict[str, Any]) -> str:
         return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
 
     for row in rows:
-        minutes = sum(row["seconds"].values()) / 60
+        minutes, busy = sum(row["seconds"].values()) / 60, row.get("processor", {}).values()
+        processor = f"{sum(busy) / 60:.1f}" if busy and None not in busy else "–"
         share = "–" if row["share_of_gap"] is None else f"{row['share_of_gap']:.0%}"
         name = f"{row['system']} ({row['size']})"
         figures = f"{shown(row['written'])} | {shown(row['plus'])} | {shown(row['difference'])} | {row['ceiling']:.3f} | {share}"
-        lines.append(f"| {name} | {row['seed']} | {row['metric']} | {row['n']} | {figures} | {minutes:.1f} |")
+        lines.append(f"| {name} | {row['seed']} | {row['metric']} | {row['n']} | {figures} | {minutes:.1f} | {processor} |")
     for system in dict.fromkeys(row["system"] for row in rows):
         own = [row for row in rows if row["system"] == system]
         if len(own) > 1:
@@ -175,7 +188,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
             shares = [row["share_of_gap"] for row in own if row["share_of_gap"] is not None]
             share = f"{statistics.mean(shares):.0%}" if shares else "–"
             figures = f"{mean['written']:.3f} | {mean['plus']:.3f} | {mean['difference']:+.3f} | | {share}"
-            lines.append(f"| {system} | mean of {len(own)} | | | {figures} | |")
+            lines.append(f"| {system} | mean of {len(own)} | | | {figures} | | |")
     return lines
 
 

@@ -52,6 +52,11 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
 
+def span(found: dict[str, Any]) -> str:
+    """Return a figure with its interval."""
+    return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+
+
 def difference(found: dict[str, Any], digits: int = 3) -> str:
     """Return a paired difference with its interval, signs and all."""
     value, low, high = ("–" if found[key] is None else f"{found[key]:+.{digits}f}" for key in ("value", "low", "high"))

@@ -114,7 +114,7 @@ def main(argv: list[str] | None = None) -> int:
 def text(steps: list[dict[str, Any]], leak: dict[str, Any], simulation: dict[str, Any]) -> str:
     """Return the section of the page."""
     best = simulation["ceilings"]
-    lines = [[one["step"], span(one), recorded.difference(one["difference"]) if "difference" in one else ""] for one in steps]
+    lines = [[one["step"], recorded.span(one), recorded.difference(one["difference"]) if "difference" in one else ""] for one in steps]
     return (
         f"{simulation['counts']['train']:,} labelled images of {simulation['counts']['train exams']} simulated exams, out of fold with "
         f"folds by exam; macro-F1 with 95 % intervals by exam, and the paired difference from the line above. `{RECIPE}`, cpu profile, "
@@ -122,13 +122,8 @@ def text(steps: list[dict[str, Any]], leak: dict[str, Any], simulation: dict[str
         f"{recorded.table(['step', 'macro-F1', 'difference'], lines)}\n\n"
         f"The best macro-F1 to be expected on the test exams of who knows the generator: {best['frame_wise']['macro_f1']:.3f} from single "
         f"images, {best['position']['macro_f1']:.3f} with their place, {best['order']['macro_f1']:.3f} from whole nights. With folds by "
-        f"image the first step seems to reach {span(leak)}: {recorded.difference(leak['difference'])} that no new exam will show."
+        f"image the first step seems to reach {recorded.span(leak)}: {recorded.difference(leak['difference'])} that no new exam will show."
     )
-
-
-def span(found: dict[str, Any]) -> str:
-    """Return a figure with its interval."""
-    return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
 
 
 if __name__ == "__main__":

@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 from bench.acceptance import answers, handed_in, simulator_of
 
+from tapetum.core.errors import DataError
 from tapetum.core.tables import Dense, Predictions
 from tapetum.core.targets import Target
 
@@ -19,6 +21,22 @@ def test_answers_alone_belong_to_the_templates_rows_in_order(tmp_path):
     (tmp_path / "submission.csv").write_text("N1\nREM\n", encoding="utf-8")
     found = handed_in(tmp_path / "submission.csv", {"paths": {"source": str(tmp_path)}}, "sleep-yai")
     assert found.rows() == [("exam_0002.png", "N1"), ("exam_0001.png", "REM")]
+
+
+@pytest.mark.parametrize("lines", ["N1\n", "N1\nREM\nN2\n", "N1\nlight\n", "N1\n\n"])
+def test_answers_for_other_rows_or_stages_are_refused(tmp_path, lines):
+    (tmp_path / "testset-for_user.csv").write_text("exam,exam_0001.png\nexam,exam_0002.png\n", encoding="utf-8")
+    (tmp_path / "truth.csv").write_text("row_id,exam,stage\nexam_0001.png,exam,N1\nexam_0002.png,exam,N2\n", encoding="utf-8")
+    ids, target = np.array(["exam_0001.png", "exam_0002.png"], dtype=object), Target("stage", "single", ("N1", "N2", "REM"))
+    p = np.eye(2, 3, dtype=np.float32)
+    unknown, folds, ok = np.full_like(p, np.nan), np.full(2, -1, dtype=np.int16), np.array(["ok", "ok"], dtype=object)
+    Predictions.from_dense(Dense(target, ids, p, unknown, folds, ok), role="test").write(tmp_path / "test.parquet")
+    simulated = {"paths": {"source": str(tmp_path), "truth": str(tmp_path / "truth.csv")}}
+    (tmp_path / "submission.csv").write_text("N1\nREM\n", encoding="utf-8")
+    assert len(answers(tmp_path / "submission.csv", tmp_path, simulated, "sleep-yai")["y"]) == 2
+    (tmp_path / "submission.csv").write_text(lines, encoding="utf-8")
+    with pytest.raises((ValueError, DataError)):
+        answers(tmp_path / "submission.csv", tmp_path, simulated, "sleep-yai")
 
 
 def test_a_submission_with_ids_is_read_by_its_header(tmp_path):
