@@ -38,7 +38,7 @@ COMMON = {
 }  # fmt: skip
 
 
-def trace(x: np.ndarray) -> np.ndarray:
+def traced(x: np.ndarray) -> np.ndarray:
     """Return an epoch's trace (64, 480) uint8, every subject at the same scale."""
     group = drawing.Group("EEG", (0, HEIGHT), ("EEG",), -FULL_SCALE, FULL_SCALE)
     return drawing.draw({"EEG": x}, {"EEG": RATE}, (group,))[:HEIGHT]
@@ -52,7 +52,7 @@ def spectrum(x: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray((255 * level).astype(np.uint8)).resize((240, 80), Image.Resampling.BILINEAR))
 
 
-WAYS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"trace": trace, "spectrum": spectrum}
+WAYS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"trace": traced, "spectrum": spectrum}
 SIZES = {"trace": (HEIGHT, 480), "spectrum": (80, 240)}
 
 
@@ -97,7 +97,7 @@ def fit(way: str, table: str, classes: tuple[str, ...]) -> Run:
     """Return a run of the linear probe on kept vectors, at the images' own size."""
     size, data, out = SIZES[way], HOME / way / f"{table}.csv", HOME / f"{way}-{table}"
     target = {"name": "stage", "classes": list(classes)}
-    recipe = api.load_recipe(flags={**COMMON, "data.targets": [target], "input.size": list(size), "probe.size": list(size)})
+    recipe = api.load_recipe(flags={**COMMON, "data.targets": [target], "input.size": list(size)})
     return Run(Path(api.fit(data, out, recipe=recipe, log=recorded.log, command="python bench/eeg_images.py")["run"]))
 
 

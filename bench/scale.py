@@ -23,7 +23,7 @@ from PIL import Image
 import recorded
 from tapetum.core import draws, files
 
-EXAMS, EPOCHS, VECTOR, FOLDS = 800, 731, 128, 5
+EXAMS, EPOCHS, VECTOR, FOLDS, SIDE = 800, 731, 128, 5, 8
 SHARES = (0.125, 0.25, 0.5, 1.0)
 BOUND = 1.25  # of the exponent of time against rows: 1 is linear, 2 quadratic
 
@@ -41,7 +41,7 @@ def make(home: Path, exams: int) -> None:
         name = f"A2019-NX-01-{number:04d}"
         folder = files.make_folder(home / "data" / name)
         first = folder / f"{name}_0001.png"
-        Image.fromarray(rng.integers(0, 256, (8, 8), dtype=np.uint8)).save(first)
+        Image.fromarray(rng.integers(0, 256, (SIDE, SIDE), dtype=np.uint8)).save(first)
         for epoch in range(1, EPOCHS):
             os.link(first, folder / f"{name}_{epoch + 1:04d}.png")
         stages = nights.draw(rng)
@@ -58,6 +58,50 @@ def read_layout(home: Path) -> None:
     from tapetum.data import layouts
 
     layouts.read(home / "data", Data(), lambda _: None).write(home / "read.parquet")
+
+
+def check_images(home: Path) -> None:
+    """Read, hash and decode every image; write the table of the files and the manifest with the hashes."""
+    from tapetum.core.config import Input
+    from tapetum.core.tables import Manifest
+    from tapetum.data import audit
+    from tapetum.data.images.decode import Composition
+
+    manifest = Manifest.read(home / "read.parquet")
+    checked = audit.check_files(manifest, Composition.from_input(Input(size=SIDE)), lambda _: None)
+    files.write_parquet(home / "audit.parquet", checked)
+    manifest.with_column("sha256", checked["sha256"]).write(home / "read.parquet")
+
+
+def image_vectors(home: Path) -> None:
+    """Send every image through a tiny network, and keep the vectors in a run's store."""
+    import torch
+    from torch import nn
+
+    from tapetum.core.config import Input
+    from tapetum.core.tables import Manifest
+    from tapetum.data.images.dataset import ImageDataset
+    from tapetum.data.images.form import Form
+    from tapetum.data.images.transforms import EvalTransform
+    from tapetum.learn import features
+
+    class Network(nn.Module):
+        """The mean of each row of pixels."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.full((1,), 1 / 255))
+
+        def features(self, x: torch.Tensor) -> torch.Tensor:
+            """Return (B, H)."""
+            return x.float().mean(dim=(1, 3)) * self.scale
+
+    manifest, settings = Manifest.read(home / "manifest.parquet"), Input(size=SIDE)
+    form = Form.of(files.read_parquet(home / "audit.parquet")[0])
+    images = ImageDataset(manifest, settings, EvalTransform(settings), form=form)
+    found = features.extract(Network(), images, store=home / "features", batch=64)
+    if (found.status != "ok").any():
+        raise SystemExit("an image was not read")
 
 
 def split_by_exam(home: Path) -> None:
@@ -146,13 +190,15 @@ def store_features(home: Path) -> None:
 
 STAGES: dict[str, Callable[[Path], None]] = {
     "layout": read_layout,
+    "every image checked": check_images,
     "folds": split_by_exam,
+    "vectors of images, stored": image_vectors,
     "predictions written": write_predictions,
     "predictions read": read_predictions,
     "windows": lay_windows,
     "forward–backward, cross-fitted": decode_hmm,
     "regression over neighbours, cross-fitted": decode_stack,
-    "feature store": store_features,
+    "vectors of 128 numbers, stored and read": store_features,
 }
 
 

@@ -24,7 +24,16 @@ from tapetum.learn.training import optimizers
 from tapetum.learn.training.objective import Objective
 from tapetum.pipeline import Pipeline
 
-TINY = {"input.size": [34, 60], "train.threads": 1, "train.precision": "32", "train.batch": 8, "data.limit": 45, "split.train_rows": 16}
+TINY = {
+    "input.size": [34, 60],
+    "train.threads": 1,
+    "train.precision": "32",
+    "train.batch": 8,
+    "data.limit": 45,
+    "split.train_rows": 16,
+    "model.backbone": "test_resnet",
+    "model.weights": "none",
+}
 SMALLEST = {"backbone": "test_resnet", "weights": "none"}
 
 
@@ -33,18 +42,20 @@ def members(name: str, **models: dict[str, str]) -> list[dict]:
     return [{**one, "model": models.get(one["name"], SMALLEST)} for one in api.load_recipe(name, profile="cpu").recipe.member]
 
 
+LIFTED = {
+    "train.threads": 1,
+    "train.precision": "32",
+    "train.epochs": 3,
+    "split.folds": 2,
+    "model.backbone": "test_resnet",
+    "model.weights": "none",
+    "probe.strengths": [1.0],
+}
 SETS = {
     "sleep-yai": TINY | {"train.epochs": 2, "member": members("sleep-yai")},
     "sleep-dragon": TINY | {"member": members("sleep-dragon", vit={"backbone": "test_vit", "weights": "none"})},
-    "sleep-yai-plus": {
-        "train.threads": 1,
-        "train.precision": "32",
-        "train.epochs": 3,
-        "split.folds": 2,
-        "model.backbone": "test_resnet",
-        "model.weights": "none",
-        "probe.strengths": [1.0],
-    },
+    "sleep-yai-plus": LIFTED,
+    "sleep-dragon-plus": LIFTED,
 }
 STAGES = ("Wake", "N1", "N2", "N3", "REM")
 STAGE = Target("stage", classes=STAGES)
@@ -92,6 +103,21 @@ def test_figures_of_folds_by_image_are_marked(ran):
         final = [f for f in figures if f["name"] == "final"]
         assert final
         assert all(any("leaks by intent" in mark for mark in f["marks"]) for f in final), name
+
+
+def test_a_report_shows_what_folds_by_image_are_worth(ran):
+    result, run = ran("sleep-dragon")
+    found = files.read_json(run.file("metrics.json"))
+    figure = {f["name"]: f for f in found["figures"] if f["metric"] == "accuracy"}
+    assert figure["probe"]["marks"]
+    assert not figure["probe, folds by group"]["marks"]
+    shared = next(d for d in found["differences"] if d["b"] == "probe, folds by group")
+    assert shared["value"] == pytest.approx(figure["probe"]["value"] - figure["probe, folds by group"]["value"])
+    table, manifest = Predictions.read(run.file("probe-by-group.parquet")), run.manifest()
+    exam = dict(zip(manifest.row_ids, manifest.groups, strict=True))
+    folds = table.frame.with_columns(pl.col("row_id").replace_strict(exam).alias("exam")).group_by("exam").agg(pl.col("fold").n_unique())
+    assert folds["fold"].to_list() == [1] * len(folds)
+    assert "Folds that cut groups" in Path(result["report"]).read_text(encoding="utf-8")
 
 
 def test_Y17_folds_are_averaged_for_the_eog_bilstm_alone(ran):

@@ -15,13 +15,13 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from tapetum.core import threads
 from tapetum.core.errors import DataError, TapetumError, UserError
 from tapetum.core.stand_ins import HEAD, stand_in
 
@@ -104,8 +104,8 @@ def whole_folder(path: Path | str) -> Iterator[Path]:
     try:
         yield aside
         aside.chmod(0o777 & ~UMASK)
-        with ThreadPoolExecutor(FLUSHES) as pool:  # a disk takes many at once in the time of one
-            list(pool.map(_flush, aside.rglob("*")))
+        for _ in threads.mapped(_flush, aside.rglob("*"), FLUSHES):  # a disk takes many at once in the time of one
+            pass
         if path.exists():
             _exchange(aside, path)
         else:

@@ -18,6 +18,8 @@ BASELINE = "baseline"  # what simple means reach
 GIVEN = "given"  # others' predictions: how they were chosen is not known
 TEST = "test"  # test rows with labels
 
+BY_GROUP = "probe, folds by group"  # the probe's figure under folds that cut no group, beside folds by image
+
 _EARLIER = {"nested": CROSS_VALIDATED, "optimistic": IN_SAMPLE}  # the words of runs made before 018
 
 Figure = Mapping[str, Any]

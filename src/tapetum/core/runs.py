@@ -23,6 +23,7 @@ from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
 
 PROBE = "probe"  # the member that every run has unless it is switched off
+BY_GROUP_FILE = "probe-by-group.parquet"  # the probe's held-out answers under folds by group, where the run's own go by image
 BEFORE_MANIFEST = ("recipe.toml", "origin.json", "environment.json", "run-id.json", "run.json", "audit.parquet", "plan.json")
 START = "epoch-000"  # the checkpoint of a fold before any training
 

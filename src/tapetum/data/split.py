@@ -71,6 +71,23 @@ def assign_folds(manifest: Manifest, split: Split, seed: int, log: Log, *, dupli
     return manifest
 
 
+def by_group(manifest: Manifest, split: Split, seed: int) -> Manifest:
+    """Return the manifest with folds drawn by group, whatever scheme the recipe has and whatever folds the rows have.
+
+    Args:
+        manifest: rows with their groups.
+        split: number of folds or a holdout.
+        seed: of the draws among equals.
+
+    Raises:
+        DataError: too few groups.
+    """
+    groups, trains = manifest.groups, manifest.split == "train"
+    fold = np.full(len(manifest), ALWAYS, dtype=np.int16)
+    fold[trains] = _drawn(manifest.where(trains), groups[trains], split, seed)
+    return manifest.with_column("fold", pl.Series(_follow(fold, groups, manifest.split), dtype=pl.Int16))
+
+
 def refuse_crossing(manifest: Manifest, duplicates: Mapping[str, str], split: Split) -> None:
     """Refuse images that are in two folds which the data themselves bring (a ``fold`` column, folders called train and valid).
 

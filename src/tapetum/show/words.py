@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from tapetum.core.errors import listed
-from tapetum.core.marks import BASELINE, CROSS_VALIDATED, GIVEN, HELD_OUT, IN_SAMPLE, TEST
+from tapetum.core.marks import BASELINE, BY_GROUP, CROSS_VALIDATED, GIVEN, HELD_OUT, IN_SAMPLE, TEST
 
 METRIC_NAMES = {
     "accuracy": "accuracy",
@@ -137,7 +137,11 @@ def verdict(difference: Mapping[str, Any]) -> str:
         ends = (float(low), float(high)) if float(value) >= 0 else (-float(high), -float(low))
         span = f" (95 % interval {interval(*ends)})"
     if low is not None and high is not None and float(low) <= 0 <= float(high):
+        if str(difference["b"]) == BY_GROUP:
+            return f"Folds that cut groups do not clearly change what {a} reaches: it differs by {size}{span} from folds by group."
         return f"{_start(a)} is not clearly different from {b}: they differ by {size}{span}."
+    if str(difference["b"]) == BY_GROUP:
+        return f"Folds that cut groups make {a} look {'better' if better else 'worse'} than folds by group by {size}{span}."
     return f"{_start(a)} is {'better' if better else 'worse'} than {b} by {size}{span}."
 
 

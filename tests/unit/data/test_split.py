@@ -13,7 +13,7 @@ from tapetum.core.config import Split
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target
-from tapetum.data.split import assign_folds, fold_table, fold_text, join_duplicates
+from tapetum.data.split import assign_folds, by_group, fold_table, fold_text, join_duplicates
 
 
 def table(labels: str, **columns: list) -> Manifest:
@@ -53,6 +53,18 @@ def test_neither_groups_nor_duplicates_nor_extra_rows_cross_folds(sizes, folds, 
     for name in set(twins.values()):
         rows = np.array([twins.get(i) == name for i in done.row_ids]) & train
         assert len(set(fold[rows])) <= 1
+
+
+def test_folds_by_group_are_drawn_beside_those_by_image():
+    manifest = table("abababababab", group=[f"g{i // 2}" for i in range(12)], split=["train"] * 10 + ["test"] * 2)
+    how = Split(folds=3, scheme="image", allow_leak="as written")
+    images = assign_folds(manifest, how, 0, quiet)
+    apart = by_group(images, how, 0)
+    crossing = [len(set(images.fold[images.groups == g])) > 1 for g in set(images.groups[:10])]
+    assert any(crossing)  # the folds that it starts from cut groups
+    assert all(len(set(apart.fold[apart.groups == g])) == 1 for g in set(apart.groups))
+    assert set(apart.fold[:10]) == {0, 1, 2}
+    assert set(apart.fold[10:]) == {-1}
 
 
 def test_duplicates_join_whole_groups_and_chains_of_them():

@@ -279,6 +279,14 @@ def test_verdict_knows_the_better_direction_and_doubt():
     assert all(words.greater_is_better(m.name) == m.greater_is_better for m in metrics.METRICS.values())
 
 
+def test_verdict_names_what_folds_by_image_are_worth():
+    def said(value, low, high):
+        return words.verdict({"a": "probe", "b": "probe, folds by group", "metric": "accuracy", "value": value, "low": low, "high": high})
+
+    assert "make the probe look better than folds by group by 0.050 in accuracy" in said(0.05, 0.02, 0.08)
+    assert "do not clearly change what the probe reaches" in said(0.01, -0.02, 0.04)
+
+
 def test_a_difference_to_the_baseline_does_not_set_the_scale(whole):
     shown = next(d for d in measured.differences(read_run(whole)) if d["target"] == "breed")
     assert "final − probe" in str(shown["figure"])

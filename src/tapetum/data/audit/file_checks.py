@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
 
-from tapetum.core import progress
+from tapetum.core import progress, threads
 from tapetum.core.errors import listed
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
@@ -88,10 +87,9 @@ def scan(
 
     workers = workers if workers is not None else os.cpu_count() or 1
     found, tick = [], progress.share(log, "checking images")
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        for result in pool.map(check, range(len(ids))):
-            found.append(result)
-            tick(len(found), len(ids))
+    for result in threads.mapped(check, range(len(ids)), workers):
+        found.append(result)
+        tick(len(found), len(ids))
     checked = pl.DataFrame([facts for facts, _ in found], schema=FILES_SCHEMA)
     log(summary(checked))
     if (odd := odd_sizes(checked)) is not None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tapetum.core import columns, counts, intervals
+from tapetum.core import columns, counts, intervals, threads
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, TapetumError, UserError, listed
 from tapetum.core.known import read_known
@@ -98,8 +97,7 @@ def _hashed(manifest: Manifest, record: Record) -> Manifest:
         except (TapetumError, OSError):
             return None  # named with its reason when it is to be answered
 
-    with ThreadPoolExecutor(2) as pool:
-        hashes = list(pool.map(digest, range(len(manifest))))
+    hashes = list(threads.mapped(digest, range(len(manifest)), 2))
     manifest = manifest.with_column("sha256", hashes) if any(hashes) else manifest
     times = Counter(hashes)
     same = {row_id: one for row_id, one in zip(manifest.row_ids, hashes, strict=True) if one is not None and times[one] > 1}

@@ -85,9 +85,11 @@ def fit(
 
 
 def _probe(session: Session, clock: budgets.Clock) -> None:
+    from tapetum.workflow.stages.by_group import probe_by_group
     from tapetum.workflow.stages.probe import probe_member, seconds_of_test
 
     probe_member(session)
+    probe_by_group(session)
     clock.after += seconds_of_test(session)
 
 

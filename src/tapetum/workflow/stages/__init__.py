@@ -5,6 +5,7 @@ ORDER = (
     "budget",
     "networks",
     "probe",
+    "by_group",
     "plan",
     "train",
     "views",

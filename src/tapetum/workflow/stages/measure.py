@@ -10,10 +10,10 @@ import numpy as np
 
 from tapetum.core import files, intervals, metrics
 from tapetum.core.config import Recipe
-from tapetum.core.marks import BASELINE, CROSS_VALIDATED, HELD_OUT, IN_SAMPLE, Mark, how_by, texts
+from tapetum.core.marks import BASELINE, BY_GROUP, CROSS_VALIDATED, HELD_OUT, IN_SAMPLE, Mark, how_by, texts
 from tapetum.core.monitor import prior_answer, prior_decision
-from tapetum.core.runs import PROBE, START, Run
-from tapetum.core.tables import Dense, decided
+from tapetum.core.runs import BY_GROUP_FILE, PROBE, START, Run
+from tapetum.core.tables import Dense, Predictions, decided
 from tapetum.core.targets import Target
 from tapetum.data.lacking import lacking
 from tapetum.decide import view_reduction
@@ -29,6 +29,7 @@ def measure_run(session: Session, decided: RunDecisions) -> RunDecisions:
     """Measure what was decided, and write metrics.json."""
     marks, views = collect(session, decided.members.epochs), decided.members.views
     figures = figures_of(decided, session.recipe, marks, len(session.manifest))
+    _add_by_group(figures, session, decided, marks)
     if any(views.values()):
         told = {member: texts(marks.of([member])) for member in views}
         figures["views"] = [
@@ -37,6 +38,31 @@ def measure_run(session: Session, decided: RunDecisions) -> RunDecisions:
     figures["warnings"] = lacking(session.manifest, session.prepared.usable)
     files.write_json(session.run.file("metrics.json"), figures)
     return dataclasses.replace(decided, figures=figures)
+
+
+def _add_by_group(figures: dict[str, Any], session: Session, found: RunDecisions, marks: Marks) -> None:
+    """Add the probe's figures under folds by group, and how much better folds by image make it look: what the leak is worth."""
+    file = session.run.file(BY_GROUP_FILE)
+    if not file.exists() or PROBE not in found.candidates:
+        return
+    table = Predictions.read(file)
+    recipe = session.recipe.model_copy(update={"split": session.recipe.split.model_copy(update={"allow_leak": None})})
+    kept = everywhere(dataclasses.replace(session.prepared, heldout_trains=False), recipe)
+    for name, by_image in found.candidates[PROBE].items():
+        if name not in {target.name for target in table.targets}:
+            continue
+        apart = table.dense(name, PROBE, by_image.row_ids.tolist())
+        if figures["headline"]["target"] == name:
+            metric = figures["headline"]["metric"]
+        else:
+            metric = metrics.headline_metric(apart.target)
+        how = how_by(kept, len(np.unique(apart.fold[apart.scorable])))
+        told = {"target": name, "metric": metric}
+        figures["figures"].append({**told, "name": BY_GROUP, "how": how, "marks": texts(kept), **interval_of(metric, apart, found.rows)})
+        both = by_image.scorable & apart.scorable
+        inside, pair, sure = found.rows.where(both), (by_image.p[both], apart.p[both]), (_part(by_image, both), _part(apart, both))
+        d = intervals.difference(metric, apart.target, pair, apart.y[both], inside.groups, weight=inside.weight, answers=sure)
+        figures["differences"].append({**told, "a": PROBE, "b": BY_GROUP, "marks": texts(marks.everywhere), **d.to_dict()})
 
 
 def figures_of(found: RunDecisions, recipe: Recipe, marks: Marks, total: int) -> dict[str, Any]:

@@ -31,9 +31,9 @@ def probe_member(session: Session) -> None:
         return
     apart = probe_input(recipe).normalise == "data"  # each fold then has statistics of its own, and so vectors of its own
     _planned(session, passes=len(every) if apart else 1)
-    shared = None if apart else _vectors_for(session)
+    shared = None if apart else vectors_for(session)
     for fold in every:
-        found = shared or _vectors_for(session, measured_for=fold)
+        found = shared or vectors_for(session, measured_for=fold)
         with one_thread():
             _fit_fold(session, found, fold)
     session.log(f"probe: {len(every)} folds fitted on {found.about}")
@@ -44,14 +44,14 @@ def refit_probe(session: Session) -> None:
     if (session.run.member(PROBE, -1) / "oof.parquet").exists():
         return
     apart = probe_input(session.recipe).normalise == "data"
-    found = _vectors_for(session, measured_for=-1 if apart else None)
+    found = vectors_for(session, measured_for=-1 if apart else None)
     with one_thread():
         _fit_fold(session, found, -1)
     session.log(f"probe: fitted on all rows, {found.about}")
 
 
 @dataclasses.dataclass(frozen=True)
-class _Vectors:
+class Vectors:
     """What the backbone saw in every row.
 
     Args:
@@ -65,7 +65,7 @@ class _Vectors:
     about: str
 
 
-def _vectors_for(session: Session, measured_for: int | None = None) -> _Vectors:
+def vectors_for(session: Session, measured_for: int | None = None) -> Vectors:
     """Return the vectors of all rows.
 
     Args:
@@ -92,7 +92,7 @@ def _vectors_for(session: Session, measured_for: int | None = None) -> _Vectors:
     )
     vectors = found.of(manifest.row_ids)
     about = f"{vectors.shape[2]} numbers a view, views {', '.join(found.views)}"
-    return _Vectors(vectors, last_width(network.backbone), about)
+    return Vectors(vectors, last_width(network.backbone), about)
 
 
 def _measure(session: Session, network: models.Network, images: ImageDataset, fold: int) -> None:
@@ -150,21 +150,34 @@ def _seconds_of_test(prepared: Prepared, views: int, each: float) -> float:
     return len(prepared.test) * (views * each + budgets.DECODE)
 
 
-def _fit_fold(session: Session, found: _Vectors, fold: int) -> None:
+def _fit_fold(session: Session, found: Vectors, fold: int) -> None:
     """Fit each target's head on the other folds and answer for the fold; the predictions are the marker, written last."""
-    prepared, recipe = session.prepared, session.recipe
-    manifest, folder = session.manifest, session.run.member(PROBE, fold)
+    folder = session.run.member(PROBE, fold)
     if (folder / "oof.parquet").exists():
         return
+    scaling, heads, table = fitted(session, found, fold)
+    files.write_json(folder / SCALING, None if scaling is None else scaling.to_dict())
+    for name, head in heads.items():
+        files.write_bytes(folder / f"{files.plain_name(name)}.safetensors", head.to_bytes())
+    table.write(folder / "oof.parquet")
+
+
+def fitted(session: Session, found: Vectors, fold: int) -> tuple[Scaling | None, dict[str, probe.ProbeHead], Predictions]:
+    """Fit each target's head on the other folds and answer for the fold.
+
+    Returns:
+        How side numbers are scaled (None without them), each target's head, and the held-out answers.
+    """
+    prepared, recipe, manifest = session.prepared, session.recipe, session.manifest
     train, heldout = prepared.fitting(fold), prepared.heldout(fold)
     ids = np.array(manifest.row_ids, dtype=object)[heldout]
     answers: list[Dense] = []
+    heads: dict[str, probe.ProbeHead] = {}
     scaling = Scaling.measure(manifest, train)
-    files.write_json(folder / SCALING, None if scaling is None else scaling.to_dict())
     side = None if scaling is None else scaling.apply(manifest)
     for target in probe_targets(recipe, manifest):
         truth = manifest.truth(target.name)
-        head = probe.fit_probe(
+        head = heads[target.name] = probe.fit_probe(
             found.vectors[train],
             truth[train],
             target,
@@ -173,9 +186,8 @@ def _fit_fold(session: Session, found: _Vectors, fold: int) -> None:
             weight=manifest.weight[train],
             how=probe.Fitting(recipe.probe.strengths, probe_head(recipe, target), last=found.last, seed=recipe.seed),
         )
-        files.write_bytes(folder / f"{files.plain_name(target.name)}.safetensors", head.to_bytes())
         p = head.predict(found.vectors[heldout], None if side is None else side[heldout])
         status = np.where(np.isnan(p).any(axis=1), "missing", "ok").astype(object)
         answers.append(Dense(target, ids, p, truth[heldout], np.full(len(heldout), fold, dtype=np.int16), status))
     table = Predictions.from_dense(answers, member=PROBE, manifest_hash=manifest.content_hash(), recipe_hash=recipe.hash())
-    table.write(folder / "oof.parquet")
+    return scaling, heads, table
