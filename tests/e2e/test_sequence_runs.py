@@ -113,3 +113,16 @@ def test_sequence_pipeline_refuses_images_without_a_sequence(few, tmp_path):
     _fit(few, tmp_path / "run", *FROZEN, "train.epochs=1")
     with pytest.raises(Exception, match="sequence"):
         Pipeline.load(tmp_path / "run").predict_proba([np.zeros((16, 16, 3), dtype=np.uint8)])
+
+
+def test_rows_far_away_in_a_sequence_change_no_answer(few, tmp_path):
+    result = _fit(few, tmp_path / "run", *FROZEN, "train.epochs=1")
+    pipeline = Pipeline.load(result["pipeline"])
+    whole = pipeline.read([few.root / "labels.csv"], lambda _: None)
+    night = np.flatnonzero(whole.frame["night"] == whole.frame["night"][0]) if "night" in whole.frame.columns else np.arange(10)
+
+    def first_answer(*rows: int) -> np.ndarray:
+        return pipeline.answer(whole.where(night[list(rows)]))["stage"].p[0]
+
+    assert np.array_equal(first_answer(0), first_answer(0, 9))
+    assert not np.array_equal(first_answer(0), first_answer(0, 1))

@@ -36,17 +36,17 @@ class Rules:
         return False
 
     def fit(self, dense: Dense, rows: Rows) -> dict[str, Any]:
-        """Learn nothing; return the rules themselves, so that a frozen pipeline needs no file."""
+        """Return the rules themselves, so that a frozen pipeline needs no file, and the distance between neighbours."""
         rules = read_rules(self.table)
         coded(rules, dense.target.classes)
-        return {"rules": [[list(match), list(becomes)] for match, becomes in rules]}
+        return {"rules": [[list(match), list(becomes)] for match, becomes in rules], "step": arrange(rows).step}
 
     def apply(self, dense: Dense, rows: Rows, fitted: dict[str, Any]) -> Dense:
         """Return the same probabilities with the labels that the rules leave."""
         rules = [(tuple(match), tuple(becomes)) for match, becomes in fitted["rules"]]
         labels = np.where(dense.ok, np.nan_to_num(decided(dense)).argmax(axis=1), -1)
         changed = labels.copy()
-        for block in arrange(rows):
+        for block in arrange(rows, step=fitted.get("step")):
             block.put(apply_rules(block.take(labels, -1), coded(rules, dense.target.classes)), changed)
         return dataclasses.replace(dense, answer=one_hot(changed, dense))
 

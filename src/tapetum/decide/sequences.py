@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tapetum.core.errors import DataError, listed
-from tapetum.core.order import usual_step
+from tapetum.core.order import slots, usual_step
 
 if TYPE_CHECKING:
     from tapetum.decide.steps import Rows
@@ -70,7 +70,7 @@ def arrange(rows: Rows, keep: np.ndarray | None = None, step: float | None = Non
     Args:
         rows: groups, sequences and positions of each row.
         keep: (N,) bool, which rows to lay out; None for all. Rows whose sequence is null are never laid out.
-        step: the distance between neighbours; None measures it (the 5 % quantile of all distances, which dropped rows do not move).
+        step: the distance between neighbours; None measures it, as :func:`tapetum.core.order.usual_step`.
 
     Raises:
         DataError: no sequences at all, or sequences without positions, with doubled ones, or with rows of several groups.
@@ -97,9 +97,7 @@ def arrange(rows: Rows, keep: np.ndarray | None = None, step: float | None = Non
     _refuse(code[~first & (groups != np.roll(groups, 1))], names, "rows of several groups", "one group a sequence")
     if step is None:
         step = usual_step(distance[~first])
-    ahead = np.where(first, 0, np.clip(np.rint(distance / step), 1, LONGEST_GAP + 1)).astype(np.int64)
-    total = np.cumsum(ahead)
-    slot = total - np.maximum.accumulate(np.where(first, total, 0))
+    slot = slots(first, distance, step, LONGEST_GAP + 1)
     return Sequences(tuple(_blocks(chosen, code, slot, len(names))), step)
 
 

@@ -39,14 +39,14 @@ class Smooth:
         return False
 
     def fit(self, dense: Dense, rows: Rows) -> dict[str, Any]:
-        """Learn nothing."""
-        return {}
+        """Return the distance between neighbours, so that new rows are laid out as these."""
+        return {"step": arrange(rows).step}
 
     def apply(self, dense: Dense, rows: Rows, fitted: dict[str, Any]) -> Dense:
         """Return the same probabilities with smoothed labels."""
         labels = np.where(dense.ok, np.nan_to_num(decided(dense)).argmax(axis=1), -1)
         changed = labels.copy()
-        for block in arrange(rows):
+        for block in arrange(rows, step=fitted.get("step")):
             block.put(smooth(block.take(labels, -1), dense.target.width, self.how, self.width), changed)
         return dataclasses.replace(dense, answer=one_hot(changed, dense))
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tapetum.core.config import Predict, Recipe, SequenceConfig
 from tapetum.core.errors import DataError, UserError, listed
-from tapetum.core.order import usual_step
+from tapetum.core.order import slots, usual_step
 from tapetum.core.tables import Manifest
 from tapetum.data.images import dataset
 from tapetum.learn.inference import Answers
@@ -44,22 +44,22 @@ def check(recipe: Recipe) -> None:
         raise UserError(f"sequence.windows with features {how.features!r}: vectors are kept by image", need="features = 'end-to-end'")
 
 
-def window_rows(manifest: Manifest, length: int, target: str) -> np.ndarray:
+def window_rows(manifest: Manifest, length: int, target: str, step: float | None = None) -> np.ndarray:
     """Return the rows of each row's window (N, L) int64, −1 where there is none.
 
     Args:
         manifest: with sequences and positions. Test rows and extra rows are sequences of their own.
         length: L.
         target: ``last`` puts the row at the end, ``centre`` and ``all`` at place L // 2.
+        step: the distance between neighbours where the network learned, see :func:`step_of`; None measures it on these rows.
 
     Raises:
         DataError: no sequences or positions, or two rows at one place.
     """
-    frame = manifest.frame
-    for column in ("sequence", "position"):
-        if column not in frame.columns:
-            raise DataError(f"a sequence model needs each row's {column}, and the rows have none", fix=f"name it with --{column}")
-    sequence_of, slot = _places(manifest)
+    line = _line(manifest)
+    slot = np.empty(len(manifest), dtype=np.int64)
+    slot[line.order] = slots(line.first, line.distance, line.step if step is None else step)
+    sequence_of = line.sequence_of
     reach = int(slot.max(initial=0)) + 2 * length + 2
     key = sequence_of * reach + slot + length
     order = np.argsort(key, kind="stable")
@@ -74,9 +74,46 @@ def window_rows(manifest: Manifest, length: int, target: str) -> np.ndarray:
     return np.where(ordered[found] == wanted, order[found], -1).astype(np.int64)
 
 
-def _places(manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
-    """Return the number of each row's sequence and its place there, counted in the smallest usual distance (5 % quantile)."""
+@dataclasses.dataclass(frozen=True)
+class _Line:
+    """Rows in order, one sequence after the other.
+
+    Args:
+        sequence_of: (N,) the number of each row's sequence.
+        order: (N,) row numbers by sequence and position.
+        first: (N,) bool in that order, which begin a sequence.
+        distance: (N,) in that order, from the row before of the same sequence; 0 where there is none.
+    """
+
+    sequence_of: np.ndarray
+    order: np.ndarray
+    first: np.ndarray
+    distance: np.ndarray
+
+    @property
+    def step(self) -> float:
+        """The distance between neighbours."""
+        return usual_step(self.distance[self.distance > 0])
+
+
+def step_of(manifest: Manifest) -> float:
+    """Return the distance between neighbours, in units of the position; a pipeline keeps it for rows that show too few to measure."""
+    return _line(manifest).step
+
+
+def irregular(manifest: Manifest) -> list[str]:
+    """Return the sequences with rows closer than half a step: their neighbours are counted there, and not measured."""
+    line = _line(manifest)
+    crowded = (line.distance > 0) & (np.rint(line.distance / line.step) == 0)
+    return sorted(set(manifest.frame["sequence"][line.order[crowded].tolist()].to_list()))
+
+
+def _line(manifest: Manifest) -> _Line:
+    """Lay out the rows of a manifest; test rows and extra rows are sequences of their own, a row without a sequence is one alone."""
     frame = manifest.frame
+    for column in ("sequence", "position"):
+        if column not in frame.columns:
+            raise DataError(f"a sequence model needs each row's {column}, and the rows have none", fix=f"name it with --{column}")
     part = np.where(np.isin(manifest.split, ("test", "extra")), manifest.split, "")
     part[manifest.beside_test] = "test"
     alone = pl.concat_str(pl.lit("\x1frow "), pl.col("row_id"))
@@ -89,17 +126,9 @@ def _places(manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
         raise DataError(f"{int(nowhere.sum())} rows have a sequence and no position: {listed(ids)}", need="a number for each")
     position = np.nan_to_num(position)
     order = np.lexsort((position, sequence_of))
-    apart = np.diff(position[order])
-    inside = np.diff(sequence_of[order]) == 0
-    steps = apart[inside & (apart > 0)]
-    step = usual_step(steps)
-    start = np.full(sequence_of.max(initial=0) + 1, np.inf)
-    np.minimum.at(start, sequence_of, position)
-    slot = np.round((position - start[sequence_of]) / step).astype(np.int64)
-    if (np.diff(slot[order])[inside & (apart > 0)] == 0).any():  # irregular in time: neighbours are counted, not measured
-        within = np.arange(len(order)) - np.maximum.accumulate(np.where(np.r_[True, ~inside], np.arange(len(order)), 0))
-        slot[order] = within
-    return sequence_of, slot
+    first = np.diff(sequence_of[order], prepend=-1) != 0
+    distance = np.where(first, 0.0, np.diff(position[order], prepend=0.0))
+    return _Line(sequence_of, order, first, distance)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -343,6 +372,6 @@ def padded(values: Tensor, fill: float) -> Tensor:
     return torch.cat([values, torch.full_like(values[:1], fill)]) if len(values) else values
 
 
-def of_recipe(manifest: Manifest, how: SequenceConfig) -> Source:
-    """Return the windows of a recipe over a manifest, without images or vectors yet."""
-    return Source(window_rows(manifest, how.length, how.target), how.target)
+def of_recipe(manifest: Manifest, how: SequenceConfig, step: float | None = None) -> Source:
+    """Return the windows of a recipe over a manifest, without images or vectors yet; ``step`` as for :func:`window_rows`."""
+    return Source(window_rows(manifest, how.length, how.target, step), how.target)

@@ -75,7 +75,7 @@ def answer(
     every = np.arange(len(table))
     source = None
     if member.sequence.length > 1:
-        source = dataclasses.replace(windows.of_recipe(table, member.sequence), images=images)
+        source = dataclasses.replace(windows.of_recipe(table, member.sequence, member.step), images=images)
     groups = [list(member.networks)] if member.shared else [[fold] for fold in member.networks]
     found: dict[int, inference.Answers] = {}
     for number, folds in enumerate(groups):

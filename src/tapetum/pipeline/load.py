@@ -37,6 +37,7 @@ class Member:
         scalings: fold → scaling of side numbers.
         shared: all networks have one backbone, which then runs once.
         sequence: the recipe's section of a member over neighbouring images; of others its default.
+        step: the distance between neighbours where it learned; None of pipelines that an older version wrote, which measure it.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Member:
     scalings: dict[int, Scaling | None]
     shared: bool
     sequence: SequenceConfig
+    step: float | None = None
 
 
 def _head(place: Path) -> dict[str, torch.Tensor]:
@@ -103,4 +105,5 @@ def load_member(folder: Path, spec: dict[str, Any], targets: list[dict[str, Any]
         scalings,
         shared,
         how,
+        spec.get("step"),
     )

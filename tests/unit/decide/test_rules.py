@@ -48,6 +48,14 @@ def by_rules(text: str, rows: Rows | None = None) -> str:
     return told(step.apply(dense, rows, step.fit(dense, rows)))
 
 
+@pytest.mark.parametrize("step", [Rules("sleep-dragon"), Smooth("median", 3)])
+def test_neighbours_are_those_of_the_fit(step):
+    fitted = step.fit(night("W13W"), rows_of([4]))
+    apart = night("13")
+    assert told(step.apply(apart, rows_of([2], [1.0, 51.0]), fitted)) == "13"
+    assert told(step.apply(night("W13W"), rows_of([4]), fitted)) != "W13W"
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [

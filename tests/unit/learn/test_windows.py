@@ -44,6 +44,20 @@ def test_a_gap_in_time_is_a_masked_place():
     assert windows.window_rows(rows, 3, "last").tolist() == [[-1, -1, 0], [-1, 0, 1], [-1, -1, 2], [-1, 2, 3]]
 
 
+def test_a_known_step_is_not_measured_again():
+    far = manifest(["n", "n"], [1, 50])
+    assert windows.window_rows(far, 2, "last", step=1.0).tolist() == [[-1, 0], [-1, 1]]
+    assert windows.step_of(manifest(["n"] * 3 + ["m"] * 2, [0, 30, 60, 0, 60])) == 30
+
+
+def test_one_irregular_sequence_keeps_the_gaps_of_all():
+    rows = manifest(["a"] * 20 + ["c"] * 5 + ["b"] * 3, [*range(0, 40, 2), 0, 2, 4, 50, 52, 0, 0.5, 2])
+    table = windows.window_rows(rows, 2, "last")
+    assert table[20:25].tolist() == [[-1, 20], [20, 21], [21, 22], [-1, 23], [23, 24]]
+    assert table[25:].tolist() == [[-1, 25], [25, 26], [26, 27]]
+    assert windows.irregular(rows) == ["b"]
+
+
 def test_test_rows_and_extra_twins_are_sequences_of_their_own():
     rows = manifest(["n"] * 4, [0, 1, 0, 1], ["train", "train", "extra", "test"])
     table = windows.window_rows(rows, 2, "last")

@@ -12,7 +12,7 @@ from tapetum.core.config import Model, Predict, Recipe, SequenceConfig
 from tapetum.core.known import write_known
 from tapetum.core.runs import PROBE
 from tapetum.core.tables import Manifest
-from tapetum.learn import models
+from tapetum.learn import models, windows
 from tapetum.learn.side import Scaling
 from tapetum.learn.training.keep import Keeper
 from tapetum.pipeline import export
@@ -78,13 +78,15 @@ def _write_member(session: Session, folder: Path, name: str, decisions: dict[str
         for fold, network, scaling in _networks(session, name, decisions, folds)
     ]
     model, answered = _shape_of(name, recipe, manifest)
+    sequence = SequenceConfig() if name == PROBE else recipe.sequence
     as_probe = {"views": probe_views(session.run, recipe), "reduce": "logits"}
     predict = recipe.predict.model_copy(update=as_probe if name == PROBE else _reduced(recipe.predict, decisions, name))
     return {
         "name": name,
         "model": model.model_dump(mode="json"),
         "targets": answered,
-        "sequence": (SequenceConfig() if name == PROBE else recipe.sequence).model_dump(mode="json"),
+        "sequence": sequence.model_dump(mode="json"),
+        "step": windows.step_of(manifest) if sequence.length > 1 else None,
         "input": (probe_input(recipe) if name == PROBE else recipe.input).model_dump(mode="json"),
         "predict": predict.model_dump(mode="json"),
         "form": dataclasses.asdict(session.prepared.form),

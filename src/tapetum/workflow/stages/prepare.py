@@ -106,7 +106,7 @@ def _check_recipe(recipe: Recipe, manifest: Manifest, record: Record) -> None:
         if member_recipe.stages or member_recipe.train.epochs:
             for remark in check_training(member_recipe, heads, MIXES):
                 record(remark)
-        _check_sequence(member_recipe, manifest)
+        _check_sequence(member_recipe, manifest, record)
         if recipe.decide.pipeline == "refit" and any(s.name == "plateau" for s in _schedules(member_recipe)):
             raise UserError(
                 "a refit holds no rows out, and schedule 'plateau' follows the loss on them",
@@ -119,13 +119,17 @@ def _check_recipe(recipe: Recipe, manifest: Manifest, record: Record) -> None:
         )
 
 
-def _check_sequence(member_recipe: Recipe, manifest: Manifest) -> None:
-    """Refuse a sequence model that these rows cannot feed, or that cannot be trained."""
+def _check_sequence(member_recipe: Recipe, manifest: Manifest, record: Record) -> None:
+    """Refuse a sequence model that these rows cannot feed, or that cannot be trained; log sequences that are irregular in time."""
     from tapetum.learn import windows
 
     windows.check(member_recipe)
     if member_recipe.sequence.length > 1 and (member_recipe.stages or member_recipe.train.epochs):
         windows.window_rows(manifest, member_recipe.sequence.length, member_recipe.sequence.target)
+        odd = windows.irregular(manifest)
+        if odd:
+            record(f"{len(odd)} sequences have rows closer than half a step of {windows.step_of(manifest):g}: {listed(odd)}. "
+                   "Their neighbours are counted there, and not measured")  # fmt: skip
 
 
 def _schedules(member_recipe: Recipe) -> list[Schedule]:
