@@ -6,7 +6,7 @@ balanced over the classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -64,6 +64,11 @@ def assign_folds(manifest: Manifest, split: Split, seed: int, log: Log, *, dupli
         fold[trains] = _drawn(manifest.where(trains), groups[trains], split, seed)
     fold = _follow(fold, groups, manifest.split)
     manifest = manifest.with_column("fold", pl.Series(fold, dtype=pl.Int16))
+    if not by_image and (divided := divided_sequences(manifest)):
+        log(
+            f"warning: {len(divided)} sequences are in several folds or parts, since their groups or given folds divide them "
+            f"({listed(divided)}): neighbours of held-out rows train"
+        )
     kinds = _with_classes(manifest)
     rare = folds.rare_classes(_truths(manifest.where(trains), kinds), kinds, groups[trains], fold[trains])
     if rare and len(np.unique(fold[trains & (fold >= 0)])) > 1:  # of one split, lacking() tells
@@ -121,6 +126,46 @@ def refuse_crossing(manifest: Manifest, duplicates: Mapping[str, str], split: Sp
 
 def _where(fold: int) -> str:
     return "always trains" if fold == ALWAYS else f"held out as fold {fold}"
+
+
+def divided_sequences(manifest: Manifest) -> list[str]:
+    """Return the sequences, in order, that are in several folds, or in the training and the test part.
+
+    Rows with pseudo-labels are copies of test rows by intent, and spare rows have no part.
+    """
+    frame = manifest.frame
+    if "sequence" not in frame.columns:
+        return []
+    pseudo = frame["pseudo"].fill_null(False) if "pseudo" in frame.columns else pl.repeat(False, len(frame), eager=True)
+    parts = pl.DataFrame({"sequence": frame["sequence"], "split": manifest.split.tolist(), "fold": manifest.fold, "pseudo": pseudo})
+    parts = parts.filter(pl.col("sequence").is_not_null() & ~pl.col("pseudo"))
+    trains = parts.filter(pl.col("split").is_in(["train", "extra"]))
+    several = trains.group_by("sequence").agg(pl.col("fold").n_unique()).filter(pl.col("fold") > 1)["sequence"].to_list()
+    tested = set(parts.filter(pl.col("split") == "test")["sequence"].to_list())
+    return sorted({*several, *(tested & set(trains.filter(pl.col("split") == "train")["sequence"].to_list()))})
+
+
+def refuse_divided(manifest: Manifest, split: Split, uses: Sequence[str]) -> None:
+    """Refuse folds that divide a sequence where something looks at the neighbours of a row.
+
+    Args:
+        manifest: with its folds.
+        split: ``allow_leak`` is the stated reason to go on all the same.
+        uses: what looks at neighbours, in words; nothing is refused where it is empty.
+
+    Raises:
+        DataError: names the sequences, what looks at neighbours, and how to keep sequences whole.
+    """
+    divided = divided_sequences(manifest) if uses and not (split.allow_leak or "").strip() else []
+    if divided:
+        several = len(divided) > 1
+        raise DataError(
+            f"{len(divided)} sequence{'s' if several else ''} ({listed(divided)}) {'are' if several else 'is'} in several folds or parts, "
+            f"and {listed(uses)} looks at neighbours: neighbours of held-out rows would train",
+            need="each sequence in one fold",
+            fix="let the sequence be the group (--group with the column of the sequence; no fold or split column that divides it), or "
+            "give the reason why figures may leak: --set split.allow_leak='REASON'",
+        )
 
 
 def join_duplicates(manifest: Manifest, duplicates: Mapping[str, str], log: Log) -> Manifest:

@@ -27,6 +27,8 @@ BLENDS: dict[str, Choice] = {
     "stack": Choice("tapetum.decide.stack:Stack", kinds=_CLASSES, strength=1.0, rows=50_000),
 }
 
+NEIGHBOURS = ("context", "rules", "smooth")  # steps that look at a row's neighbours in its sequence
+
 STEPS: dict[str, Choice] = {
     **CALIBRATORS,
     "thresholds": Choice("tapetum.decide.thresholds:BestF1", kinds=("multi",), rare=20, at_least_one=True),

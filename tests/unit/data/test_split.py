@@ -13,7 +13,7 @@ from tapetum.core.config import Split
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target
-from tapetum.data.split import assign_folds, by_group, fold_table, fold_text, join_duplicates
+from tapetum.data.split import assign_folds, by_group, divided_sequences, fold_table, fold_text, join_duplicates, refuse_divided
 
 
 def table(labels: str, **columns: list) -> Manifest:
@@ -110,6 +110,33 @@ def test_folds_by_image_need_a_reason_and_then_say_so():
     done = assign_folds(manifest, Split(scheme="image", folds=4, allow_leak="the write-up did"), 0, said.append)
     assert any("the write-up did" in text for text in said)
     assert sorted(np.bincount(done.fold)) == [2, 2, 2, 2]
+
+
+NIGHTS = {"sequence": list("nnnnmmmm"), "position": [1.0, 2.0, 3.0, 4.0] * 2}
+
+
+@pytest.mark.parametrize(
+    ("columns", "divided"),
+    [
+        ({"group": list("ghijklop")}, ["m", "n"]),  # finer than the sequence: each row its own
+        ({"group": list("gggghhhh")}, []),
+        ({}, []),  # without a group the sequence is it
+        ({"group": list("ghijklop"), "fold": [0, 0, 0, 0, 1, 1, 0, 1]}, ["m"]),
+        ({"group": list("ghijklop"), "fold": [0, 0, 0, 0, 1, 1, 1, None]}, ["m"]),  # the last row always trains
+        ({"group": list("ghijklop"), "fold": [0, 0, 1, 1, 0, 0, 0, 0], "split": ["train"] * 6 + ["test"] * 2}, ["m", "n"]),
+        ({"group": list("gghhklop"), "split": ["train"] * 4 + ["test"] * 3 + ["spare"]}, ["n"]),
+    ],
+)
+def test_sequences_that_folds_divide_are_named_and_refused(columns, divided):
+    said: list[str] = []
+    done = assign_folds(table("abababab", **NIGHTS, **columns), Split(folds=2), 0, said.append)
+    assert divided_sequences(done) == divided
+    assert any("neighbours of held-out rows train" in text for text in said) == bool(divided)
+    refuse_divided(done, Split(), [])  # nothing looks at neighbours
+    refuse_divided(done, Split(allow_leak="as written"), ["windows"])
+    if divided:
+        with pytest.raises(DataError, match=r"--group .*split.allow_leak"):
+            refuse_divided(done, Split(), ["windows"])
 
 
 def test_a_holdout_holds_its_share_out_as_fold_0():

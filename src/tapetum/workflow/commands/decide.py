@@ -42,7 +42,7 @@ def decide_again(
     from tapetum.workflow.commands.finish import finish, ship_run
     from tapetum.workflow.stages.decide import decide_run
     from tapetum.workflow.stages.measure import measure_run
-    from tapetum.workflow.stages.prepare import prepared_of
+    from tapetum.workflow.stages.prepare import check_neighbours, prepared_of
 
     run = Run.existing(root)
     outside = [text for text in sets if not text.startswith("decide.")]
@@ -52,6 +52,7 @@ def decide_again(
     record = Record(log)
     with locks.lock(run.root):
         prepared = prepared_of(run, data)
+        check_neighbours(prepared.manifest, loaded.recipe)
         places.refuse_absent(prepared.manifest.where(prepared.test), "say where the data are now: --data DIR")
         session = Session(run, prepared, loaded.recipe, record)
         with record.stage("decisions"):

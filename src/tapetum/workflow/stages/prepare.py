@@ -22,6 +22,7 @@ from tapetum.data.choices import MIXES
 from tapetum.data.images.decode import Composition
 from tapetum.data.images.form import Form, without_odd
 from tapetum.data.lacking import lacking
+from tapetum.decide.choices import NEIGHBOURS
 from tapetum.learn.choices import answered_targets
 from tapetum.learn.models import backbone, weights
 from tapetum.learn.training.checks import check_training
@@ -56,6 +57,7 @@ def prepare(run: Run, source: Any, recipe: Recipe, record: Record) -> Prepared:
         prepared = _rows(_same(run, manifest), checked, recipe)
     else:
         manifest = split.assign_folds(manifest, recipe.split, recipe.seed, record)
+        check_neighbours(manifest, recipe)
         manifest.write(run.manifest_file)
         prepared = _rows(manifest, checked, recipe)
     for warning in lacking(prepared.manifest, prepared.usable):
@@ -87,6 +89,18 @@ def prepared_of(run: Run, data: Path | str | None = None) -> Prepared:
     """Return the rows of a finished run from its own files; no image is read. ``data``: where they are now, if they moved."""
     checked, _ = files.read_parquet(run.file("audit.parquet"))
     return _rows(run.manifest(data), checked, run.recipe())
+
+
+def check_neighbours(manifest: Manifest, recipe: Recipe) -> None:
+    """Refuse folds that divide a sequence where the recipe's windows or decision steps look at neighbours.
+
+    Raises:
+        DataError: names the sequences and what looks at their rows.
+    """
+    members = recipe.members()
+    uses = ["sequence.length > 1"] if any(one.sequence.length > 1 for one in members.values()) else []
+    uses += [f"the step {name!r}" for name in map(name_of, recipe.decide.steps) if name in NEIGHBOURS]
+    split.refuse_divided(manifest, recipe.split, uses)
 
 
 def check_recipe(source: Any, recipe: Recipe) -> None:
