@@ -142,7 +142,7 @@ def test_unlisted_sleep_images_are_counted_or_kept_as_context(sleep):
     table.write_text("".join(table.read_text().splitlines(keepends=True)[1:]))
     said: list[str] = []
     assert len(layouts.read(sleep, Data(), said.append)) == 8
-    assert any("1 images are in no table (A2019-NX-01-0001_0001.png) and are left out" in text for text in said)
+    assert any("1 further images of these exams are in no table (A2019-NX-01-0001_0001.png) and are left out" in text for text in said)
     kept = layouts.read(sleep, Data(blank="context"), quiet)
     assert kept.row_ids[0] == "A2019-NX-01-0001_0001.png"
     assert kept.frame["stage"].to_list()[:2] == [None, "N1"]
@@ -198,8 +198,9 @@ def test_sleep_refuses_doubled_and_missing_numbers_by_name(sleep):
     exam, table = "A2019-NX-01-0002", sleep / "trainset-for_user.csv"
     whole = table.read_text()
     save(sleep / exam / f"{exam}_002.png", gray(9))
-    with pytest.raises(DataError, match=r"1 numbers stand twice in an exam: 2 of A2019-NX-01-0002 \(.*_0002\.png and .*_002\.png\)"):
+    with pytest.raises(DataError, match=r"1 images that no table names .*/.*_002\.png \(beside .*_0002\.png\).*remove these files"):
         layouts.read(sleep, Data(blank="context"), quiet)
+    assert "_002.png" in fault(sleep, Data(blank="context", on_bad="skip"))
     (sleep / exam / f"{exam}_002.png").unlink()
     table.write_text(whole + f"{exam},{exam}_0002.png,N1\n")
     with pytest.raises(DataError, match="numbers stand twice in an exam: 2 of A2019-NX-01-0002"):
@@ -212,6 +213,45 @@ def test_sleep_refuses_doubled_and_missing_numbers_by_name(sleep):
     table.write_text(whole + "A2019-NX-01-0003,A2019-NX-01-0003_0001.png,N1\n")
     with pytest.raises(DataError, match="both name the exams A2019-NX-01-0003"):
         layouts.read(sleep, Data(blank="context"), quiet)
+
+
+@pytest.mark.parametrize("cell", ["A2019-NX-01-0001_0099.png", "A2019-NX-01-0002/A2019-NX-01-0002_0003.png", "A2019-NX-01-00020_0009.png"])
+def test_sleep_refuses_images_of_another_exam_or_folder(sleep, cell):
+    exam, table = "A2019-NX-01-0002", sleep / "trainset-for_user.csv"
+    save(sleep / exam / cell.rpartition("/")[2], gray(9))
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[:-1]) + f"{exam},{cell},N1\n")
+    with pytest.raises(DataError, match=f"names the image '{cell}' in the exam '{exam}'.*--on-bad skip"):
+        layouts.read(sleep, Data(blank="context"), quiet)
+    said = fault(sleep, Data(blank="context", on_bad="skip"))
+    assert "1 of 7 rows of trainset-for_user.csv are left out" in said
+    assert cell in said
+
+
+def test_sleep_counts_rows_of_tables_apart_from_other_images(sleep):
+    exam = "A2019-NX-01-0003"
+    save(sleep / exam / f"{exam}_0003.png", gray(3))
+    save(sleep / exam / "thumb.png", gray(9))
+    said = fault(sleep)
+    assert "testset-for_user.csv: 2 epochs of 1 exams" in said
+    assert f"1 further images of these exams are in no table ({exam}_0003.png) and are kept as context" in said
+    assert f"1 images in folders of exams are no epochs of them and are left out: {exam}/thumb.png" in said
+    kept = layouts.read(sleep, Data(blank="context"), quiet)
+    assert len(kept) == 10
+    assert "thumb.png" not in kept.row_ids
+
+
+@pytest.mark.parametrize(("layout", "table"), [("sleep", "trainset-for_user.csv"), ("masks", "train/train.csv"), ("hpa", "train.csv")])
+def test_folders_without_a_layouts_table_are_refused(tmp_path, layout, table):
+    with pytest.raises(DataError, match=f"{table} is not in {tmp_path}; needed: a folder with {table}"):
+        layouts.read(tmp_path, Data(layout=layout), quiet)
+
+
+@pytest.mark.parametrize("layout", ["auto", "sleep", "masks", "hpa", "stanford_dogs"])
+def test_a_simulations_folder_names_its_data(tmp_path, layout):
+    (tmp_path / "simulation.json").write_text("{}")
+    (tmp_path / "data").mkdir()
+    with pytest.raises(UserError, match=f"name that folder: {tmp_path}/data"):
+        layouts.read(tmp_path, Data(layout=layout), quiet)
 
 
 def test_sleep_names_exams_without_labels_or_table(sleep):

@@ -25,6 +25,7 @@ from tapetum.data.layouts.paths import list_column, row_paths
 from tapetum.data.layouts.roles import Roles, find_roles
 from tapetum.data.layouts.sheet import Sheet, count_complete, missing_files, refuse_missing, relative_to
 from tapetum.data.layouts.splits import read_splits
+from tapetum.data.simulate.place import LAYOUT, SUMMARY
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".tab", ".parquet")
 
@@ -103,6 +104,8 @@ def open_sheet(source: Any, data: Data, log: Log) -> Sheet:
     """Return a source's rows by its layout; ``auto`` asks each layout in turn and logs which one recognised it."""
     source = Path(source) if isinstance(source, str) else source
     refuse_nowhere(source)
+    if isinstance(source, Path) and (source / SUMMARY).is_file() and (source / LAYOUT).is_dir():
+        raise UserError(f"{source} is a simulation, whose images are in its folder {LAYOUT!r}", fix=f"name that folder: {source / LAYOUT}")
     name = data.layout
     if name == "auto":
         name, why = recognised(source)

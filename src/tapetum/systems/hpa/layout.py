@@ -43,6 +43,10 @@ def recognise(source: Any) -> str | None:
 def read(source: Path, data: Data, log: Log) -> Sheet:
     """Read the folder (or its ``train.csv``); test rows come from ``sample_submission.csv``, where their images are at hand."""
     root = source if source.is_dir() else source.parent
+    if not (root / TABLE).is_file():
+        raise DataError(
+            f"{TABLE} is not in {root}", need=f"a folder with {TABLE} (Id,Target) and images train/…_green.png", fix="check the path"
+        )
     frames = [_part(root, "train", TABLE, TRUTH, log)]
     if (root / TEMPLATE).is_file():
         if _images(root, "test") is None:

@@ -46,6 +46,8 @@ def recognise(source: Any) -> str | None:
 
 def read(source: Path, data: Data, log: Log) -> Sheet:
     """Read the folder; columns ``mask``, ``gender``, ``age`` (three classes), ``years`` (the number), ``race``, ``ans`` (test rows)."""
+    if not (source / "train" / "train.csv").is_file():
+        raise DataError(f"train/train.csv is not in {source}", need="a folder with train/train.csv and train/images", fix="check the path")
     rows = _people(source, data, log)
     if (source / "eval" / "info.csv").is_file():
         rows += _unknown(source, log)

@@ -49,6 +49,12 @@ def read(source: Path, data: Data, log: Log) -> Sheet:
     root = source if source.is_dir() else source.parent
     tables = [TRAIN, TEST] if source.is_dir() else [source.name]
     frames = [_part(root, table, data, log) for table in tables if (root / table).is_file()]
+    if not frames:
+        raise DataError(
+            f"{TRAIN} is not in {root}",
+            need=f"a folder with {TRAIN}, {TEST} and a folder of images for each exam",
+            fix="check the path, or read the data as another layout: --layout",
+        )
     frame = pl.concat(frames)
     _refuse_doubled(frame)
     _log_faults(frame, data, log)
@@ -103,13 +109,14 @@ def _part(root: Path, table: str, data: Data, log: Log) -> pl.DataFrame:
         frame = frame.with_columns(pl.lit(None, pl.String).alias("stage"))
     if frame.select("exam", "image").null_count().sum_horizontal()[0]:
         raise DataError(f"{table} has rows without an exam or an image", fix="fill them in or remove the rows")
+    frame = _in_their_exam(frame, table, data, log)
     exams = frame["exam"].unique(maintain_order=True).to_list()
     folders = {exam: _folder(root, exam, split, table) for exam in exams}
+    log(f"{table}: {len(frame)} epochs of {len(exams)} exams")
     in_table = set(frame["image"].to_list())
     frame = _with_context(frame, root, folders, data, log)
-    positions = [_position(image, table) for image in frame["image"].to_list()]
+    positions = [_position(image) for image in frame["image"].to_list()]
     paths = [f"{folders[exam]}/{image}" for exam, image in frame.select("exam", "image").iter_rows()]
-    log(f"{table}: {len(frame)} epochs of {len(exams)} exams")
     # images of a test exam that no answer is wanted for are its neighbours alone
     parts = [split if split == "train" or image in in_table else "spare" for image in frame["image"].to_list()]
     return frame.with_columns(
@@ -117,24 +124,72 @@ def _part(root: Path, table: str, data: Data, log: Log) -> pl.DataFrame:
     )
 
 
+def _in_their_exam(frame: pl.DataFrame, table: str, data: Data, log: Log) -> pl.DataFrame:
+    """Refuse images whose name is not that of an epoch of their exam; where ``on_bad`` is skip, leave them out and name them."""
+    problems = {row: _problem(exam, image) for row, (exam, image) in enumerate(frame.select("exam", "image").iter_rows())}
+    wrong = {row: problem for row, problem in problems.items() if problem}
+    if not wrong:
+        return frame
+    named = listed(wrong.values(), 5)
+    if data.on_bad == "refuse":
+        raise DataError(
+            f"{table} names {named}",
+            need="names such as EXAM_0007.png, whose number is the order in time, each in the row of its own exam",
+            fix="correct the table, or go on without these rows: --on-bad skip",
+        )
+    log(f"warning: {len(wrong)} of {len(frame)} rows of {table} are left out, for their image is no epoch of their exam: it names {named}")
+    return frame[[row for row in problems if row not in wrong]]
+
+
+def _problem(exam: str, image: str) -> str:
+    """Return what is wrong with the name of an exam's image, or an empty text."""
+    number = _EPOCH.search(image)
+    if image.startswith(f"{exam}_") and number:
+        return ""
+    return f"the image {image!r} in the exam {exam!r}" + (f", which is not called {exam}_{number[1]}" if number else "")
+
+
 def _with_context(frame: pl.DataFrame, root: Path, folders: dict[str, str], data: Data, log: Log) -> pl.DataFrame:
-    """Add images of the exams that stand in no table, or count them."""
-    known = set(frame["image"].to_list())
-    unnamed = []
-    for exam, folder in folders.items():
-        names = [entry.name for entry in os.scandir(root / folder) if entry.name not in known and entry.is_file()]
-        others = [name for name in names if not is_hidden(name)]
-        refuse_undecodable(others, folder)
-        unnamed += [(exam, name, None) for name in sorted(images_among(root / folder, others))]
+    """Add images of the exams that stand in no table, or count them; what is no epoch of its exam is left out."""
+    unnamed, strange, doubled = _in_no_table(frame, root, folders)
+    if strange:
+        log(f"warning: {len(strange)} images in folders of exams are no epochs of them and are left out: {listed(strange)}")
+    if doubled and data.blank == "context" and data.on_bad == "refuse":
+        raise DataError(
+            f"{len(doubled)} images that no table names have the number of another epoch: {listed(doubled)}",
+            need="one image for each epoch",
+            fix="remove these files, or leave them out: --on-bad skip",
+        )
+    if doubled:
+        log(f"warning: {len(doubled)} images that no table names have the number of another epoch and are left out: {listed(doubled)}")
     if not unnamed:
         return frame
-    what = f"{len(unnamed)} images are in no table ({listed(name for _, name, _ in unnamed)})"
+    what = f"{len(unnamed)} further images of these exams are in no table ({listed(name for _, name in unnamed)})"
     if data.blank != "context":
         log(f"{what} and are left out; --set data.blank=context keeps them")
         return frame
     log(f"{what} and are kept as context")
-    more = pl.DataFrame(unnamed, schema=frame.schema, orient="row")
+    more = pl.DataFrame([(*row, None) for row in unnamed], schema=frame.schema, orient="row")
     return pl.concat([frame, more]).sort("exam", "image", maintain_order=True)
+
+
+def _in_no_table(frame: pl.DataFrame, root: Path, folders: dict[str, str]) -> tuple[list[tuple[str, str]], list[str], list[str]]:
+    """Return (exam, image) of epochs that stand in no table, images that are no epochs, and those whose number another image has."""
+    known = set(frame["image"].to_list())
+    numbers = {(exam, _position(image)): image for exam, image in frame.select("exam", "image").iter_rows()}
+    unnamed, strange, doubled = [], [], []
+    for exam, folder in folders.items():
+        names = [entry.name for entry in os.scandir(root / folder) if entry.name not in known and entry.is_file()]
+        others = [name for name in names if not is_hidden(name)]
+        refuse_undecodable(others, folder)
+        for name in sorted(images_among(root / folder, others)):
+            if _problem(exam, name):
+                strange.append(f"{folder}/{name}")
+            elif (first := numbers.setdefault((exam, _position(name)), name)) != name:
+                doubled.append(f"{folder}/{name} (beside {first})")
+            else:
+                unnamed.append((exam, name))
+    return unnamed, strange, doubled
 
 
 def _refuse_doubled(frame: pl.DataFrame) -> None:
@@ -197,8 +252,6 @@ def _folder(root: Path, exam: str, split: str, table: str) -> str:
     raise DataError(f"{table} names the exam {exam!r}, which has no folder", need=f"one of {tried}", fix="unpack it beside the table")
 
 
-def _position(image: str, table: str) -> int:
+def _position(image: str) -> int:
     found = _EPOCH.search(image)
-    if not found:
-        raise DataError(f"{table} names the image {image!r}", need="names such as EXAM_0007.png, whose number is the order in time")
-    return int(found[1])
+    return int(found[1]) if found else 0
