@@ -43,6 +43,9 @@ bench: $(VENV)/.ready  ## the measured figures of docs/benchmarks.md
 	$(BIN)/python bench/labels.py
 	$(BIN)/python bench/mask_faces.py
 	$(BIN)/python bench/sequences.py
+	$(BIN)/python bench/sleep_ladder.py
+	$(BIN)/python bench/eeg_images.py
+	$(BIN)/python bench/scale.py
 	$(BIN)/python bench/simulate.py
 	$(BIN)/python bench/ablate.py
 	$(BIN)/python bench/regularisers.py

@@ -44,7 +44,9 @@ def main() -> None:
     seeds, size = int(os.environ.get("SEEDS", "1")), os.environ.get("SIZE", "small")
     runs = [(system, name, seed, size) for seed in range(seeds) for system in systems for name in (system, f"{system}-plus")]
     for simulator, seed in dict.fromkeys((simulator_of(run[0]), run[2]) for run in runs):
-        api.simulate(simulator, HOME / f"{simulator}-{size}-{seed}" / "simulated", size=size, seed=seed, log=recorded.log)
+        place = HOME / f"{simulator}-{size}-{seed}" / "simulated"
+        if not (place / "simulation.json").exists():  # written last
+            api.simulate(simulator, place, size=size, seed=seed, log=recorded.log)
     runs.sort(key=lambda run: run[1] == run[0])  # the lifted ones take longer and go first
     # one process a core and one thread a process: decoding, augmentation and torch then keep every core busy
     with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -83,19 +85,18 @@ def run_one(system: str, name: str, seed: int, size: str) -> dict[str, Any]:
     where = home / f"{name}-{api.load_recipe(name, profile='cpu', flags=sets).recipe.hash()[:8]}"  # a changed recipe gets its own
     spent = home / f"{where.name}.json"  # earlier starts count, too
     before = files.read_json(spent) if spent.exists() else {"seconds": 0.0, "processor": 0.0}
+    if "submission" in before and Path(before["submission"]).exists():
+        return {"run": str(where), "simulated": simulated, **before}
+    done: dict[str, Any] = {}
     try:
         result = api.reproduce(name, where, simulated=simulated, profile="cpu", sets=sets, log=recorded.log, command="make acceptance")
+        done = {"submission": result["submission"]}
     finally:
         seconds = round(before["seconds"] + time.perf_counter() - began, 1)
         processor = None if before.get("processor") is None else round(before["processor"] + time.process_time() - busy, 1)
-        files.write_json(spent, {"seconds": seconds, "processor": processor})
-    return {
-        "run": str(where),
-        "submission": result["submission"],
-        "simulated": simulated,
-        "seconds": seconds,
-        "processor": processor,
-    }
+        spending = {"seconds": seconds, "processor": processor}
+        files.write_json(spent, {**spending, **done})
+    return {"run": str(where), "simulated": simulated, **spending, **done}
 
 
 def compare(system: str, seed: int, size: str, done: dict[Any, dict[str, Any]]) -> dict[str, Any]:

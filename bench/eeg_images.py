@@ -71,7 +71,7 @@ def nights(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
     found = {}
     for file in sorted(folder.glob("*.npz")):
         with np.load(file, allow_pickle=False) as night:
-            lives = np.ptp(night["x"], axis=1) > 0  # a flat line is the same image in every subject
+            lives = night["x"].max(axis=1) > night["x"].min(axis=1)  # a flat line is the same image in every subject
             x = night["x"][lives] * float(night["scale"])
             found[file.stem] = (x, night["stage"][lives].astype(int), night["epoch_index"][lives].astype(int))
     return found

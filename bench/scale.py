@@ -253,15 +253,22 @@ def main() -> int:
 def page(rows: list[int], found: dict[str, list[dict[str, float]]], exponents: dict[str, float]) -> str:
     """Return the section's text."""
     lines = [
-        [name, *(f"{m['seconds']:.1f} s, {m['gb']:.2f} GB" for m in measured), f"{exponents.get(name, float('nan')):.2f}"]
+        [
+            name,
+            *(f"{m['seconds']:.1f} s, {m['gb']:.2f} GB" for m in measured),
+            f"{exponents.get(name, float('nan')):.2f}",
+            f"{(measured[-1]['gb'] - measured[0]['gb']) * 2**20 / max(rows[-1] - rows[0], 1):.1f}",
+        ]
         for name, measured in found.items()
     ]
     return (
         f"The size of the SNUH sleep challenge: {EXAMS} exams of {EPOCHS} epochs, on simulated rows whose images are tiny and repeat. "
-        "Seconds of processor and the most memory that each stage's process held, at growing numbers of rows; the last column is the "
-        f"exponent of time (1: linear; bound {BOUND}). A process that has only imported numpy and this script holds "
-        f"{found['layout'][0]['start_gb']:.2f} GB. Vectors have {VECTOR} numbers. Load of the machine meanwhile: "
-        f"{os.getloadavg()[0]:.1f}.\n\n" + recorded.table(["stage", *(f"{n:,} rows" for n in rows), "exponent"], lines)
+        "Seconds of processor and the most memory that each stage's process held, at growing numbers of rows; then the exponent of time "
+        f"(1: linear; bound {BOUND}) and the kilobytes that each further row takes: tables and vectors are in memory, images are not "
+        "(a cache of 2 GB at most holds those that fit). A process that has only imported numpy and this script holds "
+        f"{found['layout'][0]['start_gb']:.2f} GB, one with torch about 0.6 GB. The last line has vectors of {VECTOR} numbers. Load of "
+        f"the machine meanwhile: {os.getloadavg()[0]:.1f}.\n\n"
+        + recorded.table(["stage", *(f"{n:,} rows" for n in rows), "exponent", "kB a row"], lines)
     )
 
 
