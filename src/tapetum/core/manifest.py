@@ -98,12 +98,17 @@ class Manifest:
     @property
     def groups(self) -> np.ndarray:
         """The group of each row (N,) of strings: ``group``, else ``sequence``, else the row itself."""
-        out = self.frame["row_id"]
-        for name in ("sequence", "group"):
-            if name in self.frame.columns:
-                column = self.frame[name]
-                out = pl.select(pl.coalesce(pl.lit(column), pl.lit(out))).to_series()
-        return out.to_numpy().astype(object)
+        own = self.declared_groups
+        return np.array([row_id if group is None else group for row_id, group in zip(self.row_ids, own, strict=True)], dtype=object)
+
+    @property
+    def declared_groups(self) -> list[str | None]:
+        """The group that the data give each row: ``group``, else ``sequence``; None where they give neither."""
+        known = [name for name in ("group", "sequence") if name in self.frame.columns]
+        if not known:
+            return [None] * len(self)
+        found: list[str | None] = self.frame.select(pl.coalesce(pl.col(known).cast(pl.String))).to_series().to_list()
+        return found
 
     @property
     def weight(self) -> np.ndarray:

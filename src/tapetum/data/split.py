@@ -201,10 +201,10 @@ def join_duplicates(manifest: Manifest, duplicates: Mapping[str, str], log: Log)
     for group, name, is_in in zip(groups, sets, inside, strict=True):
         if name and is_in:
             leader[lead(group)] = lead(first.setdefault(name, group))
-    joined = sum(group != head for group, head in leader.items())
+    joined = [f"{group} to {lead(group)}" for group in leader if lead(group) != group]
     if not joined:
         return manifest
-    log(f"{joined} groups hold duplicates of others and were joined to them")
+    log(f"{len(joined)} groups hold duplicates of others and were joined to them: {listed(joined, 3)}")
     names = [lead(group) if is_in else group for group, is_in in zip(groups, inside, strict=True)]
     return manifest.with_column("group", pl.Series(names, dtype=pl.String))
 

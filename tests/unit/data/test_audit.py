@@ -357,6 +357,55 @@ def test_the_table_survives_parquet(few, tmp_path):
     assert files.read_parquet(tmp_path / "audit.parquet")[0].equals(table)
 
 
+def look_alikes(folder, groups, exact=()):
+    """Return rows of one photograph taken again and again, with the groups of the data; rows in ``exact`` have the bytes of the first."""
+    photo = photographs.astronaut()
+    for i in range(len(groups)):
+        shifted = photo[: 500 - 2 * i, : 500 - 2 * i] if i not in exact else photo[:500, :500]
+        Image.fromarray(shifted).resize((64, 64)).save(folder / f"{i}.png")
+    names = [str(i) for i in range(len(groups))]
+    frame = pl.DataFrame({"row_id": names, "path": [[f"{n}.png"] for n in names], "kind": ["x"] * len(names)})
+    given = pl.Series("group", groups, dtype=pl.String)
+    return Manifest(frame.with_columns(given), (Target("kind", "single", ("x",)),), folder)
+
+
+@pytest.mark.parametrize("column", ["group", "sequence"])
+def test_look_alikes_never_join_groups_of_the_data(tmp_path, column):
+    manifest = look_alikes(tmp_path, ["ann", "ann", "bob", "bob"])
+    manifest = dataclasses.replace(manifest, frame=manifest.frame.rename({"group": column}))
+    said: list[str] = []
+    table = audit.examine(manifest, Composition(), said.append)
+    joined = split.join_duplicates(manifest, audit.duplicates(table), said.append)
+    assert joined.groups.tolist() == ["ann", "ann", "bob", "bob"]
+    assert "of different groups, which stay apart: " in " ".join(said)
+    assert any("group bob, not joined" in (note or "") for note in table["note"].to_list()[:2])
+    assert audit.duplicates(table) == {"0": "0", "1": "0", "2": "2", "3": "2"}  # within a group they are duplicates as ever
+
+
+def test_equal_bytes_join_groups_of_the_data_and_are_named(tmp_path):
+    manifest = look_alikes(tmp_path, ["ann", "bob", "cyd"], exact=(0, 1))
+    said: list[str] = []
+    table = audit.examine(manifest, Composition(), said.append)
+    joined = split.join_duplicates(manifest, audit.duplicates(table), said.append)
+    assert joined.groups.tolist() == ["ann", "ann", "cyd"]
+    assert any("joined to them: bob to ann" in text for text in said)
+
+
+def test_rows_without_a_group_are_no_bridge(tmp_path):
+    manifest = look_alikes(tmp_path, ["ann", None, "bob", None])
+    joined = split.join_duplicates(manifest, audit.duplicates(audit.examine(manifest, Composition(), quiet)), quiet)
+    assert joined.groups[0] != joined.groups[2]
+    assert len(set(joined.groups)) == 2  # each row without a group joins one of them
+
+
+def test_a_decision_in_the_file_joins_look_alikes(tmp_path):
+    manifest = look_alikes(tmp_path, ["ann", "bob"])
+    table = audit.examine(manifest, Composition(), quiet)
+    assert audit.duplicates(table) == {}
+    table = decided(table, **{"0": "group", "1": "group"}).with_columns(duplicate=pl.lit("0"))
+    assert split.join_duplicates(manifest, audit.duplicates(table), quiet).groups.tolist() == ["ann", "ann"]
+
+
 @pytest.mark.shared_data
 def test_real_photos_have_no_duplicates_and_few_gray_ones(shared_data):
     labels = pl.read_csv(shared_data / "dogs" / "labels.csv")

@@ -7,7 +7,7 @@ a hash of 64 bits also finds images that are merely laid out alike.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image
@@ -28,11 +28,13 @@ class DuplicateSets:
         set: (N,) number of the row's set, the smallest row in it; −1 where it has no duplicate.
         exact: (N,) bool, whether some other row has the same bytes.
         alike: (N,) correlation with the most similar duplicate, 1 for exact ones, NaN without.
+        apart: pairs of rows that look alike and are in no common set, because their groups are different ones of the data.
     """
 
     set: np.ndarray
     exact: np.ndarray
     alike: np.ndarray
+    apart: tuple[tuple[int, int], ...] = ()
 
 
 def find_duplicates(
@@ -41,18 +43,20 @@ def find_duplicates(
     *,
     vectors: np.ndarray | None = None,
     dihedral: bool = False,
+    groups: Sequence[str | None] | None = None,
 ) -> DuplicateSets:
     """Return which rows show the same image; being so is passed on (union-find).
+
+    Rows with the same bytes always are in one set. Rows that look alike are, unless that would bring different groups of the data
+    together: two people may look alike.
 
     Args:
         hashes: content hash of each row; None where the image could not be read.
         thumbnails: (N, 32, 32) of ``image_statistics.thumbnail``; rows of zeros are compared by content alone.
         vectors: (N, D) features whose neighbours are candidates too; rows of NaN are passed over.
         dihedral: whether images turned or mirrored are the same, as cells are.
+        groups: (N,) the group that the data give each row, or None; None: no row has one.
     """
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
     count = len(hashes)
     first: dict[str, int] = {}
     exact = [(first.setdefault(digest, row), row) for row, digest in enumerate(hashes) if digest is not None]
@@ -71,15 +75,42 @@ def find_duplicates(
         skip = flat | np.asarray(np.isnan(vectors).any(axis=1))
         near, product = _near(unit, unit, COSINE, skip)
         _verify(near, np.full(len(near), ALIKE + MORE_ALIKE * HASH_DISTANCE), thumbnails, thumbnails, pairs)
-    ends = np.array(list(pairs), dtype=np.int64).reshape(-1, 2)
-    graph = coo_matrix((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(count, count))
-    component = connected_components(graph, directed=False)[1]
-    smallest = np.full(count, count)
-    np.minimum.at(smallest, component, np.arange(count))
+    own = groups if groups is not None else [None] * count
+    sets, apart = _united([pair for pair in exact if pair[0] != pair[1]], pairs, own)
     alike = np.full(count, np.nan)
     for (a, b), value in pairs.items():
-        alike[a], alike[b] = np.fmax(alike[a], value), np.fmax(alike[b], value)
-    return DuplicateSets(np.where(np.isnan(alike), -1, smallest[component]), same, alike)
+        if sets[a] == sets[b]:
+            alike[a], alike[b] = np.fmax(alike[a], value), np.fmax(alike[b], value)
+    return DuplicateSets(np.where(np.isnan(alike), -1, sets), same, alike, apart)
+
+
+def _united(
+    exact: Sequence[tuple[int, int]], pairs: Mapping[tuple[int, int], float], groups: Sequence[str | None]
+) -> tuple[np.ndarray, tuple[tuple[int, int], ...]]:
+    """Return the set of each row (N,), named by its smallest row, and the pairs that groups keep apart; the most alike unite first."""
+    leader = list(range(len(groups)))
+    inside: list[set[str]] = [set() if group is None else {group} for group in groups]
+
+    def lead(row: int) -> int:
+        while leader[row] != row:
+            leader[row] = leader[leader[row]]
+            row = leader[row]
+        return row
+
+    apart = []
+    by_bytes = set(exact)
+    near = sorted((pair for pair in pairs if pair not in by_bytes), key=lambda pair: (-pairs[pair], pair))
+    for pair, of_bytes in [*((one, True) for one in exact), *((one, False) for one in near)]:
+        first, second = sorted(map(lead, pair))
+        if first == second:
+            continue
+        if of_bytes or inside[first] <= inside[second] or inside[second] <= inside[first]:  # no group meets a new one
+            leader[second] = first
+            inside[first] |= inside[second]
+        else:
+            apart.append(pair)
+    sets = np.array([lead(row) for row in range(len(groups))], dtype=np.int64)
+    return sets, tuple(sorted(pair for pair in apart if sets[pair[0]] != sets[pair[1]]))
 
 
 def perceptual_hashes(thumbnails: np.ndarray) -> np.ndarray:

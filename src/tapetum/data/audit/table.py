@@ -82,7 +82,9 @@ def examine(
     statistics = [one for _, one in found]
     empty = np.zeros((THUMBNAIL, THUMBNAIL), dtype=np.float32)
     thumbnails = np.stack([empty if one is None else one.thumbnail for one in statistics]) if statistics else empty[None][:0]
-    sets = find_duplicates(files["sha256"].to_list(), thumbnails, vectors=vectors, dihedral=dihedral)
+    sets = find_duplicates(files["sha256"].to_list(), thumbnails, vectors=vectors, dihedral=dihedral, groups=manifest.declared_groups)
+    if sets.apart:
+        log(_kept_apart(manifest, sets))
     gray = _gray(files, statistics)
     notes = _notes(manifest, files, statistics, gray, sets)
     missing = (files["status"] != "ok").to_list()
@@ -239,11 +241,15 @@ def _notes(
     manifest: Manifest, files: pl.DataFrame, statistics: list[ImageStatistics | None], gray: list[bool | None], sets: DuplicateSets
 ) -> list[str | None]:
     """Return in words what was found of each row; None where nothing was."""
-    ids, splits = manifest.row_ids, manifest.split
+    ids, splits, groups = manifest.row_ids, manifest.split, manifest.declared_groups
     labels = manifest.frame.select(t.name for t in manifest.targets if t.name in manifest.frame.columns).rows() or [()] * len(ids)
     members: dict[int, list[int]] = {}
     for row in np.flatnonzero(sets.set >= 0).tolist():
         members.setdefault(int(sets.set[row]), []).append(row)
+    lookalikes: dict[int, list[int]] = {}
+    for a, b in sets.apart:
+        lookalikes.setdefault(a, []).append(b)
+        lookalikes.setdefault(b, []).append(a)
     out: list[str | None] = []
     for row, (reason, one) in enumerate(zip(files["reason"].to_list(), statistics, strict=True)):
         notes = [] if reason is None else [reason]
@@ -256,8 +262,19 @@ def _notes(
             notes.append(
                 f"shows the same as {ids[other]}" + (f", {CONFLICT}" if conflict else "") + (", in the other part" if leak else "")
             )
+        notes += [f"looks like {ids[other]} of group {groups[other]}, not joined" for other in lookalikes.get(row, [])]
         out.append("; ".join(notes[:4]) or None)
     return out
+
+
+def _kept_apart(manifest: Manifest, sets: DuplicateSets) -> str:
+    """Return in words which images look alike and do not join the groups that the data give them."""
+    ids, groups = manifest.row_ids, manifest.groups
+    pairs = [f"{ids[a]} (group {groups[a]}) and {ids[b]} (group {groups[b]})" for a, b in sets.apart]
+    return (
+        f"{len(pairs)} pairs of images look alike and are of different groups, which stay apart: {listed(pairs, 3)}. Where two show the "
+        "same, give both one name in 'duplicate' and 'group' in 'decision' of the audit's file: --set data.audit=FILE"
+    )
 
 
 def _only_target(manifest: Manifest, row_id: str) -> str:
