@@ -126,18 +126,19 @@ def test_one_answer_of_several_is_submitted_by_name(people, tmp_path):
     assert found["ans"].to_list() == [str(k) for k in ans.p.argmax(axis=1)]
 
 
-def test_a_joint_head_answers_beside_the_product_of_its_parts(tmp_path):
+def test_joint_head_and_product_stand_beside_the_answer(tmp_path):
     table = plant_people(tmp_path / "data")
     targets, derive = ["mask", "gender", "age:regression=30,60"], {"ans": "mask*6 + gender*3 + age"}
     fit(table, tmp_path / "run", data__targets=targets, data__derive=derive, model__heads={"ans": "linear"}, data__side=["count"])
     oof = Predictions.read(tmp_path / "run" / "oof.parquet")
-    assert set(oof.select(target="ans").frame["source"]) == {"head"}
+    assert set(oof.select(target="ans").frame["source"]) <= {"head", "product"}
     figures = files.read_json(tmp_path / "run" / "metrics.json")["figures"]
     assert {f["name"] for f in figures if f["target"] == "ans"} == {
         "final",
         "probe",
         "finetune",
         "mean",
+        "head",
         "product",
         "chance",
     }

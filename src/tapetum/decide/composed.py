@@ -1,4 +1,4 @@
-"""Derived targets that no head answered: products of their parts' probabilities, numbers cut with cross-fitted residuals."""
+"""Derived targets: products of their parts' probabilities, numbers cut with cross-fitted residuals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ import numpy as np
 from tapetum.core.expressions import compose, expression_names
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
+from tapetum.decide.choose import Choice, pick_candidate
 from tapetum.decide.steps import Rows, counting, crossfit_parts, nothing_to_fit_on
+
+HEAD, PRODUCT = "head", "product"  # who answers a derived target that has a head of its own
 
 
 def derive(answers: dict[str, Dense], targets: Mapping[str, Target], truth: Mapping[str, np.ndarray], rows: Rows) -> dict[str, float]:
@@ -41,8 +44,8 @@ def derive(answers: dict[str, Dense], targets: Mapping[str, Target], truth: Mapp
 
 def products(
     answers: Mapping[str, Dense], targets: Mapping[str, Target], truth: Mapping[str, np.ndarray], rows: Rows, composed: Collection[str]
-) -> dict[str, Dense]:
-    """Return, for derived targets that a joint head answered, the product of their parts: reported beside it, never chosen.
+) -> tuple[dict[str, Dense], dict[str, float]]:
+    """Return, for derived targets that a head of their own answered, the product of their parts, and the deviations as :func:`derive`.
 
     Args:
         answers: of all targets.
@@ -54,8 +57,24 @@ def products(
     joint = [n for n, t in targets.items() if t.expression is not None and n not in composed]
     parts = {name: dense for name, dense in answers.items() if targets[name].expression is None}
     whole = [n for n in joint if all(m in parts for m in expression_names(str(targets[n].expression)))]
-    derive(parts, {n: targets[n] for n in whole}, truth, rows)
-    return {name: parts[name] for name in joint if name in parts}
+    deviations = derive(parts, {n: targets[n] for n in whole}, truth, rows)
+    return {name: parts[name] for name in joint if name in parts}, deviations
+
+
+def head_or_product(head: Dense, product: Dense, groups: np.ndarray, watch: str, weight: np.ndarray | None = None) -> Choice:
+    """Choose between a derived target's own head and the product of its parts, for each fold on the other folds.
+
+    The head answers, as the recipe asks, unless the product is better by more than one standard error.
+
+    Args:
+        head: out-of-fold answers of the head.
+        product: those of the product, over the same rows.
+        groups: of the rows (N,).
+        watch: ``train.monitor``; where it watches this target its metric judges, else the target's default one.
+        weight: of each row (N,); None: each counts 1.
+    """
+    name = head.target.name
+    return pick_candidate({HEAD: {name: head}, PRODUCT: {name: product}}, groups, watch if watch.startswith(f"{name}/") else "auto", weight)
 
 
 def _product(target: Target, parts: Mapping[str, Dense], deviations: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -54,7 +54,8 @@ def combine(
     if chosen == "mean":
         a, b = candidates[PROBE], candidates["finetune"]
         candidates["mean"] = {name: mean_of([a[name], b[name]]) for name in a if name in b}
-    final = candidates[chosen]
+    own = decisions.get("composed", {}).get(chosen, ())  # derived targets that a product answers, whether or not they have a head
+    final = {name: dense for name, dense in candidates[chosen].items() if name not in own}
     for name, target in targets.items():
         if name not in final and target.expression is not None:
             parts = {n: final[n] for n in expression_names(target.expression)}

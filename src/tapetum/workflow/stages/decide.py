@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tapetum.core import files, metrics
+from tapetum.core.expressions import expression_names
 from tapetum.core.monitor import monitor_of
 from tapetum.core.runs import PROBE, checkpoint_of
 from tapetum.core.tables import Dense, Predictions
@@ -33,7 +34,7 @@ class RunDecisions:
         decisions: decisions.json, all that the pipeline needs to answer as the run did.
         nested: target → the out-of-fold answers under decisions of the other folds.
         optimistic: the same under decisions fitted on all rows.
-        candidates: probe, finetune, mean (and the product beside a joint head) → their answers.
+        candidates: probe, finetune, mean → their answers; head and product of derived targets that have a head of their own.
         members: the fine-tuned ones, at the checkpoints that were selected.
         rows: groups of the rows, and their weights, which count in every figure.
         figures: metrics.json; empty until they are measured.
@@ -94,18 +95,18 @@ def decide_run(session: Session) -> RunDecisions:
     choice = _choose(session, candidates, scored.rows)
     per_fold = {str(k): v for k, v in choice.per_fold.items()}
     decisions["choice"] = {**dataclasses.asdict(choice), "per_fold": per_fold, "figures": metrics.defined(choice.figures)}
-    if deviations[choice.final]:
-        decisions["deviations"] = deviations[choice.final]  # the pipeline cuts the numbers of the candidate that ships
     chosen = {name: _picked(candidates, choice, name, scored.rows.fold) for name in scored.targets}
-    products = composed.products(chosen, scored.targets, scored.truth, scored.rows, decisions["composed"][choice.final])
+    optimistic = {name: candidates[choice.final][name] for name in scored.targets}
+    composing, by_product = _compose(session, scored, chosen, optimistic, decisions)
+    if shipped := deviations[choice.final] | by_product:
+        decisions["deviations"] = shipped  # the pipeline cuts the numbers of the candidate that ships
     if choice.final != PROBE:  # which ships alone, without what gives vectors
         scored = dataclasses.replace(
             scored, rows=dataclasses.replace(scored.rows, neighbors=_neighbors(session, members.epochs, scored.ids))
         )
 
-    optimistic = {name: candidates[choice.final][name] for name in scored.targets}
     nested, without = _steps(session, scored.rows, chosen, optimistic, decisions)
-    beside = {**candidates, **({"without retrieval": without} if without else {}), **({"product": products} if products else {})}
+    beside = {**candidates, **({"without retrieval": without} if without else {}), **composing}
     return _write(session, RunDecisions(decisions, nested, optimistic, beside, members, scored.rows))
 
 
@@ -274,6 +275,43 @@ def _choose(session: Session, candidates: dict[str, Answers], rows: Rows) -> cho
         reason = f"fine-tuning covers {covered['finetune']:.0%} of the rows; part of the folds never replaces all of them"
         return choose.Choice(dict.fromkeys(folds, PROBE), PROBE, figure, reason)
     return choose.pick_candidate(candidates, rows.groups, recipe.train.monitor, rows.weight)
+
+
+def _compose(
+    session: Session, scored: _Scored, chosen: Answers, optimistic: Answers, decisions: dict[str, Any]
+) -> tuple[dict[str, Answers], dict[str, float]]:
+    """Choose who answers each derived target that has a head of its own, that head or the product of its parts.
+
+    Args:
+        session: whose recipe says whether anything is chosen (``decide.choose``).
+        scored: the rows.
+        chosen: each fold's answers; those of such targets are replaced by what was chosen on the other folds.
+        optimistic: the final candidate's answers; likewise, by what was chosen on all rows.
+        decisions: decisions.json; ``composition`` says what was chosen, ``composed`` what the pipeline composes.
+
+    Returns:
+        ``head`` and ``product`` → their answers, for the figures beside; and the deviations of numbers that the pipeline cuts.
+    """
+    composed_names: list[str] = decisions["composed"][decisions["choice"]["final"]]
+    products, _ = composed.products(chosen, scored.targets, scored.truth, scored.rows, composed_names)
+    whole, deviations = composed.products(optimistic, scored.targets, scored.truth, scored.rows, composed_names)
+    if session.recipe.decide.choose != "auto" or not products:
+        return ({composed.PRODUCT: products} if products else {}), {}
+    heads = {name: chosen[name] for name in products}
+    for name, product in products.items():
+        both = {composed.HEAD: {name: chosen[name]}, composed.PRODUCT: {name: product}}
+        watch = session.recipe.train.monitor
+        choice = composed.head_or_product(chosen[name], product, scored.rows.groups, watch, scored.rows.weight)
+        chosen[name] = _picked(both, choice, name, scored.rows.fold)
+        per_fold = {str(fold): one for fold, one in choice.per_fold.items()}
+        figures = metrics.defined(choice.figures)
+        decisions.setdefault("composition", {})[name] = {**dataclasses.asdict(choice), "per_fold": per_fold, "figures": figures}
+        if choice.final == composed.PRODUCT:
+            optimistic[name] = whole[name]
+            composed_names.append(name)
+        session.log(f"{name}: the {choice.final} answers; {choice.reason}")
+    cut = {n for name in composed_names for n in expression_names(str(scored.targets[name].expression))}
+    return {composed.HEAD: heads, composed.PRODUCT: products}, {n: value for n, value in deviations.items() if n in cut}
 
 
 def _picked(candidates: dict[str, Answers], choice: choose.Choice, target: str, fold: np.ndarray) -> Dense:

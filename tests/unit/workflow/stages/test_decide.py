@@ -225,6 +225,43 @@ def test_derived_target_is_the_product_of_parts_by_fold(tmp_path):
     assert np.array_equal(found.nested["both"].y.argmax(1), found.nested["a"].y.argmax(1) * 2 + found.nested["b"].y.argmax(1))
 
 
+def _joint(tmp_path, right_head, right_parts, **sets):
+    """Two targets and one derived of them, all three with a head of the probe: (N,) says of each row who is right."""
+    rng, n = np.random.default_rng(2), FOLDS * EACH
+    parts = (Target("a", "single", ("0", "1")), Target("b", "single", ("0", "1")))
+    both = Target("both", "single", tuple(map(str, range(4))), expression="a*2+b")
+    truth = {name: [str(v) for v in rng.integers(0, 2, n)] for name in "ab"}
+    desk = Desk(tmp_path / "run", truth, (*parts, both), **sets)
+    told = {t.name: sure(desk.truth(t.name), right_parts(desk.fold), rng) for t in parts}
+    y = desk.truth("both")
+    told["both"] = np.where(right_head(desk.fold)[:, None], y, np.roll(y, 1, axis=1)) * 0.9 + 0.025
+    return desk.says(PROBE, told), told
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_head_or_product_answers_by_the_other_folds(tmp_path):
+    desk, told = _joint(tmp_path, lambda fold: fold == 0, lambda fold: fold > 0)
+    found = desk.decide()
+    product = (told["a"][:, :, None] * told["b"][:, None, :]).reshape(-1, 4)
+    assert np.allclose(desk.oof("both").p, product, atol=1e-6)  # fold 0, too: on the others the product is better
+    choice = found.decisions["composition"]["both"]
+    assert choice["final"] == choice["per_fold"]["0"] == "product"
+    assert {f["name"] for f in found.figures["figures"] if f["target"] == "both"} >= {"final", "head", "product"}
+    answers = {PROBE: {0: {t: dense_of(desk.prepared.manifest.target(t), p, np.full_like(p, np.nan), desk.fold) for t, p in told.items()}}}
+    shipped = combine(found.decisions, {t.name: t for t in desk.prepared.manifest.targets}, answers, Rows.new(np.array(desk.ids)))
+    assert np.allclose(shipped["both"].p, product, atol=1e-6)
+
+
+@pytest.mark.usefixtures("unmeasured")
+@pytest.mark.parametrize("sets", [{}, {"decide.choose": "probe"}])
+def test_a_head_answers_unless_the_product_is_clearly_better(tmp_path, sets):
+    right = (lambda fold: fold >= 0) if not sets else (lambda fold: fold > FOLDS)  # asked for by name, it answers though it is wrong
+    desk, told = _joint(tmp_path, right, lambda fold: fold >= 0, **sets)
+    found = desk.decide()
+    assert np.allclose(desk.oof("both").p, told["both"], atol=1e-6)
+    assert found.decisions["composed"][PROBE] == []
+
+
 def _numbers(tmp_path, folds=FOLDS, **sets):
     """A number with a border and a derived target of it; the probe is off by 0.1, the network by 5."""
     rng, n = np.random.default_rng(4), FOLDS * EACH
