@@ -98,6 +98,19 @@ def test_blend_of_csv_and_array_beats_either(desk):
     assert accuracy(desk)[1] == 480
 
 
+def test_files_of_one_name_are_two_members(desk):
+    for name in ("a", "b"):
+        (desk / name).mkdir()
+        (desk / name / "oof.csv").write_bytes((desk / f"{name}.csv").read_bytes())
+    code, text = decide(desk, sources=("a/oof.csv", "b/oof.csv"))
+    assert code == 0, text
+    board = json.loads((desk / "out" / "metrics.json").read_text())["leaderboard"]
+    assert sum(row["name"].endswith("oof.csv") for row in board) == 2
+    code, text = decide(desk, sources=("a.csv", "a.csv"))
+    assert code == 2
+    assert "given twice" in text
+
+
 def test_context_lifts_sticky_sequences_and_is_judged_by_night(desk):
     decide(desk)
     plain, _ = accuracy(desk)

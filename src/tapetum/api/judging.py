@@ -58,10 +58,19 @@ def decide(
     settings = load_recipe(sets=sets).recipe
     table = manifest_of(Path(manifest), target, Record(log))
     name = table.targets[0].name if target is None or Path(manifest).suffix.lower() != ".parquet" else target
-    members = {place.stem: place for place in places}
+    members = _members(places)
     how: dict[str, Any] = {"classes": None if classes is None else several(classes), "strict": strict}
     found = decide_tables(members, table, name, settings.decide, Path(out), Record(log), **how)
     return Result(found, rows=files.read_json(Path(out) / "metrics.json")["leaderboard"], path=out)
+
+
+def _members(places: Sequence[Path]) -> dict[str, Path]:
+    """Return member → file: the file's name without its ending, or its whole path where several files have that name."""
+    stems = [place.stem for place in places]
+    found = {place.stem if stems.count(place.stem) == 1 else place.as_posix(): place for place in places}
+    if len(found) < len(places):
+        raise UserError("a file of predictions is given twice", need="each member once", fix="leave one of the two out")
+    return found
 
 
 @for_python

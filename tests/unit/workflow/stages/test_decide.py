@@ -246,9 +246,10 @@ def test_head_or_product_answers_by_the_other_folds(tmp_path):
     assert np.allclose(desk.oof("both").p, product, atol=1e-6)  # fold 0, too: on the others the product is better
     choice = found.decisions["composition"]["both"]
     assert choice["final"] == choice["per_fold"]["0"] == "product"
-    assert {f["name"] for f in found.figures["figures"] if f["target"] == "both"} >= {"final", "head", "product"}
+    assert {"head", "product"} <= set(found.candidates)
     answers = {PROBE: {0: {t: dense_of(desk.prepared.manifest.target(t), p, np.full_like(p, np.nan), desk.fold) for t, p in told.items()}}}
-    shipped = combine(found.decisions, {t.name: t for t in desk.prepared.manifest.targets}, answers, Rows.new(np.array(desk.ids)))
+    rows = Rows.new(answers[PROBE][0]["both"].row_ids)
+    shipped = combine(found.decisions, {t.name: t for t in desk.prepared.manifest.targets}, answers, rows)
     assert np.allclose(shipped["both"].p, product, atol=1e-6)
 
 
