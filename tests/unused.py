@@ -35,10 +35,6 @@ ALLOWED = {
     "external_attr": "zipfile, the mode of a file in an archive",
     "trace": "Python, an argument of __exit__",
     "ORDER": "the test of imports: which stages come before one",
-    "N1": "readers: the stages in the order of their numbers",
-    "N2": "readers: the stages in the order of their numbers",
-    "N3": "readers: the stages in the order of their numbers",
-    "REM": "readers: the stages in the order of their numbers",
 }
 
 

@@ -16,17 +16,17 @@ from typer.main import get_command
 
 import tapetum
 from tapetum.cli import app
-from tapetum.cli.mending import lacking, options_of, suited, suited_text
+from tapetum.cli.mending import flat, lacking, options_of, suited, suited_text
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.naming import NAMED
 from tapetum.core.options import OPTIONS
 
 SOURCE = Path(tapetum.__file__).parent
-COMMANDS = get_command(app).commands
+COMMANDS = flat(get_command(app))
 RECIPE_FLAGS = {f"--{name.replace('_', '-')}": flag.key for name, flag in OPTIONS.items()}
 BY_RECIPE = [name for name in COMMANDS if "--set" in options_of(name) and name != "decide"]  # whose --set takes every key
 CHOICE = re.compile(r"tapetum(?:\.\w+)+:\w+")
-OTHER = re.compile(r"tapetum ([a-z][a-z-]*)([^.;:]*)")
+OTHER = re.compile(r"tapetum (sleep [a-z]+|[a-z][a-z-]*)([^.;:]*)")
 
 
 def name_of(path):

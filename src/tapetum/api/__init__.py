@@ -10,6 +10,8 @@ from tapetum.api.judging import compare, compare_views, conformal, decide, diff,
 from tapetum.api.recipe import explain, load_recipe, recipes
 from tapetum.api.results import Result
 from tapetum.api.runs import ablate, find_rate, fit, job, reproduce, tune
+from tapetum.api.sleep import sleep_check, sleep_compare, sleep_export, sleep_plot, sleep_stats
+from tapetum.api.sleep_nights import sleep_adapt, sleep_render, sleep_stage
 
 __all__ = [
     "Result",
@@ -37,6 +39,14 @@ __all__ = [
     "reproduce",
     "show",
     "simulate",
+    "sleep_adapt",
+    "sleep_check",
+    "sleep_compare",
+    "sleep_export",
+    "sleep_plot",
+    "sleep_render",
+    "sleep_stage",
+    "sleep_stats",
     "split",
     "submit",
     "tune",

@@ -151,6 +151,7 @@ def simulate(
     px: int | None = None,
     seed: int = 0,
     zip: bool = False,
+    edf: bool = False,
     log: Log | None = None,
 ) -> dict[str, Any]:
     """Write synthetic data in the exact layout of a reference system; the labels of test images are in a file outside it.
@@ -162,6 +163,7 @@ def simulate(
         px: typical side of an image; None: the simulator's own.
         seed: the same seed gives the same bytes.
         zip: archives instead of folders.
+        edf: of ``sleep``: the same nights as EDF+ recordings too.
         log: told of progress.
     """
     from tapetum.core.choices import Choice, pick
@@ -172,10 +174,12 @@ def simulate(
     known = inspect.signature(write).parameters
     if zip and "zip" not in known:
         raise UserError(f"the simulator {name!r} writes folders alone", fix="leave out --zip")
+    if edf and "edf" not in known:
+        raise UserError(f"the simulator {name!r} writes images alone", fix="leave out --edf")
     if px is not None and "px" not in known:
         raise UserError(f"the simulator {name!r} writes images of one size, that of the challenge", fix="leave out --px")
     if px is None and "px" in known and known["px"].default is inspect.Parameter.empty:
         px = 128
-    wished = {**({"zip": True} if zip else {}), **({} if px is None else {"px": px})}
+    wished = {**({"zip": True} if zip else {}), **({"edf": True} if edf else {}), **({} if px is None else {"px": px})}
     done: dict[str, Any] = write(out, size=size, seed=seed, log=log or (lambda _: None), **wished)
     return done

@@ -74,8 +74,9 @@ def simulate(
     px: Annotated[int | None, typer.Option(help="typical side of an image (default: the simulator's own)", min=8, max=4096)] = None,
     seed: Annotated[int, typer.Option(help="the same seed gives the same bytes", min=0)] = 0,
     zip: Annotated[bool, typer.Option("--zip", help="archives instead of folders")] = False,
+    edf: Annotated[bool, typer.Option("--edf", help="of sleep: the same nights as EDF+ recordings too")] = False,
 ) -> dict[str, Any]:
     """Write synthetic data in the exact layout of a reference system; test labels and planted flaws are listed outside it."""
     from tapetum import api
 
-    return api.simulate(name, out, size=size, px=px, seed=seed, zip=zip, log=log)
+    return api.simulate(name, out, size=size, px=px, seed=seed, zip=zip, edf=edf, log=log)

@@ -52,7 +52,8 @@ def suited_text(text: str, command: str | None = None) -> str:
 def running() -> str | None:
     """Return the name of the command that this process runs; None where it is no command of Tapetum's."""
     named = [word for word in sys.argv[1:] if not word.startswith("-")]
-    return named[0] if named and named[0] in _commands() else None
+    names = (" ".join(named[:2]), *named[:1])  # a group's command has two words
+    return next((name for name in names if name in _commands()), None)
 
 
 def options_of(command: str) -> set[str]:
@@ -115,5 +116,12 @@ def _without_others(text: str) -> str:
 def _commands() -> dict[str, Any]:
     from typer.main import get_command
 
-    found: dict[str, Any] = get_command(_APPS[0]).commands  # type: ignore[attr-defined]
-    return found
+    return flat(get_command(_APPS[0]))
+
+
+def flat(group: Any, before: str = "") -> dict[str, Any]:
+    """Return the commands of a group by name; those of a group in it by both names, as ``sleep stage``."""
+    out: dict[str, Any] = {}
+    for name, one in group.commands.items():
+        out |= flat(one, f"{before}{name} ") if hasattr(one, "commands") else {f"{before}{name}": one}
+    return out

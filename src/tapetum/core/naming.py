@@ -10,11 +10,11 @@ VALUE = (
     r"(?:[ =](?P<value>'[^']*'|\"[^\"]*\"|"
     r"(?!(?:above|or|and|with|without|for|to|is|was|were|of|in|as|takes|needs|where|makes|gives|keeps)\b)[^\s,;)?]+))?"
 )
-SWITCHES = ("--online", "--strict", "--by-class", "--zip", "--simulate", "--json", "--verbose")  # flags without a value
+SWITCHES = ("--online", "--strict", "--by-class", "--zip", "--edf", "--simulate", "--json", "--verbose")  # flags without a value
 _SHORT = {"-o": "out", "-c": "config"}
 _OPTION = re.compile(rf"(?P<flag>{NAMED.pattern}){VALUE}")
 _SET = re.compile(r"--set (?P<quote>'?)(?P<key>[a-z_.]+)=(?P<value>\[[^\]]*\]|[^\s,;)'?]+)(?P=quote)")
-_COMMAND = re.compile(r"tapetum (?P<name>[a-z][a-z-]*)(?P<words>(?: (?:[A-Z][A-Z-]*\b|--?[a-z][a-z-]*(?: [^\s,;.)]+)?))*)")
+_COMMAND = re.compile(r"tapetum (?P<name>sleep [a-z]+|[a-z][a-z-]*)(?P<words>(?: (?:[A-Z][A-Z-]*\b|--?[a-z][a-z-]*(?: [^\s,;.)]+)?))*)")
 _RENAMED = {"split": "folds"}  # commands that the API calls otherwise
 
 
@@ -29,7 +29,7 @@ def _call(found: re.Match[str]) -> str:
     words = found["words"].strip()
     flags = [_argument(one) for one in _OPTION.finditer(words)]
     plain = _OPTION.sub("", words).replace("-", "_").split()
-    name = _RENAMED.get(found["name"], found["name"].replace("-", "_"))
+    name = _RENAMED.get(found["name"], found["name"].replace("-", "_").replace(" ", "_"))
     return f"tapetum.api.{name}({', '.join([*plain, *flags])})"
 
 

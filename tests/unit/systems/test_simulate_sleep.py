@@ -80,3 +80,33 @@ def test_the_simulator_refuses_a_side_archives_and_few_images(tmp_path):
         api.simulate("sleep", tmp_path / "a", size=SIZE, zip=True)
     with pytest.raises(UserError, match="at least 120"):
         simulate_sleep(tmp_path / "a", size=10)
+
+
+def test_recordings_hold_the_signals_of_the_images(tmp_path):
+    pytest.importorskip("edfio")
+    from tapetum.sleep import render
+    from tapetum.sleep.drawing import draw
+    from tapetum.sleep.edf import read_edf
+    from tapetum.sleep.issues import Issues
+    from tapetum.sleep.names import known
+
+    found = simulate_sleep(tmp_path / "out", size=SIZE, seed=4, edf=True)
+    truth = pl.read_csv(tmp_path / "out" / "truth.csv")
+    recordings = sorted(Path(found["paths"]["recordings"]).glob("*.edf"))
+    assert [path.stem for path in recordings] == sorted(truth["exam"].unique().to_list())
+    for path in recordings[:2]:
+        exam = truth.filter(pl.col("exam") == path.stem)
+        night = read_edf(path)
+        assert night.epochs == len(exam)
+        if exam["split"][0] == "train":
+            wanted = [{"Wake": "W", "REM": "R", None: "?"}.get(stage, stage) for stage in exam["stage"].to_list()]
+            assert [one.text.removeprefix("Sleep stage ") for one in night.annotations] == wanted
+        else:
+            assert not night.annotations
+        prepared = render.prepare(night, known(), Issues(path.name))
+        with Image.open(Path(found["paths"]["source"]) / path.stem / exam["row_id"][3]) as image:
+            drawn = np.asarray(image)
+        raw = {name: night.samples(name)[3 * 30 * round(one.rate) : 4 * 30 * round(one.rate)] for name, one in night.channels.items()}
+        again = draw(raw, {name: one.rate for name, one in night.channels.items()})
+        assert np.abs(drawn.astype(int) - again).mean() < 1, "the same traces but for 16-bit rounding"
+        assert set(prepared.values) == set(night.channels)

@@ -7,7 +7,8 @@ import pytest
 from scipy.signal import welch
 
 from tapetum.core import draws
-from tapetum.systems.sleep_images import drawing, signals
+from tapetum.sleep import drawing
+from tapetum.systems.sleep_images import signals
 from tapetum.systems.sleep_images.body import Sleeper
 from tapetum.systems.sleep_images.channels import CHANNELS, FAST, SECONDS
 from tapetum.systems.sleep_images.cues import EVENTS, MEANS, Cues, draw_cues

@@ -3,7 +3,7 @@
 ::
 
     OUT/data/A2019-NX-01-1451/A2019-NX-01-1451_0001.png …   OUT/data/trainset-for_user.csv   OUT/data/testset-for_user.csv
-    OUT/data/files.csv   OUT/truth.csv   OUT/simulation.json
+    OUT/data/files.csv   OUT/truth.csv   OUT/simulation.json   OUT/recordings/A2019-NX-01-1451.edf … (where asked for)
 """
 
 from __future__ import annotations
@@ -20,18 +20,20 @@ from tapetum.core import draws, files, progress
 from tapetum.core.progress import Log
 from tapetum.data.layouts.delimited import to_delimited
 from tapetum.data.simulate import place
+from tapetum.sleep.drawing import draw
 from tapetum.systems.sleep_images.ceiling import ceilings
 from tapetum.systems.sleep_images.channels import CHANNELS
 from tapetum.systems.sleep_images.cues import Cues, draw_cues, draw_scores
-from tapetum.systems.sleep_images.drawing import draw
 from tapetum.systems.sleep_images.hypnograms import FULL, STAGES, nights
 from tapetum.systems.sleep_images.layout import SAMPLE_ANSWERS, TEST, TRAIN
+from tapetum.systems.sleep_images.recordings import write_recording
 from tapetum.systems.sleep_images.signals import Recording, draw_sleeper
 
 EXAMS = 1000  # of the real collection: 800 to train on, 200 to answer for
 SIZES = {"small": 5000, "full": EXAMS * FULL}
 FEW = 34  # exams below which exams become fewer, too, and not shorter alone
 TEST_SHARE, TEST_LEAST = 0.2, 10  # of exams
+RECORDINGS = "recordings"  # the folder of EDF+ files
 UNEVEN = 0.15  # exams' lengths vary by so much
 UNSCORED = (0.0, 0.08)  # share of an exam's first epochs that stand in no table
 RATES = {name: channel.rate for name, channel in CHANNELS.items()}
@@ -57,20 +59,23 @@ class _Exam:
         return np.arange(len(self.stages)) >= self.unscored
 
 
-def simulate_sleep(out: Path | str, *, size: str | int = "small", seed: int = 0, log: Log = lambda _: None) -> dict[str, Any]:
-    """Write simulated nights as images of 480 × 270, in the layout of the challenge.
+def simulate_sleep(
+    out: Path | str, *, size: str | int = "small", seed: int = 0, edf: bool = False, log: Log = lambda _: None
+) -> dict[str, Any]:
+    """Write simulated nights as images of 480 × 270, in the layout of the challenge, and where asked for as EDF+ recordings too.
 
     Args:
         out: a new folder, or one that was simulated before.
         size: ``small`` (5,000 images of 34 exams), ``full`` (731,000 of 1,000) or the number of images. Exams are shorter than a night
             where there are fewer than 34 whole ones; they go through all phases of a night all the same.
         seed: the same seed gives the same bytes.
+        edf: write ``OUT/recordings/<exam>.edf`` of the same nights, with the labels of training exams as annotations.
         log: told of progress.
 
     Returns:
-        ``paths`` (``source`` is what to read, ``truth``), ``counts`` (images and exams by part, images in no table, labels that are a
-        scorer's slip), ``ceiling`` (the macro-F1 on the test part to be expected of who knows the generator and sees whole nights) and
-        ``ceilings`` (the same from single epochs, with their place in the night, and from whole nights).
+        ``paths`` (``source`` is what to read, ``truth``, with ``edf`` ``recordings``), ``counts`` (images and exams by part, images in no
+            table, labels that are a scorer's slip), ``ceiling`` (the macro-F1 on the test part to be expected of who knows the generator
+            and sees whole nights) and ``ceilings`` (the same from single epochs, with their place in the night, and from whole nights).
 
     Raises:
         UserError: a size too small, or a place that holds something else.
@@ -85,6 +90,9 @@ def simulate_sleep(out: Path | str, *, size: str | int = "small", seed: int = 0,
             done += len(exam.stages)
             drawn(done, total)
         _write_tables(exams, aside)
+    places = {"source": out / place.LAYOUT}
+    if edf:
+        places["recordings"] = _write_recordings(exams, out / RECORDINGS, seed, log)
     found = ceilings([(exam.cues, exam.scored) for exam in exams if exam.split == "test"])
     summary = {
         "name": "sleep",
@@ -94,7 +102,7 @@ def simulate_sleep(out: Path | str, *, size: str | int = "small", seed: int = 0,
         "ceiling": found["order"]["macro_f1"],
         "ceilings": found,
     }
-    made = place.finish(out, _truth(exams), summary, source=out / place.LAYOUT)
+    made = place.finish(out, _truth(exams), summary, **places)
     log(
         f"{total:,} images of {len(exams)} exams in {out / place.LAYOUT}; the best macro-F1 possible on the test part is "
         f"{summary['ceiling']:.3f} from whole nights, {found['frame_wise']['macro_f1']:.3f} from single images"
@@ -122,11 +130,26 @@ def _plan(count: int, seed: int) -> list[_Exam]:
 
 def _write(exam: _Exam, root: Path, seed: int) -> None:
     folder = files.make_folder(root / exam.name)
-    key = draws.key("simulate", "sleep", seed, "sleeper", exam.number)
-    recording = Recording(exam.cues, draw_sleeper(draws.generator(key), key))
+    recording = _recording(exam, seed)
     for epoch in range(len(recording)):
         image = Image.fromarray(draw(recording.epoch(epoch), RATES))
         image.save(folder / exam.image(epoch), compress_level=1)  # in place.layout's folder, whole at its end
+
+
+def _recording(exam: _Exam, seed: int) -> Recording:
+    key = draws.key("simulate", "sleep", seed, "sleeper", exam.number)
+    return Recording(exam.cues, draw_sleeper(draws.generator(key), key))
+
+
+def _write_recordings(exams: list[_Exam], root: Path, seed: int, log: Log) -> Path:
+    """Write an EDF+ file an exam; those of the test part tell no stages."""
+    tick = progress.share(log, "writing EDF+ recordings")
+    with files.whole_folder(root) as aside:
+        for done, exam in enumerate(exams, start=1):
+            labels = np.where(exam.scored, exam.labels, -1) if exam.split == "train" else None
+            write_recording(aside / f"{exam.name}.edf", _recording(exam, seed), labels)
+            tick(done, len(exams))
+    return root
 
 
 def _write_tables(exams: list[_Exam], root: Path) -> None:

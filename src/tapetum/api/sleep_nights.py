@@ -1,0 +1,264 @@
+"""Functions of the sleep laboratory that work on recordings: stage them, adapt a scorer to the laboratory, draw their epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tapetum.api.results import Result
+from tapetum.core import files
+from tapetum.core.errors import for_python
+from tapetum.core.progress import Log
+from tapetum.core.runs import Record
+
+Places = Path | str | Sequence[Path | str]
+
+
+@for_python
+def sleep_stage(
+    recordings: Places,
+    out: Path | str,
+    *,
+    engine: str | Path = "yasa",
+    adapted: Path | str | None = None,
+    channels: Path | str | None = None,
+    eeg: str | None = None,
+    eog: str | None = None,
+    emg: str | None = None,
+    lights_off: float = 0.0,
+    lights_on: float | None = None,
+    scheme: str = "auto",
+    log: Log | None = None,
+) -> Result:
+    """Stage nights: hypnogram, probabilities, statistics, figure, review list and exports, a folder a night.
+
+    Args:
+        recordings: EDF or BDF files, or folders of them.
+        out: a folder; each night has one in it, called as its file.
+        engine: ``yasa``; the folder of a pipeline or run of ours, which sees rendered epochs; or a hypnogram of another program, or a
+            folder of those with the recordings' names.
+        adapted: the file that :func:`sleep_adapt` wrote.
+        channels: a CSV table (label, name) laid over the package's own.
+        eeg: of YASA: a label of the file (``A|B`` for A − B); None: chosen.
+        eog: likewise.
+        emg: likewise.
+        lights_off: seconds from the start of each recording, for statistics.
+        lights_on: likewise.
+        scheme: of another program's hypnograms; see :func:`sleep_stats`.
+        log: told of each night, and of files that are refused.
+
+    Returns:
+        ``{"nights", "issues", "refused", "out"}``: a row of statistics a night; the issue table.
+    """
+    from tapetum.sleep import exports, names, nights, stage
+    from tapetum.sleep.hypnogram_files import RECORDINGS
+    from tapetum.sleep.issues import table
+
+    record = Record(log)
+    known = names.load(channels)
+    chosen = _engine(engine, {"eeg": eeg, "eog": eog, "emg": emg}, scheme, record)
+    fitted = None if adapted is None else files.read_json(adapted)
+    paths = nights.find(recordings, RECORDINGS)
+    folders = _folders(paths, Path(out))
+    issues: list[Any] = []
+
+    def work(path: Path) -> dict[str, Any]:
+        staged = stage.stage(path, chosen, known, fitted)
+        figures = stage.write(folders[path], staged, lights_off=lights_off, lights_on=lights_on)
+        issues.extend(staged.recording.issues)
+        record(f"{path.name}: {len(staged.night)} epochs, TST {figures['TST']:.0f} min, written to {folders[path]}")
+        return {"file": path.name, **figures}
+
+    made, refused = nights.each(paths, work, record)
+    rows = list(made.values())
+    exports.write_issues(Path(out) / "issues.csv", [*issues, *refused])
+    exports.write_statistics(Path(out) / "statistics.csv", rows)
+    values = {"nights": rows, "issues": table([*issues, *refused]).to_dicts(), "refused": len(refused), "out": str(out)}
+    return Result(values, rows=rows, path=out)
+
+
+@for_python
+def sleep_adapt(
+    folder: Path | str,
+    out: Path | str,
+    *,
+    engine: str | Path = "yasa",
+    subjects: Path | str | None = None,
+    channels: Path | str | None = None,
+    scheme: str = "auto",
+    log: Log | None = None,
+) -> Result:
+    """Fit calibration and context on scored nights, and report what they gain, cross-validated by subject.
+
+    Args:
+        folder: recordings, each with its hypnogram: a file of the same stem beside it (``night.csv``, ``night-hypnogram.edf``), or its own
+            annotations.
+        out: the .json file for :func:`sleep_stage`.
+        engine: as for :func:`sleep_stage`.
+        subjects: a CSV table (night, subject); None: each night is of another subject.
+        channels: as for :func:`sleep_stage`.
+        scheme: as for :func:`sleep_stats`.
+        log: told of each night.
+
+    Returns:
+        what :func:`tapetum.sleep.adapt.adapt` returns, without the fitted values, and ``refused``, ``issues``, ``out``.
+    """
+    from tapetum.sleep import adapt, names, nights, scored
+    from tapetum.sleep.edf import read_edf
+    from tapetum.sleep.hypnogram_files import RECORDINGS
+    from tapetum.sleep.issues import table
+
+    record = Record(log)
+    known = names.load(channels)
+    chosen = _engine(engine, {}, scheme, record)
+    of_night = scored.subjects(subjects)
+    paths = [path for path in nights.find(folder, RECORDINGS) if not scored.is_hypnogram(path)]
+    issues: list[Any] = []
+
+    def work(path: Path) -> tuple[str, str, Any, Any]:
+        recording = read_edf(path)
+        truth = scored.truth_of(recording, scheme, recording.issues)
+        answer = chosen(recording, known, recording.issues)
+        issues.extend(recording.issues)
+        record(f"{path.name}: {len(answer)} epochs staged, {int((truth.stages >= 0).sum())} scored by the laboratory")
+        return path.stem, of_night(path), answer, truth
+
+    made, refused = nights.each(paths, work, record)
+    if subjects is None:
+        record("each night is taken for one of another subject; name them with --subjects if that is not so")
+    found = adapt.adapt(list(made.values()))
+    files.write_json(out, found)
+    values = {key: value for key, value in found.items() if key != "fitted"}
+    return Result({**values, "refused": len(refused), "issues": table([*issues, *refused]).to_dicts(), "out": str(out)}, path=out)
+
+
+@for_python
+def sleep_render(
+    recordings: Places,
+    out: Path | str,
+    *,
+    width: int = 1920,
+    how: str = "traces",
+    first: int = 1,
+    last: int | None = None,
+    mains: float | None = None,
+    channels: Path | str | None = None,
+    log: Log | None = None,
+) -> Result:
+    """Draw epochs as images in the challenge's geometry, a folder a night.
+
+    Args:
+        recordings: EDF or BDF files, or folders of them.
+        out: a folder; images are ``NIGHT/NIGHT_0001.png`` …, and ``NIGHT/bands.json`` says what is drawn where.
+        width: in pixels; the height is 9/16 of it.
+        how: ``traces`` or ``spectra``.
+        first: the first epoch, from 1.
+        last: the last epoch; None: all.
+        mains: 50 or 60 Hz; None: found in the signals.
+        channels: as for :func:`sleep_stage`.
+        log: told of progress.
+
+    Returns:
+        ``{"nights", "images", "issues", "refused", "out"}``.
+    """
+    from tapetum.sleep import exports, names, nights, render
+    from tapetum.sleep.edf import read_edf
+    from tapetum.sleep.hypnogram_files import RECORDINGS
+    from tapetum.sleep.issues import table
+
+    record = Record(log)
+    known = names.load(channels)
+    paths = nights.find(recordings, RECORDINGS)
+    folders = _folders(paths, Path(out))
+    issues: list[Any] = []
+
+    def work(path: Path) -> dict[str, Any]:
+        recording = read_edf(path)
+        prepared = render.prepare(recording, known, recording.issues, mains=mains)
+        many = render.write(folders[path], prepared, (width, how), (first, last), record.share(f"drawing {path.name}"))
+        issues.extend(recording.issues)
+        return {"file": path.name, "images": many, "bands": prepared.bands}
+
+    made, refused = nights.each(paths, work, record)
+    rows = list(made.values())
+    exports.write_issues(Path(out) / "issues.csv", [*issues, *refused])
+    values = {
+        "nights": rows,
+        "images": sum(row["images"] for row in rows),
+        "issues": table([*issues, *refused]).to_dicts(),
+        "refused": len(refused),
+        "out": str(out),
+    }
+    return Result(values, rows=rows, path=out)
+
+
+def _folders(paths: Sequence[Path], out: Path) -> dict[Path, Path]:
+    """Return a folder in ``out`` for each recording, called as its file; numbered where two are called alike."""
+    taken: dict[str, int] = {}
+    found = {}
+    for path in paths:
+        taken[path.stem] = taken.get(path.stem, 0) + 1
+        found[path] = out / (path.stem if taken[path.stem] == 1 else f"{path.stem}-{taken[path.stem]}")
+    return found
+
+
+def _engine(engine: str | Path, labels: dict[str, str | None], scheme: str, record: Record) -> Any:
+    """Return the engine that a name or a place stands for."""
+    from tapetum.core.errors import UserError, nearest
+    from tapetum.core.places import PIPELINE
+    from tapetum.sleep import engines
+
+    place = Path(engine)
+    if str(engine) == "yasa":
+        return engines.Yasa(**labels)
+    if any(labels.values()):
+        raise UserError("--eeg, --eog and --emg name channels for YASA", fix="leave them out, or leave out --engine")
+    if (place / PIPELINE).exists() or (place / "pipeline" / PIPELINE).exists():
+        return _of_pipeline(place, record)
+    if place.exists():
+        return engines.of_files(place, scheme=scheme)
+    raise UserError(
+        f"there is no engine {str(engine)!r}.{nearest(str(engine), ['yasa'])}",
+        need="yasa, the folder of a pipeline or run, or hypnograms of another program",
+    )
+
+
+def _of_pipeline(place: Path, record: Record) -> Any:
+    """Return an engine that renders epochs as the challenge does and lets a pipeline of ours answer."""
+    import tempfile
+
+    import numpy as np
+    import polars as pl
+
+    from tapetum.core.errors import UserError
+    from tapetum.sleep import render
+    from tapetum.sleep.hypnogram import Hypnogram
+    from tapetum.sleep.stages import STAGES
+
+    def answer(recording: Any, table: Any, issues: Any) -> Hypnogram:
+        from tapetum.api.answers import predict
+
+        prepared = render.prepare(recording, table, issues)
+        with tempfile.TemporaryDirectory() as folder:
+            many = render.write(Path(folder) / "night", prepared, (480, render.TRACES), (1, None), record.share("drawing"))
+            position = np.arange(many)
+            rows = pl.DataFrame(
+                {
+                    "path": [f"night/night_{i + 1:04d}.png" for i in position],
+                    "exam": "night",
+                    "position": position.astype(float),
+                    "progress": position / max(many - 1, 1),
+                    "epochs": many,
+                }
+            )
+            files.write_csv(Path(folder) / "night.csv", rows)
+            found = predict(place, Path(folder) / "night.csv", path="path", sequence="exam", position="position", log=record).to_polars()
+        lacking = [name for name in STAGES if f"p_{name}" not in found.columns]
+        if lacking:
+            raise UserError(f"{place} does not answer with the stages {', '.join(STAGES)} (it lacks {', '.join(lacking)})")
+        p = found.select([f"p_{name}" for name in STAGES]).to_numpy().astype(np.float64)
+        stages = np.where(np.isnan(p).any(axis=1), -1, np.nan_to_num(p).argmax(axis=1))
+        return Hypnogram(stages, 30.0, recording.clock, p, "pipeline")
+
+    return answer

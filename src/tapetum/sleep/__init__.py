@@ -1,0 +1,1 @@
+"""Polysomnography: a night's recording in, a hypnogram with its statistics out. Nothing here needs torch."""

@@ -1,0 +1,215 @@
+"""Who gives the stages: YASA (the default, on a fresh install), another program's file, or whatever is handed in as a function.
+
+YASA: Vallat and Walker 2021, doi 10.7554/eLife.70092, BSD-3; its models are in its wheel, so nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tapetum.core.errors import DataError, EnvironmentFault
+from tapetum.sleep.edf import Recording
+from tapetum.sleep.hypnogram import Hypnogram
+from tapetum.sleep.hypnogram_files import TABLES, read_hypnogram
+from tapetum.sleep.issues import ALL, EPOCH, NOTE, Issues
+from tapetum.sleep.montage import Montage, Signal
+from tapetum.sleep.quality import Quality, assess, report, spans
+from tapetum.sleep.stages import STAGES, UNSCORED
+
+Engine = Callable[[Recording, Mapping[str, str], Issues], Hypnogram]
+EEG = ("C4-M1", "C3-M2", "F4-M1", "F3-M2", "O2-M1", "O1-M2", "Cz", "Fz", "Fpz", "Pz", "Oz")  # in the order in which they are preferred
+EOG = ("E1-M2", "E2-M1", "E1-E2")
+EMG = ("Chin",)
+SLOWEST = 80.0  # samples a second; YASA refuses less
+USUAL = 20.0  # µV, deviation of an epoch of EEG, to which signals of no known unit are brought
+SHORTEST = 10  # epochs (5 minutes) below which YASA calls its answers unreliable
+_YASA = {"WAKE": 0, "N1": 1, "N2": 2, "N3": 3, "REM": 4}
+
+
+@dataclasses.dataclass(frozen=True)
+class Yasa:
+    """YASA on one EEG, one EOG and one chin EMG channel, those with the fewest bad epochs.
+
+    Args:
+        eeg, eog, emg: labels as the recorder wrote them (``A|B`` for A − B); None: chosen.
+    """
+
+    eeg: str | None = None
+    eog: str | None = None
+    emg: str | None = None
+
+    def __call__(self, recording: Recording, table: Mapping[str, str], issues: Issues) -> Hypnogram:
+        """Return stages and probabilities; epochs in gaps are unscored.
+
+        Raises:
+            EnvironmentFault: YASA is not installed.
+            DataError: no EEG that can be used, or less than an epoch.
+        """
+        yasa, mne = _libraries()
+        if not recording.epochs:
+            raise DataError(f"{recording.path.name} lasts {recording.duration:g} s", need="at least one epoch of 30 s")
+        montage = Montage(recording, table, issues)
+        chosen = {
+            kind: self._chosen(montage, given, wanted, issues)
+            for kind, given, wanted in (("eeg", self.eeg, EEG), ("eog", self.eog, EOG), ("emg", self.emg, EMG))
+        }
+        if chosen["eeg"] is None:
+            raise DataError(
+                f"{recording.path.name} has no EEG of {SLOWEST:g} or more samples a second (its channels: {_shown(recording)})",
+                need="an EEG channel, as C4-M1",
+                fix="name it with --eeg, or name the labels in a table with --channels",
+            )
+        if recording.epochs < SHORTEST:
+            issues.add(
+                f"the recording lasts {recording.duration / 60:.1f} minutes", "staged all the same; five are the least for YASA", epochs=ALL
+            )
+        signals = {kind: signal for kind, (signal, _) in ((k, c) for k, c in chosen.items() if c is not None)}
+        issues.add(
+            f"staged by YASA {yasa.__version__}", ", ".join(f"{k.upper()} {s.source}" for k, s in signals.items()), kind=NOTE, epochs=ALL
+        )
+        p = _predict(yasa, mne, signals, recording.epochs, issues)
+        eeg = chosen["eeg"][1]
+        lost = eeg.by_kind["lost"][: len(p)]
+        p[: len(lost)][lost] = np.nan
+        stages = np.where(np.isnan(p).any(axis=1), UNSCORED, np.nan_to_num(p).argmax(axis=1))
+        return Hypnogram(stages, EPOCH, recording.clock, p, f"YASA {yasa.__version__}")
+
+    def _chosen(self, montage: Montage, given: str | None, wanted: tuple[str, ...], issues: Issues) -> tuple[Signal, Quality] | None:
+        """Return the signal with the fewest bad epochs, the first of those as good; every bad one gets an issue."""
+        if given is not None:
+            signal = montage.labelled(given)
+            if signal.rate <= SLOWEST:
+                raise DataError(f"{given!r} has {signal.rate:g} samples a second", need=f"more than {SLOWEST:g}")
+            found = assess(signal)
+            report(found, issues)
+            return signal, found
+        best: tuple[Signal, Quality] | None = None
+        seen = set()
+        for name in wanted:
+            parts = montage.parts(name)
+            if parts is None or parts in seen or montage.recording.channels[parts[0]].rate <= SLOWEST:
+                continue
+            seen.add(parts)
+            quiet = Issues("")  # what was assumed of names is said of the chosen one alone
+            made = Montage(montage.recording, montage.table, quiet).signal(name)
+            if made is None:
+                continue
+            found = assess(made)
+            report(found, issues)
+            best = (made, found) if best is None or _rank(made, found) < _rank(*best) else best
+        if best is not None:
+            montage.signal(best[0].name)
+        return best
+
+
+def of_files(place: Path | str, *, scheme: str = "auto") -> Engine:
+    """Return an engine that reads another program's hypnograms: one file, or in a folder the file with the recording's stem."""
+    place = Path(place)
+
+    def read(recording: Recording, table: Mapping[str, str], issues: Issues) -> Hypnogram:
+        path = place if place.is_file() else beside(recording.path, place)
+        if path is None:
+            raise DataError(
+                f"{place} has no hypnogram for {recording.path.name}", need=f"{recording.path.stem}.csv, .tsv, .txt, .json or .edf"
+            )
+        night = read_hypnogram(path, scheme=scheme, issues=issues)
+        return fitted(night, recording, path.name, issues)
+
+    return read
+
+
+def beside(recording: Path, folder: Path) -> Path | None:
+    """Return the hypnogram of a recording in a folder: a file with its stem, or with its stem and ``-hypnogram``, ``_stages`` …"""
+    for after in ("", "-hypnogram", "_hypnogram", "-Hypnogram", "_stages", ".hypnogram", "_events"):
+        for ending in (*TABLES, ".json", ".edf"):
+            path = folder / f"{recording.stem}{after}{ending}"
+            if path.is_file() and path.resolve() != recording.resolve():
+                return path
+    return None
+
+
+def fitted(night: Hypnogram, recording: Recording, name: str, issues: Issues) -> Hypnogram:
+    """Return a hypnogram as long as a recording; what lacks is unscored, what reaches beyond is left out.
+
+    Raises:
+        DataError: epochs of another length, or a night of quite another length.
+    """
+    count = recording.epochs
+    if night.epoch != EPOCH:
+        raise DataError(f"{name} has epochs of {night.epoch:g} s", need="epochs of 30 s")
+    if abs(len(night) - count) > max(2, 0.1 * count):
+        raise DataError(
+            f"{name} has {len(night)} epochs, {recording.path.name} has {count}",
+            need="a hypnogram of this recording",
+            fix="check the names of the files",
+        )
+    if len(night) == count:
+        return dataclasses.replace(night, clock=recording.clock)
+    issues.add(
+        f"the hypnogram has {len(night)} epochs, the recording {count}", "both begin together", epochs=spans(np.arange(count) >= len(night))
+    )
+    stages = np.full(count, UNSCORED, dtype=np.int8)
+    stages[: len(night)] = night.stages[:count]
+    p = None
+    if night.p is not None:
+        p = np.full((count, len(STAGES)), np.nan)
+        p[: len(night)] = night.p[:count]
+    return dataclasses.replace(night, stages=stages, p=p, clock=recording.clock)
+
+
+def _rank(signal: Signal, quality: Quality) -> tuple[bool, float]:
+    """Return what is less for the better signal: a known unit first, then few bad epochs; one that is bad in half of them is last."""
+    return (quality.share >= 0.5 or signal.unit != "uV", round(quality.share, 3))
+
+
+def _predict(yasa: Any, mne: Any, signals: Mapping[str, Signal], count: int, issues: Issues) -> np.ndarray:
+    rate = signals["eeg"].rate
+    values = [_microvolts(signal, rate, issues) for signal in signals.values()]
+    length = min(len(one) for one in values)
+    raw = mne.io.RawArray(
+        np.stack([one[:length] for one in values]) * 1e-6, mne.create_info(list(signals), rate, list(signals)), verbose="error"
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        staged = yasa.SleepStaging(raw, eeg_name="eeg", **{f"{kind}_name": kind for kind in ("eog", "emg") if kind in signals}).predict()
+    order = [_YASA[str(name)] for name in staged.proba.columns]
+    p = np.full((count, len(STAGES)), np.nan)
+    found = staged.proba.to_numpy(dtype=np.float64)[:count]
+    p[: len(found), order] = found
+    return p
+
+
+def _microvolts(signal: Signal, rate: float, issues: Issues) -> np.ndarray:
+    """Return values in µV at a rate, gaps filled with 0; a signal of no known unit is brought to the deviation that is usual."""
+    values = np.nan_to_num(signal.values)
+    if signal.unit != "uV":
+        size = round(EPOCH * signal.rate)
+        parts = values[: len(values) // size * size].reshape(-1, size)
+        usual = float(np.median(parts.std(axis=1))) if len(parts) else 0.0
+        issues.add("the unit is not known", f"scaled to a deviation of {USUAL:g} µV for YASA", signal=signal.source, epochs=ALL)
+        values = values * np.float32(USUAL / usual if usual > 0 else 1.0)
+    if signal.rate == rate:
+        return values
+    from scipy.signal import resample
+
+    return np.asarray(resample(values, round(len(values) * rate / signal.rate)), dtype=np.float32)
+
+
+def _shown(recording: Recording) -> str:
+    return ", ".join(f"{one.name} ({one.rate:g} Hz)" for one in list(recording.channels.values())[:20])
+
+
+def _libraries() -> tuple[Any, Any]:
+    try:
+        import mne
+        import yasa
+    except ImportError:
+        raise EnvironmentFault("the default engine is YASA, which is not installed", fix="pip install 'tapetum[sleep]'") from None
+    mne.set_log_level("error")
+    return yasa, mne

@@ -1,0 +1,63 @@
+"""Several recordings or hypnograms at once: find their files, and let one that is refused not stop the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from tapetum.core.errors import DataError, EnvironmentFault, TapetumError, UserError
+from tapetum.core.places import refuse_nowhere
+from tapetum.core.progress import Log
+from tapetum.sleep.issues import REFUSED, Issue
+
+Made = TypeVar("Made")
+
+
+def find(places: Path | str | Sequence[Path | str], endings: Sequence[str]) -> list[Path]:
+    """Return files: those named, and in folders all with one of the endings, in the order of their names; hidden ones are left out.
+
+    Raises:
+        UserError: a place that is not there, or a folder without such a file.
+    """
+    out: list[Path] = []
+    for place in [places] if isinstance(places, (str, Path)) else places:
+        refuse_nowhere(place)
+        path = Path(place)
+        if not path.is_dir():
+            out.append(path)
+            continue
+        found = [one for one in sorted(path.rglob("*")) if one.suffix.lower() in endings and one.is_file() and not _is_hidden(one, path)]
+        if not found:
+            raise UserError(f"{path} holds no file that ends in {', '.join(endings)}", need="one or more")
+        out += found
+    return list(dict.fromkeys(out))
+
+
+def each(paths: Iterable[Path], work: Callable[[Path], Made], log: Log) -> tuple[dict[Path, Made], list[Issue]]:
+    """Return what ``work`` makes of each file, and an issue for each that is refused.
+
+    Raises:
+        TapetumError: the only file is refused, or something other than a file is at fault.
+    """
+    paths = list(paths)
+    made: dict[Path, Made] = {}
+    refused: list[Issue] = []
+    for path in paths:
+        try:
+            made[path] = work(path)
+        except EnvironmentFault:
+            raise
+        except TapetumError as error:
+            if len(paths) == 1:
+                raise
+            log(f"warning: {path.name} is refused: {error.text}")
+            fix = ". ".join(part for part in (error.need and f"needed: {error.need}", error.fix) if part)
+            refused.append(Issue(path.name, REFUSED, "", error.what, fix, "all"))
+    if refused and not made:
+        raise DataError(f"all {len(paths)} files are refused; the first: {refused[0].what}", need=refused[0].assumed or None)
+    return made, refused
+
+
+def _is_hidden(path: Path, root: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(root).parts)

@@ -1,0 +1,108 @@
+"""Stage a night: read it, let an engine answer, decide in context where that was shown to gain, and write everything a laboratory uses."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tapetum.core import files
+from tapetum.core.delimited import to_delimited
+from tapetum.core.errors import TapetumError
+from tapetum.sleep import adapt, exports, plots
+from tapetum.sleep.edf import Recording, read_edf
+from tapetum.sleep.engines import EEG, Engine
+from tapetum.sleep.hypnogram import Hypnogram
+from tapetum.sleep.issues import Issues
+from tapetum.sleep.montage import Montage, Signal
+from tapetum.sleep.quality import assess
+from tapetum.sleep.review import review_list
+from tapetum.sleep.statistics import between, cycles, statistics, transitions
+
+FIGURE = "night.png"
+
+
+@dataclasses.dataclass(frozen=True)
+class Staged:
+    """A night that was staged.
+
+    Args:
+        recording: what was read; its issues are complete.
+        answer: of the engine.
+        night: decided; the same where nothing was adapted.
+        signal: the EEG that is shown above the hypnogram; None where there is none.
+        bad: epochs (T,) in which that EEG is bad.
+    """
+
+    recording: Recording
+    answer: Hypnogram
+    night: Hypnogram
+    signal: Signal | None
+    bad: np.ndarray
+
+
+def stage(path: Path, engine: Engine, table: Mapping[str, str], adapted: Mapping[str, Any] | None = None) -> Staged:
+    """Return a night's stages.
+
+    Args:
+        path: an EDF or BDF file.
+        engine: who gives the stages.
+        table: names of channels.
+        adapted: what ``tapetum sleep adapt`` wrote; None: the engine's answer stands.
+    """
+    recording = read_edf(path)
+    answer = engine(recording, table, recording.issues)
+    night = answer if adapted is None else adapt.apply(answer, adapted)
+    signal = shown_signal(recording, table)
+    bad = np.zeros(len(night), dtype=bool)
+    if signal is not None:
+        found = assess(signal).bad[: len(night)]
+        bad[: len(found)] = found
+    return Staged(recording, answer, night, signal, bad)
+
+
+def shown_signal(recording: Recording, table: Mapping[str, str]) -> Signal | None:
+    """Return the EEG with the fewest bad epochs, for a figure; None where no EEG was recorded."""
+    montage = Montage(recording, table, Issues(""))
+    names = [name for name in EEG if montage.parts(name) is not None]
+    best: tuple[float, Signal] | None = None
+    for name in names[:4]:
+        signal = montage.signal(name)
+        if signal is not None and recording.epochs:
+            share = assess(signal).share
+            best = (share, signal) if best is None or share < best[0] else best
+    return None if best is None else best[1]
+
+
+def write(folder: Path, staged: Staged, *, lights_off: float = 0.0, lights_on: float | None = None) -> dict[str, Any]:
+    """Write a night's folder, and return its statistics.
+
+    ``hypnogram.csv`` (with probabilities), ``events.tsv`` (BIDS), ``hypnogram.json``, ``hypnogram.edf`` (annotations; where edfio is
+    installed), ``statistics.json``, ``review.csv``, ``issues.csv`` and ``night.png``.
+    """
+    night = staged.night
+    figures = statistics(night, lights_off=lights_off, lights_on=lights_on)
+    inside = between(night, lights_off, lights_on)
+    with files.whole_folder(folder) as aside:
+        for name in ("hypnogram.csv", "events.tsv", "hypnogram.json"):
+            exports.export(night, aside / name)
+        try:
+            exports.export(night, aside / "hypnogram.edf")
+        except TapetumError as error:
+            staged.recording.issues.add("hypnogram.edf was not written", error.text)
+        found = {"statistics": figures, "cycles": cycles(inside), "transitions": transitions(inside).tolist(), "scorer": night.scorer}
+        files.write_json(aside / "statistics.json", found)
+        before = None if staged.answer is night else staged.answer
+        files.write_text(aside / "review.csv", to_delimited(review_list(night, staged.bad, before)))
+        plots.night_figure(aside / FIGURE, night, staged.signal, _title(night, figures))
+        exports.write_issues(aside / "issues.csv", staged.recording.issues)
+    return figures
+
+
+def _title(night: Hypnogram, figures: Mapping[str, Any]) -> str:
+    shown = [f"TST {figures['TST']:.0f} min", f"efficiency {figures['SE']:.0f} %"]
+    shown += [f"{name} {figures[name]:.0f} min" for name in ("SOL", "WASO", "REM latency") if figures[name] is not None]
+    return f"{night.scorer}: " + ", ".join(shown)

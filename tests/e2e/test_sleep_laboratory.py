@@ -1,0 +1,161 @@
+"""A sleep laboratory at the command line: broken files among sound ones, statistics, other formats, nothing of the patient."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import small_runs
+from edf_bytes import NAME, plain, plus, tal
+
+
+def stages(many: int, label: str = "Sleep stage 2") -> list[list[bytes]]:
+    return [[tal(0, (0.0, float(many), label))] + [tal(i) for i in range(1, many)]]
+
+
+def test_one_refused_file_does_not_stop_the_rest(tmp_path):
+    nights = tmp_path / "nights"
+    nights.mkdir()
+    (nights / "a.edf").write_bytes(plain(records="-1").bytes())
+    (nights / "b.edf").write_bytes(plain(duration="?").bytes())
+    (nights / "c.EDF").write_bytes(plus().bytes())
+    (nights / "._d.edf").write_bytes(b"\0\5\x16\7")
+    said = small_runs.cli("sleep", "check", nights, "-o", tmp_path / "issues.csv")
+    assert said.code == 4
+    rows = (tmp_path / "issues.csv").read_text(encoding="utf-8").splitlines()
+    assert rows[0] == "file,kind,signal,what,assumed,epochs"
+    assert any(row.startswith("a.edf,repair,,the number of records is -1") for row in rows)
+    assert any(row.startswith("b.edf,refused,") for row in rows)
+    assert not any(row.startswith(("c.EDF,refused", "._d")) for row in rows)
+
+
+def test_the_only_file_that_is_refused_ends_with_code_3(tmp_path):
+    (tmp_path / "b.edf").write_bytes(plain(duration="?").bytes())
+    said = small_runs.cli("sleep", "check", tmp_path / "b.edf")
+    assert said.code == 3
+    assert "b.edf" in said.err
+    assert "Traceback" not in said.err
+
+
+def test_no_output_holds_the_name_of_the_patient(tmp_path):
+    pytest.importorskip("edfio")
+    night = tmp_path / "night.edf"
+    night.write_bytes(plus(120, tals=stages(120), time="22:30:15", patient=f"{NAME} Müller".encode("latin-1")).bytes())
+    out = tmp_path / "out"
+    said = [
+        small_runs.cli("sleep", "check", night, "-o", out / "issues.csv", "--json"),
+        small_runs.cli("sleep", "stats", night, "-o", out / "statistics.csv", "--json"),
+        *(small_runs.cli("sleep", "export", night, "-o", out / f"night.{kind}") for kind in ("csv", "tsv", "json", "edf")),
+    ]
+    assert [one.code for one in said] == [0] * len(said), [one.err for one in said]
+    for one in said:
+        assert NAME not in one.out + one.err
+    files = [path for path in out.rglob("*") if path.is_file()]
+    assert len(files) == 6
+    for path in files:
+        assert NAME.encode() not in path.read_bytes(), path
+
+
+def test_statistics_of_several_nights(tmp_path):
+    (tmp_path / "a.csv").write_text("stage\n" + "W\n" * 10 + "N2\n" * 30, encoding="utf-8")
+    (tmp_path / "b.txt").write_text("0\n1\n2\n5\n", encoding="utf-8")
+    (tmp_path / "c.csv").write_text("stage\nnothing\n", encoding="utf-8")
+    said = small_runs.cli("sleep", "stats", tmp_path, "--json")
+    assert said.code == 4
+    found = json.loads(said.out)
+    assert [(night["file"], night["TST"], night["SOL"]) for night in found["nights"]] == [("a.csv", 15.0, 5.0), ("b.txt", 1.5, 0.5)]
+    assert any(row["kind"] == "refused" and row["file"] == "c.csv" for row in found["issues"])
+
+
+def another_program(folder, name: str, epochs: int) -> None:
+    """Write stages with probabilities as another program would."""
+    rows = [f"{i + 1},{'N2' if i % 3 else 'W'},{0.1 if i % 3 else 0.5},0.2,{0.6 if i % 3 else 0.2},0.05,0.05" for i in range(epochs)]
+    (folder / f"{name}.csv").write_text("epoch,stage,p_W,p_N1,p_N2,p_N3,p_R\n" + "\n".join(rows) + "\n", encoding="utf-8")
+
+
+def test_nights_are_staged_by_another_program_and_written_out(tmp_path):
+    pytest.importorskip("edfio")
+    nights, given = tmp_path / "nights", tmp_path / "given"
+    nights.mkdir()
+    given.mkdir()
+    for name in ("a", "b"):
+        (nights / f"{name}.edf").write_bytes(plus(300, patient=f"{NAME} {NAME}").bytes())
+    another_program(given, "a", 10)
+    (given / "b.csv").write_text("stage\nW\n", encoding="utf-8")  # of another night
+    said = small_runs.cli("sleep", "stage", nights, "-o", tmp_path / "out", "--engine", given)
+    assert said.code == 4, said.err
+    assert "b.csv has 1 epochs" in said.err
+    made = {path.name for path in (tmp_path / "out" / "a").iterdir()}
+    assert made == {
+        "hypnogram.csv", "events.tsv", "hypnogram.json", "hypnogram.edf", "statistics.json", "review.csv", "issues.csv", "night.png",
+    }  # fmt: skip
+    review = (tmp_path / "out" / "a" / "review.csv").read_text(encoding="utf-8").splitlines()
+    assert review[0] == "epoch,onset,stage,p,second,p_second,reason"
+    assert review[1].startswith("1,0.0,Wake,0.5,N1,0.2,uncertain")
+    figures = json.loads((tmp_path / "out" / "a" / "statistics.json").read_text(encoding="utf-8"))["statistics"]
+    assert (figures["TST"], figures["SOL"]) == (3.0, 0.5)
+    for path in (tmp_path / "out").rglob("*"):
+        assert path.is_dir() or NAME.encode() not in path.read_bytes(), path
+    assert NAME not in said.out + said.err
+
+
+def test_engine_that_is_not_there_is_named(tmp_path):
+    (tmp_path / "a.edf").write_bytes(plus(60).bytes())
+    said = small_runs.cli("sleep", "stage", tmp_path / "a.edf", "-o", tmp_path / "out", "--engine", "yassa")
+    assert said.code == 2
+    assert "Did you mean 'yasa'?" in said.err
+    said = small_runs.cli("sleep", "stage", tmp_path / "a.edf", "-o", tmp_path / "out", "--engine", tmp_path, "--eeg", "EEG C3-A2")
+    assert said.code == 2
+    assert "name channels for YASA" in said.err
+
+
+def test_scorer_is_adapted_on_scored_nights(tmp_path):
+    nights, given = tmp_path / "nights", tmp_path / "given"
+    nights.mkdir()
+    given.mkdir()
+    for name in ("a", "b", "c"):
+        (nights / f"{name}.edf").write_bytes(plus(600, tals=stages(600)).bytes())
+        another_program(given, name, 20)
+    said = small_runs.cli("sleep", "adapt", nights, "-o", tmp_path / "own.json", "--engine", given, "--json")
+    assert said.code == 0, said.err
+    found = json.loads(said.out)
+    assert (found["nights"], found["subjects"], found["epochs"]) == (3, 3, 60)
+    assert found["figures"]["scorer"]["accuracy"]["value"] == pytest.approx(39 / 60)
+    said = small_runs.cli("sleep", "stage", nights / "a.edf", "-o", tmp_path / "out", "--engine", given, "--adapted", tmp_path / "own.json")
+    assert said.code == 0, said.err
+
+
+def test_two_scorers_are_compared_and_drawn(tmp_path):
+    for name, texts in {"one": "W\nN1\nN2\nN2\nR\n", "two": "W\nN2\nN2\nN2\nR\n"}.items():
+        (tmp_path / f"{name}.txt").write_text(texts, encoding="utf-8")
+    said = small_runs.cli("sleep", "compare", tmp_path / "one.txt", tmp_path / "two.txt")
+    assert said.code == 0
+    assert "accuracy 0.800, kappa 0.706" in said.out
+    for given in ([tmp_path / "one.txt"], [tmp_path / "one.txt", tmp_path / "two.txt"]):
+        said = small_runs.cli("sleep", "plot", *given, "-o", tmp_path / f"{len(given)}.png")
+        assert said.code == 0, said.err
+        assert (tmp_path / f"{len(given)}.png").stat().st_size > 5_000
+
+
+@pytest.mark.slow
+def test_default_engine_stages_a_simulated_night(tmp_path):
+    pytest.importorskip("yasa")
+    from tapetum.sleep.edf import read_edf
+    from tapetum.systems.sleep_images.cues import draw_cues
+    from tapetum.systems.sleep_images.recordings import write_recording
+    from tapetum.systems.sleep_images.signals import Recording, draw_sleeper
+
+    rng = np.random.default_rng(3)
+    truth = np.repeat([0, 2, 3, 2, 4, 0], 8)
+    recording = Recording(draw_cues(truth, rng), draw_sleeper(rng, 3))
+    write_recording(tmp_path / "night.edf", recording, truth)
+    assert [one.text for one in read_edf(tmp_path / "night.edf").annotations][::8] == [
+        f"Sleep stage {name}" for name in ("W", "N2", "N3", "N2", "R", "W")
+    ]
+    said = small_runs.cli("sleep", "stage", tmp_path / "night.edf", "-o", tmp_path / "out", "--json")
+    assert said.code == 0, said.err
+    found = json.loads((tmp_path / "out" / "night" / "hypnogram.json").read_text(encoding="utf-8"))
+    assert len(found["stages"]) == 48
+    assert "N3" in found["stages"]
