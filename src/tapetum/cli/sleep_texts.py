@@ -87,9 +87,10 @@ def adapt(result: Result, verbose: bool) -> list[str]:
     lines = [f"{result['nights']} nights of {result['subjects']} subjects, {result['epochs']:,} epochs; cross-validated by subject"]
     for name, figures in result["figures"].items():
         lines.append(f"{name:14s} " + ", ".join(f"{metric} {figures[metric]['value']:.3f}" for metric in ("macro_f1", "kappa", "log_loss")))
-    for name, gains in result["gains"].items():
-        shown = [f"{metric} {gains[metric]['value']:+.3f} ({span(gains[metric], 3, '+')})" for metric in ("macro_f1", "kappa")]
-        lines.append(f"gain of {name}: " + ", ".join(shown))
+    for name, of in result["gains"].items():
+        for over in ("alone", "before") if verbose else ("alone",):
+            shown = [f"{metric} {of[over][metric]['value']:+.3f} ({span(of[over][metric], 3, '+')})" for metric in ("macro_f1", "kappa")]
+            lines.append(f"gain of {name} over {'the scorer' if over == 'alone' else 'the step before'}: " + ", ".join(shown))
     used = " and ".join(result["use"]) or "nothing"
     lines.append(f"used: {used}; {result['reason']}")
     return [*lines, *issues(result["issues"], verbose), f"written to {result['out']}"]

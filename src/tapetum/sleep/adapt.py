@@ -1,12 +1,15 @@
 """Adapt a scorer to a laboratory: calibration and context fitted on its own scored nights, and used only where they are shown to gain.
 
-All figures are cross-validated by subject: each subject's nights are decided with values from the others'. A step is used from then on if
-its gain is shown: calibration if log-loss falls and context if macro-F1 rises, both with a 95 % interval (by subject) that excludes 0.
+All figures are cross-validated by subject: each subject's nights are decided with values from the others'. The steps: ``calibration`` (a
+factor and an offset a stage), ``context`` (forward–backward with the laboratory's transitions, nothing tuned) and ``tuned context`` (its
+weights tuned, and with eight subjects or more its method chosen). One is used from then on only if its gain is shown: macro-F1 over the
+scorer alone for context, log-loss for calibration, each with a 95 % interval (by subject) that excludes 0.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,8 +27,9 @@ from tapetum.sleep.hypnogram import Hypnogram
 from tapetum.sleep.stages import STAGES, UNSCORED
 
 TARGET = Target("stage", "single", STAGES)
-CALIBRATION, CONTEXT = "calibration", "context"
-STEPS = {"scorer": (), "+ calibration": (CALIBRATION,), "+ context": (CALIBRATION, CONTEXT)}
+CALIBRATION, CONTEXT, TUNED = "calibration", "context", "tuned context"
+MADE: dict[str, Any] = {CALIBRATION: Vector(), CONTEXT: Context("forward-backward", tune=False), TUNED: Context()}
+STEPS = {"scorer": (), "+ calibration": (CALIBRATION,), "+ context": (CALIBRATION, CONTEXT), "adapted": (CALIBRATION, TUNED)}
 FIGURES = ("macro_f1", "kappa", "accuracy", "log_loss")
 FEWEST = 3  # subjects from which on a gain can have an interval
 VERSION = 1
@@ -33,10 +37,10 @@ VERSION = 1
 
 @dataclasses.dataclass(frozen=True)
 class Adaptation:
-    """The steps that were chosen, as a decision step: calibration, then context.
+    """Some of the steps, one after the other, as one decision step.
 
     Args:
-        steps: of ``calibration`` and ``context``, in this order.
+        steps: names of ``MADE``.
     """
 
     steps: tuple[str, ...]
@@ -45,16 +49,14 @@ class Adaptation:
         """Return the fitted values of each step; the second is fitted on what the first gives."""
         out: dict[str, Any] = {}
         for name in self.steps:
-            step: Any = Vector() if name == CALIBRATION else Context()
-            out[name] = step.fit(dense, rows)
-            dense = step.apply(dense, rows, out[name])
+            out[name] = MADE[name].fit(dense, rows)
+            dense = MADE[name].apply(dense, rows, out[name])
         return out
 
     def apply(self, dense: Dense, rows: Rows, fitted: dict[str, Any]) -> Dense:
         """Return the rows decided."""
         for name in self.steps:
-            step: Any = Vector() if name == CALIBRATION else Context()
-            dense = step.apply(dense, rows, fitted[name])
+            dense = MADE[name].apply(dense, rows, fitted[name])
         return dense
 
 
@@ -66,7 +68,7 @@ def adapt(nights: Sequence[tuple[str, str, Hypnogram, Hypnogram]]) -> dict[str, 
 
     Returns:
         ``{"version", "classes", "nights", "subjects", "figures", "gains", "use", "reason", "fitted"}``, plain values: figures of each step
-        with intervals, its gain over the one before and over the scorer alone, which steps are used, and their values for new nights.
+        with intervals, its gain over the scorer alone and over the step before, which steps are used, and their values for new nights.
 
     Raises:
         DataError: fewer than two subjects, or no epoch that was both answered and scored.
@@ -84,13 +86,12 @@ def adapt(nights: Sequence[tuple[str, str, Hypnogram, Hypnogram]]) -> dict[str, 
         nested[name] = dense if found is None else found.nested
         fitted[name] = {} if found is None else found.final
     figures = {name: {metric: _figure(metric, one, rows) for metric in FIGURES} for name, one in nested.items()}
+    names = list(STEPS)
     gains = {
-        "+ calibration": _gains(nested["+ calibration"], dense, rows),
-        "+ context": _gains(nested["+ context"], nested["+ calibration"], rows),
-        "all steps": _gains(nested["+ context"], dense, rows),
+        name: {"alone": _gains(nested[name], dense, rows), "before": _gains(nested[name], nested[before], rows)}
+        for before, name in itertools.pairwise(names)
     }
     use, reason = _chosen(gains, subjects)
-    kept = fitted["+ context"] if CONTEXT in use else fitted["+ calibration"]
     return {
         "version": VERSION,
         "classes": list(STAGES),
@@ -99,9 +100,9 @@ def adapt(nights: Sequence[tuple[str, str, Hypnogram, Hypnogram]]) -> dict[str, 
         "epochs": int(dense.scorable.sum()),
         "figures": figures,
         "gains": gains,
-        "use": list(use),
+        "use": list(STEPS[use]),
         "reason": reason,
-        "fitted": {name: kept[name] for name in (CALIBRATION, CONTEXT) if name in kept and use},
+        "fitted": fitted[use],
     }
 
 
@@ -118,8 +119,9 @@ def apply(night: Hypnogram, adapted: Mapping[str, Any]) -> Hypnogram:
     if night.p is None:
         raise DataError("the hypnogram has no probabilities, which calibration and context need", need="columns p_Wake, p_N1 … p_REM")
     dense, rows = laid_out([("night", "night", night, night)])
-    steps = tuple(name for name in (CALIBRATION, CONTEXT) if name in adapted["fitted"])
-    found = Adaptation(steps).apply(dense, rows, dict(adapted["fitted"]))
+    if unknown := [name for name in adapted["use"] if name not in MADE or name not in adapted["fitted"]]:
+        raise DataError(f"this adaptation uses {unknown[0]!r}, which is not known here", need="a file of this version")
+    found = Adaptation(tuple(adapted["use"])).apply(dense, rows, dict(adapted["fitted"]))
     answer = decided(found)
     known = found.ok & ~np.isnan(answer).any(axis=1)
     stages = np.where(known, np.nan_to_num(answer).argmax(axis=1), night.stages)
@@ -167,14 +169,15 @@ def _gains(a: Dense, b: Dense, rows: Rows) -> dict[str, Any]:
     return out
 
 
-def _chosen(gains: Mapping[str, Any], subjects: int) -> tuple[tuple[str, ...], str]:
-    """Return the steps whose gain is shown, and why."""
+def _chosen(gains: Mapping[str, Any], subjects: int) -> tuple[str, str]:
+    """Return the name of the steps whose gain is shown, and why."""
     if subjects < FEWEST:
-        return (), f"{subjects} subjects are too few for an interval: nothing is used"
-    calibrated = gains["+ calibration"]["log_loss"]["low"]
-    context = gains["+ context"]["macro_f1"]["low"]
-    if context is not None and context > 0:
-        return (CALIBRATION, CONTEXT), "context raises macro-F1, its interval excludes 0; it works on calibrated probabilities"
-    if calibrated is not None and calibrated > 0:
-        return (CALIBRATION,), "calibration lowers log-loss, its interval excludes 0; of context no gain is shown"
-    return (), "no gain is shown: the scorer's own answers are used"
+        return "scorer", f"{subjects} subjects are too few for an interval"
+    shown = {name: (gains[name]["alone"]["macro_f1"]["low"] or 0.0) > 0 for name in ("+ context", "adapted")}
+    value = {name: gains[name]["alone"]["macro_f1"]["value"] for name in shown}
+    best = "adapted" if shown["adapted"] and (value["adapted"] >= value["+ context"] or not shown["+ context"]) else "+ context"
+    if shown[best]:
+        return best, f"{' and '.join(STEPS[best])} raise macro-F1, and the interval excludes 0"
+    if (gains["+ calibration"]["alone"]["log_loss"]["low"] or 0.0) > 0:
+        return "+ calibration", "calibration lowers log-loss, and the interval excludes 0; of context no gain is shown"
+    return "scorer", "no gain is shown"

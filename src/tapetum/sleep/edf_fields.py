@@ -26,6 +26,7 @@ PRIVATE = ("patient", "recording")
 _THREE = re.compile(r"(\d{1,2})\s?([.:'\-/ ])\s?(\d{1,2})\s?([.:'\-/ ])\s?(\d{1,2}|yy)", re.IGNORECASE)
 _STARTDATE = re.compile(r"Startdate\s+(?:X|(\d{1,2})-([A-Za-z]{3})-(\d{2,4}))(?:\s|$)", re.IGNORECASE)
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+_BIRTH = re.compile(r"\d{1,2}-([A-Za-z]{3})-\d{4}")
 _FIRST, _LAST = 1985, 2084  # years that two digits can say
 
 Fields = Mapping[str, bytes]
@@ -106,11 +107,19 @@ def clock(fields: Fields, issues: Issues) -> datetime.time | None:
 
 def check_identification(fields: Fields, issues: Issues) -> None:
     """Note identifications that are not as EDF+ wants them; what they say stays in the header."""
-    if len(text(fields["patient"]).split()) < 4:
+    patient, recording = text(fields["patient"]).split(), text(fields["recording"])
+    if len(patient) < 4:
         issues.add("the patient identification has fewer than its four subfields", "none of them is used", kind=NOTE)
-    recording = text(fields["recording"])
+    if any((birth := _BIRTH.fullmatch(part)) is not None and birth[1] != birth[1].upper() for part in patient):
+        issues.add("the month of the date of birth is not in capitals", "the date is not used", kind=NOTE)
     if not recording.startswith("Startdate") or len(recording.split()) < 5:
         issues.add("the recording identification lacks 'Startdate' or some of its four subfields", "none of them is used", kind=NOTE)
+    check_start(fields, issues)
+
+
+def check_start(fields: Fields, issues: Issues) -> None:
+    """Note a start date in the recording identification that is not as EDF+ wants it, or another than the header's."""
+    recording = text(fields["recording"])
     found = _STARTDATE.match(recording)
     if found is not None and found[2] is not None:
         if found[2].upper() not in _MONTHS:
@@ -119,6 +128,9 @@ def check_identification(fields: Fields, issues: Issues) -> None:
             issues.add("the month of the start date is not in capitals", "read as it is meant", kind=NOTE)
         if not _FIRST <= int(found[3]) <= _LAST:
             issues.add(f"the start date lies outside {_FIRST}–{_LAST}", "the date is not used, only the time of day")
+        other = _THREE.fullmatch(text(fields["date"]))
+        if other is not None and other[5].isdigit() and (int(other[1]), int(other[5])) != (int(found[1]), int(found[3]) % 100):
+            issues.add("the header has two start dates that differ", "neither is used, only the time of day", kind=NOTE)
     elif found is None and recording.startswith("Startdate"):
         issues.add("the start date in the recording identification cannot be read", "the date is not used")
 

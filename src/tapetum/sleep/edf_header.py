@@ -94,6 +94,8 @@ def read_header(path: Path, issues: Issues) -> Header:
     time = fields.clock(fixed, issues)
     if form:
         fields.check_identification(fixed, issues)
+    else:
+        fields.check_start(fixed, issues)
     signals = [_signal(one, name, many, sample_bytes, issues) for one, name, many in zip(each, names, samples, strict=True)]
     return Header(time, records, duration, start, sample_bytes, form, tuple(signals))
 
@@ -188,6 +190,10 @@ def _names(each: list[dict[str, bytes]], issues: Issues) -> list[str]:
     out: list[str] = []
     for i, one in enumerate(each, start=1):
         label = " ".join(text(one["label"]).split())
+        meant = next((known for known in ANNOTATIONS if label.lower() == known.lower() and label != known), None)
+        if meant is not None:
+            issues.add(f"signal {i} has the label {label!r}", f"it is {meant!r}", signal=meant)
+            label = meant
         if label in ("", "-", "--", "?"):
             issues.add(f"signal {i} has the label {label!r}", f"it is called 'signal {i}'", signal=f"signal {i}")
             label = f"signal {i}"
