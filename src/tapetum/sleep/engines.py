@@ -17,9 +17,9 @@ from tapetum.core.errors import DataError, EnvironmentFault
 from tapetum.sleep.edf import Recording
 from tapetum.sleep.hypnogram import Hypnogram
 from tapetum.sleep.hypnogram_files import TABLES, read_hypnogram
-from tapetum.sleep.issues import ALL, EPOCH, NOTE, Issues
+from tapetum.sleep.issues import ALL, EPOCH, NOTE, Issues, spans
 from tapetum.sleep.montage import Montage, Signal
-from tapetum.sleep.quality import Quality, assess, report, spans
+from tapetum.sleep.quality import Quality, assess, report
 from tapetum.sleep.stages import STAGES, UNSCORED
 
 Engine = Callable[[Recording, Mapping[str, str], Issues], Hypnogram]

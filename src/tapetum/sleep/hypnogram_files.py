@@ -17,7 +17,7 @@ from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.places import refuse_nowhere
 from tapetum.sleep.edf import Recording, read_edf
 from tapetum.sleep.hypnogram import Hypnogram
-from tapetum.sleep.issues import EPOCH, NOTE, Issues, epochs_of
+from tapetum.sleep.issues import EPOCH, NOTE, Issues, spans
 from tapetum.sleep.stages import SCHEMES, SHORT, STAGES, UNSCORED, stage_of, stages_of
 from tapetum.sleep.tal import Annotation
 
@@ -37,6 +37,7 @@ STAGE_COLUMNS = (
     "event",
 )
 ONSETS, DURATIONS, NUMBERS = ("onset", "start", "time", "seconds"), ("duration", "length"), ("epoch", "epochs", "epoch_index", "number")
+UNSCORED_TEXTS = ("?", "unscored", "uns", "mt", "movement time")  # of annotations
 LONGEST = 7 * 24 * 3600
 
 
@@ -99,8 +100,10 @@ def of_annotations(recording: Recording, *, scheme: str = "auto", issues: Issues
 
 def _is_stage(text: str) -> bool:
     """Return whether an annotation names a stage: by name, or by number after ``Sleep stage``; other events are left alone."""
-    plain = text.strip().lower()
-    return stage_of(text) is not None or (plain.startswith(("sleep stage ", "stage ")) and plain.split()[-1].isdigit())
+    plain, stage = text.strip().lower(), stage_of(text)
+    if stage == UNSCORED and "stage" not in plain:
+        return plain in UNSCORED_TEXTS  # 'movement' and 'artefact' are events
+    return stage is not None or (plain.startswith(("sleep stage ", "stage ")) and plain.split()[-1].isdigit())
 
 
 def _epoch_of(durations: Sequence[float | None], usual: float) -> float:
@@ -114,7 +117,7 @@ def _epoch_of(durations: Sequence[float | None], usual: float) -> float:
 def _lay(found: Sequence[Annotation], stages: Sequence[int | None], epoch: float, count: int, issues: Issues) -> np.ndarray:
     """Return the stage of each epoch from annotations; what none covers is unscored."""
     out = np.full(count, UNSCORED, dtype=np.int8)
-    taken = np.zeros(count, dtype=bool)
+    taken, doubled = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
     pairs = sorted(((one, stage) for one, stage in zip(found, stages, strict=True) if stage is not None), key=lambda pair: pair[0].onset)
     off_grid = beyond = 0
     for i, (one, stage) in enumerate(pairs):
@@ -127,9 +130,10 @@ def _lay(found: Sequence[Annotation], stages: Sequence[int | None], epoch: float
         first, last = round(one.onset / epoch), round((one.onset + duration) / epoch)
         beyond += last > count or first < 0
         span = slice(max(first, 0), max(min(last, count), 0))
-        if taken[span].any():
-            issues.add("stages overlap", "the later one holds", epochs=epochs_of(span.start * EPOCH, span.stop * EPOCH))
+        doubled[span] |= taken[span]
         out[span], taken[span] = stage, True
+    if doubled.any():
+        issues.add(f"stages overlap in {int(doubled.sum())} epochs", "the later one holds", epochs=spans(doubled))
     if off_grid:
         issues.add(f"{off_grid} stages do not begin at a whole epoch of {epoch:g} s", "each is moved to the nearest", epochs="all")
     if beyond:

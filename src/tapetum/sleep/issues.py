@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator
 
+import numpy as np
 import polars as pl
 
 NOTE, REPAIR, QUALITY, REFUSED = "note", "repair", "quality", "refused"
@@ -63,6 +64,13 @@ def epochs_of(start: float, end: float) -> str:
     first, last = int(max(start, 0.0) // EPOCH) + 1, int(-(-max(end, 0.0) // EPOCH))
     last = max(first, last)
     return str(first) if first == last else f"{first}–{last}"
+
+
+def spans(where: np.ndarray, most: int = 8) -> str:
+    """Return epochs, counted from 1, as ``3–5, 9``."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], where.astype(np.int8), [0]])))
+    shown = [str(a + 1) if b == a + 1 else f"{a + 1}–{b}" for a, b in zip(edges[::2], edges[1::2], strict=True)]
+    return ", ".join(shown[:most]) + (f" and {len(shown) - most} more" if len(shown) > most else "")
 
 
 def table(issues: Iterable[Issue]) -> pl.DataFrame:

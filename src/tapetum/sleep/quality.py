@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from tapetum.sleep.issues import EPOCH, QUALITY, Issues
+from tapetum.sleep.issues import EPOCH, QUALITY, Issues, spans
 from tapetum.sleep.montage import Signal
 
 FLAT = 0.5  # µV from the lowest to the highest value of an epoch, under which a signal is flat
@@ -70,13 +70,6 @@ def report(quality: Quality, issues: Issues) -> None:
             whole = where.mean() >= BAD_SHARE
             what = f"{'bad channel' if whole else 'bad epochs'}: {KINDS[kind]} in {int(where.sum())} of {len(where)} epochs"
             issues.add(what, "another channel is preferred for staging", signal=quality.signal, kind=QUALITY, epochs=spans(where))
-
-
-def spans(where: np.ndarray, most: int = 8) -> str:
-    """Return epochs, counted from 1, as ``3–5, 9``."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], where.astype(np.int8), [0]])))
-    shown = [str(a + 1) if b == a + 1 else f"{a + 1}–{b}" for a, b in zip(edges[::2], edges[1::2], strict=True)]
-    return ", ".join(shown[:most]) + (f" and {len(shown) - most} more" if len(shown) > most else "")
 
 
 def _hum(epochs: np.ndarray, rate: float) -> np.ndarray:

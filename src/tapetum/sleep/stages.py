@@ -17,7 +17,7 @@ _NAMES = {
     **dict.fromkeys(("n2", "s2", "nrem2", "nrem 2", "non-rem 2", "stage 2"), N2),
     **dict.fromkeys(("n3", "s3", "nrem3", "nrem 3", "non-rem 3", "sws", "deep", "stage 3"), N3),
     **dict.fromkeys(("n4", "s4", "nrem4", "nrem 4", "non-rem 4", "stage 4"), N3),
-    **dict.fromkeys(("r", "rem", "stage rem", "rem sleep"), REM),
+    **dict.fromkeys(("r", "rem", "stage rem"), REM),
     **dict.fromkeys(("?", "u", "uns", "unscored", "unknown", "unscorable", "not scored", "undefined", "none", "nan", "n/a"), UNSCORED),
     **dict.fromkeys(("m", "mt", "mov", "movement", "movement time", "art", "artefact", "artifact", "a"), UNSCORED),
 }
@@ -54,7 +54,7 @@ SCHEMES = ("auto", "aasm", "rk")
 
 def stage_of(label: str) -> int | None:
     """Return a stage's number (−1: unscored) from one label with letters; None where it names none, as other events."""
-    plain = " ".join(label.strip().lower().split())
+    plain = _plain(label)
     for prefix in ("", *_PREFIXES):
         if plain.startswith(prefix) and (rest := plain[len(prefix) :].strip()) in _NAMES:
             return _NAMES[rest]
@@ -97,6 +97,11 @@ def _number(label: str) -> str:
     return str(int(found)) if found == found // 1 else ""
 
 
+def _plain(label: str) -> str:
+    """Return a label in small letters, without what some files write after it: ``Stage 2 sleep|2`` is ``stage 2``."""
+    return " ".join(label.split("|", maxsplit=1)[0].lower().split()).removesuffix(" sleep")
+
+
 def _bare(label: str) -> str:
-    plain = " ".join(label.strip().lower().split())
+    plain = _plain(label)
     return next((plain[len(prefix) :].strip() for prefix in _PREFIXES if plain.startswith(prefix)), plain)

@@ -16,7 +16,7 @@ MOVE = np.array([
 ])  # fmt: skip
 
 
-def drawn(seed: int, epochs: int = 300, blur: float = 1.4) -> tuple[Hypnogram, Hypnogram]:
+def drawn(seed: int, epochs: int = 120, blur: float = 1.4) -> tuple[Hypnogram, Hypnogram]:
     """Return (answer, truth) of a night: a Markov chain, seen through noise that is alike from epoch to epoch in nothing."""
     rng = np.random.default_rng(seed)
     stages = [0]
@@ -33,12 +33,12 @@ def nights(many: int, **given: float) -> list[tuple[str, str, Hypnogram, Hypnogr
 
 
 def test_context_that_helps_is_used_and_changes_new_nights():
-    found = adapt.adapt(nights(6))
+    found = adapt.adapt(nights(5))
     assert found["use"][0] == "calibration", found["reason"]
     assert found["use"][1] in ("context", "tuned context")
     gain = found["gains"]["+ context"]["before"]["macro_f1"]
     assert 0 < gain["low"] < gain["value"] < gain["high"]
-    answer, truth = drawn(99)
+    answer, truth = drawn(99, epochs=400)
     after = adapt.apply(answer, found)
     before_right, after_right = ((one.stages == truth.stages).mean() for one in (answer, after))
     assert after_right > before_right + 0.05
@@ -48,7 +48,7 @@ def test_context_that_helps_is_used_and_changes_new_nights():
 
 def test_scorer_that_is_right_already_is_left_alone():
     sure = [
-        (name, subject, Hypnogram(truth.stages, p=0.95 * np.eye(5)[truth.stages] + 0.01), truth) for name, subject, _, truth in nights(5)
+        (name, subject, Hypnogram(truth.stages, p=0.95 * np.eye(5)[truth.stages] + 0.01), truth) for name, subject, _, truth in nights(4)
     ]
     found = adapt.adapt(sure)
     assert not {"context", "tuned context"} & set(found["use"])
@@ -69,10 +69,10 @@ def test_unscored_and_lost_epochs_take_no_part():
     some = nights(4)
     name, subject, answer, truth = some[0]
     stages, p = truth.stages.copy(), answer.p.copy()
-    stages[:50], p[60:70] = -1, np.nan
+    stages[:30], p[60:70] = -1, np.nan
     some[0] = (name, subject, Hypnogram(answer.stages, p=p), Hypnogram(stages))
     found = adapt.adapt(some)
-    assert found["epochs"] == 4 * 300 - 60
+    assert found["epochs"] == 4 * 120 - 40
     after = adapt.apply(Hypnogram(answer.stages, p=p), found)
     np.testing.assert_array_equal(after.stages[60:70], answer.stages[60:70])
 
@@ -83,5 +83,5 @@ def test_what_cannot_be_adapted_is_refused():
         adapt.adapt([("a", "s", Hypnogram(answer.stages), truth)])
     with pytest.raises(DataError, match="no adaptation"):
         adapt.apply(answer, {"some": "file"})
-    with pytest.raises(DataError, match="300 epochs were answered and 299 scored"):
-        adapt.adapt([("a", "s", answer, truth.part(0, 299))])
+    with pytest.raises(DataError, match="120 epochs were answered and 119 scored"):
+        adapt.adapt([("a", "s", answer, truth.part(0, 119))])

@@ -29,6 +29,8 @@ def read(folder, name, text, **given):
         "W\nN1\nN2\nN3\nR\n",
         "stage\nSleep stage W\nSleep stage 1\nSleep stage 2\nSleep stage 4\nSleep stage R\n",
         "0\n1\n2\n4\n5\n",
+        "stage\nWake|0\nStage 1 sleep|1\nStage 2 sleep|2\nStage 3 sleep|3\nREM sleep|5\n",
+        "SLEEP-S0\nSLEEP-S1\nSLEEP-S2\nSLEEP-S4\nSLEEP-REM\n",
         "epoch,stage\n3,N2\n1,wake\n2,S1\n5,rem\n4,S4\n",
         "onset\tduration\ttrial_type\n0\t30\tW\n30\t30\tN1\n60\t30\tN2\n90\t30\tN3\n120\t30\tR\n",
         "\ufeffepoch;stage\r\n1;W\r\n2;N1\r\n3;N2\r\n4;N3\r\n5;R\r\n",
@@ -74,7 +76,13 @@ def test_numbers_left_out_are_unscored(tmp_path):
 
 
 def test_annotations_lie_on_the_true_time_axis(tmp_path):
-    found = [(0.0, 60.0, "Sleep stage W"), (90.0, 30.0, "Sleep stage 4"), (100.0, None, "Limb movement"), (120.0, 90.0, "Sleep stage R")]
+    found = [
+        (0.0, 60.0, "Sleep stage W"),
+        (90.0, 30.0, "Sleep stage 4"),
+        (100.0, None, "Movement"),
+        (60.0, 5.0, "A"),
+        (120.0, 90.0, "Sleep stage R"),
+    ]
     tals = [[tal(0, *found)] + [tal(i) for i in range(1, 180)]]
     (tmp_path / "a.edf").write_bytes(plus(180, tals=tals).bytes())
     issues = Issues("a.edf")
@@ -133,3 +141,26 @@ def test_agreement_equals_scikit_learn(tmp_path):
         assert found["by_stage"][name] == pytest.approx(cohen_kappa_score(a[10:] == number, b[10:] == number))
     with pytest.raises(DataError, match="the other 190 of 30 s"):
         agreement(Hypnogram(a), Hypnogram(b[10:]))
+
+
+def test_file_of_annotations_alone_is_read(tmp_path):
+    edfio = pytest.importorskip("edfio")
+    given = [
+        edfio.EdfAnnotation(0, 60, "Sleep stage W"),
+        edfio.EdfAnnotation(60, 90, "Sleep stage 2"),
+        edfio.EdfAnnotation(150, 30, "Sleep stage ?"),
+    ]
+    edfio.Edf([], annotations=given).write(tmp_path / "a-hypnogram.edf")
+    assert read_hypnogram(tmp_path / "a-hypnogram.edf").stages.tolist() == [0, 0, 2, 2, 2, -1]
+
+
+def test_annotations_of_bdf_are_read(tmp_path):
+    tals = [[tal(0, (0.0, 60.0, "N3"))] + [tal(i) for i in range(1, 60)]]
+    file = plus(form="BDF+C", tals=tals, version=b"\xffBIOSEMI", width=3, annotation_label="BDF Annotations")
+    (tmp_path / "a.bdf").write_bytes(file.bytes())
+    assert read_hypnogram(tmp_path / "a.bdf").stages.tolist() == [3, 3]
+
+
+def test_epochs_of_20_seconds_are_recognised(tmp_path):
+    night, _ = read(tmp_path, "a.csv", "onset,duration,stage\n0,20,W\n20,20,N1\n40,20,N2\n")
+    assert (night.epoch, night.stages.tolist()) == (20.0, [0, 1, 2])

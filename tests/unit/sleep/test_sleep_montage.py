@@ -8,10 +8,10 @@ import pytest
 from edf_bytes import File, Signal, wave
 from tapetum.core.errors import DataError
 from tapetum.sleep.edf import read_edf
-from tapetum.sleep.issues import Issues
+from tapetum.sleep.issues import Issues, spans
 from tapetum.sleep.montage import Montage
 from tapetum.sleep.names import known, load, meaning
-from tapetum.sleep.quality import assess, spans
+from tapetum.sleep.quality import assess
 from tapetum.sleep.units import plain_unit
 
 

@@ -103,6 +103,7 @@ def test_every_figure_has_a_definition():
     assert found.keys() - stages == DEFINITIONS.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.shared_data
 def test_figures_equal_those_of_yasa_on_real_nights(shared_data):
     yasa = pytest.importorskip("yasa")
