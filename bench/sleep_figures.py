@@ -23,7 +23,8 @@ from tapetum.sleep.exports import export
 from tapetum.sleep.hypnogram import Hypnogram
 
 DOCS = recorded.ROOT / "docs"
-GEOMETRY = (43, 32)  # rows 32 to 75 of 270 are EEG
+ROWS = (38, 58)  # of 270: around the lane of C4-M1
+COLOURS = 48  # of a figure in the documentation, so that its file is small
 EPOCHS = 5  # drawn, one of each stage
 
 
@@ -35,7 +36,7 @@ def nap(data: Path, work: Path) -> None:
     write_edf(work / "nap.edf", signals)
     found = api.sleep_stage(work / "nap.edf", work / "staged", log=recorded.log)
     print("\n".join(sleep_texts.stage(found, True)))
-    files.copy(work / "staged" / "nap" / "night.png", DOCS / "sleep-nap.png")
+    small(work / "staged" / "nap" / "night.png", DOCS / "sleep-nap.png")
 
 
 def night(data: Path, work: Path) -> None:
@@ -50,7 +51,7 @@ def night(data: Path, work: Path) -> None:
     export(scored, work / "given" / "ucddb018.csv")
     found = api.sleep_stage(work / "ucddb018.edf", work / "staged", engine=work / "given", channels=own, log=recorded.log)
     print("\n".join(sleep_texts.stage(found, False)))
-    files.copy(work / "staged" / "ucddb018" / "night.png", DOCS / "sleep-ucddb018.png")
+    small(work / "staged" / "ucddb018" / "night.png", DOCS / "sleep-ucddb018.png")
     shown = [
         int(place[np.flatnonzero(stages[place] == stage)[len(np.flatnonzero(stages[place] == stage)) // 2]]) for stage in range(EPOCHS)
     ]
@@ -58,11 +59,18 @@ def night(data: Path, work: Path) -> None:
     for epoch in shown:
         api.sleep_render(work / "ucddb018.edf", work / "images", first=epoch + 1, last=epoch + 1, channels=own)
         with Image.open(work / "images" / "ucddb018" / f"ucddb018_{epoch + 1:04d}.png") as image:
-            height, top = (value * image.height // 270 for value in GEOMETRY)
-            strips.append(np.asarray(image)[top : top + height])
-    made = Image.fromarray(np.concatenate(strips)).resize((1440, 43 * 4 * EPOCHS * 3 // 4), Image.Resampling.BOX)
+            first, last = (row * image.height // 270 for row in ROWS)
+            strips.append(np.asarray(image)[first:last])
+    made = Image.fromarray(np.concatenate(strips))
+    made = made.resize((1440, made.height * 1440 // made.width), Image.Resampling.BOX)
     with files.whole(DOCS / "sleep-epochs.png") as aside:
         made.save(aside, optimize=True)
+
+
+def small(source: Path, out: Path) -> None:
+    """Copy a figure with few colours."""
+    with Image.open(source) as image, files.whole(out) as aside:
+        image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(aside, optimize=True)
 
 
 def main() -> int:

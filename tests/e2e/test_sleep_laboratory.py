@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import small_runs
 from edf_bytes import NAME, plain, plus, tal
@@ -101,6 +102,19 @@ def test_nights_are_staged_by_another_program_and_written_out(tmp_path):
     assert NAME not in said.out + said.err
 
 
+def test_second_call_does_not_stage_what_the_first_wrote(tmp_path):
+    pytest.importorskip("edfio")
+    (tmp_path / "a.edf").write_bytes(plus(60).bytes())
+    (tmp_path / "a-Hypnogram.edf").write_bytes(plus(60, tals=stages(60)).bytes())
+    given = tmp_path / "given"
+    given.mkdir()
+    another_program(given, "a", 2)
+    for _ in range(2):
+        said = small_runs.cli("sleep", "stage", tmp_path, "-o", tmp_path / "out", "--engine", given, "--json")
+        assert said.code == 0, said.err
+        assert [night["file"] for night in json.loads(said.out)["nights"]] == ["a.edf"]
+
+
 def test_engine_that_is_not_there_is_named(tmp_path):
     (tmp_path / "a.edf").write_bytes(plus(60).bytes())
     said = small_runs.cli("sleep", "stage", tmp_path / "a.edf", "-o", tmp_path / "out", "--engine", "yassa")
@@ -159,3 +173,23 @@ def test_default_engine_stages_a_simulated_night(tmp_path):
     found = json.loads((tmp_path / "out" / "night" / "hypnogram.json").read_text(encoding="utf-8"))
     assert len(found["stages"]) == 48
     assert "N3" in found["stages"]
+
+
+@pytest.mark.slow
+def test_pipeline_of_ours_stages_a_night(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = ["file,stage"]
+    for number, stage in enumerate(("Wake", "N1", "N2", "N3", "REM")):
+        for i in range(6):
+            image = rng.integers(0, 30, (27, 48)).astype(np.uint8)
+            image[5 * number : 5 * number + 5] += 150
+            Image.fromarray(image).save(tmp_path / f"{stage}-{i}.png")
+            rows.append(f"{stage}-{i}.png,{stage}")
+    (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    small_runs.fit(tmp_path / "labels.csv", tmp_path / "run", train__epochs=0, data__targets=["stage"], data__group=None)
+    (tmp_path / "night.edf").write_bytes(plus(150).bytes())
+    said = small_runs.cli("sleep", "stage", tmp_path / "night.edf", "-o", tmp_path / "out", "--engine", tmp_path / "run")
+    assert said.code == 0, said.err
+    found = json.loads((tmp_path / "out" / "night" / "hypnogram.json").read_text(encoding="utf-8"))
+    assert (len(found["stages"]), found["scorer"]) == (5, "pipeline")
+    assert all(abs(sum(p) - 1) < 1e-4 for p in found["p"])

@@ -52,14 +52,13 @@ def sleep_stage(
         ``{"nights", "issues", "refused", "out"}``: a row of statistics a night; the issue table.
     """
     from tapetum.sleep import exports, names, nights, stage
-    from tapetum.sleep.hypnogram_files import RECORDINGS
     from tapetum.sleep.issues import table
 
     record = Record(log)
     known = names.load(channels)
     chosen = _engine(engine, {"eeg": eeg, "eog": eog, "emg": emg}, scheme, record)
     fitted = None if adapted is None else files.read_json(adapted)
-    paths = nights.find(recordings, RECORDINGS)
+    paths = _recordings(recordings, Path(out), record)
     folders = _folders(paths, Path(out))
     issues: list[Any] = []
 
@@ -106,14 +105,13 @@ def sleep_adapt(
     """
     from tapetum.sleep import adapt, names, nights, scored
     from tapetum.sleep.edf import read_edf
-    from tapetum.sleep.hypnogram_files import RECORDINGS
     from tapetum.sleep.issues import table
 
     record = Record(log)
     known = names.load(channels)
     chosen = _engine(engine, {}, scheme, record)
     of_night = scored.subjects(subjects)
-    paths = [path for path in nights.find(folder, RECORDINGS) if not scored.is_hypnogram(path)]
+    paths = _recordings(folder, Path(out), record)
     issues: list[Any] = []
 
     def work(path: Path) -> tuple[str, str, Any, Any]:
@@ -164,12 +162,11 @@ def sleep_render(
     """
     from tapetum.sleep import exports, names, nights, render
     from tapetum.sleep.edf import read_edf
-    from tapetum.sleep.hypnogram_files import RECORDINGS
     from tapetum.sleep.issues import table
 
     record = Record(log)
     known = names.load(channels)
-    paths = nights.find(recordings, RECORDINGS)
+    paths = _recordings(recordings, Path(out), record)
     folders = _folders(paths, Path(out))
     issues: list[Any] = []
 
@@ -191,6 +188,24 @@ def sleep_render(
         "out": str(out),
     }
     return Result(values, rows=rows, path=out)
+
+
+def _recordings(places: Places, out: Path, record: Record) -> list[Path]:
+    """Return recordings; in folders, what was written by an earlier call and files of hypnograms alone are left out."""
+    from tapetum.core.errors import UserError, listed
+    from tapetum.sleep import nights, scored
+    from tapetum.sleep.hypnogram_files import RECORDINGS
+
+    found = nights.find(places, RECORDINGS)
+    kept = [path for path in found if not path.resolve().is_relative_to(out.resolve())]
+    named = {Path(one) for one in ([places] if isinstance(places, (str, Path)) else places)}
+    alone = [path for path in kept if path not in named and scored.is_hypnogram(path)]
+    if alone:
+        record(f"{len(alone)} files are hypnograms by their names and are left out: {listed(path.name for path in alone)}")
+    left = [path for path in kept if path not in alone]
+    if not left:
+        raise UserError(f"there is no recording to work on ({listed(path.name for path in found)})", need="EDF or BDF files with signals")
+    return left
 
 
 def _folders(paths: Sequence[Path], out: Path) -> dict[Path, Path]:
@@ -255,10 +270,12 @@ def _of_pipeline(place: Path, record: Record) -> Any:
             files.write_csv(Path(folder) / "night.csv", rows)
             found = predict(place, Path(folder) / "night.csv", path="path", sequence="exam", position="position", log=record).to_polars()
         lacking = [name for name in STAGES if f"p_{name}" not in found.columns]
-        if lacking:
-            raise UserError(f"{place} does not answer with the stages {', '.join(STAGES)} (it lacks {', '.join(lacking)})")
+        if lacking or len(found) != many:
+            raise UserError(f"{place} does not answer with the stages {', '.join(STAGES)} for each epoch (it lacks {', '.join(lacking)})")
+        found = found.sort(found.columns[0])  # the row ids are file names, numbered in the order of time
         p = found.select([f"p_{name}" for name in STAGES]).to_numpy().astype(np.float64)
-        stages = np.where(np.isnan(p).any(axis=1), -1, np.nan_to_num(p).argmax(axis=1))
-        return Hypnogram(stages, 30.0, recording.clock, p, "pipeline")
+        decided = next(name for name in found.columns[1:] if name != "status" and not name.startswith("p_"))
+        stages = [STAGES.index(label) if label in STAGES else -1 for label in found[decided].to_list()]
+        return Hypnogram(np.array(stages), 30.0, recording.clock, p, "pipeline")
 
     return answer
