@@ -45,15 +45,18 @@ def folds(
     """
     refuse_nowhere(data)
     loaded = recipe_of(recipe, options).recipe
+    from tapetum.data import audit as audits
     from tapetum.data import layouts
     from tapetum.data import split as splitting
+    from tapetum.data.images.decode import Composition
     from tapetum.data.lacking import lacking
 
     record = Record(log)
     kind = None if out is None else table_files.ending(out)
     files.refuse_own(out, data)
     manifest = layouts.read(data, loaded.data, record)
-    manifest = splitting.assign_folds(manifest, loaded.split, loaded.seed, record)
+    duplicates = audits.exact_duplicates(manifest, audits.hashes_of(manifest), Composition.from_input(loaded.input), record)
+    manifest = splitting.assign_folds(manifest, loaded.split, loaded.seed, record, duplicates=duplicates)
     if loaded.data.audit is not None:
         record("warning: data.audit is not obeyed here: its exclusions, labels and groups hold when fit draws folds itself")
     for warning in lacking(manifest):

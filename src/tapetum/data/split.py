@@ -41,7 +41,7 @@ def assign_folds(manifest: Manifest, split: Split, seed: int, log: Log, *, dupli
         UserError: the scheme ``image`` without the reason why it may leak, or an unknown target to balance.
     """
     refuse_crossing(manifest, duplicates or {}, split)
-    manifest = join_duplicates(manifest, duplicates or {}, log)
+    manifest = join_duplicates(manifest, duplicates or {}, log, split)
     by_image = split.scheme == "image"
     if split.heldout_trains and not (split.allow_leak or "").strip():
         raise UserError("split.heldout_trains judges models on rows that trained them", need="split.allow_leak = '<reason>'")
@@ -168,7 +168,7 @@ def refuse_divided(manifest: Manifest, split: Split, uses: Sequence[str]) -> Non
         )
 
 
-def join_duplicates(manifest: Manifest, duplicates: Mapping[str, str], log: Log) -> Manifest:
+def join_duplicates(manifest: Manifest, duplicates: Mapping[str, str], log: Log, split: Split | None = None) -> Manifest:
     """Return the manifest with groups joined where their rows show the same image; a joined group has its first group's name.
 
     Duplicates between training and test rows are counted and logged, and join nothing: they cannot be kept apart any more.
@@ -177,6 +177,10 @@ def join_duplicates(manifest: Manifest, duplicates: Mapping[str, str], log: Log)
         manifest: the rows.
         duplicates: row id → name of its set; ids that the manifest lacks are passed over.
         log: receives messages about how many groups were joined.
+        split: how folds will be drawn, if they will.
+
+    Raises:
+        DataError: the groups were enough for the folds, and joined they are not: the images and the groups are named.
     """
     sets: list[str | None] = [duplicates.get(row_id) for row_id in manifest.row_ids]
     if DUPLICATE in manifest.frame.columns and DUPLICATE not in {*manifest.side, *(t.name for t in manifest.targets)}:
@@ -206,7 +210,30 @@ def join_duplicates(manifest: Manifest, duplicates: Mapping[str, str], log: Log)
         return manifest
     log(f"{len(joined)} groups hold duplicates of others and were joined to them: {listed(joined, 3)}")
     names = [lead(group) if is_in else group for group, is_in in zip(groups, inside, strict=True)]
+    if split is not None and split.scheme != "image" and not (manifest.fold[manifest.split == "train"] >= 0).any():
+        _refuse_too_few(manifest, sets, names, split)
     return manifest.with_column("group", pl.Series(names, dtype=pl.String))
+
+
+def _refuse_too_few(manifest: Manifest, sets: Sequence[str | None], joined: Sequence[str], split: Split) -> None:
+    """Refuse duplicates that leave fewer groups than folds, where the groups of the data were enough."""
+    trains, groups = manifest.split == "train", manifest.groups
+    least = split.folds if split.holdout is None else 2
+    left = len({name for name, is_in in zip(joined, trains, strict=True) if is_in})
+    if left >= least or len(set(groups[trains].tolist())) < least:
+        return
+    of_set: dict[str, dict[str, str]] = {}
+    for row_id, group, name, is_in in zip(manifest.row_ids, groups.tolist(), sets, trains, strict=True):
+        if name and is_in:
+            of_set.setdefault(name, {}).setdefault(group, row_id)
+    widest = max(of_set.values(), key=len)
+    many = f"{left} group{'s' if left > 1 else ''}"
+    raise DataError(
+        f"the image {next(iter(widest.values()))} is in {len(widest)} groups ({listed(widest)}); the same images share a fold, and joined "
+        f"so the groups are {many} for {'a held-out part' if split.holdout is not None else f'{split.folds} folds'}",
+        need="a group for each fold",
+        fix="leave the doubled images out: write their row ids in a text file and give --set data.exclude=FILE",
+    )
 
 
 def fold_table(manifest: Manifest) -> pl.DataFrame:

@@ -89,7 +89,8 @@ def examine(
     notes = _notes(manifest, files, statistics, gray, sets)
     missing = (files["status"] != "ok").to_list()
     bad = [lost and not is_absence(reason) for lost, reason in zip(missing, files["reason"].to_list(), strict=True)]
-    decided = ["exclude" if b else "group" if s >= 0 else "keep" for b, s in zip(bad, sets.set, strict=True)]
+    flat = [one is not None and not one.thumbnail.any() for one in statistics]  # blank images tell nothing of who is on them
+    decided = ["exclude" if b else "group" if s >= 0 and not f else "keep" for b, s, f in zip(bad, sets.set, flat, strict=True)]
     ids = manifest.row_ids
     columns: dict[str, Any] = {
         "misnamed": ["; ".join(one.formats) or None if one else None for one in statistics],

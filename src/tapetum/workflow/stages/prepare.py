@@ -50,9 +50,10 @@ def prepare(run: Run, source: Any, recipe: Recipe, record: Record) -> Prepared:
     if len(bad):
         _refuse_or_warn(bad, len(manifest), recipe, record, run)
     Form.of(checked)  # images that do not go together are refused before anything is made of them
-    duplicates = {**_exact_duplicates(checked, record), **alike}
+    hashes, how = manifest.frame["sha256"].to_list(), Composition.from_input(recipe.input)
+    duplicates = {**audit.exact_duplicates(manifest, hashes, how, record), **alike}
     split.refuse_crossing(manifest, duplicates, recipe.split)
-    manifest = split.join_duplicates(manifest, duplicates, record)
+    manifest = split.join_duplicates(manifest, duplicates, record, recipe.split)
     if run.manifest_file.exists():
         prepared = _rows(_same(run, manifest), checked, recipe)
     else:
@@ -177,14 +178,6 @@ def _same(run: Run, manifest: Manifest) -> Manifest:
     parts = [(changed, "have other content"), (gone, "are gone"), (new, "are new")]
     what = "; ".join(f"{len(rows)} rows {words}: {listed(rows, 3)}" for rows, words in parts if rows) or "labels or columns changed"
     raise DataError(f"{run.root} was made from other data ({what})", fix="put the data back as it was, or choose another run with -o")
-
-
-def _exact_duplicates(checked: pl.DataFrame, record: Record) -> dict[str, str]:
-    """Return row_id → a name shared by rows whose images are the same to the byte."""
-    same = checked.filter(pl.col("sha256").is_not_null() & pl.col("sha256").is_duplicated())
-    if len(same):
-        record(f"{len(same)} rows are byte-equal duplicates of other rows; duplicates share a fold")
-    return dict(zip(same["row_id"].to_list(), same["sha256"].to_list(), strict=True))
 
 
 def _rows(manifest: Manifest, checked: pl.DataFrame, recipe: Recipe) -> Prepared:

@@ -1,0 +1,60 @@
+"""Rows whose images are the same to the byte; blank images say nothing about who is on them, and are no duplicates."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from tapetum.core import threads
+from tapetum.core.errors import listed
+from tapetum.core.progress import Log
+from tapetum.core.tables import Manifest
+from tapetum.data.images.archives import DecodeError, read_bytes
+from tapetum.data.images.decode import Composition, compose, content_hash
+
+
+def exact_duplicates(manifest: Manifest, hashes: Sequence[str | None], how: Composition, log: Log) -> dict[str, str]:
+    """Return row id → a name shared by rows whose images are the same to the byte, but for blank images.
+
+    Args:
+        manifest: the rows.
+        hashes: of each row's content; None or empty where there is none.
+        how: how the files of a row become an image.
+        log: told how many duplicates and blank images there are.
+    """
+    rows = pl.DataFrame({"row": range(len(manifest)), "sha256": pl.Series(hashes, dtype=pl.String)})
+    same = rows.filter(pl.col("sha256").is_not_null() & (pl.col("sha256") != "") & pl.col("sha256").is_duplicated())
+    first = dict(same.group_by("sha256", maintain_order=True).agg(pl.col("row").first()).iter_rows())
+    blank = {digest for digest, row in first.items() if _is_blank(manifest, row, how)}
+    ids = manifest.row_ids
+    found = {ids[row]: digest for row, digest in same.iter_rows() if digest not in blank}
+    if found:
+        log(f"{len(found)} rows are byte-equal duplicates of other rows; duplicates share a fold")
+    if blank:
+        named = [ids[first[digest]] for digest in blank]
+        log(f"{len(same) - len(found)} rows are blank images with the same bytes ({listed(sorted(named))}); blank images join no groups")
+    return found
+
+
+def hashes_of(manifest: Manifest) -> list[str | None]:
+    """Return the content hash of each row as :func:`~tapetum.data.audit.check_files` gives it, without decoding; None for lost files."""
+
+    def digest(row: int) -> str | None:
+        try:
+            return content_hash([read_bytes(path) for path in manifest.paths(row)])
+        except DecodeError:
+            return None
+
+    return list(threads.mapped(digest, range(len(manifest)), os.cpu_count() or 1))
+
+
+def _is_blank(manifest: Manifest, row: int, how: Composition) -> bool:
+    """Tell whether every channel of a row's image has one value."""
+    try:
+        views = compose(manifest.paths(row), how)
+    except DecodeError:
+        return False
+    return all(bool(np.ptp(view.reshape(-1, view.shape[-1]), axis=0).max() == 0) for view in views)
