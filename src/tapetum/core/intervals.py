@@ -149,7 +149,9 @@ def difference(
     if many >= FEWEST and found is not None and not found.standard_error and not whole and metric in _SHARES:
         most = wilson(0, found.effective, level)[1]  # neither is right alone in any group: so seldom may it be
         return Interval(whole, -most, most, len(a), many, JACKKNIFE, 0.0, found.freedom)
-    return bounded(whole, found, (-math.inf, math.inf), len(a), many, level=level)
+    got = bounded(whole, found, (-math.inf, math.inf), len(a), many, level=level)
+    most = chosen.limits[1] - chosen.limits[0]  # no two values of the score are farther apart
+    return got if got.bounds is None else dataclasses.replace(got, low=max(got.bounds[0], -most), high=min(got.bounds[1], most))
 
 
 def per_class_intervals(

@@ -11,6 +11,8 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from tapetum.core.metrics import METRICS
+
 CROSS_VALIDATED = "cross-validated"
 HELD_OUT = "held-out"
 IN_SAMPLE = "in-sample"
@@ -68,6 +70,25 @@ def main(figures: Sequence[Figure], target: str, metric: str | None = None, name
     of_name = [f for f in figures if f["target"] == target and f["name"] == name and f.get("value") is not None]
     of_name = [f for f in of_name if metric is None or f["metric"] == metric]
     return next((f for f in of_name if how_of(f) != IN_SAMPLE), of_name[0] if of_name else None)
+
+
+def worse_than_baseline(differences: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return a sentence without its full stop for each final answer that does not reach the baseline.
+
+    Args:
+        differences: rows of ``metrics.json``: of the final answers from ``chance``, in their leading metric.
+    """
+    found = []
+    for one in (d for d in differences if (d["a"], d["b"]) == ("final", "chance") and d.get("value")):
+        sign = 1 if METRICS[one["metric"]].greater_is_better else -1
+        if sign * one["value"] >= 0:
+            continue
+        ends = [sign * one[key] for key in ("low", "high") if one.get(key) is not None]
+        clearly = "clearly " if ends and max(ends) < 0 else ""
+        found.append(
+            f"the final answer to {one['target']!r} is {clearly}worse than the baseline by {abs(one['value']):.3f} in {one['metric']}"
+        )
+    return found
 
 
 def estimate(figure: Figure) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class Data(Section):
     targets: tuple[Spec, ...] = ()
     id: str | None = None  # the column of row ids; none: the path relative to the manifest
     path: str | tuple[str, ...] | None = None  # the column of image paths, several columns, or a template 'train/{Id}_{red,green}.png'
-    group: str | None = None  # the column of groups (patients, people); a group is never divided between folds
+    group: str | None = None  # the column of groups (patients, people); a group is divided between folds only by split.scheme = 'image'
     sequence: str | None = None  # the column of sequences (exams, nights, videos)
     position: str | None = None  # the column of a row's place in its sequence
     split: str | None = None  # the column that marks train, test and extra rows; folder: from folder names; none: there is none

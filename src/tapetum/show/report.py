@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import numpy as np
 import polars as pl
 
 from tapetum.core import files, metrics, places
+from tapetum.core.errors import listed
 from tapetum.core.folds import count_groups
 from tapetum.core.runs import logged
-from tapetum.core.tables import Dense
+from tapetum.core.tables import Dense, Manifest
 from tapetum.core.targets import Target
 from tapetum.show import figures, measured, target_sections, training, words
 from tapetum.show.run_files import RunFiles, read_run
@@ -53,6 +55,7 @@ def render(found: RunFiles) -> str:
     for name in ("number", "count", "interval", "percent", "plural", "duration", "plain", "metric_name", "breakable"):
         environment.filters[name] = getattr(words, name)
     environment.filters["per_fold"] = _is_per_fold
+    environment.filters["fold_names"] = lambda folds: f"Fold{'s' if len(folds) > 1 else ''} {listed(folds, 20)}"
     return environment.get_template("report.html.jinja").render(page(found)).lstrip()
 
 
@@ -157,8 +160,9 @@ def fold_table(found: RunFiles) -> dict[str, Any] | None:
     metric = _main_metric(found, target)
     dense = found.held_out(target) if target is not None else None
     lines = []
-    for fold in sorted({int(f) for f in manifest.fold if f >= 0}):
-        rows = manifest.fold == fold
+    trains, every = manifest.split == "train", sorted({int(f) for f in manifest.fold if f >= 0})
+    for fold in every:
+        rows = (manifest.fold == fold) & trains
         per_class = np.nansum(truth[rows], axis=0).astype(int).tolist() if classes else []
         line = {"fold": fold, "rows": int(rows.sum()), "groups": count_groups(manifest.groups[rows]), "counts": per_class}
         line["absent"] = [name for name, n in zip(classes, per_class, strict=True) if n == 0]
@@ -175,8 +179,19 @@ def fold_table(found: RunFiles) -> dict[str, Any] | None:
         "target": target.name if target is not None else "",
         "metric": words.metric_name(metric) if metric else None,
         "names": ["final", *found.members],
+        "idle": [fold for fold in every if dense is not None and not np.any(dense.fold[dense.status != "uncovered"] == fold)],
+        "divided": _divided_groups(manifest),
+        "by_image": found.run.recipe_file.exists() and found.run.recipe().split.scheme == "image",
         "apart": {name: int(np.sum(split == name)) for name in ("test", "extra") if np.any(split == name)},
     }
+
+
+def _divided_groups(manifest: Manifest) -> int:
+    """Return how many groups have training rows in several folds."""
+    trains = manifest.split == "train"
+    pairs = {(str(group), int(fold)) for group, fold in zip(manifest.groups[trains], manifest.fold[trains], strict=True)}
+    many = Counter(group for group, _ in pairs)
+    return sum(n > 1 for n in many.values())
 
 
 def bad_files(found: RunFiles) -> dict[str, Any] | None:

@@ -23,25 +23,26 @@ def lines(metrics: Mapping[str, Any], most: int = 6) -> list[str]:
     figures: Sequence[Figure] = metrics["figures"]
     first = metrics["headline"]["target"]
     targets = list(dict.fromkeys([first, *(str(figure["target"]) for figure in figures)]))
-    found = _of_one(metrics, first) if len(targets) == 1 else _of_several(metrics, targets)
+    worries = warnings(metrics)
+    room = max(1, min(4, most - 1 - bool(worries)))
+    found = _of_one(metrics, first) if len(targets) == 1 else _of_several(metrics, targets, room)
     choice = metrics["choice"]
     found.append(shorten(f"selected: {candidate_text(choice['final'])}; {choice['reason']}", WIDTH))
-    worries = [shorten(text, WIDTH) for text in warnings(metrics)]
-    free = most - len(found)
-    if len(worries) > free:
-        rest = len(worries) - free + 1
-        worries = [*worries[: free - 1], f"warning: {rest} more, in the report" if free > 1 else f"{rest} warnings are in the report"]
-    return [*found, *worries]
+    shown = worries[: max(1, most - len(found))]
+    rest = f"; {len(worries) - len(shown)} more, in the report" if len(worries) > len(shown) else ""
+    shown = [shorten(text, WIDTH - (len(rest) if text is shown[-1] else 0)) for text in shown]
+    return [*found, *shown[:-1], *(text + rest for text in shown[-1:])]
 
 
 def warnings(metrics: Mapping[str, Any]) -> list[str]:
-    """Return what a reader must know before trusting the figures, each as a line."""
-    counts = metrics["counts"]
-    texts = list(metrics.get("warnings") or []) + list(metrics.get("marks") or [])
+    """Return what a reader must know before trusting the figures, each as a line; marks of the leading figure come first."""
+    counts, head = metrics["counts"], metrics["headline"]
+    leading = main(metrics["figures"], head["target"], head["metric"])
+    texts = [*(() if leading is None else leading["marks"]), *(metrics.get("warnings") or []), *(metrics.get("marks") or [])]
     for key, what in (("missing", "cannot be read"), ("uncovered", "have no prediction"), ("unknown", "have no known label")):
         if counts.get(key):
             texts.append(f"{counts[key]:,} of {counts['scored']:,} held-out images {what} and are not scored")
-    return [f"warning: {text}" for text in texts]
+    return [f"warning: {text}" for text in dict.fromkeys(texts)]
 
 
 def figure_text(figure: Figure | None, digits: int = 3) -> str:
@@ -64,7 +65,7 @@ def _of_one(metrics: Mapping[str, Any], target: str) -> list[str]:
     return [text, f"baseline {baseline['value']:.3f} ({_BASELINES.get(metric, 'from the class shares alone, without an image')})"]
 
 
-def _of_several(metrics: Mapping[str, Any], targets: Sequence[str], most: int = 4) -> list[str]:
+def _of_several(metrics: Mapping[str, Any], targets: Sequence[str], most: int) -> list[str]:
     found = []
     for target in targets[: most if len(targets) <= most else most - 1]:
         metric = _metric(metrics, target)

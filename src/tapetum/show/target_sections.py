@@ -58,7 +58,7 @@ def outcomes(dense: Dense) -> list[dict[str, Any]]:
 def reliability(dense: Dense, groups: np.ndarray) -> dict[str, Any] | None:
     """Return the reliability diagram: predicted probability against the share that is correct, in bins of equal width.
 
-    Single and ordinal targets count the predicted class, multi targets every class; Wilson intervals stand only where every row is
+    Single and ordinal targets count the most probable class, multi targets every class; Wilson intervals stand only where every row is
     its own group. ``error`` is the expected calibration error over these bins.
     """
     keep = dense.scorable
@@ -80,7 +80,17 @@ def reliability(dense: Dense, groups: np.ndarray) -> dict[str, Any] | None:
     figure = figures.reliability(mean, seen, n[full], *([ends[:, 0], ends[:, 1]] if ends is not None else []))
     error = float(np.sum(n[full] * np.abs(mean - seen)) / n.sum())
     lean = float(np.sum(n[full] * (mean - seen)) / n.sum())
-    return {"figure": figure, "error": error, "lean": lean, "alone": alone, "stated": float(stated.mean()), "true": float(true.mean())}
+    given = answered(rows)
+    other = 0 if dense.target.kind == "multi" else int((given.argmax(1) != top).sum())
+    return {
+        "other": other,
+        "figure": figure,
+        "error": error,
+        "lean": lean,
+        "alone": alone,
+        "stated": float(stated.mean()),
+        "true": float(true.mean()),
+    }
 
 
 def numbers(dense: Dense) -> dict[str, Any] | None:

@@ -139,7 +139,9 @@ def verdict(difference: Mapping[str, Any]) -> str:
     if low is not None and high is not None and float(low) <= 0 <= float(high):
         if str(difference["b"]) == BY_GROUP:
             return f"Folds that cut groups do not clearly change what {a} reaches: it differs by {size}{span} from folds by group."
-        return f"{_start(a)} is not clearly different from {b}: they differ by {size}{span}."
+        if value == 0:
+            return f"{_start(a)} is not clearly different from {b}: both reach the same {name}{span}."
+        return f"{_start(a)} is not clearly different from {b}: it is {'better' if better else 'worse'} by {size}{span}."
     if str(difference["b"]) == BY_GROUP:
         return f"Folds that cut groups make {a} look {'better' if better else 'worse'} than folds by group by {size}{span}."
     return f"{_start(a)} is {'better' if better else 'worse'} than {b} by {size}{span}."

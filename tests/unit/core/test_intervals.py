@@ -156,6 +156,15 @@ def test_nothing_differs_from_itself(metric, target):
         assert (found.value, found.low, found.high) == (0, 0, 0)
 
 
+def test_bounds_of_a_difference_stay_where_differences_can_lie():
+    y = np.eye(4, dtype=np.float32)[np.arange(30) % 4]
+    wrong, right = np.roll(y, 1, axis=1), (np.arange(30) // 10 != 1)[:, None]
+    p = (np.where(right, y, wrong), np.where(right, wrong, y))  # each is right in the groups where the other is wrong
+    found = intervals.difference("accuracy", SINGLE, p, y, np.repeat(["a", "b", "c"], 10))
+    assert found.value == pytest.approx(1 / 3)
+    assert found.bounds == (-1.0, 1.0)  # the plain bounds of three such groups reach farther
+
+
 def test_a_difference_of_decisions_and_of_common_rows():
     p, y = rows_of(MULTI, 200)
     found = intervals.difference("macro_f1", MULTI, (p, p), y, np.arange(200) // 2, answers=(y, None))

@@ -173,6 +173,25 @@ def test_the_fold_table_counts_what_the_manifest_holds(whole):
         assert counts == np.nansum(truth[rows], axis=0).astype(int).tolist()
 
 
+def test_the_fold_table_says_which_folds_ran_and_which_groups_they_divide(whole, tmp_path):
+    text = text_of(write_report(whole, tmp_path / "r.html").read_text())
+    assert "Each row is held out in one fold. No group is divided between folds." in text
+    run = shutil.copytree(whole, tmp_path / "run")
+    manifest = Manifest.read(run / "manifest.parquet")
+    fold = [1 - f if i == 0 and f < 2 else f for i, f in enumerate(manifest.fold.tolist())]  # r0 leaves its group
+    manifest.with_column("fold", pl.Series(fold, dtype=pl.Int16)).write(run / "manifest.parquet")
+    table = Predictions.read(run / "oof.parquet")
+    kept = [table.dense(t.name) for t in table.targets]
+    for dense in kept:
+        gone = dense.fold > 0
+        dense.status[gone], dense.p[gone] = "uncovered", np.nan
+    Predictions.from_dense(kept).write(run / "oof.parquet")
+    text = text_of(write_report(run).read_text())
+    assert "Folds 1, 2, 3 did not run: their rows are not held out by any model. 1 group is divided between folds." in text
+    assert "folds4, of which 1 ran" in text
+    assert "Each row is held out" not in text
+
+
 def test_time_is_summed_over_starts_and_each_start_counts_once(whole):
     shown = reproduce(read_run(whole))
     assert [(line["stage"], line["seconds"]) for line in shown["stages"]] == [("features", 3.0), ("training", 61.0)]
@@ -194,6 +213,18 @@ def test_calibration_error_of_a_hand_computed_case():
     assert found["lean"] == pytest.approx(0.15, abs=1e-6)
     assert found["alone"]
     assert not target_sections.reliability(dense_of(target, p, y), np.array(list("aabbcc")))["alone"]
+
+
+def test_calibration_says_how_many_decisions_answer_otherwise(whole, tmp_path):
+    target = Target("t", "single", ("a", "b"))
+    p, y = np.array([[0.5, 0.5]] * 4, dtype=np.float32), np.array([[0, 1]] * 4, dtype=np.float32)
+    voted = dataclasses.replace(dense_of(target, p, y), answer=y)  # ties of the votes: decided rightly
+    found = target_sections.reliability(voted, np.array(list("abcd")))
+    assert (found["true"], found["other"]) == (0.0, 4)
+    assert target_sections.reliability(dense_of(target, p, y), np.array(list("abcd")))["other"] == 0
+    text = text_of(write_report(whole, tmp_path / "r.html").read_text())
+    assert "the most probable class is correct in" in text
+    assert "of the predictions are correct" in text  # of several labels
 
 
 def test_errorless_class_keeps_a_wilson_interval():
@@ -270,7 +301,8 @@ def test_verdict_knows_the_better_direction_and_doubt():
     assert "is better than the probe by 0.020" in said("macro_f1", 0.02, 0.01, 0.03)
     assert "is better than the probe by 5.592 in mean absolute error (95 % interval 4.700 to 7.100)" in said("mae", -5.592, -7.1, -4.7)
     assert "is worse than the probe by 0.050 in accuracy (95 % interval 0.020 to 0.080)" in said("accuracy", -0.05, -0.08, -0.02)
-    assert "differ by 0.010 in mean absolute error (95 % interval −0.020 to 0.040)" in said("mae", -0.01, -0.04, 0.02)
+    assert "it is better by 0.010 in mean absolute error (95 % interval −0.020 to 0.040)" in said("mae", -0.01, -0.04, 0.02)
+    assert "not clearly different from the probe: it is worse by 0.318 in accuracy" in said("accuracy", -0.318, -1.0, 0.5)
     assert "no interval: 2 groups are too few" in words.verdict(
         {"a": "x", "b": "y", "metric": "mae", "value": 1.0, "low": None, "high": None, "method": "no interval: 2 groups are too few"}
     )

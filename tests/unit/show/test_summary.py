@@ -28,8 +28,24 @@ def test_many_targets_and_warnings_stay_within_the_lines():
     found = lines(metrics(targets=tuple("abcde"), warnings=[f"class {i} has one image" for i in range(9)], marks=["leaks by intent: why"]))
     assert len(found) == 6
     assert found[3] == "2 more targets are in the report"
-    assert found[-1] == "10 warnings are in the report"
-    assert lines(metrics(warnings=[f"class {i} has one image" for i in range(9)]))[-1] == "warning: 7 more, in the report"
+    assert found[-1] == "warning: class 0 has one image; 9 more, in the report"
+    assert lines(metrics(warnings=[f"class {i} has one image" for i in range(9)]))[3:] == [
+        "warning: class 0 has one image",
+        "warning: class 1 has one image",
+        "warning: class 2 has one image; 6 more, in the report",
+    ]
+
+
+def test_marks_of_the_leading_figure_are_shown_before_other_warnings():
+    leak, other = "leaks by intent: why", "member b: stopped"
+    leading = [figure("breed", "final", 0.9, marks=[leak]), figure("breed", "final", 0.95, how="in-sample", marks=[other])]
+    found = metrics(warnings=["a class is rare", "b class is rare"], marks=[leak, other])
+    found["figures"] = [*leading, *found["figures"][1:]]
+    assert lines(found, 5)[-2:] == [f"warning: {leak}", "warning: a class is rare; 2 more, in the report"]
+    assert lines(found, 4)[-1] == f"warning: {leak}; 3 more, in the report"
+    several = metrics(targets=("mask", "gender", "age", "ans"), warnings=["a class is rare"])
+    assert len(lines(several, 5)) == 5
+    assert lines(several, 5)[-1] == "warning: a class is rare"
 
 
 def test_three_tasks_and_their_composed_answer_are_shown():

@@ -133,7 +133,7 @@ def submit_cycles(run: Run, recipe: Recipe, template: Path, record: Record) -> l
             decided = chain.apply(cycle.fitted.json, {"chosen": test}, Rows.of(manifest, test.row_ids.tolist()))
             place = run.root / "submissions" / f"{member}-stage-{number}.csv"
             submission.submit(decided, template, place, record, fill="prior", prior=np.nanmean(cycle.dense.y, axis=0))
-            metric, figure = headline_metric(cycle.dense.target), _cycle_figure(run, recipe, member_recipe, cycle)
+            metric, figure = headline_metric(cycle.dense.target), _cycle_figure(run, recipe, member, cycle)
             note = f"after stage {number} of member {member}, {cycle.checkpoint}"
             made_by = {"name": recipe.name, "hash": recipe.hash()}
             Ledger(run.root).add(place, recipe=made_by, metric=metric, own=figure, note=note)
@@ -163,12 +163,13 @@ def _cycle(run: Run, recipe: Recipe, member: str, tests: Mapping[int, Prediction
     return _Cycle(checkpoint, dense, rows, chain.fit({"chosen": dense}, rows, decide, fixed=True))
 
 
-def _cycle_figure(run: Run, recipe: Recipe, member_recipe: Recipe, cycle: _Cycle) -> dict[str, Any]:
+def _cycle_figure(run: Run, recipe: Recipe, member: str, cycle: _Cycle) -> dict[str, Any]:
     """Return the cross-fitted figure of a stage's answers, with its interval and marks."""
     from tapetum.workflow.stages.prepare import prepared_of
 
-    marks = [*everywhere(prepared_of(run), recipe), *of_training(member_recipe), *([DRAWN] if cycle.fitted.json["drawn"] else [])]
     judged = np.unique(cycle.rows.fold[counting(cycle.dense, cycle.rows)])
+    trained = of_training(run, member, recipe.members()[member], judged.tolist())
+    marks = [*everywhere(prepared_of(run), recipe), *trained, *([DRAWN] if cycle.fitted.json["drawn"] else [])]
     measured = interval_of(headline_metric(cycle.dense.target), cycle.fitted.nested, cycle.rows)
     return {**measured, "how": how_by(marks, len(judged)), "marks": texts(marks)}
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from tapetum.core import files, intervals, metrics
 from tapetum.core.config import Recipe
-from tapetum.core.marks import BASELINE, BY_GROUP, CROSS_VALIDATED, HELD_OUT, IN_SAMPLE, Mark, how_by, texts
+from tapetum.core.marks import BASELINE, BY_GROUP, CROSS_VALIDATED, HELD_OUT, IN_SAMPLE, Mark, how_by, texts, worse_than_baseline
 from tapetum.core.monitor import prior_answer, prior_decision
 from tapetum.core.runs import BY_GROUP_FILE, PROBE, START, Run
 from tapetum.core.tables import Dense, Predictions, decided
@@ -35,7 +36,7 @@ def measure_run(session: Session, decided: RunDecisions) -> RunDecisions:
         figures["views"] = [
             {"member": member, **line, "marks": told[member]} for member, one in views.items() for line in view_reduction.lines(one)
         ]
-    figures["warnings"] = lacking(session.manifest, session.prepared.usable)
+    figures["warnings"] = [*worse_than_baseline(figures["differences"]), *lacking(session.manifest, session.prepared.usable)]
     files.write_json(session.run.file("metrics.json"), figures)
     return dataclasses.replace(decided, figures=figures)
 
@@ -280,20 +281,37 @@ def everywhere(prepared: Prepared, recipe: Recipe) -> tuple[Mark, ...]:
     return tuple(marks)
 
 
-def of_training(recipe: Recipe) -> tuple[Mark, ...]:
-    """Return the marks of a member's training that hold for every checkpoint of it."""
-    schedules = [stage.schedule or recipe.schedule for stage in recipe.stages] or [recipe.schedule]
-    if not any(schedule.name == "plateau" for schedule in schedules):
+def of_training(run: Run, member: str, member_recipe: Recipe, folds: Sequence[int]) -> tuple[Mark, ...]:
+    """Return the marks of a member's training on some folds that hold for every checkpoint of it."""
+    lowered = [fold for fold in folds if _lowered(run, member, member_recipe, fold)]
+    if not lowered:
         return ()
-    return (Mark("schedule 'plateau' lowered the rate by the loss on the rows that each fold is judged on", in_sample=True),)
+    text = f"schedule 'plateau' lowered the rate by the loss on the rows that each fold is judged on ({_folds(lowered)})"
+    return (Mark(text, in_sample=True),)
+
+
+def _lowered(run: Run, member: str, member_recipe: Recipe, fold: int) -> bool:
+    """Tell whether schedule ``plateau`` lowered a fold's rate; unknown is as if it did."""
+    stages = [(stage.epochs, stage.schedule or member_recipe.schedule) for stage in member_recipe.stages]
+    stages = stages or [(member_recipe.train.epochs, member_recipe.schedule)]
+    if not any(schedule.name == "plateau" for _, schedule in stages):
+        return False
+    file = run.member(member, fold) / "history.csv"
+    if not file.exists():
+        return True
+    rates, began = pl.read_csv(file, infer_schema_length=None)["rate"].to_numpy(), 0
+    for epochs, schedule in stages:
+        if schedule.name == "plateau" and (np.diff(rates[began : began + epochs]) < 0).any():
+            return True
+        began += epochs
+    return False
 
 
 def _of_member(run: Run, member: str, member_recipe: Recipe, epochs: EpochChoice) -> tuple[Mark, ...]:
     """Return the marks of one member: what of it was chosen on the rows that its own folds hold out."""
     found: list[Mark] = []
     trained = {fold: checkpoint for fold, checkpoint in epochs.per_fold.items() if checkpoint != START}
-    if trained:
-        found += of_training(member_recipe)
+    found += of_training(run, member, member_recipe, list(trained))
     picked = [
         fold for fold, checkpoint in trained.items() if checkpoint == SOUP and _epochs(run, member, fold) > member_recipe.average.best
     ]

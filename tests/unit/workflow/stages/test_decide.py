@@ -425,6 +425,24 @@ def test_what_chose_nothing_is_not_marked(kinds, sets, checkpoint, state):
     assert _how(desk.decide())[0] == ("cross-validated", [])
 
 
+@pytest.mark.parametrize(("rates", "how"), [([1e-3, 1e-3, 1e-3], "held-out"), ([1e-3, 1e-3, 1e-4], "in-sample")])
+def test_a_plateau_marks_only_what_it_lowered(one_fold, rates, how):
+    desk = one_fold("epoch-008", **{"decide.choose": "finetune", "schedule.name": "plateau"})
+    _state(desk, 0)
+    files.write_csv(desk.run.member("main", 0) / "history.csv", pl.DataFrame({"epoch": [1, 2, 3], "rate": rates}))
+    ((found, marks),) = _how(desk.decide(), "finetune")
+    assert found == how
+    assert bool(marks) == (how == "in-sample")
+
+
+def test_an_answer_below_the_baseline_is_a_warning(one_fold):
+    desk = one_fold("epoch-008", **{"decide.choose": "finetune"})
+    desk.says("main", {"epoch-008": {"kind": sure(desk.truth("kind"), False)}}, folds=(0,))
+    _state(desk, 0)
+    (text,) = [text for text in desk.decide().figures["warnings"] if "baseline" in text]
+    assert text.startswith("the final answer to 'kind' is clearly worse than the baseline by ")
+
+
 def test_fold_stopped_before_the_fixed_epoch_is_named(kinds):
     desk = kinds(**{"decide.choose": "finetune", "train.checkpoint": 2})
     y = desk.truth("kind")
