@@ -336,5 +336,5 @@ def test_the_commands_simulate_and_audit_answer_and_refuse(tmp_path):
     assert (table["status"] != "ok").sum() == found["counts"]["truncated"] + found["counts"]["no_image"]
     both = run(app, ["reproduce", "dogs", "--simulate", "--data", str(tmp_path)])
     assert isinstance(both.exception, UserError)
-    assert "either --data DIR or --simulate" in str(both.exception)
+    assert "needed: one of them, not both" in str(both.exception)
     assert isinstance(run(app, ["simulate", "cats", str(tmp_path / "cats")]).exception, UserError)

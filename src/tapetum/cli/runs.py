@@ -115,7 +115,9 @@ def reproduce(
     from tapetum.core.registry import reference_system
 
     reference_system(name)
-    if (data is None) == (not simulate):
+    if data is not None and simulate:
+        raise errors.UserError("reproduce was given --data and --simulate", need="one of them, not both")
+    if data is None and not simulate:
         raise errors.UserError("reproduce needs data", need="either --data DIR or --simulate")
     how: dict[str, Any] = {"data": data, "size": size, "profile": profile, "sets": assignments(set or ())}
     return api.reproduce(name, out, **how, log=log, command=command_line())

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from tapetum.core.bounds import described
 from tapetum.core.errors import UserError, closest
 from tapetum.core.nested import flatten
-from tapetum.core.renamed import RENAMED
+from tapetum.core.renamed import LIKE, RENAMED
 
 Model = TypeVar("Model", bound=BaseModel)
 HINTS = {
@@ -114,7 +114,8 @@ def _first_problem(model: type[BaseModel], error: ValidationError, values: Mappi
     if problem["type"] == "extra_forbidden":
         key = ".".join(path)
         if key in RENAMED:
-            return UserError(f"{before}the recipe has no key {key!r}; it is called {RENAMED[key]!r} now")
+            beside = f"; {LIKE[key]}" if key in LIKE else ""
+            return UserError(f"{before}the recipe has no key {key!r}; it is called {RENAMED[key]!r} now{beside}")
         offer = suggestion(key, known_keys(model, path))
         tail = f" Did you mean {offer!r}?" if offer else " See: tapetum explain"
         return UserError(f"{before}the recipe has no key {key!r}.{tail}")

@@ -10,6 +10,8 @@ from typing import Any
 
 RENAMED = {"train.epoch": "train.checkpoint"}  # former section.key → the key of the same section today
 
+LIKE = {"train.epoch": "the number of epochs is 'train.epochs'"}  # what the former name may be a typo of
+
 
 def with_new_names(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return nested recipe values with former keys under their names of today, those of members, profiles and the search space too."""

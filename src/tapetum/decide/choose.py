@@ -139,7 +139,7 @@ def pick_candidate(
     final, figures, tie = _simplest(candidates, groups, common, watch, weight)
     best = max(figures, key=lambda name: figures[name])
     if tie:
-        reason = f"{candidate_text(best)} is within one standard error and more complicated"
+        reason = f"{candidate_text(best)} is better by less than one standard error, and {candidate_text(final)} is simpler"
     else:
         others = ", ".join(f"{candidate_text(name)} {value:.3f}" for name, value in figures.items() if name != final)
         reason = f"the best figure, {figures[final]:.3f}" + (f" ({others})" if others else "")

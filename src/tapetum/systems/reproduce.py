@@ -192,7 +192,11 @@ def _beside(source: Path, name: str) -> Path | None:
 
 def _account(run: Run, recipe: Recipe, name: str, profile: str | None, scaled: list[dict[str, Any]], simulated: Any) -> None:
     value = {"system": statements.system_of(name), "recipe": name, "profile": profile or "full", "scaled": scaled}
-    made = None if simulated is None else {key: simulated[key] for key in ("name", "seed", "px", "counts", "ceiling") if key in simulated}
+    made = (
+        None
+        if simulated is None
+        else {key: simulated[key] for key in ("name", "seed", "px", "counts", "metric", "ceiling") if key in simulated}
+    )
     files.write_json(run.file("statements.json"), {**value, "simulated": made, "statements": statements.of_run(recipe)})
 
 

@@ -69,3 +69,8 @@ def test_stored_spec_is_read_under_new_key():
 def test_values_without_former_keys_stay():
     values = {"loss": {"weights": {"a.b": 1}}, "member": [{"name": "a"}], "profile": {"cpu": {"member": {"a": {"seed": 1}}}}}
     assert with_new_names(values) == values
+
+
+def test_a_former_key_names_both_keys_that_may_be_meant():
+    with pytest.raises(UserError, match=r"it is called 'train\.checkpoint' now; the number of epochs is 'train\.epochs'"):
+        config.load(sets=["train.epoch=1"])

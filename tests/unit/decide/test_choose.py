@@ -64,7 +64,8 @@ def test_gain_within_chance_keeps_the_probe(rows):
     choice = choose.pick_candidate({"probe": {"t": probe}, "finetune": {"t": probe.with_p(flipped)}}, groups)
     assert choice.figures["finetune"] > choice.figures["probe"]
     assert choice.final == "probe"
-    assert "within one standard error" in choice.reason
+    assert "is better by less than one standard error, and" in choice.reason
+    assert choice.reason.endswith("is simpler")
 
 
 def test_a_collapsed_fine_tuning_is_never_taken(rows):

@@ -192,6 +192,15 @@ def test_the_fold_table_says_which_folds_ran_and_which_groups_they_divide(whole,
     assert "Each row is held out" not in text
 
 
+def test_the_best_possible_score_names_its_metric(whole, tmp_path):
+    run = shutil.copytree(whole, tmp_path / "run")
+    about = {"recipe": "r", "system": "s", "profile": "cpu", "scaled": [], "statements": []}
+    files.write_json(run / "statements.json", {**about, "simulated": {"metric": "macro_f1", "ceiling": 0.72}})
+    assert "the best possible macro F1 on their test part is 0.720" in text_of(write_report(run).read_text())
+    files.write_json(run / "statements.json", {**about, "simulated": {"ceiling": 0.72}})  # of an earlier version
+    assert "the best possible score on their test part is 0.720" in text_of(write_report(run).read_text())
+
+
 def test_time_is_summed_over_starts_and_each_start_counts_once(whole):
     shown = reproduce(read_run(whole))
     assert [(line["stage"], line["seconds"]) for line in shown["stages"]] == [("features", 3.0), ("training", 61.0)]

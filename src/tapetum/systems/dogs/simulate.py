@@ -116,7 +116,8 @@ def simulate_dogs(
         "twins": [list(pair) for pair in TWINS],
     }
     done = place.finish(out, _truth(photos), summary, source=source, exclude=out / place.EXCLUDED)
-    log(f"{len(photos):,} photos in {out / place.LAYOUT}; the best score possible on the test part is {summary['ceiling']:.3f}")
+    text = f"{len(photos):,} photos in {out / place.LAYOUT}"
+    log(f"{text}; the best {summary['metric']} possible on the test part is {summary['ceiling']:.3f}")
     return done
 
 

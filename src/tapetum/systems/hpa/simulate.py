@@ -100,7 +100,8 @@ def simulate_hpa(
         "ceiling": best_score(test, every, seed),
     }
     done = place.finish(out, _truth(samples), summary, source=out / place.LAYOUT, antibodies=out / place.LAYOUT / "antibodies.csv")
-    log(f"{len(samples):,} samples in {out / place.LAYOUT}; the best score possible on the test part is {summary['ceiling']:.3f}")
+    text = f"{len(samples):,} samples in {out / place.LAYOUT}"
+    log(f"{text}; the best {summary['metric']} possible on the test part is {summary['ceiling']:.3f}")
     return done
 
 

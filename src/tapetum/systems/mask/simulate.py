@@ -103,7 +103,7 @@ def simulate_mask(
     }
     done = place.finish(out, _truth(photos), summary, source=out / place.LAYOUT)
     text = f"{len(people):,} people, {len(photos):,} photos in {out / place.LAYOUT}"
-    log(f"{text}; the best score possible on the evaluation part is {summary['ceiling']:.3f}")
+    log(f"{text}; the best {summary['metric']} possible on the evaluation part is {summary['ceiling']:.3f}")
     return done
 
 

@@ -270,7 +270,9 @@ def _choose(session: Session, candidates: dict[str, Answers], rows: Rows) -> cho
         return choose.Choice(dict.fromkeys(folds, wanted), wanted, figure, "decide.choose says so")
     if len(candidates) == 1:
         only = next(iter(candidates))
-        return choose.Choice(dict.fromkeys(folds, only), only, figure, "nothing else was run")
+        why = [plan["why"] for plan in session.run.plan().get("members", {}).values() if not plan["folds"] and plan.get("why")]
+        reason = "; ".join(dict.fromkeys(why)) if only == PROBE and why else "nothing else was run"
+        return choose.Choice(dict.fromkeys(folds, only), only, figure, reason)
     if covered["finetune"] < covered[PROBE] * 0.999:
         reason = f"fine-tuning covers {covered['finetune']:.0%} of the rows; part of the folds never replaces all of them"
         return choose.Choice(dict.fromkeys(folds, PROBE), PROBE, figure, reason)

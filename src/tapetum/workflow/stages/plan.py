@@ -54,7 +54,7 @@ def plan_member(session: Session, member: str, share: float = 1.0) -> dict[str, 
         return dict(planned)
     member_recipe = session.recipe.members()[member]
     plan = _hopeless(session, member_recipe, folds) or _measured(session, member, folds, share)
-    session.log(f"member {member} will be fine-tuned: {plan['why']}")
+    session.log(f"member {member} will be fine-tuned: {plan['why']}" if plan["folds"] else f"member {member}: {plan['why']}")
     whole = session.run.plan()
     files.write_json(session.run.plan_file, {**whole, "members": {**whole.get("members", {}), member: plan}})
     return plan

@@ -139,6 +139,13 @@ def _check_sequence(member_recipe: Recipe, manifest: Manifest, record: Record) -
     from tapetum.learn import windows
 
     windows.check(member_recipe)
+    how = member_recipe.sequence
+    if how.length > 1 and how.target == "all" and name_of(member_recipe.sample) != "shuffle":
+        raise UserError(
+            f"sample {name_of(member_recipe.sample)!r} with sequence.target 'all': every row of a window trains, drawn or not",
+            need="sample = 'shuffle'",
+            fix="or set sequence.target = 'last' or 'centre', where only the drawn rows are answered",
+        )
     if member_recipe.sequence.length > 1 and (member_recipe.stages or member_recipe.train.epochs):
         windows.window_rows(manifest, member_recipe.sequence.length, member_recipe.sequence.target)
         odd = windows.irregular(manifest)
