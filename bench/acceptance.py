@@ -17,25 +17,16 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import polars as pl
 from bench import recorded, reference_systems
 
 from tapetum import api
 from tapetum.core import files, intervals
 from tapetum.core.registry import system_with
-from tapetum.core.targets import encode
+from tapetum.systems.judge import answers
 
 SYSTEMS = ("dogs", "hpa", "mask", "sleep-yai", "sleep-dragon")
 HOME = Path(".bench/acceptance")
 RESULTS = Path("docs/benchmarks/acceptance.json")
-TRUTH = {  # column of the test truth, column of its groups
-    "dogs": ("label", None),
-    "hpa": ("Target", "antibody"),
-    "mask": ("ans", "person"),
-    "sleep-yai": ("stage", "exam"),
-    "sleep-dragon": ("stage", "exam"),
-}
 
 
 def main() -> None:
@@ -128,43 +119,6 @@ def compare(system: str, seed: int, size: str, done: dict[Any, dict[str, Any]]) 
         "seconds": {name: run["seconds"] for name, run in runs.items()},
         "processor": {name: run["processor"] for name, run in runs.items()},
     }
-
-
-def answers(submission: Path, run: Path, simulated: dict[str, Any], system: str) -> dict[str, Any]:
-    """Return a submission's decisions and the simulator's truth, row by row of the submission."""
-    from tapetum.core.tables import Predictions
-
-    given = handed_in(submission, simulated, system)
-    ids_column, answer_column = given.columns
-    known = {one.name: one for one in Predictions.read(run / "test.parquet").targets}
-    target = known.get(answer_column, next(iter(known.values())))  # of several the one that was submitted
-    label, group = TRUTH[system]
-    truth = pl.read_csv(simulated["paths"]["truth"], infer_schema_length=None, schema_overrides={label: pl.String})
-    truth = truth.select("row_id", pl.col(label).alias("truth"), pl.col(group or "row_id").alias("group"))
-    given = given.select(pl.col(ids_column).alias("row_id"), pl.col(answer_column).alias("answer"))  # names of ours: theirs may be alike
-    both = given.join(truth, on="row_id", how="left", maintain_order="left")
-    if both["truth"].has_nulls() or (target.kind == "single" and both["answer"].has_nulls()) or given["row_id"].is_duplicated().any():
-        raise ValueError(f"{submission} has rows without answer, twice or that nobody asked for: it is no valid submission")
-
-    def coded(column: str) -> np.ndarray:
-        cells = [(text or "").split() if target.kind == "multi" else text for text in both[column].to_list()]
-        return encode(target, cells, both["row_id"].to_list())
-
-    answer = coded("answer")
-    return {"target": target, "answer": answer, "p": answer, "y": coded("truth"), "groups": np.array(both["group"].to_list(), dtype=object)}
-
-
-def handed_in(submission: Path, simulated: dict[str, Any], system: str) -> pl.DataFrame:
-    """Return ids and answers of a submission; answers alone, without a header, are those of the template's rows in order."""
-    lines = pl.read_csv(submission, has_header=False, infer_schema=False)
-    if len(lines.columns) > 1:
-        return pl.read_csv(submission, infer_schema=False)
-    found = system_with(system)
-    template = Path(simulated["paths"]["source"]) / (found.template if found else "")
-    ids = pl.read_csv(template, has_header=False, infer_schema=False).to_series(-1)
-    if len(ids) != len(lines):
-        raise ValueError(f"{submission} has {len(lines)} answers for {len(ids)} test rows: it is no valid submission")
-    return pl.DataFrame({"id": ids, "answer": lines.to_series()})
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:

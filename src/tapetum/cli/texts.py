@@ -22,8 +22,13 @@ def fit(result: Result, verbose: bool) -> list[str]:
 
 def reproduce(result: Result, verbose: bool) -> list[str]:
     """Return the same of a reference system, and its submission."""
-    submission = f"submission  {result['submission'] or 'none: the data hold no sample submission or no test images'}"
-    return [*_figures(result, verbose, most=5), submission, f"statements  {result['statements']}", f"report      {result['report']}"]
+    from tapetum.show.summary import figure_text
+
+    lines = [f"submission  {result['submission'] or 'none: the data hold no sample submission or no test images'}"]
+    if (test := result.get("test")) is not None:
+        lines.append(f"test part   {test['metric']} {figure_text(test)} on the simulator's test part, best possible {test['ceiling']:.3f}")
+    most = 6 - len(lines)
+    return [*_figures(result, verbose, most=most), *lines, f"statements  {result['statements']}", f"report      {result['report']}"]
 
 
 def decide(result: Result, verbose: bool) -> list[str]:

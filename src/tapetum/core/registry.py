@@ -31,6 +31,7 @@ class System:
         layouts: layout → ``"package.module:read"``; the module has ``recognise`` too, and ``write`` where it can be written.
         simulator: ``"package.module:function"`` that writes synthetic data for all its recipes, or None.
         template: the file beside the data that says what a submission must look like.
+        truth: columns of the simulator's truth.csv: of the answer, and of the groups (None: each row is its own).
     """
 
     name: str
@@ -38,6 +39,7 @@ class System:
     layouts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     simulator: str | None = None
     template: str = "sample_submission.csv"
+    truth: tuple[str, str | None] = ("label", None)
 
     def recipes(self) -> dict[str, Traversable]:
         """Return its recipes: name → file."""

@@ -18,6 +18,7 @@ SYSTEMS = {
             "tapetum.systems.hpa",
             layouts={"hpa": "tapetum.systems.hpa.layout:read"},
             simulator="tapetum.systems.hpa.simulate:simulate_hpa",
+            truth=("Target", "antibody"),
         ),
         System(
             "mask",
@@ -25,6 +26,7 @@ SYSTEMS = {
             layouts={"masks": "tapetum.systems.mask.layout:read"},
             simulator="tapetum.systems.mask.simulate:simulate_mask",
             template="eval/info.csv",
+            truth=("ans", "person"),
         ),
         System(
             "sleep",
@@ -32,6 +34,7 @@ SYSTEMS = {
             layouts={"sleep": "tapetum.systems.sleep_images.layout:read"},
             simulator="tapetum.systems.sleep_images.simulate:simulate_sleep",
             template="testset-for_user.csv",
+            truth=("stage", "exam"),
         ),
     )
 }

@@ -15,7 +15,8 @@ import polars as pl
 
 from tapetum.core import config, files, metrics
 from tapetum.core.config import Loaded, Recipe
-from tapetum.core.errors import UserError, listed
+from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.intervals import span
 from tapetum.core.ledger import Ledger
 from tapetum.core.marks import estimate, main
 from tapetum.core.metrics import headline_metric
@@ -55,7 +56,8 @@ def reproduce(
         command: kept in the report.
 
     Returns:
-        What ``fit`` returns, with ``submission`` (None without test rows), ``classes``, ``statements`` and ``cycles``.
+        What ``fit`` returns, with ``submission`` (None without test rows), ``classes``, ``statements``, ``cycles`` and ``test``: the
+        score on a simulator's test part, or None.
 
     Raises:
         UserError: no such system, or no data.
@@ -87,6 +89,7 @@ def reproduce(
 
         submit_before_steps(run, recipe, template, record)
         cycles = submit_cycles(run, recipe, template, record)
+    tested = None if submitted is None or simulated is None else _tested(run, submitted, simulated, name, record)
     from tapetum.workflow.stages.explain import write_loss_maps
 
     write_loss_maps(run, manifest, record)
@@ -96,7 +99,7 @@ def reproduce(
         judge_labels(run, record)
     result["report"] = write_report(run)
     lines = {"submission": submitted, "classes": str(run.file("classes.csv")), "statements": str(run.file("statements.json"))}
-    return {**result, **lines, "cycles": cycles}
+    return {**result, **lines, "cycles": cycles, "test": tested}
 
 
 def scaled_down(name: str, profile: str | None, loader: Callable[..., Loaded]) -> list[dict[str, Any]]:
@@ -198,6 +201,23 @@ def _account(run: Run, recipe: Recipe, name: str, profile: str | None, scaled: l
         else {key: simulated[key] for key in ("name", "seed", "px", "counts", "metric", "ceiling") if key in simulated}
     )
     files.write_json(run.file("statements.json"), {**value, "simulated": made, "statements": statements.of_run(recipe)})
+
+
+def _tested(run: Run, submission: str, simulated: Mapping[str, Any], name: str, record: Record) -> dict[str, Any] | None:
+    """Score the submission on the simulator's test part, into ``test-score.json``; None where the simulator tells no truth."""
+    from tapetum.systems.judge import judge
+
+    if "truth" not in simulated.get("paths", {}) or not {"metric", "ceiling"} <= set(simulated):
+        return None
+    try:
+        found = judge(Path(submission), run.root, simulated, name)
+    except DataError as error:
+        record(f"warning: the submission is not scored on the simulator's test part: {error}")
+        return None
+    files.write_json(run.file("test-score.json"), found)
+    value = "not defined" if found["value"] is None else f"{found['value']:.3f} ({span(found, 3)})"
+    record(f"on the simulator's test part: {found['metric']} {value}, best possible {found['ceiling']:.3f}")
+    return found
 
 
 def _submit(run: Run, recipe: Recipe, template: Path, record: Record) -> str:

@@ -173,7 +173,7 @@ def test_the_fold_table_counts_what_the_manifest_holds(whole):
         assert counts == np.nansum(truth[rows], axis=0).astype(int).tolist()
 
 
-def test_the_fold_table_says_which_folds_ran_and_which_groups_they_divide(whole, tmp_path):
+def test_the_fold_table_says_what_ran_and_was_divided(whole, tmp_path):
     text = text_of(write_report(whole, tmp_path / "r.html").read_text())
     assert "Each row is held out in one fold. No group is divided between folds." in text
     run = shutil.copytree(whole, tmp_path / "run")

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
-from bench.acceptance import answers, handed_in, simulator_of
+from bench.acceptance import simulator_of
 
 from tapetum.core.errors import DataError
 from tapetum.core.tables import Dense, Predictions
 from tapetum.core.targets import Target
+from tapetum.systems.judge import answers, handed_in, judge
 
 
 def test_answers_alone_belong_to_the_templates_rows_in_order(tmp_path):
@@ -35,7 +36,7 @@ def test_answers_for_other_rows_or_stages_are_refused(tmp_path, lines):
     (tmp_path / "submission.csv").write_text("N1\nREM\n", encoding="utf-8")
     assert len(answers(tmp_path / "submission.csv", tmp_path, simulated, "sleep-yai")["y"]) == 2
     (tmp_path / "submission.csv").write_text(lines, encoding="utf-8")
-    with pytest.raises((ValueError, DataError)):
+    with pytest.raises(DataError):
         answers(tmp_path / "submission.csv", tmp_path, simulated, "sleep-yai")
 
 
@@ -61,3 +62,6 @@ def test_submission_and_truth_may_call_their_column_alike(tmp_path):
     assert found["answer"].tolist() == [[1, 0], [0, 1]]
     assert found["y"].tolist() == [[0, 1], [1, 0]]
     assert found["groups"].tolist() == ["p1", "p2"]
+    simulated = {"paths": {"truth": str(tmp_path / "truth.csv")}, "metric": "accuracy", "ceiling": 0.9}
+    score = judge(tmp_path / "submission.csv", tmp_path, simulated, "mask")
+    assert (score["value"], score["n"], score["groups"], score["ceiling"]) == (0.0, 2, 2, 0.9)

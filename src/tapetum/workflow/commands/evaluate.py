@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tapetum.core import columns, counts, intervals, threads
+from tapetum.core import columns, counts, intervals, places, threads
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, TapetumError, UserError, listed
 from tapetum.core.known import read_known
@@ -65,6 +65,12 @@ def evaluate(
     wanted = Wanted(targets, read_columns(target, targets), split, on_bad == "skip", how)
     manifest = read_truth(source, Data.model_validate(pipeline.spec["data"]), wanted, record)
     manifest = _hashed(manifest, record)
+    if len(places.absent(manifest)) == len(manifest):
+        raise DataError(
+            f"{place_of(source)}: none of the files of its {len(manifest)} images is there (the first is {manifest.paths(0)[0]})",
+            need="paths that start from the folder of the table",
+            fix="move the table to the folder that its paths start from, or correct the paths",
+        )
     answered = pipeline.answer(manifest, record, record.share("predicting"))
     problems = {manifest.row_ids[row]: why for row, why in sorted(pipeline.problems.items())}
     if problems and on_bad == "refuse":
