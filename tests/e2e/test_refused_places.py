@@ -93,7 +93,7 @@ def test_a_pipeline_whose_files_do_not_fit_is_damaged(copied, other_images):
     changed(copied, targets=spec["targets"], data={**spec["data"], "later": 1})
     with pytest.raises(DataError, match="is damaged"):
         tapetum.load(copied)
-    changed(copied, data=spec["data"])
+    changed(copied, data=spec["data"], files=None)  # as older versions wrote it
     head = next(copied.rglob("head.safetensors"))
     for content in (head.read_bytes()[:20], None):
         head.unlink()
@@ -101,6 +101,18 @@ def test_a_pipeline_whose_files_do_not_fit_is_damaged(copied, other_images):
             head.write_bytes(content)
         said = small_runs.cli("predict", copied, other_images)
         assert (said.code, "head.safetensors cannot be read" in said.error) == (DATA, True)
+
+
+def test_a_swapped_or_absent_file_of_a_pipeline_is_refused(copied, other_images):
+    spec = json.loads((copied / "pipeline.json").read_text(encoding="utf-8"))
+    assert {place.rpartition("/")[2] for place in spec["files"]} >= {"head.safetensors", "model.safetensors", "training_images.parquet"}
+    first, other = sorted(copied.rglob("head.safetensors"))[:2]
+    other.write_bytes(first.read_bytes())
+    said = small_runs.cli("predict", copied, other_images)
+    assert (said.code, "is not the file that was written" in said.error, other.name in said.error) == (DATA, True, True)
+    other.unlink()
+    with pytest.raises(DataError, match="head.safetensors is absent"):
+        tapetum.load(copied)
 
 
 def test_images_at_hand_are_sent_to_the_loaded_pipeline(probed, other_images):

@@ -10,6 +10,7 @@ from tapetum.api.judging import compare, compare_views, conformal, decide, diff,
 from tapetum.api.recipe import explain, load_recipe, recipes
 from tapetum.api.results import Result
 from tapetum.api.runs import ablate, find_rate, fit, job, reproduce, tune
+from tapetum.api.serving import serve
 from tapetum.api.sleep import sleep_check, sleep_compare, sleep_export, sleep_plot, sleep_stats
 from tapetum.api.sleep_nights import sleep_adapt, sleep_render, sleep_stage
 
@@ -37,6 +38,7 @@ __all__ = [
     "recipes",
     "report",
     "reproduce",
+    "serve",
     "show",
     "simulate",
     "sleep_adapt",

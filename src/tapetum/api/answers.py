@@ -66,7 +66,7 @@ def predict(pipeline: Any, images: Any, out: Path | str | None = None, *, top: i
     sources = _sources(images)
     files.refuse_own(place, *sources)
     refuse_nowhere(*sources)
-    loaded = _exported(pipeline) or _loaded(pipeline)
+    loaded = loaded_from(pipeline)
     from tapetum.core import answers
 
     manifest = loaded.read(sources, record, **_columns(declared))
@@ -188,6 +188,11 @@ def submit(
     found = command.submit(source, template, out, target=target, fill=fill, wish=wish, log=Record(log))
     rows = functools.partial(table_files.read_any, found["out"])
     return Result(found, lines=[f"{found['rows']:,} rows written, {found['filled']:,} of them filled"], rows=rows, path=found["out"])
+
+
+def loaded_from(pipeline: Any) -> Any:
+    """Return a loaded pipeline or export; torch is imported for a pipeline alone."""
+    return _exported(pipeline) or _loaded(pipeline)
 
 
 def _loaded(pipeline: Any) -> Any:

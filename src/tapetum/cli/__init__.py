@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from tapetum import __version__
-from tapetum.cli import answers, images, inquiry, mending, runs, sleep
+from tapetum.cli import answers, images, inquiry, mending, runs, serving, sleep
 from tapetum.cli.streams import file_names_are_utf8, replace_unprintable
 from tapetum.core import allocator, errors
 
@@ -36,7 +36,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for group in (runs, images, answers, inquiry):
+for group in (runs, images, answers, serving, inquiry):
     app.add_typer(group.app)  # without a name its commands are beside the others
 app.add_typer(sleep.app, name="sleep", cls=Whole)
 mending.know(app)

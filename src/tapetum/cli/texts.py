@@ -31,6 +31,11 @@ def reproduce(result: Result, verbose: bool) -> list[str]:
     return [*_figures(result, verbose, most=most), *lines, f"statements  {result['statements']}", f"report      {result['report']}"]
 
 
+def serve(result: Result, verbose: bool) -> list[str]:
+    """Return how long the service ran."""
+    return [f"stopped after {result['seconds']:.0f} s"]
+
+
 def decide(result: Result, verbose: bool) -> list[str]:
     """Return a run that was decided again as ``fit`` does; of files, their leaderboard."""
     return fit(result, verbose) if "run" in result else [result["table"], f"coverage: {result['coverage']}", f"written to {result['out']}"]

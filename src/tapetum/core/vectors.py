@@ -98,6 +98,11 @@ class Gallery:
         y = {name: np.where(known[:, None], truth[place], np.nan)[:, None] for name, truth in self.y.items()}
         return Neighbors(cosine[:, None], y)
 
+    def closest(self, vector: np.ndarray, count: int) -> list[tuple[int, float]]:
+        """Return (row of the gallery, cosine) of those nearest to a vector (E,), nearest first."""
+        cosine = self.vectors.matrix @ vector
+        return [(int(row), float(cosine[row])) for row in np.argsort(-cosine, kind="stable")[:count]]
+
     def write(self, path: Path | str) -> Path:
         """Write as Parquet: ``row_id``, ``vector`` and ``y.<target>``."""
         return files.write_parquet(path, _frame(self.vectors).with_columns(pl.Series(_TRUTH + name, y) for name, y in self.y.items()))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -67,6 +67,7 @@ class Context:
     reach: int = 8
     strength: float = 0.01
     metric: str = "auto"
+    joint: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.emission <= 0 or self.longest < 0 or self.longest == 1 or self.reach < 1:

@@ -92,10 +92,15 @@ class PriorShift:
         p[ok] = reweight(dense.target, dense.p[ok], source, goal)
         return dense.with_p(p)
 
+    @property
+    def joint(self) -> bool:
+        """Whether rates are estimated on each set."""
+        return self.target in ("em", "bbse")
+
     def idle(self, dense: Dense) -> str:
         """Return why nothing is estimated on a set, or nothing."""
         n = int(np.count_nonzero(dense.ok))
-        if self.target not in ("em", "bbse") or n >= self.least:
+        if not self.joint or n >= self.least:
             return ""
         return f"class rates are not estimated on {_rows(n)} (at least {self.least} are needed): the probabilities stay as they are"
 

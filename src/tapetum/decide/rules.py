@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -29,6 +29,7 @@ class Rules:
     """
 
     table: str | Sequence[Mapping[str, Any]] = "sleep-dragon"
+    joint: ClassVar[bool] = True
 
     @property
     def learns(self) -> bool:

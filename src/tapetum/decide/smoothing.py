@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -28,6 +28,7 @@ class Smooth:
 
     how: str = "mode"
     width: int = 3
+    joint: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.how not in ("mode", "median") or self.width < 1 or self.width % 2 == 0:

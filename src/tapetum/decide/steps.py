@@ -103,8 +103,9 @@ class Rows:
 class Step(Protocol):
     """One decision step. ``apply`` may change ``p`` and may set ``answer``; it never reads the truth.
 
-    A step that looks at no data has an attribute ``learns = False``; it needs no folds. A step that estimates something on each set it is
-    applied to has ``idle(dense) -> str``: why a set is too small for that, or an empty string.
+    A step that looks at no data has an attribute ``learns = False``; it needs no folds. One whose answer for a row depends on the other
+    rows that it is applied to has ``joint = True``. A step that estimates something on each set it is applied to has
+    ``idle(dense) -> str``: why a set is too small for that, or an empty string.
     """
 
     def fit(self, dense: Dense, rows: Rows) -> dict[str, Any]:

@@ -89,7 +89,7 @@ class MatchRates:
         """Return the same probabilities with decisions."""
         thresholds = np.asarray(fitted["thresholds"])
         p = dense.p[dense.ok]
-        if self._on_set and len(p) >= FEW:
+        if self.joint and len(p) >= FEW:
             rates = np.asarray(fitted["rates"])
             if self.prior == "estimate":
                 rates = priors.em(dense.target, p, np.asarray(fitted["train"])).prior
@@ -97,13 +97,14 @@ class MatchRates:
         return cut(dense, thresholds, self.at_least_one)
 
     @property
-    def _on_set(self) -> bool:
+    def joint(self) -> bool:
+        """Whether thresholds are found anew on each set."""
         return self.on == "set" or self.prior == "estimate"
 
     def idle(self, dense: Dense) -> str:
         """Return why thresholds are not found anew on a set, or nothing."""
         n = int(np.count_nonzero(dense.ok))
-        if not self._on_set or n >= FEW:
+        if not self.joint or n >= FEW:
             return ""
         return f"class rates are not matched on {n} answered rows (at least {FEW} are needed): the fitted thresholds serve"
 

@@ -6,7 +6,6 @@ With ONNX and OpenVINO neither torch nor timm is imported.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,9 +22,10 @@ from tapetum.core.tables import Dense, Manifest
 from tapetum.data.images.archives import DecodeError
 from tapetum.data.images.decode import Composition, read_row
 from tapetum.data.images.form import Form
+from tapetum.data.images.given import Source
 from tapetum.pipeline.combine import combine
 from tapetum.pipeline.framed import framed, one_view
-from tapetum.pipeline.frozen import KEYS, Frozen, checked, unseen
+from tapetum.pipeline.frozen import KEYS, Frozen, check_files, checked, unseen
 
 MARKER, FORMAT = EXPORT, 1
 BATCH = 32
@@ -79,19 +79,26 @@ class Exported(Frozen):
         spec = checked(files.read_json(place), place, FORMAT, keys=(*KEYS, "to"), fix="export the pipeline again")
         members = []
         for one in spec["members"]:
-            for name, digest in one["files"].items():
-                _check_file(folder / name, digest)
+            check_files(folder, one["files"], MARKER, fix="export the pipeline again")
             session = open_session(spec["to"], [folder / name for name in one["files"]])
             members.append(Member(one, Input.model_validate(one["input"]), Form.from_dict(one["form"]), session))
         return cls(folder, spec, members)
 
-    def answer(self, manifest: Manifest, log: Log | None = None, tick: Callable[[int, int], None] | None = None) -> dict[str, Dense]:
+    def answer(
+        self,
+        manifest: Manifest,
+        log: Log | None = None,
+        tick: Callable[[int, int], None] | None = None,
+        *,
+        sources: Sequence[Sequence[Source]] | None = None,
+    ) -> dict[str, Dense]:
         """Return one Dense a scored target for every row of a manifest, in its order.
 
         Args:
             manifest: the rows.
             log: told why rows are missing; :attr:`problems` keeps it.
             tick: told how many images are done, of how many.
+            sources: what each row is composed of, where that is not the manifest's files.
         """
         self.problems = {}
         total = len(manifest)
@@ -100,14 +107,21 @@ class Exported(Frozen):
         for start in range(0, total, BATCH):
             rows = range(start, min(start + BATCH, total))
             for member in self.members:
-                self._batch(member, manifest, rows, answered[member.spec["name"]])
+                self._batch(member, manifest, rows, answered[member.spec["name"]], sources)
             if tick is not None:
                 tick(rows.stop, total)
         self.log_missing(manifest, log)
         dense = {one.spec["name"]: self._dense(one, answered[one.spec["name"]], manifest) for one in self.members}
         return combine(self.spec["decisions"], self.scored, dense, unseen(manifest), log)
 
-    def _batch(self, member: Member, manifest: Manifest, rows: Sequence[int], out: list[np.ndarray]) -> None:
+    def _batch(
+        self,
+        member: Member,
+        manifest: Manifest,
+        rows: Sequence[int],
+        out: list[np.ndarray],
+        sources: Sequence[Sequence[Source]] | None,
+    ) -> None:
         """Answer some rows by one member; one that cannot be read keeps NaN, with its reason."""
         images, at = [], []
         how, hashes = Composition.from_input(member.settings), manifest.frame["sha256"]
@@ -115,7 +129,8 @@ class Exported(Frozen):
             if row in self.problems:
                 continue
             try:
-                image = one_view(read_row(manifest.paths(row), how, hashes[row])[1])
+                given = manifest.paths(row) if sources is None else sources[row]
+                image = one_view(read_row(given, how, hashes[row])[1])
                 images.append(framed(member.form.fit(image, manifest.row_ids[row]), member.settings))
                 at.append(row)
             except DecodeError as error:
@@ -196,10 +211,3 @@ def _side(names: Sequence[str], manifest: Manifest, rows: Sequence[int]) -> np.n
 
     columns = manifest.frame[list(rows)].select(pl.col(name).cast(pl.Float32, strict=False) for name in names)
     return columns.to_numpy().astype(np.float32)
-
-
-def _check_file(place: Path, digest: str) -> None:
-    if not place.exists():
-        raise DataError(f"{place} is absent", fix="copy the whole folder again")
-    if hashlib.sha256(place.read_bytes()).hexdigest() != digest:
-        raise DataError(f"{place} is not the file that was exported: its SHA-256 differs from {MARKER}", fix="export the pipeline again")

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tapetum.core import files
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, EnvironmentFault
 from tapetum.core.progress import Log
-from tapetum.core.tables import Manifest
+from tapetum.core.tables import Dense, Manifest
 from tapetum.core.targets import Target
 from tapetum.data import layouts
+from tapetum.data.images.given import Source
 from tapetum.decide.steps import Rows
 
 KEYS = ("format", "targets", "sources", "data", "members", "decisions")
@@ -27,6 +29,8 @@ class Frozen:
         folder: where it was loaded from.
         spec: the JSON file that says what it is.
     """
+
+    members: list[Any]
 
     def __init__(self, folder: Path, spec: dict[str, Any]) -> None:
         self.folder, self.spec = folder, spec
@@ -47,6 +51,17 @@ class Frozen:
             declared: columns, ``layout`` and ``on_bad``, as for :func:`tapetum.api.predict`.
         """
         return layouts.loose(sources, Data.model_validate(self.spec["data"]), log, targets=self.targets, declared=declared)
+
+    def answer(
+        self,
+        manifest: Manifest,
+        log: Log | None = None,
+        tick: Callable[[int, int], None] | None = None,
+        *,
+        sources: Sequence[Sequence[Source]] | None = None,
+    ) -> dict[str, Dense]:
+        """Return one Dense a scored target for every row of a manifest, in its order."""
+        raise NotImplementedError
 
     def log_missing(self, manifest: Manifest, log: Log | None) -> None:
         """Log the rows of the last answer that have none, with the reason."""
@@ -83,3 +98,28 @@ def checked(spec: Any, place: Path, newest: int, *, fix: str, keys: Sequence[str
     if absent:
         raise DataError(f"{place} is damaged: {absent[0]!r} is absent", fix=fix)
     return dict(spec)
+
+
+def check_files(folder: Path, digests: Mapping[str, str], marker: str, *, fix: str) -> None:
+    """Refuse files that are not those that were written.
+
+    Args:
+        folder: of the pipeline or the export.
+        digests: file → SHA-256, as ``marker`` has them.
+        marker: the file that says what the folder is.
+        fix: what mends a changed file.
+
+    Raises:
+        DataError: names the file.
+    """
+    for name, digest in digests.items():
+        if not (folder / name).is_file():
+            raise DataError(f"{folder / name} is absent", fix="copy the whole folder again")
+        if files.sha256(folder / name) != digest:
+            raise DataError(f"{folder / name} is not the file that was written: its SHA-256 differs from {marker}", fix=fix)
+
+
+def written_files(folder: Path) -> dict[str, str]:
+    """Return file → SHA-256 of all that a folder holds but what is for people (README.md)."""
+    found = sorted(place for place in folder.rglob("*") if place.is_file() and place.suffix != ".md")
+    return {place.relative_to(folder).as_posix(): files.sha256(place) for place in found}

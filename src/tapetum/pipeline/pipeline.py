@@ -30,7 +30,7 @@ from tapetum.pipeline import compose
 from tapetum.pipeline.answer import Tick
 from tapetum.pipeline.combine import Answered, combine
 from tapetum.pipeline.export import FORMAT, MARKER
-from tapetum.pipeline.frozen import Frozen, checked, unseen
+from tapetum.pipeline.frozen import Frozen, check_files, checked, unseen
 from tapetum.pipeline.load import Member, load_member
 
 
@@ -62,11 +62,12 @@ class Pipeline(Frozen):
 
         Raises:
             UserError: there is no pipeline.
-            DataError: it is damaged.
+            DataError: it is damaged, or a file is not the one that was written.
             EnvironmentFault: a newer version of Tapetum wrote it.
         """
         folder = places.pipeline_folder(path)
         spec = checked(files.read_json(folder / MARKER), folder / MARKER, FORMAT, fix="copy the whole folder again")
+        check_files(folder, spec.get("files", {}), MARKER, fix="copy the whole folder again")
         try:
             Data.model_validate(spec["data"])
             return cls(folder, spec, [load_member(folder, m, spec["targets"]) for m in spec["members"]])

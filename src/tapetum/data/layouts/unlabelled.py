@@ -7,6 +7,7 @@ has; what the caller names now (``--path``, ``--id``, …) must be there.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,14 @@ def holds_rows(place: Path) -> bool:
     from tapetum.data.layouts.reading import TABLE_SUFFIXES
 
     return place.is_dir() or (place.is_file() and place.suffix.lower() in (*TABLE_SUFFIXES, ".zip", ".tar"))
+
+
+def files_of(data: Data) -> int:
+    """Return how many files make one row of images like the training data."""
+    template = _template(data)
+    if template is not None:
+        return math.prod(field.count(",") + 1 for field in FIELD.findall(template))
+    return len(data.path) if isinstance(data.path, tuple) else 1
 
 
 def _rows(source: Any, wanted: _Wanted, root: Path, log: Log) -> pl.DataFrame:

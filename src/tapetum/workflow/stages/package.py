@@ -17,6 +17,7 @@ from tapetum.learn.side import Scaling
 from tapetum.learn.training.keep import Keeper
 from tapetum.pipeline import export
 from tapetum.pipeline.export import FORMAT, MARKER
+from tapetum.pipeline.frozen import written_files
 from tapetum.workflow.session import Session
 from tapetum.workflow.stages.networks import (
     network_at,
@@ -65,7 +66,7 @@ def freeze(
         }
         write_known(aside, manifest, sorted({fold for folds in ships.values() for fold in folds}))
         files.write_text(aside / "README.md", export.card(recipe.name, files.read_json(session.run.file("metrics.json"))["figures"], spec))
-        files.write_json(aside / MARKER, spec)
+        files.write_json(aside / MARKER, {**spec, "files": written_files(aside)})
     return session.run.pipeline
 
 
