@@ -53,7 +53,9 @@ class Caller:
 def multipart(files: tuple[bytes, ...], names: list[str], fields: dict[str, Any]) -> tuple[str, bytes]:
     """Return the content type and body of a form with images."""
     mark = uuid.uuid4().hex
-    parts = [f'content-disposition: form-data; name="image"; filename="{n}"\r\n\r\n'.encode() + f for f, n in zip(files, names, strict=True)]
+    parts = [
+        f'content-disposition: form-data; name="image"; filename="{n}"\r\n\r\n'.encode() + f for f, n in zip(files, names, strict=True)
+    ]
     parts += [f'content-disposition: form-data; name="{name}"\r\n\r\n{json.dumps(value)}'.encode() for name, value in fields.items()]
     body = b"".join(f"--{mark}\r\n".encode() + part + b"\r\n" for part in parts) + f"--{mark}--\r\n".encode()
     return f"multipart/form-data; boundary={mark}", body

@@ -34,6 +34,9 @@ ALLOWED = {
     "fill_uninitialized_memory": "torch, a switch",
     "external_attr": "zipfile, the mode of a file in an archive",
     "trace": "Python, an argument of __exit__",
+    "health": "FastAPI, a path of the service",
+    "spool_max_size": "starlette, of a parser of forms",
+    "capture_signals": "uvicorn, of a server",
     "ORDER": "the test of imports: which stages come before one",
 }
 

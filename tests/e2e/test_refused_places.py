@@ -111,7 +111,7 @@ def test_a_swapped_or_absent_file_of_a_pipeline_is_refused(copied, other_images)
     said = small_runs.cli("predict", copied, other_images)
     assert (said.code, "is not the file that was written" in said.error, other.name in said.error) == (DATA, True, True)
     other.unlink()
-    with pytest.raises(DataError, match="head.safetensors is absent"):
+    with pytest.raises(DataError, match=r"head\.safetensors is absent"):
         tapetum.load(copied)
 
 

@@ -1,4 +1,4 @@
-"""The service: its answers are those of predict, for one caller and for many at once; what it is asked wrongly is answered with a sentence."""
+"""The service: its answers are those of predict, also under load; a wrong request gets a sentence, and the process lives."""
 
 from __future__ import annotations
 

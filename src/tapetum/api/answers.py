@@ -10,7 +10,7 @@ from typing import Any
 
 from tapetum.api.results import Result
 from tapetum.core import files, table_files
-from tapetum.core.errors import DataError, KindError, UserError, for_python, listed
+from tapetum.core.errors import KindError, UserError, for_python
 from tapetum.core.options import OPTIONS, several
 from tapetum.core.places import EXPORT, pipeline_folder, refuse_nowhere
 from tapetum.core.progress import Log
@@ -59,7 +59,8 @@ def predict(pipeline: Any, images: Any, out: Path | str | None = None, *, top: i
         DataError: images that cannot be read, under ``on_bad = "refuse"``.
     """
     place = None if out is None else Path(out)
-    kind = None if place is None else table_files.ending(place)
+    if place is not None:
+        table_files.ending(place)
     if top < 1:
         raise UserError(f"top is {top}", need="how many classes to list, 1 or more")
     record = Record(log)
@@ -67,30 +68,33 @@ def predict(pipeline: Any, images: Any, out: Path | str | None = None, *, top: i
     files.refuse_own(place, *sources)
     refuse_nowhere(*sources)
     loaded = loaded_from(pipeline)
-    from tapetum.core import answers
+    from tapetum.workflow.commands import predict as prediction
 
-    manifest = loaded.read(sources, record, **_columns(declared))
-    answered = loaded.answer(manifest, record, record.share("predicting"))
-    first = next(iter(answered.values()))
-    missing = int((~first.ok).sum())
-    if missing and declared.get("on_bad") == "refuse":
-        named = listed(f"{manifest.row_ids[row]} ({why})" for row, why in sorted(loaded.problems.items()))
-        raise DataError(
-            f"{missing} of {len(manifest)} images cannot be read: {named}",
-            fix="repair or remove them, or go on without them: --on-bad skip",
-        )
-    record(f"{len(manifest):,} images predicted" + (f", {missing:,} of them missing" if missing else ""))
-    counts = {"rows": len(first.row_ids), "missing": missing}
-    rows = functools.partial(answers.flat_table, answered)
+    work = prediction.Work(loaded, loaded.read(sources, record, **_columns(declared)), record)
+    refuse = declared.get("on_bad") == "refuse"
     if place is None:
-        table = answers.text_of(answered, loaded.problems, top)
-        return Result({"table": table, "answers": answers.entries(answered, loaded.problems, top), **counts}, rows=rows)
-    if kind == ".csv":
-        files.write_csv(place, answers.flat_table(answered))
-    else:
-        answers.table_of(answered, loaded.spec).write(place)
-    lines = [f"{counts['rows']:,} images predicted" + (f", {missing:,} of them missing" if missing else "")]
-    return Result({"out": str(place), **counts}, lines=lines, rows=rows, path=place)
+        return _listed(work, top, refuse)
+    written = prediction.write(work, place, refuse=refuse)
+    counts = {"rows": len(work.manifest), "missing": len(written.reasons)}
+    return Result({"out": str(place), **counts}, lines=[_counted(work, counts["missing"])], rows=written.rows, path=place)
+
+
+def _listed(work: Any, top: int, refuse: bool) -> Result:
+    """Return the answers themselves."""
+    from tapetum.core import answers
+    from tapetum.workflow.commands import predict as prediction
+
+    answered, problems = prediction.answer(work, refuse=refuse)
+    missing = int((~next(iter(answered.values())).ok).sum())
+    _counted(work, missing)
+    values = {"table": answers.text_of(answered, problems, top), "answers": answers.entries(answered, problems, top)}
+    return Result({**values, "rows": len(work.manifest), "missing": missing}, rows=functools.partial(answers.flat_table, answered))
+
+
+def _counted(work: Any, missing: int) -> str:
+    said = f"{len(work.manifest):,} images predicted" + (f", {missing:,} of them missing" if missing else "")
+    work.log(said)
+    return said
 
 
 @for_python

@@ -24,6 +24,7 @@ from tapetum.cli.options import (
     SequenceColumn,
     Sets,
 )
+from tapetum.cli.streams import read_paths
 from tapetum.core import errors
 
 app = typer.Typer()
@@ -32,6 +33,7 @@ app = typer.Typer()
 @command(
     app,
     "tapetum predict runs/first new-images -o predictions.csv",
+    "find photos -name '*.jpg' | tapetum predict runs/first - -o predictions.parquet",
     text=texts.predict,
     leave_out=("table",),
     is_partly=lambda result: bool(result["missing"]),
@@ -39,7 +41,10 @@ app = typer.Typer()
 def predict(
     log: Any,
     pipeline: Annotated[Path, typer.Argument(help="a pipeline folder, or a run that holds one")],
-    images: Annotated[list[Path], typer.Argument(help="images, folders or archives of images, or tables of their paths")],
+    images: Annotated[
+        list[Path],
+        typer.Argument(help="images, folders or archives of images, or tables of their paths; - reads paths from standard input"),
+    ],
     out: Annotated[Path | None, typer.Option("-o", "--out", help="a .parquet or .csv file; without it the answers are printed")] = None,
     path: PathColumns = None,
     id: IdColumn = None,
@@ -49,11 +54,15 @@ def predict(
     layout: Layout = None,
     on_bad: OnBad = None,
 ) -> dict[str, Any]:
-    """Predict images with a frozen pipeline; one that cannot be read is named and keeps its row (exit code 4)."""
+    """Predict images with a frozen pipeline; one that cannot be read is named and keeps its row (exit code 4).
+
+    With ``-o`` many images are predicted in parts of 1,024 rows beside the table. A command that was killed goes on when it is given again.
+    """
     from tapetum import api
 
     columns: dict[str, Any] = {"id": id, "group": group, "sequence": sequence, "position": position, "path": path}
-    return api.predict(pipeline, images, out, log=log, layout=layout, on_bad=on_bad, **columns)
+    sources = [read_paths() if str(one) == "-" else one for one in images]
+    return api.predict(pipeline, sources, out, log=log, layout=layout, on_bad=on_bad, **columns)
 
 
 @command(

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tapetum.core.errors import UserError
+
 
 def show(result: Mapping[str, Any] | Sequence[str]) -> None:
     """Print a result: a mapping as JSON for machines, lines as they are."""
@@ -18,6 +20,30 @@ def show(result: Mapping[str, Any] | Sequence[str]) -> None:
         return
     text = to_json(result, indent=1)
     print(text if _can_print(text) else json.dumps(json.loads(text), indent=1))  # ASCII alone: no character may be replaced
+
+
+def read_paths() -> Any:
+    """Return the paths on standard input, one a line or with NUL between them (``find -print0``), as a table of paths.
+
+    Raises:
+        UserError: there are none, or it is an image or an archive.
+    """
+    import polars
+
+    content = sys.stdin.buffer.read()
+    if (
+        content.startswith((b"\xff\xd8\xff", b"\x89PNG", b"PK\x03\x04", b"GIF8", b"II*\0", b"MM\0*", b"RIFF", b"BM"))
+        or b"ustar" in content[257:263]
+    ):
+        raise UserError("standard input holds an image or an archive", need="paths, one a line", fix="name the file itself")
+    between = "\0" if b"\0" in content else "\n"
+    lines = [line.removesuffix("\r") for line in os.fsdecode(content).split(between)]
+    paths = [line for line in lines if line.strip()]
+    if not paths:
+        raise UserError(
+            "standard input names no images", need="paths, one a line", fix="as in: find photos -name '*.jpg' | tapetum predict …"
+        )
+    return polars.DataFrame({"path": paths})
 
 
 def command_line() -> str:

@@ -14,7 +14,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from tapetum.core.errors import DataError, TapetumError, UserError
 from tapetum.core.stand_ins import HEAD, stand_in
 
 META_KEY = "tapetum"
+STREAMED = 65_536  # rows of a group in a table that is written batch by batch
 FLUSHES = 8  # files of a folder that are put on the disk at once
 _OLD = re.compile(r"\.(.+)-[a-z0-9_]{8}\.old")  # a folder that was moved away while its new content took its name
 
@@ -155,6 +156,21 @@ def write_csv(path: Path | str, frame: pl.DataFrame, *, header: bool = True) -> 
     """Write a table as comma-separated UTF-8."""
     with whole(path) as aside:
         frame.write_csv(aside, include_header=header)
+    return Path(path)
+
+
+def write_streamed(path: Path | str, frame: pl.LazyFrame, meta: Mapping[str, Any] | None = None) -> Path:
+    """Write a table as :func:`write_parquet` does, batch by batch: it may be larger than memory."""
+    with whole(path) as aside:
+        frame.sink_parquet(aside, compression="zstd", metadata={META_KEY: to_json(dict(meta or {}))}, row_group_size=STREAMED)
+    return Path(path)
+
+
+def write_csv_parts(path: Path | str, frames: Iterable[pl.DataFrame]) -> Path:
+    """Write tables of the same columns one after another as comma-separated UTF-8."""
+    with whole(path) as aside, aside.open("wb") as file:
+        for number, frame in enumerate(frames):
+            frame.write_csv(file, include_header=number == 0)
     return Path(path)
 
 

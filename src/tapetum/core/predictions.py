@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -167,10 +167,13 @@ class Predictions:
         open_ = np.isnan(answer).any(axis=1)  # of another source than the rest, which no step decided
         return dataclasses.replace(dense, answer=np.where(open_[:, None], decided(dense), answer) if (open_ & dense.ok).any() else answer)
 
-    def write(self, path: Path | str) -> Path:
-        """Write as Parquet with targets and hashes in the metadata."""
-        meta = {"targets": [t.to_dict() for t in self.targets], "manifest": self.manifest_hash, "recipe": self.recipe_hash}
-        return files.write_parquet(path, self.frame, meta)
+    def meta(self) -> dict[str, Any]:
+        """Return what the file's metadata hold: targets and hashes."""
+        return {"targets": [t.to_dict() for t in self.targets], "manifest": self.manifest_hash, "recipe": self.recipe_hash}
+
+    def write(self, path: Path | str, more: Mapping[str, Any] | None = None) -> Path:
+        """Write as Parquet with targets and hashes in the metadata, and ``more`` beside them."""
+        return files.write_parquet(path, self.frame, {**self.meta(), **(more or {})})
 
     @classmethod
     def read(cls, path: Path | str) -> Predictions:

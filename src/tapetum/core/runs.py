@@ -238,6 +238,7 @@ class Record:
     def __init__(self, log: Log | None = None) -> None:
         self._log = log
         self.messages: list[str] = []
+        self._known: set[str] = set()  # the same, to look one up: there may be one for each of very many rows
         self.stages: dict[str, float] = {}
         self.started = time.time()
 
@@ -247,8 +248,9 @@ class Record:
             if self._log is not None:
                 self._log(message)
             return
-        if message in self.messages:
+        if message in self._known:
             return
+        self._known.add(message)
         self.messages.append(message)
         if self._log is not None:
             self._log(message)

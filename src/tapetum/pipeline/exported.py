@@ -23,7 +23,8 @@ from tapetum.data.images.archives import DecodeError
 from tapetum.data.images.decode import Composition, read_row
 from tapetum.data.images.form import Form
 from tapetum.data.images.given import Source
-from tapetum.pipeline.combine import combine
+from tapetum.decide.steps import Rows
+from tapetum.pipeline.combine import Answered, combine
 from tapetum.pipeline.framed import framed, one_view
 from tapetum.pipeline.frozen import KEYS, Frozen, check_files, checked, unseen
 
@@ -91,6 +92,7 @@ class Exported(Frozen):
         tick: Callable[[int, int], None] | None = None,
         *,
         sources: Sequence[Sequence[Source]] | None = None,
+        told: Callable[[Answered, Rows], None] | None = None,
     ) -> dict[str, Dense]:
         """Return one Dense a scored target for every row of a manifest, in its order.
 
@@ -99,6 +101,7 @@ class Exported(Frozen):
             log: told why rows are missing; :attr:`problems` keeps it.
             tick: told how many images are done, of how many.
             sources: what each row is composed of, where that is not the manifest's files.
+            told: told what each member answered, before that is combined, and the rows.
         """
         self.problems = {}
         total = len(manifest)
@@ -112,7 +115,10 @@ class Exported(Frozen):
                 tick(rows.stop, total)
         self.log_missing(manifest, log)
         dense = {one.spec["name"]: self._dense(one, answered[one.spec["name"]], manifest) for one in self.members}
-        return combine(self.spec["decisions"], self.scored, dense, unseen(manifest), log)
+        known = unseen(manifest)
+        if told is not None:
+            told(dense, known)
+        return combine(self.spec["decisions"], self.scored, dense, known, log)
 
     def _batch(
         self,

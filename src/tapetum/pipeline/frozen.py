@@ -18,6 +18,7 @@ from tapetum.core.targets import Target
 from tapetum.data import layouts
 from tapetum.data.images.given import Source
 from tapetum.decide.steps import Rows
+from tapetum.pipeline.combine import Answered
 
 KEYS = ("format", "targets", "sources", "data", "members", "decisions")
 
@@ -59,6 +60,7 @@ class Frozen:
         tick: Callable[[int, int], None] | None = None,
         *,
         sources: Sequence[Sequence[Source]] | None = None,
+        told: Callable[[Answered, Rows], None] | None = None,
     ) -> dict[str, Dense]:
         """Return one Dense a scored target for every row of a manifest, in its order."""
         raise NotImplementedError

@@ -78,36 +78,42 @@ def build(served: Served, limits: Limits, *, hosts: Collection[str] = (), token:
     app = FastAPI(
         title="Tapetum", description=about, version=str(served.about["version"]), lifespan=lifespan, docs_url=None, redoc_url=None
     )
-    _add_errors(app)
+    for kind, handler in _ERRORS.items():
+        app.add_exception_handler(kind, handler)
     _add_answers(app, served, batcher, desk, metrics)
     _add_state(app, served, limits, batcher, metrics)
     paths = [getattr(route, "path", "") for route in app.routes]
     return Guard(app, hosts, token, metrics, paths)
 
 
-def _add_errors(app: FastAPI) -> None:
-    """Let every error be JSON with one sentence in ``detail``."""
+async def _refused(_: Request, error: Any) -> JSONResponse:
+    return _sentence(error.detail, error.status, error.headers)
 
-    @app.exception_handler(Refusal)
-    async def refused(_: Request, error: Refusal) -> JSONResponse:
-        return _sentence(error.detail, error.status, error.headers)
 
-    @app.exception_handler(TapetumError)
-    async def mistaken(_: Request, error: TapetumError) -> JSONResponse:
-        return _sentence(error.text, 422)
+async def _mistaken(_: Request, error: Any) -> JSONResponse:
+    return _sentence(error.text, 422)
 
-    @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        return _sentence(f"{'.'.join(str(part) for part in first['loc'][1:])}: {first['msg']}", 422)
 
-    @app.exception_handler(HTTPException)
-    async def other(_: Request, error: HTTPException) -> JSONResponse:
-        return _sentence(str(error.detail), error.status_code, error.headers)
+async def _invalid(_: Request, error: Any) -> JSONResponse:
+    first = error.errors()[0]
+    return _sentence(f"{'.'.join(str(part) for part in first['loc'][1:])}: {first['msg']}", 422)
 
-    @app.exception_handler(Exception)
-    async def failed(_: Request, error: Exception) -> JSONResponse:
-        return _sentence(f"the service failed ({type(error).__name__}); its log has more", 500)
+
+async def _other(_: Request, error: Any) -> JSONResponse:
+    return _sentence(str(error.detail), error.status_code, error.headers)
+
+
+async def _failed(_: Request, error: Exception) -> JSONResponse:
+    return _sentence(f"the service failed ({type(error).__name__}); its log has more", 500)
+
+
+_ERRORS: dict[Any, Any] = {  # every error is JSON with one sentence in ``detail``
+    Refusal: _refused,
+    TapetumError: _mistaken,
+    RequestValidationError: _invalid,
+    HTTPException: _other,
+    Exception: _failed,
+}
 
 
 def _sentence(text: str, status: int, headers: Mapping[str, str] | None = None) -> JSONResponse:

@@ -1,0 +1,95 @@
+"""Finished parts of a long prediction: a table each, with what it was made of, so that the same command goes on after a kill."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tapetum.core import files
+from tapetum.core.errors import DataError
+from tapetum.core.places import ARCHIVE_MARK
+from tapetum.core.tables import Manifest, Predictions
+
+ENDING = ".parts"  # after the name of the table that the parts become
+
+
+class Parts:
+    """A folder of tables beside the table that they become.
+
+    Args:
+        out: the table.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.folder = out.with_name(out.name + ENDING)
+
+    def place(self, number: int) -> Path:
+        """Return the file of a part."""
+        return self.folder / f"part-{number:06d}.parquet"
+
+    def reasons(self, number: int, made_of: str) -> dict[str, str] | None:
+        """Return row id → why it has no answer, of a part that is there and was made of the same; None where it is not."""
+        try:
+            kept = _meta(self.place(number))
+        except (OSError, pl.exceptions.PolarsError):
+            return None
+        return None if kept.get("made_of") != made_of else dict(kept["reasons"])
+
+    def read(self, number: int) -> Predictions:
+        """Return a part."""
+        return Predictions.read(self.place(number))
+
+    def write(self, number: int, made_of: str, table: Predictions, reasons: Mapping[str, str]) -> None:
+        """Write a part whole."""
+        table.write(self.place(number), {"made_of": made_of, "reasons": dict(reasons)})
+
+    def join(self, count: int, table: Path) -> None:
+        """Write all parts as one Predictions table: target after target, rows in their order; memory does not grow with the parts."""
+        first = self.read(0)
+        every = pl.scan_parquet([self.place(number) for number in range(count)], glob=False)
+        whole = pl.concat([every.filter(pl.col("target") == target.name) for target in first.targets])
+        files.write_streamed(table, whole, first.meta())
+
+
+def _meta(place: Path) -> dict[str, Any]:
+    import json
+
+    return dict(json.loads(pl.read_parquet_metadata(place).get(files.META_KEY, "{}")))
+
+
+def made_of(manifest: Manifest, whole: str) -> str:
+    """Return what tells whether a part is still right: its rows, the size and time of their files, and what is the same for all.
+
+    Args:
+        manifest: the part's rows.
+        whole: a hash of the pipeline and of how it predicts.
+    """
+    paths = [str(manifest.root / path).partition(ARCHIVE_MARK)[0] for row in manifest.frame["path"].to_list() for path in row]
+    states = {path: _state(path) for path in dict.fromkeys(paths)}
+    return files.fingerprint([whole, manifest.frame.to_dict(as_series=False), list(states.values())], 32)
+
+
+def _state(path: str) -> list[int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return [found.st_size, found.st_mtime_ns]
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Refuse a folder that holds something else than parts.
+
+    Raises:
+        DataError: it would be removed at the end.
+    """
+    others: Iterable[Path] = folder.iterdir() if folder.is_dir() else ()
+    odd = next((one for one in others if not one.name.startswith((".", "part-"))), None)
+    if odd is not None or folder.is_file():
+        raise DataError(
+            f"{folder} holds {odd.name if odd else 'no parts'}", need="a place for the parts", fix="choose another name with -o"
+        )
