@@ -212,12 +212,13 @@ def write(values: dict[str, Any]) -> None:
         f"{one['largest_difference']:.0e}"
         for name, one in values["equality"].items()
     )
+    count, clients = values["rates"]["images"], values["clients"]
+    head = f"{count} JPEG photos, EfficientNet-Lite0 at 224 pixels exported to ONNX, one view; medians of {len(pairs)} turns of both."
+    ratio = f"{low['ratio']:.0%} of the batch rate (lower quartile; median {middle['ratio']:.0%}; goal 60 %), {cpu:.0%} by CPU seconds"
     text = (
-        f"{values['rates']['images']} JPEG photos, EfficientNet-Lite0 at 224 pixels exported to ONNX, one view; medians of {len(pairs)} turns of both.\n\n"
-        + recorded.table(["what", "images/s", "CPU ms an image", "p50 ms", "p95 ms"], rows)
-        + f"\n\nThe service has {low['ratio']:.0%} of the batch rate (lower quartile; median {middle['ratio']:.0%}; goal 60 %), and {cpu:.0%} "
-        f"by CPU seconds of the server. Its clients compute on the same processors.\n\nServed answers against those of `predict`, {values['clients']} "
-        f"clients, one to eight images a request: {equal}."
+        f"{head}\n\n{recorded.table(['what', 'images/s', 'CPU ms an image', 'p50 ms', 'p95 ms'], rows)}\n\n"
+        f"The service has {ratio} of the server. Its clients compute on the same processors.\n\n"
+        f"Served answers against those of `predict`, {clients} clients, one to eight images a request: {equal}."
     )
     values["ratio"] = {"lower_quartile": low["ratio"], "median": middle["ratio"], "by_cpu": cpu}
     recorded.record("serve", "The service", text, values, "onnxruntime", "fastapi", "uvicorn")
