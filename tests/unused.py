@@ -33,7 +33,6 @@ ALLOWED = {
     "benchmark": "torch, a switch",
     "fill_uninitialized_memory": "torch, a switch",
     "external_attr": "zipfile, the mode of a file in an archive",
-    "trace": "Python, an argument of __exit__",
     "health": "FastAPI, a path of the service",
     "spool_max_size": "starlette, of a parser of forms",
     "capture_signals": "uvicorn, of a server",

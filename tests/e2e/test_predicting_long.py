@@ -202,7 +202,7 @@ def run_predict(run, folder, out, given):
     from io import BytesIO, TextIOWrapper
 
     before, place = sys.stdin, os.getcwd()
-    sys.stdin = TextIOWrapper(BytesIO(given))
+    sys.stdin = TextIOWrapper(BytesIO(given), encoding="utf-8")
     os.chdir(folder)
     try:
         said = small_runs.cli("predict", run, "-", "-o", out)

@@ -62,7 +62,7 @@ def test_served_answers_are_those_of_predict_under_load(what, request, planted):
     files = sorted((planted / "images").rglob("*.png"))
     offline = {row["id"]: row for row in api.predict(place, files, top=100)["answers"]}
     rng = random.Random(0)
-    asked = [[rng.choice(files) for _ in range(rng.choice((1, 1, 1, 2, 5, 8)))] for _ in range(120)]
+    asked = [[rng.choice(files) for _ in range(rng.choice((1, 1, 1, 2, 5, 8)))] for _ in range(110)]
     with serving.running(place) as caller, concurrent.futures.ThreadPoolExecutor(16) as pool:
         found = list(pool.map(lambda row: caller.images(*(one.read_bytes() for one in row)), asked))
         figures = caller.send("GET", "/metrics")[2].decode()

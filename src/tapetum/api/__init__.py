@@ -9,7 +9,7 @@ from tapetum.api.images import audit, folds, show, simulate, split
 from tapetum.api.judging import compare, compare_views, conformal, decide, diff, doctor, leaderboard, ledger, report
 from tapetum.api.recipe import explain, load_recipe, recipes
 from tapetum.api.results import Result
-from tapetum.api.runs import ablate, find_rate, fit, job, reproduce, tune
+from tapetum.api.runs import ablate, find_rate, fit, job, reproduce, trace, tune
 from tapetum.api.serving import serve
 from tapetum.api.sleep import sleep_check, sleep_compare, sleep_export, sleep_plot, sleep_stats
 from tapetum.api.sleep_nights import sleep_adapt, sleep_render, sleep_stage
@@ -51,5 +51,6 @@ __all__ = [
     "sleep_stats",
     "split",
     "submit",
+    "trace",
     "tune",
 ]

@@ -43,6 +43,8 @@ def _sources(images: Any) -> list[Any]:
 def predict(pipeline: Any, images: Any, out: Path | str | None = None, *, top: int = 5, log: Log | None = None, **declared: Any) -> Result:
     """Predict images with a frozen pipeline, and write a Predictions table (``.parquet``) or labels and probabilities (``.csv``).
 
+    A table of many images is predicted in parts (``OUT.parts``); the same call goes on where an earlier one was killed.
+
     Args:
         pipeline: its folder, a run, what :func:`tapetum.load` returned, or a folder that :func:`tapetum.api.export` wrote.
         images: files, folders, archives, tables of paths, polars or pandas frames, or one of them.

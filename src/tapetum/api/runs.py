@@ -48,6 +48,7 @@ def fit(
     epochs: int | None = None,
     batch: int | str | None = None,
     saliency: str | None = None,
+    track: Texts | None = None,
     recipe: Loaded | str | Path | None = None,
     config: Texts = (),
     profile: str | None = None,
@@ -88,6 +89,7 @@ def fit(
         epochs: of fine-tuning; 0 for the probe alone.
         batch: images in a batch, or ``"auto"``.
         saliency: maps of the worst answers: gradient, loss, integrated or gradcam.
+        track: trackers that get the curves, too: tensorboard, mlflow, or both.
         recipe: from :func:`~tapetum.api.load_recipe`, a name, a file; None for the defaults.
         config: TOML files laid over the recipe.
         profile: of the recipe, as ``"cpu"``.
@@ -112,6 +114,40 @@ def fit(
     told = command or _call("fit", data, out, options)
     found = chain(data, place, loaded, budget=budget or presets.budget_of(preset), plan=plan, log=log, command=told, began=began)
     return of_run(found)
+
+
+@for_python
+def trace(
+    data: Any,
+    out: Path | str | None = None,
+    *,
+    recipe: Loaded | str | Path | None = None,
+    member: str | None = None,
+    steps: int = 20,
+    log: Log | None = None,
+    command: str | None = None,
+    **options: Any,
+) -> Result:
+    """Measure where the time of a training step goes; see :func:`tapetum.workflow.commands.trace.trace`.
+
+    Args:
+        data: as for :func:`fit`.
+        out: a run folder of its own; None: a new one under ``runs``.
+        recipe: as for :func:`fit`.
+        member: which one, where there are several.
+        steps: batches.
+        log: told what happens.
+        command: kept in the record.
+        options: as for :func:`fit` (``target``, ``size``, …), and recipe keys with ``__`` for dots.
+    """
+    refuse_nowhere(data)
+    loaded, place = recipe_of(recipe, options), free_folder("runs/trace") if out is None else out
+    from tapetum.workflow.commands.trace import trace as measure
+
+    told = command or _call("trace", data, out, options)
+    found = measure(data, place, loaded, member=member, steps=steps, log=log, command=told)
+    rows = [{"part": name, **values} for name, values in found["parts"].items()]
+    return Result(found, lines=found["table"].splitlines(), rows=rows, path=place)
 
 
 @for_python

@@ -24,7 +24,7 @@ app = typer.Typer()
     "tapetum fit images --preset fast -o runs/quick",
     text=texts.fit,
 )
-@with_recipe(*READING, *SPLITTING, *ADDING, *MODELS)
+@with_recipe(*READING, *SPLITTING, *ADDING, *MODELS, "track")
 def fit(
     data: Data,
     recipe: Any,
@@ -59,6 +59,22 @@ def find_rate(
 
     how: dict[str, Any] = {"member": member, "repeats": repeats, "steps": steps, "low": low, "high": high}
     return api.find_rate(data, out, recipe=recipe, **how, log=log, command=command_line())
+
+
+@command(app, "tapetum trace images --size 224 -o runs/trace", text=texts.table, leave_out=("table",))
+@with_recipe(*READING, *MODELS, "seed")
+def trace(
+    data: Data,
+    recipe: Any,
+    log: Any,
+    out: Out = Path("runs/trace"),
+    member: Member = None,
+    steps: Annotated[int, typer.Option(help="batches", min=1)] = 20,
+) -> dict[str, Any]:
+    """Measure where the time of a training step goes: read, decode, augment, forward, backward, optimizer."""
+    from tapetum import api
+
+    return api.trace(data, out, recipe=recipe, member=member, steps=steps, log=log, command=command_line())
 
 
 @command(app, "tapetum tune labels.csv --target label --recipe my.toml --trials 20 -o runs/tune", text=texts.tune)

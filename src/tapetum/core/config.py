@@ -36,6 +36,7 @@ from tapetum.core.sections import (
     Spec,
     Split,
     Stage,
+    Track,
     Train,
     Tune,
 )
@@ -65,6 +66,7 @@ class Recipe(Section):
     memory: Memory = Memory()
     predict: Predict = Predict()
     decide: Decide = Decide()
+    track: Track = Track()
     tune: Tune = Tune()
     statements: dict[str, str] = Field(default_factory=dict)  # statement of a write-up → the recipe keys that implement it
     profile: dict[str, dict[str, Any]] = Field(default_factory=dict)  # name → values laid over the recipe, as [profile.cpu]
@@ -122,7 +124,7 @@ class Recipe(Section):
 
     def hash(self) -> str:
         """Return a short hash of every value that decides results."""
-        return files.fingerprint(self.model_dump(mode="json", exclude={"profile", "statements"}))
+        return files.fingerprint(self.model_dump(mode="json", exclude={"profile", "statements", "track"}))
 
     def to_toml(self) -> str:
         """Return the recipe with every value written out."""

@@ -88,6 +88,7 @@ OPTIONS = {
     "epochs": Option("train.epochs", int, "epochs of fine-tuning; 0 for the probe alone"),
     "batch": Option("train.batch", str, "images in a batch, or auto", _number),
     "saliency": Option("predict.saliency", str, "maps of the worst answers: gradient, loss, integrated or gradcam"),
+    "track": Option("track.to", list, "a tracker that gets the curves, too: tensorboard or mlflow (needs the extra track)"),
     "seed": Option("seed", int, "random seed"),
 }
 READING = ("target", "derive", "id", "path", "group", "sequence", "position", "layout", "on_bad")

@@ -262,6 +262,14 @@ class Decide(Section):
     pipeline: Literal["folds", "refit", "best-fold"] = "folds"
 
 
+class Track(Section):
+    """Where curves and figures go beside the run's own files; results and the run's identity do not depend on it."""
+
+    to: tuple[Literal["tensorboard", "mlflow"], ...] = ()  # trackers that get each epoch's figures, and those of the run
+    uri: str | None = None  # of MLflow's store; without it mlflow.db in the run
+    experiment: str = "tapetum"  # of MLflow
+
+
 class Tune(Section):
     """The search space of ``tapetum tune``: recipe key → {low, high, log} or a list of values."""
 

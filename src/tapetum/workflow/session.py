@@ -13,6 +13,7 @@ from tapetum.core import draws
 from tapetum.core.config import Recipe
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Manifest
+from tapetum.core.trackers import Trackers
 from tapetum.data.images.form import Form
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ class Session:
         recipe: with its members.
         log: receives messages about what happens.
         clock: of the budget; None where there is none.
+        trackers: get each epoch's figures.
     """
 
     run: Run
@@ -105,6 +107,7 @@ class Session:
     recipe: Recipe
     log: Record
     clock: Clock | None = None
+    trackers: Trackers = dataclasses.field(default_factory=Trackers)
 
     @property
     def manifest(self) -> Manifest:

@@ -49,6 +49,7 @@ class Training(Epochs):
         self.checkpoints: list[str] = []
         self.heldout: Predictions | None = None
         self.stop = ""
+        self.after_epoch: Callable[[dict[str, Any]], None] | None = None  # told each row of the history once it is kept
 
     def run(self, may_go_on: MayGoOn | None = None) -> dict[str, Any]:
         """Train through the stages, from the folder's last state; return the final state.
@@ -117,6 +118,8 @@ class Training(Epochs):
             self.history.append(row)
             self._keep(number, optimizer, found)
             self.fold.log(self._line(row))
+            if self.after_epoch is not None:
+                self.after_epoch(row)
 
     def _start_of(self, number: int, stage: Stage, saved: dict[str, Any]) -> torch.optim.Optimizer:
         """Freeze what the stage freezes; return its optimizer and set its average, as they stood where training goes on."""

@@ -6,6 +6,7 @@ Slurm array can run ``tapetum job members/main/fold-0/spec.json``. A folder is h
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +44,20 @@ def write_spec(folder: Path, manifest_file: Path, **values: Any) -> Path:
     return files.write_json(folder / "spec.json", {"format": 1, "manifest": place.as_posix(), **values})
 
 
-def run(spec_file: Path | str, *, may_go_on: MayGoOn | None = None, log: Log | None = None) -> dict[str, Any]:
+def run(
+    spec_file: Path | str,
+    *,
+    may_go_on: MayGoOn | None = None,
+    log: Log | None = None,
+    after_epoch: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
     """Run a job, or go on with it; return its final state. A job that is done is not run again.
 
     Args:
         spec_file: see :func:`write_spec`.
         may_go_on: asked at every epoch's end; False cuts there.
         log: where messages go.
+        after_epoch: told the history's row of each epoch once it is kept.
 
     Raises:
         EnvironmentFault: another process holds the folder.
@@ -66,7 +74,9 @@ def run(spec_file: Path | str, *, may_go_on: MayGoOn | None = None, log: Log | N
         if manifest.content_hash() != spec["manifest_hash"]:
             raise DataError(f"{spec_file} was written for another manifest", fix="run tapetum fit again in a new folder")
         fold = build(spec, manifest, keeper, log or (lambda _: None))
-        state = windowed.training_of(fold).run(may_go_on)
+        training = windowed.training_of(fold)
+        training.after_epoch = after_epoch
+        state = training.run(may_go_on)
         files.write_json(folder / "memory.json", _memory(fold, state))
         return state
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tapetum.core import files
+from tapetum.core import files, trackers
 from tapetum.core.config import Loaded, Recipe
 from tapetum.core.errors import UserError, listed
+from tapetum.core.nested import flatten
 from tapetum.core.progress import Log
 from tapetum.core.runs import PROBE, Record, Run
 from tapetum.workflow.commands.finish import finish, ship_run
@@ -57,7 +58,8 @@ def fit(
     recipe = loaded.recipe
     if Run(Path(out)).is_of_another(recipe):
         check_recipe(source, recipe)
-    with Run.opened(out, loaded, {}) as run:
+    trackers.check(recipe.track)
+    with Run.opened(out, loaded, {}) as run, trackers.opened(recipe.track, run.root, _values(recipe), record) as tracked:
         files.sweep(run.root)
         try:
             if plan is not None:
@@ -67,7 +69,7 @@ def fit(
             with record.stage("files"):
                 prepared = prepare(run, source, recipe, record)
             _plan_is_possible(recipe, prepared)
-            session = Session(run, prepared, recipe, record, clock)
+            session = Session(run, prepared, recipe, record, clock, tracked)
             if recipe.probe.enabled:
                 with record.stage("probe"):
                     _probe(session, clock)
@@ -75,6 +77,7 @@ def fit(
                 _train(session, given=plan is not None)
             with record.stage("decisions"):
                 decided = measure_run(session, decide_run(session))
+                tracked.figures(files.read_json(run.file("metrics.json"))["figures"])
             with record.stage("pipeline"):
                 ship_run(session, decided)
             with record.stage("saliency"):
@@ -82,6 +85,11 @@ def fit(
         finally:
             record.write(run, command)
         return finish(session, decided, command)
+
+
+def _values(recipe: Recipe) -> dict[str, Any]:
+    """Return dotted key → value of a recipe, for trackers."""
+    return dict(flatten(recipe.model_dump(mode="json", exclude={"profile", "statements", "track", "member"})))
 
 
 def _probe(session: Session, clock: budgets.Clock) -> None:

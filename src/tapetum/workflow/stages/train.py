@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -73,7 +74,9 @@ def _run_fold(session: Session, ref: FoldRef, plan: dict[str, Any], later: int =
     def may_go_on(epochs: int, seconds: float) -> bool:
         return clock is None or clock.allows(seconds * (1.05 + later * min(budgets.FEWEST, plan["epochs"])))
 
-    state = job.run(spec, may_go_on=may_go_on if clock is not None and clock.budget is not None else None, log=session.log)
+    bounded = clock is not None and clock.budget is not None
+    after = functools.partial(session.trackers.epoch, ref.member, ref.fold)
+    state = job.run(spec, may_go_on=may_go_on if bounded else None, log=session.log, after_epoch=after)
     if ref.fold < 0:
         session.log(f"member {ref.member} trained once more on all {len(session.prepared.fitting(-1))} rows, {state['epochs']} epochs")
     elif state.get("stop") == "budget":
