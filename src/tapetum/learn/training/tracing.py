@@ -109,13 +109,13 @@ def trace(training: Training, optimizer: torch.optim.Optimizer, steps: int) -> T
     workers = training.recipe.train.workers
     threaded = None
     if workers:
-        _steps(training, optimizer, WARM, 0)
-        threaded = _steps(training, optimizer, steps, 1)[0]
+        _steps(training, optimizer, WARM)
+        threaded = _steps(training, optimizer, steps)[0]
     clock = Clock(training.runtime.device)
     _put_clocks(training, clock)
-    _steps(training, optimizer, WARM, 2, clock)
+    _steps(training, optimizer, WARM, clock)
     clock.seconds.update(dict.fromkeys(PARTS, 0.0))
-    total, images, made = _steps(training, optimizer, steps, 3, clock)
+    total, images, made = _steps(training, optimizer, steps, clock)
     return Traced(clock.seconds, total, made, images, threaded)
 
 
@@ -127,11 +127,10 @@ def _put_clocks(training: Training, clock: Clock) -> None:
     vars(runtime).update(backward=clock.timed("backward", runtime.backward), step=clock.timed("optimizer", runtime.step))
 
 
-def _steps(
-    training: Training, optimizer: torch.optim.Optimizer, steps: int, number: int, clock: Clock | None = None
-) -> tuple[float, int, int]:
-    """Train some batches of an epoch; return seconds, images and batches."""
-    epoch, made = training.epoch(number), [0]
+def _steps(training: Training, optimizer: torch.optim.Optimizer, steps: int, clock: Clock | None = None) -> tuple[float, int, int]:
+    """Train some batches of the first epoch; return seconds, images and batches."""
+    epoch, made = training.epoch(0), [0]
+    stream = epoch.batches
     network: Any = training.network
     objective: Any = training.fold.objective
     if clock is not None:
@@ -139,7 +138,7 @@ def _steps(
         epoch = dataclasses.replace(epoch, mix=None if epoch.mix is None else clock.timed("mix", epoch.mix))
 
     def counted() -> Iterator[dataset.Batch]:
-        for batch in itertools.islice(epoch.batches, steps):
+        for batch in itertools.islice(stream, steps):
             made[0] += 1
             yield batch
 

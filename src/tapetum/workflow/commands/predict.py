@@ -68,7 +68,8 @@ class Work:
     @functools.cached_property
     def identity(self) -> str:
         """A hash of what is the same for all parts."""
-        return files.fingerprint([self.loaded.spec, __version__, self.is_joint])
+        engines = [getattr(getattr(one, "engine", None), "name", "") for one in self.loaded.members]
+        return files.fingerprint([self.loaded.spec, __version__, self.is_joint, engines])
 
 
 def _whole_sequences(manifest: Manifest) -> list[np.ndarray]:
