@@ -183,9 +183,10 @@ def test_bad_paths_and_values_are_answered_with_a_sentence(called, photo):
     assert "no target" in called.images(photo, path="/explain?target=lable")[1]["detail"]
 
 
-def test_what_is_too_large_is_refused_and_not_held(called, photo):
-    status, body = called.images(b"\0" * (100 << 20))
-    assert (status, "at most 1,048,576 are taken" in body["detail"]) == (413, True)
+def test_what_is_too_large_is_refused_and_not_held(called, exported, photo):
+    with serving.running(exported) as caller:
+        status, body = caller.images(b"\0" * (100 << 20))
+    assert (status, "at most 33,554,432 are taken" in body["detail"]) == (413, True)
 
     def pieces():
         for _ in range(40):

@@ -60,7 +60,7 @@ class Desk:
         chunks: list[bytes] = []
         announced = _announced(request)
         if announced is not None and announced > most:
-            await self._pass_over(request, announced)
+            await self._pass_over(request)
             raise self._too_much(announced)
         try:
             async with asyncio.timeout(self._limits.reading):
@@ -71,7 +71,7 @@ class Desk:
                     self._held += len(chunk)
                     if size[0] > most:
                         chunks.clear()
-                        await self._pass_over(request, None)
+                        await self._pass_over(request)
                         raise self._too_much(size[0])
                     chunks.append(chunk)
         except TimeoutError:
@@ -81,11 +81,9 @@ class Desk:
             raise Refusal(400, "the connection was closed before the request was whole") from None
         return b"".join(chunks)
 
-    async def _pass_over(self, request: Request, announced: int | None) -> None:
+    async def _pass_over(self, request: Request) -> None:
         """Read on and throw away, within bounds: a sender whose connection is cut at once would not see the answer."""
         left, until = PASSED_OVER * self._limits.body, time.monotonic() + self._limits.reading
-        if announced is not None and announced > left:
-            return
         with contextlib.suppress(TimeoutError, ClientDisconnect, RuntimeError):
             async with asyncio.timeout_at(asyncio.get_running_loop().time() + max(0.0, until - time.monotonic())):
                 async for chunk in request.stream():
