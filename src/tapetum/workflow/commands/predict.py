@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib.metadata
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tapetum import __version__
 from tapetum.core import answers, files, locks
 from tapetum.core.errors import DataError, listed
 from tapetum.core.parts import Parts, made_of, refuse_foreign
@@ -69,7 +69,7 @@ class Work:
     def identity(self) -> str:
         """A hash of what is the same for all parts."""
         engines = [getattr(getattr(one, "engine", None), "name", "") for one in self.loaded.members]
-        return files.fingerprint([self.loaded.spec, __version__, self.is_joint, engines])
+        return files.fingerprint([self.loaded.spec, importlib.metadata.version("tapetum"), self.is_joint, engines])
 
 
 def _whole_sequences(manifest: Manifest) -> list[np.ndarray]:
