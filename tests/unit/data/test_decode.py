@@ -285,3 +285,30 @@ def test_hash_of_one_file_is_its_sha256_and_order_counts():
 
     assert content_hash([b"a"]) == hashlib.sha256(b"a").hexdigest()
     assert content_hash([b"a", b"b"]) != content_hash([b"b", b"a"])
+
+
+@pytest.mark.parametrize(("settings", "shape"), [({}, (256, 320, 3)), ({"decode": "reduced"}, (64, 80, 3)),
+                                                 ({"decode": "reduced", "size": (16, 64)}, (128, 160, 3)),
+                                                 ({"decode": "reduced", "size": 200}, (256, 320, 3)),
+                                                 ({"decode": "reduced", "crop": (0, 0, 100, 100)}, (100, 100, 3)),
+                                                 ({"decode": "reduced", "size": "native"}, (256, 320, 3))])  # fmt: skip
+def test_a_reduced_jpeg_keeps_twice_the_size(tmp_path, settings, shape):
+    ramp = np.repeat(np.linspace(0, 255, 320)[None], 256, axis=0).astype(np.uint8)
+    Image.fromarray(np.stack([ramp] * 3, axis=-1)).save(tmp_path / "a.jpg", quality=95)
+    (image,) = compose([tmp_path / "a.jpg"], Composition.from_input(Input(**{"size": 32, **settings})))
+    assert image.shape == shape
+    assert abs(float(image.mean()) - float(ramp[: shape[0], : shape[1] if "crop" in settings else 320].mean())) < 2
+
+
+def test_only_jpeg_files_are_reduced_and_turned_as_before(tmp_path):
+    how = Composition.from_input(Input(size=16, decode="reduced"))
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8))
+    image.save(tmp_path / "a.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "a.jpg", exif=exif)
+    assert compose([tmp_path / "a.png"], how)[0].shape == (64, 96, 3)
+    assert compose([tmp_path / "a.jpg"], how)[0].shape == (48, 32, 3)
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:-300])
+    with pytest.raises(DecodeError, match="truncated"):
+        compose([tmp_path / "cut.jpg"], how)

@@ -25,6 +25,8 @@ from tapetum.data.images.given import Pixels, Source
 from tapetum.data.images.tiff import MAGIC as TIFF_MAGIC
 from tapetum.data.images.tiff import read_tiff
 
+MARGIN = 2  # times the network's size that a reduced JPEG keeps at least
+
 
 @dataclasses.dataclass(frozen=True)
 class Composition:
@@ -39,6 +41,7 @@ class Composition:
         bands_as: bands set under one another (``rows``), stacked as ``channels``, or as ``views``.
         max_pixels: a file with more is refused.
         join: several files set side by side (``x``) or under one another (``y``) instead of stacked.
+        least: a JPEG is decoded at 1/2, 1/4 or 1/8 of its size, where its shorter side then has this many pixels; None: never.
     """
 
     colour: str = "auto"
@@ -49,6 +52,7 @@ class Composition:
     bands_as: str = "rows"
     join: str = "none"
     max_pixels: int = 178_956_970
+    least: int | None = None
 
     def __post_init__(self) -> None:
         if self.join != "none" and self.paths == "views":
@@ -63,7 +67,11 @@ class Composition:
     @classmethod
     def from_input(cls, settings: Input) -> Composition:
         """Return the part of the recipe's ``[input]`` that composes images."""
-        return cls(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(cls)})
+        whole = settings.decode == "whole" or settings.size == "native" or settings.crop or settings.bands or settings.join != "none"
+        side = max(settings.size) if isinstance(settings.size, tuple) else settings.size
+        least = None if whole else MARGIN * int(side)
+        words = [field.name for field in dataclasses.fields(cls) if field.name != "least"]
+        return cls(**{name: getattr(settings, name) for name in words}, least=least)
 
     def views(self, files: int) -> int:
         """Return how many views a row of so many files has."""
@@ -134,7 +142,7 @@ def decode(data: bytes | Image.Image | Pixels, name: str = "an image", how: Comp
     if data == b"":
         raise DecodeError(name, "an empty file")
     try:
-        image, alpha = _read(data, how.max_pixels) if isinstance(data, bytes) else _at_hand(data)
+        image, alpha = _read(data, how.max_pixels, how.least) if isinstance(data, bytes) else _at_hand(data)
         image = colours.with_depth(image)
         if alpha:
             image, alpha = colours.without_alpha(image, how.alpha), how.alpha == "keep"
@@ -149,13 +157,13 @@ def content_hash(contents: Sequence[bytes]) -> str:
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def _read(data: bytes, most: int) -> tuple[np.ndarray, bool]:
+def _read(data: bytes, most: int, least: int | None) -> tuple[np.ndarray, bool]:
     """Return (H, W, C) as stored, turned upright, and whether the last channel is alpha; ``most`` is how many pixels it may have."""
     is_tiff = data[:4] in TIFF_MAGIC
     read = read_tiff(data, most) if is_tiff else None
     if read is None:
         try:
-            read = pillow.read(data, most)
+            read = pillow.read(data, most, least)
         except Exception:
             read = read_tiff(data, most, ordinary=True) if is_tiff else None
             if read is None:

@@ -33,12 +33,13 @@ _PLAIN_MODE = {
 _PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")  # chunks of a PNG that say what the pixels are
 
 
-def read(data: bytes, most: int) -> tuple[np.ndarray, bool, int]:
+def read(data: bytes, most: int, least: int | None = None) -> tuple[np.ndarray, bool, int]:
     """Return (image (H, W) or (H, W, C), whether the last channel is alpha, orientation).
 
     Args:
         data: the file.
         most: pixels that the image may have.
+        least: pixels that each side of a JPEG keeps where it is decoded at a part of its size; None: it is decoded whole.
 
     Raises:
         ValueError, OSError and whatever else decoders raise: of the file as it is, where it cannot be read without its metadata either.
@@ -47,18 +48,18 @@ def read(data: bytes, most: int) -> tuple[np.ndarray, bool, int]:
     if is_png:
         _check_png(data)
     try:
-        return _loaded(data, most, is_png)
+        return _loaded(data, most, is_png, least)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # Pillow's own limit, while it loads a TIFF, WebP or GIF
         with _unlimited:
             before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
             try:
-                return _loaded(data, most, is_png)
+                return _loaded(data, most, is_png, least)
             finally:
                 Image.MAX_IMAGE_PIXELS = before
     except Exception as error:
         for bare in _without_metadata(data):
             try:
-                return _loaded(bare, most, is_png)
+                return _loaded(bare, most, is_png, least)
             except Exception:
                 continue
         raise error from None
@@ -88,8 +89,10 @@ def opened(data: bytes, most: int) -> Image.Image:
     raise UnidentifiedImageError(str(why) if why else "no format fits")
 
 
-def _loaded(data: bytes, most: int, is_png: bool) -> tuple[np.ndarray, bool, int]:
+def _loaded(data: bytes, most: int, is_png: bool, least: int | None) -> tuple[np.ndarray, bool, int]:
     with opened(data, most) as pil:
+        if least is not None:
+            pil.draft(None, (least, least))  # of a JPEG; other formats know nothing of it
         pil.load()
         orientation = _orientation(pil)  # after load: PNG keeps it behind the image; TIFF is turned by now
         if is_png and data[24] == 16:  # Pillow would cut it to 8 bits
