@@ -17,7 +17,7 @@ import small_runs
 from kinds import fit, plant_hpa, plant_people
 from tapetum import api
 from tapetum.core import errors, files
-from tapetum.pipeline import exchange
+from tapetum.pipeline import exchange, quantised
 
 pytest.importorskip("onnxscript")
 
@@ -92,7 +92,9 @@ def test_every_format_answers_as_the_pipeline(to, probed, planted, tmp_path):
     assert found["gate"]["images"] == 24
     assert found["gate"]["targets"]["label"]["agreement"] == 1
     assert found["gate"]["targets"]["label"]["largest_difference"] < 1e-4
-    assert sorted(found["files"]) == sorted(p.name for p in (tmp_path / "out").iterdir() if p.suffix not in (".json", ".md"))
+    beside = {"model.safetensors", "training_images.parquet"}
+    written = {p.name for p in (tmp_path / "out").iterdir() if p.suffix not in (".json", ".md")}
+    assert written == beside | set(found["files"])
     for images in (planted / "images", sorted((planted / "images").rglob("*.png"))[0]):
         alike(api.predict(tmp_path / "out", images), api.predict(probed, images))
 
@@ -189,3 +191,83 @@ def test_answers_that_differ_are_not_written(probed, tmp_path, monkeypatch):
     done = small_runs.cli("export", probed, "-o", tmp_path / "out")
     assert (done.code, "nothing was written" in done.error) == (errors.DATA, True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_is_evaluated_as_the_pipeline_without_torch(onnx, tmp_path):
+    root, found = onnx["people"]
+    table = root / "data" / "labels.csv"
+    code = BLOCKED.format(modules=["torch", "timm", "torchvision"]) + "from tapetum.cli import main; main()"
+    words = [sys.executable, "-c", code, "evaluate", found["out"], str(table), "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    mine, theirs = json.loads(done.stdout), api.evaluate(root / "run", table)
+    assert mine["known"] == theirs["known"]
+    assert mine["counts"] == theirs["counts"]
+    for one, other in zip(mine["figures"], theirs["figures"], strict=True):
+        assert (one["name"], one["metric"], one["n"]) == (other["name"], other["metric"], other["n"])
+        assert one["value"] == pytest.approx(other["value"], rel=1e-3, abs=1e-3)
+
+
+def test_a_class_that_no_image_has_does_not_stop_an_export(tmp_path):
+    plant_hpa(tmp_path / "data", rows=24, test=2, labels=4)
+    table = (tmp_path / "data" / "train.csv").rename(tmp_path / "data" / "labels.csv")
+    how = {"data__path": "train/{Id}_{red,green,blue,yellow}.png"}
+    target = {"name": "Target", "kind": "multi", "classes": [str(number) for number in range(6)]}
+    fit(table, tmp_path / "run", decide__choose="probe", decide__steps=["thresholds"], data__targets=[target], **how)
+    found = api.export(tmp_path / "run", "onnx", tmp_path / "out")
+    assert found["gate"]["targets"]["Target"]["agreement"] == 1
+
+
+def test_an_export_computes_in_its_own_format_alone(onnx):
+    root, found = onnx["people"]
+    assert small_runs.cli("predict", found["out"], sources(root)[0][0], "--engine", "onnx").code == 0
+    done = small_runs.cli("predict", found["out"], sources(root)[0][0], "--engine", "torch")
+    assert (done.code, "is an export for onnx" in done.error) == (errors.USAGE, True)
+
+
+def test_an_exported_folder_opens_in_timm_and_has_a_card(probed, tmp_path):
+    import timm
+    import torch
+    import yaml
+
+    from tapetum.pipeline import Pipeline
+
+    api.export(probed, "onnx", tmp_path / "out")
+    x = torch.rand(2, 3, 32, 32)
+    network = Pipeline.load(probed).members[0].networks[0]
+    with torch.inference_mode():
+        vectors = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()((x - network.mean) / network.std)
+        np.testing.assert_allclose(vectors.numpy(), network.features(x).numpy(), atol=1e-5)
+    _, head, body = (tmp_path / "out" / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    about = yaml.safe_load(head)
+    assert (about["pipeline_tag"], about["library_name"]) == ("image-classification", "tapetum")
+    assert {one["type"] for one in about["model-index"][0]["results"][0]["metrics"]} >= {"accuracy"}
+    assert "tapetum predict this-folder image.jpg" in body
+    assert "tapetum.load" not in body
+
+
+def test_8_bits_are_written_with_what_they_lose(probed, planted, tmp_path, monkeypatch):
+    monkeypatch.setattr(quantised, "BOUND", 1.0)
+    done = small_runs.cli("export", probed, "-o", tmp_path / "out", "--int8", "--json")
+    assert done.code == 0, done.err
+    lost = json.loads(done.out)["int8"]
+    assert (lost["rows"], lost["bound"]) == (24, 1.0)
+    assert files.read_json(tmp_path / "out" / "ensemble.json")["int8"] == lost
+    assert lost["summary"] in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    (one,) = lost["members"]["probe"].values()
+    assert one["float"] == pytest.approx(one["int8"], abs=0.3)
+    api.export(probed, "onnx", tmp_path / "whole")
+    sizes = [(tmp_path / name / "probe.onnx").stat().st_size for name in ("out", "whole")]
+    assert sizes[0] < 0.6 * sizes[1]
+    assert small_runs.cli("predict", tmp_path / "out", planted / "images").code == 0
+
+
+def test_8_bits_that_lose_too_much_are_refused(probed, tmp_path, monkeypatch):
+    monkeypatch.setattr(quantised, "BOUND", -1.0)
+    done = small_runs.cli("export", probed, "-o", tmp_path / "out", "--int8")
+    assert (done.code, "out-of-fold rows are worse" in done.error) == (errors.DATA, True)
+    assert list(tmp_path.iterdir()) == []
+    done = small_runs.cli("export", probed, "--to", "openvino", "-o", tmp_path / "out", "--int8")
+    assert (done.code, "--to onnx" in done.error) == (errors.USAGE, True)
+    with pytest.raises(errors.UserError, match="trained on all rows"):
+        quantised.check("onnx", {"main": [-1]})

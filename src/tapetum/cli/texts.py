@@ -98,6 +98,8 @@ def export(result: Result, verbose: bool) -> list[str]:
         f"{name}: {one['agreement']:.1%} of {gate['images']:,} images answered alike, largest difference {one['largest_difference']:.2g}"
         for name, one in gate["targets"].items()
     ]
+    if "int8" in result:
+        lines.append(result["int8"]["summary"])
     if result["simple"]:
         lines.append(f"a short script cannot follow the decisions: {result['simple']}")
     return [*lines, f"written  {result['out']}", f"next     tapetum predict {result['out']} NEW-IMAGES"]

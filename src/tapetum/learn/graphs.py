@@ -12,7 +12,7 @@ import importlib.util
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -145,10 +145,8 @@ def write(graph: Graph, to: str, folder: Path, name: str, shape: tuple[int, int,
     example = torch.zeros((2, *shape), dtype=getattr(torch, dtype))
     example = example + torch.arange(2, dtype=example.dtype)[:, None, None, None]
     arguments: tuple[Any, ...] = (example, torch.zeros((2, len(graph.names)))) if graph.names else (example,)
-    rows = torch.export.Dim("rows", min=1)
-    axes: dict[str, Mapping[int, Any]] = {"image": {0: rows}, **({"side": {0: rows}} if graph.names else {})}
-    with torch.no_grad(), _quiet():
-        program = torch.export.export(graph, arguments, dynamic_shapes=axes, strict=False)
+    with torch.no_grad(), quiet():
+        program = _traced(graph, arguments, ["image", "side"][: len(arguments)])
         return _WRITERS[to](program, graph, folder, name)
 
 
@@ -158,8 +156,35 @@ def _onnx(program: Any, graph: Graph, folder: Path, name: str) -> list[str]:
 
 
 def _onnx_model(program: Any, graph: Graph) -> Any:
-    inputs = ["image", "side"] if graph.names else ["image"]
-    return torch.onnx.export(program, opset_version=OPSET, input_names=inputs, output_names=_outputs(graph), dynamo=True, verbose=False)
+    return _converted(program, ["image", "side"] if graph.names else ["image"], [f"p{number}" for number in range(len(graph.targets))])
+
+
+def _converted(program: Any, inputs: Sequence[str], outputs: Sequence[str], *, optimize: bool = True) -> Any:
+    names: dict[str, Any] = {"input_names": inputs, "output_names": outputs}
+    return torch.onnx.export(program, opset_version=OPSET, dynamo=True, verbose=False, optimize=optimize, **names)
+
+
+def to_onnx(
+    module: nn.Module, arguments: tuple[Tensor, ...], inputs: Sequence[str], outputs: Sequence[str], *, optimize: bool = True
+) -> bytes:
+    """Return a module as the bytes of an ONNX model that takes any number of rows.
+
+    Args:
+        module: in evaluation mode.
+        arguments: what it is traced with; their first axis is that of rows.
+        inputs: names of the arguments, which are those of its ``forward``.
+        outputs: names of what it returns.
+        optimize: fold constants; without it every weight keeps its name.
+    """
+    with torch.no_grad(), quiet():
+        program = _traced(module, arguments, inputs)
+        written: bytes = _converted(program, inputs, outputs, optimize=optimize).model_proto.SerializeToString()
+    return written
+
+
+def _traced(module: nn.Module, arguments: tuple[Tensor, ...], inputs: Sequence[str]) -> Any:
+    rows = torch.export.Dim("rows", min=1)
+    return torch.export.export(module, arguments, dynamic_shapes={name: {0: rows} for name in inputs}, strict=False)
 
 
 def _openvino(program: Any, graph: Graph, folder: Path, name: str) -> list[str]:
@@ -178,12 +203,8 @@ def _torch_export(program: Any, graph: Graph, folder: Path, name: str) -> list[s
 _WRITERS = {"onnx": _onnx, "openvino": _openvino, "torch-export": _torch_export}
 
 
-def _outputs(graph: Graph) -> list[str]:
-    return [f"p{number}" for number in range(len(graph.targets))]
-
-
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the exporters' own progress and warnings off the terminal."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)

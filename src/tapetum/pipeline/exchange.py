@@ -8,26 +8,26 @@ from typing import Any
 
 import numpy as np
 
-from tapetum.core import files
-from tapetum.core.answers import labels
+from tapetum.core import files, known, processors
+from tapetum.core.agreement import AGREEMENT, agreement
 from tapetum.core.config import Input
 from tapetum.core.errors import DataError, TapetumError, UserError, listed
 from tapetum.core.progress import Log
 from tapetum.core.tables import Dense, Manifest
 from tapetum.learn import graphs
+from tapetum.pipeline import quantised
+from tapetum.pipeline.export import exported_card
 from tapetum.pipeline.exported import FORMAT, MARKER, Exported
 from tapetum.pipeline.framed import RESAMPLING, size_of
 from tapetum.pipeline.load import Member
 from tapetum.pipeline.pipeline import Pipeline
 from tapetum.pipeline.simple_rules import simple_rules
 
-AGREEMENT = 0.995  # share of images whose label must be the pipeline's
-CLOSE = 0.005  # of a number: part of the deviation of the pipeline's answers by which it may differ and count as the same
 MOST = 500  # images that the answers are compared on
-_SIMPLE = {"crop": None, "bands": (), "join": "none", "paths": "channels", "resize": "stretch"}
+_SIMPLE = {"crop": None, "bands": (), "join": "none", "paths": "channels", "resize": "stretch", "decode": "whole"}
 
 
-def export(pipeline: Pipeline, to: str, out: Path, manifest: Manifest, log: Log) -> dict[str, Any]:
+def export(pipeline: Pipeline, to: str, out: Path, manifest: Manifest, log: Log, *, heldout: Manifest | None = None) -> dict[str, Any]:
     """Write a pipeline in another format, and compare its answers with the pipeline's.
 
     Args:
@@ -36,9 +36,11 @@ def export(pipeline: Pipeline, to: str, out: Path, manifest: Manifest, log: Log)
         out: the folder to write; one that is there is replaced.
         manifest: images to compare the answers on; evenly spread ones of very many.
         log: told what is done.
+        heldout: write 8-bit files, where the answers to the out-of-fold rows of this manifest (the run's) stay nearly as good.
 
     Returns:
-        ``{"out", "to", "files", "gate", "simple"}``: ``simple`` says why a short script cannot follow the decisions, or is None.
+        ``{"out", "to", "files", "gate", "simple"}``, and ``int8`` with ``heldout``: ``simple`` says why a short script cannot follow the
+        decisions, or is None.
 
     Raises:
         UserError: a pipeline or a format that cannot be exported.
@@ -47,12 +49,14 @@ def export(pipeline: Pipeline, to: str, out: Path, manifest: Manifest, log: Log)
     """
     graphs.check_format(to)
     check(pipeline)
+    if heldout is not None:
+        quantised.check(to, {one.name: list(one.networks) for one in pipeline.members})
     rows = np.unique(np.linspace(0, len(manifest) - 1, min(len(manifest), MOST)).round().astype(int))
     manifest = manifest.where(rows)
     with files.whole_folder(out) as aside:
         members = [_write_member(aside, one, to, log) for one in pipeline.members]
         simple, why = _simple(pipeline)
-        spec = {
+        spec: dict[str, Any] = {
             "format": FORMAT,
             "to": to,
             **{key: pipeline.spec[key] for key in ("targets", "sources", "data", "manifest_hash", "recipe_hash")},
@@ -62,12 +66,38 @@ def export(pipeline: Pipeline, to: str, out: Path, manifest: Manifest, log: Log)
         }
         files.write_json(aside / MARKER, spec)
         log(f"comparing answers to {len(manifest):,} images")
-        found = Exported.load(aside)
-        gate = compare(pipeline.answer(manifest, log), found.answer(manifest))
-        files.write_json(aside / MARKER, {**spec, "gate": gate})
-        if (pipeline.folder / "README.md").exists():
-            files.copy(pipeline.folder / "README.md", aside / "README.md")
-    return {"out": str(out), "to": to, "files": [name for one in members for name in one["files"]], "gate": gate, "simple": why}
+        ours = pipeline.for_rows(manifest, "torch").answer(manifest, log)
+        spec["gate"] = gate = compare(ours, Exported.load(aside).answer(manifest))
+        files.write_json(aside / MARKER, {**spec, "bf16": True})
+        if to == "openvino" and processors.has_bf16():
+            half = agreement(ours, Exported.load(aside).answer(manifest))
+            log(f"in bf16 {half.summary()}" + ("; it is used where the processor has it" if not half.low else "; 32 bits are used"))
+            spec |= {} if half.low else {"bf16": half.to_dict()}
+        files.write_json(aside / MARKER, spec)
+        lost = {} if heldout is None else {"int8": quantised.quantise(aside, heldout, log)}
+        _write_beside(pipeline, aside, lost["int8"]["summary"] if lost else "")
+    return {"out": str(out), "to": to, "files": [name for one in members for name in one["files"]], "gate": gate, "simple": why, **lost}
+
+
+def _write_beside(pipeline: Pipeline, folder: Path, note: str) -> None:
+    """Write what an export holds of the pipeline besides: its model card, the hashes of its images, and its backbone as timm reads it.
+
+    A backbone stands there where all networks share one, without the heads: those work on vectors of unit length, as no timm model does.
+
+    Args:
+        pipeline: that was exported.
+        folder: of the export.
+        note: a sentence for the card; nothing where there is none.
+    """
+    card, images = pipeline.folder / "README.md", pipeline.folder / known.FILE
+    if card.exists():
+        files.write_text(folder / card.name, exported_card(files.read_text(card), note))
+    if images.exists():
+        files.copy(images, folder / images.name)
+    backbones = list((pipeline.folder / "backbones").glob("*"))
+    if len(backbones) == 1:
+        for name in ("config.json", "model.safetensors"):
+            files.copy(backbones[0] / name, folder / name)
 
 
 def check(pipeline: Pipeline) -> None:
@@ -90,42 +120,17 @@ def check(pipeline: Pipeline) -> None:
 
 
 def compare(ours: Mapping[str, Dense], theirs: Mapping[str, Dense]) -> dict[str, Any]:
-    """Return how far two answers to the same rows agree.
-
-    Returns:
-        ``{"images", "targets": {target: {"agreement", "largest_difference"}}}``
+    """Return how far an export's answers to the same rows agree with the pipeline's, as :class:`tapetum.core.agreement.Agreement`.
 
     Raises:
-        DataError: rows that only one could read, no row, or a target below :data:`AGREEMENT`.
+        DataError: rows that only one could read, no row, or a target below :data:`tapetum.core.agreement.AGREEMENT`.
     """
-    out: dict[str, Any] = {}
-    for name, mine in ours.items():
-        other = theirs[name]
-        if not np.array_equal(mine.ok, other.ok):
-            odd = mine.row_ids[np.flatnonzero(mine.ok != other.ok)].tolist()
-            raise DataError(
-                f"images were answered by one of the pipeline and the export only: {listed(odd, 3)}", fix="repair or remove them"
-            )
-        if not mine.ok.any():
-            raise DataError("not one image to compare the answers on can be read", fix="give images that can: --images DIR")
-        p, q = mine.p[mine.ok], other.p[mine.ok]
-        if mine.target.kind == "regression":
-            same = np.abs(p - q)[:, 0] <= CLOSE * max(float(p.std()), 1e-6)
-        else:
-            pairs = zip(labels(mine), labels(other), mine.ok, strict=True)
-            same = np.array([a == b for a, b, ok in pairs if ok])
-        out[name] = {"agreement": float(same.mean()), "largest_difference": float(np.abs(p - q).max())}
-    low = [
-        f"{name}: {one['agreement']:.2%} of the labels agree, largest difference {one['largest_difference']:.2g}"
-        for name, one in out.items()
-        if one["agreement"] < AGREEMENT
-    ]
-    if low:
+    found = agreement(ours, theirs, "the export")
+    if found.low:
         raise DataError(
-            f"the exported answers are not the pipeline's ({listed(low)}); nothing was written", need=f"{AGREEMENT:.1%} of the labels"
+            f"the exported answers are not the pipeline's ({listed(found.low)}); nothing was written", need=f"{AGREEMENT:.1%} of the labels"
         )
-    first = next(iter(ours.values()))
-    return {"images": int(first.ok.sum()), "targets": out}
+    return found.to_dict()
 
 
 def _write_member(folder: Path, member: Member, to: str, log: Log) -> dict[str, Any]:

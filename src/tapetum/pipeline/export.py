@@ -14,6 +14,7 @@ from tapetum.learn.models import backbone as trunk
 from tapetum.learn.side import Scaling
 
 MARKER, FORMAT = places.PIPELINE, 1
+_USE = ("```python", "import tapetum", "", 'model = tapetum.load("this-folder")', 'model.predict(["image.jpg"])', "```")
 
 
 def write_network(folder: Path, member: str, fold: int, network: models.Network, scaling: Scaling | None) -> dict[str, Any]:
@@ -51,7 +52,10 @@ def card(name: str, figures: Sequence[Mapping[str, Any]], spec: Mapping[str, Any
         figures: of ``metrics.json``.
         spec: ``pipeline.json``.
     """
+    counted = [main(figures, target, metric) for target, metric in dict.fromkeys((row["target"], row["metric"]) for row in figures)]
+    shown = [row for row in counted if row is not None]
     lines = [
+        *_for_the_hub(name, shown),
         f"# {name}",
         "",
         "Classifies images; made by Tapetum.",
@@ -59,8 +63,6 @@ def card(name: str, figures: Sequence[Mapping[str, Any]], spec: Mapping[str, Any
         "| target | metric | value | 95 % interval | how it was measured |",
         "|---|---|---|---|---|",
     ]
-    counted = [main(figures, target, metric) for target, metric in dict.fromkeys((row["target"], row["metric"]) for row in figures)]
-    shown = [row for row in counted if row is not None]
     marks = list(dict.fromkeys(text for row in shown for text in row.get("marks", ())))
     for row in shown:
         how = how_of(row) + numbered(row, marks)
@@ -71,12 +73,35 @@ def card(name: str, figures: Sequence[Mapping[str, Any]], spec: Mapping[str, Any
         "",
         f"Members: {used}. Decision: {spec['decisions']['choice']['reason']}.",
         "",
-        "```python",
-        "import tapetum",
-        "",
-        'model = tapetum.load("this-folder")',
-        'model.predict(["image.jpg"])',
-        "```",
+        *_USE,
         "",
     ]
     return "\n".join(lines)
+
+
+def exported_card(text: str, note: str = "") -> str:
+    """Return the model card of a pipeline as that of its export, which is used otherwise; ``note`` is a sentence more."""
+    use = "```console\ntapetum predict this-folder image.jpg\n```"
+    return text.replace("\n".join(_USE), f"Exported: {note}.\n\n{use}" if note else use)
+
+
+def _for_the_hub(name: str, shown: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the lines of YAML at the head of a card that the Hub reads: kind of task, library, and the figures."""
+    task = "image-classification"
+    lines = ["---", "library_name: tapetum", f"pipeline_tag: {task}", "tags:", f"- {task}", "- timm", "model-index:"]
+    lines += [
+        f"- name: {_text(name)}",
+        "  results:",
+        f"  - task: {{type: {task}}}",
+        "    dataset: {type: own, name: own images}",
+        "    metrics:",
+    ]
+    for row in shown:
+        named = _text(f"{row['target']} {row['metric']}, {how_of(row)}")
+        lines.append(f"    - {{type: {row['metric']}, value: {row['value']:.6g}, name: {named}}}")
+    return [*(lines if shown else lines[: lines.index("model-index:")]), "---", ""]
+
+
+def _text(text: str) -> str:
+    """Return a text as YAML takes any: as JSON."""
+    return files.to_json(text)

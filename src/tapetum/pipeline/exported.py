@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tapetum.core import files
+from tapetum.core import files, processors
 from tapetum.core.config import Input
 from tapetum.core.errors import DataError, EnvironmentFault, UserError
 from tapetum.core.places import EXPORT, refuse_nowhere
@@ -24,13 +26,15 @@ from tapetum.data.images.decode import Composition, read_row
 from tapetum.data.images.form import Form
 from tapetum.data.images.given import Source
 from tapetum.decide.steps import Rows
+from tapetum.learn import sessions
+from tapetum.learn.sessions import Session
 from tapetum.pipeline.combine import Answered, combine
 from tapetum.pipeline.framed import framed, one_view
 from tapetum.pipeline.frozen import KEYS, Frozen, check_files, checked, unseen
 
 MARKER, FORMAT = EXPORT, 1
 BATCH = 32
-Session = Callable[[np.ndarray, np.ndarray | None], list[np.ndarray]]  # (images, side numbers) → each target's (B, F, K)
+AHEAD = 2  # batches that are read while one is answered
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,9 +85,21 @@ class Exported(Frozen):
         members = []
         for one in spec["members"]:
             check_files(folder, one["files"], MARKER, fix="export the pipeline again")
-            session = open_session(spec["to"], [folder / name for name in one["files"]])
+            session = open_session(spec, [folder / name for name in one["files"]])
             members.append(Member(one, Input.model_validate(one["input"]), Form.from_dict(one["form"]), session))
         return cls(folder, spec, members)
+
+    def for_rows(self, manifest: Manifest, engine: str = "auto", log: Log | None = None) -> Exported:
+        """Return itself: an export is answered in its own format.
+
+        Raises:
+            UserError: another engine was asked for.
+        """
+        own = self.spec["to"].removesuffix("-export")
+        if engine not in ("auto", own):
+            what = f"{self.folder} is an export for {own}, and the engine is {engine!r}"
+            raise UserError(what, fix="leave --engine out, or predict with the run")
+        return self
 
     def answer(
         self,
@@ -103,32 +119,62 @@ class Exported(Frozen):
             sources: what each row is composed of, where that is not the manifest's files.
             told: told what each member answered, before that is combined, and the rows.
         """
+        dense, rows = self.by_member(manifest, log, tick, sources=sources), unseen(manifest)
+        if told is not None:
+            told(dense, rows)
+        return combine(self.spec["decisions"], self.scored, dense, rows, log)
+
+    def by_member(
+        self,
+        manifest: Manifest,
+        log: Log | None = None,
+        tick: Callable[[int, int], None] | None = None,
+        *,
+        sources: Sequence[Sequence[Source]] | None = None,
+    ) -> dict[str, dict[int, dict[str, Dense]]]:
+        """Return member → fold → target → answers, before they are combined; arguments as for :meth:`answer`."""
         self.problems = {}
         total = len(manifest)
         answered = {one.spec["name"]: [np.full((total, len(one.spec["folds"]), self.targets[t].width), np.nan, np.float32)
                                        for t in one.spec["targets"]] for one in self.members}  # fmt: skip
-        for start in range(0, total, BATCH):
-            rows = range(start, min(start + BATCH, total))
-            for member in self.members:
-                self._batch(member, manifest, rows, answered[member.spec["name"]], sources)
-            if tick is not None:
+        work = [(member, range(start, min(start + BATCH, total))) for start in range(0, total, BATCH) for member in self.members]
+        for (member, rows), (x, at) in zip(work, self._batches(work, manifest, sources), strict=True):
+            if x is not None:
+                found = member.session(*_inputs(member, x, manifest, at))
+                for whole, part in zip(answered[member.spec["name"]], found, strict=True):
+                    whole[at] = part
+            if tick is not None and member is self.members[-1]:
                 tick(rows.stop, total)
         self.log_missing(manifest, log)
-        dense = {one.spec["name"]: self._dense(one, answered[one.spec["name"]], manifest) for one in self.members}
-        known = unseen(manifest)
-        if told is not None:
-            told(dense, known)
-        return combine(self.spec["decisions"], self.scored, dense, known, log)
+        return {one.spec["name"]: self._dense(one, answered[one.spec["name"]], manifest) for one in self.members}
 
-    def _batch(
-        self,
-        member: Member,
-        manifest: Manifest,
-        rows: Sequence[int],
-        out: list[np.ndarray],
-        sources: Sequence[Sequence[Source]] | None,
-    ) -> None:
-        """Answer some rows by one member; one that cannot be read keeps NaN, with its reason."""
+    def inputs(self, member: Member, manifest: Manifest, rows: Sequence[int]) -> list[np.ndarray]:
+        """Return what a member's graph takes of some rows: images and, where it has them, side numbers; nothing where none can be read."""
+        x, at = self._read(member, rows, manifest)
+        return [] if x is None else _inputs(member, x, manifest, at)
+
+    def _batches(
+        self, work: Sequence[tuple[Member, range]], manifest: Manifest, sources: Sequence[Sequence[Source]] | None
+    ) -> Iterator[tuple[np.ndarray | None, list[int]]]:
+        """Yield the images of each piece of work; a thread reads the next ones meanwhile, in the same order."""
+        if len(work) < 2:
+            yield from (self._read(*one, manifest, sources) for one in work)
+            return
+        pool, ahead = ThreadPoolExecutor(1, thread_name_prefix="images"), deque[Future[tuple[np.ndarray | None, list[int]]]]()
+        try:
+            for one in work:
+                ahead.append(pool.submit(self._read, *one, manifest, sources))
+                if len(ahead) > AHEAD:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _read(
+        self, member: Member, rows: Sequence[int], manifest: Manifest, sources: Sequence[Sequence[Source]] | None = None
+    ) -> tuple[np.ndarray | None, list[int]]:
+        """Return the images of some rows as a member takes them, and which rows; one that cannot be read leaves its reason."""
         images, at = [], []
         how, hashes = Composition.from_input(member.settings), manifest.frame["sha256"]
         for row in rows:
@@ -141,10 +187,7 @@ class Exported(Frozen):
                 at.append(row)
             except DecodeError as error:
                 self.problems[row] = error.reason
-        if images:
-            side = _side(member.spec["side"], manifest, at)
-            for whole, part in zip(out, member.session(np.stack(images), side), strict=True):
-                whole[at] = part
+        return (np.stack(images) if images else None), at
 
     def _dense(self, member: Member, p: list[np.ndarray], manifest: Manifest) -> dict[int, dict[str, Dense]]:
         """Return fold → target → answers of one member."""
@@ -161,36 +204,25 @@ class Exported(Frozen):
         return found
 
 
-def open_session(to: str, places: Sequence[Path]) -> Session:
+def open_session(spec: Mapping[str, Any], places: Sequence[Path]) -> Session:
     """Return what answers a batch by a written graph.
+
+    Args:
+        spec: of the export.
+        places: the files of a member, the one to open first.
 
     Raises:
         EnvironmentFault: its package is not installed.
     """
-    package = {"onnx": "onnxruntime", "openvino": "openvino", "torch-export": "torch"}[to]
+    to = spec["to"]
+    package = sessions.PACKAGES.get(to, "torch")
     if importlib.util.find_spec(package) is None:
         raise EnvironmentFault(f"{places[0].name} needs {package}, which is not installed", fix=f"pip install {package}")
-    return {"onnx": _onnx, "openvino": _openvino, "torch-export": _torch}[to](places[0])
-
-
-def _onnx(place: Path) -> Session:
-    import onnxruntime
-
-    onnxruntime.disable_telemetry_events()
-    session = onnxruntime.InferenceSession(place.read_bytes(), providers=["CPUExecutionProvider"])
-    return lambda x, side: session.run(None, {"image": x} if side is None else {"image": x, "side": side})
-
-
-def _openvino(place: Path) -> Session:
-    import openvino
-
-    model = openvino.compile_model(str(place), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-
-    def answer(x: np.ndarray, side: np.ndarray | None) -> list[np.ndarray]:
-        found = model([x] if side is None else [x, side])
-        return [found[number] for number in range(len(found))]
-
-    return answer
+    if to == "onnx":
+        return sessions.open_onnx(places[0].read_bytes())
+    if to == "openvino":
+        return sessions.open_openvino(places[0], bf16=bool(spec.get("bf16")) and processors.has_bf16())
+    return _torch(places[0])
 
 
 def _torch(place: Path) -> Session:
@@ -198,12 +230,16 @@ def _torch(place: Path) -> Session:
 
     module = torch.export.load(place).module()
 
-    def answer(x: np.ndarray, side: np.ndarray | None) -> list[np.ndarray]:
+    def answer(*arrays: np.ndarray) -> list[np.ndarray]:
         with torch.inference_mode():
-            given = [torch.from_numpy(x)] + ([] if side is None else [torch.from_numpy(side)])
-            return [one.numpy() for one in module(*given)]
+            return [one.numpy() for one in module(*(torch.from_numpy(one) for one in arrays))]
 
     return answer
+
+
+def _inputs(member: Member, x: np.ndarray, manifest: Manifest, rows: Sequence[int]) -> list[np.ndarray]:
+    side = _side(member.spec["side"], manifest, rows)
+    return [x] if side is None else [x, side]
 
 
 def _side(names: Sequence[str], manifest: Manifest, rows: Sequence[int]) -> np.ndarray | None:

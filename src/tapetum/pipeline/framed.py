@@ -36,13 +36,12 @@ def framed(image: np.ndarray, settings: Input) -> np.ndarray:
         top, left = (image.shape[0] - tall) // 2, (image.shape[1] - wide) // 2
         image = image[top : top + tall, left : left + wide]
     if settings.resize != "pad":
-        return np.stack([_resized(image[..., c], (height, width), settings.interpolation) for c in range(image.shape[-1])])
+        return _stretched(image, (height, width), settings.interpolation)
     scale = min(height / image.shape[0], width / image.shape[1])
     inside = (max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale)))
     out = np.zeros((image.shape[-1], height, width), dtype=image.dtype)
     top, left = (height - inside[0]) // 2, (width - inside[1]) // 2
-    for c in range(image.shape[-1]):
-        out[c, top : top + inside[0], left : left + inside[1]] = _resized(image[..., c], inside, settings.interpolation)
+    out[:, top : top + inside[0], left : left + inside[1]] = _stretched(image, inside, settings.interpolation)
     return out
 
 
@@ -51,6 +50,14 @@ def one_view(images: Sequence[np.ndarray]) -> np.ndarray:
     if len(images) != 1:
         raise UserError("rows of several views cannot be answered by an exported pipeline", need="one image a row")
     return images[0]
+
+
+def _stretched(image: np.ndarray, size: tuple[int, int], interpolation: str) -> np.ndarray:
+    """Return an image (H, W, C) as (C, *size); Pillow resizes the channels of a colour image together, to the same values."""
+    if image.dtype == np.uint8 and image.shape[-1] == 3 and image.shape[:2] != size:
+        whole = Image.fromarray(np.ascontiguousarray(image)).resize((size[1], size[0]), RESAMPLING[interpolation])
+        return np.ascontiguousarray(np.asarray(whole).transpose(2, 0, 1))
+    return np.stack([_resized(image[..., c], size, interpolation) for c in range(image.shape[-1])])
 
 
 def _resized(channel: np.ndarray, size: tuple[int, int], interpolation: str) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 from tapetum.core import cache
 
@@ -43,3 +44,15 @@ def test_each_platform_has_its_folder(monkeypatch, tmp_path):
     for platform, place in wanted.items():
         monkeypatch.setattr(cache.sys, "platform", platform)
         assert cache.folder().relative_to(tmp_path).as_posix() == place
+
+
+def test_bytes_are_kept_up_to_a_bound(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(cache, "MOST_BYTES", 25)
+    for number, name in enumerate("abc"):
+        cache.add_bytes("models", name, name.encode() * 10)
+        if cache.has_bytes("models", name):
+            os.utime(cache.folder() / "models" / name, (number, number))
+    assert [cache.read_bytes("models", name) is not None for name in "abc"] == [False, True, True]
+    cache.add_bytes("models", "large", b"x" * 26)
+    assert not cache.has_bytes("models", "large")

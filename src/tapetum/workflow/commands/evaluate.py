@@ -71,6 +71,7 @@ def evaluate(
             need="paths that start from the folder of the table",
             fix="move the table to the folder that its paths start from, or correct the paths",
         )
+    pipeline = pipeline.for_rows(manifest, log=record)
     answered = pipeline.answer(manifest, record, record.share("predicting"))
     problems = {manifest.row_ids[row]: why for row, why in sorted(pipeline.problems.items())}
     if problems and on_bad == "refuse":
