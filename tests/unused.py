@@ -36,6 +36,9 @@ ALLOWED = {
     "health": "FastAPI, a path of the service",
     "spool_max_size": "starlette, of a parser of forms",
     "capture_signals": "uvicorn, of a server",
+    "intra_op_num_threads": "ONNX Runtime, an option of a session",
+    "log_severity_level": "ONNX Runtime, an option of a session",
+    "get_next": "ONNX Runtime, which reads images for calibration by it",
     "ORDER": "the test of imports: which stages come before one",
 }
 

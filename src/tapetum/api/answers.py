@@ -40,7 +40,16 @@ def _sources(images: Any) -> list[Any]:
 
 
 @for_python
-def predict(pipeline: Any, images: Any, out: Path | str | None = None, *, top: int = 5, log: Log | None = None, **declared: Any) -> Result:
+def predict(
+    pipeline: Any,
+    images: Any,
+    out: Path | str | None = None,
+    *,
+    top: int = 5,
+    engine: str = "auto",
+    log: Log | None = None,
+    **declared: Any,
+) -> Result:
     """Predict images with a frozen pipeline, and write a Predictions table (``.parquet``) or labels and probabilities (``.csv``).
 
     A table of many images is predicted in parts (``OUT.parts``); the same call goes on where an earlier one was killed.
@@ -50,6 +59,8 @@ def predict(pipeline: Any, images: Any, out: Path | str | None = None, *, top: i
         images: files, folders, archives, tables of paths, polars or pandas frames, or one of them.
         out: the file to write; None returns the answers.
         top: without ``out``: the most classes listed for a row.
+        engine: what computes: ``auto`` (the fastest that gives the labels of torch, where it saves time), ``torch`` (the reference),
+            ``onnx`` or ``openvino``. An export computes in its own format.
         log: told how the images are read, of progress, and which cannot be read.
         declared: ``path``, ``id``, ``group``, ``sequence`` and ``position`` name columns of the table (``path`` also a template),
             ``layout`` says how the data are laid out, and ``on_bad = "refuse"`` refuses images that cannot be read.
@@ -65,6 +76,9 @@ def predict(pipeline: Any, images: Any, out: Path | str | None = None, *, top: i
         table_files.ending(place)
     if top < 1:
         raise UserError(f"top is {top}", need="how many classes to list, 1 or more")
+    from tapetum.learn import sessions
+
+    sessions.check(engine)
     record = Record(log)
     sources = _sources(images)
     files.refuse_own(place, *sources)
@@ -72,7 +86,8 @@ def predict(pipeline: Any, images: Any, out: Path | str | None = None, *, top: i
     loaded = loaded_from(pipeline)
     from tapetum.workflow.commands import predict as prediction
 
-    work = prediction.Work(loaded, loaded.read(sources, record, **_columns(declared)), record)
+    manifest = loaded.read(sources, record, **_columns(declared))
+    work = prediction.Work(loaded.for_rows(manifest, engine, record), manifest, record)
     refuse = declared.get("on_bad") == "refuse"
     if place is None:
         return _listed(work, top, refuse)
@@ -117,7 +132,7 @@ def evaluate(
     Rows whose content is in the pipeline's list of training images are named and scored apart, as in-sample.
 
     Args:
-        pipeline: its folder, a run, or what :func:`tapetum.load` returned.
+        pipeline: its folder, a run, what :func:`tapetum.load` returned, or a folder that :func:`tapetum.api.export` wrote.
         data: a folder of class folders, a table, an archive, or a polars or pandas frame.
         out: a folder for ``predictions.parquet`` and ``metrics.json``, or a ``.parquet`` or ``.csv`` file of predictions.
         target: which targets; ``TARGET=COLUMN`` where the label column has another name.
@@ -136,7 +151,7 @@ def evaluate(
         DataError: a class that the pipeline does not know.
     """
     refuse_nowhere(data)
-    if not hasattr(pipeline, "answer"):
+    if not hasattr(pipeline, "answer") and not _is_export(pipeline):
         pipeline_folder(pipeline)
     from tapetum.workflow.commands import evaluate as evaluation
     from tapetum.workflow.commands import evaluation_files
@@ -144,7 +159,7 @@ def evaluate(
     places = [None if place is None else Path(place) for place in (out, report)]
     evaluation_files.check_place(*places)
     files.refuse_own(places[0], data)
-    loaded = _loaded(pipeline)
+    loaded = _exported(pipeline) or _loaded(pipeline)
     how: dict[str, Any] = {"target": several(target), "split": split, "on_bad": on_bad, **_columns(declared)}
     found = evaluation.evaluate(loaded, data, Record(log), **how)
     written = evaluation_files.write_files(found, loaded, *places)
@@ -213,11 +228,15 @@ def _loaded(pipeline: Any) -> Any:
 
 def _exported(pipeline: Any) -> Any:
     """Return a loaded export, where a path leads to one; else None."""
-    if not isinstance(pipeline, (str, os.PathLike)) or not (Path(pipeline) / EXPORT).exists():
+    if not _is_export(pipeline):
         return None
     from tapetum.pipeline.exported import Exported
 
     return Exported.load(Path(pipeline))
+
+
+def _is_export(pipeline: Any) -> bool:
+    return isinstance(pipeline, (str, os.PathLike)) and (Path(pipeline) / EXPORT).exists()
 
 
 def _columns(declared: Mapping[str, Any]) -> dict[str, Any]:

@@ -53,6 +53,7 @@ def predict(
     position: PositionColumn = None,
     layout: Layout = None,
     on_bad: OnBad = None,
+    engine: Annotated[str, typer.Option(help="what computes: auto (the fastest with torch's labels), torch, onnx or openvino")] = "auto",
 ) -> dict[str, Any]:
     """Predict images with a frozen pipeline; one that cannot be read is named and keeps its row (exit code 4).
 
@@ -62,7 +63,7 @@ def predict(
 
     columns: dict[str, Any] = {"id": id, "group": group, "sequence": sequence, "position": position, "path": path}
     sources = [read_paths() if str(one) == "-" else one for one in images]
-    return api.predict(pipeline, sources, out, log=log, layout=layout, on_bad=on_bad, **columns)
+    return api.predict(pipeline, sources, out, engine=engine, log=log, layout=layout, on_bad=on_bad, **columns)
 
 
 @command(
@@ -77,11 +78,12 @@ def export(
     to: Annotated[str, typer.Option("--to", help="onnx, openvino or torch-export")] = "onnx",
     out: Annotated[Path | None, typer.Option("-o", "--out", help="the folder to write; pipeline-FORMAT beside the pipeline")] = None,
     images: Annotated[Path | None, typer.Option(help="images to compare the answers on; without it the run's training images")] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="8 bits (onnx), if the loss on out-of-fold rows is at most 0.01")] = False,
 ) -> dict[str, Any]:
     """Write a pipeline in another format, if its labels for real images stay the same; predict takes the folder like a pipeline."""
     from tapetum import api
 
-    return api.export(pipeline, to, out, images=images, log=log)
+    return api.export(pipeline, to, out, images=images, int8=int8, log=log)
 
 
 @command(

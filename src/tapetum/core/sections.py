@@ -93,6 +93,8 @@ class Input(Section):
     # mean and deviation of each channel: of the weights, of the data, none, or given
     normalise: Literal["weights", "data", "none"] | dict[Literal["mean", "std"], tuple[NotNegative, ...]] = "weights"
     gains: tuple[NotNegative, ...] = ()  # a factor for each channel after normalising; empty: 1 each
+    # JPEG files: whole, or reduced by 2, 4 or 8 while decoding, where that leaves twice the size; no crop, bands or join
+    decode: Literal["whole", "reduced"] = "whole"
     cache: Literal["none", "memory"] = "memory"  # keep decoded images in memory
 
 
@@ -238,6 +240,8 @@ class Predict(Section):
     views: Spec | tuple[Spec, ...] = "plain"  # test-time views; several are joined
     # of views: mean of probabilities or of logits, maximum, plain; auto: best on held-out rows; or by target
     reduce: Literal["auto", "plain", "mean", "logits", "max"] | dict[str, Reducer] = "mean"
+    # what computes features and answers: auto: the fastest whose labels are those of torch, where it saves time; torch: the reference
+    engine: Literal["auto", "torch", "onnx", "openvino"] = "auto"
     keep_draws: bool = False  # keep the prediction of each view in the table
     arrays: bool = False  # write each member's probabilities of the test rows as a NumPy array, too
     # maps of the most confident errors and of some correct predictions

@@ -24,8 +24,9 @@ from tapetum.core.errors import DataError
 from tapetum.core.progress import Log
 from tapetum.data.images import dataset
 from tapetum.data.images import views as seen
+from tapetum.learn import sessions
 from tapetum.learn.models.backbone import state_hash
-from tapetum.learn.runtime import Runtime
+from tapetum.learn.runtime import Engine, Runtime
 
 CHUNK = 512  # rows worked through between two writes
 
@@ -150,8 +151,12 @@ def describe(network: nn.Module, settings: Input, views: Sequence[Spec], runtime
         **({"positions": network.positions} if getattr(network, "positions", 1) != 1 else {}),
         **({"levels": backbone.levels_width} if hasattr(backbone, "levels_width") else {}),
         "views": list(views),
-        "engine": {**runtime.engine.to_dict(), "torch": torch.__version__},
+        "engine": {**runtime.engine.to_dict(), "torch": torch.__version__, **_version(runtime.engine)},
     }
+
+
+def _version(engine: Engine) -> dict[str, str]:
+    return {} if engine.backend == "torch" else {engine.backend: sessions.version(engine.backend)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,7 +195,7 @@ def _computed(work: _Work, rows: np.ndarray) -> tuple[np.ndarray, dict[str, str]
     """Return the vectors of some rows (N, V, D), NaN where an image cannot be read; (N, 0, 0) where none can."""
     ids = work.images.manifest.frame["row_id"]
     out = np.zeros((len(rows), 0, 0), dtype=np.float32)
-    packed = dataset.Packed(dataset.batches(work.images, rows, work.batch))
+    packed = dataset.Packed(dataset.batches(work.images, rows, work.batch, workers=dataset.reading()))
     for batch, at in packed:
         keys = [draws.key("features", ids[int(row)]) for row in batch.rows]
         found = []

@@ -86,7 +86,7 @@ def answer_folds(
     ok = np.zeros(len(rows), dtype=bool)
     for network in networks.values():
         network.eval()
-    packed = dataset.Packed(dataset.batches(images, rows, predict.batch), after_batch)
+    packed = dataset.Packed(dataset.batches(images, rows, predict.batch, workers=dataset.reading()), after_batch)
     for batch, at in packed:
         sides = {fold: None if s is None else s[batch.rows] for fold, s in of_fold.items()}
         seen: dict[int, list[dict[str, torch.Tensor]]] = {fold: [] for fold in networks}  # logits of each view

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
 import platform
 import re
@@ -14,9 +13,11 @@ from typing import Any
 
 import torch
 
+from tapetum.core.processors import BF16, cores, threads_given
+from tapetum.core.processors import cpuinfo as _cpuinfo
+
 SAMPLE = 0.25  # seconds over which the load of the processors is looked at
 FRESH = 30.0  # seconds for which such a look holds
-BF16 = ("avx512_bf16", "amx_bf16", "avx10_2", "sve_bf16", "bf16")  # instructions that multiply bf16, as torch names them
 DEFAULT_THREADS = torch.get_num_threads()  # torch's own number, before anything here changes it
 
 
@@ -61,24 +62,6 @@ def processor(device: str = "cpu") -> str:
         return torch.cuda.get_device_name()
     named = re.search(r"model name\s*:\s*(.+)", _cpuinfo())
     return named[1].strip() if named else platform.processor() or platform.machine()
-
-
-@functools.cache
-def _cpuinfo() -> str:
-    try:
-        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
-def cores() -> int:
-    """Return how many processors this process may use: what its affinity and its container allow."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="utf-8").split()
-    except (OSError, ValueError):
-        return allowed
-    return max(1, min(allowed, -(-int(quota) // int(period)))) if quota.isdigit() else allowed
 
 
 _looked: list[tuple[float, Load]] = []
@@ -142,5 +125,4 @@ def threads(recipe: int | None, planned: int | None) -> int | None:
 
 def threads_are_given() -> bool:
     """Tell whether ``OMP_NUM_THREADS`` says how many threads to compute with: a number of 1 or more, or a list of such (``4,2``)."""
-    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return first.isascii() and first.isdigit() and int(first) > 0
+    return threads_given() is not None

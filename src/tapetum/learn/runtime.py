@@ -21,11 +21,12 @@ from tapetum.core import allocator
 from tapetum.core.config import Train
 from tapetum.core.errors import EnvironmentFault, UserError, listed
 from tapetum.core.progress import Log
-from tapetum.learn import machine
+from tapetum.learn import compiled, machine, sessions
 
 T = TypeVar("T")
 
 Precision = Literal["32", "bf16", "fp16"]
+Backend = Literal["torch", "onnx", "openvino"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _FABRIC = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -38,21 +39,29 @@ class Engine:
     Args:
         device: cpu, cuda or mps.
         precision: 32, bf16 or fp16 (the two mixed: weights stay 32-bit).
-        channels_last: layout of images and convolutions in memory.
+        channels_last: layout of images and convolutions in memory, where torch computes.
+        backend: what computes the backbone of networks that answer: ``torch``, ``onnx`` (ONNX Runtime) or ``openvino``.
     """
 
     device: str = "cpu"
     precision: Precision = "32"
     channels_last: bool = False
+    backend: Backend = "torch"
 
     @property
     def name(self) -> str:
-        """A short word: ``cpu-bf16-channels_last``."""
+        """A short word: ``cpu-bf16-channels_last``, ``openvino-bf16``."""
+        if self.backend != "torch":
+            return f"{self.backend}-{self.precision}"
         return "-".join([self.device, self.precision, *(["channels_last"] if self.channels_last else [])])
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        return dataclasses.asdict(self)
+        return {key: value for key, value in dataclasses.asdict(self).items() if (key, value) != ("backend", "torch")}
+
+    def by_torch(self) -> Engine:
+        """Return the same with torch as its backend."""
+        return dataclasses.replace(self, backend="torch")
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Engine:
@@ -129,8 +138,9 @@ class Runtime:
         """Return a tensor or a module on the device; images (B, C, H, W) and modules in the engine's layout."""
         if isinstance(value, nn.Module):
             value = value.to(self.device)
+            compiled.attach(value, self.engine)
             return value.to(memory_format=torch.channels_last) if self.engine.channels_last else value
-        if isinstance(value, Tensor) and value.ndim == 4 and self.engine.channels_last:
+        if isinstance(value, Tensor) and value.ndim == 4 and self.engine.channels_last and self.engine.backend == "torch":
             return value.to(self.device, memory_format=torch.channels_last)
         return value.to(self.device)
 
@@ -238,6 +248,9 @@ def check(engine: Engine) -> None:
         raise UserError(f"precision is {engine.precision!r}", need=f"one of {listed(PRECISIONS)}, or auto")
     if engine.precision == "fp16" and engine.device == "cpu":
         raise UserError("fp16 does not train on a CPU", need="a GPU", fix="set train.precision = 'bf16' or '32'")
+    if engine.backend != "torch" and not sessions.is_installed(engine.backend):
+        package = sessions.PACKAGES[engine.backend]
+        raise EnvironmentFault(f"answers were planned with {engine.backend}, and {package} is not installed", fix=f"pip install {package}")
 
 
 def _launched() -> bool:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from tapetum.core import cache, files
 from tapetum.core.config import Train
-from tapetum.learn import machine
+from tapetum.learn import machine, sessions
 from tapetum.learn.runtime import Engine, Precision, Runtime, check, find_device
 
 WORTH = 0.95  # another engine is taken only where it needs less than this share of the first one's time
@@ -126,6 +126,25 @@ def decide_engine(
     return found
 
 
+def seconds_of(network: nn.Module, work: Work, engines: Sequence[Engine]) -> dict[str, float]:
+    """Return the seconds of an image on each of some engines other than torch, remembered for this machine; converting does not count."""
+    usable = not _contended()
+    kept = cache.read(RATES) if usable else {}
+    keys = {engine.name: _key(network, engine, work) for engine in engines}
+    seconds = {name: float(kept[key]["seconds"]) for name, (key, _) in keys.items() if _is_rate(kept.get(key))}
+    x = torch.zeros((ROWS, *work.shape), dtype=work.dtype)
+    timed: dict[str, float] = {}
+    for engine in engines:
+        if engine.name not in seconds:
+            step = _step(copy.deepcopy(network), engine, work.training)
+            step(x)  # converts, opens and warms up
+            spent = [_timed(step, x) for _ in range(TURNS)]
+            timed[engine.name] = round(sum(spent) / len(spent) if _contended() else min(spent), 6)
+    if usable:
+        cache.add(RATES, {keys[name][0]: {**keys[name][1], "seconds": value} for name, value in timed.items()})
+    return seconds | timed
+
+
 def measure(
     network: nn.Module,
     work: Work,
@@ -224,7 +243,7 @@ def _key(network: nn.Module, engine: Engine, work: Work) -> tuple[str, dict[str,
     about = {
         "processor": machine.processor(engine.device),
         "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
+        "torch": torch.__version__ if engine.backend == "torch" else sessions.version(engine.backend),
         "engine": engine.name,
         "model": f"{kind}-{files.fingerprint(parts, 8)}",
         "shape": list(work.shape),

@@ -128,6 +128,12 @@ class Pipeline(Frozen):
         """
         return score_of(self._answered(images, value_range), labels, metric)
 
+    def for_rows(self, manifest: Manifest, engine: str = "auto", log: Log | None = None) -> Pipeline:
+        """Return the same pipeline by the engine that answers some rows fastest; see :func:`tapetum.pipeline.fastest.fastest`."""
+        from tapetum.pipeline.fastest import fastest
+
+        return fastest(self, manifest, engine, log)
+
     def answer(
         self,
         manifest: Manifest,
@@ -171,8 +177,12 @@ class Pipeline(Frozen):
 
     def _answered(self, images: Any, value_range: tuple[float, float] | None) -> dict[str, Dense]:
         """Return the answers for whatever :meth:`predict_proba` takes."""
+        from tapetum.pipeline.fastest import planned
+
         manifest, sources = compose.rows_of(images, value_range, lambda source: self.read([source], _quiet))
-        answered = self.answer(manifest, sources=sources)
+        able = planned(self, len(manifest))
+        answered = able.answer(manifest, sources=sources)
+        self.problems, self.draws = able.problems, able.draws
         if self.problems:
             _warn(self._unanswered(manifest))
         return answered

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tapetum.core import processors
 from tapetum.core.config import Input
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.tables import Manifest
@@ -202,6 +203,11 @@ def batches(
             yield _collect(images, *ahead.popleft())
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def reading() -> int:
+    """Return how many threads read images while a network answers: one, where another processor is there for it."""
+    return 1 if processors.cores() > 1 else 0
 
 
 def _collect(images: ImageDataset, rows: list[int], jobs: list[Future[Tensor | str]]) -> Batch:

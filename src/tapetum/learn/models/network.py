@@ -19,6 +19,7 @@ from tapetum.core.errors import UserError
 from tapetum.core.progress import Log
 from tapetum.core.targets import Target
 from tapetum.learn.choices import HEADS, SHARINGS, answered_targets, head_of
+from tapetum.learn.compiled import Compiled
 from tapetum.learn.models import backbone as trunk
 from tapetum.learn.models import channels as adaptation
 from tapetum.learn.models import weights as pretrained
@@ -77,6 +78,7 @@ class Network(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.width = trunk.width(backbone)
         self.notes = tuple(notes)
+        self.compiled: Compiled | None = None  # what answers instead of the backbone, where an engine other than torch does
         channels = len(scale.mean)
         self.gains = tuple(scale.gains) or (1.0,) * channels
         if len(self.gains) != channels or min(self.gains) <= 0:
@@ -120,14 +122,22 @@ class Network(nn.Module):
 
     def _trunk(self, x: Tensor, *, with_map: bool) -> tuple[Tensor, Tensor | None]:
         views = x.shape[1] if x.ndim == 5 else 1
-        x = self.normalise(x.flatten(0, 1) if x.ndim == 5 else x)
-        if _wants_channels_last(self.backbone):
-            x = x.contiguous(memory_format=torch.channels_last)
-        f, map_ = trunk.vector_and_map(self.backbone, x) if with_map else (trunk.vector(self.backbone, x), None)
+        x = x.flatten(0, 1) if x.ndim == 5 else x
+        if self.compiled is None or torch.is_grad_enabled():
+            f, map_ = self.by_torch(x, with_map=with_map)
+        else:
+            f, map_ = self.compiled(self, x, with_map=with_map)
         if views > 1:
             f = f.unflatten(0, (-1, views)).mean(dim=1)
             map_ = None if map_ is None else map_.unflatten(0, (-1, views)).mean(dim=1)
         return f, map_
+
+    def by_torch(self, x: Tensor, *, with_map: bool) -> tuple[Tensor, Tensor | None]:
+        """Return the vectors (B, D) of images (B, C, H, W), and their last map where it is needed, computed by torch."""
+        x = self.normalise(x)
+        if _wants_channels_last(self.backbone):
+            x = x.contiguous(memory_format=torch.channels_last)
+        return trunk.vector_and_map(self.backbone, x) if with_map else (trunk.vector(self.backbone, x), None)
 
     def forward(self, x: Tensor, side: Tensor | None = None) -> dict[str, Tensor]:
         """Return the logits of each target.

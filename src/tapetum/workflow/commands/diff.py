@@ -21,8 +21,8 @@ _EFFECTS = {RESULT: "can change the result", ROUNDING: "changes rounding", NOTHI
 # keys of the recipe that decide how a run computes, stores or shows, and not what
 _NO_RESULT = ("name", "input.cache", "predict.saliency", "predict.saliency_rows", "predict.keep_draws", "train.workers")
 _NO_RESULT_BELOW = ("profile", "tune")
-_ROUNDING = ("train.precision", "train.channels_last", "train.threads", "predict.batch")
-_MEASURED = ("seconds", "rates", "seconds_per_image", "epoch_seconds", "overrun", "budget", "why")  # of plan.json: no choices themselves
+_ROUNDING = ("train.precision", "train.channels_last", "train.threads", "predict.batch", "predict.engine")
+_MEASURED = ("seconds", "rates", "seconds_per_image", "parity", "epoch_seconds", "overrun", "budget", "why")  # of plan.json: no choices
 _COLUMNS = {"sha256": "the images' content", "group": "groups", "sequence": "sequences", "position": "positions", "split": "parts",
             "weight": "weights", "fold": "folds"}  # fmt: skip
 

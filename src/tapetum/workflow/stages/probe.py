@@ -12,7 +12,7 @@ from tapetum.core.runs import PROBE
 from tapetum.core.tables import Dense, Predictions
 from tapetum.data.images.dataset import ImageDataset, channel_statistics
 from tapetum.data.images.transforms import EvalTransform
-from tapetum.learn import features, models, probe
+from tapetum.learn import engines, features, models, probe
 from tapetum.learn.models.backbone import last_width
 from tapetum.learn.runtime import Engine, Runtime, one_thread
 from tapetum.learn.side import Scaling
@@ -120,21 +120,39 @@ def _planned(session: Session, passes: int) -> None:
     height, width = prepared.form.size if size == "native" else (size, size) if isinstance(size, int) else size
     set_threads(run, recipe.train, record)
     shape, dtype = (prepared.form.channels, height, width), getattr(torch, prepared.form.dtype)
-    has_budget = clock.budget is not None
-    measured = decide_engine(recipe.train, network, Work(shape, training=False, dtype=dtype), rate=has_budget, limit=clock.measuring)
+    there = (prepared.manifest.split != "test") & prepared.usable  # others are not computed
+    rows, has_budget, work = passes * int(there.sum()), clock.budget is not None, Work(shape, training=False, dtype=dtype)
+    asked = recipe.predict.engine not in ("auto", "torch")
+    views, matters = len(recipe.probe.views), recipe.predict.engine != "torch" and size != "native"
+    matters &= asked or rows * views >= engines.FEWEST
+    measured = decide_engine(recipe.train, network, work, rate=has_budget or matters, limit=clock.measuring)
+    choice = engines.Choice(measured)
+    if matters:
+        beside = engines.offered(recipe.train, recipe.predict.engine, measured.engine)
+        judge = _judge(session, network, np.flatnonzero(there & (prepared.manifest.split == "train")))
+        choice = engines.choose(measured, beside, network, work, rows * views, judge, force=asked)
+        engines.said(choice, record)
+        measured = choice.measured
     record(f"probe: {measured.summary()}")
-    plan = measured.to_dict()
+    plan = choice.to_dict()
     if has_budget:
         each = measured.seconds[measured.engine.name]
-        there = prepared.manifest.split != "test"
-        there[list(prepared.bad)] = False  # they are not computed
-        rows = passes * int(there.sum())
         left = clock.left - _seconds_of_test(prepared, len(recipe.probe.views), each)
         found = budgets.plan_probe(left, rows, recipe.probe.views, each)
         if found["why"]:
             record(f"budget: {found['why']}")
         plan |= found
     run.keep_plan(probe=plan)
+
+
+def _judge(session: Session, network: models.Network, rows: np.ndarray) -> engines.Judge:
+    """Return what compares engines on training rows that are spread over the manifest."""
+    prepared, recipe, manifest = session.prepared, session.recipe, session.manifest
+    settings, most = probe_input(recipe), max(engines.SAMPLE.values())
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), most)).round().astype(int))]
+    images = ImageDataset(manifest, settings, EvalTransform(settings), form=prepared.form, missing=prepared.reasons)
+    targets = probe_targets(recipe, manifest)
+    return engines.by_vectors(network, engines.Sample(images, rows), {t.name: manifest.truth(t.name) for t in targets}, targets)
 
 
 def seconds_of_test(session: Session) -> float:

@@ -1,0 +1,121 @@
+"""The engines by which a pipeline answers so many images: as it was planned, or another where that saves time and keeps the labels."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from tapetum.core import cache, files
+from tapetum.core.agreement import Agreement, agreement
+from tapetum.core.config import Spec, Train
+from tapetum.core.progress import Log
+from tapetum.core.tables import Dense, Manifest
+from tapetum.data.images.views import expand
+from tapetum.learn import engines, sessions, speed
+from tapetum.learn.runtime import Engine
+from tapetum.pipeline.load import Member
+from tapetum.pipeline.pipeline import Pipeline
+
+PARITY = "parity"  # file of the user's cache: how far a pipeline's answers by an engine agree with those by torch
+
+
+def planned(pipeline: Pipeline, rows: int) -> Pipeline:
+    """Return a pipeline that answers as it was planned, or by torch where a conversion would cost more than so few images need."""
+    return with_engines(pipeline, {member.name: _planned(member, rows) for member in pipeline.members})
+
+
+def fastest(pipeline: Pipeline, manifest: Manifest, wanted: str = "auto", log: Log | None = None) -> Pipeline:
+    """Return a pipeline that answers the rows of a manifest by the fastest engine that gives torch's labels.
+
+    Args:
+        pipeline: loaded.
+        manifest: the rows; some of them are answered twice where an engine is compared with torch for the first time.
+        wanted: ``auto``, or the name of an engine; ``torch`` is the reference.
+        log: told what was chosen, where that is not what the pipeline was planned with.
+
+    Raises:
+        UserError: an engine that is not known.
+        EnvironmentFault: an engine that is not installed.
+    """
+    sessions.check(wanted)
+    if wanted == "torch":
+        return with_engines(pipeline, {member.name: member.engine.by_torch() for member in pipeline.members})
+    out = planned(pipeline, len(manifest))
+    for member in out.members:
+        own = member.predict.engine if wanted == "auto" else wanted  # of the recipe, where the caller names none
+        if _takes_others(member) and (wanted != "auto" or member.engine.backend == "torch") and member.engine.backend != own:
+            out = with_engines(out, {member.name: _chosen(out, member, manifest, own, log)})
+    return out
+
+
+def _chosen(pipeline: Pipeline, member: Member, manifest: Manifest, wanted: str, log: Log | None) -> Engine:
+    """Return the engine of a member for so many images."""
+    network, torchs = next(iter(member.networks.values())), member.engine.by_torch()
+    shape, dtype = _shape(member), getattr(torch, member.form.dtype)
+    views: int = sum(1 for spec in _views(member) for _ in expand(torch.zeros((1, *shape), dtype=dtype), spec, [0]))
+    rows, force = len(manifest) * views * (1 if member.shared else len(member.networks)), wanted != "auto"
+    beside = engines.offered(Train(precision="auto" if torchs.precision == "bf16" else "32"), wanted, torchs)
+    if not beside or not (force or rows >= engines.FEWEST):
+        return member.engine
+    work, train = speed.Work(shape, training=False, dtype=dtype), Train(precision=torchs.precision, channels_last=torchs.channels_last)
+    measured = speed.Measured(torchs, {})
+    if rows >= engines.FEWEST:
+        measured = speed.decide_engine(train, network, work, rate=True, device=torchs.device)
+    choice = engines.choose(measured, beside, network, work, rows, _judge(pipeline, member, manifest), force=force)
+    engines.said(choice, log)
+    return choice.measured.engine
+
+
+def _judge(pipeline: Pipeline, member: Member, manifest: Manifest) -> engines.Judge:
+    """Return what compares whole answers to some of the rows; what it finds is remembered for the pipeline."""
+    references: dict[int, Mapping[str, Dense]] = {}
+
+    def judge(engine: Engine, count: int) -> Agreement:
+        key = files.fingerprint([pipeline.spec, member.name, engine.to_dict(), count])
+        if (kept := cache.read(PARITY).get(key)) is not None:
+            return Agreement(**kept)
+        rows = np.unique(np.linspace(0, len(manifest) - 1, min(len(manifest), count)).round().astype(int))
+        some = manifest.where(rows)
+        if count not in references:
+            plain = Engine(engine.device, "32", engine.channels_last)
+            references[count] = with_engines(pipeline, {member.name: plain}).answer(some)
+        found = agreement(references[count], with_engines(pipeline, {member.name: engine}).answer(some), engine.name)
+        cache.add(PARITY, {key: found.to_dict()})
+        return found
+
+    return judge
+
+
+def _planned(member: Member, rows: int) -> Engine:
+    if member.engine.backend == "torch":
+        return member.engine
+    network = next(iter(member.networks.values()))
+    times = 1 if member.shared else len(member.networks)
+    return engines.usable(member.engine, network, _shape(member), getattr(torch, member.form.dtype), rows * times)
+
+
+def _takes_others(member: Member) -> bool:
+    """Tell whether a member's backbone can be converted: images of one size, answered each by itself."""
+    return member.settings.size != "native" and member.sequence.length == 1
+
+
+def _shape(member: Member) -> tuple[int, int, int]:
+    size = member.settings.size
+    height, width = member.form.size if isinstance(size, str) else (size, size) if isinstance(size, int) else size
+    return member.form.channels, height, width
+
+
+def _views(member: Member) -> tuple[Spec, ...]:
+    views = member.predict.views
+    return views if isinstance(views, tuple) else (views,)
+
+
+def with_engines(pipeline: Pipeline, chosen: Mapping[str, Engine]) -> Pipeline:
+    """Return the same pipeline with other engines for some members."""
+    out = copy.copy(pipeline)
+    out.members = [dataclasses.replace(m, engine=chosen.get(m.name, m.engine)) for m in pipeline.members]
+    return out

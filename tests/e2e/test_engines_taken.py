@@ -1,0 +1,73 @@
+"""Runs and pipelines computed by ONNX Runtime or OpenVINO answer as by torch; the plan keeps the engine, and a resumed run too."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import small_runs
+from tapetum import api
+from tapetum.core import errors, files
+from tapetum.core.predictions import Predictions
+from tapetum.core.runs import Run
+
+pytest.importorskip("onnxscript")
+
+
+@pytest.fixture(scope="module")
+def by_onnx(tmp_path_factory, planted):
+    """A run of the probe whose features ONNX Runtime computed, because its recipe says so."""
+
+    def make(place):
+        small_runs.fit(planted / "labels.csv", place / "run", train__epochs=0, predict__engine="onnx")
+
+    return small_runs.once(tmp_path_factory, "by-onnx", make) / "run"
+
+
+def probabilities(run, planted, engine):
+    found = api.predict(run, planted / "images", engine=engine)
+    return {row["id"]: row["answers"]["label"]["p"] for row in found["answers"]}
+
+
+def test_the_plan_and_the_pipeline_keep_the_engine(by_onnx):
+    plan = Run(by_onnx).plan()["probe"]
+    assert plan["engine"]["backend"] == "onnx"
+    assert plan["parity"]["onnx-32"]["targets"]["label"]["agreement"] == 1
+    assert files.read_json(by_onnx / "pipeline" / "pipeline.json")["members"][0]["engine"]["backend"] == "onnx"
+
+
+def test_features_by_another_engine_lead_to_the_same_figures(by_onnx, planted, tmp_path):
+    small_runs.fit(planted / "labels.csv", tmp_path / "torch", train__epochs=0, predict__engine="torch")
+    mine, theirs = (Predictions.read(place / "oof.parquet").frame.sort("row_id") for place in (by_onnx, tmp_path / "torch"))
+    np.testing.assert_allclose(np.stack(mine["p"].to_list()), np.stack(theirs["p"].to_list()), atol=1e-4)
+    assert "backend" not in Run(tmp_path / "torch").plan()["probe"]["engine"]
+
+
+def test_a_resumed_run_keeps_its_engine(by_onnx, planted, tmp_path):
+    import shutil
+
+    copy = shutil.copytree(by_onnx, tmp_path / "run")
+    before = small_runs.contents(copy / "members")
+    for fold in (copy / "members" / "probe").glob("fold-1"):
+        shutil.rmtree(fold)
+    shutil.rmtree(copy / "features")
+    small_runs.fit(planted / "labels.csv", copy, train__epochs=0, predict__engine="onnx")
+    assert small_runs.contents(copy / "members") == before
+
+
+@pytest.mark.parametrize("engine", ["onnx", "openvino"])
+def test_predict_by_another_engine_answers_as_torch(engine, probed, planted):
+    if engine == "openvino":
+        pytest.importorskip("openvino")
+    mine, theirs = probabilities(probed, planted, engine), probabilities(probed, planted, "torch")
+    assert mine.keys() == theirs.keys()
+    for row, p in mine.items():
+        assert p == pytest.approx(theirs[row], abs=1e-4)
+
+
+def test_an_unknown_engine_is_refused_before_images_are_read(probed, planted):
+    done = small_runs.cli("predict", probed, planted / "images", "--engine", "tensorrt")
+    assert (done.code, "one of auto, torch, onnx, openvino" in done.error) == (errors.USAGE, True)
+    assert json.loads(small_runs.cli("predict", probed, planted / "images", "--engine", "torch", "--json").out)["rows"] == 24
