@@ -208,7 +208,7 @@ def test_an_export_is_evaluated_as_the_pipeline_without_torch(onnx, tmp_path):
         assert one["value"] == pytest.approx(other["value"], rel=1e-3, abs=1e-3)
 
 
-def test_a_class_that_no_image_has_does_not_stop_an_export(tmp_path):
+def test_a_class_without_images_does_not_stop_an_export(tmp_path):
     plant_hpa(tmp_path / "data", rows=24, test=2, labels=4)
     table = (tmp_path / "data" / "train.csv").rename(tmp_path / "data" / "labels.csv")
     how = {"data__path": "train/{Id}_{red,green,blue,yellow}.png"}
