@@ -127,7 +127,7 @@ def _write(place: Path, member: Member, exported: Exported, held: Manifest) -> N
 
     rows = np.unique(np.linspace(0, len(held) - 1, min(len(held), SAMPLE)).round().astype(int)).tolist()
 
-    class Images(CalibrationDataReader):  # type: ignore[misc]
+    class Images(CalibrationDataReader):
         def __init__(self) -> None:
             self.left = iter(_inputs(member, exported, held, rows))
 
