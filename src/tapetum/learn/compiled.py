@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from tapetum.learn import sessions
 from tapetum.learn.sessions import Session
-
-if TYPE_CHECKING:
-    from tapetum.learn.models.network import Network
-    from tapetum.learn.runtime import Engine
 
 
 class Compiled:
@@ -24,14 +20,14 @@ class Compiled:
         engine: whose backend is not torch.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Any) -> None:
         self.engine = engine
         self._sessions: dict[tuple[Any, ...], Session] = {}
 
     def __deepcopy__(self, _: Any) -> Compiled:
         return Compiled(self.engine)
 
-    def __call__(self, network: Network, x: Tensor, *, with_map: bool) -> tuple[Tensor, Tensor | None]:
+    def __call__(self, network: Any, x: Tensor, *, with_map: bool) -> tuple[Tensor, Tensor | None]:
         """Return the vectors (B, D) of images (B, C, H, W), and their last map where it is needed."""
         key = (x.dtype, *x.shape[1:], with_map)
         if key not in self._sessions:
@@ -39,7 +35,7 @@ class Compiled:
         found = [torch.from_numpy(one) for one in self._sessions[key](x.contiguous().numpy())]
         return found[0], found[1] if with_map else None
 
-    def _opened(self, network: Network, x: Tensor, with_map: bool) -> Session:
+    def _opened(self, network: Any, x: Tensor, with_map: bool) -> Session:
         from tapetum.learn import trunks
 
         model, threads = trunks.model(network, x, with_map=with_map), torch.get_num_threads()
@@ -48,7 +44,7 @@ class Compiled:
         return sessions.open_openvino(model, threads, bf16=self.engine.precision == "bf16")
 
 
-def attach(module: torch.nn.Module, engine: Engine) -> None:
+def attach(module: torch.nn.Module, engine: Any) -> None:
     """Let the networks in a module be answered by an engine; by torch again where that is its backend."""
     for one in module.modules():
         if hasattr(one, "compiled"):

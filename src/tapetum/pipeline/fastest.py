@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,17 +19,16 @@ from tapetum.data.images.views import expand
 from tapetum.learn import engines, sessions, speed
 from tapetum.learn.runtime import Engine
 from tapetum.pipeline.load import Member
-from tapetum.pipeline.pipeline import Pipeline
 
 PARITY = "parity"  # file of the user's cache: how far a pipeline's answers by an engine agree with those by torch
 
 
-def planned(pipeline: Pipeline, rows: int) -> Pipeline:
+def planned(pipeline: Any, rows: int) -> Any:
     """Return a pipeline that answers as it was planned, or by torch where a conversion would cost more than so few images need."""
     return with_engines(pipeline, {member.name: _planned(member, rows) for member in pipeline.members})
 
 
-def fastest(pipeline: Pipeline, manifest: Manifest, wanted: str = "auto", log: Log | None = None) -> Pipeline:
+def fastest(pipeline: Any, manifest: Manifest, wanted: str = "auto", log: Log | None = None) -> Any:
     """Return a pipeline that answers the rows of a manifest by the fastest engine that gives torch's labels.
 
     Args:
@@ -52,7 +52,7 @@ def fastest(pipeline: Pipeline, manifest: Manifest, wanted: str = "auto", log: L
     return out
 
 
-def _chosen(pipeline: Pipeline, member: Member, manifest: Manifest, wanted: str, log: Log | None) -> Engine:
+def _chosen(pipeline: Any, member: Member, manifest: Manifest, wanted: str, log: Log | None) -> Engine:
     """Return the engine of a member for so many images."""
     network, torchs = next(iter(member.networks.values())), member.engine.by_torch()
     shape, dtype = _shape(member), getattr(torch, member.form.dtype)
@@ -70,7 +70,7 @@ def _chosen(pipeline: Pipeline, member: Member, manifest: Manifest, wanted: str,
     return choice.measured.engine
 
 
-def _judge(pipeline: Pipeline, member: Member, manifest: Manifest) -> engines.Judge:
+def _judge(pipeline: Any, member: Member, manifest: Manifest) -> engines.Judge:
     """Return what compares whole answers to some of the rows; what it finds is remembered for the pipeline."""
     references: dict[int, Mapping[str, Dense]] = {}
 
@@ -114,7 +114,7 @@ def _views(member: Member) -> tuple[Spec, ...]:
     return views if isinstance(views, tuple) else (views,)
 
 
-def with_engines(pipeline: Pipeline, chosen: Mapping[str, Engine]) -> Pipeline:
+def with_engines(pipeline: Any, chosen: Mapping[str, Engine]) -> Any:
     """Return the same pipeline with other engines for some members."""
     out = copy.copy(pipeline)
     out.members = [dataclasses.replace(m, engine=chosen.get(m.name, m.engine)) for m in pipeline.members]

@@ -19,7 +19,6 @@ from tapetum.core.errors import UserError
 from tapetum.core.progress import Log
 from tapetum.core.targets import Target
 from tapetum.learn.choices import HEADS, SHARINGS, answered_targets, head_of
-from tapetum.learn.compiled import Compiled
 from tapetum.learn.models import backbone as trunk
 from tapetum.learn.models import channels as adaptation
 from tapetum.learn.models import weights as pretrained
@@ -78,7 +77,7 @@ class Network(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.width = trunk.width(backbone)
         self.notes = tuple(notes)
-        self.compiled: Compiled | None = None  # what answers instead of the backbone, where an engine other than torch does
+        self.compiled: Any = None  # what answers instead of the backbone, where an engine other than torch does
         channels = len(scale.mean)
         self.gains = tuple(scale.gains) or (1.0,) * channels
         if len(self.gains) != channels or min(self.gains) <= 0:
