@@ -159,7 +159,7 @@ def evaluate(
     places = [None if place is None else Path(place) for place in (out, report)]
     evaluation_files.check_place(*places)
     files.refuse_own(places[0], data)
-    loaded = _exported(pipeline) or _loaded(pipeline)
+    loaded = loaded_from(pipeline)
     how: dict[str, Any] = {"target": several(target), "split": split, "on_bad": on_bad, **_columns(declared)}
     found = evaluation.evaluate(loaded, data, Record(log), **how)
     written = evaluation_files.write_files(found, loaded, *places)
