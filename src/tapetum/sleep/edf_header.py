@@ -135,7 +135,7 @@ def _count_signals(path: Path, fixed: fields.Fields, rest: bytes, size: int, iss
     by_length = length // HEAD - 1 if length is not None and length % HEAD == 0 else 0
     if _plausible(head, by_length, size):
         issues.add(
-            f"the number of signals is {text(fixed['signals'])!r}, for which the header has no room",
+            f"the number of signals is {text(fixed['signals'])!r}, which the length of the header does not hold",
             f"there are {by_length}, as it is long",
             epochs=ALL,
         )
