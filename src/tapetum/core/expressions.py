@@ -86,6 +86,15 @@ def compose(
     return out.astype(np.float32)
 
 
+def codes(expression: str, parts: Mapping[str, Target]) -> dict[frozenset[tuple[str, str]], int]:
+    """Return the answer of each combination of (target, class)."""
+    names = expression_names(expression)
+    return {
+        frozenset((name, answer_classes(parts[name])[code]) for name, code in zip(names, places, strict=True)): answer
+        for places, answer in _combinations(expression, [parts[name] for name in names])
+    }
+
+
 def _combinations(expression: str, parts: Sequence[Target]) -> list[tuple[tuple[int, ...], int]]:
     names, tree = expression_names(expression), _parse(expression)
     every = itertools.product(*(range(len(answer_classes(part))) for part in parts))

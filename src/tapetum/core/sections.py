@@ -61,6 +61,16 @@ class Data(Section):
     blank: Literal["refuse", "context"] = "refuse"  # train rows without any label: refuse them, or keep them as context of their sequence
     limit: Annotated[int, Field(ge=2)] | None = None  # draw this many training rows (stratified); the others are not held out
 
+    @field_validator("targets")
+    @classmethod
+    def _tables_of_targets(cls, specs: tuple[Spec, ...]) -> tuple[Spec, ...]:
+        from tapetum.core.targets import read_target  # numpy: only where a recipe has such a table
+
+        for spec in specs:
+            if isinstance(spec, dict):
+                read_target(spec)
+        return specs
+
 
 class Split(Section):
     """How rows are held out."""

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
@@ -126,11 +127,55 @@ def parse_target(text: str) -> Target:
         return Target(name, kind)
     if kind == "regression":
         try:
-            return Target(name, kind, borders=tuple(float(part) for part in details.split(",")))
+            borders = tuple(float(part) for part in details.split(","))
         except ValueError:
-            raise UserError(f"target {text!r} has borders that are not numbers", need="NAME:regression=30,60") from None
+            borders = (math.nan,)
+        if not all(map(math.isfinite, borders)):
+            raise UserError(f"target {text!r} has borders that are not numbers", need="NAME:regression=30,60")
+        return Target(name, kind, borders=borders)
     separator = "<" if kind == "ordinal" else ","
     return Target(name, kind, classes=tuple(part.strip() for part in details.split(separator)))
+
+
+def read_target(spec: str | Mapping[str, Any]) -> Target:
+    """Return the target of ``NAME:KIND=DETAILS`` or of a table ``{name, kind, classes, borders, separator, scored}``.
+
+    Raises:
+        UserError: an unknown key in the table, or a value of another type than the key has.
+    """
+    if isinstance(spec, str):
+        return parse_target(spec)
+    fields = [field.name for field in dataclasses.fields(Target) if field.name != "expression"]
+    for key in spec:
+        if key not in fields:
+            raise UserError(f"target {dict(spec)} has an unknown key {key!r} (known: {listed(fields)}).{nearest(key, fields)}")
+    if "name" not in spec:
+        raise UserError(f"target {dict(spec)} has no name", need="name = 'a column'")
+    values = {**spec, **{key: tuple(spec[key]) for key in ("classes", "borders") if isinstance(spec.get(key), (list, tuple))}}
+    for key, (fits, need) in _VALUES.items():
+        if key in values and not fits(values[key]):
+            raise UserError(f"target {spec['name']!r} has {key} = {spec[key]!r}", need=need)
+    if "classes" in values:
+        values["classes"] = tuple(map(str, values["classes"]))  # whole numbers are names, as they are in a table
+    return Target(**values)
+
+
+def _all(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, tuple) and all(map(fits, value))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {  # key of a target's table → what it may be
+    "name": (_is_text, "the name of a column"),
+    "kind": (_is_text, f"one of {listed(KINDS)}"),
+    "classes": (_all(lambda one: isinstance(one, str) or type(one) is int), "a list of names, as ['low', 'high']"),
+    "borders": (_all(lambda one: type(one) in (int, float) and math.isfinite(one)), "a list of ascending finite numbers, as [30, 60]"),
+    "separator": (_is_text, "a text"),
+    "scored": (lambda value: isinstance(value, bool), "true or false"),
+}
 
 
 def target_named(targets: Sequence[Target], name: str, where: str = "") -> Target:
@@ -165,7 +210,12 @@ def with_classes(target: Target, cells: Iterable[Any]) -> Target:
     if len(found) < 2 and not (target.kind == "multi" and found):
         have = f"only class {found.pop()!r}" if found else "no labels at all"
         raise DataError(f"target {target.name!r} has {have}", need="two classes or more", fix="check the label column")
-    return dataclasses.replace(target, classes=tuple(sorted(found, key=_natural)))
+    return dataclasses.replace(target, classes=sorted_classes(found))
+
+
+def sorted_classes(names: Iterable[str]) -> tuple[str, ...]:
+    """Return class names in the order that they have where none is declared: whole numbers by value, then names by letter."""
+    return tuple(sorted(names, key=_natural))
 
 
 def encode(target: Target, cells: Sequence[Any], row_ids: Sequence[str] | None = None) -> np.ndarray:

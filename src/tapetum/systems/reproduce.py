@@ -24,7 +24,7 @@ from tapetum.core.progress import Log
 from tapetum.core.registry import reference_system
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Manifest, Predictions
-from tapetum.data.layouts.roles import read_target
+from tapetum.core.targets import read_target
 from tapetum.systems import statements
 from tapetum.workflow.commands.finish import write_report
 from tapetum.workflow.commands.fit import fit

@@ -6,8 +6,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
+from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError
-from tapetum.core.targets import Target, answer_classes, cut_by_borders, decode, encode, parse_target, target_named, with_classes
+from tapetum.core.targets import (
+    Target,
+    answer_classes,
+    cut_by_borders,
+    decode,
+    encode,
+    parse_target,
+    read_target,
+    target_named,
+    with_classes,
+)
 
 GENDER = Target("gender", "single", ("male", "female"))
 
@@ -111,3 +122,32 @@ def test_a_target_is_found_by_name_and_a_typo_answered():
     assert target_named(targets, "mask") is targets[1]
     with pytest.raises(UserError, match=r"no target 'mosk' in these predictions .*'mask'"):
         target_named(targets, "mosk", " in these predictions")
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ({"borders": ["30", "60"]}, r"borders = \['30', '60'\].*finite numbers"),
+        ({"borders": 30}, "borders = 30"),
+        ({"borders": [30, float("nan")]}, "borders = "),
+        ({"borders": [True, 2]}, "borders = "),
+        ({"kind": "single", "classes": "abc"}, "classes = 'abc'.*a list of names"),
+        ({"kind": "single", "classes": [1.5, "x"]}, "classes = "),
+        ({"kind": 3}, "kind = 3"),
+        ({"name": 3}, "name = 3"),
+        ({"kind": "multi", "separator": ""}, "separator = ''"),
+        ({"kind": "single", "scored": "no"}, "scored = 'no'.*true or false"),
+    ],
+)
+def test_tables_of_targets_name_a_wrong_value(table, says):
+    given = {"name": "years", "kind": "regression", **table}
+    with pytest.raises(UserError, match=says):
+        read_target(given)
+    with pytest.raises(UserError, match=says):  # and before anything is read, or written as a recipe
+        Data(targets=(given,))
+
+
+def test_whole_numbers_are_names_of_classes():
+    assert read_target({"name": "code", "classes": [2, 0]}).classes == ("2", "0")
+    with pytest.raises(UserError, match="borders that are not numbers"):
+        read_target("age:regression=30,nan")

@@ -12,9 +12,9 @@ import polars as pl
 
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
-from tapetum.core.expressions import compose, derive_target
+from tapetum.core.expressions import compose, derive_target, expression_names
 from tapetum.core.progress import Log
-from tapetum.core.targets import Target, decode, encode, same_text, with_classes
+from tapetum.core.targets import Target, answer_classes, decode, encode, same_text, with_classes
 from tapetum.data.layouts.several import LISTS, split_cell
 
 DTYPES: dict[str, Any] = {"single": pl.String, "ordinal": pl.String, "multi": pl.List(pl.String), "regression": pl.Float64}
@@ -111,13 +111,31 @@ def settle_derived(targets: Sequence[Target], frame: pl.DataFrame) -> pl.DataFra
         truths = {name: encode(part, frame[name].to_list()) for name, part in parts.items()}
         composed = decode(target, compose(target, parts, truths))
         columns = [as_text(cell) for cell in frame[target.name].to_list()]
-        for row_id, stated, given in zip(frame["row_id"].to_list(), columns, composed, strict=True):
-            if stated is not None and given is not None and stated != given:
-                raise DataError(f"row {row_id!r} has {target.name} = {stated!r}, but its parts give {given!r}", fix="correct one of them")
+        both = [(r, s, g) for r, s, g in zip(frame["row_id"].to_list(), columns, composed, strict=True) if s is not None and g is not None]
+        if odd := [one for one in both if one[1] != one[2]]:
+            raise _other_code(target, parts, odd, len(both))
         filled = [given if given is not None else stated for stated, given in zip(columns, composed, strict=True)]
         frame = frame.with_columns(pl.Series(target.name, filled, dtype=pl.String))
         encode(target, filled, frame["row_id"].to_list())
     return frame
+
+
+def _other_code(target: Target, parts: Mapping[str, Target], odd: Sequence[tuple[str, str, str]], rows: int) -> DataError:
+    """Return the error for rows (row id, own answer, composed answer) that differ: another order of classes may be the reason."""
+    used = [parts[name] for name in expression_names(str(target.expression))]
+    orders = "; ".join(f"{part.name} = {listed(answer_classes(part), 12)}" for part in used)
+    first = next((part for part in used if part.kind == "single"), None)
+    mend = (
+        f", or state the order of classes where it is another one, as --target '{first.name}:single={','.join(first.classes)}'"
+        if first
+        else ""
+    )
+    row_id, stated, given = odd[0]
+    return DataError(
+        f"row {row_id!r} has {target.name} = {stated!r}, but its parts give {given!r} ({len(odd)} of {rows} rows differ). "
+        f"Their classes are counted from 0 in the order {orders}",
+        fix=f"correct one of them{mend}",
+    )
 
 
 def count_blanks(targets: Sequence[Target], frame: pl.DataFrame, data: Data, log: Log) -> None:

@@ -17,9 +17,10 @@ from tapetum.core.config import Data
 from tapetum.core.errors import DataError, listed
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
+from tapetum.core.targets import read_target
 from tapetum.data.images import formats
 from tapetum.data.layouts.cells import as_text
-from tapetum.data.layouts.roles import ID_NAMES, read_target
+from tapetum.data.layouts.roles import ID_NAMES
 from tapetum.data.layouts.several import MARKS
 from tapetum.data.layouts.sheet import Sheet
 from tapetum.data.layouts.table import flat_paths

@@ -16,11 +16,10 @@ from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.expressions import expression_names
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
-from tapetum.core.targets import Target
+from tapetum.core.targets import Target, read_target
 from tapetum.data.layouts.available import is_class_folders
 from tapetum.data.layouts.cells import parse_column, settle_derived
 from tapetum.data.layouts.reading import open_sheet
-from tapetum.data.layouts.roles import read_target
 from tapetum.data.layouts.sheet import Sheet
 from tapetum.data.layouts.splits import SPLIT_WORDS
 from tapetum.data.layouts.unlabelled import loose

@@ -22,7 +22,7 @@ from tapetum.data.layouts.cells import count_blanks, decimal_point, parse_column
 from tapetum.data.layouts.frame import plain_columns
 from tapetum.data.layouts.nearby import path_beside
 from tapetum.data.layouts.paths import list_column, row_paths
-from tapetum.data.layouts.roles import Roles, find_roles
+from tapetum.data.layouts.roles import Roles, changed_codes, find_roles
 from tapetum.data.layouts.sheet import Sheet, count_complete, missing_files, refuse_missing, relative_to
 from tapetum.data.layouts.splits import read_splits
 from tapetum.data.simulate.place import LAYOUT, SUMMARY
@@ -198,12 +198,27 @@ def _with_separators(sheet: Sheet, roles: Roles, data: Data, log: Log, labelled:
 
 
 def _derived(sheet: Sheet, roles: Roles, data: Data, log: Log) -> dict[str, str]:
-    """Return the derived targets: the user's, and the layout's where the targets named allow them."""
+    """Return the derived targets: the user's, and the layout's where the targets named allow them.
+
+    Raises:
+        UserError: the user's derived target has the name of the layout's and gives other codes, since classes are in another order.
+    """
     have = {t.name for t in roles.targets if t.kind in ("single", "ordinal")}
     brought = {name: text for name, text in sheet.derive.items() if name not in have and name not in data.derive}
     fit = {name: text for name, text in brought.items() if have >= set(expression_names(text))}
     for name in brought.keys() - fit.keys():
         log(f"derived target {name!r} is left out: its parts {listed(expression_names(brought[name]))} are not all targets")
+    for name in {**fit, **data.derive}.keys() & sheet.derive.keys():
+        change = changed_codes(sheet, roles.targets, name, data.derive.get(name, sheet.derive[name]))
+        if change is not None and name in data.derive:
+            raise UserError(
+                f"derived target {name!r} gives other codes than this layout's {name!r}: {change}",
+                need=f"the layout's classes in its order, or another name than {name!r}",
+                fix="name the targets without classes to keep the layout's order, or call the derived target otherwise",
+            )
+        if change is not None:
+            log(f"warning: derived target {name!r} is left out, since it would give other codes than this layout's: {change}")
+            del fit[name]
     derive = {**fit, **data.derive}
     for target in roles.targets:
         name = f"{target.name}_class"

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import polars as pl
 
 from tapetum.core.config import Data
-from tapetum.core.errors import DataError, UserError, listed, nearest
+from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.expressions import codes, expression_names
 from tapetum.core.tables import RESERVED
-from tapetum.core.targets import Target, parse_target
+from tapetum.core.targets import Target, read_target
 from tapetum.data.images.formats import IMAGE_SUFFIXES
+from tapetum.data.layouts import several
 from tapetum.data.layouts.nearby import path_beside
 from tapetum.data.layouts.paths import is_template, template_columns, unknown_column
 from tapetum.data.layouts.sheet import Sheet
@@ -78,7 +80,7 @@ def find_roles(sheet: Sheet, data: Data, *, labelled: bool = True) -> Roles:
     if "id" not in plain:
         why.insert(1, ("row_id", why[0][1], "no id column: the path, relative to the table"))
     specs, origin = (data.targets, "declared") if data.targets else (sheet.targets, "of this layout")
-    targets = tuple(read_target(spec) for spec in specs)
+    targets = tuple(_as_the_layout_has_it(read_target(spec), data.targets, sheet) for spec in specs)
     if not any(target.scored for target in targets):  # identities are beside what the layout brings, not in its place
         targets = (*(read_target(spec) for spec in sheet.targets), *targets) if data.targets else targets
     side = tuple(data.side)
@@ -104,22 +106,42 @@ def find_roles(sheet: Sheet, data: Data, *, labelled: bool = True) -> Roles:
     return Roles(path, plain, targets, side, tuple(why), unused)
 
 
-def read_target(spec: str | Mapping[str, Any]) -> Target:
-    """Return the target of ``NAME:KIND=DETAILS`` or of a table ``{name, kind, classes, borders, separator, scored}``.
+def layout_target(sheet: Sheet, name: str) -> Target | None:
+    """Return the target of this name that the layout brings with its classes in order; None where it brings none, or reads them."""
+    return next((t for t in map(read_target, sheet.targets) if t.name == name and t.classes), None)
 
-    Raises:
-        UserError: an unknown key in the table.
+
+def _as_the_layout_has_it(target: Target, specs: Sequence[Any], sheet: Sheet) -> Target:
+    """Return a target with the layout's classes in the layout's order (and its kind) where the user states none of his own.
+
+    The codes of a derived target depend on that order. An ordinal target takes no order from classes that have none.
     """
-    if isinstance(spec, str):
-        return parse_target(spec)
-    fields = [field.name for field in dataclasses.fields(Target) if field.name != "expression"]
-    for key in spec:
-        if key not in fields:
-            raise UserError(f"target {dict(spec)} has an unknown key {key!r} (known: {listed(fields)}).{nearest(key, fields)}")
-    if "name" not in spec:
-        raise UserError(f"target {dict(spec)} has no name", need="name = 'a column'")
-    tuples = {key: tuple(spec[key]) for key in ("classes", "borders") if key in spec}
-    return Target(**{**spec, **tuples})
+    own, stated = layout_target(sheet, target.name), several.declared(specs, target.name)
+    if own is None or target.classes or target.is_identity:
+        return target
+    if "kind" not in stated:
+        return dataclasses.replace(target, kind=own.kind, classes=own.classes)
+    alike = own.kind == target.kind or (own.kind, target.kind) == ("ordinal", "single")
+    return dataclasses.replace(target, classes=own.classes) if alike else target
+
+
+def changed_codes(sheet: Sheet, targets: Sequence[Target], name: str, expression: str) -> str | None:
+    """Say how the codes of a layout's derived target change by an expression over the targets named; None where they stay.
+
+    An expression over other targets than the layout's is the user's own.
+    """
+    parts = expression_names(expression)
+    own = {n: target for n in expression_names(sheet.derive[name]) if (target := layout_target(sheet, n)) is not None}
+    now = {t.name: t for t in targets if t.name in own and t.classes and t.kind in ("single", "ordinal")}
+    if set(parts) != set(own) or set(now) != set(own):
+        return None
+    was = codes(sheet.derive[name], own)
+    for classes, code in codes(expression, now).items():
+        if (before := was.get(classes)) not in (None, code):
+            orders = [f"{n} = {listed(own[n].classes, 12)}" for n in own if now[n].classes != own[n].classes]
+            of_layout = f" (the layout's order is {'; '.join(orders)})" if orders else ""
+            return f"{', '.join(' '.join(one) for one in sorted(classes))} would be {code} instead of {before}{of_layout}"
+    return None
 
 
 def _refuse_reserved(names: Iterable[str], what: str, table: str) -> None:

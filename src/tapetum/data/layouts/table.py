@@ -13,10 +13,10 @@ import polars as pl
 
 from tapetum.core import files
 from tapetum.core.config import Data
-from tapetum.core.errors import UserError, listed
+from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
-from tapetum.core.targets import Target
+from tapetum.core.targets import Target, sorted_classes
 from tapetum.data.layouts.delimited import DELIMITERS, read_delimited, to_delimited
 from tapetum.data.layouts.folder import refuse_columns
 from tapetum.data.layouts.roles import PLAIN_ROLES
@@ -40,7 +40,17 @@ def read(source: Path, data: Data, log: Log) -> Sheet:
         frame, delimiter = read_delimited(source)
         how = f"separated by {DELIMITERS.get(delimiter, repr(delimiter))}"
     log(f"{source.name}: {len(frame)} rows, {len(frame.columns)} columns, {how}")
-    return Sheet(frame, source.parent, source.name)
+    targets = _written_targets(source) if data.targets else ()
+    own = tuple({k: v for k, v in t.to_dict().items() if k != "expression"} for t in targets if t.expression is None)
+    return Sheet(frame, source.parent, source.name, targets=own, derive={t.name: t.expression for t in targets if t.expression is not None})
+
+
+def _written_targets(source: Path) -> tuple[Target, ...]:
+    """Return the targets of a Parquet manifest, which keep their order of classes where they are named anew."""
+    try:
+        return Manifest.read(source).targets if source.suffix.lower() == ".parquet" else ()
+    except DataError:
+        return ()  # a plain table
 
 
 def write(manifest: Manifest, place: Path, log: Log) -> Path:
@@ -62,7 +72,7 @@ def write(manifest: Manifest, place: Path, log: Log) -> Path:
 
 def flags(manifest: Manifest) -> str:
     """Return the flags by which a written text table is read back: its targets with their kinds, and several paths a row."""
-    words = [f"--target {_spec(target)}" for target in manifest.targets if target.expression is None]
+    words = [f"--target {_spec(target, manifest)}" for target in manifest.targets if target.expression is None]
     words += [f"--derive '{target.name}={target.expression}'" for target in manifest.targets if target.expression is not None]
     several = manifest.frame["path"].list.len().max()
     if isinstance(several, int) and several > 1:
@@ -70,9 +80,15 @@ def flags(manifest: Manifest) -> str:
     return " ".join([*words, *(f"--side {name}" for name in manifest.side)])
 
 
-def _spec(target: Target) -> str:
+def _spec(target: Target, manifest: Manifest) -> str:
     details = {"ordinal": "<".join(target.classes), "regression": ",".join(f"{b:g}" for b in target.borders)}.get(target.kind, "")
-    text = target.name if target.kind == "single" else f"{target.name}:{target.kind}" + (f"={details}" if details else "")
+    if target.kind in ("single", "multi") and not target.is_identity and not any("," in name for name in target.classes):
+        cells = manifest.frame[target.name].drop_nulls()
+        found = sorted_classes(cells.explode().drop_nulls().unique() if target.kind == "multi" else cells.unique())
+        details = "" if found == target.classes else ",".join(target.classes)  # the order that a table of text does not have
+    plain = target.kind == "single" and not details and not target.is_identity
+    word = "identity" if target.is_identity else target.kind
+    text = target.name if plain else f"{target.name}:{word}" + (f"={details}" if details else "")
     return f"'{text}'" if set(text) & set(" <>,=;") else text
 
 

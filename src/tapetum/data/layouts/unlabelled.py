@@ -19,6 +19,7 @@ from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.places import refuse_nowhere
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest, check_ids
+from tapetum.core.targets import read_target
 from tapetum.data.layouts.available import is_class_folders, sample_files
 from tapetum.data.layouts.folder import keep_images
 from tapetum.data.layouts.listing import refuse_undecodable
@@ -170,7 +171,6 @@ def _with_blanks(sheet: Sheet, roles: Roles, data: Data, log: Log) -> Sheet:
 
 def _without_truth(sheet: Sheet, wanted: _Wanted, data: Data) -> Sheet:
     """Return the sheet without the columns of targets, the pipeline's and the layout's own, unless they say where the images are."""
-    from tapetum.data.layouts.roles import read_target
 
     paths = [data.path] if isinstance(data.path, str) else list(data.path or ())
     kept = {name for path in paths for name in (template_columns(path) if is_template(path, sheet.frame.columns) else [path])}
