@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from tapetum.core.expressions import compose, expression_names
-from tapetum.core.tables import Dense
-from tapetum.core.targets import Target
+from tapetum.core.tables import Dense, decided
+from tapetum.core.targets import Target, answer_classes, cut_by_borders
 from tapetum.decide.choose import Choice, pick_candidate
 from tapetum.decide.steps import Rows, counting, crossfit_parts, nothing_to_fit_on
 
@@ -37,8 +37,7 @@ def derive(answers: dict[str, Dense], targets: Mapping[str, Target], truth: Mapp
         parts = {n: answers[n] for n in expression_names(target.expression)}
         spread = {n: _deviations(d, rows) for n, d in parts.items() if d.target.kind == "regression"}
         final |= {n: over_all for n, (over_all, _) in spread.items()}
-        p = _product(target, parts, {n: by_row for n, (_, by_row) in spread.items()})
-        answers[name] = dataclasses.replace(next(iter(parts.values())).with_p(p), target=target, y=truth[name])
+        answers[name] = dataclasses.replace(product(target, parts, {n: by_row for n, (_, by_row) in spread.items()}), y=truth[name])
     return final
 
 
@@ -77,16 +76,47 @@ def head_or_product(head: Dense, product: Dense, groups: np.ndarray, watch: str,
     return pick_candidate({HEAD: {name: head}, PRODUCT: {name: product}}, groups, watch if watch.startswith(f"{name}/") else "auto", weight)
 
 
-def _product(target: Target, parts: Mapping[str, Dense], deviations: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return a derived target's probabilities (N, K); rows whose numbers have the same deviations (N,) are composed together."""
-    count = len(next(iter(parts.values())).row_ids)
-    each = np.stack(list(deviations.values()) or [np.zeros(count)], axis=1)
+def product(target: Target, parts: Mapping[str, Dense], deviations: Mapping[str, np.ndarray | float]) -> Dense:
+    """Return a derived target's answers: the product of its parts, and what was decided of them (a vote's ties).
+
+    Args:
+        target: the derived one.
+        parts: the targets that it uses, over the same rows.
+        deviations: regression → standard deviation of its residual, one number or one for each row (N,); rows that have the same ones are
+            composed together.
+
+    Returns:
+        The first part's rows, truth unknown. Where labels of a part were decided, ``answer`` is composed of the decided labels, since the
+        largest product of vote shares need not be that of the labels that won.
+    """
+    first = next(iter(parts.values()))
+    count = len(first.row_ids)
+    each = np.stack([np.broadcast_to(value, count) for value in deviations.values()] or [np.zeros(count)], axis=1)
     p = np.full((count, len(target.classes)), np.nan, dtype=np.float32)
+    answer = np.full_like(p, np.nan) if any(part.answer is not None for part in parts.values()) else None
+    kinds = {name: part.target for name, part in parts.items()}
     for values in np.unique(each, axis=0):
         alike = (each == values).all(axis=1)
         spread = dict(zip(deviations, values.tolist(), strict=False))
-        p[alike] = compose(target, {n: d.target for n, d in parts.items()}, {n: d.p[alike] for n, d in parts.items()}, spread)
-    return p
+        p[alike] = compose(target, kinds, {n: d.p[alike] for n, d in parts.items()}, spread)
+        if answer is not None:
+            labels = {n: _labels(d.where(np.flatnonzero(alike)), spread.get(n)) for n, d in parts.items()}
+            answer[alike] = compose(target, {n: _classes_of(t) for n, t in kinds.items()}, labels)
+    composed = dataclasses.replace(first.with_p(p), target=target, y=np.full_like(p, np.nan))
+    return composed if answer is None else dataclasses.replace(composed, answer=np.where(composed.ok[:, None], answer, np.nan))
+
+
+def _labels(part: Dense, deviation: float | None) -> np.ndarray:
+    """Return the decided labels (N, K) of a part; of a number its likeliest class."""
+    if part.target.kind != "regression":
+        return decided(part)
+    p = cut_by_borders(part.target, part.p, deviation)
+    return decided(dataclasses.replace(part, target=_classes_of(part.target), p=p, y=p, answer=None))
+
+
+def _classes_of(target: Target) -> Target:
+    """Return a target over the classes that its answers fall into."""
+    return target if target.kind != "regression" else Target(target.name, "ordinal", answer_classes(target))
 
 
 def _deviations(dense: Dense, rows: Rows) -> tuple[float, np.ndarray]:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from tapetum.core.expressions import compose, expression_names
+from tapetum.core.expressions import expression_names
 from tapetum.core.progress import Log
 from tapetum.core.runs import PROBE
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
-from tapetum.decide import chain
+from tapetum.decide import chain, composed
 from tapetum.decide.ensemble import mean_of
 from tapetum.decide.steps import Rows
 
@@ -59,7 +56,5 @@ def combine(
     for name, target in targets.items():
         if name not in final and target.expression is not None:
             parts = {n: final[n] for n in expression_names(target.expression)}
-            p = compose(target, {n: d.target for n, d in parts.items()}, {n: d.p for n, d in parts.items()}, decisions.get("deviations"))
-            first = next(iter(parts.values()))
-            final[name] = dataclasses.replace(first.with_p(p), target=target, y=np.full_like(p, np.nan))
+            final[name] = composed.product(target, parts, {n: d for n, d in decisions.get("deviations", {}).items() if n in parts})
     return {name: chain.apply(decisions["steps"][name], {"chosen": dense}, rows, log) for name, dense in final.items() if name in targets}
