@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import Field
 
-from tapetum.core import checking, files, presets
+from tapetum.core import checking, files, members, presets
 from tapetum.core.choices import Choice, pick
 from tapetum.core.errors import UserError, listed, nearest
 from tapetum.core.nested import flatten, merge, unflatten
@@ -79,26 +79,29 @@ class Recipe(Section):
         """Return the recipe of values that this or an earlier version stored, as in a fold's ``spec.json``."""
         return cls.model_validate(with_new_names(values))
 
-    def members(self) -> dict[str, Recipe]:
-        """Return one resolved recipe a member; without ``[[member]]`` tables there is one, named ``main``."""
+    def members(self, *, off: bool = False) -> dict[str, Recipe]:
+        """Return one resolved recipe a member; without ``[[member]]`` tables there is one, named ``main``.
+
+        Members that are not enabled are checked like the others, and returned too with ``off``.
+        """
         if not self.member:
             return {"main": self.seeing({}, "main")}
         base = self.model_dump(mode="python", exclude={"member", "profile"})
-        out: dict[str, Recipe] = {}
+        every: dict[str, Recipe] = {}
+        on: list[str] = []
         for table in self.member:
-            values = {k: v for k, v in table.items() if k not in ("name", "only_folds", "enabled")}
-            name = _member_name(table)
-            _check_only_folds(table)
-            if not _is_enabled(table):
-                continue
-            out[name] = validated(_watching({**merge(base, values), "name": self.name}, values), where=f"member {name!r}: ")
-        if not out:
-            raise UserError("no [[member]] is enabled", need="enabled = true in one or more")
-        if len({_member_name(table).casefold() for table in self.member}) != len(
-            self.member
-        ):  # a folder is called so, and some systems know no case
+            name = members.name_of(table)
+            members.check(table)
+            values = {k: v for k, v in table.items() if k not in members.OWN_KEYS}
+            every[name] = _watching(validated({**merge(base, values), "name": self.name}, where=f"member {name!r}: "), values)
+            on += [name] if table.get("enabled", True) else []
+        if len({name.casefold() for name in every}) != len(self.member):  # a folder is called so, and some systems know no case
             raise UserError("two [[member]] tables have the same name", need="a name of its own for each")
-        return {name: values.seeing(out, name) for name, values in out.items()}
+        if not on:
+            raise UserError("no [[member]] is enabled", need="enabled = true in one or more")
+        running = {name: every[name].seeing({n: every[n] for n in on}, name) for name in on}
+        others = {name: recipe.seeing(every, name) for name, recipe in every.items() if name not in on}
+        return {**running, **others} if off else running
 
     def seeing(self, members: Mapping[str, Recipe], name: str) -> Recipe:
         """Return this member as it sees images: a sequence model that takes another member's features sees as that one does."""
@@ -118,7 +121,7 @@ class Recipe(Section):
     def only_folds(self, member: str) -> tuple[int, ...] | None:
         """Return the folds on which a member runs; None for all."""
         for table in self.member:
-            if _member_name(table) == member and "only_folds" in table:
+            if members.name_of(table) == member and "only_folds" in table:
                 return tuple(table["only_folds"])
         return None
 
@@ -182,7 +185,7 @@ def load(
         nonlocal values
         by_name = table.get("member")
         if isinstance(by_name, Mapping):  # by name: over that member's values; a list takes the place of all members
-            table = {**table, "member": _over_members(values.get("member", ()), by_name)}
+            table = {**table, "member": members.laid_over(values.get("member", ()), by_name)}
         values = merge(values, table)
         origin.update({key: source for key, _ in flatten(table)})
 
@@ -194,6 +197,8 @@ def load(
         lay(read_toml(Path(file)), f"file {file}")
     if profile is not None and profile != "full":
         profiles = values.get("profile", {})
+        if not isinstance(profiles, Mapping) or not isinstance(profiles.get(profile, {}), Mapping):
+            raise UserError(f"the recipe has profile = {profiles!r}", need=f"a table of values for each profile, as [profile.{profile}]")
         if profile not in profiles:
             raise UserError(f"there is no profile {profile!r} (there are: {listed(['full', *profiles])}).{nearest(profile, profiles)}")
         lay(profiles[profile], f"profile {profile}")
@@ -211,7 +216,7 @@ def load(
     values.pop("origin", None)
     checked = validated(values, texts)
     if choices is not None:
-        for member in checked.members().values():
+        for member in checked.members(off=True).values():
             check_choices(member, choices)
     return Loaded(checked, origin)
 
@@ -266,39 +271,9 @@ def _origin_of(key: str, origin: Mapping[str, str]) -> str:
     return "default"
 
 
-def _member_name(table: Mapping[str, Any]) -> str:
-    if not table.get("name"):
-        raise UserError("a [[member]] table has no name", need="name = '…' in each")
-    name = str(table["name"])
-    if name != name.strip() or name.startswith(".") or any(c in '/\\:*?"<>|' or not c.isprintable() for c in name):
-        raise UserError(f"a [[member]] table has the name {name!r}", need="a name that can be a folder's, as effnet-b2")
-    return name
-
-
-def _watching(member_recipe: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a member's values; one with targets of its own watches those, where the figure of the recipe is of another target."""
-    watched, own = str(member_recipe["train"]["monitor"]), member_recipe["model"].get("targets")
+def _watching(member: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """Return a member; one with targets of its own watches those, where the figure of the recipe is of another target."""
+    watched, own = member.train.monitor, member.model.targets
     if "monitor" not in values.get("train", {}) and own and "/" in watched and watched.partition("/")[0] not in own:
-        return {**member_recipe, "train": {**member_recipe["train"], "monitor": "auto"}}
-    return member_recipe
-
-
-def _is_enabled(table: Mapping[str, Any]) -> bool:
-    enabled = table.get("enabled", True)
-    if not isinstance(enabled, bool):
-        raise UserError(f"member {table['name']!r} has enabled = {enabled!r}", need="true or false")
-    return enabled
-
-
-def _over_members(members: Sequence[Mapping[str, Any]], by_name: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return member tables with values laid over some of them: ``{"age-1": {"train": {"epochs": 2}}}``."""
-    names = [str(member.get("name", "")) for member in members]
-    if strange := [name for name in by_name if name not in names]:
-        raise UserError(f"there is no member {strange[0]!r} (there are: {listed(names, 40) or 'none'}).{nearest(strange[0], names)}")
-    return [merge(member, by_name.get(name, {})) for name, member in zip(names, members, strict=True)]
-
-
-def _check_only_folds(table: Mapping[str, Any]) -> None:
-    folds = table.get("only_folds", ())
-    if not isinstance(folds, (list, tuple)) or any(type(fold) is not int or fold < 0 for fold in folds):
-        raise UserError(f"member {table['name']!r} has only_folds = {folds!r}", need="a list of fold numbers, as [0, 2]")
+        return member.model_copy(update={"train": member.train.model_copy(update={"monitor": "auto"})})
+    return member
