@@ -88,6 +88,8 @@ def answered_targets(model: Model, targets: Sequence[Target]) -> list[Target]:
     known = [t.name for t in targets]
     if strange := [name for name in model.targets if name not in known]:
         raise UserError(f"model.targets names {strange[0]!r}, which is no target (there are: {listed(known)}).{nearest(strange[0], known)}")
+    if doubled := sorted({name for name in model.targets if model.targets.count(name) > 1}):
+        raise UserError(f"model.targets names {listed(map(repr, doubled))} more than once", need="each target once")
     having = [t for t in targets if (t.expression is None or t.name in model.heads) and (not model.targets or t.name in model.targets)]
     if not having:
         raise UserError("the network has no target to answer", need="one or more targets")

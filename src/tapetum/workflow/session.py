@@ -65,7 +65,8 @@ class Prepared:
         if self.train_rows is None or self.train_rows >= len(rows):
             return rows
         frame, targets = self.manifest.frame[rows], self.manifest.targets
-        labels = frame.select(t.name for t in targets if t.scored and t.kind != "regression").rows() or [()] * len(rows)
+        names = [t.name for t in targets if t.scored and t.kind != "regression" and t.name in frame.columns]
+        labels = frame.select(names).rows() if names else [()] * len(rows)
         return rows[draws.in_proportion(labels, frame["row_id"].to_list(), self.train_rows, "train rows", self.seed, fold)]
 
     def heldout(self, fold: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.targets import Target
 from tapetum.data.choices import SAMPLERS
-from tapetum.data.images import sampling
+from tapetum.data.images import sampling, sampling_options
 from tapetum.data.images.sampling import Training, batches, order
 
 AGE = Target("age", "single", ("<30", "30-59", ">=60"))
@@ -133,7 +133,7 @@ def subset(part, of, member="main", epoch=0, **options):
 def test_nine_age_sets_cross_thirds_with_the_small_class():
     of = training()
     cut = {"<30": 3, "30-59": 3}
-    assert sampling.subset_count(cut) == 9
+    assert sampling_options.subset_count(sampling_options.cuts(cut)) == 9
     sets = [set(subset(p, of, cut=cut, member=f"m{p}").rows.tolist()) for p in range(9)]  # nine members share one cut
     for rows in sets:
         assert by_class(sorted(rows), of) == {0: 20, 1: 15, 2: 15}
@@ -149,7 +149,7 @@ def test_nine_age_sets_cross_thirds_with_the_small_class():
 def test_ten_mask_sets_double_the_small_classes():
     of = training((100, 20, 20))
     options = {"cut": {"<30": [5, 2]}, "repeat": {"30-59": 2, ">=60": 2}}
-    assert sampling.subset_count(options["cut"]) == 10
+    assert sampling_options.subset_count(sampling_options.cuts(options["cut"])) == 10
     pairs = set()
     for part in range(10):
         got = subset(part, of, **options)
@@ -162,7 +162,7 @@ def test_ten_mask_sets_double_the_small_classes():
 def test_two_balanced_sets_and_the_whole_make_three():
     of = training((80, 40, 0))
     cut = {"<30": 2}
-    assert sampling.subset_count(cut, whole=True) == 3
+    assert sampling_options.subset_count(sampling_options.cuts(cut), whole=True) == 3
     a, b, whole = (subset(p, of, cut=cut, whole=True) for p in range(3))
     assert len(a) == len(b) == 80
     assert set(a.rows.tolist()) | set(b.rows.tolist()) == set(whole.rows.tolist()) == set(range(120))

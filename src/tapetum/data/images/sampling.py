@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,9 +15,10 @@ import numpy as np
 from tapetum.core import draws
 from tapetum.core.choices import pick
 from tapetum.core.config import Spec
-from tapetum.core.errors import DataError, UserError, listed, nearest
+from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.targets import Target, answer_classes
 from tapetum.data.choices import SAMPLERS
+from tapetum.data.images import sampling_options as options
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,12 +48,7 @@ class Training:
         Raises:
             UserError: an unknown name, or none where there are several.
         """
-        names = [t.name for t in self.targets]
-        if name is None and len(names) > 1:
-            raise UserError(f"{what} does not name one of the {len(names)} targets", need=f"target = one of {listed(names)}")
-        if name is not None and name not in names:
-            raise UserError(f"{what} names {name!r}, which is no target (there are: {listed(names)}).{nearest(name, names)}")
-        return self.targets[0 if name is None else names.index(name)]
+        return options.target_of(self.targets, name, what)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,9 +83,9 @@ def order(spec: Spec, training: Training, *, seed: int, member: str, fold: int, 
         UserError: options that do not fit the target.
         DataError: an epoch without rows.
     """
-    choice, options = pick(spec, SAMPLERS, "sample")
+    choice, parameters = pick(spec, SAMPLERS, "sample")
     rng = draws.generator(seed, member, fold, epoch, "order")
-    count = choice.load()(training, rng, draws.generator(seed, fold, "subset"), **options)
+    count = choice.load()(training, rng, draws.generator(seed, fold, "subset"), **parameters)
     rows = np.repeat(np.arange(training.rows), count)
     if len(rows) == 0:
         raise DataError(f"sample {spec!r} leaves no row to train on", need="labelled rows and factors above 0")
@@ -182,8 +177,8 @@ def oversample(
     chosen = training.target(target, "sample 'oversample'")
     classes = _classes(chosen, training)
     by_class = np.ones(len(answer_classes(chosen)) + 2)  # and without labels, and unknown
-    for name, factor in (factors or {}).items():
-        by_class[_place(chosen, name, "sample 'oversample'")] = factor
+    for number, factor in options.by_class(factors, chosen, "sample 'oversample'", "factors").items():
+        by_class[number] = factor
     return systematic(by_class[classes], rng, classes)
 
 
@@ -207,33 +202,27 @@ def subset(
         target: whose classes are meant.
         cut: class → n parts, of which one is taken, or [n, k] of which k are: C(n, k) ways.
         repeat: class → how often each of its rows occurs.
-        part: which of the crossed ways, from 0 (see :func:`subset_count`).
+        part: which of the crossed ways, from 0 (see :func:`~tapetum.data.images.sampling_options.subset_count`).
         whole: one subset more, the last: every row once.
 
     Source: after EasyEnsemble (Liu, Wu, Zhou 2009); the `mask` system's 9, 10 and 3 sets.
     """
     chosen = training.target(target, "sample 'subset'")
     classes = _classes(chosen, training)
-    cut, ways = dict(cut or {}), subset_count(cut or {}, whole)
-    if not 0 <= part < ways:
-        raise UserError(f"sample 'subset' has part = {part}", need=f"0 to {ways - 1}: there are {ways} subsets")
+    pieces = options.cuts(cut)
+    options.refuse_part(part, pieces, whole)
     known = classes >= 0
-    if whole and part == ways - 1:
+    if whole and part == options.subset_count(pieces, whole) - 1:
         return known.astype(np.int64)
     expected = known.astype(np.float64)
-    for name, factor in (repeat or {}).items():
-        expected[classes == _place(chosen, name, "sample 'subset'")] = factor
-    crossed = list(itertools.product(*(list(itertools.combinations(range(n), k)) for n, k in map(_cut, cut.values()))))
-    for name, named in zip(cut, crossed[part], strict=True):
-        members = np.flatnonzero(classes == _place(chosen, name, "sample 'subset'"))
-        parts = _parts(members, _cut(cut[name])[0], training.groups, fixed)
+    for number, factor in options.by_class(repeat, chosen, "sample 'subset'", "repeat").items():
+        expected[classes == number] = factor
+    crossed = list(itertools.product(*(list(itertools.combinations(range(n), k)) for n, k in pieces.values())))
+    for name, named in zip(pieces, crossed[part], strict=True):
+        members = np.flatnonzero(classes == options.place(chosen, name, "sample 'subset'"))
+        parts = _parts(members, pieces[name][0], training.groups, fixed)
         expected[members] *= np.isin(parts, named)
     return systematic(expected, rng, classes)
-
-
-def subset_count(cut: Mapping[str, Any], whole: bool = False) -> int:
-    """Return how many subsets a cut gives: the product of C(n, k), and one more for the whole."""
-    return math.prod(math.comb(n, k) for n, k in map(_cut, cut.values())) + int(whole)
 
 
 def rare_rows(training: Training, *, target: str | None = None, classes: Sequence[str] = (), rarest: int = 1) -> np.ndarray:
@@ -250,7 +239,7 @@ def rare_rows(training: Training, *, target: str | None = None, classes: Sequenc
     if chosen.kind == "regression":
         raise UserError(f"mix 'half_cutmix' by the number {chosen.name!r}", need="a target with classes")
     size = np.nansum(truth, axis=0)
-    places = [_place(chosen, name, "mix 'half_cutmix'") for name in classes]
+    places = [options.place(chosen, name, "mix 'half_cutmix'") for name in classes]
     if not places:
         places = [int(i) for i in np.argsort(size, kind="stable") if size[i] > 0][:rarest]
     found = np.flatnonzero((np.nan_to_num(truth[:, places]) > 0).any(axis=1))
@@ -306,17 +295,3 @@ def _parts(members: np.ndarray, n: int, groups: np.ndarray | None, fixed: np.ran
     if (load == 0).any():
         raise DataError(f"a class of {len(names)} {'rows' if groups is None else 'groups'} cannot be cut into {n} parts")
     return part[inverse]
-
-
-def _cut(value: Any) -> tuple[int, int]:
-    n, k = (value, 1) if isinstance(value, int) else tuple(value)
-    if not 1 <= k <= n:
-        raise UserError(f"sample 'subset' has cut = {value}", need="n parts, or [n, k] with 1 ≤ k ≤ n")
-    return int(n), int(k)
-
-
-def _place(target: Target, name: str, what: str) -> int:
-    names = answer_classes(target)
-    if name not in names:
-        raise UserError(f"{what} names class {name!r} of {target.name!r} (it has: {listed(names, 40)}).{nearest(name, names)}")
-    return names.index(name)

@@ -50,6 +50,22 @@ def losses_of(loss: config.Loss, target: Target) -> list[str]:
     return [name for _, name in parse_loss(loss_of(loss, target))]
 
 
+def check_names(model: config.Model, loss: config.Loss, targets: Sequence[Target]) -> None:
+    """Refuse names in a member's tables by target that are no targets of it; they are wrong even where nothing is trained.
+
+    Args:
+        model: the recipe's section.
+        loss: the recipe's section.
+        targets: those that have a head.
+    """
+    names = [t.name for t in targets]
+    weights = loss.weights if isinstance(loss.weights, dict) else {}
+    for given, where in ((loss.targets, "loss.targets"), (weights, "loss.weights"), (model.heads, "model.heads")):
+        for name in given:
+            if name not in names:
+                raise UserError(f"{where} names {name!r}, which is no target (there are: {listed(names)}).{nearest(name, names)}")
+
+
 def check_loss(loss: config.Loss, targets: Sequence[Target]) -> list[str]:
     """Refuse losses, options and weights that cannot serve the targets.
 
@@ -63,11 +79,7 @@ def check_loss(loss: config.Loss, targets: Sequence[Target]) -> list[str]:
     Raises:
         UserError: with the reason, and what would fit.
     """
-    names = [t.name for t in targets]
-    for given, where in ((loss.targets, "loss.targets"), (loss.weights if isinstance(loss.weights, dict) else {}, "loss.weights")):
-        for name in given:
-            if name not in names:
-                raise UserError(f"{where} names {name!r}, which is no target (there are: {listed(names)}).{nearest(name, names)}")
+    check_names(config.Model(), loss, targets)
     used: set[str] = set()
     for target in targets:
         for name in losses_of(loss, target):
@@ -127,10 +139,7 @@ def check_heads(model: config.Model, loss: config.Loss, targets: Sequence[Target
     Raises:
         UserError: with the head that fits.
     """
-    names = [t.name for t in targets]
-    for name in model.heads:
-        if name not in names:
-            raise UserError(f"model.heads names {name!r}, which is no target (there are: {listed(names)}).{nearest(name, names)}")
+    check_names(model, config.Loss(), targets)
     for target in targets:
         spec = head_of(model, target)
         head = name_of(spec)

@@ -14,18 +14,20 @@ from tapetum.core import files
 from tapetum.core.choices import name_of
 from tapetum.core.config import Recipe, Schedule
 from tapetum.core.errors import DataError, EnvironmentFault, UserError, listed
+from tapetum.core.expressions import expression_names
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Manifest
 from tapetum.data import audit, layouts, split
 from tapetum.data.audit.table import found_text
 from tapetum.data.choices import MIXES
+from tapetum.data.images import sampling_options
 from tapetum.data.images.decode import Composition
 from tapetum.data.images.form import Form, without_odd
 from tapetum.data.lacking import lacking
 from tapetum.decide.choices import NEIGHBOURS
 from tapetum.learn.choices import answered_targets
 from tapetum.learn.models import backbone, weights
-from tapetum.learn.training.checks import check_training
+from tapetum.learn.training.checks import check_names, check_training
 from tapetum.workflow.session import Prepared
 
 
@@ -114,11 +116,16 @@ def _check_recipe(recipe: Recipe, manifest: Manifest, record: Record) -> None:
     """Refuse what the targets cannot be trained with (weights, losses, heads, mixing, schedules), before any image is read."""
     if not any(target.scored for target in manifest.targets):
         raise UserError("no target is scored", need="a target to answer beside the identities", fix="name it: --target NAME")
-    for member_recipe in recipe.members().values():
+    for member_recipe in recipe.members(off=True).values():
         backbone.check_name(member_recipe.model.backbone)
-        weights.find(member_recipe.model.backbone, member_recipe.model.weights)
         heads = answered_targets(member_recipe.model, manifest.targets)  # names are checked also where only the probe is fitted
-        if member_recipe.stages or member_recipe.train.epochs:
+        check_names(member_recipe.model, member_recipe.loss, heads)
+        sampling_options.check(member_recipe.sample, [target for target in heads if target.scored])
+    _check_answered(recipe, manifest)
+    for member_recipe in recipe.members().values():
+        weights.find(member_recipe.model.backbone, member_recipe.model.weights)
+        heads = answered_targets(member_recipe.model, manifest.targets)
+        if _trains(member_recipe):
             for remark in check_training(member_recipe, heads, MIXES):
                 record(remark)
         _check_sequence(member_recipe, manifest, record)
@@ -134,6 +141,29 @@ def _check_recipe(recipe: Recipe, manifest: Manifest, record: Record) -> None:
         )
 
 
+def _check_answered(recipe: Recipe, manifest: Manifest) -> None:
+    """Refuse members that train and leave a target without an answer, before anything is trained."""
+    training = [one for one in recipe.members().values() if _trains(one)]
+    scored = {t.name: t for t in manifest.targets if t.scored}
+    answered = {t.name for one in training for t in answered_targets(one.model, manifest.targets)}
+    parts = {name: expression_names(t.expression) for name, t in scored.items() if t.expression is not None}
+    if not training:
+        return
+    for name, target in scored.items():
+        lacking_ = [part for part in parts.get(name, (name,)) if part not in answered and name not in answered]
+        if lacking_:
+            of = f", which {name!r} is composed of" if target.expression is not None else ""
+            raise UserError(
+                f"no member answers the target {lacking_[0]!r}{of}",
+                need="each target in model.targets of one member or more (empty: all)",
+                fix=f"add {lacking_[0]!r} to a member's model.targets, or leave it out of the targets of the data",
+            )
+
+
+def _trains(member_recipe: Recipe) -> bool:
+    return bool(member_recipe.stages or member_recipe.train.epochs)
+
+
 def _check_sequence(member_recipe: Recipe, manifest: Manifest, record: Record) -> None:
     """Refuse a sequence model that these rows cannot feed, or that cannot be trained; log sequences that are irregular in time."""
     from tapetum.learn import windows
@@ -146,7 +176,7 @@ def _check_sequence(member_recipe: Recipe, manifest: Manifest, record: Record) -
             need="sample = 'shuffle'",
             fix="or set sequence.target = 'last' or 'centre', where only the drawn rows are answered",
         )
-    if member_recipe.sequence.length > 1 and (member_recipe.stages or member_recipe.train.epochs):
+    if member_recipe.sequence.length > 1 and _trains(member_recipe):
         windows.window_rows(manifest, member_recipe.sequence.length, member_recipe.sequence.target)
         odd = windows.irregular(manifest)
         if odd:

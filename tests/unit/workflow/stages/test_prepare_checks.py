@@ -1,0 +1,62 @@
+"""What is refused before anything is trained, and the rows that a fold trains on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from images import plant, quiet
+from tapetum import api
+from tapetum.core.config import Data
+from tapetum.core.errors import UserError
+from tapetum.data import layouts
+from tapetum.data.images.form import Form
+from tapetum.workflow.session import Prepared
+from tapetum.workflow.stages.prepare import check_recipe
+
+BASE = ("model.backbone=test_resnet", "model.weights=none", "input.size=32", "data.targets=['label', 'side']")
+DERIVED = "data.derive={code='label*2 + side'}"
+PAIR = "member=[{name='a', model={targets=['label']}}, {name='b', model={targets=%s}}]"
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    planted = plant(tmp_path_factory.mktemp("two"), each=4)
+    lines = planted.table.read_text(encoding="utf-8").splitlines()
+    path = planted.table.with_name("two.csv")
+    path.write_text("\n".join(f"{line},{'side' if i == 0 else 'lr'[i % 2]}" for i, line in enumerate(lines)), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("sets", "says"),
+    [
+        ((PAIR % "['label']",), "no member answers the target 'side'.*model.targets"),
+        ((PAIR % "['label']", DERIVED), "no member answers the target 'side'"),
+        ((PAIR % "['side', 'side']",), "model.targets names 'side' more than once"),
+        (("train.epochs=0", "loss.targets={lable='bce'}"), "loss.targets names 'lable'.*'label'"),
+        (("train.epochs=0", "model.heads={lable='mlp'}"), "model.heads names 'lable'.*'label'"),
+        (("sample={name='balanced', target='sid'}",), "names 'sid'.*'side'"),
+        (("member=[{name='a'}, {name='b', enabled=false, model={targets=['sid']}}]",), "model.targets names 'sid'.*'side'"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused_before_training(table, sets, says):
+    with pytest.raises(UserError, match=says):
+        check_recipe(table, api.load_recipe(None, sets=[*BASE, *sets]).recipe)
+
+
+def test_members_that_share_all_targets_pass(table):
+    recipe = api.load_recipe(None, sets=[*BASE, PAIR % "['side']", DERIVED]).recipe
+    check_recipe(table, recipe)
+    off = api.load_recipe(None, sets=[*BASE, "member=[{name='a'}, {name='b', enabled=false, model={weights='auto'}}]"]).recipe
+    check_recipe(table, off)
+
+
+def test_drawn_training_rows_of_a_derived_target(table):
+    manifest = layouts.read(table, Data(targets=("label", "side"), derive={"code": "label*2 + side"}), quiet)
+    manifest = manifest.with_column("fold", [i % 2 for i in range(len(manifest))])
+    none = np.array([], dtype=np.int64)
+    prepared = Prepared(manifest, frozenset(), np.arange(len(manifest)), none, none, Form(3), train_rows=4)
+    rows = prepared.fitting(0)
+    assert len(rows) == 4
+    assert set(manifest.fold[rows]) == {1}
