@@ -236,3 +236,11 @@ def test_proposed_training_path_is_never_the_test_images(tmp_path):
     (root / "train.csv").write_text("id,label\n" + "".join(f"{i},{'ab'[i % 2]}\n" for i in range(4)))
     with pytest.raises(DataError, match=r"--path 'train/\{id\}\.png'"):
         layouts.read(root, Data(), quiet)
+
+
+@pytest.mark.parametrize("other", ["eval", "evaluation_images", "holdout", "unlabeled"])
+def test_folders_of_parts_are_no_classes(tmp_path, other):
+    root = images(tmp_path / "set", "train/1.png", "train/2.png", f"{other}/3.png", f"{other}/4.png")
+    with pytest.raises(DataError, match="names are those of parts of a data set, not of classes"):
+        layouts.read(root, Data(), quiet)
+    assert set(layouts.read(root, Data(split="none"), quiet).targets[0].classes) == {"train", other}

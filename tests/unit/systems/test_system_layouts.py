@@ -69,6 +69,16 @@ def test_hpa_reads_four_channels_in_order_and_28_labels(hpa, tmp_path):
     agree(hpa, tmp_path / "again", "hpa", Data())
 
 
+def test_hpa_takes_more_columns_in_any_order(hpa):
+    whole = layouts.read(hpa, Data(), quiet)
+    (hpa / "train.csv").write_text('"Target", "note", "Id"\n16 0,x,a\n25,y,b\n', encoding="utf-8")
+    said: list[str] = []
+    again = layouts.read(hpa, Data(), said.append)
+    assert "layout 'hpa'" in said[0]
+    assert "train.csv: columns note are not used" in said
+    same(whole, again)
+
+
 def test_hpa_in_zip_archives_reads_the_same(hpa, tmp_path):
     folder = layouts.read(hpa, Data(), quiet)
     for part, inner in (("train", ""), ("test", "test/")):
@@ -119,6 +129,12 @@ def sleep(tmp_path: Path) -> Path:
     table = root / "testset-for_user.csv"
     table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes())
     return root
+
+
+def test_naming_a_target_keeps_the_layouts_order(hpa, sleep):
+    assert len(layouts.read(hpa, Data(targets=("Target:multi",)), quiet).target("Target").classes) == 28
+    stages = layouts.read(sleep, Data(), quiet).target("stage").classes
+    assert layouts.read(sleep, Data(targets=("stage",)), quiet).target("stage").classes == stages != tuple(sorted(stages))
 
 
 def test_sleep_reads_exams_as_sequences_in_time(sleep, tmp_path):
@@ -353,7 +369,7 @@ def _break(masks: Path, what: str) -> tuple[str, int]:
         return "000002_male_Asian_60 holds 6 images, unlike the others: mask3", 20
     if what == "doubled":
         save(images / "000002_male_Asian_60" / "mask1.png", np.zeros((6, 4, 3), np.uint8))
-        return "000002_male_Asian_60 holds 8 images", 21
+        return "000002_male_Asian_60 holds 8 images", 20
     if what == "age":
         table.write_text(text.replace("male,Asian,60,", "male,Asian,160,"))
         return "line 3: 000002 has age '160'", 14
@@ -414,6 +430,14 @@ def test_stanford_dogs_drop_the_wordnet_number_from_the_class(dogs, tmp_path):
     assert manifest.target("breed").classes == ("Chihuahua", "pug")
     assert manifest.row_ids[0] == "n02085620-Chihuahua/n02085620_0.jpg"
     agree(dogs, tmp_path / "again", "stanford_dogs", Data())
+
+
+def test_a_stray_folder_leaves_the_dogs_recognised(dogs):
+    (dogs / "Images" / "notes").mkdir()
+    assert layouts.read(dogs, Data(), quiet).target("breed").classes == ("Chihuahua", "pug")
+    save(dogs / "Images" / "notes" / "a.jpg", np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(DataError, match=r"images outside the folders of breeds: notes/a\.jpg"):
+        layouts.read(dogs, Data(), quiet)
 
 
 def test_stanford_dogs_take_over_the_official_lists(dogs, tmp_path):

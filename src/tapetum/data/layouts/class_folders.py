@@ -48,6 +48,7 @@ _NEUTRAL = frozenset(
         *("jpg", "jpeg", "png", "tif", "tiff", "webp"),
     ]
 )
+_PARTS = frozenset(["eval", "evaluation", "holdout", "heldout", "unlabeled", "unlabelled"])
 
 
 def split_of(folder: str) -> str | None:
@@ -57,6 +58,12 @@ def split_of(folder: str) -> str | None:
     found = [word for word in words if word in SPLIT_WORDS]
     rest = [word for word in words if word not in SPLIT_WORDS and word not in _NEUTRAL and not word.isdigit()]
     return found[0] if len(found) == 1 and not rest else None
+
+
+def is_part_name(folder: str) -> bool:
+    """Tell whether a folder's name is that of a part of a data set: a split word, or one that no table would use as a split."""
+    words = _words(folder)
+    return split_of(folder) is not None or (any(word in _PARTS for word in words) and all(word in _PARTS | _NEUTRAL for word in words))
 
 
 def is_wrapper_name(folder: str) -> bool:

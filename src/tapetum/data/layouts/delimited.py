@@ -12,7 +12,9 @@ from tapetum.core.delimited import DELIMITERS, sniff, to_delimited
 from tapetum.core.errors import DataError, listed
 from tapetum.data.images.formats import has_image_name
 
-__all__ = ["DELIMITERS", "read_delimited", "sniff", "to_delimited"]
+HEAD = 1 << 16  # characters in which a header line ends
+
+__all__ = ["DELIMITERS", "header_of", "read_delimited", "sniff", "to_delimited"]
 
 
 def read_delimited(path: Path, header: Sequence[str] | None = None) -> tuple[pl.DataFrame, str]:
@@ -29,3 +31,18 @@ def read_delimited(path: Path, header: Sequence[str] | None = None) -> tuple[pl.
             )
 
     return delimited.read_delimited(path, header, check)
+
+
+def header_of(path: Path) -> list[str]:
+    """Return the columns in a text table's header line, however it is quoted and separated; empty where there is none to read."""
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
+            head = [line for line in file.read(HEAD).splitlines(keepends=True) if line.strip()][:2]  # the first may state the separator
+    except OSError:
+        return []
+    for count in (1, 2):
+        try:
+            return delimited.parse_delimited("".join(head[:count]), path.name)[0].columns
+        except DataError:
+            continue
+    return []

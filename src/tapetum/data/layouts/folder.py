@@ -16,9 +16,9 @@ from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
+from tapetum.core.targets import read_target
 from tapetum.data.layouts import class_folders
 from tapetum.data.layouts.listing import Listing, is_hidden, listing, refuse_undecodable
-from tapetum.data.layouts.roles import read_target
 from tapetum.data.layouts.sheet import ARCHIVE_MARK, Sheet, copy_image, images_among
 from tapetum.data.layouts.splits import SPLIT_WORDS
 
@@ -209,7 +209,7 @@ def _beside_a_table(
         DataError: names both readings.
     """
     tops = sorted({name.split("/", 1)[0] for name in short if "/" in name})
-    parts = [top for top in tops if class_folders.split_of(top)]
+    parts = [top for top in tops if class_folders.is_part_name(top)]
     unlike = data.split != "none" and bool(parts) and all(p in parts or class_folders.is_wrapper_name(p) for p in tops)
     beside = class_folders.table_beside(source, tables, names, labels)
     whole = beside is not None and beside.images >= class_folders.LISTED * len(names)

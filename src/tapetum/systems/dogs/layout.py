@@ -17,9 +17,9 @@ from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
+from tapetum.core.targets import read_target
 from tapetum.data.layouts.folder import keep_images, refuse_columns
 from tapetum.data.layouts.listing import children
-from tapetum.data.layouts.roles import read_target
 from tapetum.data.layouts.sheet import Sheet, copy_image
 
 _FOLDER = re.compile(r"(n\d{8})-(.+)")
@@ -32,14 +32,16 @@ def recognise(source: Any) -> str | None:
     if not isinstance(source, Path) or not source.is_dir():
         return None
     names = [p.name for p in children(_images(source)) if p.is_dir()]
-    return "its folders are called like n02085620-Chihuahua" if names and all(_FOLDER.fullmatch(n) for n in names) else None
+    breeds = [name for name in names if _FOLDER.fullmatch(name)]
+    return "its folders are called like n02085620-Chihuahua" if 2 * len(breeds) > len(names) else None
 
 
 def read(source: Path, data: Data, log: Log) -> Sheet:
     """Read the folder; row ids are paths below ``Images``."""
     root = _images(source)
     names, folders = keep_images(root, log)
-    empty = sorted({folder for folder in folders if folder.count("/") < 2} - {name.rpartition("/")[0] for name in names})
+    own = {folder for folder in folders if folder.count("/") < 2 and _FOLDER.fullmatch(folder.split("/")[0])}
+    empty = sorted(own - {name.rpartition("/")[0] for name in names})
     if empty:
         raise DataError(f"{root} has {len(empty)} class folders without images: {listed(empty)}", fix="fill or remove them")
     loose = [name for name in names if not _FOLDER.fullmatch(name.split("/")[0])]

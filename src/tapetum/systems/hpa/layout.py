@@ -17,7 +17,7 @@ from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
-from tapetum.data.layouts.delimited import read_delimited, to_delimited
+from tapetum.data.layouts.delimited import header_of, read_delimited, to_delimited
 from tapetum.data.layouts.folder import refuse_columns
 from tapetum.data.layouts.listing import archive_names
 from tapetum.data.layouts.sheet import ARCHIVE_MARK, Sheet, copy_image
@@ -35,8 +35,8 @@ def recognise(source: Any) -> str | None:
     if not isinstance(source, Path):
         return None
     table = source / TABLE if source.is_dir() else source
-    if table.name == TABLE and first_line(table) == "Id,Target" and _images(table.parent, "train") is not None:
-        return f"{TABLE} begins with Id,Target and images train/…_green.png are beside it"
+    if table.name == TABLE and set(TRUTH) <= set(header_of(table)) and _images(table.parent, "train") is not None:
+        return f"{TABLE} has the columns Id and Target, and images train/…_green.png are beside it"
     return None
 
 
@@ -91,15 +91,6 @@ def write(manifest: Manifest, place: Path, log: Log) -> Path:
     return place
 
 
-def first_line(table: Path) -> str:
-    """Return a text file's first line without its byte-order mark; empty where it cannot be read."""
-    try:
-        with table.open(encoding="utf-8-sig") as file:
-            return file.readline().strip()
-    except (OSError, UnicodeDecodeError):
-        return ""
-
-
 def _images(root: Path, part: str) -> str | None:
     """Return what comes before ``{Id}_green.png``: a folder, or an archive and its inner folder; None without images."""
     others = sorted(p for p in root.glob(f"{part}[_-]*") if p.is_dir() or p.suffix.lower() == ".zip")
@@ -117,8 +108,10 @@ def _images(root: Path, part: str) -> str | None:
 
 def _part(root: Path, part: str, table: str, columns: list[str], log: Log) -> pl.DataFrame:
     frame, _ = read_delimited(root / table)
-    if frame.columns != columns:
+    if not set(columns) <= set(frame.columns):
         raise DataError(f"{table} has the columns {listed(frame.columns)}", need=listed(columns), fix="or read it with --layout table")
+    if others := [name for name in frame.columns if name not in columns]:
+        log(f"{table}: columns {listed(others)} are not used")
     before = _images(root, part)
     if before is None:
         raise DataError(f"{root} has no images {part}/…_{CHANNELS[1]}.png", need=f"a folder {part} or an archive {part}.zip")

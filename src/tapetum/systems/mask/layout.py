@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,8 @@ from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
-from tapetum.data.layouts.delimited import read_delimited, to_delimited
+from tapetum.data.images.formats import has_image_name
+from tapetum.data.layouts.delimited import header_of, read_delimited, to_delimited
 from tapetum.data.layouts.folder import refuse_columns
 from tapetum.data.layouts.listing import is_hidden, refuse_undecodable
 from tapetum.data.layouts.sheet import Sheet, copy_image, images_among
@@ -26,7 +29,8 @@ MASKS, GENDERS, AGES = ("worn", "incorrect", "none"), ("male", "female"), ("0-29
 STATES = {**{f"mask{i}": "worn" for i in range(1, 6)}, "incorrect_mask": "incorrect", "normal": "none"}
 COLUMNS = ["id", "gender", "race", "age", "path"]
 OLDEST = 100
-FOLDER = re.compile(r"[^_]+_(male|female)_[^_]+_\d+")
+CODES = len(MASKS) * len(GENDERS) * len(AGES)
+FOLDER = re.compile(r"(?P<id>[^/\\]+?)_(?P<gender>male|female)_(?P<race>[^/\\]+)_(?P<age>\d+)")
 DERIVED = "mask*6 + gender*3 + age"
 TARGETS: tuple[dict[str, Any], ...] = (
     {"name": "mask", "classes": list(MASKS)},
@@ -37,11 +41,15 @@ TARGETS: tuple[dict[str, Any], ...] = (
 
 def recognise(source: Any) -> str | None:
     """Say why ``source`` is of this layout, or None."""
-    if isinstance(source, Path) and source.is_dir() and (table := source / "train" / "train.csv").is_file():
-        with table.open(encoding="utf-8-sig", errors="replace") as file:
-            if file.readline().strip().split(",") == COLUMNS:
-                return "train/train.csv has the columns " + ", ".join(COLUMNS)
-    return None
+    table = source / "train" / "train.csv" if isinstance(source, Path) and source.is_dir() else None
+    if table is None or not table.is_file():
+        return None
+    if set(COLUMNS) <= set(header_of(table)):
+        return "train/train.csv has the columns " + ", ".join(COLUMNS)
+    images = table.parent / "images"
+    people = [path for path in images.iterdir() if path.is_dir() and not is_hidden(path.name)] if images.is_dir() else []
+    named = [path for path in people if FOLDER.fullmatch(path.name)]
+    return "the folders of train/images are called like 000001_female_Asian_45" if 2 * len(named) > len(people) else None
 
 
 def read(source: Path, data: Data, log: Log) -> Sheet:
@@ -51,6 +59,8 @@ def read(source: Path, data: Data, log: Log) -> Sheet:
     rows = _people(source, data, log)
     if (source / "eval" / "info.csv").is_file():
         rows += _unknown(source, log)
+    else:
+        _name_unlisted(source, (), log)
     columns = ("row_id", "path", "person", "mask", "gender", "age", "years", "race", "split", "ans")
     frame = pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String), orient="row")
     if frame["ans"].null_count() == len(frame):
@@ -110,52 +120,108 @@ def write(manifest: Manifest, place: Path, log: Log) -> Path:
 
 def _people(root: Path, data: Data, log: Log) -> list[tuple[str | None, ...]]:
     """Return the rows of the training people; what is wrong with a person is refused, or left out and named where ``on_bad`` is skip."""
-    table, _ = read_delimited(root / "train" / "train.csv")
+    table = _table(root / "train" / "train.csv", COLUMNS)
     rows: list[tuple[str | None, ...]] = []
     wrong: list[str] = []
-    hidden = 0
-    for line, (person, gender, race, years, folder) in enumerate(table.select(COLUMNS).iter_rows(), start=2):
-        if problem := _problem(root, person, gender, years, folder):
+    seen: dict[str, int] = {}
+    hidden, deeper = 0, list[str]()
+    for line, (person, gender, race, age, folder) in enumerate(table.rows(), start=2):
+        if problem := _problem(root, person, gender, race, age, folder) or _doubled(person, folder, line, seen):
             wrong.append(f"line {line}: {problem}")
             continue
-        names = sorted(path.name for path in (root / "train" / "images" / folder).iterdir())
-        refuse_undecodable(names, f"train/images/{folder}")
-        hidden += sum(map(is_hidden, names))
-        photos = sorted(images_among(root / "train" / "images" / folder, [n for n in names if not is_hidden(n)]))
-        found = {Path(name).stem: name for name in photos}
-        if len(found) != len(photos) or set(found) != set(STATES):
-            odd = sorted(set(STATES) - set(found)) or sorted({n for n in photos if Path(n).stem not in STATES}) or photos
-            wrong.append(f"{folder} holds {len(photos)} images, unlike the others: {listed(odd)}")
-        for state, mask in STATES.items():
-            if state in found:
-                name = f"train/images/{folder}/{found[state]}"
-                rows.append((name, name, person, mask, gender, age_class(int(years)), years, race, "train", None))
-    if wrong and data.on_bad == "refuse":
+        photos = _photos(root / "train" / "images" / folder)
+        hidden, deeper = hidden + photos.hidden, deeper + [f"{folder}/{name}" for name in photos.deeper]
+        if photos.odd:
+            wrong.append(f"{folder} holds {photos.count} images, unlike the others: {listed(photos.odd)}")
+        years = _whole(age)
+        for state, photo in photos.of_state.items():
+            name = f"train/images/{folder}/{photo}"
+            rows.append((name, name, person, STATES[state], gender, age_class(years), str(years), race, "train", None))
+    if wrong and (data.on_bad == "refuse" or not rows):
         raise DataError(
             f"train.csv has {len(table)} people, {len(wrong)} of them unlike the others: {listed(wrong, 5)}",
-            need=f"male or female, 0 to 100 years, and a folder id_gender_race_age with the seven images {listed(STATES, 7)}",
-            fix="correct them, or go on without what is wrong: --on-bad skip",
+            need=f"male or female, 0 to {OLDEST} whole years, and a folder id_gender_race_age with the seven images {listed(STATES, 7)}",
+            fix="correct them, or go on without what is wrong: --on-bad skip" if data.on_bad == "refuse" else "correct them",
         )
     if wrong:
         log(
             f"warning: {len(wrong)} of {len(table)} people are unlike the others, and what is wrong of them is left out: {listed(wrong, 5)}"
         )
     _name_strange_folders(root, table["path"].to_list(), log)
+    if deeper:
+        log(f"warning: {len(deeper)} images lie in folders within those of people and are left out: {listed(deeper)}")
     log(f"train.csv: {len(table)} people, {len(rows)} images" + (f"; {hidden} hidden files left out" if hidden else ""))
     return rows
 
 
-def _problem(root: Path, person: str | None, gender: str | None, years: str | None, folder: str | None) -> str:
+def _table(path: Path, columns: Sequence[str]) -> pl.DataFrame:
+    """Return the columns of a table, which may have others and another order; absent ones are named."""
+    table, _ = read_delimited(path)
+    if absent := [name for name in columns if name not in table.columns]:
+        raise DataError(
+            f"{path.parent.name}/{path.name} has no column {listed(map(repr, absent))} (it has: {listed(table.columns)})",
+            need=f"the columns {listed(columns)}",
+            fix="name them so in its first line",
+        )
+    return table.select(columns)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Photos:
+    """What a person's folder holds: state → its one photo; what is lacking, doubled or strange; images in folders below; hidden files."""
+
+    of_state: dict[str, str]
+    odd: list[str]
+    count: int
+    deeper: list[str]
+    hidden: int
+
+
+def _photos(folder: Path) -> _Photos:
+    names = sorted(path.name for path in folder.iterdir())
+    refuse_undecodable(names, f"train/images/{folder.name}")
+    seen = [name for name in names if not is_hidden(name)]
+    inner = [
+        path.relative_to(folder).as_posix() for name in seen if (folder / name).is_dir() for path in sorted((folder / name).rglob("*"))
+    ]
+    photos = sorted(images_among(folder, [name for name in seen if not (folder / name).is_dir()]))
+    of_state = {state: [name for name in photos if Path(name).stem == state] for state in STATES}
+    odd = [state for state, found in of_state.items() if not found]
+    odd += [f"{state} {len(found)} times ({listed(found)})" for state, found in of_state.items() if len(found) > 1]
+    odd += [name for name in photos if Path(name).stem not in STATES]
+    alone = {state: found[0] for state, found in of_state.items() if len(found) == 1}  # which of two is right nobody can tell
+    deeper = [name for name in inner if has_image_name(name) and not is_hidden(name)]
+    return _Photos(alone, odd, len(photos), deeper, len(names) - len(seen))
+
+
+def _problem(root: Path, person: str | None, gender: str | None, race: str | None, age: str | None, folder: str | None) -> str:
     """Return what is wrong with a line of train.csv, or an empty text."""
     if person is None:
         return "no id"
     if gender not in GENDERS:
         return f"{person} has gender {gender!r}"
-    if years is None or not years.isdecimal() or int(years) > OLDEST:
-        return f"{person} has age {years!r}"
-    if folder is None or not FOLDER.fullmatch(folder):
+    if (years := _whole(age)) < 0 or years > OLDEST:
+        return f"{person} has age {age!r}, which is no whole number from 0 to {OLDEST}"
+    if folder is None or not (named := FOLDER.fullmatch(folder)):
         return f"{person} has the folder {folder!r}"
+    stated = {"id": (person, named["id"]), "gender": (gender, named["gender"]), "race": (race or named["race"], named["race"])}
+    stated["age"] = (str(years), str(int(named["age"])))
+    if odd := [f"{what} {own!r}" for what, (own, other) in stated.items() if own != other]:
+        return f"{person} has {listed(odd)} and the folder {folder!r}"
     return "" if (root / "train" / "images" / folder).is_dir() else f"the folder {folder!r} is not in train/images"
+
+
+def _doubled(person: str, folder: str, line: int, seen: dict[str, int]) -> str:
+    """Return where a folder or an id stood before, or an empty text; both are noted in ``seen``."""
+    for name, what in ((f"folder {folder}", f"the folder {folder!r}"), (f"id {person}", f"the id {person!r}")):
+        if (before := seen.setdefault(name, line)) != line:
+            return f"{what} stands in line {before} already"
+    return ""
+
+
+def _whole(text: str | None) -> int:
+    """Return the whole number that a cell holds (20, 20.0); -1 where it holds none."""
+    return int(text.partition(".")[0]) if text is not None and re.fullmatch(r"\d+(\.0*)?", text) else -1
 
 
 def _name_strange_folders(root: Path, known: list[str | None], log: Log) -> None:
@@ -167,19 +233,32 @@ def _name_strange_folders(root: Path, known: list[str | None], log: Log) -> None
 
 
 def _unknown(root: Path, log: Log) -> list[tuple[str | None, ...]]:
-    """Return the evaluation rows; answers that are all the same are a template, not truth."""
+    """Return the evaluation rows; answers that are all the same, or blank, are a template and no truth."""
     table, _ = read_delimited(root / "eval" / "info.csv")
+    table = _table(root / "eval" / "info.csv", ["ImageID", *(["ans"] if "ans" in table.columns else [])])
+    names = table["ImageID"].to_list()
     answers = table["ans"].to_list() if "ans" in table.columns else [None] * len(table)
-    known = len(set(answers)) > 1
-    what = "with labels" if known else f"without labels (every ans is {answers[0]!r}: a template)" if answers else "none"
-    log(f"eval/info.csv: {len(table)} images, {what}")
+    given = sorted({answer for answer in answers if answer is not None})
+    known = len(given) > 1
+    alike = f"every ans is {given[0]!r}" if given else "no ans is given"
+    log(f"eval/info.csv: {len(table)} images, {'with labels' if known else f'without labels ({alike}: a template)' if answers else 'none'}")
+    _name_unlisted(root, names, log)
     rows: list[tuple[str | None, ...]] = []
-    for name, answer in zip(table["ImageID"].to_list(), answers, strict=True):
+    for name, answer in zip(names, answers, strict=True):
         truth: tuple[str | None, ...] = (None, None, None, None, None)
+        own = None
         if known and answer is not None:
-            if not answer.isdecimal() or int(answer) > 17:
-                raise DataError(f"eval/info.csv has ans = {answer!r} for {name!r}", need="0 to 17")
-            code = int(answer)
+            if not 0 <= (code := _whole(answer)) < CODES:
+                raise DataError(f"eval/info.csv has ans = {answer!r} for {name!r}", need=f"0 to {CODES - 1}")
             truth = (MASKS[code // 6], GENDERS[code // 3 % 2], AGES[code % 3], None, None)
-        rows.append((name, f"eval/images/{name}", None, *truth, "test", answer if known else None))
+            own = str(code)
+        rows.append((name, f"eval/images/{name}", None, *truth, "test", own))
     return rows
+
+
+def _name_unlisted(root: Path, names: Sequence[str], log: Log) -> None:
+    """Say which evaluation photos no line of info.csv names."""
+    place = root / "eval" / "images"
+    there = sorted(path.name for path in place.iterdir() if not is_hidden(path.name)) if place.is_dir() else []
+    if unlisted := sorted(images_among(place, there) - set(names)):
+        log(f"warning: {len(unlisted)} photos of eval/images are in no line of eval/info.csv and are left out: {listed(unlisted)}")
