@@ -64,7 +64,7 @@ def _refuse_blank(words: list[str]) -> None:
 
 def _help_words(words: list[str]) -> list[str]:
     """Return ``help`` and ``help COMMAND`` as the options that they stand for."""
-    return [*words[1:2], "--help"] if words[:1] == ["help"] else words
+    return [*(word for word in words[1:2] if word != "help"), "--help"] if words[:1] == ["help"] else words
 
 
 def main() -> None:

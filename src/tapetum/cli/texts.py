@@ -186,7 +186,7 @@ def recipes(result: Result, verbose: bool) -> list[str]:
     from tapetum.core.errors import shorten
 
     wide = max(map(len, result["recipes"]), default=0)
-    return [shorten(f"{name:{wide}}  {line.removeprefix(f'{name}: ')}", 100) for name, line in result["recipes"].items()]
+    return [shorten(f"{name:{wide}}  {line}", 100) for name, line in result["recipes"].items()]
 
 
 def explain(result: Result, verbose: bool) -> list[str]:

@@ -58,3 +58,17 @@ def test_reproduce_names_the_system_before_it_asks_for_data():
     assert said.code == 2
     assert "there is no reference system 'mask-pluss'" in said.err
     assert "Did you mean 'mask-plus'?" in said.err
+
+
+def test_help_of_help_is_the_help():
+    from tapetum.cli import _help_words
+
+    assert [_help_words(words) for words in (["help"], ["help", "help"], ["help", "fit"])] == [["--help"], ["--help"], ["fit", "--help"]]
+
+
+def test_recipes_are_told_without_their_own_names():
+    from tapetum import api
+
+    found = api.recipes()
+    assert found
+    assert not [name for name, line in found.items() if line.startswith((f"{name}:", "#")) or not line]

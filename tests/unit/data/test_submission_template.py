@@ -229,3 +229,16 @@ def test_a_submission_called_parquet_is_parquet(tmp_path):
     (tmp_path / "t.csv").write_text("id,pet\nz,\nx,\ny,\n")
     submit(answers(PETS, TWO), tmp_path / "t.csv", tmp_path / "out.parquet", quiet)
     assert pl.read_parquet(tmp_path / "out.parquet").rows() == [("z", "dog"), ("x", "cat"), ("y", "dog")]
+
+
+def test_a_column_of_facts_is_not_offered_for_answers(tmp_path):
+    """Labels would be written over it."""
+    target = Target("stage", classes=("Wake", "N1", "N2"))
+    dense = answers(target, [[0.6, 0.2, 0.2], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6]])
+    (tmp_path / "t.csv").write_text("exam,image\nA1,x\nA1,y\nA10,z\n", encoding="utf-8")
+    with pytest.raises(DataError, match="add a column for the answers to the template") as found:
+        submit(dense, tmp_path / "t.csv", tmp_path / "s.csv", quiet)
+    assert "--write labels" not in str(found.value)
+    (tmp_path / "t.csv").write_text("result,image\nwake,x\nn1,y\n0,z\n", encoding="utf-8")
+    with pytest.raises(DataError, match="--write labels"):
+        submit(dense, tmp_path / "t.csv", tmp_path / "s.csv", quiet)

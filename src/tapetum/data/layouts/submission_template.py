@@ -98,9 +98,18 @@ def writing_of(frame: pl.DataFrame, rest: Sequence[str], target: Target, wish: W
     reasons = "; ".join(f"{what}: {why.rstrip('.')}" for what, why in tried.items())
     alone = len(columns) == 1 or target.name in columns
     ways = ["name the column to fill with --column"] if len(columns) > 1 else []
-    ways += ["write the classes' names all the same with --write labels"] if alone and target.kind != "regression" else []
-    fix = ", or ".join(ways) or "correct the template"
+    if alone and target.kind != "regression" and _may_hold_answers(frame, columns, target, wish):
+        ways += ["write the classes' names all the same with --write labels"]
+    fix = ", or ".join(ways) or "add a column for the answers to the template"
     raise DataError(f"{name} has no place for the answers of {target.name!r} ({reasons})", need=_needed(target), fix=fix)
+
+
+def _may_hold_answers(frame: pl.DataFrame, columns: Sequence[str], target: Target, wish: Wish) -> bool:
+    """Tell whether a column that is to be filled has sample answers: by its name, by a cell, or since all cells are the same."""
+    if target.name in columns or len(columns) != 1 or wish.column is not None:
+        return True
+    cells = {cell.casefold() for cell in frame[columns[0]].to_list() if cell is not None and not _hollow(cell)}
+    return len(cells) < 2 or bool(cells & {wish.written.get(c, c).casefold() for c in target.classes})
 
 
 def _check(wish: Wish, rest: Sequence[str], target: Target, name: str) -> None:
