@@ -46,7 +46,7 @@ def parse_delimited(
     text, delimiter = (text, sniff(text)) if stated is None else (text[stated.end() :], stated[2])
     rows: list[list[str]] = []
     lines: list[int] = []
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
     try:
         for cells in reader:
             if cells:  # a blank line has none

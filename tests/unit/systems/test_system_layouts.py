@@ -71,7 +71,7 @@ def test_hpa_reads_four_channels_in_order_and_28_labels(hpa, tmp_path):
 
 def test_hpa_takes_more_columns_in_any_order(hpa):
     whole = layouts.read(hpa, Data(), quiet)
-    (hpa / "train.csv").write_text('"Target", "note", "Id"\n16 0,x,a\n25,y,b\n', encoding="utf-8")
+    (hpa / "train.csv").write_text('"Target", "note","Id"\n16 0,x,a\n25,y,b\n', encoding="utf-8")
     said: list[str] = []
     again = layouts.read(hpa, Data(), said.append)
     assert "layout 'hpa'" in said[0]

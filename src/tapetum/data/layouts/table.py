@@ -40,17 +40,19 @@ def read(source: Path, data: Data, log: Log) -> Sheet:
         frame, delimiter = read_delimited(source)
         how = f"separated by {DELIMITERS.get(delimiter, repr(delimiter))}"
     log(f"{source.name}: {len(frame)} rows, {len(frame.columns)} columns, {how}")
-    targets = _written_targets(source) if data.targets else ()
+    kept = _manifest(source)
+    targets = kept.targets if kept is not None and data.targets else ()
     own = tuple({k: v for k, v in t.to_dict().items() if k != "expression"} for t in targets if t.expression is None)
-    return Sheet(frame, source.parent, source.name, targets=own, derive={t.name: t.expression for t in targets if t.expression is not None})
+    derive = {t.name: t.expression for t in targets if t.expression is not None}
+    return Sheet(frame, source.parent if kept is None else kept.root, source.name, targets=own, derive=derive)
 
 
-def _written_targets(source: Path) -> tuple[Target, ...]:
-    """Return the targets of a Parquet manifest, which keep their order of classes where they are named anew."""
+def _manifest(source: Path) -> Manifest | None:
+    """Return a Parquet manifest: its targets keep their order of classes where they are named anew, and it knows where its images are."""
     try:
-        return Manifest.read(source).targets if source.suffix.lower() == ".parquet" else ()
+        return Manifest.read(source) if source.suffix.lower() == ".parquet" else None
     except DataError:
-        return ()  # a plain table
+        return None  # a plain table
 
 
 def write(manifest: Manifest, place: Path, log: Log) -> Path:
