@@ -105,7 +105,7 @@ def test_template_gives_several_files_a_row_in_order(tmp_path):
     colours = ["red", "green", "blue", "yellow"]
     blank_images(tmp_path, [f"train/{i}_{c}.png" for i in "ab" for c in colours])
     table = write_table(tmp_path / "train.csv", ["Id", "Target"], [["a", "0 3"], ["b", "1"]])
-    data = Data(targets=("Target:multi",), path="train/{Id}_{red,green,blue,yellow}.png")
+    data = Data(layout="table", targets=("Target:multi",), path="train/{Id}_{red,green,blue,yellow}.png")
     manifest = layouts.read(table, data, quiet)
     assert manifest.row_ids == ["a", "b"]
     assert manifest.frame["path"].to_list() == [[f"train/{i}_{c}.png" for c in colours] for i in "ab"]
@@ -159,7 +159,7 @@ def test_derived_answers_are_composed_and_a_contradiction_is_named(tmp_path):
     rows = [["a.png", "0", "f", "1"], ["b.png", "1", "m", "2"], ["c.png", "1", "f", ""]]
     table = small(tmp_path, ["file", "mask", "gender", "ans"], rows)
     data = Data(targets=("mask", "gender"), derive={"ans": "mask*2 + gender"})
-    order = r"counted from 0 in the order mask = 0, 1; gender = f, m\. .*--target 'mask:single=0,1'"
+    order = r"counted from 0 in the order gender = f, m; mask = 0, 1\. .*--target 'gender:single=f,m'"
     with pytest.raises(DataError, match=rf"row 'a\.png' has ans = '1', but its parts give '0' \(2 of 2 rows differ\).*{order}"):
         layouts.read(table, data, quiet)
     manifest = layouts.read(table, Data(targets=("mask", "gender"), derive={"sum": "mask*2 + gender"}), quiet)

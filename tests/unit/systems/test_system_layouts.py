@@ -107,7 +107,7 @@ def test_hpa_names_a_missing_channel_and_joins_antibodies_as_groups(hpa, tmp_pat
 
 
 def test_hpa_refuses_other_targets_by_name(hpa, tmp_path):
-    single = layouts.read(hpa, Data(targets=("Target",)), quiet)
+    single = layouts.read(hpa, Data(targets=("Target:single",)), quiet)
     with pytest.raises(UserError, match=r"targets Target \(single\) cannot be held"):
         layouts.write(single, tmp_path / "x", "hpa", quiet)
 
@@ -133,8 +133,8 @@ def sleep(tmp_path: Path) -> Path:
 
 def test_naming_a_target_keeps_the_layouts_order(hpa, sleep):
     assert len(layouts.read(hpa, Data(targets=("Target:multi",)), quiet).target("Target").classes) == 28
-    stages = layouts.read(sleep, Data(), quiet).target("stage").classes
-    assert layouts.read(sleep, Data(targets=("stage",)), quiet).target("stage").classes == stages != tuple(sorted(stages))
+    stages = layouts.read(sleep, Data(blank="context"), quiet).target("stage").classes
+    assert layouts.read(sleep, Data(targets=("stage",), blank="context"), quiet).target("stage").classes == stages != tuple(sorted(stages))
 
 
 def test_sleep_reads_exams_as_sequences_in_time(sleep, tmp_path):
