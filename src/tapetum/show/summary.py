@@ -24,8 +24,8 @@ def lines(metrics: Mapping[str, Any], most: int = 6) -> list[str]:
     first = metrics["headline"]["target"]
     targets = list(dict.fromkeys([first, *(str(figure["target"]) for figure in figures)]))
     worries = warnings(metrics)
-    room = max(1, min(4, most - 1 - bool(worries)))
-    found = _of_one(metrics, first) if len(targets) == 1 else _of_several(metrics, targets, room)
+    lines = max(1, min(4, most - 1 - bool(worries)))
+    found = _of_one(metrics, first) if len(targets) == 1 else _of_several(metrics, targets, lines)
     choice = metrics["choice"]
     found.append(shorten(f"selected: {candidate_text(choice['final'])}; {choice['reason']}", WIDTH))
     shown = worries[: max(1, most - len(found))]

@@ -11,7 +11,7 @@ from tapetum.core.config import Predict, Recipe, SequenceConfig
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target
-from tapetum.learn import windows
+from tapetum.learn import window_rows, windows
 from tapetum.learn.models.sequence import Steps
 from tapetum.learn.runtime import Engine, Runtime
 
@@ -35,32 +35,32 @@ def manifest(sequence: list[str | None], position: list[float | None], split: li
 
 def test_windows_by_hand():
     rows = manifest(["n", "n", "m", "n", "m"], [0, 30, 0, 60, 30])
-    assert windows.window_rows(rows, 3, "last").tolist() == [[-1, -1, 0], [-1, 0, 1], [-1, -1, 2], [0, 1, 3], [-1, 2, 4]]
-    assert windows.window_rows(rows, 3, "centre").tolist() == [[-1, 0, 1], [0, 1, 3], [-1, 2, 4], [1, 3, -1], [2, 4, -1]]
+    assert window_rows.window_rows(rows, 3, "last").tolist() == [[-1, -1, 0], [-1, 0, 1], [-1, -1, 2], [0, 1, 3], [-1, 2, 4]]
+    assert window_rows.window_rows(rows, 3, "centre").tolist() == [[-1, 0, 1], [0, 1, 3], [-1, 2, 4], [1, 3, -1], [2, 4, -1]]
 
 
 def test_a_gap_in_time_is_a_masked_place():
     rows = manifest(["n"] * 4, [0, 30, 120, 150])
-    assert windows.window_rows(rows, 3, "last").tolist() == [[-1, -1, 0], [-1, 0, 1], [-1, -1, 2], [-1, 2, 3]]
+    assert window_rows.window_rows(rows, 3, "last").tolist() == [[-1, -1, 0], [-1, 0, 1], [-1, -1, 2], [-1, 2, 3]]
 
 
 def test_a_known_step_is_not_measured_again():
     far = manifest(["n", "n"], [1, 50])
-    assert windows.window_rows(far, 2, "last", step=1.0).tolist() == [[-1, 0], [-1, 1]]
-    assert windows.step_of(manifest(["n"] * 3 + ["m"] * 2, [0, 30, 60, 0, 60])) == 30
+    assert window_rows.window_rows(far, 2, "last", step=1.0).tolist() == [[-1, 0], [-1, 1]]
+    assert window_rows.step_of(manifest(["n"] * 3 + ["m"] * 2, [0, 30, 60, 0, 60])) == 30
 
 
 def test_one_irregular_sequence_keeps_the_gaps_of_all():
     rows = manifest(["a"] * 20 + ["c"] * 5 + ["b"] * 3, [*range(0, 40, 2), 0, 2, 4, 50, 52, 0, 0.5, 2])
-    table = windows.window_rows(rows, 2, "last")
+    table = window_rows.window_rows(rows, 2, "last")
     assert table[20:25].tolist() == [[-1, 20], [20, 21], [21, 22], [-1, 23], [23, 24]]
     assert table[25:].tolist() == [[-1, 25], [25, 26], [26, 27]]
-    assert windows.irregular(rows) == ["b"]
+    assert window_rows.irregular(rows) == ["b"]
 
 
 def test_test_rows_and_extra_twins_are_sequences_of_their_own():
     rows = manifest(["n"] * 4, [0, 1, 0, 1], ["train", "train", "extra", "test"])
-    table = windows.window_rows(rows, 2, "last")
+    table = window_rows.window_rows(rows, 2, "last")
     assert table.tolist() == [[-1, 0], [0, 1], [-1, 2], [-1, 3]]
 
 
@@ -73,13 +73,13 @@ def test_test_rows_and_extra_twins_are_sequences_of_their_own():
 )
 def test_what_has_no_order_is_refused(rows, words):
     with pytest.raises(DataError, match=words):
-        windows.window_rows(rows, 2, "last")
+        window_rows.window_rows(rows, 2, "last")
 
 
 def test_rows_without_a_sequence_column_are_refused():
     bare = Manifest(pl.DataFrame({"row_id": ["a"], "path": [["x"]], "stage": ["a"]}), (TARGET,), ".")
     with pytest.raises(DataError, match="sequence"):
-        windows.window_rows(bare, 2, "last")
+        window_rows.window_rows(bare, 2, "last")
 
 
 @settings(max_examples=40, deadline=None)
@@ -91,7 +91,7 @@ def test_rows_without_a_sequence_column_are_refused():
 )
 def test_windows_stay_in_their_sequence_and_hold_their_row(names, length, target, seed):
     place = np.random.default_rng(seed).permutation(len(names)).astype(float)
-    table = windows.window_rows(manifest(names, place.tolist()), length, target)
+    table = window_rows.window_rows(manifest(names, place.tolist()), length, target)
     at = length - 1 if target == "last" else length // 2
     assert (table[:, at] == np.arange(len(names))).all()
     for row, window in enumerate(table):
@@ -113,7 +113,7 @@ def test_anchors_cover_every_row_that_is_asked_for(lengths, length, share, seed)
     names = [f"n{i}" for i, n in enumerate(lengths) for _ in range(n)]
     place = [float(p) for n in lengths for p in range(n)]
     rows = np.flatnonzero(np.random.default_rng(seed).random(len(names)) < share)
-    source = windows.Source(windows.window_rows(manifest(names, place), length, "all"), "all")
+    source = windows.Source(window_rows.window_rows(manifest(names, place), length, "all"), "all")
     anchors = source.anchors(rows)
     assert set(anchors) <= set(rows)
     assert set(rows) <= set(source.table[anchors].ravel())
@@ -134,7 +134,7 @@ class Marks(torch.nn.Module):
 
 def test_overlapping_windows_are_averaged_as_probabilities():
     n, length = 9, 4
-    table = windows.window_rows(manifest(["n"] * n, [float(i) for i in range(n)]), length, "all")
+    table = window_rows.window_rows(manifest(["n"] * n, [float(i) for i in range(n)]), length, "all")
     vectors = np.arange(n, dtype=np.float32).reshape(n, 1, 1)
     source = windows.Source(table, "all", vectors)
     rows = np.arange(n)
@@ -147,7 +147,7 @@ def test_overlapping_windows_are_averaged_as_probabilities():
 
 def test_an_unreadable_image_is_masked_everywhere_and_answered_nowhere():
     n, length = 6, 3
-    table = windows.window_rows(manifest(["n"] * n, [float(i) for i in range(n)]), length, "all")
+    table = window_rows.window_rows(manifest(["n"] * n, [float(i) for i in range(n)]), length, "all")
     vectors = np.ones((n, 1, 2), dtype=np.float32)
     vectors[2] = np.nan
     source = windows.Source(table, "all", vectors, reasons={2: "truncated"})

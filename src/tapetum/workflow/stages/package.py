@@ -12,7 +12,7 @@ from tapetum.core.config import Model, Predict, Recipe, SequenceConfig
 from tapetum.core.known import write_known
 from tapetum.core.runs import PROBE
 from tapetum.core.tables import Manifest
-from tapetum.learn import models, windows
+from tapetum.learn import models, window_rows
 from tapetum.learn.side import Scaling
 from tapetum.learn.training.keep import Keeper
 from tapetum.pipeline import export
@@ -87,7 +87,7 @@ def _write_member(session: Session, folder: Path, name: str, decisions: dict[str
         "model": model.model_dump(mode="json"),
         "targets": answered,
         "sequence": sequence.model_dump(mode="json"),
-        "step": windows.step_of(manifest) if sequence.length > 1 else None,
+        "step": window_rows.step_of(manifest) if sequence.length > 1 else None,
         "input": (probe_input(recipe) if name == PROBE else recipe.input).model_dump(mode="json"),
         "predict": predict.model_dump(mode="json"),
         "form": dataclasses.asdict(session.prepared.form),

@@ -166,7 +166,7 @@ def _trains(member_recipe: Recipe) -> bool:
 
 def _check_sequence(member_recipe: Recipe, manifest: Manifest, record: Record) -> None:
     """Refuse a sequence model that these rows cannot feed, or that cannot be trained; log sequences that are irregular in time."""
-    from tapetum.learn import windows
+    from tapetum.learn import window_rows, windows
 
     windows.check(member_recipe)
     how = member_recipe.sequence
@@ -177,10 +177,10 @@ def _check_sequence(member_recipe: Recipe, manifest: Manifest, record: Record) -
             fix="or set sequence.target = 'last' or 'centre', where only the drawn rows are answered",
         )
     if member_recipe.sequence.length > 1 and _trains(member_recipe):
-        windows.window_rows(manifest, member_recipe.sequence.length, member_recipe.sequence.target)
-        odd = windows.irregular(manifest)
+        window_rows.window_rows(manifest, member_recipe.sequence.length, member_recipe.sequence.target)
+        odd = window_rows.irregular(manifest)
         if odd:
-            record(f"{len(odd)} sequences have rows closer than half a step of {windows.step_of(manifest):g}: {listed(odd)}. "
+            record(f"{len(odd)} sequences have rows closer than half a step of {window_rows.step_of(manifest):g}: {listed(odd)}. "
                    "Their neighbours are counted there, and not measured")  # fmt: skip
 
 

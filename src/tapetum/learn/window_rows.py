@@ -1,0 +1,99 @@
+"""Which rows are in the window of each row: neighbours of one sequence, by position; gaps stay empty."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import polars as pl
+
+from tapetum.core.errors import DataError, listed
+from tapetum.core.order import slots, usual_step
+from tapetum.core.tables import Manifest
+
+
+def window_rows(manifest: Manifest, length: int, target: str, step: float | None = None) -> np.ndarray:
+    """Return the rows of each row's window (N, L) int64, −1 where there is none.
+
+    Args:
+        manifest: with sequences and positions. Test rows and extra rows are sequences of their own.
+        length: L.
+        target: ``last`` puts the row at the end, ``centre`` and ``all`` at place L // 2.
+        step: the distance between neighbours where the network learned, see :func:`step_of`; None measures it on these rows.
+
+    Raises:
+        DataError: no sequences or positions, or two rows at one place.
+    """
+    line = _line(manifest)
+    slot = np.empty(len(manifest), dtype=np.int64)
+    slot[line.order] = slots(line.first, line.distance, line.step if step is None else step)
+    sequence_of = line.sequence_of
+    reach = int(slot.max(initial=0)) + 2 * length + 2
+    key = sequence_of * reach + slot + length
+    order = np.argsort(key, kind="stable")
+    ordered = key[order]
+    twice = np.flatnonzero(ordered[1:] == ordered[:-1])
+    if len(twice):
+        ids = [manifest.row_ids[int(order[twice[0] + i])] for i in (0, 1)]
+        raise DataError(f"rows {ids[0]!r} and {ids[1]!r} are at one place of one sequence", need="a position of its own for each")
+    first = -(length - 1) if target == "last" else -(length // 2)
+    wanted = key[:, None] + np.arange(first, first + length)
+    found = np.minimum(np.searchsorted(ordered, wanted), max(len(ordered) - 1, 0))
+    return np.where(ordered[found] == wanted, order[found], -1).astype(np.int64)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Line:
+    """Rows in order, one sequence after the other.
+
+    Args:
+        sequence_of: (N,) the number of each row's sequence.
+        order: (N,) row numbers by sequence and position.
+        first: (N,) bool in that order, which begin a sequence.
+        distance: (N,) in that order, from the row before of the same sequence; 0 where there is none.
+    """
+
+    sequence_of: np.ndarray
+    order: np.ndarray
+    first: np.ndarray
+    distance: np.ndarray
+
+    @property
+    def step(self) -> float:
+        """The distance between neighbours."""
+        return usual_step(self.distance[self.distance > 0])
+
+
+def step_of(manifest: Manifest) -> float:
+    """Return the distance between neighbours, in units of the position; a pipeline keeps it for rows that show too few to measure."""
+    return _line(manifest).step
+
+
+def irregular(manifest: Manifest) -> list[str]:
+    """Return the sequences with rows closer than half a step: their neighbours are counted there, and not measured."""
+    line = _line(manifest)
+    crowded = (line.distance > 0) & (np.rint(line.distance / line.step) == 0)
+    return sorted(set(manifest.frame["sequence"][line.order[crowded].tolist()].to_list()))
+
+
+def _line(manifest: Manifest) -> _Line:
+    """Lay out the rows of a manifest; test rows and extra rows are sequences of their own, a row without a sequence is one alone."""
+    frame = manifest.frame
+    for column in ("sequence", "position"):
+        if column not in frame.columns:
+            raise DataError(f"a sequence model needs each row's {column}, and the rows have none", fix=f"name it with --{column}")
+    part = np.where(np.isin(manifest.split, ("test", "extra")), manifest.split, "")
+    part[manifest.beside_test] = "test"
+    alone = pl.concat_str(pl.lit("\x1frow "), pl.col("row_id"))
+    name = frame.select(pl.coalesce(pl.col("sequence"), alone).alias("n")).with_columns(pl.Series("s", part.astype(str)))
+    sequence_of = name.select(pl.struct("n", "s").rank("dense")).to_series().to_numpy().astype(np.int64)
+    position = frame["position"].cast(pl.Float64).to_numpy().astype(np.float64)
+    nowhere = np.isnan(position) & frame["sequence"].is_not_null().to_numpy()
+    if nowhere.any():
+        ids = [manifest.row_ids[int(i)] for i in np.flatnonzero(nowhere)[:3]]
+        raise DataError(f"{int(nowhere.sum())} rows have a sequence and no position: {listed(ids)}", need="a number for each")
+    position = np.nan_to_num(position)
+    order = np.lexsort((position, sequence_of))
+    first = np.diff(sequence_of[order], prepend=-1) != 0
+    distance = np.where(first, 0.0, np.diff(position[order], prepend=0.0))
+    return _Line(sequence_of, order, first, distance)
