@@ -6,19 +6,13 @@ import pytest
 import torch
 
 from tapetum import api
-from tapetum.core.config import flatten
 from tapetum.core.expressions import derive_target
-from tapetum.core.registry import find_recipes
 from tapetum.core.targets import parse_target
 from tapetum.learn import models
 from tapetum.learn.models.sharing import CrossStitch
 from tapetum.learn.training.objective import Objective
 
 PLUS = api.load_recipe("mask-plus").recipe
-SIZES_ALONE = {
-    "input.size", "model.backbone", "model.drop_path", "split.folds", "train.epochs", "train.batch", "average.decay", "probe.size",
-    "optimizer.rate",
-}  # fmt: skip
 
 
 def targets():
@@ -65,15 +59,3 @@ def test_ages_near_a_border_learn_from_five_year_thresholds():
     assert found["age"].kind == "ordinal"
     assert len(found["years_class"].classes) == 10
     assert type(network().head("years_class")).__name__ == "Coral"
-
-
-def test_cpu_profile_changes_sizes_and_keeps_every_technique():
-    full, cpu = (dict(flatten(api.load_recipe("mask-plus", profile=p).recipe.model_dump(exclude={"profile"}))) for p in (None, "cpu"))
-    assert {key for key in full.keys() | cpu.keys() if full.get(key) != cpu.get(key)} <= SIZES_ALONE
-
-
-def test_recipe_opens_with_source_command_and_expected_figure():
-    lines = find_recipes()["mask-plus"].read_text(encoding="utf-8").splitlines()
-    assert lines[0].startswith("# mask-plus: ")
-    assert lines[1].startswith("# run     tapetum reproduce mask-plus ")
-    assert lines[2].startswith("# expect")

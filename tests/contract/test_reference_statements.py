@@ -29,7 +29,9 @@ from tapetum.learn.training import averaging, fold, loop, losses, optimizers, sc
 from tapetum.systems import statements
 
 ROOT = Path(__file__).parents[2]
-STATEMENTS = {"dogs": ("G", 20), "hpa": ("P", 20), "sleep-yai": ("Y", 23), "sleep-dragon": ("D", 15)}  # letter and how many
+STATEMENTS = {  # letter and how many
+    "dogs": ("G", 20), "hpa": ("P", 20), "mask": ("M", 15), "sleep-yai": ("Y", 23), "sleep-dragon": ("D", 15),
+}  # fmt: skip
 SYSTEMS = tuple(STATEMENTS)
 RECIPES = tuple(f"{system}{end}" for system in SYSTEMS for end in ("", "-plus"))
 DOGS, HPA = (api.load_recipe(name).recipe for name in ("dogs", "hpa"))

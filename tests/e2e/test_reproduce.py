@@ -1,4 +1,4 @@
-"""Both reference systems from their layout to a submission that fits the sample, tiny; what a run leaves holds what was said."""
+"""Reference systems from their layout to a submission that fits the sample, tiny; what a run leaves holds what was said."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tapetum.core import files, ledger, metrics
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Predictions
 
+VOTES = ("multi-task", "years", "age-1", "mask-1", "gender-1", "gender-2")  # of the 24 networks of `mask` those that run here
 SMALL = {"model.backbone": "test_resnet", "model.weights": "none", "input.size": 32, "train.threads": 1, "train.precision": "32"}
 TINY = {
     "dogs": SMALL
@@ -33,8 +34,17 @@ TINY = {
         "predict.views": "plain",
         "split.folds": 2,
     },
+    "mask": SMALL
+    | {
+        "train.epochs": 1,
+        "member": [
+            {**one, "enabled": one["name"] in VOTES, "input": {"size": 32}, "model": {**one["model"], "backbone": "test_resnet"}}
+            for one in api.load_recipe("mask", profile="cpu").recipe.member
+        ],
+    },
 }
-SIZES = {"dogs": (200, 32), "hpa": (110, 32)}
+SIZES = {"dogs": (200, 32), "hpa": (110, 32), "mask": (210, 64)}
+TEMPLATES = {"dogs": "sample_submission.csv", "hpa": "sample_submission.csv", "mask": "eval/info.csv"}
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +65,10 @@ def history(run, member="main"):
     return list(csv.DictReader((Path(run) / "members" / member / "fold-0" / "history.csv").open()))
 
 
-@pytest.mark.parametrize("name", ["dogs", "hpa"])
+@pytest.mark.parametrize("name", TINY)
 def test_submission_has_the_sample_ids_and_columns(ran, name):
     result, made = ran(name)
-    sample = pl.read_csv(Path(made["paths"]["source"]) / "sample_submission.csv", infer_schema=False)
+    sample = pl.read_csv(Path(made["paths"]["source"]) / TEMPLATES[name], infer_schema=False)
     handed = pl.read_csv(result["submission"], infer_schema=False)
     assert handed.columns == sample.columns
     assert handed[handed.columns[0]].to_list() == sample[sample.columns[0]].to_list()
@@ -109,6 +119,34 @@ def test_G18_saliency_is_the_gradient_of_the_loss(ran):
     for entry in entries:
         assert (folder / entry["file"]).read_bytes().startswith(b"\x89PNG")
         assert f"/{entry['class']}/" in entry["row_id"]  # the loss of the true class
+
+
+def test_M08_networks_of_a_task_have_one_vote_each(ran):
+    run = Path(ran("mask")[0]["run"])
+    blend = files.read_json(run / "decisions.json")["blend"]
+    assert {name: fitted["members"] for name, fitted in blend.items() if name != "years"} == {
+        "mask": ["multi-task", "mask-1"],
+        "gender": ["multi-task", "gender-1", "gender-2"],
+        "age": ["multi-task", "age-1"],
+    }
+    assert {fitted["blend"]["name"] for name, fitted in blend.items() if name != "years"} == {"vote"}
+
+
+def test_M11_answers_of_tasks_make_one_of_eighteen(ran):
+    result, _ = ran("mask")
+    table = Predictions.read(Path(result["run"]) / "test.parquet")
+    codes = {name: (table.dense(name).p if table.dense(name).answer is None else table.dense(name).answer).argmax(axis=1) for name in
+             ("mask", "gender", "age", "ans")}  # fmt: skip
+    assert np.array_equal(codes["ans"], codes["mask"] * 6 + codes["gender"] * 3 + codes["age"])
+    handed = pl.read_csv(result["submission"], infer_schema=False)
+    assert dict(zip(table.dense("ans").row_ids, codes["ans"].tolist(), strict=True)) == {
+        row_id: int(answer) for row_id, answer in handed.iter_rows()
+    }
+
+
+def test_M07_figures_of_rows_that_trained_are_in_sample(ran):
+    figures = files.read_json(Path(ran("mask")[0]["run"]) / "metrics.json")["figures"]
+    assert {figure["how"] for figure in figures if figure["name"] == "final"} == {"in-sample"}
 
 
 def test_P03_class_counts_are_those_of_the_table(ran):
