@@ -38,12 +38,18 @@ TINY = {
     | {
         "train.epochs": 1,
         "member": [
-            {**one, "enabled": one["name"] in VOTES, "input": {"size": 32}, "model": {**one["model"], "backbone": "test_resnet"}}
+            {
+                **one,
+                "enabled": one["name"] in VOTES,
+                "input": {"size": 32},
+                "model": {**one["model"], "backbone": "test_resnet"},
+                **({"stages": [{"epochs": 1, "trains": "top-4"}, {"epochs": 1}]} if "stages" in one else {}),
+            }
             for one in api.load_recipe("mask", profile="cpu").recipe.member
         ],
     },
 }
-SIZES = {"dogs": (200, 32), "hpa": (110, 32), "mask": (210, 64)}
+SIZES = {"dogs": (200, 32), "hpa": (110, 32), "mask": (210, 384)}
 TEMPLATES = {"dogs": "sample_submission.csv", "hpa": "sample_submission.csv", "mask": "eval/info.csv"}
 
 
