@@ -138,16 +138,13 @@ def test_M08_networks_of_a_task_have_one_vote_each(ran):
     assert {fitted["blend"]["name"] for name, fitted in blend.items() if name != "years"} == {"vote"}
 
 
-def test_M11_answers_of_tasks_make_one_of_eighteen(ran):
+def test_M11_the_composed_answer_is_handed_in(ran):
     result, _ = ran("mask")
-    table = Predictions.read(Path(result["run"]) / "test.parquet")
-    codes = {name: (table.dense(name).p if table.dense(name).answer is None else table.dense(name).answer).argmax(axis=1) for name in
-             ("mask", "gender", "age", "ans")}  # fmt: skip
-    assert np.array_equal(codes["ans"], codes["mask"] * 6 + codes["gender"] * 3 + codes["age"])
+    dense = Predictions.read(Path(result["run"]) / "test.parquet").dense("ans")
+    assert dense.target.expression == "mask*6 + gender*3 + age"
     handed = pl.read_csv(result["submission"], infer_schema=False)
-    assert dict(zip(table.dense("ans").row_ids, codes["ans"].tolist(), strict=True)) == {
-        row_id: int(answer) for row_id, answer in handed.iter_rows()
-    }
+    composed = dict(zip(dense.row_ids, dense.p.argmax(axis=1).tolist(), strict=True))
+    assert composed == {row_id: int(answer) for row_id, answer in handed.iter_rows()}
 
 
 def test_M07_figures_of_rows_that_trained_are_in_sample(ran):
