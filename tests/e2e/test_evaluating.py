@@ -132,6 +132,9 @@ def test_only_known_rows_are_in_sample_and_never_called_unseen(probed, planted, 
 def test_a_pipeline_without_a_list_says_so(probed, fresh, tmp_path):
     shutil.copytree(probed / "pipeline", tmp_path / "old")
     (tmp_path / "old" / "training_images.parquet").unlink()
+    spec = json.loads((tmp_path / "old" / "pipeline.json").read_text(encoding="utf-8"))
+    del spec["files"]  # older versions listed none
+    (tmp_path / "old" / "pipeline.json").write_text(json.dumps(spec), encoding="utf-8")
     assert "no list of its training images" in api.evaluate(tmp_path / "old", fresh.table)["marks"][0]
 
 

@@ -61,7 +61,7 @@ def test_a_package_adds_its_recipe_to_the_list(tapetum):
 
 
 def test_a_package_adds_layout_and_simulator(tapetum):
-    made = json.loads(tapetum("simulate", "leaves", "synthetic", "--size", "48", "--px", "24", "--json"))
+    made = json.loads(tapetum("simulate", "leaves", "synthetic", "--size", "48", "--px", "600", "--json"))
     assert made["counts"] == {"train": 36, "test": 12}
     tapetum("split", "synthetic/data", "--folds", "2", "-o", "folds.csv")
     table = pl.read_csv(tapetum.desk / "folds.csv")

@@ -13,7 +13,7 @@ import pytest
 from tapetum import api
 from tapetum.core import files, ledger, metrics
 from tapetum.core.errors import DataError, UserError
-from tapetum.core.tables import Predictions
+from tapetum.core.tables import Predictions, decided
 
 VOTES = ("multi-task", "years", "age-1", "mask-1", "gender-1", "gender-2")  # of the 24 networks of `mask` those that run here
 SMALL = {"model.backbone": "test_resnet", "model.weights": "none", "input.size": 32, "train.threads": 1, "train.precision": "32"}
@@ -143,7 +143,7 @@ def test_M11_the_composed_answer_is_handed_in(ran):
     dense = Predictions.read(Path(result["run"]) / "test.parquet").dense("ans")
     assert dense.target.expression == "mask*6 + gender*3 + age"
     handed = pl.read_csv(result["submission"], infer_schema=False)
-    composed = dict(zip(dense.row_ids, dense.p.argmax(axis=1).tolist(), strict=True))
+    composed = dict(zip(dense.row_ids, decided(dense).argmax(axis=1).tolist(), strict=True))
     assert composed == {row_id: int(answer) for row_id, answer in handed.iter_rows()}
 
 

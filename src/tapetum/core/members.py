@@ -12,7 +12,7 @@ from tapetum.core.nested import merge
 OWN_KEYS = ("name", "only_folds", "enabled")  # of the table itself; all others are a recipe's
 TRAINS = ("seed", "input", "augment", "mix", "sample", "model", "sequence", "loss", "optimizer", "schedule", "train", "stages", "average")
 SECTIONS = (*TRAINS, "memory", "predict")  # that a member reads; all others are read of the recipe alone
-OF_THE_RUN = ("data", "split", "probe", "decide", "tune", "statements", "profile", "member")
+OF_THE_RUN = ("data", "split", "probe", "decide", "tune", "statements", "profile", "member", "track")
 OF_THE_RUN_IN_PREDICT = ("arrays", "saliency", "saliency_rows")
 
 

@@ -22,6 +22,7 @@ GIVEN = {  # flag → words of the command line, what the recipe then holds
     "layout": (["--layout", "table"], "table"),
     "on_bad": (["--on-bad", "skip"], "skip"),
     "test": (["--test", "t.csv"], ("t.csv",)),
+    "track": (["--track", "tensorboard"], ("tensorboard",)),
     "extra": (["--extra", "e.csv"], ("e.csv",)),
     "join": (["--join", "j.csv"], ("j.csv",)),
     "side": (["--side", "age", "--side", "weight"], ("age", "weight")),

@@ -116,7 +116,7 @@ class World:
         monkeypatch.setattr(training, "write_spec", lambda session, ref, plan, spec: files.write_json(spec, {}))
         monkeypatch.setattr(training.job, "run", self.run)
 
-    def run(self, spec, *, may_go_on, log):
+    def run(self, spec, *, may_go_on, log, after_epoch=None):
         self.now += self.start
         history, stop, wanted = [], "", self.wanted
         for n in range(1, wanted + 1):
