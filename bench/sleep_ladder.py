@@ -128,7 +128,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--dry", action="store_true", help="print only; the page of benchmarks stays")
     wish = parser.parse_args(argv)
     home = HOME / f"sleep-{wish.size}-{wish.seed}"
-    api.simulate("sleep", home / "simulated", size=wish.size, seed=wish.seed, log=recorded.log)
+    if not (home / "simulated" / "simulation.json").exists():
+        api.simulate("sleep", home / "simulated", size=wish.size, seed=wish.seed, log=recorded.log)
     data = home / "simulated" / "data"
     whole = accepted(home, RECIPE, wish.seed) or fit(data, home / "ladder-whole", wish.seed)
     single = fit(data / TRAIN, home / "ladder-single", wish.seed, *SINGLE)
