@@ -22,6 +22,7 @@ ALLOWED = {
     "__getattr__": "Python, for lazy imports",
     "model_config": "pydantic",
     "_no_truth_for_a_number": "pydantic, a validator",
+    "_tables_of_targets": "pydantic, a validator",
     "to_pandas": "users, of what the API returns",
     "_repr_html_": "notebooks",
     "online": "core.options, which reads the arguments of api.fit",
