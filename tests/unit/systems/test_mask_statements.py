@@ -208,21 +208,3 @@ def test_one_training_step_of_the_full_profile(member):
     moved = [name for name, value in network.named_parameters() if not torch.equal(value, before[name])]
     assert len(moved) > 0.9 * len(before)
     assert all(torch.isfinite(value).all() for value in network.parameters())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["multi-task", "age-1"])
-def test_one_step_of_a_network_with_its_real_size(name):
-    member = api.load_recipe("mask", sets=["model.weights=none"]).recipe.members()[name]
-    network = models.build(member.model, TARGETS, 3, member.input).train()
-    size = member.input.size
-    x = torch.randint(0, 256, (2, 3, size, size), dtype=torch.uint8)
-    y = {t.name: torch.eye(3)[:2, : t.width] for t in network.targets.values()}
-    before = {key: value.clone() for key, value in network.state_dict().items() if key.endswith("weight")}
-    optimizer = optimizers.build(network, member.optimizer)
-    loss = Objective(member.loss, list(network.targets.values()))(network(x), y)
-    loss.backward()
-    optimizer.step()
-    assert torch.isfinite(loss)
-    moved = [key for key, value in network.state_dict().items() if key in before and not torch.equal(value, before[key])]
-    assert {"multi-task": "backbone.conv1.weight", "age-1": "backbone.conv_stem.weight"}[name] in moved
