@@ -22,6 +22,11 @@ def generator(*parts: object) -> np.random.Generator:
     return np.random.default_rng(key(*parts))
 
 
+def evenly(count: int, most: int) -> np.ndarray:
+    """Return places (M,) int64 spread evenly over ``count``, ascending, each once: all of them, or about ``most``."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
+
+
 def in_proportion(strata: Sequence[Hashable], names: Sequence[str], count: int, *purpose: object) -> list[int]:
     """Return ``count`` places drawn in proportion to strata, ascending; shares are rounded by largest remainder.
 

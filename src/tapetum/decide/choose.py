@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -105,6 +106,11 @@ class Choice:
     final: str
     figures: dict[str, float]
     reason: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values for ``decisions.json``."""
+        per_fold = {str(fold): name for fold, name in self.per_fold.items()}
+        return {**dataclasses.asdict(self), "per_fold": per_fold, "figures": metrics.defined(self.figures)}
 
 
 def pick_candidate(

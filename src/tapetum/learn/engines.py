@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tapetum.core import draws
 from tapetum.core.agreement import Agreement, agreement
 from tapetum.core.config import Train
 from tapetum.core.errors import TapetumError
@@ -151,7 +152,7 @@ class Sample:
 
     def take(self, count: int) -> tuple[Tensor, np.ndarray]:
         """Return the images of about so many rows, spread evenly, and their row numbers."""
-        rows = self.rows[np.unique(np.linspace(0, len(self.rows) - 1, min(len(self.rows), count)).round().astype(int))]
+        rows = self.rows[draws.evenly(len(self.rows), count)]
         batch = next(batches(self.images, rows, max(1, len(rows))))
         return batch.x[batch.ok], batch.rows[batch.ok].numpy()
 

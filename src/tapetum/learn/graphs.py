@@ -8,7 +8,6 @@ numbers those as the table has them, (B, S) float32 with NaN where one is missin
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
 import logging
 import warnings
@@ -19,9 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tapetum.core import extras
 from tapetum.core.choices import name_of
 from tapetum.core.config import Predict, Spec
-from tapetum.core.errors import EnvironmentFault, UserError, listed
+from tapetum.core.errors import UserError, listed
 from tapetum.data.images import views
 from tapetum.learn.models.heads import Coral, Head
 from tapetum.learn.models.network import Network
@@ -126,9 +126,7 @@ def check_format(to: str) -> None:
     """
     if to not in FORMATS:
         raise UserError(f"the format is {to!r}", need=f"one of {listed(FORMATS)}", fix="set --to onnx")
-    absent = [name for name in NEEDS[to] if importlib.util.find_spec(name) is None]
-    if absent:
-        raise EnvironmentFault(f"export to {to} needs {listed(absent)}, which is not installed", fix="pip install 'tapetum[export]'")
+    extras.need("export", f"export to {to}", *NEEDS[to])
 
 
 def write(graph: Graph, to: str, folder: Path, name: str, shape: tuple[int, int, int], dtype: str) -> list[str]:

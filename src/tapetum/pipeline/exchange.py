@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from tapetum.core import files, known, processors
+from tapetum.core import draws, files, known, processors
 from tapetum.core.agreement import AGREEMENT, agreement
 from tapetum.core.config import Input
 from tapetum.core.errors import DataError, TapetumError, UserError, listed
@@ -51,7 +49,7 @@ def export(pipeline: Pipeline, to: str, out: Path, manifest: Manifest, log: Log,
     check(pipeline)
     if heldout is not None:
         quantised.check(to, {one.name: list(one.networks) for one in pipeline.members})
-    rows = np.unique(np.linspace(0, len(manifest) - 1, min(len(manifest), MOST)).round().astype(int))
+    rows = draws.evenly(len(manifest), MOST)
     manifest = manifest.where(rows)
     with files.whole_folder(out) as aside:
         members = [_write_member(aside, one, to, log) for one in pipeline.members]

@@ -7,10 +7,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 
-from tapetum.core import cache, files
+from tapetum.core import cache, draws, files
 from tapetum.core.agreement import Agreement, agreement
 from tapetum.core.config import Spec, Train
 from tapetum.core.progress import Log
@@ -78,7 +77,7 @@ def _judge(pipeline: Any, member: Member, manifest: Manifest) -> engines.Judge:
         key = files.fingerprint([pipeline.spec, member.name, engine.to_dict(), count])
         if (kept := cache.read(PARITY).get(key)) is not None:
             return Agreement(**kept)
-        rows = np.unique(np.linspace(0, len(manifest) - 1, min(len(manifest), count)).round().astype(int))
+        rows = draws.evenly(len(manifest), count)
         some = manifest.where(rows)
         if count not in references:
             plain = Engine(engine.device, "32", engine.channels_last)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tapetum.core import files
+from tapetum.core import draws, files
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.metrics import default_metric, named, score
 from tapetum.core.progress import Log
@@ -55,7 +55,7 @@ def quantise(folder: Path, manifest: Manifest, log: Log) -> dict[str, Any]:
         DataError: 8 bits lose more than :data:`BOUND`.
     """
     rows = np.flatnonzero((manifest.split == "train") & (manifest.fold >= 0))
-    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST)).round().astype(int))]
+    rows = rows[draws.evenly(len(rows), MOST)]
     held = manifest.where(rows)
     whole = Exported.load(folder)
     before = _scores(whole, held)
@@ -125,7 +125,7 @@ def _write(place: Path, member: Member, exported: Exported, held: Manifest) -> N
     """Replace a graph by its 8-bit form, the ranges of activations measured on some images."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-    rows = np.unique(np.linspace(0, len(held) - 1, min(len(held), SAMPLE)).round().astype(int)).tolist()
+    rows = draws.evenly(len(held), SAMPLE).tolist()
 
     class Images(CalibrationDataReader):
         def __init__(self) -> None:

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tapetum.core import files
-from tapetum.core.errors import EnvironmentFault
+from tapetum.core import extras, files
 from tapetum.sleep.hypnogram import Hypnogram
 from tapetum.sleep.stages import SHORT
 
@@ -71,8 +70,7 @@ def _range(values: np.ndarray) -> tuple[float, float]:
 
 
 def _edfio() -> Any:
-    try:
-        import edfio
-    except ImportError:
-        raise EnvironmentFault("writing EDF needs edfio", fix="pip install 'tapetum[sleep]'") from None
+    extras.need("sleep", "writing EDF", "edfio")
+    import edfio
+
     return edfio

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from tapetum.core.errors import DataError, EnvironmentFault
+from tapetum.core import extras
+from tapetum.core.errors import DataError
 from tapetum.sleep.edf import Recording
 from tapetum.sleep.hypnogram import Hypnogram
 from tapetum.sleep.hypnogram_files import TABLES, read_hypnogram
@@ -206,10 +207,9 @@ def _shown(recording: Recording) -> str:
 
 
 def _libraries() -> tuple[Any, Any]:
-    try:
-        import mne
-        import yasa
-    except ImportError:
-        raise EnvironmentFault("the default engine is YASA, which is not installed", fix="pip install 'tapetum[sleep]'") from None
+    extras.need("sleep", "the default engine", "yasa", "mne")
+    import mne
+    import yasa
+
     mne.set_log_level("error")
     return yasa, mne

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tapetum.core import files
+from tapetum.core import draws, files
 from tapetum.core.config import Predict, Recipe, Stage
 from tapetum.core.errors import DataError
 from tapetum.core.progress import Log
@@ -135,7 +135,7 @@ def _measure_some(
     runtime: Runtime,
 ) -> None:
     """Take the scale of the steps' vectors from some training rows, as the backbone starts."""
-    some = train[np.unique(np.linspace(0, len(train) - 1, MEASURED).round().astype(int))]
+    some = train[draws.evenly(len(train), MEASURED)]
     images = dataset.ImageDataset(manifest, recipe.input, EvalTransform(recipe.input), form=form)
     runtime.to_device(network).eval()
     found = []

@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tapetum.core import columns, counts, intervals, places, threads
+from tapetum.core import columns, counts, intervals, places
 from tapetum.core.config import Data
-from tapetum.core.errors import DataError, TapetumError, UserError, listed
+from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.known import read_known
 from tapetum.core.metrics import headline_metric
 from tapetum.core.monitor import prior_answer, prior_decision
 from tapetum.core.runs import Record
 from tapetum.core.tables import Dense, Manifest, decided
-from tapetum.data.images.archives import read_bytes
-from tapetum.data.images.decode import content_hash
+from tapetum.data.audit import hashes_of
 from tapetum.data.layouts.labelled import Wanted, place_of, read_columns, read_truth
 from tapetum.data.split import join_duplicates
 from tapetum.decide.steps import Rows
@@ -97,14 +96,7 @@ def evaluate(
 
 def _hashed(manifest: Manifest, record: Record) -> Manifest:
     """Return the rows with their content hashes, rows of the same content in one group."""
-
-    def digest(row: int) -> str | None:
-        try:
-            return content_hash([read_bytes(path) for path in manifest.paths(row)])
-        except (TapetumError, OSError):
-            return None  # named with its reason when it is to be answered
-
-    hashes = list(threads.mapped(digest, range(len(manifest)), 2))
+    hashes = hashes_of(manifest)
     manifest = manifest.with_column("sha256", hashes) if any(hashes) else manifest
     times = Counter(hashes)
     same = {row_id: one for row_id, one in zip(manifest.row_ids, hashes, strict=True) if one is not None and times[one] > 1}

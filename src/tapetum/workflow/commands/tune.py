@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from tapetum.core import columns, draws, files, intervals, metrics
+from tapetum.core import columns, draws, extras, files, intervals, metrics
 from tapetum.core.config import Loaded, Recipe
 from tapetum.core.derived import with_derived
-from tapetum.core.errors import DataError, EnvironmentFault, UserError
+from tapetum.core.errors import DataError, UserError
 from tapetum.core.marks import CROSS_VALIDATED, IN_SAMPLE, how_of, main
 from tapetum.core.monitor import monitor, monitor_of
 from tapetum.core.progress import Log
@@ -91,10 +91,9 @@ def tune(
 
 
 def _optuna() -> Any:
-    try:
-        import optuna
-    except ImportError:
-        raise EnvironmentFault("tune needs optuna, which is not installed", fix="pip install 'tapetum[tune]'") from None
+    extras.need("tune", "tune", "optuna")
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
 

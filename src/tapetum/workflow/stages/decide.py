@@ -93,8 +93,7 @@ def decide_run(session: Session) -> RunDecisions:
         deviations[label] = composed.derive(answers, scored.targets, scored.truth, scored.rows)
 
     choice = _choose(session, candidates, scored.rows)
-    per_fold = {str(k): v for k, v in choice.per_fold.items()}
-    decisions["choice"] = {**dataclasses.asdict(choice), "per_fold": per_fold, "figures": metrics.defined(choice.figures)}
+    decisions["choice"] = choice.to_dict()
     chosen = {name: _picked(candidates, choice, name, scored.rows.fold) for name in scored.targets}
     optimistic = {name: candidates[choice.final][name] for name in scored.targets}
     composing, by_product = _compose(session, scored, chosen, optimistic, decisions)
@@ -305,9 +304,7 @@ def _compose(
         watch = session.recipe.train.monitor
         choice = composed.head_or_product(chosen[name], product, scored.rows.groups, watch, scored.rows.weight)
         chosen[name] = _picked(both, choice, name, scored.rows.fold)
-        per_fold = {str(fold): one for fold, one in choice.per_fold.items()}
-        figures = metrics.defined(choice.figures)
-        decisions.setdefault("composition", {})[name] = {**dataclasses.asdict(choice), "per_fold": per_fold, "figures": figures}
+        decisions.setdefault("composition", {})[name] = choice.to_dict()
         if choice.final == composed.PRODUCT:
             optimistic[name] = whole[name]
             composed_names.append(name)

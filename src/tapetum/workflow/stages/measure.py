@@ -36,7 +36,7 @@ def measure_run(session: Session, decided: RunDecisions) -> RunDecisions:
         figures["views"] = [
             {"member": member, **line, "marks": told[member]} for member, one in views.items() for line in view_reduction.lines(one)
         ]
-    figures["warnings"] = [*worse_than_baseline(figures.get("differences", ())), *lacking(session.manifest, session.prepared.usable)]
+    figures["warnings"] = [*worse_than_baseline(figures["differences"]), *lacking(session.manifest, session.prepared.usable)]
     files.write_json(session.run.file("metrics.json"), figures)
     return dataclasses.replace(decided, figures=figures)
 

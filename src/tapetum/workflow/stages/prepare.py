@@ -176,8 +176,8 @@ def _check_sequence(member_recipe: Recipe, manifest: Manifest, record: Record) -
             need="sample = 'shuffle'",
             fix="or set sequence.target = 'last' or 'centre', where only the drawn rows are answered",
         )
-    if member_recipe.sequence.length > 1 and _trains(member_recipe):
-        window_rows.window_rows(manifest, member_recipe.sequence.length, member_recipe.sequence.target)
+    if how.length > 1 and _trains(member_recipe):
+        window_rows.window_rows(manifest, how.length, how.target)
         odd = window_rows.irregular(manifest)
         if odd:
             record(f"{len(odd)} sequences have rows closer than half a step of {window_rows.step_of(manifest):g}: {listed(odd)}. "

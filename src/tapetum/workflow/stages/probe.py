@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import torch
 
-from tapetum.core import files
+from tapetum.core import draws, files
 from tapetum.core.runs import PROBE
 from tapetum.core.tables import Dense, Predictions
 from tapetum.data.images.dataset import ImageDataset, channel_statistics
@@ -149,7 +149,7 @@ def _judge(session: Session, network: models.Network, rows: np.ndarray) -> engin
     """Return what compares engines on training rows that are spread over the manifest."""
     prepared, recipe, manifest = session.prepared, session.recipe, session.manifest
     settings, most = probe_input(recipe), max(engines.SAMPLE.values())
-    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), most)).round().astype(int))]
+    rows = rows[draws.evenly(len(rows), most)]
     images = ImageDataset(manifest, settings, EvalTransform(settings), form=prepared.form, missing=prepared.reasons)
     targets = probe_targets(recipe, manifest)
     return engines.by_vectors(network, engines.Sample(images, rows), {t.name: manifest.truth(t.name) for t in targets}, targets)

@@ -158,7 +158,7 @@ def test_what_the_recipe_chooses_but_did_not_run_is_said(kinds):
 @pytest.fixture
 def unmeasured(monkeypatch):
     """Leave out the figures, whose intervals take most of the time."""
-    monkeypatch.setattr("tapetum.workflow.stages.measure.figures_of", lambda *_: {})
+    monkeypatch.setattr("tapetum.workflow.stages.measure.figures_of", lambda *_: {"differences": []})
 
 
 CROSSFITTED = {  # what decides → the recipe's words for it, one at a time: a later one is fitted on answers of earlier ones
