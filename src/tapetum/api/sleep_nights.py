@@ -250,6 +250,7 @@ def _of_pipeline(place: Path, record: Record) -> Any:
     from tapetum.sleep import render
     from tapetum.sleep.hypnogram import Hypnogram
     from tapetum.sleep.stages import STAGES
+    from tapetum.systems.sleep_images.layout import in_the_night
 
     def answer(recording: Any, table: Any, issues: Any) -> Hypnogram:
         from tapetum.api.answers import predict
@@ -257,22 +258,16 @@ def _of_pipeline(place: Path, record: Record) -> Any:
         prepared = render.prepare(recording, table, issues)
         with tempfile.TemporaryDirectory() as folder:
             many = render.write(Path(folder) / "night", prepared, (480, render.TRACES), (1, None), record.share("drawing"))
-            position = np.arange(many)
-            rows = pl.DataFrame(
-                {
-                    "path": [f"night/night_{i + 1:04d}.png" for i in position],
-                    "exam": "night",
-                    "position": position.astype(float),
-                    "progress": position / max(many - 1, 1),
-                    "epochs": many,
-                }
-            )
-            files.write_csv(Path(folder) / "night.csv", rows)
-            found = predict(place, Path(folder) / "night.csv", path="path", sequence="exam", position="position", log=record).to_polars()
+            number = range(1, many + 1)
+            paths, ids = [f"night/night_{i:04d}.png" for i in number], [f"{i:09d}" for i in number]
+            rows = in_the_night(pl.DataFrame({"epoch": ids, "path": paths, "exam": "night", "position": [float(i) for i in number]}))
+            table_file = files.write_csv(Path(folder) / "night.csv", rows)
+            columns: dict[str, Any] = {"id": "epoch", "path": "path", "sequence": "exam", "position": "position"}
+            found = predict(place, table_file, **columns, log=record).to_polars()
         lacking = [name for name in STAGES if f"p_{name}" not in found.columns]
         if lacking or len(found) != many:
             raise UserError(f"{place} does not answer with the stages {', '.join(STAGES)} for each epoch (it lacks {', '.join(lacking)})")
-        found = found.sort(found.columns[0])  # the row ids are file names, numbered in the order of time
+        found = found.sort(found.columns[0])  # the row ids are numbers of one length, in the order of time
         p = found.select([f"p_{name}" for name in STAGES]).to_numpy().astype(np.float64)
         decided = next(name for name in found.columns[1:] if name != "status" and not name.startswith("p_"))
         stages = [STAGES.index(label) if label in STAGES else -1 for label in found[decided].to_list()]

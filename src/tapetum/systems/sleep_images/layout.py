@@ -60,13 +60,16 @@ def read(source: Path, data: Data, log: Log) -> Sheet:
     _log_faults(frame, data, log)
     if source.is_dir():
         _log_unnamed_exams(root, set(frame["exam"].to_list()), log)
-    exams = pl.col("position").over("exam")
-    frame = frame.with_columns(
-        (pl.col("position") / pl.max_horizontal(pl.lit(1), exams.max())).alias("progress"), pl.len().over("exam").alias("epochs")
-    )
+    frame = in_the_night(frame)
     roles = {"id": "image", "path": "path", "sequence": "exam", "position": "position", "split": "split"}
     targets = ({"name": "stage", "classes": list(STAGES)},)
     return Sheet(frame, root, root.name, roles, targets)
+
+
+def in_the_night(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return rows with exam and position (from 1) beside their place in the night: ``progress`` (0 to 1) and the exam's ``epochs``."""
+    last = pl.max_horizontal(pl.lit(1), pl.col("position").max().over("exam"))
+    return frame.with_columns((pl.col("position") / last).alias("progress"), pl.len().over("exam").alias("epochs"))
 
 
 def write(manifest: Manifest, place: Path, log: Log) -> Path:
