@@ -33,7 +33,7 @@ def staged(monkeypatch, place, many):
     return asked[0], night
 
 
-def test_a_pipeline_is_told_the_place_in_the_night_as_in_training(monkeypatch, tmp_path):
+def test_a_pipeline_sees_the_place_in_the_night_it_learned(monkeypatch, tmp_path):
     rows, _ = staged(monkeypatch, tmp_path, 4)
     assert rows["path"].to_list() == [f"night/night_000{i}.png" for i in (1, 2, 3, 4)]
     assert rows["position"].to_list() == [1, 2, 3, 4]
