@@ -9,7 +9,7 @@ WORKERS ?= 2
 
 $(VENV)/.ready: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[dev,demo,explain,export,serve,sleep,track,tune]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,demo,explain,export,review,serve,sleep,track,tune]'
 	touch $@
 
 demo: $(VENV)/.ready  ## train on real images with real pretrained weights, predict, submit, report

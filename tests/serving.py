@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tapetum.api import answers, serving
+from tapetum.show.local import LOOPBACK
 from tapetum.show.service import app as service
-from tapetum.show.service.guard import LOOPBACK
 from tapetum.show.service.limits import Limits
 from tapetum.show.service.server import server_of
 

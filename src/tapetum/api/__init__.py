@@ -9,6 +9,7 @@ from tapetum.api.images import audit, folds, show, simulate, split
 from tapetum.api.judging import compare, compare_views, conformal, decide, diff, doctor, leaderboard, ledger, report
 from tapetum.api.recipe import explain, load_recipe, recipes
 from tapetum.api.results import Result
+from tapetum.api.reviewing import review
 from tapetum.api.runs import ablate, find_rate, fit, job, reproduce, trace, tune
 from tapetum.api.serving import serve
 from tapetum.api.sleep import sleep_check, sleep_compare, sleep_export, sleep_plot, sleep_stats
@@ -38,6 +39,7 @@ __all__ = [
     "recipes",
     "report",
     "reproduce",
+    "review",
     "serve",
     "show",
     "simulate",

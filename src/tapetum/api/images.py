@@ -129,7 +129,7 @@ def audit(
         options: as for :func:`~tapetum.api.fit`.
 
     Returns:
-        ``{"out", "rows", "suspects", "table"}``, and the findings as a data frame, a row an image.
+        ``{"out", "rows", "suspects", "findings", "data", "table"}``, and the findings as a data frame, a row an image.
     """
     refuse_nowhere(source, data)
     of_run = isinstance(source, (str, Path)) and (Path(source) / "recipe.toml").exists()

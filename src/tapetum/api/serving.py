@@ -66,8 +66,9 @@ def serve(
     """
     refuse_nowhere(pipeline, token_file)
     extras.need("serve", "the service", "fastapi", "uvicorn", "python_multipart", "prometheus_client")
+    from tapetum.show.local import LOOPBACK
     from tapetum.show.service import app as service
-    from tapetum.show.service.guard import LOOPBACK, is_loopback
+    from tapetum.show.service.guard import is_loopback
     from tapetum.show.service.limits import Limits
     from tapetum.show.service.server import server_of
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tapetum.cli import texts
+from tapetum.cli import streams, texts
 from tapetum.cli.commands import command
 from tapetum.cli.options import Data, Member, NowAt, with_recipe
 from tapetum.core.options import READING, SPLITTING
@@ -32,6 +32,31 @@ def audit(
 
     judged = target[0] if target and (source / "recipe.toml").exists() else None
     return api.audit(source, out, recipe=recipe, target=judged, data=data, log=log)
+
+
+@command(app, "tapetum review runs/first", "tapetum review images --audit audit.csv -o decisions.csv", text=texts.review)
+@with_recipe(*READING)
+def review(
+    source: Annotated[Path, typer.Argument(help="data as for fit, or a run, whose predictions then order the images")],
+    recipe: Any,
+    log: Any,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="the table of decisions, .csv or .parquet (default: decisions.csv, of a run in its folder)"),
+    ] = None,
+    audit: Annotated[Path | None, typer.Option(help="an audit to review (default: that of the run, else one is made)")] = None,
+    decisions: Annotated[Path | None, typer.Option(help="the file in which decisions are kept (default: review.sqlite)")] = None,
+    target: Annotated[list[str] | None, typer.Option("--target", help="of data: as for fit; of a run: whose labels are decided")] = None,
+    data: NowAt = None,
+    port: Annotated[int, typer.Option(help="to listen at on this machine; 0: any that is free", min=0, max=65535)] = 8017,
+    export: Annotated[bool, typer.Option("--export", help="only write the table of what was decided")] = False,
+) -> dict[str, Any]:
+    """Decide on a page what the audit found, by keys; what is decided is a table that training reads (data.audit)."""
+    from tapetum import api
+
+    about = target[0] if target and (source / "recipe.toml").exists() else None
+    kept: dict[str, Any] = {"audit": audit, "decisions": decisions, "data": data, "port": port, "export": export}
+    return api.review(source, out, recipe=recipe, target=about, **kept, log=log, ready=streams.tell_address)
 
 
 @command(app, "tapetum split labels.csv --target label --group patient -o folds.csv", text=texts.table, leave_out=("table",))

@@ -82,3 +82,8 @@ def _can_print(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def tell_address(address: str) -> None:
+    """Print where a page can be opened, on stderr."""
+    print(f"open {address} in a browser; Ctrl-C ends it and writes what was decided", file=sys.stderr, flush=True)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tapetum.core.errors import listed
+
 Result = Mapping[str, Any]
 
 
@@ -166,6 +168,18 @@ def report(result: Result, verbose: bool) -> list[str]:
 def audit(result: Result, verbose: bool) -> list[str]:
     """Return what was found and where it is."""
     return [result["table"], f"{result['rows']:,} images; written to {result['out']}"]
+
+
+def review(result: Result, verbose: bool) -> list[str]:
+    """Return what was decided and how training reads it."""
+    counts = f"{result['kept']:,} kept, {result['excluded']:,} excluded, {result['relabelled']:,} relabelled"
+    lines = [f"{result['decided']:,} of {result['rows']:,} images decided: {counts}"]
+    if result["contested"]:
+        lines.append(f"decided differently by two reviewers: {listed(result['contested'], 5)}; the later decision holds")
+    if result["twice"]:
+        kappa = "undefined" if result["kappa"] is None else f"{result['kappa']:.3f}"
+        lines.append(f"second pass: {result['twice']:,} images, Cohen's kappa {kappa}")
+    return [*lines, f"written to {result['out']}", f"next     tapetum fit DATA --set data.audit={result['out']}"]
 
 
 def show(result: Result, verbose: bool) -> list[str]:

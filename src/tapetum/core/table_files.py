@@ -47,13 +47,18 @@ def write_table(path: Path | str, frame: pl.DataFrame, meta: Mapping[str, Any] |
     """
     if ending(path) == ".parquet":
         return files.write_parquet(path, frame, meta)
+    return files.write_text(path, as_csv(frame))
+
+
+def as_csv(frame: pl.DataFrame) -> str:
+    """Return a table as the text of a CSV file."""
     lists = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.List)]
     words = [name for name, dtype in frame.schema.items() if dtype == pl.Boolean]
     flat = frame.with_columns(
         *(pl.Series(name, [_list_cell(cell) for cell in frame[name].to_list()], dtype=pl.String) for name in lists),
         *(pl.col(name).cast(pl.String) for name in words),
     )
-    return files.write_text(path, to_delimited(flat))
+    return to_delimited(flat)
 
 
 def read_table(path: Path | str, schema: Mapping[str, Any], required: Sequence[str] = ("row_id",)) -> pl.DataFrame:

@@ -47,14 +47,14 @@ def check_files(manifest: Manifest, how: Composition, log: Log, workers: int | N
         One row a manifest row, in its order: row_id, status (``ok`` or ``missing``), reason (null where ok), and, null where
         missing: sha256, height and width of the first view, channels and dtype (``uint8``, ``uint16``, ``float32``) of all of them.
     """
-    found = scan(manifest, how, lambda row, images: None, log, workers)
+    found = scan(manifest, how, lambda row, images, contents: None, log, workers)
     return pl.DataFrame([facts for facts, _ in found], schema=FILES_SCHEMA)
 
 
 def scan(
     manifest: Manifest,
     how: Composition,
-    measure: Callable[[int, list[np.ndarray]], T],
+    measure: Callable[[int, list[np.ndarray], list[bytes]], T],
     log: Log,
     workers: int | None = None,
 ) -> list[tuple[dict[str, Any], T | None]]:
@@ -63,7 +63,7 @@ def scan(
     Args:
         manifest: the rows.
         how: how the files of a row become an image.
-        measure: called in threads with the row's number and its views; what it returns is kept.
+        measure: called in threads with the row's number, its views and the bytes of its files; what it returns is kept.
         log: receives messages about progress and what was found.
         workers: threads; None for as many as there are processors.
 
@@ -74,8 +74,9 @@ def scan(
     ids = manifest.row_ids
 
     def check(row: int) -> tuple[dict[str, Any], T | None]:
+        contents: list[bytes] = []
         try:
-            digest, images = read_row(manifest.paths(row), how, expected[row])
+            digest, images = read_row(manifest.paths(row), how, expected[row], contents)
         except DecodeError as error:
             return {"row_id": ids[row], "status": "missing", "reason": error.reason}, None
         if odd := views_differ(images):
@@ -84,7 +85,7 @@ def scan(
         channels = max(image.shape[2] for image in images)
         dtype = next((p.dtype.name for p in images if p.dtype != np.uint8), "uint8")
         facts = {"sha256": digest, "status": "ok", "height": height, "width": width, "channels": channels, "dtype": dtype}
-        return {"row_id": ids[row], **facts}, measure(row, images)
+        return {"row_id": ids[row], **facts}, measure(row, images, contents)
 
     workers = workers if workers is not None else os.cpu_count() or 1
     found, tick = [], progress.share(log, "checking images")

@@ -13,11 +13,13 @@ import numpy as np
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Dense
 from tapetum.core.targets import decode
+from tapetum.data.audit.neighbours import nearest
 
 FILTER = "prune_by_class"  # of cleanlab: finds more of few than its default does
-NEIGHBOURS = 10
+NEIGHBOURS = 10  # and no more than a class of usual size has beside the row itself
+FEWEST = 3
+WEIGHT = 0.25  # of the neighbours beside the probabilities; at a half the ranking of planted errors became worse (bench/audit.py)
 DISAGREE = 0.9  # share of neighbours with another label from which a row is flagged, where the model does not believe its label either
-_BLOCK = 2048
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Suspects:
 
     Args:
         flagged: (N,) bool.
-        suspicion: (N,) 0…1: one less the probability of the label (several labels: of the worst one), averaged with ``disagreement``.
+        suspicion: (N,) 0…1: one less the probability of the label (several labels: of the worst one), with a quarter of ``disagreement``.
         disagreement: (N,) share of the nearest rows that have another label; NaN without vectors.
         suggested: (N,) lists of class names that the model would answer.
     """
@@ -69,12 +71,13 @@ def find_suspects(dense: Dense, *, vectors: np.ndarray | None = None, neighbours
     for row, answer in zip(rows.tolist(), decode(part.target, part.p), strict=True):
         suggested[row] = [str(name) for name in answer] if isinstance(answer, (list, tuple)) else [str(answer)]
     if vectors is not None:
-        disagreement[rows] = _disagreement(vectors[rows], y, neighbours)
+        usual = int(np.median(y.sum(axis=0)[y.any(axis=0)])) - 1
+        disagreement[rows] = _disagreement(vectors[rows], y, min(neighbours, max(usual, FEWEST)))
         known = ~np.isnan(disagreement)
         differs = np.zeros(len(suspicion), dtype=bool)
         differs[rows] = ((p >= 0.5) != y).any(axis=1) if multi else ~y[np.arange(len(y)), p.argmax(axis=1)]
         flagged |= known & differs & (np.nan_to_num(disagreement) >= DISAGREE)
-        suspicion[known] = (suspicion[known] + disagreement[known]) / 2
+        suspicion[known] = (1 - WEIGHT) * suspicion[known] + WEIGHT * disagreement[known]
     return Suspects(flagged, suspicion, disagreement, suggested)
 
 
@@ -102,15 +105,7 @@ def _confident_learning(p: np.ndarray, y: np.ndarray, multi: bool) -> np.ndarray
 def _disagreement(vectors: np.ndarray, y: np.ndarray, neighbours: int) -> np.ndarray:
     """Return the share (N,) of each row's nearest rows whose labels differ; NaN for rows without a vector."""
     out = np.full(len(vectors), np.nan)
-    known = np.flatnonzero(~np.isnan(vectors).any(axis=1))
-    unit = vectors[known] / np.maximum(np.linalg.norm(vectors[known], axis=1, keepdims=True), 1e-12)
-    asked = min(neighbours, len(known) - 1)
-    if asked < 1:
-        return out
-    for start in range(0, len(known), _BLOCK):
-        part = np.arange(start, min(start + _BLOCK, len(known)))
-        alike = unit[part] @ unit.T
-        alike[np.arange(len(part)), part] = -np.inf
-        nearest = np.argpartition(-alike, asked - 1, axis=1)[:, :asked]
-        out[known[part]] = (y[known[nearest]] != y[known[part]][:, None]).any(axis=2).mean(axis=1)
+    known, others, _ = nearest(vectors, neighbours)
+    if others.size:
+        out[known] = (y[others] != y[known][:, None]).any(axis=2).mean(axis=1)
     return out

@@ -10,7 +10,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from PIL import Image
 
 HASH_DISTANCE = 14  # bits of 64 in which near duplicates may differ; wide, because pairs are verified
 COSINE = 0.95  # of feature vectors, likewise
@@ -18,6 +17,7 @@ ALIKE = 0.87  # normalised correlation of thumbnails from which two images of on
 MORE_ALIKE = 0.005  # and for each bit in which the hashes differ, so much more; neighbours of vectors count as 14 bits apart
 _SHIFT = 1  # pixels of a thumbnail by which a cropped copy may lie aside
 _BLOCK = 2048
+_SQUARE = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,13 +114,20 @@ def _united(
 
 
 def perceptual_hashes(thumbnails: np.ndarray) -> np.ndarray:
-    """Return the perceptual hash (Zauner 2010) of each thumbnail as (N, 64) float32 of ±1/8, so that products are 1 − distance / 32."""
-    import imagehash
+    """Return the perceptual hash (Zauner 2010) of each thumbnail as (N, 64) float32 of ±1/8, so that products are 1 − distance / 32.
 
-    low = thumbnails.min(axis=(1, 2), keepdims=True)
-    scale = 255 / np.maximum(np.ptp(thumbnails, axis=(1, 2), keepdims=True), 1e-12)
-    bits = [imagehash.phash(Image.fromarray(small)).hash.reshape(-1) for small in ((thumbnails - low) * scale).astype(np.uint8)]
-    return (np.array(bits, dtype=np.float32).reshape(-1, 64) * 2 - 1) / 8
+    The bits are those of ``imagehash.phash``: which of the 64 lowest coefficients of the cosine transform are above their median.
+    """
+    from scipy.fft import dctn
+
+    out = np.empty((len(thumbnails), 64), dtype=np.float32)
+    for start in range(0, len(thumbnails), _BLOCK):
+        part = thumbnails[start : start + _BLOCK]
+        low = part.min(axis=(1, 2), keepdims=True)
+        scale = 255 / np.maximum(np.ptp(part, axis=(1, 2), keepdims=True), 1e-12)
+        lowest = dctn(((part - low) * scale).astype(np.uint8).astype(np.float64), axes=(1, 2))[:, :8, :8].reshape(len(part), 64)
+        out[start : start + len(part)] = (lowest > np.median(lowest, axis=1, keepdims=True)) * 0.25 - 0.125
+    return out
 
 
 def turn_over(images: np.ndarray, turn: int) -> np.ndarray:
@@ -130,16 +137,21 @@ def turn_over(images: np.ndarray, turn: int) -> np.ndarray:
 
 
 def _near(a: np.ndarray, b: np.ndarray, bound: float, skip: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return pairs (P, 2) of rows whose vectors have a product of at least ``bound``, the smaller row second, and the products (P,)."""
+    """Return pairs (P, 2) of rows whose vectors have a product of at least ``bound``, the smaller row second, and the products (P,).
+
+    Only pairs below the diagonal are compared, in squares that stay in the processor's cache.
+    """
+    rows = np.flatnonzero(~skip)
+    a, b = np.ascontiguousarray(a[rows], dtype=np.float32), np.ascontiguousarray(b[rows], dtype=np.float32)
     found, products = [np.empty((0, 2), dtype=np.int64)], [np.empty(0)]
-    for start in range(0, len(a), _BLOCK):
-        product = a[start : start + _BLOCK] @ b.T
-        product[skip[start : start + _BLOCK]] = -1
-        product[:, skip] = -1
-        rows, columns = np.nonzero(product >= bound - 1e-6)
-        keep = rows + start > columns
-        found.append(np.stack([rows[keep] + start, columns[keep]], axis=1))
-        products.append(product[rows[keep], columns[keep]])
+    for start in range(0, len(rows), _SQUARE):
+        for left in range(0, start + 1, _SQUARE):
+            product = a[start : start + _SQUARE] @ b[left : left + _SQUARE].T
+            first, second = np.divmod(np.flatnonzero(product >= bound - 1e-6), product.shape[1])
+            keep = first + start > second + left
+            first, second = first[keep], second[keep]
+            found.append(np.stack([rows[first + start], rows[second + left]], axis=1))
+            products.append(product[first, second])
     return np.concatenate(found), np.concatenate(products)
 
 

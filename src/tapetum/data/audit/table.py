@@ -12,20 +12,25 @@ from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.progress import Log
 from tapetum.core.tables import Dense, Manifest
 from tapetum.data.audit.file_checks import FILES_SCHEMA, scan
-from tapetum.data.audit.image_statistics import THUMBNAIL, ImageStatistics, measure_image
+from tapetum.data.audit.findings import KINDS, Seen, count_kinds, find, gray_among_colour
+from tapetum.data.audit.image_statistics import THUMBNAIL, measure_image
 from tapetum.data.audit.label_errors import NEIGHBOURS, find_suspects
 from tapetum.data.audit.near_duplicates import DuplicateSets, find_duplicates
+from tapetum.data.audit.neighbours import loneliness
 from tapetum.data.images.archives import is_absence
 from tapetum.data.images.decode import Composition
 
 DECISIONS = ("keep", "exclude", "relabel", "group")
-CONFLICT = "labelled otherwise"  # as notes call copies of one image with several labels
 AUDIT_SCHEMA: dict[str, Any] = {
     **FILES_SCHEMA,
+    "findings": pl.List(pl.String),  # words of findings.KINDS
     "misnamed": pl.String,  # "cat.jpg is PNG"
     "difference": pl.Float32,  # of channels, 99th percentile, of 255
     "deviation": pl.Float32,  # of red and blue against green, of 255
     "gray": pl.Boolean,  # gray among colour
+    "brightness": pl.Float32,  # median, 0…1
+    "sharpness": pl.Float32,  # detail at half size beside that at an eighth
+    "apart": pl.Float32,  # from the nearest images by features, in robust standard deviations above the median
     "duplicate": pl.String,  # name of the set of rows that show the same image: its first row
     "duplicate_kind": pl.String,  # exact | near
     "alike": pl.Float32,  # correlation with the most similar duplicate
@@ -77,7 +82,7 @@ def examine(
         ``AUDIT_SCHEMA``, one row a manifest row in its order. Damaged rows are decided ``exclude``, duplicates ``group``, all others
         ``keep``; whoever reviews the table may decide otherwise.
     """
-    found = scan(manifest, how, lambda row, images: measure_image(manifest.paths(row), images), log, workers)
+    found = scan(manifest, how, lambda row, images, contents: measure_image(manifest.paths(row), images, contents), log, workers)
     files = pl.DataFrame([facts for facts, _ in found], schema=FILES_SCHEMA)
     statistics = [one for _, one in found]
     empty = np.zeros((THUMBNAIL, THUMBNAIL), dtype=np.float32)
@@ -85,18 +90,23 @@ def examine(
     sets = find_duplicates(files["sha256"].to_list(), thumbnails, vectors=vectors, dihedral=dihedral, groups=manifest.declared_groups)
     if sets.apart:
         log(_kept_apart(manifest, sets))
-    gray = _gray(files, statistics)
-    notes = _notes(manifest, files, statistics, gray, sets)
+    gray = gray_among_colour(files, statistics)
+    alone = np.full(len(manifest), np.nan) if vectors is None else loneliness(vectors)
+    kinds, notes = find(Seen(manifest, files, statistics, sets, gray, alone))
     missing = (files["status"] != "ok").to_list()
     bad = [lost and not is_absence(reason) for lost, reason in zip(missing, files["reason"].to_list(), strict=True)]
     flat = [one is not None and not one.thumbnail.any() for one in statistics]  # blank images tell nothing of who is on them
     decided = ["exclude" if b else "group" if s >= 0 and not f else "keep" for b, s, f in zip(bad, sets.set, flat, strict=True)]
     ids = manifest.row_ids
     columns: dict[str, Any] = {
+        "findings": kinds,
         "misnamed": ["; ".join(one.formats) or None if one else None for one in statistics],
         "difference": [one.difference if one else None for one in statistics],
         "deviation": [one.deviation if one else None for one in statistics],
         "gray": gray,
+        "brightness": [one.middle if one else None for one in statistics],
+        "sharpness": [one.sharpness if one else None for one in statistics],
+        "apart": [None if np.isnan(a) else float(a) for a in alone],
         "duplicate": [ids[s] if s >= 0 else None for s in sets.set],
         "duplicate_kind": ["exact" if e else "near" if s >= 0 else None for s, e in zip(sets.set, sets.exact, strict=True)],
         "alike": [None if np.isnan(a) else float(a) for a in sets.alike],
@@ -105,8 +115,7 @@ def examine(
     }
     table = files.with_columns(pl.Series(name, values, dtype=AUDIT_SCHEMA[name], strict=False) for name, values in columns.items())
     table = table.with_columns(pl.lit(None, AUDIT_SCHEMA[name]).alias(name) for name in AUDIT_SCHEMA if name not in table.columns)
-    table = table.select(list(AUDIT_SCHEMA))
-    return table
+    return table.select(list(AUDIT_SCHEMA))
 
 
 def add_suspects(
@@ -142,6 +151,11 @@ def add_suspects(
     names = [name for name in flagged.columns if name not in ("row_id", "__given")]
     joined = table.drop(names).join(flagged, on="row_id", how="left", maintain_order="left")
     joined = joined.with_columns(pl.col("suspect").fill_null(False))
+    kinds = [
+        [kind for kind in KINDS if (is_suspect if kind == "label suspect" else kind in (found or []))]
+        for found, is_suspect in joined.select("findings", "suspect").iter_rows()
+    ]
+    joined = joined.with_columns(pl.Series("findings", kinds, dtype=AUDIT_SCHEMA["findings"]))
     text = pl.format("label suspect: given {}, looks like {}", pl.col("__given"), pl.col("suggested").list.join(" + "))
     before = pl.when(pl.col("note").is_null()).then(pl.lit("")).otherwise(pl.col("note") + "; ")
     joined = joined.with_columns(pl.when("suspect").then(before + text).otherwise(pl.col("note")).alias("note"))
@@ -216,56 +230,9 @@ def apply(manifest: Manifest, table: pl.DataFrame, log: Log) -> Manifest:
 
 
 def found_text(table: pl.DataFrame) -> str:
-    """Return one line on what :func:`examine` found."""
-    counts = {
-        "damaged": int((table["status"] != "ok").sum()),
-        "named as another format": table["misnamed"].count(),
-        "gray among colour": int(table["gray"].fill_null(False).sum()),
-        "exact duplicates": int((table["duplicate_kind"] == "exact").sum()),
-        "near duplicates": int((table["duplicate_kind"] == "near").sum()),
-    }
-    conflicts = int(table["note"].fill_null("").str.contains(CONFLICT, literal=True).sum())
-    more = f"; {conflicts} duplicates have another label than their copy (see 'note')" if conflicts else ""
-    return f"audit of {len(table):,} images: " + ", ".join(f"{count} {what}" for what, count in counts.items()) + more
-
-
-def _gray(files: pl.DataFrame, statistics: list[ImageStatistics | None]) -> list[bool | None]:
-    """Return which images are gray where most are in colour; null where the question does not arise."""
-    colour = [one.gray for one in statistics if one is not None and one.gray is not None]
-    if sum(not gray for gray in colour) * 2 <= sum(one is not None for one in statistics):
-        return [None] * len(statistics)
-    single_channel = (files["channels"] <= 2).to_list()
-    return [None if one is None else bool(single or one.gray) for one, single in zip(statistics, single_channel, strict=True)]
-
-
-def _notes(
-    manifest: Manifest, files: pl.DataFrame, statistics: list[ImageStatistics | None], gray: list[bool | None], sets: DuplicateSets
-) -> list[str | None]:
-    """Return in words what was found of each row; None where nothing was."""
-    ids, splits, groups = manifest.row_ids, manifest.split, manifest.declared_groups
-    labels = manifest.frame.select(t.name for t in manifest.targets if t.name in manifest.frame.columns).rows() or [()] * len(ids)
-    members: dict[int, list[int]] = {}
-    for row in np.flatnonzero(sets.set >= 0).tolist():
-        members.setdefault(int(sets.set[row]), []).append(row)
-    lookalikes: dict[int, list[int]] = {}
-    for a, b in sets.apart:
-        lookalikes.setdefault(a, []).append(b)
-        lookalikes.setdefault(b, []).append(a)
-    out: list[str | None] = []
-    for row, (reason, one) in enumerate(zip(files["reason"].to_list(), statistics, strict=True)):
-        notes = [] if reason is None else [reason]
-        notes += [] if one is None else [f"named as another format: {text}" for text in one.formats]
-        notes += ["gray among colour"] if gray[row] else []
-        notes += ["one flat colour"] if one is not None and not one.thumbnail.any() else []
-        for other in (o for o in members.get(int(sets.set[row]), []) if o != row):
-            conflict = repr(labels[other]) != repr(labels[row]) and all(v is not None for v in (*labels[other], *labels[row]))
-            leak = {splits[row], splits[other]} >= {"train", "test"}
-            notes.append(
-                f"shows the same as {ids[other]}" + (f", {CONFLICT}" if conflict else "") + (", in the other part" if leak else "")
-            )
-        notes += [f"looks like {ids[other]} of group {groups[other]}, not joined" for other in lookalikes.get(row, [])]
-        out.append("; ".join(notes[:4]) or None)
-    return out
+    """Return one line on what :func:`examine` found: how many images of each kind, the most important first."""
+    counts = count_kinds([found or [] for found in table["findings"].to_list()])
+    return f"audit of {len(table):,} images: " + (", ".join(f"{count} {kind}" for kind, count in counts.items()) or "nothing found")
 
 
 def _kept_apart(manifest: Manifest, sets: DuplicateSets) -> str:

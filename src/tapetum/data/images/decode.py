@@ -87,13 +87,16 @@ def compose(paths: Sequence[Path | str], how: Composition) -> list[np.ndarray]:
     return compose_bytes([(str(path), read_bytes(path)) for path in paths], how)
 
 
-def read_row(sources: Sequence[Source], how: Composition, expected: str | None = None) -> tuple[str, list[np.ndarray]]:
+def read_row(
+    sources: Sequence[Source], how: Composition, expected: str | None = None, seen: list[bytes] | None = None
+) -> tuple[str, list[np.ndarray]]:
     """Return the content hash of a row and its image, as :func:`compose` gives it.
 
     Args:
         sources: the row's files, or what stands for them: bytes, PIL images, pixels (which have no hash: the hash is then empty).
         how: how they become an image.
         expected: the hash that the content must have; None accepts any.
+        seen: gets the bytes of each file, for whoever looks at them too.
 
     Raises:
         DecodeError: its reason names the file where the row has several.
@@ -102,6 +105,8 @@ def read_row(sources: Sequence[Source], how: Composition, expected: str | None =
         names = [str(one) if isinstance(one, (str, Path)) else f"file {i + 1}" for i, one in enumerate(sources)]
         contents = [read_bytes(one) if isinstance(one, (str, Path)) else one for one in sources]
         whole = [data for data in contents if isinstance(data, bytes)]
+        if seen is not None:
+            seen.extend(whole)
         digest = content_hash(whole) if whole and len(whole) == len(contents) else ""
         if expected is not None and digest != expected:
             raise DecodeError(names[0], "changed since it was listed: its content has another SHA-256")

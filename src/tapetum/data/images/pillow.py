@@ -17,7 +17,7 @@ from tapetum.data.images.tiff import check_size
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM")  # Pillow would also start other programs, for EPS
 PNG = b"\x89PNG\r\n\x1a\n"
 _unlimited = threading.Lock()  # while Pillow's limit is lifted for an image that input.max_pixels allows
-_ORIENTATION = 0x0112
+ORIENTATION = 0x0112
 _PLAIN_MODE = {
     "1": "L",
     "P": "RGB",
@@ -121,7 +121,7 @@ def _with_clear(image: np.ndarray, alpha: bool, pil: Image.Image) -> tuple[np.nd
 
 def _orientation(pil: Image.Image) -> int:
     try:
-        return int(pil.getexif().get(_ORIENTATION, 1))
+        return int(pil.getexif().get(ORIENTATION, 1))
     except Exception:  # damaged EXIF data say nothing about the pixels
         return 1
 

@@ -8,12 +8,11 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
+from tapetum.show.local import host_name, origin_place
 from tapetum.show.service.limits import Refusal
 from tapetum.show.service.metrics import Metrics
 
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 OPEN = ("/health", "/", "/page.js", "/page.css")  # without the token: they tell nothing of the pipeline
 _HEADERS = {
     "cache-control": "no-store",
@@ -91,11 +90,11 @@ class Guard:
     def _check(self, scope: Scope) -> None:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         host = headers.get(b"host", "")
-        name = _host_name(host)
+        name = host_name(host)
         if self._hosts and name not in self._hosts:
             raise Refusal(421, f"this service is not called {name[:100]!r}; name others that it may be called with --allow-host")
         origin = headers.get(b"origin")
-        if origin is not None and _place(origin) != host.strip().lower():
+        if origin is not None and origin_place(origin) != host.strip().lower():
             raise Refusal(403, f"a page of another place ({origin[:100]!r}) may not send requests")
         if headers.get(b"sec-fetch-site", "none") not in ("none", "same-origin") and scope["path"] != "/":
             raise Refusal(403, "a page of another place may not send requests")
@@ -103,19 +102,3 @@ class Guard:
             given = headers.get(b"authorization", "")
             if not hmac.compare_digest(given.encode("latin-1", "replace"), f"Bearer {self._token}".encode()):
                 raise Refusal(401, "a token is needed: Authorization: Bearer TOKEN")
-
-
-def _place(origin: str) -> str:
-    """Return host and port of an origin; nothing where it has none, as the ``null`` of a file or a sandbox."""
-    try:
-        return urlsplit(origin).netloc.lower()
-    except ValueError:
-        return ""
-
-
-def _host_name(host: str) -> str:
-    """Return the name in a Host header, without its port."""
-    text = host.strip().lower()
-    if text.startswith("["):
-        return text[1:].partition("]")[0]
-    return text.rpartition(":")[0] if text.count(":") == 1 else text

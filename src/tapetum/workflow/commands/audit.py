@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from tapetum.core import files, places, table_files
@@ -14,6 +16,8 @@ from tapetum.core.errors import UserError, listed, nearest
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Manifest, Predictions
 from tapetum.data import audit, layouts
+from tapetum.data.audit.findings import count_kinds
+from tapetum.data.audit.sets import about_the_data
 from tapetum.data.audit.table import found_text
 from tapetum.data.images.decode import Composition
 
@@ -32,7 +36,8 @@ def audit_source(
         data: of a run: where its data are now, if they moved.
 
     Returns:
-        ``{"out", "rows", "suspects", "table"}``; the table counts what was found and decided.
+        ``{"out", "rows", "suspects", "findings", "data", "table"}``: how many rows each kind of finding has, sentences on the data as a
+        whole, and a table that counts what was found and decided.
 
     Raises:
         UserError: no such target.
@@ -46,17 +51,36 @@ def audit_source(
         raise UserError("--data was given for data that no run was made from", need="a run, whose data moved", fix="audit the data alone")
     manifest = layouts.read(source, recipe.data, record) if run is None else _of_run(run, data, out, record)
     turned = any(name_of(spec) == "dihedral" for spec in recipe.augment)
-    table = audit.examine(manifest, Composition.from_input(recipe.input), record, dihedral=turned)
+    vectors = None if run is None else vectors_of(run, manifest.row_ids)
+    table = audit.examine(manifest, Composition.from_input(recipe.input), record, vectors=vectors, dihedral=turned)
     if run is not None:
         table = judged(run, table, record, target=target)
     place = Path(out) if out is not None else Path("audit.parquet") if run is None else run.file("audit.parquet")
     table_files.write_table(place, table)
     suspects = int(table["suspect"].fill_null(False).sum())
     decided = table.group_by("decision").len().sort("decision")
-    lines = [found_text(table), *(f"{n:>8,} decided {name}" for name, n in decided.iter_rows())]
+    about = about_the_data(manifest)
+    lines = [found_text(table), *about, *(f"{n:>8,} decided {name}" for name, n in decided.iter_rows())]
     lines.append(f"{suspects:>8,} labels suspect" if run is not None else "labels are judged from a run: tapetum audit RUN")
     lines.append(f"change the column 'decision' ({listed(audit.DECISIONS)}) and train with --set data.audit={place}")
-    return {"out": str(place), "rows": len(table), "suspects": suspects, "table": "\n".join(lines)}
+    kinds = count_kinds([found or [] for found in table["findings"].to_list()])
+    return {"out": str(place), "rows": len(table), "suspects": suspects, "findings": kinds, "data": about, "table": "\n".join(lines)}
+
+
+def vectors_of(run: Run, row_ids: Sequence[str]) -> np.ndarray | None:
+    """Return the vectors (N, D) that a run kept of its images, views averaged; rows without one are NaN. None where it kept none."""
+    for folder in sorted(run.features.glob("*")):
+        if not (folder / "index.json").exists() or not (folder / "vectors.npy").exists():
+            continue
+        kept = {row_id: i for i, row_id in enumerate(files.read_json(folder / "index.json")["row_id"])}
+        vectors = np.load(folder / "vectors.npy", allow_pickle=False)
+        if len(vectors) != len(kept) or vectors.ndim != 3:
+            continue
+        out = np.full((len(row_ids), vectors.shape[2]), np.nan, dtype=np.float32)
+        known = [row for row, row_id in enumerate(row_ids) if row_id in kept]
+        out[known] = vectors[[kept[row_ids[row]] for row in known]].mean(axis=1)
+        return out
+    return None
 
 
 def _of_run(run: Run, data: Path | str | None, out: Path | str | None, record: Record) -> Manifest:
@@ -95,4 +119,7 @@ def judged(run: Run, table: pl.DataFrame, record: Record, *, target: str | None 
     names = [t.name for t in known.targets if t.kind != "regression"]
     if target is not None and target not in names:
         raise UserError(f"the run answers no target {target!r} with classes (it has: {listed(names)}).{nearest(target, names)}")
-    return audit.add_suspects(table, known.dense(target or names[0]), record) if names else table
+    if not names:
+        return table
+    dense = known.dense(target or names[0])
+    return audit.add_suspects(table, dense, record, vectors=vectors_of(run, dense.row_ids.tolist()))

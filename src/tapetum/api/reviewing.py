@@ -1,0 +1,60 @@
+"""The function that lets a person decide what an audit found, on a page of this machine."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tapetum.api.recipe import recipe_of
+from tapetum.api.results import Result
+from tapetum.core import table_files
+from tapetum.core.config import Loaded
+from tapetum.core.errors import for_python
+from tapetum.core.options import several
+from tapetum.core.places import refuse_nowhere
+from tapetum.core.progress import Log
+from tapetum.core.runs import Record
+
+
+@for_python
+def review(
+    source: Any,
+    out: Path | str | None = None,
+    *,
+    recipe: Loaded | str | Path | None = None,
+    target: Any = None,
+    log: Log | None = None,
+    ready: Callable[[str], object] | None = None,
+    **options: Any,
+) -> Result:
+    """Serve the review page until it is stopped (Ctrl-C), then write the decisions.
+
+    Args:
+        source: data as for :func:`~tapetum.api.fit`, or a run, whose out-of-fold predictions then order the images.
+        out: the table of decisions, ``.csv`` or ``.parquet``; None: ``decisions.csv`` beside the file of decisions.
+        recipe: how images are composed; as for :func:`~tapetum.api.fit`.
+        target: of data: as for :func:`~tapetum.api.fit`; of a run: whose labels are decided.
+        log: told the page's address.
+        ready: called with the address when the page can be opened.
+        options: ``audit`` (a table to review), ``decisions`` (the SQLite file), ``data`` (where the data of a run are now), ``port``
+            (default: any that is free), ``export=True`` (only write the table), and those of :func:`~tapetum.api.fit`.
+
+    Returns:
+        ``{"out", "decisions", "rows", "decided", "kept", "excluded", "relabelled", "contested", "kappa", "twice"}``.
+    """
+    mine = {name: options.pop(name, None) for name in ("audit", "decisions", "data")}
+    port, is_served = int(options.pop("port", 0)), not options.pop("export", False)
+    refuse_nowhere(source, mine["audit"], mine["data"])
+    of_run = isinstance(source, (str, Path)) and (Path(source) / "recipe.toml").exists()
+    given = options if of_run or isinstance(recipe, Loaded) or target is None else options | {"target": target}
+    loaded = recipe_of(recipe, given)
+    from tapetum.workflow.commands.review import Reviewing, review_source
+
+    about = None if target is None else str(several(target)[0]).partition(":")[0]
+    paths = {name: None if value is None else Path(value) for name, value in mine.items()}
+    place = None if out is None else Path(out)
+    how = Reviewing(paths["audit"], paths["decisions"], place, about, paths["data"], port, is_served)
+    found = review_source(source, loaded, Record(log), how, ready)
+    return Result(found, rows=functools.partial(table_files.read_any, found["out"]), path=found["out"])

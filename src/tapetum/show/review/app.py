@@ -1,0 +1,234 @@
+"""The web application of a review: the page, the next images, decisions, undo, bulk decisions and the table of decisions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from importlib import resources
+from typing import Any
+
+import jinja2
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from tapetum.core.errors import TapetumError, UserError
+from tapetum.show import words
+from tapetum.show.local import LocalOnly
+from tapetum.show.review.pictures import Pictures
+from tapetum.show.review.review import STATES, Filter, Review
+
+AHEAD = 20  # images that a page has ready
+MOST_BODY = 100_000  # bytes of a decision
+FREE_KEYS = "123456789qwertyasdfghjlzvbm"  # for classes; k, x, u, n, p, c, o, i and / are commands
+FILES = {"review.css": "text/css", "review.js": "text/javascript", "keys.js": "text/javascript", "server.js": "text/javascript"}
+
+
+class Pages:
+    """What answers the requests of a review.
+
+    Args:
+        review: queue and decisions.
+        pictures: images of the rows.
+        export: makes the CSV of the decisions.
+        title: of the page.
+    """
+
+    def __init__(self, review: Review, pictures: Pictures, export: Callable[[], str], title: str) -> None:
+        self.review, self.pictures, self.export, self.title = review, pictures, export, title
+        self._templates = jinja2.Environment(
+            loader=jinja2.PackageLoader("tapetum.show.review", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        )
+        self._templates.filters["breakable"] = words.breakable
+        classes = review.queue.classes
+        self.keys = dict(zip(classes, FREE_KEYS, strict=False)) if len(classes) <= len(FREE_KEYS) else {}
+
+    def page(self, request: Request) -> Response:
+        """Return the page with its first image in it."""
+        wanted = _filter(request.query_params)
+        first = next(self.review.rows(wanted), None)
+        queue = self.review.queue
+        text = self._templates.get_template("page.html.jinja").render(
+            title=self.title,
+            wanted=wanted,
+            item=None if first is None else self.item(first, wanted.turn),
+            counts=self.review.counts(wanted),
+            kinds=self.review.kinds(),
+            classes=[{"name": name, "key": self.keys.get(name, "")} for name in queue.classes],
+            states=STATES,
+            several=queue.target is not None and queue.target.kind == "multi",
+            target="" if queue.target is None else queue.target.name,
+            agreement=self.review.agreement(),
+            contested=[(before.row_id, before, last) for before, last in self.review.store.contested()][:20],
+        )
+        return HTMLResponse(text, headers={"cache-control": "no-store"})
+
+    def item(self, row: int, turn: int) -> dict[str, Any]:
+        """Return everything that the page shows of an image; in the blind pass neither its label nor what was found or decided."""
+        queue, blind = self.review.queue, turn == 2
+        ids = queue.manifest.row_ids
+        held = self.review.holding(turn).get(ids[row])
+        channels = self.pictures.channels(row)
+        reason = self.pictures.jpeg(row) if channels == 0 else None
+        return {
+            "row": row,
+            "row_id": "" if blind else ids[row],
+            "given": () if blind else queue.given[row],
+            "suggested": () if blind else queue.suggested[row],
+            "kinds": () if blind else queue.kinds[row],
+            "note": "" if blind else queue.notes[row],
+            "sure": None if blind or queue.sure[row] != queue.sure[row] else words.percent(float(queue.sure[row])),
+            "held": held,
+            "channels": channels if channels > 1 else 0,
+            "reason": reason if isinstance(reason, str) else "",
+            "twins": []
+            if blind
+            else [{"row": other, "row_id": ids[other], "given": queue.given[other]} for other in queue.twins.get(row, ())],
+            "around": [{"row": other, "row_id": "" if blind else ids[other]} for other in queue.around.get(row, ())],
+            "blind": blind,
+        }
+
+    def following(self, request: Request) -> Response:
+        """Return the images that come next: ``skip`` names rows that the page has already."""
+        wanted = _filter(request.query_params)
+        skip = {int(text) for text in request.query_params.get("skip", "").split(",") if text.isdigit()}
+        after = request.query_params.get("after", "")
+        found, passed = [], not after.isdigit()
+        template = self._templates.get_template("item.html.jinja")
+        for row in self.review.rows(wanted):
+            if not passed:
+                passed = row == int(after)
+                continue
+            if row not in skip:
+                item = self.item(row, wanted.turn)
+                found.append({"row": row, "seen": 0 if item["held"] is None else item["held"].number, "html": template.render(item=item)})
+            if len(found) == AHEAD:
+                break
+        return JSONResponse({"items": found, "counts": self.review.counts(wanted)}, headers={"cache-control": "no-store"})
+
+    def image(self, request: Request) -> Response:
+        """Return the image of a row, by its number."""
+        row, channel = request.path_params["row"], request.query_params.get("channel", "")
+        if row >= len(self.review.queue.manifest):
+            return PlainTextResponse("no such row", 404)
+        made = self.pictures.jpeg(row, int(channel) if channel.isdigit() else None, request.query_params.get("small") == "1")
+        if isinstance(made, str):
+            return PlainTextResponse(made, 404)
+        return Response(made, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
+
+    async def decide(self, request: Request) -> Response:
+        """Keep a decision; the answer comes when it is on the disk."""
+        given = await _body(request)
+        turn = 2 if given.get("pass") == 2 else 1
+        done, other = await run_in_threadpool(
+            self.review.decide,
+            _whole(given, "row"),
+            str(given.get("action")),
+            [str(label) for label in given.get("labels") or []],
+            turn=turn,
+            reviewer=_short(given, "reviewer"),
+            window=_short(given, "window"),
+            seen=_whole(given, "seen"),
+        )
+        also = (
+            None
+            if other is None
+            else {"action": other.action, "labels": list(other.labels), "reviewer": other.reviewer or "another window"}
+        )
+        return JSONResponse({"number": done.number, "also": also})
+
+    async def undo(self, request: Request) -> Response:
+        """Take the last decision of a window back and return its image."""
+        given = await _body(request)
+        turn = 2 if given.get("pass") == 2 else 1
+        taken = await run_in_threadpool(self.review.store.undo, turn=turn, window=_short(given, "window"))
+        rows = [self.review.place[one.row_id] for one in taken]
+        if not rows:
+            return JSONResponse({"undone": 0, "items": []})
+        template = self._templates.get_template("item.html.jinja")
+        item = await run_in_threadpool(self.item, rows[0], turn)
+        seen = 0 if item["held"] is None else item["held"].number
+        return JSONResponse({"undone": len(rows), "items": [{"row": rows[0], "seen": seen, "html": template.render(item=item)}]})
+
+    async def bulk(self, request: Request) -> Response:
+        """Decide all open images of a filter, as many as were confirmed."""
+        given = await _body(request)
+        wanted = _filter({str(k): str(v) for k, v in (given.get("filter") or {}).items()})
+        names = {"reviewer": _short(given, "reviewer"), "window": _short(given, "window")}
+        done = await run_in_threadpool(self.review.decide_all, wanted, str(given.get("action")), _whole(given, "count"), **names)
+        return JSONResponse({"decided": done})
+
+    def exported(self, request: Request) -> Response:
+        """Return the decisions as CSV, which training reads."""
+        headers = {"content-disposition": 'attachment; filename="decisions.csv"', "cache-control": "no-store"}
+        return Response(self.export(), media_type="text/csv; charset=utf-8", headers=headers)
+
+    def state(self, request: Request) -> Response:
+        """Return progress and agreement."""
+        return JSONResponse({"counts": self.review.counts(_filter(request.query_params)), "agreement": self.review.agreement()})
+
+
+def build(review: Review, pictures: Pictures, export: Callable[[], str], title: str) -> Any:
+    """Return the ASGI application, which answers its own page on this machine and nobody else."""
+    pages = Pages(review, pictures, export, title)
+    routes = [
+        Route("/", pages.page),
+        Route("/next", pages.following),
+        Route("/image/{row:int}", pages.image),
+        Route("/decide", pages.decide, methods=["POST"]),
+        Route("/undo", pages.undo, methods=["POST"]),
+        Route("/bulk", pages.bulk, methods=["POST"]),
+        Route("/decisions.csv", pages.exported),
+        Route("/state", pages.state),
+        *(Route(f"/{name}", _file(name, kind)) for name, kind in FILES.items()),
+    ]
+    return LocalOnly(Starlette(routes=routes, exception_handlers={TapetumError: _mistaken}))
+
+
+def _file(name: str, kind: str) -> Callable[[Request], Response]:
+    text = resources.files("tapetum.show.review").joinpath(name).read_text(encoding="utf-8")
+    return lambda request: Response(text, media_type=kind, headers={"cache-control": "no-cache"})
+
+
+def _mistaken(request: Request, error: Exception) -> Response:
+    return JSONResponse({"detail": str(error)}, 409)
+
+
+def _filter(given: Mapping[str, str]) -> Filter:
+    state = given.get("state", "open")
+    return Filter(
+        given.get("kind", "")[:100],
+        given.get("label", "")[:1000],
+        state if state in STATES else "open",
+        given.get("text", "")[:1000],
+        2 if given.get("pass") == "2" else 1,
+    )
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > MOST_BODY:
+            raise UserError(f"the request is longer than {MOST_BODY:,} bytes")
+        parts.append(part)
+    try:
+        given = json.loads(b"".join(parts))
+    except ValueError:
+        raise UserError("the request is no JSON") from None
+    if not isinstance(given, dict):
+        raise UserError("the request is no JSON object")
+    return given
+
+
+def _whole(given: Mapping[str, Any], name: str) -> int:
+    value = given.get(name, 0)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise UserError(f"{name} is {value!r}", need="a whole number")
+    return value
+
+
+def _short(given: Mapping[str, Any], name: str) -> str:
+    return str(given.get(name) or "")[:100]

@@ -1,0 +1,190 @@
+"""The state of a review: which images are shown next, what was decided, how fast, and how far two passes agree."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import polars as pl
+
+from tapetum.core import files
+from tapetum.core.errors import UserError
+from tapetum.core.tables import Manifest
+from tapetum.show.review.queue import PLAIN, Queue
+from tapetum.show.review.store import Decided, Store
+
+ACTIONS = ("keep", "exclude", "relabel")
+STATES = ("open", "decided", "all")
+
+
+@dataclasses.dataclass(frozen=True)
+class Filter:
+    """Which images are shown.
+
+    Args:
+        kind: a kind of finding, ``nothing found``, or empty for all.
+        label: a label that they have, or empty.
+        state: ``open``, ``decided`` or ``all``.
+        text: a part of their row id.
+        turn: 1, or 2: the blind second pass, in which only images that were decided in the first are shown.
+    """
+
+    kind: str = ""
+    label: str = ""
+    state: str = "open"
+    text: str = ""
+    turn: int = 1
+
+
+class Review:
+    """A queue and its decisions.
+
+    Args:
+        queue: the images.
+        store: their decisions.
+    """
+
+    def __init__(self, queue: Queue, store: Store) -> None:
+        self.queue, self.store = queue, store
+        self.place = {row_id: row for row, row_id in enumerate(queue.manifest.row_ids)}
+        self._read = -1
+        self._holding: dict[int, dict[str, Decided]] = {1: {}, 2: {}}
+        self._kept: dict[tuple[Filter, int], list[int]] = {}
+
+    def holding(self, turn: int = 1) -> dict[str, Decided]:
+        """Return the decisions that hold, those of other processes too."""
+        if (now := self.store.last()) != self._read:
+            self._holding = {each: self.store.holding(each) for each in (1, 2)}
+            self._read = now
+        return self._holding[turn]
+
+    def rows(self, wanted: Filter) -> Iterator[int]:
+        """Yield the rows that a filter lets through, in the order of the queue (in the second pass in another, fixed order)."""
+        decided, ids = self.holding(wanted.turn), self.queue.manifest.row_ids
+        for row in self._matching(wanted):
+            if wanted.state == "all" or (ids[row] in decided) == (wanted.state == "decided"):
+                yield row
+
+    def _matching(self, wanted: Filter) -> list[int]:
+        """Return the rows that a filter lets through whether they are decided or not; kept, as long as the first pass stands."""
+        ids, first = self.queue.manifest.row_ids, self.holding(1)
+        key = (dataclasses.replace(wanted, state="all"), len(first) if wanted.turn == 2 else 0)
+        if key not in self._kept:
+            order: list[int] = self.queue.order.tolist()
+            if wanted.turn == 2:
+                order = sorted((row for row in order if ids[row] in first), key=lambda row: hashlib.sha256(ids[row].encode()).digest())
+            queue, text = self.queue, wanted.text.lower()
+            if len(self._kept) > 64:
+                self._kept.clear()
+            self._kept[key] = [
+                row
+                for row in order
+                if (not wanted.kind or wanted.kind in (queue.kinds[row] or (PLAIN,)))
+                and (not wanted.label or wanted.label in queue.given[row])
+                and (not text or text in ids[row].lower())
+            ]
+        return self._kept[key]
+
+    def decide(
+        self, row: int, action: str, labels: Sequence[str], *, turn: int, reviewer: str, window: str, seen: int
+    ) -> tuple[Decided, Decided | None]:
+        """Keep a decision.
+
+        Returns:
+            The decision, and another one that somebody made on this image since the page was shown (``seen`` is the number of the
+            decision that the page knew, 0 for none); both stay in the file.
+
+        Raises:
+            UserError: no such row, action or class.
+        """
+        row_id = self._checked(row, action, labels)
+        before = self.store.of_row(row_id, turn)
+        (done,) = self.store.add([row_id], action, labels, turn=turn, reviewer=reviewer, window=window)
+        return done, before if before is not None and before.number > seen and before.window != window else None
+
+    def decide_all(self, wanted: Filter, action: str, count: int, *, reviewer: str, window: str) -> int:
+        """Decide all open images that a filter lets through; ``count`` is how many the person was told of.
+
+        Raises:
+            UserError: they are not as many any more, or the action needs a label.
+        """
+        if action not in ("keep", "exclude", "accept"):
+            raise UserError(f"a bulk decision is {action!r}", need="keep, exclude or accept")
+        rows = list(self.rows(dataclasses.replace(wanted, state="open", turn=1)))
+        if action == "accept":
+            rows = [row for row in rows if self.queue.suggested[row]]
+        if len(rows) != count:
+            raise UserError(f"{len(rows)} images are open now, and {count} were confirmed", fix="look again and confirm")
+        ids, name = self.queue.manifest.row_ids, f"{window}-{self.store.last()}"
+        if action == "accept":
+            for labels in dict.fromkeys(self.queue.suggested[row] for row in rows):
+                same = [ids[row] for row in rows if self.queue.suggested[row] == labels]
+                self.store.add(same, "relabel", labels, reviewer=reviewer, window=window, bulk=name)
+        else:
+            self.store.add([ids[row] for row in rows], action, reviewer=reviewer, window=window, bulk=name)
+        return len(rows)
+
+    def counts(self, wanted: Filter) -> dict[str, int]:
+        """Return how many images the filter's finding and label leave, and how many of them are decided."""
+        decided, ids = self.holding(wanted.turn), self.queue.manifest.row_ids
+        rows = self._matching(wanted)
+        left = [row for row in rows if ids[row] not in decided]
+        suggested = sum(1 for row in left if self.queue.suggested[row])
+        return {"total": len(rows), "decided": len(rows) - len(left), "open": len(left), "suggested": suggested}
+
+    def kinds(self) -> dict[str, int]:
+        """Return how many images each finding has, the most frequent of each rank first as the audit lists them."""
+        found = Counter(kind for kinds in self.queue.kinds for kind in (kinds or (PLAIN,)))
+        return dict(found)
+
+    def agreement(self) -> dict[str, float | int | None]:
+        """Return on how many images both passes decided, the share that agrees, and Cohen's kappa (1960); None where it is undefined."""
+        first, second = self.holding(1), self.holding(2)
+        pairs = [(self._outcome(first[row_id]), self._outcome(second[row_id])) for row_id in second if row_id in first]
+        if not pairs:
+            return {"images": 0, "agree": None, "kappa": None}
+        count, agree = len(pairs), sum(a == b for a, b in pairs) / len(pairs)
+        left, right = Counter(a for a, _ in pairs), Counter(b for _, b in pairs)
+        chance = sum(left[name] * right[name] for name in left) / count**2
+        return {"images": count, "agree": agree, "kappa": None if chance == 1 else (agree - chance) / (1 - chance)}
+
+    def table(self, audit: pl.DataFrame) -> pl.DataFrame:
+        """Return an audit with the decisions of the first pass in its columns ``decision``, ``target`` and ``suggested``."""
+        decided, target = self.holding(1), self.queue.target
+        rows = audit.select("row_id", "decision", "target", "suggested").rows()
+        out = []
+        for row_id, decision, about, suggested in rows:
+            mine = decided.get(row_id)
+            if mine is None:
+                out.append((decision, about, suggested))
+            elif mine.action == "relabel":
+                out.append(("relabel", target.name if target is not None else about, list(mine.labels)))
+            else:  # what is kept stays with its copies
+                out.append(("group" if mine.action == "keep" and decision == "group" else mine.action, about, suggested))
+        names = ("decision", "target", "suggested")
+        columns = [pl.Series(name, [row[i] for row in out], dtype=audit.schema[name]) for i, name in enumerate(names)]
+        return audit.with_columns(columns)
+
+    def _outcome(self, decision: Decided) -> tuple[str, ...]:
+        """Return what a decision makes of an image: its labels, or that it is left out."""
+        if decision.action == "exclude":
+            return ("", "excluded")
+        return tuple(sorted(decision.labels or self.queue.given[self.place[decision.row_id]]))
+
+    def _checked(self, row: int, action: str, labels: Sequence[str]) -> str:
+        if not 0 <= row < len(self.queue.manifest):
+            raise UserError(f"there is no row {row}", need=f"0 to {len(self.queue.manifest) - 1}")
+        if action not in ACTIONS:
+            raise UserError(f"the decision is {action!r}", need=f"one of {', '.join(ACTIONS)}")
+        unknown = [label for label in labels if label not in self.queue.classes]
+        several = self.queue.target is not None and self.queue.target.kind == "multi"
+        if unknown or (action == "relabel" and (not labels or (len(labels) > 1 and not several))) or (action != "relabel" and labels):
+            raise UserError(f"the new label is {list(labels)}", need="a class of the target for relabel, and none for keep and exclude")
+        return self.queue.manifest.row_ids[row]
+
+
+def fingerprint(manifest: Manifest) -> str:
+    """Return what tells the rows of a review from those of other data: their ids."""
+    return files.fingerprint(sorted(manifest.row_ids))

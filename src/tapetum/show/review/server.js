@@ -1,0 +1,33 @@
+// What the page asks of the server. A decision counts as made when the server has answered, not before.
+const filters = () => new URLSearchParams(location.search);
+export const pass = Number(document.body.dataset.pass);
+export const own = (() => {
+  const known = sessionStorage.getItem("window");
+  if (known) return known;
+  const name = Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  sessionStorage.setItem("window", name);
+  return name;
+})();
+
+async function answer(response) {
+  const found = await response.json().catch(() => ({ detail: `the server answered ${response.status}` }));
+  if (!response.ok) throw new Error(found.detail);
+  return found;
+}
+
+async function post(path, value) {
+  const reviewer = document.querySelector("#reviewer").value;
+  const body = JSON.stringify({ ...value, pass, window: own, reviewer });
+  return answer(await fetch(path, { method: "POST", headers: { "content-type": "application/json" }, body }));
+}
+
+export async function following(skip, after) {
+  const query = filters();
+  query.set("skip", skip.join(","));
+  if (after !== undefined) query.set("after", after);
+  return answer(await fetch(`/next?${query}`));
+}
+
+export const decide = (row, action, labels, seen) => post("/decide", { row, action, labels, seen });
+export const undo = () => post("/undo", {});
+export const bulk = (action, count) => post("/bulk", { action, count, filter: Object.fromEntries(filters()) });

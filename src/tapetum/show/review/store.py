@@ -1,0 +1,179 @@
+"""Decisions of a review in an SQLite file: each is on the disk before the page goes on, and none is ever removed.
+
+A decision is a row of its own; the latest that was not undone holds. So nothing is lost where two windows or two reviewers decide one
+image, and undo has no limit. The file names the data that it belongs to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tapetum.core.errors import DataError
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS decisions (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, row_id TEXT NOT NULL, pass INTEGER NOT NULL, action TEXT NOT NULL, labels TEXT NOT NULL,
+  reviewer TEXT NOT NULL, window TEXT NOT NULL, bulk TEXT NOT NULL, at REAL NOT NULL, undone REAL
+);
+CREATE INDEX IF NOT EXISTS by_row ON decisions (row_id, pass);
+"""
+_COLUMNS = "id, row_id, pass, action, labels, reviewer, window, bulk, at"
+
+
+@dataclasses.dataclass(frozen=True)
+class Decided:
+    """One decision.
+
+    Args:
+        number: its place in the file, growing with time.
+        row_id: the image.
+        turn: 1, or 2 for the blind second pass.
+        action: ``keep``, ``exclude`` or ``relabel``.
+        labels: of relabel.
+        reviewer, window: who decided, and in which window.
+        bulk: the name of a bulk decision that it is part of; empty: none.
+        at: seconds since 1970.
+    """
+
+    number: int
+    row_id: str
+    turn: int
+    action: str
+    labels: tuple[str, ...]
+    reviewer: str
+    window: str
+    bulk: str
+    at: float
+
+
+class Store:
+    """The decisions of one review.
+
+    Args:
+        path: the file; made where there is none.
+        data: what tells these data from others; a file of other data is refused.
+
+    Raises:
+        DataError: the file is of other data, or no file of decisions.
+    """
+
+    def __init__(self, path: Path | str, data: str) -> None:
+        self.path, self._lock = Path(path), threading.Lock()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._open = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None, timeout=30)
+        try:
+            self._open.execute("PRAGMA journal_mode=WAL")
+            self._open.execute("PRAGMA synchronous=FULL")  # a commit is on the disk, also when the machine stops
+            self._open.executescript(_SCHEMA)
+            self._open.execute("INSERT OR IGNORE INTO about VALUES ('data', ?)", (data,))
+            (known,) = self._open.execute("SELECT value FROM about WHERE key = 'data'").fetchone()
+        except sqlite3.DatabaseError as error:
+            raise DataError(f"{path} is no file of decisions ({error})", fix="name another one: --decisions FILE") from None
+        if known != data:
+            raise DataError(
+                f"{path} holds decisions on other data",
+                need="the decisions on these rows",
+                fix="name another file: --decisions FILE",
+            )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._open.close()
+
+    def add(
+        self,
+        row_ids: Sequence[str],
+        action: str,
+        labels: Sequence[str] = (),
+        *,
+        turn: int = 1,
+        reviewer: str = "",
+        window: str = "",
+        bulk: str = "",
+    ) -> list[Decided]:
+        """Keep a decision on some rows, all of them or none; it is on the disk when this returns."""
+        at, out = time.time(), []
+        with self._transaction() as connection:
+            for row_id in row_ids:
+                values = (row_id, turn, action, json.dumps(list(labels)), reviewer, window, bulk, at)
+                done = connection.execute(
+                    "INSERT INTO decisions (row_id, pass, action, labels, reviewer, window, bulk, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    values,
+                )
+                out.append(Decided(int(done.lastrowid or 0), row_id, turn, action, tuple(labels), reviewer, window, bulk, at))
+        return out
+
+    def undo(self, *, turn: int = 1, window: str = "") -> list[Decided]:
+        """Take back the last decision of a window that still holds, a bulk decision as a whole; return what was taken back."""
+        with self._transaction() as connection:
+            found = connection.execute(
+                f"SELECT {_COLUMNS} FROM decisions WHERE undone IS NULL AND pass = ? AND window = ? ORDER BY id DESC LIMIT 1",
+                (turn, window),
+            ).fetchone()
+            if found is None:
+                return []
+            bulk = found[7]
+            where, values = ("bulk = ? AND undone IS NULL", (bulk,)) if bulk else ("id = ?", (found[0],))
+            taken = connection.execute(f"SELECT {_COLUMNS} FROM decisions WHERE {where}", values).fetchall()
+            connection.execute(f"UPDATE decisions SET undone = {time.time()} WHERE {where}", values)
+        return [_decided(row) for row in taken]
+
+    def holding(self, turn: int = 1) -> dict[str, Decided]:
+        """Return the decision that holds for each row that has one."""
+        with self._lock:
+            rows = self._open.execute(f"SELECT {_COLUMNS} FROM decisions WHERE undone IS NULL AND pass = ? ORDER BY id", (turn,)).fetchall()
+        return {row[1]: _decided(row) for row in rows}
+
+    def of_row(self, row_id: str, turn: int = 1) -> Decided | None:
+        """Return the decision that holds for a row; None where there is none."""
+        with self._lock:
+            row = self._open.execute(
+                f"SELECT {_COLUMNS} FROM decisions WHERE undone IS NULL AND pass = ? AND row_id = ? ORDER BY id DESC LIMIT 1",
+                (turn, row_id),
+            ).fetchone()
+        return None if row is None else _decided(row)
+
+    def last(self) -> int:
+        """Return a number that changes with every decision and every undo, of any process."""
+        with self._lock:
+            (highest, undone) = self._open.execute("SELECT COALESCE(MAX(id), 0), COUNT(undone) FROM decisions").fetchone()
+        return int(highest) * 1_000_003 + int(undone)
+
+    def contested(self) -> list[tuple[Decided, Decided]]:
+        """Return rows on which two windows or reviewers decided otherwise, both decisions still standing: (earlier, holding)."""
+        with self._lock:
+            rows = self._open.execute(f"SELECT {_COLUMNS} FROM decisions WHERE undone IS NULL AND pass = 1 ORDER BY row_id, id").fetchall()
+        by_row: dict[str, list[Decided]] = {}
+        for row in rows:
+            by_row.setdefault(row[1], []).append(_decided(row))
+        out = []
+        for found in by_row.values():
+            last = found[-1]
+            others = [d for d in found[:-1] if (d.reviewer, d.window) != (last.reviewer, last.window)]
+            if others and (others[-1].action, others[-1].labels) != (last.action, last.labels):
+                out.append((others[-1], last))
+        return out
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            self._open.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._open
+            except BaseException:
+                self._open.execute("ROLLBACK")
+                raise
+            self._open.execute("COMMIT")
+
+
+def _decided(row: tuple[int, str, int, str, str, str, str, str, float]) -> Decided:
+    number, row_id, turn, action, labels, reviewer, window, bulk, at = row
+    return Decided(number, row_id, turn, action, tuple(json.loads(labels)), reviewer, window, bulk, at)

@@ -1,0 +1,160 @@
+"""Faults that other code plants in photographs are found, and little else is."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+from skimage import data as photographs
+
+from images import quiet
+
+sys.path.insert(0, str(Path(__file__).parents[3]))
+from bench import planted
+
+from tapetum.core.config import Data
+from tapetum.core.tables import Manifest
+from tapetum.core.targets import Target
+from tapetum.data import audit, layouts
+from tapetum.data.audit.channels import channel_faults
+from tapetum.data.audit.image_statistics import sharpness
+from tapetum.data.audit.neighbours import ALONE, loneliness
+from tapetum.data.audit.sets import about_the_data, gaps, small_classes
+from tapetum.data.images.decode import Composition
+
+SIDE, COUNT = 112, 4
+
+
+@pytest.fixture(scope="module")
+def crops(tmp_path_factory):
+    """Thirty-nine crops of photographs that do not overlap."""
+    folder = tmp_path_factory.mktemp("crops")
+    out = []
+    for number, image in enumerate((photographs.astronaut(), photographs.coffee(), photographs.chelsea())):
+        places = [(y, x) for y in range(0, image.shape[0] - SIDE + 1, SIDE) for x in range(0, image.shape[1] - SIDE + 1, SIDE)]
+        for y, x in places[:16]:
+            path = folder / f"{number}-{y}-{x}.jpg"
+            Image.fromarray(image[y : y + SIDE, x : x + SIDE]).save(path, quality=95)
+            out.append((path, f"photo{number}"))
+    return out
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        ("truncated", "unreadable", "misnamed", "turned"),
+        ("animated", "odd size", "odd aspect", "odd mode"),
+        ("blank", "dark", "bright"),
+        ("gray", "blank channel", "equal channels", "swapped channels"),
+        ("exact duplicate", "near duplicate"),
+    ],
+    ids=lambda kinds: kinds[0],
+)
+def test_planted_faults_are_found(crops, tmp_path, kinds):
+    made = planted.plant(crops, tmp_path / "data", kinds, COUNT, seed=1)
+    manifest = layouts.read(made.table, Data(targets=("label",)), quiet)
+    table = audit.examine(manifest, Composition(), quiet)
+    found = {row_id: set(kinds or []) for row_id, kinds in table.select("row_id", "findings").iter_rows()}
+    for kind in kinds:
+        if kind == "swapped channels":  # 39 crops of three photographs tell too little of the order
+            continue
+        flagged = {row_id for row_id, kinds in found.items() if kind in kinds}
+        flat = {row_id for row_id, kinds in found.items() if "blank" in kinds and kind in ("dark", "bright")}  # sky, made dark
+        assert flagged | flat >= made.faults[kind], kind
+        if kind not in ("gray", "blank"):  # crops of sky and of a wall are what they look like
+            assert flagged <= made.faults[kind], kind
+    decided = dict(table.select("row_id", "decision").iter_rows())
+    assert {decided[row_id] for kind in ("truncated", "unreadable") for row_id in made.faults.get(kind, ())} <= {"exclude"}
+    if made.pairs:
+        conflicts = {row_id for row_id, kinds in found.items() if "label conflict" in kinds}
+        assert conflicts == made.faults["label conflict"]
+
+
+def test_blurred_images_lose_detail_whatever_they_show():
+    image = Image.fromarray(photographs.astronaut())
+    blurred = planted.CHANGES["blurred"]
+    assert sharpness(np.asarray(image)) > 0.5
+    image.format = "PNG"
+    import io
+
+    for seed in range(3):
+        soft = np.asarray(Image.open(io.BytesIO(blurred(image, np.random.default_rng(seed)))))
+        assert sharpness(soft) < 0.3
+    assert sharpness(np.zeros((64, 64, 3), np.uint8)) is None
+    assert sharpness(np.zeros((20, 64, 3), np.uint8)) is None
+
+
+def test_copies_across_parts_and_folds_are_leaks(tmp_path):
+    for name, image in (("a", photographs.astronaut()), ("b", photographs.coffee()), ("c", photographs.chelsea())):
+        Image.fromarray(image).resize((64, 64)).save(tmp_path / f"{name}.png")
+    for name, of in (("d", "a"), ("e", "b"), ("f", "c")):
+        (tmp_path / f"{name}.png").write_bytes((tmp_path / f"{of}.png").read_bytes())
+    frame = pl.DataFrame(
+        {
+            "row_id": list("abcdef"),
+            "path": [[f"{n}.png"] for n in "abcdef"],
+            "split": ["train", "train", "train", "test", "train", "train"],
+            "fold": pl.Series([0, 0, 0, -1, 1, 0], dtype=pl.Int16),
+        }
+    )
+    table = audit.examine(Manifest(frame, (), tmp_path), Composition(), quiet)
+    kinds = dict(table.select("row_id", "findings").iter_rows())
+    assert kinds["a"] == kinds["d"] == ["leak", "exact duplicate"]
+    assert kinds["b"] == kinds["e"] == ["leak", "exact duplicate"]
+    assert kinds["c"] == kinds["f"] == ["exact duplicate"]
+    assert "in the other part" in table["note"][0]
+    assert "in another fold" in table["note"][1]
+
+
+def test_positions_left_out_and_repeated_are_gaps():
+    frame = pl.DataFrame(
+        {
+            "row_id": list("abcdefg"),
+            "path": [[f"{n}.png"] for n in "abcdefg"],
+            "sequence": ["s"] * 5 + ["t"] * 2,
+            "position": pl.Series([0, 1, 2, 5, 5, 3, 4], dtype=pl.Float64),
+        }
+    )
+    found = gaps(Manifest(frame, (), Path()))
+    assert found == {3: "position 5 of sequence s follows 2: 2 left out", 4: "position 5 of sequence s is there twice"}
+    assert gaps(Manifest(frame.drop("position"), (), Path())) == {}
+
+
+def test_small_classes_and_imagenet_names_are_said():
+    names = [f"n02085620_{i}.JPEG" if i < 5 else f"{i}.jpg" for i in range(400)]
+    frame = pl.DataFrame({"row_id": names, "path": [[n] for n in names], "kind": ["few"] * 30 + ["many"] * 370})
+    manifest = Manifest(frame, (Target("kind", "single", ("few", "many")),), Path())
+    (text,) = small_classes(manifest)
+    assert "1 of 2 classes of 'kind'" in text
+    assert "few (30)" in text
+    assert any(text.startswith("5 files have names of ImageNet") for text in about_the_data(manifest))
+    grouped = manifest.with_column("group", [str(i % 20) for i in range(400)])
+    assert "many (20)" in small_classes(grouped)[0]
+
+
+def test_rows_far_from_all_others_are_lonely():
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(200, 8)).astype(np.float32) * 0.2 + np.eye(8, dtype=np.float32)[rng.integers(0, 3, 200)]
+    vectors[7] = -vectors[7]
+    vectors[9] = np.nan
+    found = loneliness(vectors)
+    assert np.isnan(found[9])
+    assert found[7] == np.nanmax(found) > ALONE
+    assert (np.nan_to_num(found) > ALONE).sum() <= 3
+
+
+def test_exchanged_channels_are_found_where_the_order_can_be_told():
+    rng = np.random.default_rng(0)
+    grids = [np.stack([base + rng.normal(0, 0.03, 10) for base in (0.7, 0.4, 0.2)]).astype(np.float32) for _ in range(80)]
+    grids[3] = grids[3][[2, 1, 0]]
+    pairs = [np.stack([base + rng.normal(0, 0.03, 10) for base in (0.7, 0.2)]).astype(np.float32) for _ in range(60)]
+    pairs[11] = pairs[11][::-1]
+    found = channel_faults(grids, [()] * 80)
+    assert {row: notes for row, notes in enumerate(found) if notes} == {3: ["swapped channels: 1 and 3, by the other images"]}
+    assert [row for row, notes in enumerate(channel_faults(pairs, [()] * 60)) if notes] == [11]
+    alike = [np.abs(rng.normal(0.5, 0.1, (3, 10))).astype(np.float32) for _ in range(80)]
+    assert channel_faults(alike, [()] * 80) == [[]] * 80
