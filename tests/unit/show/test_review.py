@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
 import signal
@@ -272,3 +273,22 @@ def test_names_are_escaped_and_channels_are_shown(manifest, tmp_path):
     (tmp_path / "r1.png").write_bytes(b"broken")
     assert client.get("/image/1", headers=HOST).status_code == 404
     made.store.close()
+
+
+def test_page_takes_keys_words_and_probabilities_as_given(review, manifest):
+    shown = dataclasses.replace(review.queue, shares={2: (("ant", 0.25), ("bee", 0.75))}, around={2: (1, 3)})
+    own = Review(shown, review.store)
+    look = app.Look(keys={"bee": "7"}, names={"exclude": "no stage"}, is_wide=True)
+    pages = TestClient(app.build(own, Pictures(manifest, Input()), lambda: "csv", "images", look), base_url="http://127.0.0.1")
+    decide(own, 1, "relabel", "cat")
+    decide(own, 3, "exclude")
+    text = pages.get("/", headers=HOST).text
+    assert 'data-label="bee" data-key="7"' in text
+    assert 'data-label="ant" data-key="1"' in text
+    assert "<kbd>x</kbd> no stage</button>" in text
+    assert 'bee 0.75 <meter min="0" max="1" value="0.750">' in text
+    assert "r1: cat</small>" in text
+    assert "r3: no stage</small>" in text
+    blind = pages.get("/?pass=2&state=all", headers=HOST).text
+    assert "<meter" not in blind
+    assert "<small>r" not in blind

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from importlib import resources
-from typing import Any
+from typing import Any, Protocol
 
 import jinja2
 from starlette.applications import Starlette
@@ -17,13 +18,39 @@ from starlette.routing import Route
 from tapetum.core.errors import TapetumError, UserError
 from tapetum.show import words
 from tapetum.show.local import LocalOnly
-from tapetum.show.review.pictures import Pictures
 from tapetum.show.review.review import STATES, Filter, Review
 
 AHEAD = 20  # images that a page has ready
 MOST_BODY = 100_000  # bytes of a decision
 FREE_KEYS = "123456789qwertyasdfghjlzvbm"  # for classes; k, x, u, n, p, c, o, i and / are commands
 FILES = {"review.css": "text/css", "review.js": "text/javascript", "keys.js": "text/javascript", "server.js": "text/javascript"}
+
+
+class Drawn(Protocol):
+    """Images of rows by their number, as :class:`tapetum.show.review.pictures.Pictures` makes them."""
+
+    @property
+    def jpeg(self) -> Callable[..., bytes | str]:
+        """(row, channel or None, small) → a JPEG, or why there is none."""
+
+    @property
+    def channels(self) -> Callable[[int], int]:
+        """Row → how many channels can be shown one by one; 0 where there is no image."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """How a page differs from that of images of any kind.
+
+    Args:
+        keys: class → its key; classes that it lacks get the free ones.
+        names: action → what its button says, and what is said of an image that was decided so.
+        is_wide: images are wide, so neighbours in the sequence are as large as fits.
+    """
+
+    keys: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    names: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    is_wide: bool = False
 
 
 class Pages:
@@ -34,16 +61,21 @@ class Pages:
         pictures: images of the rows.
         export: makes the CSV of the decisions.
         title: of the page.
+        look: how it differs from the usual one.
     """
 
-    def __init__(self, review: Review, pictures: Pictures, export: Callable[[], str], title: str) -> None:
-        self.review, self.pictures, self.export, self.title = review, pictures, export, title
+    def __init__(self, review: Review, pictures: Drawn, export: Callable[[], str], title: str, look: Look) -> None:
+        self.review, self.pictures, self.export, self.title, self.look = review, pictures, export, title, look
         self._templates = jinja2.Environment(
             loader=jinja2.PackageLoader("tapetum.show.review", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
         )
         self._templates.filters["breakable"] = words.breakable
         classes = review.queue.classes
-        self.keys = dict(zip(classes, FREE_KEYS, strict=False)) if len(classes) <= len(FREE_KEYS) else {}
+        free = [key for key in FREE_KEYS if key not in look.keys.values()]
+        others = [name for name in classes if name not in look.keys]
+        self.keys = {**look.keys, **(dict(zip(others, free, strict=False)) if len(others) <= len(free) else {})}
+        self.names = {"keep": "keep", "exclude": "exclude", "accept": "as the model says", **look.names}
+        self._templates.globals["names"] = self.names
 
     def page(self, request: Request) -> Response:
         """Return the page with its first image in it."""
@@ -58,6 +90,7 @@ class Pages:
             kinds=self.review.kinds(),
             classes=[{"name": name, "key": self.keys.get(name, "")} for name in queue.classes],
             states=STATES,
+            is_wide=self.look.is_wide,
             several=queue.target is not None and queue.target.kind == "multi",
             target="" if queue.target is None else queue.target.name,
             agreement=self.review.agreement(),
@@ -86,9 +119,21 @@ class Pages:
             "twins": []
             if blind
             else [{"row": other, "row_id": ids[other], "given": queue.given[other]} for other in queue.twins.get(row, ())],
-            "around": [{"row": other, "row_id": "" if blind else ids[other]} for other in queue.around.get(row, ())],
+            "around": [
+                {"row": other, "row_id": "" if blind else ids[other], "label": "" if blind else self._label(other)}
+                for other in queue.around.get(row, ())
+            ],
+            "shares": () if blind else queue.shares.get(row, ()),
             "blind": blind,
         }
+
+    def _label(self, row: int) -> str:
+        """Return what a row is now: its new label, that it is left out, or the label that it had."""
+        queue = self.review.queue
+        held = self.review.holding().get(queue.manifest.row_ids[row])
+        if held is not None and held.action == "exclude":
+            return self.names["exclude"]
+        return " + ".join(held.labels if held is not None and held.labels else queue.given[row])
 
     def following(self, request: Request) -> Response:
         """Return the images that come next: ``skip`` names rows that the page has already."""
@@ -170,9 +215,9 @@ class Pages:
         return JSONResponse({"counts": self.review.counts(_filter(request.query_params)), "agreement": self.review.agreement()})
 
 
-def build(review: Review, pictures: Pictures, export: Callable[[], str], title: str) -> Any:
+def build(review: Review, pictures: Drawn, export: Callable[[], str], title: str, look: Look | None = None) -> Any:
     """Return the ASGI application, which answers its own page on this machine and nobody else."""
-    pages = Pages(review, pictures, export, title)
+    pages = Pages(review, pictures, export, title, look or Look())
     routes = [
         Route("/", pages.page),
         Route("/next", pages.following),

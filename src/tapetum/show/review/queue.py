@@ -45,6 +45,7 @@ class Queue:
         twins: row → rows that show the same image.
         around: row → rows before and after it in its sequence, in their order.
         sure: (N,) probability of the predicted class; NaN where unknown.
+        shares: row → its classes' probabilities, where they are shown.
     """
 
     manifest: Manifest
@@ -57,6 +58,7 @@ class Queue:
     twins: Mapping[int, tuple[int, ...]]
     around: Mapping[int, tuple[int, ...]]
     sure: np.ndarray
+    shares: Mapping[int, tuple[tuple[str, float], ...]] = dataclasses.field(default_factory=dict)
 
     @property
     def classes(self) -> tuple[str, ...]:
