@@ -10,6 +10,7 @@ import numpy as np
 import pandas
 import polars as pl
 import pytest
+from PIL import Image
 from sklearn.metrics import accuracy_score, f1_score
 
 import kinds
@@ -200,6 +201,13 @@ def test_a_split_is_taken_and_duplicates_form_a_group(probed, fresh, tmp_path):
     shutil.copy(fresh.root / fresh.files[0], fresh.root / "images" / "ant" / "copy.png")
     result = api.evaluate(probed, fresh.root / "images")
     assert (value(result, "accuracy")["n"], value(result, "accuracy")["groups"]) == (25, 24)
+
+
+def test_blank_images_form_no_group(probed, fresh, tmp_path):
+    for file in fresh.files[:3]:
+        Image.new("RGB", (32, 32), (7, 7, 7)).save(fresh.root / file, "png")
+    result = api.evaluate(probed, fresh.root / "images")
+    assert value(result, "accuracy")["groups"] == 24  # three photos of one gray are three groups
 
 
 def test_every_kind_is_scored_and_absent_targets_left_out(several, tmp_path):

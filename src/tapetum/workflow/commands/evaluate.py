@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,8 @@ from tapetum.core.metrics import headline_metric
 from tapetum.core.monitor import prior_answer, prior_decision
 from tapetum.core.runs import Record
 from tapetum.core.tables import Dense, Manifest, decided
-from tapetum.data.audit import hashes_of
+from tapetum.data.audit import exact_duplicates, hashes_of
+from tapetum.data.images.decode import Composition
 from tapetum.data.layouts.labelled import Wanted, place_of, read_columns, read_truth
 from tapetum.data.split import join_duplicates
 from tapetum.decide.steps import Rows
@@ -63,7 +63,7 @@ def evaluate(
     how = {key: value for key, value in declared.items() if value is not None} | ({"on_bad": on_bad} if on_bad else {})
     wanted = Wanted(targets, read_columns(target, targets), split, on_bad == "skip", how)
     manifest = read_truth(source, Data.model_validate(pipeline.spec["data"]), wanted, record)
-    manifest = _hashed(manifest, record)
+    manifest = _hashed(manifest, Composition.from_input(pipeline.members[0].settings), record)
     if len(places.absent(manifest)) == len(manifest):
         raise DataError(
             f"{place_of(source)}: none of the files of its {len(manifest)} images is there (the first is {manifest.paths(0)[0]})",
@@ -94,13 +94,11 @@ def evaluate(
     return Evaluated(figures, manifest, answers, known, problems)
 
 
-def _hashed(manifest: Manifest, record: Record) -> Manifest:
-    """Return the rows with their content hashes, rows of the same content in one group."""
+def _hashed(manifest: Manifest, how: Composition, record: Record) -> Manifest:
+    """Return the rows with their content hashes; rows of the same content share a group, but for blank images."""
     hashes = hashes_of(manifest)
     manifest = manifest.with_column("sha256", hashes) if any(hashes) else manifest
-    times = Counter(hashes)
-    same = {row_id: one for row_id, one in zip(manifest.row_ids, hashes, strict=True) if one is not None and times[one] > 1}
-    return join_duplicates(manifest, same, record)
+    return join_duplicates(manifest, exact_duplicates(manifest, hashes, how, record), record)
 
 
 def _figures(answers: Mapping[str, Dense], manifest: Manifest, known: np.ndarray) -> dict[str, Any]:
