@@ -204,10 +204,12 @@ def recipes(result: Result, verbose: bool) -> list[str]:
 
 
 def explain(result: Result, verbose: bool) -> list[str]:
-    """Return a line for each value."""
+    """Return a line for each value; tables of a list, such as members, begin a line each."""
     lines = []
     for row in result["values"]:
-        first, *more = _wrapped(_toml(row["value"]), width=44) or [""]
+        value = row["value"]
+        items = value if isinstance(value, list) and len(value) > 1 and all(isinstance(one, dict) for one in value) else [value]
+        first, *more = [part for one in items for part in _wrapped(_toml(one), width=44)] or [""]
         lines += [f"{row['key']:32} {first:44} {row['origin']}", *(f"{'':32} {part}" for part in more)]
     return lines
 
