@@ -240,37 +240,13 @@ def _engine(engine: str | Path, labels: dict[str, str | None], scheme: str, reco
 
 
 def _of_pipeline(place: Path, record: Record) -> Any:
-    """Return an engine that renders epochs as the challenge does and lets a pipeline of ours answer."""
-    import tempfile
+    """Return the engine that lets a pipeline of ours answer the images of a night."""
+    from tapetum.sleep import engines
 
-    import numpy as np
-    import polars as pl
-
-    from tapetum.core.errors import UserError
-    from tapetum.sleep import render
-    from tapetum.sleep.hypnogram import Hypnogram
-    from tapetum.sleep.stages import STAGES
-    from tapetum.systems.sleep_images.layout import in_the_night
-
-    def answer(recording: Any, table: Any, issues: Any) -> Hypnogram:
+    def answer(table: Path) -> Any:
         from tapetum.api.answers import predict
 
-        prepared = render.prepare(recording, table, issues)
-        with tempfile.TemporaryDirectory() as folder:
-            many = render.write(Path(folder) / "night", prepared, (480, render.TRACES), (1, None), record.share("drawing"))
-            number = range(1, many + 1)
-            paths, ids = [f"night/night_{i:04d}.png" for i in number], [f"{i:09d}" for i in number]
-            rows = in_the_night(pl.DataFrame({"epoch": ids, "path": paths, "exam": "night", "position": [float(i) for i in number]}))
-            table_file = files.write_csv(Path(folder) / "night.csv", rows)
-            columns: dict[str, Any] = {"id": "epoch", "path": "path", "sequence": "exam", "position": "position"}
-            found = predict(place, table_file, **columns, log=record).to_polars()
-        lacking = [name for name in STAGES if f"p_{name}" not in found.columns]
-        if lacking or len(found) != many:
-            raise UserError(f"{place} does not answer with the stages {', '.join(STAGES)} for each epoch (it lacks {', '.join(lacking)})")
-        found = found.sort(found.columns[0])  # the row ids are numbers of one length, in the order of time
-        p = found.select([f"p_{name}" for name in STAGES]).to_numpy().astype(np.float64)
-        decided = next(name for name in found.columns[1:] if name != "status" and not name.startswith("p_"))
-        stages = [STAGES.index(label) if label in STAGES else -1 for label in found[decided].to_list()]
-        return Hypnogram(np.array(stages), 30.0, recording.clock, p, "pipeline")
+        columns: dict[str, Any] = {"id": "epoch", "path": "path", "sequence": "exam", "position": "position"}
+        return predict(place, table, **columns, log=record).to_polars()
 
-    return answer
+    return engines.of_images(answer, str(place), record)

@@ -6,20 +6,25 @@ YASA: Vallat and Walker 2021, doi 10.7554/eLife.70092, BSD-3; its models are in 
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
-from tapetum.core import extras
-from tapetum.core.errors import DataError
+from tapetum.core import extras, files
+from tapetum.core.errors import DataError, UserError
+from tapetum.core.runs import Record
+from tapetum.sleep import render
 from tapetum.sleep.edf import Recording
 from tapetum.sleep.hypnogram import Hypnogram
 from tapetum.sleep.hypnogram_files import TABLES, read_hypnogram
 from tapetum.sleep.issues import ALL, EPOCH, NOTE, Issues, spans
 from tapetum.sleep.montage import Montage, Signal
+from tapetum.sleep.nights import in_the_night
 from tapetum.sleep.quality import Quality, assess, report
 from tapetum.sleep.stages import STAGES, UNSCORED
 
@@ -123,6 +128,37 @@ def of_files(place: Path | str, *, scheme: str = "auto") -> Engine:
         return fitted(night, recording, path.name, issues)
 
     return read
+
+
+def of_images(answer: Callable[[Path], pl.DataFrame], name: str, log: Record) -> Engine:
+    """Return an engine that draws epochs as the challenge does and lets somebody answer the images, as a pipeline of ours.
+
+    Args:
+        answer: gets a CSV table (epoch, path, exam, position, progress, epochs) of a night's images, and returns for each epoch its id, the
+            stage and ``p_Wake`` ….
+        name: of who answers, for messages.
+        log: told of progress.
+    """
+
+    def engine(recording: Recording, table: Mapping[str, str], issues: Issues) -> Hypnogram:
+        prepared = render.prepare(recording, table, issues)
+        with tempfile.TemporaryDirectory() as folder:
+            many = render.write(Path(folder) / "night", prepared, (480, render.TRACES), (1, None), log.share("drawing"), is_labelled=False)
+            number = range(1, many + 1)
+            paths, ids = [f"night/night_{i:04d}.png" for i in number], [f"{i:09d}" for i in number]
+            rows = in_the_night(pl.DataFrame({"epoch": ids, "path": paths, "exam": "night", "position": [float(i) for i in number]}))
+            found = answer(files.write_csv(Path(folder) / "night.csv", rows))
+        lacking = [stage for stage in STAGES if f"p_{stage}" not in found.columns]
+        if lacking or len(found) != many:
+            lacks = f" (it lacks {', '.join(lacking)})" if lacking else ""
+            raise UserError(f"{name} does not answer with the stages {', '.join(STAGES)} for each epoch{lacks}")
+        found = found.sort(found.columns[0])  # the row ids are numbers of one length, in the order of time
+        p = found.select([f"p_{stage}" for stage in STAGES]).to_numpy().astype(np.float64)
+        decided = next(column for column in found.columns[1:] if column != "status" and not column.startswith("p_"))
+        stages = [STAGES.index(label) if label in STAGES else UNSCORED for label in found[decided].to_list()]
+        return Hypnogram(np.array(stages), EPOCH, recording.clock, p, "pipeline")
+
+    return engine
 
 
 def beside(recording: Path, folder: Path) -> Path | None:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import polars as pl
+
 from tapetum.core.errors import DataError, EnvironmentFault, TapetumError, UserError
 from tapetum.core.places import refuse_nowhere
 from tapetum.core.progress import Log
@@ -61,3 +63,9 @@ def each(paths: Iterable[Path], work: Callable[[Path], Made], log: Log) -> tuple
 
 def _is_hidden(path: Path, root: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(root).parts)
+
+
+def in_the_night(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return rows with exam and position (from 1) beside their place in the night: ``progress`` (0 to 1) and the exam's ``epochs``."""
+    last = pl.max_horizontal(pl.lit(1), pl.col("position").max().over("exam"))
+    return frame.with_columns((pl.col("position") / last).alias("progress"), pl.len().over("exam").alias("epochs"))

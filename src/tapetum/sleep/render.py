@@ -1,19 +1,21 @@
 """Draw a recording's epochs as images: the challenge's rows, scales and filters, and a second rendering with spectrograms.
 
 Rows and full scales: ``drawing.GROUPS``. Signals of electrodes are filtered (``filters.PASS``) and drawn on their fixed physical scale.
-Where the unit is not known, the scale is that of the night (its 1st to 99th percentile fills the lane) and the band is named "not µV".
+Where the unit is not known, the scale is that of the night (its 1st to 99th percentile fills the lane) and "not µV" is written there.
 A channel that was not recorded leaves its band empty.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from tapetum.core import files
 from tapetum.core.errors import DataError, UserError
@@ -25,6 +27,7 @@ from tapetum.sleep.montage import Montage, Signal
 from tapetum.sleep.spectra import BANDS, spectrogram
 
 NARROWEST, WIDEST = 120, 3840
+NOT = "not "  # before the unit that a band does not have
 TRACES, SPECTRA = "traces", "spectra"
 _UNITS = {"ECG": ("mV", 1e-3), "Flow": ("cmH2O", 1.0), "Volume": ("dB", 1.0), "SpO2": ("%", 1.0)}  # of full scales that are not µV
 
@@ -96,7 +99,9 @@ def prepare(
     return Prepared(values, rates, bands, recording.epochs)
 
 
-def epochs(prepared: Prepared, width: int, how: str = TRACES, numbers: Sequence[int] | None = None) -> Iterator[tuple[int, np.ndarray]]:
+def epochs(
+    prepared: Prepared, width: int, how: str = TRACES, numbers: Sequence[int] | None = None, *, is_labelled: bool = True
+) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (number, image (270/480 · width, width) uint8) of epochs.
 
     Args:
@@ -104,6 +109,7 @@ def epochs(prepared: Prepared, width: int, how: str = TRACES, numbers: Sequence[
         width: of the images: 480 as the challenge's, 1920 recommended.
         how: ``traces``, or ``spectra``: EEG, EOG and EMG as multitaper spectrograms in the same rows.
         numbers: which epochs, from 0; None: all.
+        is_labelled: bands without their physical scale have that written on them ("not µV"); images for a network go without.
 
     Raises:
         UserError: another way of drawing, or a width out of range.
@@ -113,6 +119,7 @@ def epochs(prepared: Prepared, width: int, how: str = TRACES, numbers: Sequence[
     if not NARROWEST <= width <= WIDEST:
         raise UserError(f"width is {width}", need=f"{NARROWEST} to {WIDEST} pixels")
     reduced = {WIDTH: 1, WIDTH // 2: 2, WIDTH // 4: 4}.get(width)
+    shown = [band for band in prepared.bands if is_labelled and str(band["unit"]).startswith(NOT)]
     for number in range(prepared.epochs) if numbers is None else numbers:
         signals = prepared.epoch(number)
         spectral = {name: signals.pop(name) for name in list(signals) if how == SPECTRA and kind_of(name) in BANDS}
@@ -120,12 +127,23 @@ def epochs(prepared: Prepared, width: int, how: str = TRACES, numbers: Sequence[
         if reduced is None:
             size = (width, round(width * HEIGHT / WIDTH))
             image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX if width < WIDTH else Image.Resampling.NEAREST))
+        image = np.array(image) if spectral or shown else image
         for name, values in spectral.items():
-            image = _with_spectrum(image, name, values, prepared.rates[name])
+            _add_spectrum(image, name, values, prepared.rates[name])
+        for band in shown:
+            _write_unit(image, band)
         yield number, image
 
 
-def write(folder: Path, prepared: Prepared, how: tuple[int, str], span: tuple[int, int | None], tick: Callable[[int, int], None]) -> int:
+def write(
+    folder: Path,
+    prepared: Prepared,
+    how: tuple[int, str],
+    span: tuple[int, int | None],
+    tick: Callable[[int, int], None],
+    *,
+    is_labelled: bool = True,
+) -> int:
     """Write images ``FOLDER_0001.png`` … and ``bands.json`` (what is drawn in which rows) to a folder, and return how many.
 
     Args:
@@ -134,6 +152,7 @@ def write(folder: Path, prepared: Prepared, how: tuple[int, str], span: tuple[in
         how: width and way of drawing; see :func:`epochs`.
         span: the first and the last epoch, from 1; None: the last there is.
         tick: told how many are done, of how many.
+        is_labelled: see :func:`epochs`.
 
     Raises:
         UserError: no epoch lies in the span; and as :func:`epochs`.
@@ -143,8 +162,10 @@ def write(folder: Path, prepared: Prepared, how: tuple[int, str], span: tuple[in
         raise UserError(f"there are no epochs {span[0]} to {span[1] or ''}".rstrip(), need=f"epochs from 1 to {prepared.epochs}")
     total = last - first + 1
     with files.whole_folder(folder) as aside:
-        for done, (number, image) in enumerate(epochs(prepared, how[0], how[1], range(first - 1, last)), start=1):
-            Image.fromarray(image).save(aside / f"{folder.name}_{number + 1:04d}.png", compress_level=1)
+        drawn = epochs(prepared, how[0], how[1], range(first - 1, last), is_labelled=is_labelled)
+        for done, (number, image) in enumerate(drawn, start=1):
+            # runs of one value are what traces consist of: smaller and faster than the usual search for repetitions
+            Image.fromarray(image).save(aside / f"{folder.name}_{number + 1:04d}.png", compress_level=1, compress_type=zlib.Z_RLE)
             tick(done, total)
         rows = {group.name: {"rows of 270": list(group.rows), "channels": list(group.channels)} for group in GROUPS}
         files.write_json(aside / "bands.json", {"bands": prepared.bands, "rows": rows, "width": how[0], "drawn as": how[1]})
@@ -162,7 +183,7 @@ def _scaled(signal: Signal, group: Group, mains: float | None, issues: Issues) -
     if signal.unit == unit:
         return values, unit.replace("uV", "µV")
     low, high = np.nanpercentile(values, [1, 99]) if not np.isnan(values).all() else (0.0, 1.0)
-    shown = f"not {unit.replace('uV', 'µV')}"
+    shown = f"{NOT}{unit.replace('uV', 'µV')}"
     given = f"the unit is {signal.unit!r}" if signal.unit else "the unit is not known"
     issues.add(
         f"{given}, {unit} is needed for the fixed scale", f"drawn on a scale of its own ({shown})", signal=signal.source, epochs="all"
@@ -172,15 +193,40 @@ def _scaled(signal: Signal, group: Group, mains: float | None, issues: Issues) -
     return (values - np.float32(low)) * np.float32((group.high - group.low) / (high - low)) + np.float32(group.low), shown
 
 
-def _with_spectrum(image: np.ndarray, name: str, values: np.ndarray, rate: float) -> np.ndarray:
-    """Return the image with a signal's spectrogram in its lane: time to the right, low frequencies below."""
-    group = next(one for one in GROUPS if name in one.channels)
+def _lane(image: np.ndarray, name: str, group: Group) -> tuple[int, int]:
+    """Return the first and one after the last row of a channel's lane in an image."""
     scale = image.shape[0] / (HEIGHT // REDUCED)
     lane = (group.rows[1] - group.rows[0]) / len(group.channels)
     top = group.rows[0] + lane * group.channels.index(name)
-    first, last = round(top * scale), round((top + lane) * scale)
+    return round(top * scale), round((top + lane) * scale)
+
+
+def _add_spectrum(image: np.ndarray, name: str, values: np.ndarray, rate: float) -> None:
+    """Draw a signal's spectrogram into its lane: time to the right, low frequencies below."""
+    first, last = _lane(image, name, next(one for one in GROUPS if name in one.channels))
     power = spectrogram(values, rate, str(kind_of(name)))
     size = (image.shape[1], last - first)
-    image = np.array(image)
     image[first:last] = np.asarray(Image.fromarray(power[::-1]).resize(size, Image.Resampling.BILINEAR))
-    return image
+
+
+def _write_unit(image: np.ndarray, band: Mapping[str, Any]) -> None:
+    """Write what is not the unit ("not µV") at the left of a channel's lanes, so that nobody reads amplitudes off a scale that is none."""
+    for group in GROUPS:
+        if band["name"] in group.channels:
+            first, last = _lane(image, band["name"], group)
+            text = _text(str(band["unit"]), min(last - first, image.shape[0] // 40))
+            place = image[first : first + text.shape[0], : text.shape[1]]
+            place[:] = text[: place.shape[0], : place.shape[1]]
+
+
+@functools.lru_cache(maxsize=64)
+def _text(text: str, height: int) -> np.ndarray:
+    """Return a text as an image (H, W) uint8, white on black, as high as ``height`` allows; 8 pixels at the least."""
+    font = ImageFont.load_default_imagefont()  # the other font that comes with Pillow has no µ
+    left, top, right, bottom = (round(edge) for edge in font.getbbox(text))
+    canvas = Image.new("1", (right - left + 2, bottom - top))
+    ImageDraw.Draw(canvas).text((1 - left, -top), text, fill=1, font=font)
+    lit = np.asarray(canvas)
+    lit = lit[lit.any(axis=1)]
+    times = max(height // len(lit), 1)
+    return np.asarray(255 * lit.repeat(times, axis=0).repeat(times, axis=1), dtype=np.uint8)

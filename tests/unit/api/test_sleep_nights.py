@@ -28,7 +28,7 @@ def staged(monkeypatch, place, many):
 
     monkeypatch.setattr("tapetum.api.answers.predict", predict)
     monkeypatch.setattr(render, "prepare", lambda *_: None)
-    monkeypatch.setattr(render, "write", lambda *_: many)
+    monkeypatch.setattr(render, "write", lambda *_, **__: many)
     night = sleep_nights._of_pipeline(place, Record())(SimpleNamespace(clock=None), None, None)
     return asked[0], night
 

@@ -76,6 +76,22 @@ def test_unknown_unit_is_drawn_on_its_own_scale_and_said(tmp_path):
     assert any("not µV" in one.assumed for one in issues)
 
 
+@pytest.mark.parametrize(("width", "how"), [(480, "traces"), (1920, "traces"), (1920, "spectra")])
+def test_unknown_unit_is_written_on_its_band_alone(tmp_path, width, how):
+    file = plain(60)
+    file.signals[0].unit = ""  # C3-M2, the first lane of EEG; C4-M1 has its unit
+    (tmp_path / "a.edf").write_bytes(file.bytes())
+    (image,), prepared, _ = drawn(read_edf(tmp_path / "a.edf"), width, how)
+    ((_, without),) = render.epochs(prepared, width, how, [0], is_labelled=False)
+    rows, columns = np.nonzero(image != without)
+    assert rows.min() * 270 / len(image) >= 32
+    assert rows.max() * 270 / len(image) < 32 + 43 / 4
+    assert columns.max() < width / 8, "the trace is covered at its beginning alone"
+    text = image[rows.min() : rows.max() + 1, : columns.max() + 1]
+    assert (text == 255).any(axis=0).sum() > 6, "letters are white"
+    assert not any(str(band["unit"]).startswith("not") for band in prepared.bands if band["name"] != "C3-M2")
+
+
 def test_spectrogram_is_bright_where_the_power_is(tmp_path):
     (image,), *_ = drawn(night(tmp_path, C3_M2=sine(30, 30.0)), 1920, "spectra")
     lane = image[128:171].mean(axis=1)

@@ -23,6 +23,7 @@ from tapetum.data.layouts.delimited import read_delimited, to_delimited
 from tapetum.data.layouts.folder import refuse_columns
 from tapetum.data.layouts.listing import is_hidden, refuse_undecodable
 from tapetum.data.layouts.sheet import Sheet, copy_image, images_among
+from tapetum.sleep.nights import in_the_night
 
 STAGES = ("Wake", "N1", "N2", "N3", "REM")
 TRAIN, TEST = "trainset-for_user.csv", "testset-for_user.csv"
@@ -64,12 +65,6 @@ def read(source: Path, data: Data, log: Log) -> Sheet:
     roles = {"id": "image", "path": "path", "sequence": "exam", "position": "position", "split": "split"}
     targets = ({"name": "stage", "classes": list(STAGES)},)
     return Sheet(frame, root, root.name, roles, targets)
-
-
-def in_the_night(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return rows with exam and position (from 1) beside their place in the night: ``progress`` (0 to 1) and the exam's ``epochs``."""
-    last = pl.max_horizontal(pl.lit(1), pl.col("position").max().over("exam"))
-    return frame.with_columns((pl.col("position") / last).alias("progress"), pl.len().over("exam").alias("epochs"))
 
 
 def write(manifest: Manifest, place: Path, log: Log) -> Path:
