@@ -13,7 +13,7 @@ from tapetum.api.reviewing import review
 from tapetum.api.runs import ablate, find_rate, fit, job, reproduce, trace, tune
 from tapetum.api.serving import serve
 from tapetum.api.sleep import sleep_check, sleep_compare, sleep_export, sleep_plot, sleep_stats
-from tapetum.api.sleep_nights import sleep_adapt, sleep_render, sleep_stage
+from tapetum.api.sleep_nights import sleep_adapt, sleep_render, sleep_review, sleep_stage
 
 __all__ = [
     "Result",
@@ -49,6 +49,7 @@ __all__ = [
     "sleep_export",
     "sleep_plot",
     "sleep_render",
+    "sleep_review",
     "sleep_stage",
     "sleep_stats",
     "split",

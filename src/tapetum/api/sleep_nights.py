@@ -1,8 +1,8 @@
-"""Functions of the sleep laboratory that work on recordings: stage them, adapt a scorer to the laboratory, draw their epochs."""
+"""Functions of the sleep laboratory that work on recordings: stage and review them, adapt a scorer to the laboratory, draw epochs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +129,54 @@ def sleep_adapt(
     files.write_json(out, found)
     values = {key: value for key, value in found.items() if key != "fitted"}
     return Result({**values, "refused": len(refused), "issues": table([*issues, *refused]).to_dicts(), "out": str(out)}, path=out)
+
+
+@for_python
+def sleep_review(
+    recording: Path | str,
+    out: Path | str,
+    *,
+    stages: Places = (),
+    decisions: Path | str | None = None,
+    channels: Path | str | None = None,
+    scheme: str = "auto",
+    port: int = 0,
+    export: bool = False,
+    log: Log | None = None,
+    ready: Callable[[str], object] | None = None,
+) -> Result:
+    """Serve a page on which a scorer decides the stages of a night by keys; when it is stopped (Ctrl-C), write the corrected hypnogram.
+
+    Args:
+        recording: an EDF or BDF file.
+        out: the corrected hypnogram: ``.csv``, ``.tsv`` (BIDS), ``.json`` or ``.edf``. Beside it, ``NAME-changes.csv``: a row a decision.
+        stages: hypnograms of the recording, or folders that hold it, as :func:`sleep_stage` writes them; the first is reviewed, the others
+            are further scorers. Empty: the hypnogram beside the recording, or its own annotations.
+        decisions: the SQLite file that keeps each decision at once; None: ``NAME-review.sqlite`` beside ``out``.
+        channels: as for :func:`sleep_stage`.
+        scheme: as for :func:`sleep_stats`.
+        port: to listen at on this machine; 0: any that is free.
+        export: only write what was decided before.
+        log: told the page's address.
+        ready: called with the address when the page can be opened.
+
+    Returns:
+        ``{"out", "changes", "decisions", "epochs", "listed", "decided", "confirmed", "changed", "unscored", "before", "after", "issues"}``:
+        the files; how many epochs; statistics before and after.
+    """
+    from tapetum.core.places import refuse_nowhere
+    from tapetum.sleep import exports, names
+    from tapetum.sleep.issues import table
+    from tapetum.workflow.commands.review_night import Reviewing, review_night
+
+    given = [Path(one) for one in ([stages] if isinstance(stages, (str, Path)) else stages)]
+    refuse_nowhere(recording, *given)
+    exports.refuse_ending(out)
+    files.refuse_own(out, recording, *given)
+    kept = None if decisions is None else Path(decisions)
+    how = Reviewing(given, names.load(channels), scheme, kept, port, not export)
+    found, issues = review_night(Path(recording), Path(out), how, Record(log), ready)
+    return Result({**found, "issues": table(issues).to_dicts()}, path=out)
 
 
 @for_python

@@ -9,6 +9,7 @@ import typer
 
 from tapetum.cli import sleep_texts as texts
 from tapetum.cli.commands import command
+from tapetum.cli.streams import tell_address
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
 Seconds = Annotated[float, typer.Option("--epoch", help="seconds of an epoch, where the file does not tell", min=1)]
@@ -150,6 +151,37 @@ def sleep_adapt(
     from tapetum import api
 
     return api.sleep_adapt(folder, out, engine=engine, subjects=subjects, channels=channels, scheme=scheme, log=log)
+
+
+@command(
+    app,
+    "tapetum sleep review night.edf --stages staged -o night-reviewed.csv",
+    "tapetum sleep review night.edf --stages mine.csv --stages colleague.csv -o night-reviewed.edf",
+    name="review",
+    text=texts.review,
+)
+def sleep_review(
+    log: Any,
+    recording: Annotated[Path, typer.Argument(help="an EDF or BDF file")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="the corrected hypnogram: a .csv, .tsv (BIDS), .json or .edf file")],
+    stages: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="a hypnogram, or a folder with it, as sleep stage writes; a further one is another scorer's "
+            "(default: the file beside the recording, or its annotations)"
+        ),
+    ] = None,
+    decisions: Annotated[Path | None, typer.Option(help="the file in which decisions are kept (default: beside --out)")] = None,
+    channels: Channels = None,
+    scheme: Scheme = "auto",
+    port: Annotated[int, typer.Option(help="to listen at on this machine; 0: any that is free", min=0, max=65535)] = 8017,
+    export: Annotated[bool, typer.Option("--export", help="only write what was decided before")] = False,
+) -> dict[str, Any]:
+    """Decide the stages of a night on a page, a key a stage, uncertain epochs first; writes the hypnogram and a log of changes."""
+    from tapetum import api
+
+    kept: dict[str, Any] = {"decisions": decisions, "channels": channels, "scheme": scheme, "port": port, "export": export}
+    return api.sleep_review(recording, out, stages=stages or (), **kept, log=log, ready=tell_address)
 
 
 @command(app, "tapetum sleep render night.edf -o images --last 10", name="render", text=texts.render, is_partly=_is_partly)

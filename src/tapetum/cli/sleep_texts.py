@@ -96,6 +96,16 @@ def adapt(result: Result, verbose: bool) -> list[str]:
     return [*lines, *issues(result["issues"], verbose), f"written to {result['out']}"]
 
 
+def review(result: Result, verbose: bool) -> list[str]:
+    """Return what was decided, what that does to the statistics, and where everything is."""
+    counts = f"{result['confirmed']:,} confirmed, {result['changed']:,} changed, {result['unscored']:,} unscored"
+    lines = [f"{result['decided']:,} of {result['epochs']:,} epochs decided ({result['listed']:,} were listed): {counts}"]
+    before, after = result["before"], result["after"]
+    moved = [f"{name} {_value(before[name])} → {_value(after[name])}" for name in _SHORT if before[name] != after[name]]
+    lines += [", ".join(moved)] if moved else []
+    return [*lines, *issues(result["issues"], verbose), f"written to {result['out']}; changes in {result['changes']}"]
+
+
 def render(result: Result, verbose: bool) -> list[str]:
     """Return how many images were drawn, and what is missing."""
     return [

@@ -119,7 +119,7 @@ def of_files(place: Path | str, *, scheme: str = "auto") -> Engine:
     place = Path(place)
 
     def read(recording: Recording, table: Mapping[str, str], issues: Issues) -> Hypnogram:
-        path = place if place.is_file() else beside(recording.path, place)
+        path = place if place.is_file() else beside(recording.path, place) or _staged(recording.path, place)
         if path is None:
             raise DataError(
                 f"{place} has no hypnogram for {recording.path.name}", need=f"{recording.path.stem}.csv, .tsv, .txt, .json or .edf"
@@ -143,7 +143,8 @@ def of_images(answer: Callable[[Path], pl.DataFrame], name: str, log: Record) ->
     def engine(recording: Recording, table: Mapping[str, str], issues: Issues) -> Hypnogram:
         prepared = render.prepare(recording, table, issues)
         with tempfile.TemporaryDirectory() as folder:
-            many = render.write(Path(folder) / "night", prepared, (480, render.TRACES), (1, None), log.share("drawing"), is_labelled=False)
+            how, place = (480, render.TRACES), Path(folder) / "night"
+            many = render.write(place, prepared, how, (1, None), log.share("drawing"), texts=render.NO_TEXTS)
             number = range(1, many + 1)
             paths, ids = [f"night/night_{i:04d}.png" for i in number], [f"{i:09d}" for i in number]
             rows = in_the_night(pl.DataFrame({"epoch": ids, "path": paths, "exam": "night", "position": [float(i) for i in number]}))
@@ -169,6 +170,12 @@ def beside(recording: Path, folder: Path) -> Path | None:
             if path.is_file() and path.resolve() != recording.resolve():
                 return path
     return None
+
+
+def _staged(recording: Path, folder: Path) -> Path | None:
+    """Return the hypnogram that ``tapetum sleep stage`` wrote of a recording: in its folder within ``folder``, or ``folder`` itself."""
+    places = (folder / recording.stem, folder) if folder.name == recording.stem else (folder / recording.stem,)
+    return next((path for place in places if (path := place / "hypnogram.json").is_file()), None)
 
 
 def fitted(night: Hypnogram, recording: Recording, name: str, issues: Issues) -> Hypnogram:

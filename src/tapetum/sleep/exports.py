@@ -29,10 +29,9 @@ def export(night: Hypnogram, path: Path | str) -> Path:
     Raises:
         UserError: another ending.
     """
+    refuse_ending(path)
     path = Path(path)
     kind = path.suffix.lower()
-    if kind not in ENDINGS:
-        raise UserError(f"{path} ends in {kind!r}", need=f"a name that ends in {listed(ENDINGS)}")
     if kind == ".edf":
         return write_stages(path, night)
     if kind == ".json":
@@ -40,6 +39,13 @@ def export(night: Hypnogram, path: Path | str) -> Path:
     if kind == ".tsv":
         return files.write_text(path, to_delimited(to_bids(night), "\t"))
     return files.write_text(path, to_delimited(to_frame(night)))
+
+
+def refuse_ending(path: Path | str) -> None:
+    """Refuse a file whose ending says no kind of hypnogram."""
+    kind = Path(path).suffix.lower()
+    if kind not in ENDINGS:
+        raise UserError(f"{path} ends in {kind!r}", need=f"a name that ends in {listed(ENDINGS)}")
 
 
 def to_frame(night: Hypnogram) -> pl.DataFrame:

@@ -27,6 +27,7 @@ from tapetum.sleep.montage import Montage, Signal
 from tapetum.sleep.spectra import BANDS, spectrogram
 
 NARROWEST, WIDEST = 120, 3840
+UNITS, NAMES, NO_TEXTS = "units", "names", "none"
 NOT = "not "  # before the unit that a band does not have
 TRACES, SPECTRA = "traces", "spectra"
 _UNITS = {"ECG": ("mV", 1e-3), "Flow": ("cmH2O", 1.0), "Volume": ("dB", 1.0), "SpO2": ("%", 1.0)}  # of full scales that are not µV
@@ -100,7 +101,7 @@ def prepare(
 
 
 def epochs(
-    prepared: Prepared, width: int, how: str = TRACES, numbers: Sequence[int] | None = None, *, is_labelled: bool = True
+    prepared: Prepared, width: int, how: str = TRACES, numbers: Sequence[int] | None = None, *, texts: str = UNITS
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (number, image (270/480 · width, width) uint8) of epochs.
 
@@ -109,7 +110,8 @@ def epochs(
         width: of the images: 480 as the challenge's, 1920 recommended.
         how: ``traces``, or ``spectra``: EEG, EOG and EMG as multitaper spectrograms in the same rows.
         numbers: which epochs, from 0; None: all.
-        is_labelled: bands without their physical scale have that written on them ("not µV"); images for a network go without.
+        texts: what is written on bands: ``units`` (on those without their physical scale: "not µV"), ``names`` (that and the channel of
+            each) or ``none``, for a network.
 
     Raises:
         UserError: another way of drawing, or a width out of range.
@@ -119,7 +121,7 @@ def epochs(
     if not NARROWEST <= width <= WIDEST:
         raise UserError(f"width is {width}", need=f"{NARROWEST} to {WIDEST} pixels")
     reduced = {WIDTH: 1, WIDTH // 2: 2, WIDTH // 4: 4}.get(width)
-    shown = [band for band in prepared.bands if is_labelled and str(band["unit"]).startswith(NOT)]
+    shown = {str(band["name"]): text for band in prepared.bands if band["source"] is not None and (text := _written(band, texts))}
     for number in range(prepared.epochs) if numbers is None else numbers:
         signals = prepared.epoch(number)
         spectral = {name: signals.pop(name) for name in list(signals) if how == SPECTRA and kind_of(name) in BANDS}
@@ -130,8 +132,8 @@ def epochs(
         image = np.array(image) if spectral or shown else image
         for name, values in spectral.items():
             _add_spectrum(image, name, values, prepared.rates[name])
-        for band in shown:
-            _write_unit(image, band)
+        for name, text in shown.items():
+            _write(image, name, text)
         yield number, image
 
 
@@ -142,7 +144,7 @@ def write(
     span: tuple[int, int | None],
     tick: Callable[[int, int], None],
     *,
-    is_labelled: bool = True,
+    texts: str = UNITS,
 ) -> int:
     """Write images ``FOLDER_0001.png`` … and ``bands.json`` (what is drawn in which rows) to a folder, and return how many.
 
@@ -152,7 +154,7 @@ def write(
         how: width and way of drawing; see :func:`epochs`.
         span: the first and the last epoch, from 1; None: the last there is.
         tick: told how many are done, of how many.
-        is_labelled: see :func:`epochs`.
+        texts: see :func:`epochs`.
 
     Raises:
         UserError: no epoch lies in the span; and as :func:`epochs`.
@@ -162,7 +164,7 @@ def write(
         raise UserError(f"there are no epochs {span[0]} to {span[1] or ''}".rstrip(), need=f"epochs from 1 to {prepared.epochs}")
     total = last - first + 1
     with files.whole_folder(folder) as aside:
-        drawn = epochs(prepared, how[0], how[1], range(first - 1, last), is_labelled=is_labelled)
+        drawn = epochs(prepared, how[0], how[1], range(first - 1, last), texts=texts)
         for done, (number, image) in enumerate(drawn, start=1):
             # runs of one value are what traces consist of: smaller and faster than the usual search for repetitions
             Image.fromarray(image).save(aside / f"{folder.name}_{number + 1:04d}.png", compress_level=1, compress_type=zlib.Z_RLE)
@@ -209,14 +211,20 @@ def _add_spectrum(image: np.ndarray, name: str, values: np.ndarray, rate: float)
     image[first:last] = np.asarray(Image.fromarray(power[::-1]).resize(size, Image.Resampling.BILINEAR))
 
 
-def _write_unit(image: np.ndarray, band: Mapping[str, Any]) -> None:
-    """Write what is not the unit ("not µV") at the left of a channel's lanes, so that nobody reads amplitudes off a scale that is none."""
+def _written(band: Mapping[str, Any], texts: str) -> str:
+    """Return what is written on a band; ``not µV``, so that nobody reads amplitudes off a scale that is none."""
+    unit = str(band["unit"]) if str(band["unit"]).startswith(NOT) else ""
+    return {UNITS: unit, NAMES: f"{band['name']} {unit}".strip()}.get(texts, "")
+
+
+def _write(image: np.ndarray, name: str, text: str) -> None:
+    """Write a text at the left of a channel's lanes."""
     for group in GROUPS:
-        if band["name"] in group.channels:
-            first, last = _lane(image, band["name"], group)
-            text = _text(str(band["unit"]), min(last - first, image.shape[0] // 40))
-            place = image[first : first + text.shape[0], : text.shape[1]]
-            place[:] = text[: place.shape[0], : place.shape[1]]
+        if name in group.channels:
+            first, last = _lane(image, name, group)
+            drawn = _text(text, min(last - first, image.shape[0] // 40))
+            place = image[first : first + drawn.shape[0], : drawn.shape[1]]
+            place[:] = drawn[: place.shape[0], : place.shape[1]]
 
 
 @functools.lru_cache(maxsize=64)

@@ -29,6 +29,8 @@ def multitaper(values: np.ndarray, rate: float, window: float, step: float) -> t
 
     Windows with a gap are NaN.
     """
+    from scipy.fft import rfft  # in single precision eight times as fast as NumPy's
+
     size, hop = max(round(window * rate), 8), max(round(step * rate), 1)
     if len(values) < size:
         values = np.pad(values, (0, size - len(values)))
@@ -38,7 +40,7 @@ def multitaper(values: np.ndarray, rate: float, window: float, step: float) -> t
     for start in range(0, len(parts), 256):
         some = parts[start : start + 256]
         some = some - some.mean(axis=1, keepdims=True)
-        power[start : start + 256] = (np.abs(np.fft.rfft(some[:, None] * tapers, axis=-1)) ** 2).mean(axis=1)
+        power[start : start + 256] = (np.abs(rfft(some[:, None] * tapers, axis=-1)) ** 2).mean(axis=1)
     power[:, 1:-1] *= 2  # one side holds the power of both
     times = (np.arange(len(parts)) * hop + size / 2) / rate
     return np.fft.rfftfreq(size, 1 / rate), times, power.T / rate

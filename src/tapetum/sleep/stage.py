@@ -57,11 +57,16 @@ def stage(path: Path, engine: Engine, table: Mapping[str, str], adapted: Mapping
     answer = engine(recording, table, recording.issues)
     night = answer if adapted is None else adapt.apply(answer, adapted)
     signal = shown_signal(recording, table)
-    bad = np.zeros(len(night), dtype=bool)
+    return Staged(recording, answer, night, signal, bad_epochs(signal, len(night)))
+
+
+def bad_epochs(signal: Signal | None, count: int) -> np.ndarray:
+    """Return the epochs (count,) in which a signal is bad; none where there is no signal."""
+    bad = np.zeros(count, dtype=bool)
     if signal is not None:
-        found = assess(signal).bad[: len(night)]
+        found = assess(signal).bad[:count]
         bad[: len(found)] = found
-    return Staged(recording, answer, night, signal, bad)
+    return bad
 
 
 def shown_signal(recording: Recording, table: Mapping[str, str]) -> Signal | None:

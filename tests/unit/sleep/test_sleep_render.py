@@ -82,7 +82,7 @@ def test_unknown_unit_is_written_on_its_band_alone(tmp_path, width, how):
     file.signals[0].unit = ""  # C3-M2, the first lane of EEG; C4-M1 has its unit
     (tmp_path / "a.edf").write_bytes(file.bytes())
     (image,), prepared, _ = drawn(read_edf(tmp_path / "a.edf"), width, how)
-    ((_, without),) = render.epochs(prepared, width, how, [0], is_labelled=False)
+    ((_, without),) = render.epochs(prepared, width, how, [0], texts=render.NO_TEXTS)
     rows, columns = np.nonzero(image != without)
     assert rows.min() * 270 / len(image) >= 32
     assert rows.max() * 270 / len(image) < 32 + 43 / 4

@@ -128,9 +128,13 @@ class Store:
 
     def holding(self, turn: int = 1) -> dict[str, Decided]:
         """Return the decision that holds for each row that has one."""
+        return {one.row_id: one for one in self.standing(turn)}
+
+    def standing(self, turn: int = 1) -> list[Decided]:
+        """Return all decisions that were not undone, in the order in which they were made; the last of a row holds."""
         with self._lock:
             rows = self._open.execute(f"SELECT {_COLUMNS} FROM decisions WHERE undone IS NULL AND pass = ? ORDER BY id", (turn,)).fetchall()
-        return {row[1]: _decided(row) for row in rows}
+        return [_decided(row) for row in rows]
 
     def of_row(self, row_id: str, turn: int = 1) -> Decided | None:
         """Return the decision that holds for a row; None where there is none."""
