@@ -121,7 +121,7 @@ def curves(lines: Sequence[Line], *, x_label: str, y_label: str, low: float | No
     seen = np.isfinite(x) & np.isfinite(y)
     if not seen.any():
         return Markup("")
-    frame = _Frame((x[seen].min(), x[seen].max()), (y[seen].min() if low is None else low, y[seen].max()))
+    frame = Frame((x[seen].min(), x[seen].max()), (y[seen].min() if low is None else low, y[seen].max()))
     drawn = Markup("").join(
         Markup('<path class="line {}" d="{}"/>').format(line.style, frame.path(*thin(line.x, line.y))) for line in lines
     )
@@ -133,7 +133,7 @@ def curves(lines: Sequence[Line], *, x_label: str, y_label: str, low: float | No
     named = {line.name: line.style for line in lines if line.name}
     key = Markup("").join(Markup('<span class="{}"><i></i>{}</span>').format(style, name) for name, style in named.items())
     body = frame.axes(x_label, y_label, whole_x) + drawn + spots
-    return Markup('<figure class="chart">{}{}</figure>').format(_svg(body, f"{y_label} over {x_label}"), _key(key))
+    return Markup('<figure class="chart">{}{}</figure>').format(svg(body, _told(lines, x_label, y_label)), key_of(key))
 
 
 def reliability(
@@ -148,29 +148,32 @@ def reliability(
         low: (bins,) lower end of an interval of ``seen``.
         high: (bins,) upper end.
     """
-    frame = _Frame((0.0, 1.0), (0.0, 1.0), width=300, height=300)
+    frame = Frame((0.0, 1.0), (0.0, 1.0), width=300, height=300)
     body = frame.axes("predicted probability", "share that is correct", False)
     body += Markup('<path class="ideal" d="M{} {}L{} {}"/>').format(frame.x(0), frame.y(0), frame.x(1), frame.y(1))
-    most = max(float(n.max()), 1.0) if len(n) else 1.0
+    most, told = max(float(n.max()), 1.0) if len(n) else 1.0, []
     for i in range(len(n)):
         if low is not None and high is not None:
             body += Markup('<path class="bar" d="M{0} {1}V{2}"/>').format(frame.x(stated[i]), frame.y(low[i]), frame.y(high[i]))
         words = f"{int(n[i])} predictions at {stated[i]:.2f}: {seen[i]:.2f} correct"
+        told.append(words)
         body += Markup('<circle class="bin" cx="{}" cy="{}" r="{}"><title>{}</title></circle>').format(
             frame.x(stated[i]), frame.y(seen[i]), rounded(2.5 + 6 * math.sqrt(n[i] / most)), words
         )
-    return Markup('<figure class="chart square">{}</figure>').format(_svg(body, "reliability", 300, 300))
+    return Markup('<figure class="chart square">{}</figure>').format(svg(body, "reliability: " + "; ".join(told), 300, 300))
 
 
 def scatter(truth: np.ndarray, answer: np.ndarray) -> Markup:
     """Draw predictions against labels, with the line on which they are equal."""
     both = np.concatenate([truth, answer])
     ends = (float(both.min()), float(both.max()))
-    frame = _Frame(ends, ends, width=300, height=300)
+    frame = Frame(ends, ends, width=300, height=300)
     d = "".join(f"M{frame.x(a)} {frame.y(b)}h0" for a, b in zip(truth, answer, strict=True))
     ideal = Markup('<path class="ideal" d="M{} {}L{} {}"/>').format(*(f(v) for v in (both.min(), both.max()) for f in (frame.x, frame.y)))
     body = frame.axes("label", "prediction", False) + ideal + Markup('<path class="points" d="{}"/>').format(d)
-    return Markup('<figure class="chart square">{}</figure>').format(_svg(body, "predictions against labels", 300, 300))
+    return Markup('<figure class="chart square">{}</figure>').format(
+        svg(body, f"predictions against {len(truth)} labels, correlation {_correlation(truth, answer)}", 300, 300)
+    )
 
 
 def thin(x: np.ndarray, y: np.ndarray, most: int = 240) -> tuple[np.ndarray, np.ndarray]:
@@ -189,7 +192,7 @@ def thin(x: np.ndarray, y: np.ndarray, most: int = 240) -> tuple[np.ndarray, np.
 # ---------------------------------------------------------------------------------------------------------- small parts
 
 
-class _Frame:
+class Frame:
     """A drawing area: data to pixels, and the axes."""
 
     def __init__(self, x: tuple[float, float], y: tuple[float, float], width: int = WIDTH, height: int = HEIGHT) -> None:
@@ -202,12 +205,15 @@ class _Frame:
         self.width, self.height = width, height
 
     def x(self, value: float) -> float:
+        """Return where a value is on the x axis, in pixels."""
         return rounded(LEFT + (float(value) - self.x0) / (self.x1 - self.x0) * (self.width - LEFT - RIGHT))
 
     def y(self, value: float) -> float:
+        """Return where a value is on the y axis, in pixels."""
         return rounded(self.height - BOTTOM - (float(value) - self.y0) / (self.y1 - self.y0) * (self.height - TOP - BOTTOM))
 
     def path(self, x: np.ndarray, y: np.ndarray) -> str:
+        """Return the path of a curve; points that are not finite break it."""
         out, move = [], True
         for a, b in zip(x, y, strict=True):
             if not (np.isfinite(a) and np.isfinite(b)):
@@ -218,6 +224,7 @@ class _Frame:
         return "".join(out)
 
     def axes(self, x_label: str, y_label: str, whole_x: bool) -> Markup:
+        """Draw axes with their ticks and names."""
         base, end = self.height - BOTTOM, self.width - RIGHT
         out = Markup("")
         for t in ticks(self.y0, self.y1, 5):
@@ -234,12 +241,28 @@ class _Frame:
         return out + Markup('<text class="name mid" transform="translate(12 {})rotate(-90)">{}</text>').format(middle, y_label)
 
 
-def _svg(body: Markup, label: str, width: int = WIDTH, height: int = HEIGHT) -> Markup:
+def svg(body: Markup, label: str, width: int = WIDTH, height: int = HEIGHT) -> Markup:
+    """Return a drawing with the text that says the same."""
     return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(width, height, label, body)
 
 
-def _key(inside: Markup) -> Markup:
+def key_of(inside: Markup) -> Markup:
+    """Return the key below a drawing; nothing where it is empty."""
     return Markup('<figcaption class="key">{}</figcaption>').format(inside) if inside else Markup("")
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> str:
+    return number(float(np.corrcoef(a, b)[0, 1])) if len(a) > 1 and a.std() > 0 and b.std() > 0 else "not defined"
+
+
+def _told(lines: Sequence[Line], x_label: str, y_label: str) -> str:
+    """Return in words what curves show: where each named one starts and ends."""
+    ends = []
+    for line in lines:
+        known = np.flatnonzero(np.isfinite(line.y))
+        if len(known) and (line.name or len(lines) == 1):
+            ends.append(f"{line.name or 'the curve'} from {number(line.y[known[0]])} to {number(line.y[known[-1]])}")
+    return f"{y_label} over {x_label}" + (f": {', '.join(ends)}" if ends else "")
 
 
 def _whisker(dot: Dot, place: Callable[[float], float], grid: Markup, signed: bool) -> Markup:

@@ -9,6 +9,8 @@ from markupsafe import Markup
 
 from tapetum.show.figures import rounded
 
+MOST_SQUARES, MOST_NAMED = 20_000, 1_500  # of a large matrix: squares drawn, and squares with a tooltip
+
 
 def confusion_table(counts: np.ndarray, names: Sequence[str], order: Sequence[int] | None = None) -> Markup:
     """Draw a confusion matrix as a table: rows are labels, columns predictions, colour the share of the row.
@@ -23,7 +25,7 @@ def confusion_table(counts: np.ndarray, names: Sequence[str], order: Sequence[in
     heads = Markup("").join(Markup('<th scope="col"><span>{}</span></th>').format(names[j]) for j in order)
     body = []
     for i in order:
-        cells = Markup("").join(_count_cell(counts[i, j], totals[i], i == j, names[i], names[j]) for j in order)
+        cells = Markup("").join(_count_cell(counts, totals[i], (i, j), names) for j in order)
         body.append(
             Markup('<tr><th scope="row" title="{0}">{0}</th>{1}<td class="sum">{2}</td></tr>').format(names[i], cells, _amount(totals[i]))
         )
@@ -37,23 +39,31 @@ def confusion_table(counts: np.ndarray, names: Sequence[str], order: Sequence[in
 
 
 def confusion_map(counts: np.ndarray, names: Sequence[str], order: Sequence[int]) -> Markup:
-    """Draw a large confusion matrix without numbers: one square for each cell that is not empty; a tooltip names it."""
+    """Draw a large confusion matrix without numbers: one square for each cell that is not empty; a tooltip names the larger ones.
+
+    Squares of one shade are one path, and so the map stays small however many classes and rows there are.
+    """
     k = len(names)
+    place = np.argsort(np.asarray(order))
     totals = np.maximum(counts.sum(axis=1), 1e-12)
-    squares = []
-    for row, i in enumerate(order):
-        for column, j in enumerate(order):
-            if counts[i, j] > 0:
-                kind = "right" if i == j else "wrong"
-                shade = max(round(float(counts[i, j] / totals[i]), 2), 0.15)
-                squares.append(
-                    Markup('<rect x="{}" y="{}" width="1" height="1" class="{}" opacity="{}"><title>{}</title></rect>').format(
-                        column, row, kind, shade, f"{names[i]} predicted as {names[j]}: {_amount(counts[i, j])}"
-                    )
-                )
-    return Markup('<svg class="map" viewBox="0 0 {0} {0}" role="img" aria-label="confusion matrix">{1}</svg>').format(
-        k, Markup("").join(squares)
+    there = np.argwhere(counts > 0)
+    there = there[np.argsort(-counts[there[:, 0], there[:, 1]], kind="stable")][:MOST_SQUARES]
+    paths: dict[tuple[str, float], list[str]] = {}
+    for i, j in there.tolist():
+        shade = max(round(float(counts[i, j] / totals[i]), 1), 0.15)
+        paths.setdefault(("right" if i == j else "wrong", shade), []).append(f"M{place[j]} {place[i]}h1v1h-1z")
+    drawn = Markup("").join(
+        Markup('<path class="{}" opacity="{}" d="{}"/>').format(kind, shade, "".join(d)) for (kind, shade), d in sorted(paths.items())
     )
+    named = Markup("").join(
+        Markup('<rect x="{}" y="{}" width="1" height="1" class="over" data-cell="{},{}"><title>{}</title></rect>').format(
+            place[j], place[i], i, j, f"{names[i]} predicted as {names[j]}: {_amount(counts[i, j])}"
+        )
+        for i, j in there[:MOST_NAMED].tolist()
+    )
+    right = float(np.trace(counts) / max(counts.sum(), 1e-12))
+    label = f"confusion matrix of {k} classes: {100 * right:.0f} % of the images are on the diagonal; the largest errors are listed below"
+    return Markup('<svg class="map" viewBox="0 0 {0} {0}" role="img" aria-label="{1}">{2}{3}</svg>').format(k, label, drawn, named)
 
 
 def similar_order(counts: np.ndarray) -> list[int]:
@@ -72,13 +82,15 @@ def similar_order(counts: np.ndarray) -> list[int]:
     return order if order[0] <= order[-1] else order[::-1]
 
 
-def _count_cell(value: float, total: float, right: bool, truth: str, answer: str) -> Markup:
+def _count_cell(counts: np.ndarray, total: float, cell: tuple[int, int], names: Sequence[str]) -> Markup:
+    """Return a cell; a click on its button opens its images."""
+    (i, j), value = cell, counts[cell]
     if value <= 0:
-        return Markup('<td class="d"></td>') if right else Markup("<td></td>")
+        return Markup('<td class="d"></td>') if i == j else Markup("<td></td>")
     share = value / total
-    words = f"{truth} predicted as {answer}: {_amount(value)} of {_amount(total)}"
-    return Markup('<td class="{}{}" style="--a:{}" title="{}">{}</td>').format(
-        "d" if right else "e", " k" if share > 0.45 else "", rounded(max(share, 0.12)), words, _amount(value)
+    words = f"{names[i]} predicted as {names[j]}: {_amount(value)} of {_amount(total)}"
+    return Markup('<td class="{}{}" style="--a:{}"><button type="button" data-cell="{},{}" title="{}">{}</button></td>').format(
+        "d" if i == j else "e", " k" if share > 0.45 else "", rounded(max(share, 0.12)), i, j, words, _amount(value)
     )
 
 

@@ -20,3 +20,64 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((part) => { part.open = true; }));
+
+// What a script element of JSON holds.
+const read = (element) => JSON.parse(element.textContent);
+const make = (name, text, parent) => {
+  const element = document.createElement(name);
+  element.textContent = text;
+  parent.append(element);
+  return element;
+};
+
+// The cells of a confusion matrix open their images.
+for (const element of document.querySelectorAll("script.cells")) {
+  const panel = document.getElementById(element.dataset.into);
+  let found;
+  const open = (cell) => {
+    found ??= read(element);
+    const [truth, answer] = cell.split(",").map((place) => found.classes[place]);
+    const { n, rows } = found.cells[cell];
+    panel.replaceChildren();
+    const more = n > rows.length ? `; the ${rows.length} most confident` : "";
+    make("h3", `${truth} predicted as ${answer}: ${n.toLocaleString("en")} image${n === 1 ? "" : "s"}${more}`, panel);
+    const cards = make("div", "", panel);
+    cards.className = "cards small";
+    for (const [id, stated, label, place] of rows) {
+      const card = make("figure", "", cards);
+      card.className = "card";
+      if (place >= 0) Object.assign(make("img", "", card), { src: found.images[place], alt: id });
+      const caption = make("figcaption", "", card);
+      make("p", `prediction ${stated}, label ${label}`, caption);
+      make("small", id, caption);
+    }
+    panel.hidden = false;
+    panel.scrollIntoView({ block: "nearest" });
+  };
+  element.closest("section").addEventListener("click", (event) => {
+    const cell = event.target.closest("[data-cell]");
+    if (cell && (found ??= read(element)).cells[cell.dataset.cell]) open(cell.dataset.cell);
+  });
+}
+
+// A threshold and what it gives, from counts of rows above each threshold.
+for (const slider of document.querySelectorAll(".slider")) {
+  const found = read(slider.querySelector("script"));
+  const [range, select, output] = ["input", "select", "output"].map((name) => slider.querySelector(name));
+  const share = (part, whole) => (whole ? (part / whole).toFixed(3) : "–");
+  const show = () => {
+    const [k, step] = [select ? +select.value : 0, +range.value];
+    const [tp, fp, positive] = [found.tp[k][step], found.fp[k][step], found.positive[k]];
+    const fn = positive - tp;
+    const values = {
+      tp: tp.toLocaleString("en"), fp: fp.toLocaleString("en"), fn: fn.toLocaleString("en"), precision: share(tp, tp + fp), recall: share(tp, positive),
+      f1: share(2 * tp, 2 * tp + fp + fn), specificity: share(found.n - positive - fp, found.n - positive),
+    };
+    output.textContent = (step / found.steps).toFixed(found.steps < 100 ? 3 : 2);
+    for (const [name, value] of Object.entries(values)) slider.querySelector(`[data-of="${name}"]`).textContent = value;
+  };
+  range.addEventListener("input", show);
+  select?.addEventListener("change", show);
+  slider.hidden = false;
+  show();
+}

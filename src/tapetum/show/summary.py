@@ -10,7 +10,7 @@ from tapetum.core.marks import Figure, how_of, main
 from tapetum.decide.choose import candidate_text
 
 WIDTH = 100
-_BASELINES = {"accuracy": "always the most frequent class", "mae": "always the median", "rmse": "always the median"}
+BASELINES = {"accuracy": "always the most frequent class", "mae": "always the median", "rmse": "always the median"}
 
 
 def lines(metrics: Mapping[str, Any], most: int = 6) -> list[str]:
@@ -62,7 +62,7 @@ def _of_one(metrics: Mapping[str, Any], target: str) -> list[str]:
     text = f"{metric} {figure_text(figure)}, {how_of(figure)}, {figure['n']:,} images in {figure['groups']:,} groups"
     if baseline is None:
         return [text]
-    return [text, f"baseline {baseline['value']:.3f} ({_BASELINES.get(metric, 'from the class shares alone, without an image')})"]
+    return [text, f"baseline {baseline['value']:.3f} ({BASELINES.get(metric, 'from the class shares alone, without an image')})"]
 
 
 def _of_several(metrics: Mapping[str, Any], targets: Sequence[str], most: int) -> list[str]:

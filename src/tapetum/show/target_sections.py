@@ -6,37 +6,54 @@ from typing import Any
 
 import numpy as np
 
-from tapetum.core import intervals, metrics
+from tapetum.core import draws, intervals, metrics
 from tapetum.core.folds import count_groups
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target, decode
 from tapetum.show import figures, matrix, words
+from tapetum.show.cell_images import openable
 from tapetum.show.thumbnails import Thumbnails
 
 MOST_CELLS = 40  # classes up to which a confusion matrix is a table with numbers
-WORST = 18
+WORST, RIGHT = 18, 8
+MOST_LINES = 400  # classes in a table
+MOST_POINTS = 4000  # of predictions against labels
 PAIRS = 10
 BINS = 10
 PER_CLASS = ("precision", "recall", "f1", "average_precision", "roc_auc")
 
 
-def confusion(dense: Dense) -> dict[str, Any] | None:
-    """Return the confusion matrix of a single or ordinal target, and the pairs that are confused most often."""
+def confusion(dense: Dense, thumbnails: Thumbnails | None = None, targets: int = 1) -> dict[str, Any] | None:
+    """Return the confusion matrix of a single or ordinal target, the pairs that are confused most often, and the images of its cells.
+
+    Args:
+        dense: held-out predictions.
+        thumbnails: of the cells; None: cells open nothing.
+        targets: of the run, which share the room for images.
+    """
     target = dense.target
     rows = dense.where(dense.scorable)
     if target.kind not in ("single", "ordinal") or not len(rows.row_ids):
         return None
-    counts = metrics.confusion(rows.y.argmax(1), answered(rows).argmax(1), len(target.classes))
+    given = answered(rows).argmax(1)
+    counts = metrics.confusion(rows.y.argmax(1), given, len(target.classes))
     k = len(target.classes)
     similar = target.kind == "single" and k > 8
     order = matrix.similar_order(counts) if similar else list(range(k))
     draw = matrix.confusion_table if k <= MOST_CELLS else matrix.confusion_map
-    wrong = [(counts[i, j], i, j) for i in range(k) for j in range(k) if i != j and counts[i, j] > 0]
+    wrong = [(counts[i, j], i, j) for i, j in np.argwhere(counts > 0).tolist() if i != j]
     pairs = [
-        {"truth": target.classes[i], "answer": target.classes[j], "count": int(n), "of": int(counts[i].sum())}
+        {"truth": target.classes[i], "answer": target.classes[j], "count": int(n), "of": int(counts[i].sum()), "cell": f"{i},{j}"}
         for n, i, j in sorted(wrong, key=lambda item: (-item[0], item[1], item[2]))[:PAIRS]
     ]
-    return {"figure": draw(counts, target.classes, order), "similar": similar, "pairs": pairs if k > 3 else [], "large": k > MOST_CELLS}
+    opened = None if thumbnails is None else openable(rows, given, thumbnails, targets)
+    return {
+        "figure": draw(counts, target.classes, order),
+        "similar": similar,
+        "pairs": pairs if k > 3 else [],
+        "large": k > MOST_CELLS,
+        "opened": opened,
+    }
 
 
 def outcomes(dense: Dense) -> list[dict[str, Any]]:
@@ -48,7 +65,9 @@ def outcomes(dense: Dense) -> list[dict[str, Any]]:
     parts = [np.sum(truth & answer, 0), np.sum(truth & ~answer, 0), np.sum(~truth & answer, 0)]
     most = float(np.max(sum(parts), initial=1))
     out = []
-    for k, name in enumerate(dense.target.classes):
+    most_frequent = np.argsort(-(parts[0] + parts[1]), kind="stable")[:MOST_LINES]
+    for k in sorted(most_frequent.tolist()):
+        name = dense.target.classes[k]
         found, missed, added = (int(part[k]) for part in parts)
         bar = figures.stacked([("found", found), ("missed", missed), ("added", added)], most)
         out.append({"class": name, "found": found, "missed": missed, "added": added, "bar": bar})
@@ -65,11 +84,7 @@ def reliability(dense: Dense, groups: np.ndarray) -> dict[str, Any] | None:
     rows = dense.where(keep)
     if dense.target.kind == "regression" or not len(rows.row_ids):
         return None
-    if dense.target.kind == "multi":
-        stated, true = rows.p.ravel().astype(np.float64), rows.y.ravel() > 0.5
-    else:
-        top = rows.p.argmax(1)
-        stated, true = rows.p.max(1).astype(np.float64), rows.y.argmax(1) == top
+    stated, true = sureness(rows)
     place = np.minimum((stated * BINS).astype(int), BINS - 1)
     n = np.bincount(place, minlength=BINS)
     full = n > 0
@@ -81,7 +96,7 @@ def reliability(dense: Dense, groups: np.ndarray) -> dict[str, Any] | None:
     error = float(np.sum(n[full] * np.abs(mean - seen)) / n.sum())
     lean = float(np.sum(n[full] * (mean - seen)) / n.sum())
     given = answered(rows)
-    other = 0 if dense.target.kind == "multi" else int((given.argmax(1) != top).sum())
+    other = 0 if dense.target.kind == "multi" else int((given.argmax(1) != rows.p.argmax(1)).sum())
     return {
         "other": other,
         "figure": figure,
@@ -93,13 +108,25 @@ def reliability(dense: Dense, groups: np.ndarray) -> dict[str, Any] | None:
     }
 
 
+def sureness(rows: Dense) -> tuple[np.ndarray, np.ndarray]:
+    """Return predicted probabilities and whether each is of a correct answer: of the most probable class, or of every class (multi)."""
+    if rows.target.kind == "multi":
+        return rows.p.ravel().astype(np.float64), rows.y.ravel() > 0.5
+    return rows.p.max(1).astype(np.float64), rows.y.argmax(1) == rows.p.argmax(1)
+
+
 def numbers(dense: Dense) -> dict[str, Any] | None:
     """Return predictions against labels of a regression, with the residuals' mean and deviation."""
     rows = dense.where(dense.scorable)
     if dense.target.kind != "regression" or not len(rows.row_ids):
         return None
     truth, answer = rows.y[:, 0].astype(np.float64), rows.p[:, 0].astype(np.float64)
-    return {"figure": figures.scatter(truth, answer), "lean": float((answer - truth).mean()), "spread": float((answer - truth).std())}
+    drawn = draws.evenly(len(truth), MOST_POINTS)
+    return {
+        "figure": figures.scatter(truth[drawn], answer[drawn]),
+        "lean": float((answer - truth).mean()),
+        "spread": float((answer - truth).std()),
+    }
 
 
 def worst(dense: Dense, thumbnails: Thumbnails, most: int = WORST) -> dict[str, Any] | None:
@@ -126,6 +153,28 @@ def worst(dense: Dense, thumbnails: Thumbnails, most: int = WORST) -> dict[str, 
     return {"cards": cards, "wrong": int(wrong.sum()), "of": len(rows.row_ids), "numbers": target.kind == "regression"}
 
 
+def right(dense: Dense, thumbnails: Thumbnails, most: int = RIGHT) -> list[dict[str, Any]]:
+    """Return correct predictions with their images: the most confident one of each of the most frequent classes.
+
+    Of a regression the smallest errors, and of several labels the rows whose labels are all correct with the smallest sum of |p − y|.
+    """
+    rows = dense.where(dense.scorable)
+    if not len(rows.row_ids):
+        return []
+    target, answer = dense.target, answered(rows)
+    if target.kind in ("single", "ordinal"):
+        true = rows.y.argmax(1)
+        sure = np.where(answer.argmax(1) == true, rows.p[np.arange(len(true)), true], -1.0)
+        frequent = np.argsort(-np.bincount(true, minlength=target.width), kind="stable")
+        best = [int(np.where(true == k, sure, -2.0).argmax()) for k in frequent[:most]]
+        shown = [i for k, i in zip(frequent, best, strict=False) if true[i] == k and sure[i] >= 0]
+    else:
+        apart = np.abs(rows.p - rows.y).sum(1)
+        good = np.ones(len(apart), dtype=bool) if target.kind == "regression" else ((answer > 0.5) == (rows.y > 0.5)).all(1)
+        shown = [int(i) for i in np.argsort(np.where(good, apart, np.inf), kind="stable")[: min(most, int(good.sum()))]]
+    return [_card(rows, i, answer, thumbnails) for i in shown]
+
+
 def classes(dense: Dense, groups: np.ndarray, weight: np.ndarray | None = None) -> dict[str, Any] | None:
     """Return each class's rows, answers and scores with their intervals; None for a regression.
 
@@ -141,10 +190,13 @@ def classes(dense: Dense, groups: np.ndarray, weight: np.ndarray | None = None) 
         return None
     names = [name for name in PER_CLASS if name in found[0]]
     lines = []
-    for line in found:
+    order = [line for line in found if line["n"]] if len(found) > MOST_LINES else found
+    if len(found) > MOST_LINES:
+        order = sorted(order, key=lambda line: (-1.0 if line["f1"] is None else line["f1"], line["class"]))[:MOST_LINES]
+    for line in order:
         drawn = [{"value": line[name], "figure": _cell(line, name)} for name in names]
         lines.append({"class": line["class"], "n": line["n"], "answered": line["predicted"], "cells": drawn})
-    return {"names": names, "lines": lines, "alone": alone}
+    return {"names": names, "lines": lines, "alone": alone, "more": len(found) - len(order)}
 
 
 def answered(dense: Dense) -> np.ndarray:

@@ -14,6 +14,8 @@ from tapetum.core.errors import TapetumError
 from tapetum.core.tables import Manifest
 
 SIDE = 176  # pixels of the longer side: sharp at the size shown, about 8 KB an image
+SMALL = 96  # of those that a click opens
+ROOM = 2_600_000  # characters of all images of a page: with everything else it stays below 5 MB
 QUALITY = 78
 
 
@@ -28,15 +30,24 @@ class Thumbnails:
     def __init__(self, manifest: Manifest | None, how: Input) -> None:
         self._manifest, self._how = manifest, how
         self._row = {} if manifest is None else {row_id: row for row, row_id in enumerate(manifest.row_ids)}
-        self._made: dict[str, tuple[str | None, str]] = {}
+        self._made: dict[tuple[str, int], tuple[str | None, str]] = {}
+        self._room = ROOM
 
     def __call__(self, row_id: str) -> tuple[str | None, str]:
         """Return (data URI, "") or (None, why there is no image)."""
-        if row_id not in self._made:
-            self._made[row_id] = self._make(row_id)
-        return self._made[row_id]
+        return self._of(row_id, SIDE)
 
-    def _make(self, row_id: str) -> tuple[str | None, str]:
+    def small(self, row_id: str) -> tuple[str | None, str]:
+        """Return the same of a smaller image."""
+        return self._of(row_id, SMALL)
+
+    def _of(self, row_id: str, side: int) -> tuple[str | None, str]:
+        if (row_id, side) not in self._made:
+            self._made[row_id, side] = self._make(row_id, side) if self._room > 0 else (None, "left out, so that the page stays small")
+            self._room -= len(self._made[row_id, side][0] or "")
+        return self._made[row_id, side]
+
+    def _make(self, row_id: str, side: int) -> tuple[str | None, str]:
         if self._manifest is None or row_id not in self._row:
             return None, "not in the manifest"
         from tapetum.data.images.decode import Composition, compose
@@ -47,7 +58,7 @@ class Thumbnails:
             return None, error.what.replace(f"{self._manifest.root}/", "")
         except OSError as error:
             return None, str(error.strerror)
-        return data_uri(views[0]), ""
+        return data_uri(views[0], side), ""
 
 
 def data_uri(image: np.ndarray, side: int = SIDE) -> str:

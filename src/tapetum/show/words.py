@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 
 from tapetum.core.errors import listed
 from tapetum.core.marks import BASELINE, BY_GROUP, CROSS_VALIDATED, GIVEN, HELD_OUT, IN_SAMPLE, TEST
+from tapetum.core.targets import Target
 
 METRIC_NAMES = {
     "accuracy": "accuracy",
@@ -109,6 +110,20 @@ def duration(seconds: Any) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def question(target: Target) -> str:
+    """Say what is asked of an image."""
+    if target.kind == "regression":
+        return f"Which number is {target.name}?"
+    names = listed(target.classes, 6)
+    n = count(len(target.classes))
+    kinds = {
+        "single": f"Which of {n} classes",
+        "multi": f"Which of {n} classes, any number of them,",
+        "ordinal": f"Which of {n} ordered classes",
+    }
+    return f"{kinds[target.kind]} is {target.name}: {names}?"
+
+
 def breakable(text: Any) -> Markup:
     """Return a name, escaped, that may break over lines after ``_ - / .``."""
     return Markup(re.sub(r"([_/.-])(?=\w)", r"\1<wbr>", str(escape(text))))
@@ -156,7 +171,7 @@ def plain(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}".replace("-", MINUS)
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} = {plain(v)}" for key, v in value.items()) or "–"
+        return listed((f"{key} = {plain(v)}" for key, v in value.items()), 60) or "–"
     if isinstance(value, (list, tuple)):
         return listed([plain(v) for v in value], 30) or "–"
     return str(value)

@@ -16,6 +16,7 @@ from tapetum.core.monitor import prior_answer, prior_decision
 from tapetum.core.runs import BY_GROUP_FILE, PROBE, START, Run
 from tapetum.core.tables import Dense, Predictions, decided
 from tapetum.core.targets import Target
+from tapetum.data.audit.sets import about_the_data
 from tapetum.data.lacking import lacking
 from tapetum.decide import view_reduction
 from tapetum.decide.choose import EpochChoice
@@ -37,6 +38,7 @@ def measure_run(session: Session, decided: RunDecisions) -> RunDecisions:
             {"member": member, **line, "marks": told[member]} for member, one in views.items() for line in view_reduction.lines(one)
         ]
     figures["warnings"] = [*worse_than_baseline(figures["differences"]), *lacking(session.manifest, session.prepared.usable)]
+    figures["data"] = about_the_data(session.manifest)
     files.write_json(session.run.file("metrics.json"), figures)
     return dataclasses.replace(decided, figures=figures)
 

@@ -1,0 +1,57 @@
+"""The images behind the cells of a confusion matrix: which rows a cell opens, and thumbnails of as many as the page has room for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tapetum.core.tables import Dense
+from tapetum.show import words
+from tapetum.show.thumbnails import Thumbnails
+
+MOST_ROWS = 12  # named for a cell
+MOST_NAMED = 2400  # named in all
+MOST_SHOWN = 72  # thumbnails in all, over the targets
+
+
+def openable(rows: Dense, given: np.ndarray, thumbnails: Thumbnails, targets: int) -> dict[str, Any]:
+    """Return what the cells of a single or ordinal target's confusion matrix open.
+
+    Cells of errors come before those of right predictions, larger ones before smaller. Each shows its most confident rows; the first
+    row of every cell gets a thumbnail before the second of any.
+
+    Args:
+        rows: that have a label and a prediction.
+        given: the predicted class of each (N,).
+        thumbnails: made here as far as there is room.
+        targets: of the run, which share the room.
+
+    Returns:
+        ``{"cells": {"i,j": {"n", "rows": [[row_id, p of the prediction, p of the label, image]]}}, "images": [data URI]}``; ``image`` is
+        a place in ``images``, −1 where there is none.
+    """
+    true = rows.y.argmax(1)
+    places: dict[tuple[int, int], list[int]] = {}
+    for i in np.argsort(-rows.p[np.arange(len(true)), given], kind="stable").tolist():
+        places.setdefault((int(true[i]), int(given[i])), []).append(i)
+    order = sorted(places, key=lambda cell: (cell[0] == cell[1], -len(places[cell]), cell))
+    named, cells = 0, {}
+    for cell in order:
+        kept = places[cell][: min(MOST_ROWS, max(MOST_NAMED // targets - named, 1))]
+        named += len(kept)
+        cells[cell] = kept
+    images, shown = [], {}
+    room = max(MOST_SHOWN // targets, 6)
+    for i in [kept[turn] for turn in range(MOST_ROWS) for kept in cells.values() if turn < len(kept)][:room]:
+        image, _ = thumbnails.small(str(rows.row_ids[i]))
+        if image is not None:
+            shown[i] = len(images)
+            images.append(image)
+
+    def line(i: int) -> list[Any]:
+        stated, of_label = rows.p[i, given[i]], rows.p[i, true[i]]
+        return [str(rows.row_ids[i]), words.percent(float(stated)), words.percent(float(of_label)), shown.get(i, -1)]
+
+    opened = {f"{a},{b}": {"n": len(places[a, b]), "rows": [line(i) for i in kept]} for (a, b), kept in cells.items()}
+    return {"cells": opened, "images": images, "classes": list(rows.target.classes)}

@@ -1,0 +1,65 @@
+"""The first screen of a report: what was asked, what came out, against what baseline, and what to worry about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tapetum.core import marks
+from tapetum.decide.choose import candidate_text
+from tapetum.show import words
+from tapetum.show.run_files import RunFiles
+from tapetum.show.summary import BASELINES
+
+MOST_TARGETS = 6
+
+
+def summary(found: RunFiles, counts: dict[str, int], folds: int) -> dict[str, Any] | None:
+    """Return the lines of the first screen; None where nothing was measured.
+
+    Args:
+        found: the run.
+        counts: rows by what became of them.
+        folds: how many the run has.
+    """
+    figures = found.metrics.get("figures") or []
+    if not figures:
+        return None
+    results = [one for target in found.targets[:MOST_TARGETS] if (one := _result(found, target.name)) is not None]
+    return {
+        "asked": [words.question(target) for target in found.targets[:MOST_TARGETS]],
+        "more": max(len(found.targets) - MOST_TARGETS, 0),
+        "data": _data(counts, folds),
+        "results": results,
+        "answered": _answered(found),
+    }
+
+
+def _data(counts: dict[str, int], folds: int) -> str:
+    text = words.plural(int(counts.get("rows") or 0), "image")
+    if counts.get("groups"):
+        text += f" in {words.plural(int(counts['groups']), 'group')}"
+    return text + (f", each held out once in {words.plural(folds, 'fold')}" if folds > 1 else ", one part held out" if folds else "")
+
+
+def _result(found: RunFiles, target: str) -> dict[str, Any] | None:
+    """Return a target's figure, its baseline, and the sentence on their difference."""
+    head, figures = found.metrics.get("headline") or {}, found.metrics["figures"]
+    metric = head["metric"] if head.get("target") == target else next((f["metric"] for f in figures if f["target"] == target), None)
+    figure, chance = (marks.main(figures, target, metric, name) for name in ("final", "chance"))
+    if figure is None:
+        return None
+    apart = [d for d in found.metrics.get("differences") or [] if (d["target"], d["metric"], d["b"]) == (target, metric, "chance")]
+    return {
+        "target": target,
+        "metric": metric,
+        "figure": figure,
+        "how": marks.how_of(figure),
+        "chance": chance,
+        "constant": BASELINES.get(str(metric), "from the class shares alone, without an image"),
+        "verdict": words.verdict(apart[0]) if apart else "",
+    }
+
+
+def _answered(found: RunFiles) -> str:
+    choice = found.metrics.get("choice") or {}
+    return f"{candidate_text(choice['final'])}; {choice['reason']}" if choice.get("final") and choice.get("reason") else ""

@@ -1,0 +1,75 @@
+"""One file of at most 5 MB whatever the run holds, with a text for every drawing."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import polars as pl
+import pytest
+
+from report_runs import make_run
+from tapetum.core import files
+from tapetum.core.tables import Dense, Manifest, Predictions
+from tapetum.core.targets import Target
+from tapetum.show.report import write_report
+
+BOUND = 5_000_000
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """20,000 rows of 200 classes with long names, several labels beside, audit findings, a long log and sequences."""
+    run, n, k = tmp_path_factory.mktemp("large") / "run", 20_000, 200
+    rng = np.random.default_rng(0)
+    one = Target("species", "single", tuple(f"species number {i:03d} of the genus" for i in range(k)))
+    two = Target("tags", "multi", tuple(f"tag {i:03d}" for i in range(k)))
+    label, tags = rng.integers(0, k, n), rng.random((n, k), dtype=np.float32) < 0.02
+    ids = [f"a/rather/long/folder/name/of/images/IMG_{i:08d}.jpeg" for i in range(n)]
+    columns = {
+        "row_id": ids,
+        "path": [[name] for name in ids],
+        "species": [one.classes[c] for c in label],
+        "tags": [[two.classes[c] for c in np.flatnonzero(row)] for row in tags],
+        "group": [f"g{i // 4}" for i in range(n)],
+        "fold": pl.Series(np.arange(n) // 4 % 5, dtype=pl.Int16),
+    }
+    manifest = Manifest(pl.DataFrame(columns), (one, two), run.parent)
+    manifest.write(run / "manifest.parquet")
+    final = []
+    for target in (one, two):
+        y = manifest.truth(target.name)
+        p = np.clip(0.5 * y + 0.5 * rng.random(y.shape, dtype=np.float32), 0, 1).astype(np.float32)
+        if target is one:
+            p = p / p.sum(1, keepdims=True)
+        status = np.full(n, "ok", dtype=object)
+        final.append(Dense(target, np.array(ids, dtype=object), p, y, manifest.fold, status))
+    Predictions.from_dense(final).write(run / "oof.parquet")
+    audit = pl.DataFrame(
+        {"row_id": ids, "status": "truncated", "reason": "the file ends too early", "height": range(1, n + 1), "width": 9, "channels": 3}
+    )
+    suspects = audit.with_columns(suspect=pl.lit(True), suspicion=pl.lit(0.5), note=pl.lit("x" * 80), suggested=pl.lit(["a"]))
+    files.write_parquet(run / "audit.parquet", suspects)
+    files.write_json(run / "run.json", {"command": "tapetum fit", "log": [f"message {i}: {'x' * 100}" for i in range(20_000)]})
+    files.write_json(
+        run / "decisions.json", {"thresholds": {name: {"cut": i / k, "list": list(range(500))} for i, name in enumerate(one.classes)}}
+    )
+    files.write_json(run / "metrics.json", {"warnings": [f"class {i} is in one fold only" for i in range(500)]})
+    return run
+
+
+@pytest.mark.slow
+def test_a_report_of_many_rows_and_classes_stays_small(large):
+    page = write_report(large)
+    assert page.stat().st_size <= BOUND
+    assert page.read_bytes() == write_report(large, large / "again.html").read_bytes()
+
+
+def test_every_drawing_has_a_text(tmp_path):
+    page = write_report(make_run(tmp_path, rows=60)).read_text()
+    drawings = re.findall(r"<svg\b[^>]*>", page)
+    assert len(drawings) >= 8
+    for drawing in drawings:
+        assert 'role="img"' in drawing
+        assert len(re.search(r'aria-label="([^"]*)"', drawing)[1]) >= 20
+    assert all(re.search(r'alt="[^"]*"', image) for image in re.findall(r"<img\b[^>]*>", page))
