@@ -41,7 +41,8 @@ def openable(rows: Dense, given: np.ndarray, thumbnails: Thumbnails, targets: in
         kept = places[cell][: min(MOST_ROWS, max(MOST_NAMED // targets - named, 1))]
         named += len(kept)
         cells[cell] = kept
-    images, shown = [], {}
+    images: list[str] = []
+    shown: dict[int, int] = {}
     room = max(MOST_SHOWN // targets, 6)
     for i in [kept[turn] for turn in range(MOST_ROWS) for kept in cells.values() if turn < len(kept)][:room]:
         image, _ = thumbnails.small(str(rows.row_ids[i]))

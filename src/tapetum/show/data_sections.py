@@ -93,7 +93,7 @@ def _classes(manifest: Manifest, target: Target) -> dict[str, Any]:
     order = sorted(range(len(target.classes)), key=lambda k: (-int(scored[k] + other[k]), k)) if target.kind != "ordinal" else None
     places = list(range(len(target.classes))) if order is None else order
     most = float(max((scored + other).max(initial=1), 1))
-    lines = [
+    lines: list[dict[str, Any]] = [
         {
             "class": target.classes[k],
             "scored": int(scored[k]),

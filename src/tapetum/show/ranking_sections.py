@@ -32,7 +32,8 @@ def rankings(dense: Dense, weight: np.ndarray | None) -> dict[str, Any] | None:
     if dense.target.kind == "regression" or not len(rows.row_ids):
         return None
     counted = np.ones(len(rows.row_ids)) if weight is None else weight[scorable]
-    truth, lines = rows.y > 0.5, []
+    truth = rows.y > 0.5
+    lines: list[dict[str, Any]] = []
     for k in _classes(dense):
         p, y = rows.p[:, k], truth[:, k]
         auroc, ap = (float(ranking.ranker(name, p, y)(counted)) for name in ("roc_auc", "average_precision"))
