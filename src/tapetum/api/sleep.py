@@ -58,7 +58,7 @@ def sleep_stats(
     hypnograms: Places,
     out: Path | str | None = None,
     *,
-    lights_off: float = 0.0,
+    lights_off: float | None = None,
     lights_on: float | None = None,
     epoch: float = 30.0,
     scheme: str = "auto",
@@ -69,8 +69,8 @@ def sleep_stats(
     Args:
         hypnograms: EDF+ with annotations, CSV, TSV, text or JSON files, or folders of them.
         out: a .csv file, a row a night; None writes nothing.
-        lights_off: seconds from the start of the hypnogram.
-        lights_on: seconds from the start; None: the end.
+        lights_off: seconds from the start of the hypnogram; None: as its annotations say, else the start.
+        lights_on: likewise; else the end.
         epoch: seconds of an epoch, where the file does not tell.
         scheme: what the numbers 4 and 5 mean: ``auto``, ``aasm`` or ``rk``.
         log: told of files that are refused.
@@ -81,7 +81,7 @@ def sleep_stats(
     from tapetum.sleep import exports, nights
     from tapetum.sleep.hypnogram_files import RECORDINGS, TABLES, read_hypnogram
     from tapetum.sleep.issues import Issues, table
-    from tapetum.sleep.statistics import DEFINITIONS, statistics
+    from tapetum.sleep.statistics import DEFINITIONS, night_of, statistics
 
     record = Record(log)
     issues: list[Any] = []
@@ -90,7 +90,8 @@ def sleep_stats(
         found = Issues(path.name)
         night = read_hypnogram(path, epoch=epoch, scheme=scheme, issues=found)
         issues.extend(found)
-        return {"file": path.name, **statistics(night, lights_off=lights_off, lights_on=lights_on)}
+        lights, said = night_of(night, lights_off, lights_on)
+        return {"file": path.name, **said, **statistics(night, lights)}
 
     files.refuse_own(out, *([hypnograms] if isinstance(hypnograms, (str, Path)) else hypnograms))
     read, refused = nights.each(nights.find(hypnograms, (*RECORDINGS, *TABLES, ".json")), work, record)
@@ -153,7 +154,7 @@ def sleep_compare(a: Path | str, b: Path | str, *, epoch: float = 30.0, scheme: 
     from tapetum.sleep.hypnogram_files import read_hypnogram
     from tapetum.sleep.issues import Issues
     from tapetum.sleep.stages import STAGES
-    from tapetum.sleep.statistics import statistics
+    from tapetum.sleep.statistics import of_both
 
     record = Record(log)
     nights = []
@@ -162,7 +163,7 @@ def sleep_compare(a: Path | str, b: Path | str, *, epoch: float = 30.0, scheme: 
         nights.append(read_hypnogram(path, epoch=epoch, scheme=scheme, issues=issues))
         for one in issues:
             record(f"{one.file}: {one.what}: {one.assumed}")
-    of_a, of_b = (statistics(night) for night in nights)
+    of_a, of_b = of_both(*nights)
     apart = {name: None if of_a[name] is None or of_b[name] is None else round(of_b[name] - of_a[name], 4) for name in of_a}
     return Result({**agreement(*nights), "stages": list(STAGES), "differences": apart})
 

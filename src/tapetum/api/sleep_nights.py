@@ -26,7 +26,7 @@ def sleep_stage(
     eeg: str | None = None,
     eog: str | None = None,
     emg: str | None = None,
-    lights_off: float = 0.0,
+    lights_off: float | None = None,
     lights_on: float | None = None,
     scheme: str = "auto",
     log: Log | None = None,
@@ -43,8 +43,8 @@ def sleep_stage(
         eeg: of YASA: a label of the file (``A|B`` for A − B); None: chosen.
         eog: likewise.
         emg: likewise.
-        lights_off: seconds from the start of each recording, for statistics.
-        lights_on: likewise.
+        lights_off: seconds from the start of each recording, for statistics; None: as the annotations say, else the start.
+        lights_on: likewise; else the end.
         scheme: of another program's hypnograms; see :func:`sleep_stats`.
         log: told of each night, and of files that are refused.
 

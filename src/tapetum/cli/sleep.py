@@ -14,6 +14,8 @@ from tapetum.cli.streams import tell_address
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
 Seconds = Annotated[float, typer.Option("--epoch", help="seconds of an epoch, where the file does not tell", min=1)]
 Scheme = Annotated[str, typer.Option("--scheme", help="what the numbers 4 and 5 mean: aasm, rk, or auto (rk where there is any 5)")]
+LightsOff = Annotated[float | None, typer.Option(help="seconds from the start (default: by the annotations, else the start)", min=0)]
+LightsOn = Annotated[float | None, typer.Option(help="seconds from the start (default: by the annotations, else the end)", min=0)]
 Recordings = Annotated[list[Path], typer.Argument(help="EDF or BDF files, or folders of them")]
 Channels = Annotated[Path | None, typer.Option("--channels", help="a CSV table (label, name) laid over the built-in names of channels")]
 Engine = Annotated[
@@ -55,8 +57,8 @@ def sleep_stats(
     log: Any,
     hypnograms: Annotated[list[Path], typer.Argument(help="hypnograms (EDF+ with annotations, CSV, TSV, text, JSON), or folders of them")],
     out: Annotated[Path | None, typer.Option("-o", "--out", help="write a row a night here, as .csv")] = None,
-    lights_off: Annotated[float, typer.Option(help="seconds from the start of the hypnogram", min=0)] = 0.0,
-    lights_on: Annotated[float | None, typer.Option(help="seconds from the start (default: the end)", min=0)] = None,
+    lights_off: LightsOff = None,
+    lights_on: LightsOn = None,
     epoch: Seconds = 30.0,
     scheme: Scheme = "auto",
 ) -> dict[str, Any]:
@@ -112,8 +114,8 @@ def sleep_stage(
     eeg: Annotated[str | None, typer.Option(help="of YASA: the EEG's label in the file, or 'A|B' for A − B (default: chosen)")] = None,
     eog: Annotated[str | None, typer.Option(help="of YASA: the EOG's label, likewise")] = None,
     emg: Annotated[str | None, typer.Option(help="of YASA: the chin EMG's label, likewise")] = None,
-    lights_off: Annotated[float, typer.Option(help="seconds from the start of the recording, for statistics", min=0)] = 0.0,
-    lights_on: Annotated[float | None, typer.Option(help="seconds from the start (default: the end)", min=0)] = None,
+    lights_off: LightsOff = None,
+    lights_on: LightsOn = None,
     scheme: Scheme = "auto",
 ) -> dict[str, Any]:
     """Stage nights: hypnogram, probabilities, statistics, figure, review list and exports for each."""

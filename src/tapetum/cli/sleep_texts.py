@@ -16,6 +16,7 @@ _UNITS = {
     "awakening index": "an hour",
     "fragmentation": "an hour",
 }
+_LIGHTS = ("lights off", "lights on", "lights from")
 _SHORT = ("TIB", "TST", "SE", "SOL", "WASO", "REM latency", "N1", "N2", "N3", "REM")  # columns of a table of several nights
 
 
@@ -47,13 +48,16 @@ def stats(result: Result, verbose: bool) -> list[str]:
     """Return one night's figures a line each, or several nights a line each."""
     nights = result["nights"]
     if len(nights) == 1:
-        lines = [f"{name:16s} {_value(value)} {_unit(name)}".rstrip() for name, value in nights[0].items() if name != "file"]
+        figures = {name: value for name, value in nights[0].items() if name not in ("file", *_LIGHTS)}
+        lines = [_lights(nights[0]), *(f"{name:16s} {_value(value)} {_unit(name)}".rstrip() for name, value in figures.items())]
         if verbose:
             lines += [f"{name}: {meaning}" for name, meaning in result["definitions"].items()]
     else:
         width = max(len(night["file"]) for night in nights)
         lines = ["  ".join(["night".ljust(width), *(name.rjust(max(6, len(name))) for name in _SHORT)])]
         lines += ["  ".join([n["file"].ljust(width), *(_value(n[name]).rjust(max(6, len(name))) for name in _SHORT)]) for n in nights]
+        without = sum(night["lights from"] is None for night in nights)
+        lines += [f"{without} of {len(nights)} nights have no lights off or on: the whole hypnogram counts"] if without else []
     return [*lines, *issues(result["issues"], verbose), *_written(result)]
 
 
@@ -117,6 +121,18 @@ def render(result: Result, verbose: bool) -> list[str]:
 def plot(result: Result, verbose: bool) -> list[str]:
     """Return where the figure is."""
     return [f"written to {result['out']}"]
+
+
+def _lights(night: Mapping[str, Any]) -> str:
+    """Return when the night begins and ends, and who says so."""
+    if night["lights from"] is None:
+        return "lights           no annotation says lights off or on: the whole hypnogram counts"
+    times = [f"{name.removeprefix('lights ')} {_clock(night[name])}" for name in _LIGHTS[:2] if night[name] is not None]
+    return f"lights           {', '.join(times)} after the start ({night['lights from']})"
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 3600}:{int(seconds) // 60 % 60:02d}:{int(seconds) % 60:02d}"
 
 
 def _issue(row: Mapping[str, str]) -> str:

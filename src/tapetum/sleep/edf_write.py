@@ -54,10 +54,12 @@ def write_stages(path: Path | str, night: Hypnogram) -> Path:
 
 
 def stage_annotations(night: Hypnogram) -> list[Any]:
-    """Return an EDF+ annotation for each epoch, as ``Sleep stage N2``; unscored epochs are ``Sleep stage ?``."""
+    """Return an EDF+ annotation for each epoch, as ``Sleep stage N2``; unscored epochs are ``Sleep stage ?``; and lights off and on."""
     edfio = _edfio()
     texts = [f"Sleep stage {SHORT[stage] if stage >= 0 else '?'}" for stage in night.stages.tolist()]
-    return [edfio.EdfAnnotation(i * night.epoch, night.epoch, text) for i, text in enumerate(texts)]
+    lights = [(at, text) for at, text in ((night.lights.off, "Lights off"), (night.lights.on, "Lights on")) if at is not None]
+    stages = [edfio.EdfAnnotation(i * night.epoch, night.epoch, text) for i, text in enumerate(texts)]
+    return [*stages, *(edfio.EdfAnnotation(at, None, text) for at, text in lights)]
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:

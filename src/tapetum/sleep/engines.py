@@ -23,6 +23,7 @@ from tapetum.sleep.edf import Recording
 from tapetum.sleep.hypnogram import Hypnogram
 from tapetum.sleep.hypnogram_files import TABLES, read_hypnogram
 from tapetum.sleep.issues import ALL, EPOCH, NOTE, Issues, spans
+from tapetum.sleep.lights import lights_of, lit
 from tapetum.sleep.montage import Montage, Signal
 from tapetum.sleep.nights import in_the_night
 from tapetum.sleep.quality import Quality, assess, report
@@ -193,6 +194,7 @@ def fitted(night: Hypnogram, recording: Recording, name: str, issues: Issues) ->
             need="a hypnogram of this recording",
             fix="check the names of the files",
         )
+    night = lit(night, lambda: lights_of(recording.annotations, recording.duration, issues))
     if len(night) == count:
         return dataclasses.replace(night, clock=recording.clock)
     issues.add(

@@ -73,7 +73,8 @@ def to_json(night: Hypnogram) -> dict[str, Any]:
     """Return plain values that :func:`tapetum.sleep.hypnogram_files.read_hypnogram` reads again."""
     p = None if night.p is None else [None if np.isnan(row).any() else [round(float(one), 6) for one in row] for row in night.p]
     clock = None if night.clock is None else night.clock.replace(microsecond=0).isoformat()
-    return {"epoch": night.epoch, "start": clock, "scorer": night.scorer, "stages": night.labels(), "p": p}
+    lights = {"lights_off": night.lights.off, "lights_on": night.lights.on}
+    return {"epoch": night.epoch, "start": clock, "scorer": night.scorer, **lights, "stages": night.labels(), "p": p}
 
 
 def write_issues(path: Path | str, issues: Iterable[Issue]) -> Path:

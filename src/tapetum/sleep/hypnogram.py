@@ -13,6 +13,19 @@ from tapetum.sleep.stages import STAGES, UNSCORED, WAKE
 
 
 @dataclasses.dataclass(frozen=True)
+class Lights:
+    """When the night begins and ends.
+
+    Args:
+        off: seconds from the start of the hypnogram to lights off; None where nobody says it.
+        on: likewise, to lights on.
+    """
+
+    off: float | None = None
+    on: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Hypnogram:
     """Stages in the order of time.
 
@@ -22,6 +35,7 @@ class Hypnogram:
         clock: time of day at the start; None where it is not known.
         p: (T, 5) probabilities, NaN rows where there are none; None where nobody gave any.
         scorer: who or what scored.
+        lights: lights off and on, where annotations name them.
     """
 
     stages: np.ndarray
@@ -29,6 +43,7 @@ class Hypnogram:
     clock: datetime.time | None = None
     p: np.ndarray | None = None
     scorer: str = ""
+    lights: Lights = Lights()
 
     def __post_init__(self) -> None:
         stages = np.asarray(self.stages, dtype=np.int8)
@@ -58,13 +73,13 @@ class Hypnogram:
         return [STAGES[stage] if stage >= 0 else "?" for stage in self.stages.tolist()]
 
     def part(self, first: int, last: int) -> Hypnogram:
-        """Return epochs ``first`` up to but without ``last``."""
+        """Return epochs ``first`` up to but without ``last``; lights off and on are not kept."""
         seconds = first * self.epoch
         clock = self.clock
         if clock is not None:
             clock = (datetime.datetime.combine(datetime.date(2000, 1, 1), clock) + datetime.timedelta(seconds=seconds)).time()
         p = None if self.p is None else self.p[first:last]
-        return dataclasses.replace(self, stages=self.stages[first:last], clock=clock, p=p)
+        return dataclasses.replace(self, stages=self.stages[first:last], clock=clock, p=p, lights=Lights())
 
 
 def runs(values: np.ndarray) -> list[tuple[int, int, int]]:

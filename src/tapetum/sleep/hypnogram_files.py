@@ -16,8 +16,9 @@ from tapetum.core.delimited import parse_delimited
 from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.places import refuse_nowhere
 from tapetum.sleep.edf import Recording, read_edf
-from tapetum.sleep.hypnogram import Hypnogram
+from tapetum.sleep.hypnogram import Hypnogram, Lights
 from tapetum.sleep.issues import EPOCH, NOTE, Issues, spans
+from tapetum.sleep.lights import kind_of, lights_of
 from tapetum.sleep.stages import SCHEMES, SHORT, STAGES, UNSCORED, stage_of, stages_of
 from tapetum.sleep.tal import Annotation
 
@@ -95,7 +96,8 @@ def of_annotations(recording: Recording, *, scheme: str = "auto", issues: Issues
             f"{recording.path.name} has stages until {end:g} s, after more than a week", need="onsets in seconds from its start"
         )
     laid = _lay(found, stages, epoch, max(int(end // epoch + 1e-9), 1), issues)
-    return Hypnogram(laid, epoch, recording.clock, scorer=recording.path.stem)
+    lights = lights_of(recording.annotations, end, issues)
+    return Hypnogram(laid, epoch, recording.clock, scorer=recording.path.stem, lights=lights)
 
 
 def _is_stage(text: str) -> bool:
@@ -168,7 +170,8 @@ def _of_table(path: Path, epoch: float, scheme: str, issues: Issues) -> Hypnogra
     number = next((names[name] for name in NUMBERS if name in names), None)
     if onset is not None and _is_seconds(frame[onset]):
         stages = stages_of(labels, scheme, issues)
-        return _of_events(frame, onset, next((names[name] for name in DURATIONS if name in names), None), stages, (path, epoch), issues)
+        lasting = next((names[name] for name in DURATIONS if name in names), None)
+        return _of_events(_events(frame, onset, lasting, labels), stages, frame, (path, epoch), issues)
     stages_here = _known(labels, scheme, issues, path, 2)
     if number is not None:
         stages_here = _in_order(frame, number, stages_here, path, issues)
@@ -200,19 +203,24 @@ def _known(labels: Sequence[str], scheme: str, issues: Issues, path: Path, line:
     return np.array(stages, dtype=np.int8)
 
 
-def _of_events(
-    frame: pl.DataFrame, onset: str, duration: str | None, stages: Sequence[int | None], place: tuple[Path, float], issues: Issues
-) -> Hypnogram:
-    path, epoch = place
+def _events(frame: pl.DataFrame, onset: str, duration: str | None, labels: Sequence[str]) -> list[Annotation]:
+    """Return a table's rows as events."""
     onsets = [table_files.number(cell, True) for cell in frame[onset].to_list()]
     lasting = [_finite(cell) if cell else None for cell in frame[duration].to_list()] if duration is not None else [None] * len(onsets)
-    rows = [Annotation(at, lasts, "") for at, lasts in zip(onsets, lasting, strict=True)]
+    return [Annotation(*one) for one in zip(onsets, lasting, labels, strict=True)]
+
+
+def _of_events(
+    rows: Sequence[Annotation], stages: Sequence[int | None], frame: pl.DataFrame, place: tuple[Path, float], issues: Issues
+) -> Hypnogram:
+    path, epoch = place
     kept = [(one, stage) for one, stage in zip(rows, stages, strict=True) if stage is not None]
     if not kept:
         raise DataError(f"{path.name} has no row of a sleep stage", need=f"one of {listed((*SHORT, *STAGES))}")
-    if len(kept) < len(rows):
-        issues.add(f"{len(rows) - len(kept)} rows are other events than stages", "they are left out", kind=NOTE)
-    if duration is None and epoch == EPOCH:
+    left = [one for one, stage in zip(rows, stages, strict=True) if stage is None and kind_of(one.text) is None]
+    if left:
+        issues.add(f"{len(left)} rows are other events than stages", "they are left out", kind=NOTE)
+    if not any(one.duration for one in rows) and epoch == EPOCH:
         steps = np.diff(sorted(one.onset for one, _ in kept))
         epoch = 20.0 if len(steps) and float(np.median(steps)) == 20.0 else epoch
     epoch = _epoch_of([one.duration for one, _ in kept], epoch)
@@ -222,7 +230,8 @@ def _of_events(
     count = max(round(end / epoch), 1)
     laid = _lay([one for one, _ in kept], [stage for _, stage in kept], epoch, count, issues)
     aligned = len(kept) == count and [round(one.onset / epoch) for one, _ in kept] == list(range(count))
-    return Hypnogram(laid, epoch, p=_probabilities(frame, count, path) if aligned else None, scorer=path.stem)
+    p = _probabilities(frame, count, path) if aligned else None
+    return Hypnogram(laid, epoch, p=p, scorer=path.stem, lights=lights_of(rows, count * epoch, issues))
 
 
 def _in_order(frame: pl.DataFrame, column: str, stages: np.ndarray, path: Path, issues: Issues) -> np.ndarray:
@@ -274,4 +283,5 @@ def _of_json(path: Path) -> Hypnogram:
         datetime.time.fromisoformat(clock) if isinstance(clock, str) else None,
         None if p is None else np.array([[np.nan] * len(STAGES) if row is None else row for row in p], dtype=np.float64),
         str(value.get("scorer") or path.stem),
+        Lights(*(None if value.get(name) is None else float(value[name]) for name in ("lights_off", "lights_on"))),
     )

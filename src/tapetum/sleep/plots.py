@@ -15,7 +15,7 @@ from tapetum.sleep.hypnogram import Hypnogram, runs
 from tapetum.sleep.montage import Signal
 from tapetum.sleep.spectra import multitaper
 from tapetum.sleep.stages import REM, STAGES
-from tapetum.sleep.statistics import statistics
+from tapetum.sleep.statistics import of_both
 
 COLOURS = ("#c9a227", "#8fb8de", "#4a86c5", "#1d3f72", "#b5485d")  # Wake, N1, N2, N3, REM; distinct also without colour vision
 LEVEL = np.array([4, 2, 1, 0, 3])  # height in a hypnogram: Wake on top, then REM, N1, N2, N3
@@ -62,7 +62,7 @@ def agreement_figure(path: Path | str, pairs: Sequence[tuple[Hypnogram, Hypnogra
     figure = Figure(figsize=(12, 7), dpi=PIXELS, layout="constrained")
     grid = figure.add_gridspec(3, 5)
     _confusion(figure.add_subplot(grid[:, :2]), together)
-    of = [tuple(statistics(one) for one in pair) for pair in pairs]
+    of = [of_both(*pair) for pair in pairs]
     for number, name in enumerate(COMPARED):
         _bland_altman(figure.add_subplot(grid[number // 3, 2 + number % 3]), name, of)
     return _save(figure, path)
@@ -117,6 +117,9 @@ def _stages(axis: Any, night: Hypnogram, hours: np.ndarray) -> None:
             axis.hlines(LEVEL[REM], hours[first], hours[end], color=COLOURS[REM], linewidth=3)
         elif stage < 0:
             axis.axvspan(hours[first], hours[end], color="#ddd", linewidth=0)
+    for time in (night.lights.off, night.lights.on):
+        if time is not None:
+            axis.axvline(time / 3600, color="#777", linewidth=0.8, linestyle="--")
     order = np.argsort(LEVEL)
     axis.set_yticks(range(len(STAGES)), [STAGES[stage] for stage in order])
     axis.set_ylim(-0.4, 4.4)

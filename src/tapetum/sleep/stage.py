@@ -17,10 +17,11 @@ from tapetum.sleep.edf import Recording, read_edf
 from tapetum.sleep.engines import EEG, Engine
 from tapetum.sleep.hypnogram import Hypnogram
 from tapetum.sleep.issues import Issues
+from tapetum.sleep.lights import lights_of, lit
 from tapetum.sleep.montage import Montage, Signal
 from tapetum.sleep.quality import assess
 from tapetum.sleep.review import review_list
-from tapetum.sleep.statistics import between, cycles, statistics, transitions
+from tapetum.sleep.statistics import between, cycles, night_of, statistics, transitions
 
 FIGURE = "night.png"
 
@@ -55,6 +56,7 @@ def stage(path: Path, engine: Engine, table: Mapping[str, str], adapted: Mapping
     """
     recording = read_edf(path)
     answer = engine(recording, table, recording.issues)
+    answer = lit(answer, lambda: lights_of(recording.annotations, recording.duration, recording.issues))
     night = answer if adapted is None else adapt.apply(answer, adapted)
     signal = shown_signal(recording, table)
     return Staged(recording, answer, night, signal, bad_epochs(signal, len(night)))
@@ -82,15 +84,16 @@ def shown_signal(recording: Recording, table: Mapping[str, str]) -> Signal | Non
     return None if best is None else best[1]
 
 
-def write(folder: Path, staged: Staged, *, lights_off: float = 0.0, lights_on: float | None = None) -> dict[str, Any]:
+def write(folder: Path, staged: Staged, *, lights_off: float | None = None, lights_on: float | None = None) -> dict[str, Any]:
     """Write a night's folder, and return its statistics.
 
     ``hypnogram.csv`` (with probabilities), ``events.tsv`` (BIDS), ``hypnogram.json``, ``hypnogram.edf`` (annotations; where edfio is
     installed), ``statistics.json``, ``review.csv``, ``issues.csv`` and ``night.png``.
     """
     night = staged.night
-    figures = statistics(night, lights_off=lights_off, lights_on=lights_on)
-    inside = between(night, lights_off, lights_on)
+    lights, said = night_of(night, lights_off, lights_on)
+    night = dataclasses.replace(night, lights=lights)  # the figure and the exports have them, too
+    figures, inside = {**said, **statistics(night)}, between(night, lights)
     with files.whole_folder(folder) as aside:
         for name in ("hypnogram.csv", "events.tsv", "hypnogram.json"):
             exports.export(night, aside / name)
@@ -100,7 +103,7 @@ def write(folder: Path, staged: Staged, *, lights_off: float = 0.0, lights_on: f
             staged.recording.issues.add("hypnogram.edf was not written", error.text)
         found = {"statistics": figures, "cycles": cycles(inside), "transitions": transitions(inside).tolist(), "scorer": night.scorer}
         files.write_json(aside / "statistics.json", found)
-        before = None if staged.answer is night else staged.answer
+        before = None if staged.answer is staged.night else staged.answer
         files.write_text(aside / "review.csv", to_delimited(review_list(night, staged.bad, before)))
         plots.night_figure(aside / FIGURE, night, staged.signal, _title(night, figures))
         exports.write_issues(aside / "issues.csv", staged.recording.issues)

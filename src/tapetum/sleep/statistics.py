@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tapetum.core.errors import UserError
-from tapetum.sleep.hypnogram import Hypnogram, runs
+from tapetum.sleep.hypnogram import Hypnogram, Lights, runs
 from tapetum.sleep.stages import N1, REM, STAGES, UNSCORED, WAKE
 
 PERSISTENT = 10.0  # minutes of unbroken sleep
@@ -37,18 +37,17 @@ DEFINITIONS = {
 }  # fmt: skip
 
 
-def statistics(night: Hypnogram, *, lights_off: float = 0.0, lights_on: float | None = None) -> dict[str, Any]:
+def statistics(night: Hypnogram, lights: Lights | None = None) -> dict[str, Any]:
     """Return the figures of ``DEFINITIONS`` and, for each stage, minutes and % of TST.
 
     Args:
         night: stages.
-        lights_off: seconds from the start of the hypnogram; epochs before it are left out.
-        lights_on: seconds from the start; None: the end.
+        lights: when the night begins and ends; epochs outside are left out. None: as the hypnogram says, else all of it.
 
     Raises:
         UserError: no epoch lies between lights off and lights on.
     """
-    night = between(night, lights_off, lights_on)
+    night = between(night, lights or night.lights)
     stages, minutes = night.stages, night.minutes
     asleep = night.asleep
     where = np.flatnonzero(asleep)
@@ -84,16 +83,36 @@ def statistics(night: Hypnogram, *, lights_off: float = 0.0, lights_on: float | 
     return {key: round(value, 4) if isinstance(value, float) else value for key, value in out.items()}
 
 
-def between(night: Hypnogram, lights_off: float, lights_on: float | None) -> Hypnogram:
+def between(night: Hypnogram, lights: Lights) -> Hypnogram:
     """Return the epochs that begin at or after lights off and end by lights on."""
     end = len(night) * night.epoch
-    off, on = max(lights_off, 0.0), min(end if lights_on is None else lights_on, end)
+    off, on = max(lights.off or 0.0, 0.0), min(end if lights.on is None else lights.on, end)
     first, last = int(np.ceil(off / night.epoch - 1e-9)), int(np.floor(on / night.epoch + 1e-9))
     if first >= last:
         raise UserError(
             f"no epoch lies between lights off ({off:g} s) and lights on ({on:g} s)", need=f"times within the {end:g} s of the hypnogram"
         )
     return night.part(first, last)
+
+
+def night_of(night: Hypnogram, lights_off: float | None, lights_on: float | None) -> tuple[Lights, dict[str, Any]]:
+    """Return when a night begins and ends, and the same as values of a table: what was given, else as the hypnogram says.
+
+    Args:
+        night: stages.
+        lights_off: seconds from the start that somebody gave; None: nobody did.
+        lights_on: likewise.
+    """
+    pairs = ((lights_off, night.lights.off), (lights_on, night.lights.on))
+    off, on = (own if given is None else given for given, own in pairs)
+    sources = ["given" if given is not None else "annotations" for given, own in pairs if given is not None or own is not None]
+    return Lights(off, on), {"lights off": off, "lights on": on, "lights from": " and ".join(dict.fromkeys(sources)) or None}
+
+
+def of_both(a: Hypnogram, b: Hypnogram) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the statistics of two scorers of a night, whose lights off and on are the same: those of the first, else of the second."""
+    lights = b.lights if a.lights == Lights() else a.lights
+    return statistics(a, lights), statistics(b, lights)
 
 
 def transitions(night: Hypnogram) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tapetum.core.errors import UserError
-from tapetum.sleep.hypnogram import Hypnogram
+from tapetum.sleep.hypnogram import Hypnogram, Lights
 from tapetum.sleep.statistics import DEFINITIONS, cycles, persistent_latency, statistics, transitions
 
 LETTERS = {"W": 0, "1": 1, "2": 2, "3": 3, "R": 4, "?": -1}
@@ -85,10 +85,10 @@ def test_epochs_of_20_seconds_count_in_minutes():
 
 
 def test_lights_cut_the_night():
-    found = statistics(night("Wx20 2x20 Wx20"), lights_off=300, lights_on=1500)
+    found = statistics(night("Wx20 2x20 Wx20"), Lights(300, 1500))
     assert (found["TIB"], found["SOL"], found["WASO"]) == (20.0, 5.0, 5.0)
     with pytest.raises(UserError, match="no epoch lies between lights off"):
-        statistics(night("Wx20"), lights_off=700)
+        statistics(night("Wx20"), Lights(700))
 
 
 def test_cycles_follow_feinberg_and_floyd():
