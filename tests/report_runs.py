@@ -23,10 +23,14 @@ TARGETS = (
 FOLDS = 4
 
 
-def make_run(folder: Path, rows: int, side: int = 24) -> Path:
-    """Write every file that a run may hold, from generated rows with images."""
+def make_run(folder: Path, rows: int, side: int = 24, *, sequences: int = 0) -> Path:
+    """Write every file that a run may hold, from generated rows with images; ``sequences`` of them are as long as each other."""
     rng = np.random.default_rng(0)
     manifest = make_manifest(folder, rows, side, rng)
+    if sequences:
+        each = -(-rows // sequences)
+        manifest = manifest.with_column("sequence", pl.Series([f"night {i // each}" for i in range(rows)]))
+        manifest = manifest.with_column("position", pl.Series([float(-i) for i in range(rows)]))  # backwards
     run = files.make_folder(folder / "run")
     manifest.write(run / "manifest.parquet")
     final = [answers_to(t, manifest, rng, 2.0) for t in TARGETS]
@@ -66,6 +70,12 @@ def make_run(folder: Path, rows: int, side: int = 24) -> Path:
             ],
         },
     )
+    store = run / "features" / "0123456789abcdef"
+    label = manifest.truth("breed")
+    files.write_array(
+        store / "vectors.npy", (label @ rng.normal(size=(4, 20)) * 3 + rng.normal(size=(rows, 20)))[:, None].astype(np.float32)
+    )
+    files.write_json(store / "index.json", {"what": {"backbone": "resnet18"}, "row_id": manifest.row_ids})
     audit = {"row_id": manifest.row_ids, "status": ["ok"] * rows, "reason": [None] * rows}
     audit["status"][3], audit["reason"][3] = "damaged", "truncated after 300 bytes"
     files.write_parquet(run / "audit.parquet", pl.DataFrame(audit))

@@ -23,7 +23,7 @@ def fold_table(found: RunFiles) -> dict[str, Any] | None:
     """Return how many rows, groups and rows of each class a fold holds out, and what was reached on it."""
     if found.manifest is None or not (found.manifest.fold >= 0).any():
         return None
-    manifest, target = found.manifest, _main_target(found)
+    manifest, target = found.manifest, main_target(found)
     truth = manifest.truth(target.name) if target is not None else np.zeros((len(manifest), 0))
     classes = list(target.classes) if target is not None and target.kind != "regression" else []
     metric = _main_metric(found, target)
@@ -63,7 +63,8 @@ def divided_groups(manifest: Manifest) -> int:
     return sum(n > 1 for n in many.values())
 
 
-def _main_target(found: RunFiles) -> Target | None:
+def main_target(found: RunFiles) -> Target | None:
+    """Return the target that the page is about."""
     name = (found.metrics.get("headline") or {}).get("target")
     targets = found.targets
     return next((t for t in targets if t.name == name), targets[0] if targets else None)

@@ -81,3 +81,14 @@ for (const slider of document.querySelectorAll(".slider")) {
   slider.hidden = false;
   show();
 }
+
+// The map of images brings one label forward.
+for (const pick of document.querySelectorAll(".pick")) {
+  const select = pick.querySelector("select");
+  select.addEventListener("change", () => {
+    for (const group of pick.parentElement.querySelectorAll(".map2 g")) {
+      group.classList.toggle("away", select.value !== "" && group.dataset.name !== select.value);
+    }
+  });
+  pick.hidden = false;
+}

@@ -18,8 +18,21 @@ from tapetum.core.errors import listed
 from tapetum.core.folds import count_groups
 from tapetum.core.runs import logged
 from tapetum.core.targets import Target
-from tapetum.show import data_sections, figures, first_screen, measured, ranking_sections, target_sections, training, words, worries
-from tapetum.show.fold_section import fold_table
+from tapetum.show import (
+    data_sections,
+    embedding,
+    figures,
+    first_screen,
+    measured,
+    members,
+    ranking_sections,
+    sequence_section,
+    target_sections,
+    training,
+    words,
+    worries,
+)
+from tapetum.show.fold_section import fold_table, main_target
 from tapetum.show.run_files import RunFiles, read_run
 from tapetum.show.thumbnails import Thumbnails, file_uri
 
@@ -71,6 +84,7 @@ def templates() -> jinja2.Environment:
 def page(found: RunFiles) -> dict[str, Any]:
     """Return everything that the template shows, section by section; an empty value leaves its section out."""
     thumbnails, about, log = Thumbnails(found.manifest, found.input()), facts(found), logged(found.record)
+    lead = main_target(found)
     targets = [target_page(found, target, thumbnails) for target in found.targets]  # first: what is left of the room is for the others
     return {
         "title": found.run.root.resolve().name,
@@ -88,6 +102,10 @@ def page(found: RunFiles) -> dict[str, Any]:
         "views": measured.views(found),
         "decisions": _decided({k: v for k, v in found.decisions.items() if k not in KNOWN_ELSEWHERE}),
         "targets": targets,
+        "map": embedding.embedding(found, lead),
+        "sequences": sequence_section.sequences(found, lead),
+        "members": members.members(found, lead.name if lead is not None else None),
+        "steps": members.steps(found),
         "training": training.curves(found),
         "folds": fold_table(found),
         "log": log[:MOST_LOG],

@@ -1,0 +1,143 @@
+"""A map of the images by their stored features: the first two principal components, coloured by label, errors ringed."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tapetum.core import draws, files
+from tapetum.core.tables import Dense
+from tapetum.core.targets import Target
+from tapetum.show import plots, words
+from tapetum.show.run_files import RunFiles
+from tapetum.show.target_sections import answered
+
+MOST_POINTS = 1200
+NAMED = 9  # classes with a colour of their own
+NEAREST = 5
+OTHER = "other classes"
+
+
+@dataclasses.dataclass(frozen=True)
+class Vectors:
+    """Stored features.
+
+    Args:
+        row_ids: of the store.
+        file: vectors (N, V, D).
+        backbone: what made them.
+    """
+
+    row_ids: list[str]
+    file: Path
+    backbone: str
+
+
+def embedding(found: RunFiles, target: Target | None) -> dict[str, Any] | None:
+    """Return the map of a target's held-out images; None where no features are stored, or for less than three images.
+
+    Rows are drawn in proportion to the labels where there are many, the same ones every time.
+    """
+    dense = found.held_out(target) if target is not None else None
+    store = None if dense is None else _store(found)
+    if dense is None or store is None:
+        return None
+    rows = dense.where(dense.scorable)
+    place = {row_id: i for i, row_id in enumerate(store.row_ids)}
+    known = np.array([i for i, row_id in enumerate(rows.row_ids) if row_id in place], dtype=np.int64)
+    if len(known) < 3:
+        return None
+    rows = rows.where(known)
+    labels = labels_of(rows)
+    taken = draws.evenly(len(labels), 20 * MOST_POINTS)
+    ids, most = [str(rows.row_ids[i]) for i in taken], min(MOST_POINTS, len(taken))
+    drawn = taken[draws.in_proportion([labels[i] for i in taken], ids, most, "map of a report")]
+    rows, labels = rows.where(drawn), [labels[i] for i in drawn]
+    held = np.load(store.file, mmap_mode="r", allow_pickle=False)
+    vectors = np.asarray(held[np.array([place[str(row_id)] for row_id in rows.row_ids]), 0], dtype=np.float64)
+    fine = np.isfinite(vectors).all(axis=1)
+    rows, labels, vectors = rows.where(fine), [label for label, good in zip(labels, fine, strict=True) if good], vectors[fine]
+    if len(labels) < 3:
+        return None
+    points, share = components(vectors)
+    same = alike(vectors, labels)
+    wrong = np.zeros(len(labels), dtype=bool) if rows.target.kind == "regression" else (answered(rows) != rows.y).any(axis=1)
+    names = [name for name, _ in sorted(((n, labels.count(n)) for n in set(labels)), key=lambda item: (-item[1], str(item[0])))]
+    figure = plots.point_map(points, labels, wrong, names, NAMED, OTHER)
+    lines = [
+        {"class": name, "n": int(mine.sum()), "same": float(same[mine].mean()), "wrong": int(wrong[mine].sum())}
+        for name in names[:100]
+        if (mine := np.array([label == name for label in labels])).any()
+    ]
+    return {
+        "figure": figure,
+        "n": len(labels),
+        "of": int(dense.scorable.sum()),
+        "share": words.percent(share),
+        "same": words.percent(float(same.mean())),
+        "nearest": min(NEAREST, len(labels) - 1),
+        "lines": lines,
+        "more": max(len(names) - 100, 0),
+        "names": names[:200],
+        "backbone": store.backbone,
+        "rings": rows.target.kind != "regression",
+    }
+
+
+def components(vectors: np.ndarray, rounds: int = 16) -> tuple[np.ndarray, float]:
+    """Return the first two principal components of vectors (N, D) → (N, 2), and the share of the variance that they hold.
+
+    Subspace iteration from a fixed start: cheap, and the same on every run. The sign is that of each component's largest value.
+
+    Source: Halko, Martinsson and Tropp 2011, arXiv 0909.4061.
+    """
+    centred = vectors - vectors.mean(axis=0)
+    total = float((centred**2).sum())
+    width = min(8, *centred.shape)
+    basis = draws.generator("components", centred.shape[1]).normal(size=(centred.shape[1], width))
+    for _ in range(rounds):
+        basis, _ = np.linalg.qr(centred.T @ (centred @ basis))
+    left, values, _ = np.linalg.svd(centred @ basis, full_matrices=False)
+    points = np.zeros((len(vectors), 2))
+    points[:, : min(2, width)] = (left * values)[:, :2]
+    points *= np.where(points[np.abs(points).argmax(axis=0), [0, 1]] < 0, -1.0, 1.0)
+    return points, float((points**2).sum() / total) if total > 0 else 0.0
+
+
+def alike(vectors: np.ndarray, labels: list[str]) -> np.ndarray:
+    """Return, for each row (N,), which share of the nearest other rows by cosine has the same label."""
+    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    cosine = unit @ unit.T
+    np.fill_diagonal(cosine, -np.inf)
+    nearest = np.argsort(-cosine, axis=1, kind="stable")[:, : min(NEAREST, len(labels) - 1)]
+    code = np.unique(np.array(labels, dtype=str), return_inverse=True)[1]
+    return np.asarray((code[nearest] == code[:, None]).mean(axis=1))
+
+
+def labels_of(rows: Dense) -> list[str]:
+    """Return a label for the colour of each row: the class, the first of several, or a fifth of the range of numbers."""
+    target = rows.target
+    if target.kind == "regression":
+        ends = np.quantile(rows.y[:, 0], [0.2, 0.4, 0.6, 0.8])
+        names = [f"up to {words.number(end)}" for end in ends] + [f"above {words.number(ends[-1])}"]
+        return [names[i] for i in np.searchsorted(ends, rows.y[:, 0], side="left")]
+    has = rows.y > 0.5
+    return [target.classes[int(row.argmax())] if row.any() else "none" for row in has]
+
+
+def _store(found: RunFiles) -> Vectors | None:
+    """Return the finished store of features that holds the most rows; of several the first by name."""
+    best: Vectors | None = None
+    for folder in sorted(found.run.features.glob("*")):
+        index, file = folder / "index.json", folder / "vectors.npy"
+        if not (index.exists() and file.exists()):
+            continue
+        content = files.read_json(index)
+        ids = content.get("row_id") or []
+        shape = np.load(file, mmap_mode="r", allow_pickle=False).shape
+        if len(shape) == 3 and shape[0] == len(ids) and (best is None or len(ids) > len(best.row_ids)):
+            best = Vectors(ids, file, str((content.get("what") or {}).get("backbone") or ""))
+    return best
