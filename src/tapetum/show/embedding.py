@@ -58,7 +58,7 @@ def embedding(found: RunFiles, target: Target | None) -> dict[str, Any] | None:
     rows, labels = rows.where(drawn), [labels[i] for i in drawn]
     held = np.load(store.file, mmap_mode="r", allow_pickle=False)
     vectors = np.asarray(held[np.array([place[str(row_id)] for row_id in rows.row_ids]), 0], dtype=np.float64)
-    fine = np.isfinite(vectors).all(axis=1)
+    fine = np.asarray(np.isfinite(vectors).all(axis=1))
     rows, labels, vectors = rows.where(fine), [label for label, good in zip(labels, fine, strict=True) if good], vectors[fine]
     if len(labels) < 3:
         return None
