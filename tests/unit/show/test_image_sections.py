@@ -39,7 +39,7 @@ def test_nearest_images_with_the_same_label_are_counted():
     assert embedding.alike(vectors, ["a", "a", "a", "a"]).tolist() == [1.0] * 4
 
 
-def test_map_has_every_image_once_and_a_ring_for_each_error(found):
+def test_map_has_every_image_and_a_ring_for_errors(found):
     shown = embedding.embedding(found, TARGETS[0])
     dense = found.held_out(TARGETS[0])
     rows = dense.where(dense.scorable)
