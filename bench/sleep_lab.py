@@ -17,8 +17,10 @@ import numpy as np
 import yasa
 
 import recorded
+from tapetum import api
 from tapetum.core import draws, files
 from tapetum.sleep import adapt, render
+from tapetum.sleep.agreement import agreement
 from tapetum.sleep.edf import read_edf
 from tapetum.sleep.edf_write import write_edf
 from tapetum.sleep.engines import Yasa
@@ -60,6 +62,21 @@ def beside_yasa(path: Path) -> tuple[list[list[str]], int]:
     return rows, len(stages)
 
 
+def real_night(path: Path) -> dict[str, Any]:
+    """Return the agreement of YASA with the scorer of one real night, over the epochs that have a signal, and how many epochs those are."""
+    with np.load(path, allow_pickle=False) as given:
+        x, place, truth = given["x"] * given["scale"], given["epoch_index"], given["night_stage"]
+    signal = np.zeros((len(truth), x.shape[1]))
+    signal[place] = x
+    with tempfile.TemporaryDirectory() as folder:
+        read = read_edf(write_edf(Path(folder) / "night.edf", [("C4-M1", "", 128.0, signal.reshape(-1))]))  # which electrode, nobody says
+        answer = Yasa()(read, known(), Issues(""))
+    there = np.zeros(len(truth), dtype=bool)
+    there[place] = True
+    scored = np.where(there & (truth >= 0) & (truth <= 4), truth, -1)
+    return {**agreement(Hypnogram(scored), answer), "of": len(truth)}
+
+
 def simulated(subjects: int, epochs: int, kept: Path) -> list[tuple[str, str, Hypnogram, Hypnogram]]:
     """Return YASA's answers and the scorer's labels of simulated nights, one a subject."""
     out = []
@@ -87,6 +104,18 @@ def answered(recording: Recording) -> np.ndarray:
         p = Yasa()(read, known(), Issues("")).p
     assert p is not None
     return p
+
+
+def whole_night(epochs: int = 1000) -> float:
+    """Return seconds to draw a night of all channels at 480 × 270 from its EDF file, on as many cores as there are."""
+    rng = draws.generator("bench", "sleep_lab", "night")
+    stages = nights(epochs).draw(rng)
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_recording(Path(folder) / "night.edf", Recording(draw_cues(stages, rng), draw_sleeper(rng, 1)), stages)
+        start = time.perf_counter()
+        found = api.sleep_render(path, Path(folder) / "images", width=480)
+        assert found["images"] == epochs
+        return time.perf_counter() - start
 
 
 def speed(epochs: int) -> dict[str, float]:
@@ -118,20 +147,37 @@ def main() -> int:
     args = parser.parse_args()
     compared, many = beside_yasa(args.data / "hypnograms" / "stages.npz")
     print(recorded.table(["here", "YASA", "nights equal", "largest difference", "why"], compared), flush=True)
-    drawn = speed(60)
-    print(drawn, flush=True)
+    real = real_night(args.data / "eeg-nights" / "ucddb018.npz")
+    print(real, flush=True)
+    drawn, seconds = speed(60), whole_night()
+    print(drawn, f"a night of 1,000 epochs: {seconds:.1f} s", flush=True)
     found = adapt.adapt(simulated(args.subjects, args.epochs, files.make_folder(args.kept)))
     found.pop("fitted")
-    text = page(compared, many, drawn, found, args)
+    text = page(compared, many, found, args) + "\n\n" + measured(real, drawn, seconds)
     print(text)
     if not args.dry:
-        values = {"beside_yasa": compared, "epochs_a_second": drawn, "adapted": found}
+        values = {"beside_yasa": compared, "real_night": real, "epochs_a_second": drawn, "seconds_a_night": seconds, "adapted": found}
         recorded.record("sleep_lab", "The sleep laboratory", text, values, "yasa", "edfio", "numpy", "scipy")
     return 0
 
 
-def page(compared: list[list[str]], many: int, drawn: dict[str, float], found: dict[str, Any], args: argparse.Namespace) -> str:
-    """Return the section's text."""
+def measured(real: dict[str, Any], drawn: dict[str, float], seconds: float) -> str:
+    """Return the text of the real night and of speed."""
+    kappas = ", ".join(f"{name} {kappa:.2f}" for name, kappa in real["by_stage"].items() if kappa is not None)
+    return "\n\n".join(
+        (
+            "**One real night**, `ucddb018` (one EEG channel whose electrode and unit are not stated, no EOG, no EMG): YASA and the scorer "
+            f"agree in {100 * real['accuracy']:.1f} % of {real['epochs']} epochs with a signal (of {real['of']}), kappa "
+            f"{real['kappa']:.3f} ({kappas}). One night says nothing of others.",
+            "**Rendering**, epochs a second of processor time on one core, of a simulated night of all channels, PNG files included:",
+            recorded.table(["", "epochs a second"], [[name, f"{value:.0f}"] for name, value in drawn.items()]),
+            f"A night of 1,000 epochs at 480 × 270, from the EDF file to the images: {seconds:.1f} s.",
+        )
+    )
+
+
+def page(compared: list[list[str]], many: int, found: dict[str, Any], args: argparse.Namespace) -> str:
+    """Return the text of adaptation and statistics."""
     rows = []
     for name, figures in found["figures"].items():
         cells = [name, f"{figures['macro_f1']['value']:.3f}", f"{figures['kappa']['value']:.3f}", f"{figures['log_loss']['value']:.3f}"]
@@ -140,7 +186,6 @@ def page(compared: list[list[str]], many: int, drawn: dict[str, float], found: d
             cells += ["–", "–"] if gains is None else [recorded.difference(gains["macro_f1"]), recorded.difference(gains["kappa"])]
         rows.append(cells)
     head = ["", "macro-F1", "kappa", "log-loss", "gain in macro-F1 over YASA", "in kappa", "over the step before: macro-F1", "kappa"]
-    shown = [[name, f"{value:.0f}"] for name, value in drawn.items()]
     return "\n\n".join(
         (
             f"**Adaptation.** {args.subjects} simulated sleepers, a night of {args.epochs} epochs each, with a scorer's slips in labels; "
@@ -152,8 +197,6 @@ def page(compared: list[list[str]], many: int, drawn: dict[str, float], found: d
             f"**Statistics** of {many} real nights (Sleep-EDF Expanded) beside `yasa.Hypnogram.sleep_statistics`: nights in which both are "
             "equal (to 0.001), and the largest difference in minutes, % or an hour.",
             recorded.table(["here", "YASA", "nights equal", "largest difference", "why"], compared),
-            "**Rendering**, epochs a second of processor time on one core, of a simulated night of all channels, PNG files included:",
-            recorded.table(["", "epochs a second"], shown),
         )
     )
 

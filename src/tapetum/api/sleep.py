@@ -16,25 +16,33 @@ Places = Path | str | Sequence[Path | str]
 
 
 @for_python
-def sleep_check(recordings: Places, out: Path | str | None = None, *, log: Log | None = None) -> Result:
+def sleep_check(recordings: Places, out: Path | str | None = None, *, channels: Path | str | None = None, log: Log | None = None) -> Result:
     """Read recordings and say what is wrong with their files and their signals.
 
     Args:
         recordings: EDF or BDF files, or folders of them.
         out: a .csv file for the issue table; None writes nothing.
+        channels: a CSV table (label, name) laid over the package's own, so that electrodes are known.
         log: told of files that are refused.
 
     Returns:
         ``{"nights", "issues", "refused", "out"}``: duration, channels and segments of each recording; the rows of the issue table; how many
         files are refused.
     """
-    from tapetum.sleep import exports, nights
-    from tapetum.sleep.edf import read_edf
+    from tapetum.sleep import exports, names, nights, quality
+    from tapetum.sleep.edf import Recording, read_edf
     from tapetum.sleep.hypnogram_files import RECORDINGS
     from tapetum.sleep.issues import table
 
     record = Record(log)
-    read, refused = nights.each(nights.find(recordings, RECORDINGS), read_edf, record)
+    known = names.load(channels)
+
+    def work(path: Path) -> Recording:
+        recording = read_edf(path)
+        quality.examine(recording, known, recording.issues)
+        return recording
+
+    read, refused = nights.each(nights.find(recordings, RECORDINGS), work, record)
     issues = [one for night in read.values() for one in night.issues] + refused
     found = [
         {

@@ -38,11 +38,12 @@ def sleep_check(
     log: Any,
     recordings: Recordings,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="write the issue table here, as .csv")] = None,
+    channels: Channels = None,
 ) -> dict[str, Any]:
-    """Read recordings, and say what is wrong with them and what is assumed instead."""
+    """Read recordings, and say what is wrong with their files and electrodes, and what is assumed instead."""
     from tapetum import api
 
-    return api.sleep_check(recordings, out, log=log)
+    return api.sleep_check(recordings, out, channels=channels, log=log)
 
 
 @command(

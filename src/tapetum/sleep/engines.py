@@ -26,13 +26,10 @@ from tapetum.sleep.issues import ALL, EPOCH, NOTE, Issues, spans
 from tapetum.sleep.lights import lights_of, lit
 from tapetum.sleep.montage import Montage, Signal
 from tapetum.sleep.nights import in_the_night
-from tapetum.sleep.quality import Quality, assess, report
+from tapetum.sleep.quality import EEG, EMG, EOG, Quality, assess, candidates, report
 from tapetum.sleep.stages import STAGES, UNSCORED
 
 Engine = Callable[[Recording, Mapping[str, str], Issues], Hypnogram]
-EEG = ("C4-M1", "C3-M2", "F4-M1", "F3-M2", "O2-M1", "O1-M2", "Cz", "Fz", "Fpz", "Pz", "Oz")  # in the order in which they are preferred
-EOG = ("E1-M2", "E2-M1", "E1-E2")
-EMG = ("Chin",)
 SLOWEST = 80.0  # samples a second; YASA refuses less
 USUAL = 20.0  # µV, deviation of an epoch of EEG, to which signals of no known unit are brought
 SHORTEST = 10  # epochs (5 minutes) below which YASA calls its answers unreliable
@@ -93,25 +90,15 @@ class Yasa:
             signal = montage.labelled(given)
             if signal.rate <= SLOWEST:
                 raise DataError(f"{given!r} has {signal.rate:g} samples a second", need=f"more than {SLOWEST:g}")
-            found = assess(signal)
-            report(found, issues)
-            return signal, found
-        best: tuple[Signal, Quality] | None = None
-        seen = set()
-        for name in wanted:
-            parts = montage.parts(name)
-            if parts is None or parts in seen or montage.recording.channels[parts[0]].rate <= SLOWEST:
-                continue
-            seen.add(parts)
-            quiet = Issues("")  # what was assumed of names is said of the chosen one alone
-            made = Montage(montage.recording, montage.table, quiet).signal(name)
-            if made is None:
-                continue
-            found = assess(made)
-            report(found, issues)
-            best = (made, found) if best is None or _rank(made, found) < _rank(*best) else best
-        if best is not None:
-            montage.signal(best[0].name)
+            quality = assess(signal)
+            report([quality], issues)
+            return signal, quality
+        found = candidates(montage, wanted, SLOWEST)
+        report([quality for _, quality in found], issues)
+        if not found:
+            return None
+        best = min(found, key=lambda one: _rank(*one))  # the first of those as good
+        montage.signal(best[0].name)
         return best
 
 

@@ -222,7 +222,7 @@ def _write(image: np.ndarray, name: str, text: str) -> None:
     for group in GROUPS:
         if name in group.channels:
             first, last = _lane(image, name, group)
-            drawn = _text(text, min(last - first, image.shape[0] // 40))
+            drawn = _text(text, min(last - first, image.shape[0] // 60))
             place = image[first : first + drawn.shape[0], : drawn.shape[1]]
             place[:] = drawn[: place.shape[0], : place.shape[1]]
 

@@ -14,12 +14,12 @@ from tapetum.core.delimited import to_delimited
 from tapetum.core.errors import TapetumError
 from tapetum.sleep import adapt, exports, plots
 from tapetum.sleep.edf import Recording, read_edf
-from tapetum.sleep.engines import EEG, Engine
+from tapetum.sleep.engines import Engine
 from tapetum.sleep.hypnogram import Hypnogram
 from tapetum.sleep.issues import Issues
 from tapetum.sleep.lights import lights_of, lit
 from tapetum.sleep.montage import Montage, Signal
-from tapetum.sleep.quality import assess
+from tapetum.sleep.quality import EEG, assess
 from tapetum.sleep.review import review_list
 from tapetum.sleep.statistics import between, cycles, night_of, statistics, transitions
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from edf_bytes import File, Signal, wave
+from tapetum import api
 from tapetum.core.errors import DataError
 from tapetum.sleep.edf import read_edf
 from tapetum.sleep.issues import Issues, spans
@@ -117,3 +118,34 @@ def test_bad_epochs_are_found(tmp_path):
     assert where == {"lost": [], "flat": [2], "saturated": [3], "too large": [5], "hum": [7]}
     assert found.share == 0.5
     assert spans(found.bad) == "2–3, 5, 7"
+
+
+def electrodes(folder, many: int, **bad: tuple[int, int]):
+    """Write ``many`` half minutes of four EEG electrodes; NAME=(first, end) are epochs in which one is beyond what a body makes."""
+    signals = []
+    for number, name in enumerate(("F3", "F4", "C3", "C4")):
+        samples = wave(30 * many, 20, number, amplitude=200.0)
+        first, end = bad.get(name, (0, 0))
+        samples[30 * first : 30 * end] = 20_000 * np.sign(samples[30 * first : 30 * end] + 0.5)
+        signals.append(Signal(f"EEG {name}", samples))
+    (folder / "night.edf").write_bytes(File(signals).bytes())
+    return api.sleep_check(folder / "night.edf", folder / "issues.csv")["issues"]
+
+
+def faults(rows) -> dict[str, tuple[str, str]]:
+    return {row["signal"]: (row["what"], row["epochs"]) for row in rows if row["kind"] == "quality"}
+
+
+def test_electrode_that_fails_alone_is_bad_as_a_whole(tmp_path):
+    found = faults(electrodes(tmp_path, 50, F4=(35, 36)))
+    assert found == {"EEG F4": ("bad electrode: beyond ±1000 µV in 1 of 50 epochs (2 %, epoch 36), while others are good", "all")}
+    found = faults(electrodes(tmp_path, 10, C3=(2, 9)))
+    assert found == {"EEG C3": ("bad channel: beyond ±1000 µV in 7 of 10 epochs (70 %, epochs 3–9)", "all")}
+
+
+def test_epochs_in_which_all_electrodes_fail_blame_none(tmp_path):
+    found = faults(electrodes(tmp_path, 20, F3=(3, 5), F4=(3, 5), C3=(3, 5), C4=(3, 5)))
+    assert set(found.values()) == {("bad epochs: beyond ±1000 µV in 2 of 20 epochs", "4–5")}
+    assert len(found) == 4
+    found = faults(electrodes(tmp_path, 120, F4=(7, 8)))  # less than 1 %
+    assert found == {"EEG F4": ("bad epochs: beyond ±1000 µV in 1 of 120 epochs", "8")}
