@@ -24,22 +24,28 @@ def window_rows(manifest: Manifest, length: int, target: str, step: float | None
     Raises:
         DataError: no sequences or positions, or two rows at one place.
     """
-    line = _line(manifest)
-    slot = np.empty(len(manifest), dtype=np.int64)
-    slot[line.order] = slots(line.first, line.distance, line.step if step is None else step)
-    sequence_of = line.sequence_of
-    reach = int(slot.max(initial=0)) + 2 * length + 2
-    key = sequence_of * reach + slot + length
-    order = np.argsort(key, kind="stable")
+    key, order = _places(manifest, _line(manifest), length, step)
     ordered = key[order]
-    twice = np.flatnonzero(ordered[1:] == ordered[:-1])
-    if len(twice):
-        ids = [manifest.row_ids[int(order[twice[0] + i])] for i in (0, 1)]
-        raise DataError(f"rows {ids[0]!r} and {ids[1]!r} are at one place of one sequence", need="a position of its own for each")
     first = -(length - 1) if target == "last" else -(length // 2)
     wanted = key[:, None] + np.arange(first, first + length)
     found = np.minimum(np.searchsorted(ordered, wanted), max(len(ordered) - 1, 0))
     return np.where(ordered[found] == wanted, order[found], -1).astype(np.int64)
+
+
+def check(manifest: Manifest, length: int) -> tuple[float, list[str]]:
+    """Return the step between neighbours, and the sequences with rows closer than half of it: there, neighbours are counted, not measured.
+
+    Args:
+        manifest: with sequences and positions.
+        length: of a window.
+
+    Raises:
+        DataError: as :func:`window_rows`.
+    """
+    line = _line(manifest)
+    _places(manifest, line, length, None)
+    crowded = (line.distance > 0) & (np.rint(line.distance / line.step) == 0)
+    return line.step, sorted(set(manifest.frame["sequence"][line.order[crowded].tolist()].to_list()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,11 +75,18 @@ def step_of(manifest: Manifest) -> float:
     return _line(manifest).step
 
 
-def irregular(manifest: Manifest) -> list[str]:
-    """Return the sequences with rows closer than half a step: their neighbours are counted there, and not measured."""
-    line = _line(manifest)
-    crowded = (line.distance > 0) & (np.rint(line.distance / line.step) == 0)
-    return sorted(set(manifest.frame["sequence"][line.order[crowded].tolist()].to_list()))
+def _places(manifest: Manifest, line: _Line, length: int, step: float | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the place (N,) of each row on one line of all sequences, far enough apart for windows, and the rows in that order."""
+    slot = np.empty(len(manifest), dtype=np.int64)
+    slot[line.order] = slots(line.first, line.distance, line.step if step is None else step)
+    reach = int(slot.max(initial=0)) + 2 * length + 2
+    key = line.sequence_of * reach + slot + length
+    order = np.argsort(key, kind="stable")
+    twice = np.flatnonzero(key[order][1:] == key[order][:-1])
+    if len(twice):
+        ids = [manifest.row_ids[int(order[twice[0] + i])] for i in (0, 1)]
+        raise DataError(f"rows {ids[0]!r} and {ids[1]!r} are at one place of one sequence", need="a position of its own for each")
+    return key, order
 
 
 def _line(manifest: Manifest) -> _Line:

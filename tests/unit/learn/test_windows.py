@@ -55,7 +55,14 @@ def test_one_irregular_sequence_keeps_the_gaps_of_all():
     table = window_rows.window_rows(rows, 2, "last")
     assert table[20:25].tolist() == [[-1, 20], [20, 21], [21, 22], [-1, 23], [23, 24]]
     assert table[25:].tolist() == [[-1, 25], [25, 26], [26, 27]]
-    assert window_rows.irregular(rows) == ["b"]
+    assert window_rows.check(rows, 2) == (2, ["b"])
+
+
+def test_checking_lays_rows_out_once(monkeypatch):
+    laid, line = [], window_rows._line
+    monkeypatch.setattr(window_rows, "_line", lambda rows: laid.append(1) or line(rows))
+    assert window_rows.check(manifest(["a"] * 4, [0, 1, 2, 3]), 2) == (1, [])
+    assert len(laid) == 1
 
 
 def test_test_rows_and_extra_twins_are_sequences_of_their_own():
@@ -72,6 +79,8 @@ def test_test_rows_and_extra_twins_are_sequences_of_their_own():
     ],
 )
 def test_what_has_no_order_is_refused(rows, words):
+    with pytest.raises(DataError, match=words):
+        window_rows.check(rows, 3)
     with pytest.raises(DataError, match=words):
         window_rows.window_rows(rows, 2, "last")
 

@@ -177,10 +177,9 @@ def _check_sequence(member_recipe: Recipe, manifest: Manifest, record: Record) -
             fix="or set sequence.target = 'last' or 'centre', where only the drawn rows are answered",
         )
     if how.length > 1 and _trains(member_recipe):
-        window_rows.window_rows(manifest, how.length, how.target)
-        odd = window_rows.irregular(manifest)
+        step, odd = window_rows.check(manifest, how.length)
         if odd:
-            record(f"{len(odd)} sequences have rows closer than half a step of {window_rows.step_of(manifest):g}: {listed(odd)}. "
+            record(f"{len(odd)} sequences have rows closer than half a step of {step:g}: {listed(odd)}. "
                    "Their neighbours are counted there, and not measured")  # fmt: skip
 
 
