@@ -51,7 +51,8 @@ def main() -> int:
     if not data.exists():
         recorded.log(f"drawing masks on {LABELS}")
         drawn_masks.write(LABELS, data, args.seed)
-    runs = {way: run(way, data, args.seed) for way in WAYS if way in args.ways or (way in BLENDED and "blend" in args.ways)}
+    fitted = {*args.ways, *(BLENDED if "blend" in args.ways else ())} - {"blend"}
+    runs = {way: run(way, data, args.seed) for way in WAYS if way in fitted}
     by_person = {way: blended([runs[one] for one in BLENDED]) if way == "blend" else answers(runs[way]) for way in args.ways}
     by_photo = answers(run("probe", data, args.seed, leaks=True)) if "probe" in args.ways else None
     nothing: dict[str, Any] = {"figures": {}, "gained": {}, "leak": None}
