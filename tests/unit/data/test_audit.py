@@ -302,7 +302,10 @@ def test_decisions_are_obeyed_and_no_row_is_dropped(few):
     done = audit.apply(manifest, decided(table, b="exclude", c="exclude"), said.append)
     assert done.row_ids == manifest.row_ids
     assert done.split.tolist() == ["train", "spare", "test", "train", "train"]  # test rows stay, damaged ones are missing anyway
-    assert said == ["1 rows are left out as the audit decided: b"]
+    assert said == [
+        "warning: exclude and relabel are for training rows alone; 1 others stay as they are: c",
+        "1 rows are left out as the audit decided: b",
+    ]
     assert audit.apply(manifest, table, quiet) is manifest
 
 
@@ -321,6 +324,13 @@ def test_relabelled_rows_get_what_is_suggested(few, target, labels, cell):
     wrong = table.with_columns(pl.when(mine).then(pl.lit(pl.Series([["z"]]))).otherwise(pl.col("suggested")).alias("suggested"))
     with pytest.raises(UserError, match="z"):
         audit.apply(manifest, wrong, quiet)
+
+
+def test_several_labels_for_a_single_target_are_refused(few):
+    manifest, table = few
+    table = decided(table, a="relabel").with_columns(target=pl.lit("kind"), suggested=pl.Series([["y", "x"]] * len(table)))
+    with pytest.raises(DataError, match=r"'kind' are to be relabelled with several labels each: a; needed: one label"):
+        audit.apply(manifest, table, quiet)
 
 
 def test_unknown_and_empty_decisions_are_refused(few):

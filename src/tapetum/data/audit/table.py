@@ -209,10 +209,13 @@ def apply(manifest: Manifest, table: pl.DataFrame, log: Log) -> Manifest:
     decided = {row_id: d for row_id, d in decisions(table).items() if row_id not in damaged}
     splits, ids = manifest.split.tolist(), manifest.row_ids
     changed: dict[str, dict[int, tuple[str, ...]]] = {}
-    left_out = []
+    left_out, idle = [], []
     for row, row_id in enumerate(ids):
         decision = decided.get(row_id)
-        if decision is None or splits[row] not in ("train", "extra"):
+        if decision is None:
+            continue
+        if splits[row] not in ("train", "extra"):
+            idle += [row_id] if decision.action in ("exclude", "relabel") else []
             continue
         if decision.action == "exclude":
             splits[row] = "spare"
@@ -221,6 +224,8 @@ def apply(manifest: Manifest, table: pl.DataFrame, log: Log) -> Manifest:
             changed.setdefault(decision.target or _only_target(manifest, row_id), {})[row] = decision.labels
     for name, rows in changed.items():
         manifest = _relabelled(manifest, name, rows)
+    if idle:
+        log(f"warning: exclude and relabel are for training rows alone; {len(idle)} others stay as they are: {listed(idle)}")
     if left_out:
         manifest = manifest.with_column("split", pl.Series(splits, dtype=pl.String))
         log(f"{len(left_out)} rows are left out as the audit decided: {listed(left_out)}")
@@ -258,6 +263,11 @@ def _relabelled(manifest: Manifest, name: str, rows: dict[int, tuple[str, ...]])
     if unknown or (target.expression is not None and name not in manifest.frame.columns):
         raise UserError(
             f"the audit relabels {name!r} as {listed(unknown) or 'a derived target'}", need=f"classes of it: {listed(target.classes)}"
+        )
+    several = [manifest.row_ids[row] for row, labels in rows.items() if len(labels) > 1 and target.kind != "multi"]
+    if several:
+        raise DataError(
+            f"rows of {name!r} are to be relabelled with several labels each: {listed(several)}", need="one label in 'suggested'"
         )
     cells = manifest.frame[name].to_list()
     for row, labels in rows.items():
