@@ -6,7 +6,7 @@ What the functions return is a :class:`~tapetum.api.results.Result`: a mapping w
 from tapetum.api.answers import evaluate, predict, submit
 from tapetum.api.exporting import export
 from tapetum.api.images import audit, folds, show, simulate, split
-from tapetum.api.judging import compare, compare_views, conformal, decide, diff, doctor, leaderboard, ledger, report
+from tapetum.api.judging import compare, compare_views, conformal, decide, diff, doctor, leaderboard, ledger, list_runs, report
 from tapetum.api.recipe import explain, load_recipe, recipes
 from tapetum.api.results import Result
 from tapetum.api.reviewing import review
@@ -34,6 +34,7 @@ __all__ = [
     "job",
     "leaderboard",
     "ledger",
+    "list_runs",
     "load_recipe",
     "predict",
     "recipes",

@@ -180,13 +180,74 @@ def ledger(run: Path | str, *, score: tuple[str, float] | None = None, board: st
 
 
 @for_python
-def report(run: Path | str, out: Path | str | None = None, *, data: Path | str | None = None) -> str:
-    """Write a run's report again; return its path. ``data`` says where the run's data are now, if they moved."""
-    refuse_nowhere(data)
-    existing = Run.existing(run)
+def report(
+    run: Path | str,
+    out: Path | str | None = None,
+    *,
+    data: Path | str | None = None,
+    others: Path | str | Sequence[Path | str] = (),
+) -> str:
+    """Write a run's report again, or a page that compares it with other runs; return its path.
+
+    Args:
+        run: its folder.
+        out: the HTML file; None: ``report.html`` in the run, and ``comparison.html`` beside the run where there are others.
+        data: where the run's data are now, if they moved.
+        others: runs that are compared with this one.
+    """
+    places = [Path(place) for place in (run, *several(others))]
+    refuse_nowhere(*places, data)
+    if len(places) > 1:
+        return str(_comparison(places, out, data))
+    existing = Run.existing(places[0])
     from tapetum.show.report import write_report
 
     return str(write_report(existing.root, None if out is None else Path(out), data=None if data is None else Path(data)))
+
+
+def _comparison(places: Sequence[Path], out: Path | str | None, data: Path | str | None) -> Path:
+    """Write the page that compares runs."""
+    if data is not None:
+        raise UserError("--data was given with several runs", need="one run, whose images are shown; a comparison reads none")
+    named = {place.as_posix(): Run.finished(place) for place in places}
+    if len(named) < len(places):
+        raise UserError("a run is given twice", need="each run once", fix="leave one of the two out")
+    from tapetum.show.comparison import write_comparison
+    from tapetum.show.run_files import read_run
+    from tapetum.workflow.commands.diff import differences
+
+    first, *others = named
+    changed: dict[tuple[str, str], dict[str, Any]] = {}
+    for name in others:
+        for one in differences(named[first], named[name]):
+            line = changed.setdefault((one.part, one.key), {"part": one.part, "key": one.key, "changes": one.changes, "values": {}})
+            line["values"] |= {first: one.first, name: one.second}
+    order = ("result", "rounding", "nothing")
+    lines = sorted(changed.values(), key=lambda line: order.index(line["changes"]))
+    place = Path(out) if out is not None else places[0].resolve().parent / "comparison.html"
+    return write_comparison({name: read_run(run.root) for name, run in named.items()}, place, lines)
+
+
+@for_python
+def list_runs(folder: Path | str = "runs", out: Path | str | None = None) -> Result:
+    """Return an index of the runs in a folder and those below it, the newest first; written as an HTML page where ``out`` is given.
+
+    Args:
+        folder: where the runs are.
+        out: an HTML file.
+
+    Returns:
+        ``{"runs", "out", "table"}``; a run has ``run`` (its path), ``state``, ``recipe``, ``targets``, ``metric``, ``value``, ``low``,
+        ``high``, ``n``, ``groups``, ``how``, ``marks``, ``started`` and ``seconds``.
+    """
+    refuse_nowhere(folder)
+    if out is not None and Path(out).suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"an index cannot be written as {Path(out).suffix or 'a file without suffix'}", need=".html")
+    from tapetum.show import index
+
+    lines = index.lines_of(Path(folder))
+    written = None if out is None else str(index.write_index(lines, Path(folder), Path(out)))
+    return Result({"runs": lines, "out": written, "table": index.text_of(lines)}, rows=lines, path=written)
 
 
 def doctor() -> dict[str, Any]:

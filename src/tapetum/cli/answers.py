@@ -245,11 +245,24 @@ def ledger(
     return api.ledger(run, score=score, board=board)
 
 
-@command(app, "tapetum report runs/first -o first.html", text=texts.report)
+@command(app, "tapetum report runs/first -o first.html", "tapetum report runs/first runs/second -o comparison.html", text=texts.report)
 def report(
-    run: RunFolder, out: Annotated[Path | None, typer.Option("-o", "--out", help="where to write it")] = None, data: NowAt = None
+    runs: Annotated[list[Path], typer.Argument(help="a run folder; several are compared with the first")],
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="where to write it")] = None,
+    data: NowAt = None,
 ) -> dict[str, Any]:
-    """Write the run's report again, as one HTML file."""
+    """Write the run's report again, as one HTML file; of several runs, a page that compares them."""
     from tapetum import api
 
-    return {"report": api.report(run, out, data=data)}
+    return {"report": api.report(runs[0], out, data=data, others=runs[1:])}
+
+
+@command(app, "tapetum runs", "tapetum runs experiments -o index.html", name="runs", text=texts.table)
+def list_runs(
+    folder: Annotated[Path, typer.Argument(help="the folder that holds the runs")] = Path("runs"),
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="write the index as an HTML page too, with links to the reports")] = None,
+) -> dict[str, Any]:
+    """List the runs in a folder, the newest first: recipe, targets, figure with its interval, marks, date."""
+    from tapetum import api
+
+    return api.list_runs(folder, out)
