@@ -103,7 +103,7 @@ def _paired(runs: Mapping[str, RunFiles], target: str, metric: str) -> dict[str,
 
 def _classes(runs: Mapping[str, RunFiles], target: str) -> dict[str, Any] | None:
     """Return the F1 of each class in every run, those that differ most first."""
-    of_run = {}
+    of_run: dict[str, dict[str, Any]] = {}
     for name, found in runs.items():
         dense = _dense(found, target)
         if dense is None or dense.target.kind == "regression" or not dense.scorable.any():
@@ -112,7 +112,7 @@ def _classes(runs: Mapping[str, RunFiles], target: str) -> dict[str, Any] | None
         rows = dense.where(dense.scorable)
         of_run[name] = {str(one["class"]): one for one in metrics.per_class(rows.target, rows.p, rows.y, None, rows.answer)}
     every = list(dict.fromkeys(k for table in of_run.values() for k in table))
-    lines = []
+    lines: list[dict[str, Any]] = []
     for k in every:
         values = [table[k]["f1"] if k in table else None for table in of_run.values()]
         known = [value for value in values if value is not None and np.isfinite(value)]
