@@ -255,3 +255,11 @@ def test_a_place_that_cannot_be_written(place, monkeypatch, number):
 
     monkeypatch.setattr(os, "replace", full)
     refused(ENVIRONMENT, fit(place), "recipe.toml", os.strerror(number), "-o")
+
+
+def test_a_disk_that_fails_is_named(place, monkeypatch):
+    def fails(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(place / "run" / "recipe.toml"))
+
+    monkeypatch.setattr(os, "replace", fails)
+    refused(ENVIRONMENT, fit(place), "recipe.toml", os.strerror(errno.EIO))

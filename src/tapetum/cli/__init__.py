@@ -28,6 +28,10 @@ class Whole(TyperGroup):
             formatter.write_dl([(name, one.get_short_help_str(limit=1000)) for name, one in self.commands.items() if not one.hidden])
 
 
+# What the system answers where a place cannot be written, and where the machine failed.
+_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FAILED = (errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ETIMEDOUT, errno.EBUSY)
+
 app = typer.Typer(
     name="tapetum",
     cls=Whole,
@@ -90,8 +94,10 @@ def main() -> None:
         print(f"error: {error.object[:200]!r} is not UTF-8. Rename it", file=sys.stderr)
         raise SystemExit(errors.DATA) from None
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in (*_DENIED, *_FAILED):
             raise
-        message = f"error: {error.filename or 'a file'} cannot be written: {error.strerror}. Choose another place with -o"
+        what = "written" if error.errno in _DENIED else "read or written"
+        fix = "Choose another place with -o" if error.errno in _DENIED else "The same command goes on once the machine can"
+        message = f"error: {error.filename or 'a file'} cannot be {what}: {error.strerror}. {fix}"
         print(mending.suited_text(message), file=sys.stderr)
         raise SystemExit(errors.ENVIRONMENT) from None

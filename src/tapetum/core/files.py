@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tapetum.core import threads
+from tapetum.core import disk, threads
 from tapetum.core.errors import DataError, TapetumError, UserError
 from tapetum.core.stand_ins import HEAD, stand_in
 
@@ -29,20 +29,6 @@ META_KEY = "tapetum"
 STREAMED = 65_536  # rows of a group in a table that is written batch by batch
 FLUSHES = 8  # files of a folder that are put on the disk at once
 _OLD = re.compile(r"\.(.+)-[a-z0-9_]{8}\.old")  # a folder that was moved away while its new content took its name
-
-
-def _umask() -> int:
-    """Return the process's umask; Linux reports it, elsewhere it can only be read by setting it."""
-    with contextlib.suppress(OSError):
-        found = re.search(r"^Umask:\s*([0-7]+)", Path("/proc/self/status").read_text(encoding="ascii", errors="replace"), re.MULTILINE)
-        if found is not None:
-            return int(found[1], 8)
-    value = os.umask(0)
-    os.umask(value)
-    return value
-
-
-UMASK = _umask()  # read once: reading it again could open the files of another thread to everybody for a moment
 
 
 @contextlib.contextmanager
@@ -54,18 +40,21 @@ def whole(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     if path.is_dir():
         raise UserError(f"{path} is a folder", need="the name of a file to write", fix=f"name one, as {path / 'NAME'}{path.suffix}")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    disk.make_folders(path.parent)
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=f".aside{path.suffix}", dir=path.parent)
     os.close(handle)
     aside = Path(name)
     try:
         yield aside
-        _flush(aside)
-        aside.chmod(0o666 & ~UMASK)
+        disk.flush(aside)
+        aside.chmod(0o666 & ~disk.UMASK)
         os.replace(aside, path)
-        _flush(path.parent)
+        disk.flush(path.parent)
+    except (OSError, pl.exceptions.ComputeError) as error:
+        raise disk.of_system(error, aside, path) from None
     finally:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # swept later; the error that led here counts
+            aside.unlink(missing_ok=True)
 
 
 def refuse_own(out: Path | str | None, *given: Any) -> None:
@@ -100,18 +89,18 @@ def whole_folder(path: Path | str) -> Iterator[Path]:
     Where the new folder cannot take its name, the old one gets it back. After a kill between the two renames :func:`sweep` gives it back.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    disk.make_folders(path.parent)
     aside = Path(tempfile.mkdtemp(prefix=f".{path.name}-", suffix=".aside", dir=path.parent))
     try:
         yield aside
-        aside.chmod(0o777 & ~UMASK)
-        for _ in threads.mapped(_flush, aside.rglob("*"), FLUSHES):  # a disk takes many at once in the time of one
+        aside.chmod(0o777 & ~disk.UMASK)
+        for _ in threads.mapped(disk.flush, aside.rglob("*"), FLUSHES):  # a disk takes many at once in the time of one
             pass
         if path.exists():
             _exchange(aside, path)
         else:
             os.replace(aside, path)
-        _flush(path.parent)
+        disk.flush(path.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -224,7 +213,7 @@ def sweep(folder: Path | str, age: float = 3600.0) -> list[Path]:
 def make_folder(path: Path | str) -> Path:
     """Make a folder and its parents; the error is clear when a file is in the way."""
     try:
-        Path(path).mkdir(parents=True, exist_ok=True)
+        disk.make_folders(Path(path))
     except (FileExistsError, NotADirectoryError):
         raise DataError(f"{path} is a file", need="a folder", fix="choose another place with -o") from None
     return Path(path)
@@ -313,20 +302,6 @@ def plain_name(text: str) -> str:
 def relative(path: Path | str, start: Path | str) -> str:
     """Return ``path`` as it is reached from the folder ``start``, with forward slashes, so that a run can be moved."""
     return Path(os.path.relpath(path, start)).as_posix()
-
-
-def _flush(path: Path) -> None:
-    """Ask the system to put a file or a folder's entries on the disk (folders: where the system can)."""
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except (PermissionError, IsADirectoryError):  # Windows opens no folders
-        return
-    try:
-        os.fsync(handle)
-    except OSError:
-        pass
-    finally:
-        os.close(handle)
 
 
 def _plain(value: Any) -> Any:

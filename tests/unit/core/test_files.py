@@ -1,7 +1,9 @@
 """Files are whole or absent, also when writing fails in the middle or two processes want one folder."""
 
+import errno
 import multiprocessing
 import os
+import re
 import signal
 import stat
 import time
@@ -231,3 +233,51 @@ def test_text_is_read_with_and_without_a_byte_order_mark(tmp_path):
 def test_json_keeps_the_bytes_of_undecodable_names(tmp_path):
     name = os.fsdecode(b"caf\xe9")
     assert files.read_json(files.write_json(tmp_path / "a.json", {"file": name})) == {"file": name}
+
+
+@pytest.fixture
+def little_room():
+    """Files larger than 2,000 bytes cannot be written: what a full disk does, by another number."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("write", [files.write_parquet, lambda path, frame: files.write_streamed(path, frame.lazy()), files.write_csv])
+def test_a_table_without_room_names_its_file(tmp_path, little_room, write):
+    frame = pl.DataFrame({"a": np.random.default_rng(0).random(5000)})
+    with pytest.raises(OSError, match="too large") as raised:
+        write(tmp_path / "a.parquet", frame)
+    assert (raised.value.errno, raised.value.filename) == (errno.EFBIG, str(tmp_path / "a.parquet"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+def test_content_that_did_not_reach_the_disk_is_an_error(tmp_path, monkeypatch, number):
+    def fails(_):
+        raise OSError(number, os.strerror(number))
+
+    files.write_text(tmp_path / "a.txt", "old")
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(OSError, match=re.escape(str(tmp_path / "a.txt"))):
+        files.write_text(tmp_path / "a.txt", "new")
+    assert (tmp_path / "a.txt").read_text() == "old"
+
+
+def test_a_system_that_cannot_flush_is_no_error(tmp_path, monkeypatch):
+    def cannot(_):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(os, "fsync", cannot)
+    assert files.write_text(tmp_path / "a.txt", "new").read_text() == "new"
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="Linux says what a handle is of")
+@pytest.mark.parametrize("write", [lambda place: files.write_text(place / "a.txt", "x"), files.make_folder])
+def test_new_folders_are_on_the_disk_too(tmp_path, monkeypatch, write):
+    flushed = []
+    monkeypatch.setattr(os, "fsync", lambda handle: flushed.append(os.readlink(f"/proc/self/fd/{handle}")))
+    write(tmp_path / "one" / "two")
+    assert {str(tmp_path), str(tmp_path / "one")} <= set(flushed)

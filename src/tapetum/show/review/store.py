@@ -15,7 +15,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tapetum.core.errors import DataError
+from tapetum.core import files
+from tapetum.core.errors import DataError, EnvironmentFault
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -63,18 +64,21 @@ class Store:
 
     Raises:
         DataError: the file is of other data, or no file of decisions.
+        EnvironmentFault: the machine cannot read or write it.
     """
 
     def __init__(self, path: Path | str, data: str) -> None:
         self.path, self._lock = Path(path), threading.Lock()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._open = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None, timeout=30)
+        files.make_folder(self.path.parent)
         try:
+            self._open = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None, timeout=30)
             self._open.execute("PRAGMA journal_mode=WAL")
             self._open.execute("PRAGMA synchronous=FULL")  # a commit is on the disk, also when the machine stops
             self._open.executescript(_SCHEMA)
             self._open.execute("INSERT OR IGNORE INTO about VALUES ('data', ?)", (data,))
             (known,) = self._open.execute("SELECT value FROM about WHERE key = 'data'").fetchone()
+        except sqlite3.OperationalError as error:
+            raise _failed(self.path, error) from None
         except sqlite3.DatabaseError as error:
             raise DataError(f"{path} is no file of decisions ({error})", fix="name another one: --decisions FILE") from None
         if known != data:
@@ -99,7 +103,11 @@ class Store:
         window: str = "",
         bulk: str = "",
     ) -> list[Decided]:
-        """Keep a decision on some rows, all of them or none; it is on the disk when this returns."""
+        """Keep a decision on some rows, all of them or none; it is on the disk when this returns.
+
+        Raises:
+            EnvironmentFault: it could not be written; none is kept.
+        """
         at, out = time.time(), []
         with self._transaction() as connection:
             for row_id in row_ids:
@@ -169,13 +177,21 @@ class Store:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
-            self._open.execute("BEGIN IMMEDIATE")
             try:
+                self._open.execute("BEGIN IMMEDIATE")
                 yield self._open
-            except BaseException:
-                self._open.execute("ROLLBACK")
+                self._open.execute("COMMIT")
+            except BaseException as error:
+                with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back already, as it does where the disk is full
+                    self._open.execute("ROLLBACK")
+                if isinstance(error, sqlite3.OperationalError):
+                    raise _failed(self.path, error) from None
                 raise
-            self._open.execute("COMMIT")
+
+
+def _failed(path: Path, error: sqlite3.OperationalError) -> EnvironmentFault:
+    """Return the error of a file that the machine could not read or write; nothing of what was decided before is lost."""
+    return EnvironmentFault(f"{path} cannot be read or written ({error})", fix="make room or mend the disk, then decide again")
 
 
 def _decided(row: tuple[int, str, int, str, str, str, str, str, float]) -> Decided:

@@ -1,0 +1,59 @@
+"""What :mod:`tapetum.core.files` asks of the system: that content and names are on the disk, and what went wrong there."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+from pathlib import Path
+
+_NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EROFS)  # what systems answer that cannot flush such a thing
+
+
+def _umask() -> int:
+    """Return the process's umask; Linux reports it, elsewhere it can only be read by setting it."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"^Umask:\s*([0-7]+)", Path("/proc/self/status").read_text(encoding="ascii", errors="replace"), re.MULTILINE)
+        if found is not None:
+            return int(found[1], 8)
+    value = os.umask(0)
+    os.umask(value)
+    return value
+
+
+UMASK = _umask()  # read once: reading it again could open the files of another thread to everybody for a moment
+
+
+def flush(path: Path) -> None:
+    """Ask the system to put a file or a folder's entries on the disk (folders: where the system can)."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except PermissionError:  # Windows opens no folders, and one that may only be written into cannot be opened
+        if path.is_dir():
+            return
+        raise
+    try:
+        os.fsync(handle)
+    except OSError as error:  # one that says that the content is lost must not be passed over
+        if error.errno not in _NO_FLUSH:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+    finally:
+        os.close(handle)
+
+
+def make_folders(folder: Path) -> None:
+    """Make a folder and those above it, each of them on the disk: a file's name is only as lasting as that of its folder."""
+    absent = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for place in reversed(absent):
+        flush(place.parent)
+
+
+def of_system(error: Exception, aside: Path, path: Path) -> Exception:
+    """Return a writer's error with the number that the system gave and the name of the file, which polars' errors lack."""
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    number = getattr(error, "errno", None) or (int(found[1]) if found else None)
+    if number is None or getattr(error, "filename", None) not in (None, str(aside), aside):
+        return error
+    return OSError(number, os.strerror(number), str(path))
