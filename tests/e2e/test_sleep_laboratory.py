@@ -193,3 +193,44 @@ def test_pipeline_of_ours_stages_a_night(tmp_path):
     found = json.loads((tmp_path / "out" / "night" / "hypnogram.json").read_text(encoding="utf-8"))
     assert (len(found["stages"]), found["scorer"]) == (5, "pipeline")
     assert all(abs(sum(p) - 1) < 1e-4 for p in found["p"])
+
+
+def test_recordings_of_one_name_are_told_apart(tmp_path):
+    given = tmp_path / "given"
+    given.mkdir()
+    another_program(given, "night", 2)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "night.edf").write_bytes(plus(60, records="-1").bytes())
+    said = small_runs.cli("sleep", "check", tmp_path / "a", tmp_path / "b", "--json")
+    issues = json.loads(said.out)["issues"]
+    assert {row["file"] for row in issues} == {"a/night.edf", "b/night.edf"}
+    said = small_runs.cli("sleep", "stage", tmp_path / "a", tmp_path / "b", "-o", tmp_path / "out", "--engine", given)
+    assert said.code == 3
+    assert "several recordings are called night" in said.err
+    one = given / "night.csv"
+    said = small_runs.cli("sleep", "stage", tmp_path / "a", tmp_path / "b", "-o", tmp_path / "out", "--engine", one)
+    assert said.code == 2
+    assert "is one hypnogram, and there are 2 recordings" in said.err
+
+
+def test_folder_that_holds_other_files_is_not_replaced(tmp_path):
+    pytest.importorskip("edfio")
+    (tmp_path / "night.edf").write_bytes(plus(60).bytes())
+    given = tmp_path / "given"
+    given.mkdir()
+    another_program(given, "night", 2)
+    stage = ("sleep", "stage", tmp_path / "night.edf", "--engine", given, "-o")
+    for _ in range(2):  # what an earlier call wrote is replaced
+        said = small_runs.cli(*stage, tmp_path / "out")
+        assert said.code == 0, said.err
+    own = tmp_path / "out" / "night" / "reviewed.csv"
+    own.write_text("stage\nW\n", encoding="utf-8")
+    for args in (stage, ("sleep", "render", tmp_path / "night.edf", "-o")):
+        said = small_runs.cli(*args, tmp_path / "out")
+        assert said.code == 2
+        assert "reviewed.csv" in said.err
+        assert own.exists()
+        said = small_runs.cli(*args, given / "night.csv")
+        assert said.code == 2
+        assert "night.csv is a file; needed: a folder" in said.err

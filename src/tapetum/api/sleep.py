@@ -42,8 +42,10 @@ def sleep_check(recordings: Places, out: Path | str | None = None, *, channels: 
         quality.examine(recording, known, recording.issues)
         return recording
 
-    read, refused = nights.each(nights.find(recordings, RECORDINGS), work, record)
-    issues = [one for night in read.values() for one in night.issues] + refused
+    paths = nights.find(recordings, RECORDINGS)
+    called = nights.called(paths)
+    read, refused = nights.each(paths, work, record)
+    issues = [one for path, night in read.items() for one in nights.named(night.issues, called[path])] + refused
     found = [
         {
             "file": str(path),
@@ -94,15 +96,18 @@ def sleep_stats(
     record = Record(log)
     issues: list[Any] = []
 
+    files.refuse_own(out, *([hypnograms] if isinstance(hypnograms, (str, Path)) else hypnograms))
+    paths = nights.find(hypnograms, (*RECORDINGS, *TABLES, ".json"))
+    called = nights.called(paths)
+
     def work(path: Path) -> dict[str, Any]:
         found = Issues(path.name)
         night = read_hypnogram(path, epoch=epoch, scheme=scheme, issues=found)
-        issues.extend(found)
+        issues.extend(nights.named(found, called[path]))
         lights, said = night_of(night, lights_off, lights_on)
-        return {"file": path.name, **said, **statistics(night, lights)}
+        return {"file": called[path], **said, **statistics(night, lights)}
 
-    files.refuse_own(out, *([hypnograms] if isinstance(hypnograms, (str, Path)) else hypnograms))
-    read, refused = nights.each(nights.find(hypnograms, (*RECORDINGS, *TABLES, ".json")), work, record)
+    read, refused = nights.each(paths, work, record)
     rows = list(read.values())
     if out is not None:
         exports.write_statistics(out, rows)

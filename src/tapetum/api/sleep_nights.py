@@ -56,18 +56,18 @@ def sleep_stage(
 
     record = Record(log)
     known = names.load(channels)
-    chosen = _engine(engine, {"eeg": eeg, "eog": eog, "emg": emg}, scheme, record)
     fitted = None if adapted is None else files.read_json(adapted)
     paths = _recordings(recordings, Path(out), record)
-    folders = _folders(paths, Path(out))
+    called, folders = nights.called(paths), _folders(paths, Path(out), lambda name: name in stage.WRITTEN)
+    chosen = _engine(engine, {"eeg": eeg, "eog": eog, "emg": emg}, scheme, record, paths)
     issues: list[Any] = []
 
     def work(path: Path) -> dict[str, Any]:
         staged = stage.stage(path, chosen, known, fitted)
         figures = stage.write(folders[path], staged, lights_off=lights_off, lights_on=lights_on)
-        issues.extend(staged.recording.issues)
-        record(f"{path.name}: {len(staged.night)} epochs, TST {figures['TST']:.0f} min, written to {folders[path]}")
-        return {"file": path.name, **figures}
+        issues.extend(nights.named(staged.recording.issues, called[path]))
+        record(f"{called[path]}: {len(staged.night)} epochs, TST {figures['TST']:.0f} min, written to {folders[path]}")
+        return {"file": called[path], **figures}
 
     made, refused = nights.each(paths, work, record)
     rows = list(made.values())
@@ -109,18 +109,18 @@ def sleep_adapt(
 
     record = Record(log)
     known = names.load(channels)
-    chosen = _engine(engine, {}, scheme, record)
     of_night = scored.subjects(subjects)
     paths = _recordings(folder, Path(out), record)
+    called, chosen = nights.called(paths), _engine(engine, {}, scheme, record, paths)
     issues: list[Any] = []
 
     def work(path: Path) -> tuple[str, str, Any, Any]:
         recording = read_edf(path)
         truth = scored.truth_of(recording, scheme, recording.issues)
         answer = chosen(recording, known, recording.issues)
-        issues.extend(recording.issues)
-        record(f"{path.name}: {len(answer)} epochs staged, {int((truth.stages >= 0).sum())} scored by the laboratory")
-        return path.stem, of_night(path), answer, truth
+        issues.extend(nights.named(recording.issues, called[path]))
+        record(f"{called[path]}: {len(answer)} epochs staged, {int((truth.stages >= 0).sum())} scored by the laboratory")
+        return called[path], of_night(path), answer, truth
 
     made, refused = nights.each(paths, work, record)
     if subjects is None:
@@ -215,15 +215,15 @@ def sleep_render(
     record = Record(log)
     known = names.load(channels)
     paths = _recordings(recordings, Path(out), record)
-    folders = _folders(paths, Path(out))
+    called, folders = nights.called(paths), _folders(paths, Path(out), render.is_written)
     issues: list[Any] = []
 
     def work(path: Path) -> dict[str, Any]:
         recording = read_edf(path)
         prepared = render.prepare(recording, known, recording.issues, mains=mains)
-        many = render.write(folders[path], prepared, (width, how), (first, last), record.share(f"drawing {path.name}"))
-        issues.extend(recording.issues)
-        return {"file": path.name, "images": many, "bands": prepared.bands}
+        many = render.write(folders[path], prepared, (width, how), (first, last), record.share(f"drawing {called[path]}"))
+        issues.extend(nights.named(recording.issues, called[path]))
+        return {"file": called[path], "images": many, "bands": prepared.bands}
 
     made, refused = nights.each(paths, work, record)
     rows = list(made.values())
@@ -256,18 +256,33 @@ def _recordings(places: Places, out: Path, record: Record) -> list[Path]:
     return left
 
 
-def _folders(paths: Sequence[Path], out: Path) -> dict[Path, Path]:
-    """Return a folder in ``out`` for each recording, called as its file; numbered where two are called alike."""
+def _folders(paths: Sequence[Path], out: Path, is_ours: Callable[[str], bool]) -> dict[Path, Path]:
+    """Return a folder in ``out`` for each recording, called as its file; numbered where two are called alike.
+
+    Raises:
+        UserError: ``out`` is a file, or a folder holds something that this command does not write: it is replaced as a whole.
+    """
+    from tapetum.core.errors import UserError, listed
+
+    for place in (out, *out.parents):
+        if place.is_file():
+            raise UserError(f"{place} is a file", need="a folder to write to", fix="choose another name with -o")
     taken: dict[str, int] = {}
     found = {}
     for path in paths:
         taken[path.stem] = taken.get(path.stem, 0) + 1
-        found[path] = out / (path.stem if taken[path.stem] == 1 else f"{path.stem}-{taken[path.stem]}")
+        place = found[path] = out / (path.stem if taken[path.stem] == 1 else f"{path.stem}-{taken[path.stem]}")
+        others = sorted(one.name for one in place.iterdir() if not is_ours(one.name)) if place.is_dir() else []
+        if others or place.is_file():
+            what = f"{place} holds {listed(others)}, which would be lost" if others else f"{place} is a file, and would be replaced"
+            raise UserError(
+                what, need=f"a folder for what is made of {path.name} alone", fix="choose another name with -o, or move these files"
+            )
     return found
 
 
-def _engine(engine: str | Path, labels: dict[str, str | None], scheme: str, record: Record) -> Any:
-    """Return the engine that a name or a place stands for."""
+def _engine(engine: str | Path, labels: dict[str, str | None], scheme: str, record: Record, paths: Sequence[Path]) -> Any:
+    """Return the engine that a name or a place stands for, for some recordings."""
     from tapetum.core.errors import UserError, nearest
     from tapetum.core.places import PIPELINE
     from tapetum.sleep import engines
@@ -280,7 +295,10 @@ def _engine(engine: str | Path, labels: dict[str, str | None], scheme: str, reco
     if (place / PIPELINE).exists() or (place / "pipeline" / PIPELINE).exists():
         return _of_pipeline(place, record)
     if place.exists():
-        return engines.of_files(place, scheme=scheme)
+        if place.is_file() and len(paths) > 1:
+            raise UserError(f"{place} is one hypnogram, and there are {len(paths)} recordings", need="a folder with a hypnogram for each")
+        stems = [path.stem for path in paths]
+        return engines.of_files(place, scheme=scheme, doubled={stem for stem in stems if stems.count(stem) > 1})
     raise UserError(
         f"there is no engine {str(engine)!r}.{nearest(str(engine), ['yasa'])}",
         need="yasa, the folder of a pipeline or run, or hypnograms of another program",

@@ -39,7 +39,7 @@ class TapetumError(Exception):
     @property
     def text(self) -> str:
         """The sentence with the flags of the command line."""
-        text = (self.what if self.need is None else f"{self.what}; needed: {self.need}").rstrip(".")
+        text = (self.what if self.need is None else f"{self.what.rstrip('.')}; needed: {self.need}").rstrip(".")
         if not self.fix:
             return text
         return f"{text}{' ' if text.endswith('?') else '. '}{self.fix.rstrip('.')}"

@@ -6,9 +6,10 @@ YASA: Vallat and Walker 2021, doi 10.7554/eLife.70092, BSD-3; its models are in 
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ from tapetum.core.errors import DataError, UserError
 from tapetum.core.runs import Record
 from tapetum.sleep import render
 from tapetum.sleep.edf import Recording
-from tapetum.sleep.hypnogram import Hypnogram
+from tapetum.sleep.hypnogram import Hypnogram, Lights
 from tapetum.sleep.hypnogram_files import TABLES, read_hypnogram
 from tapetum.sleep.issues import ALL, EPOCH, NOTE, Issues, spans
 from tapetum.sleep.lights import lights_of, lit
 from tapetum.sleep.montage import Montage, Signal
 from tapetum.sleep.nights import in_the_night
+from tapetum.sleep.onsets import DAY
 from tapetum.sleep.quality import EEG, EMG, EOG, Quality, assess, candidates, report
 from tapetum.sleep.stages import STAGES, UNSCORED
 
@@ -102,12 +104,24 @@ class Yasa:
         return best
 
 
-def of_files(place: Path | str, *, scheme: str = "auto") -> Engine:
-    """Return an engine that reads another program's hypnograms: one file, or in a folder the file with the recording's stem."""
+def of_files(place: Path | str, *, scheme: str = "auto", doubled: Collection[str] = ()) -> Engine:
+    """Return an engine that reads another program's hypnograms: one file, or in a folder the file with the recording's stem.
+
+    Args:
+        place: a file, or a folder.
+        scheme: what numbers of stages mean.
+        doubled: stems that several recordings have; a hypnogram of that name can be of one alone.
+    """
     place = Path(place)
 
     def read(recording: Recording, table: Mapping[str, str], issues: Issues) -> Hypnogram:
         path = place if place.is_file() else beside(recording.path, place) or _staged(recording.path, place)
+        if recording.path.stem in doubled:
+            raise DataError(
+                f"several recordings are called {recording.path.stem}, and one hypnogram can be of one alone",
+                need="another name for each",
+                fix="rename them, or work on each folder by itself",
+            )
         if path is None:
             raise DataError(
                 f"{place} has no hypnogram for {recording.path.name}", need=f"{recording.path.stem}.csv, .tsv, .txt, .json or .edf"
@@ -175,6 +189,7 @@ def fitted(night: Hypnogram, recording: Recording, name: str, issues: Issues) ->
     count = recording.epochs
     if night.epoch != EPOCH:
         raise DataError(f"{name} has epochs of {night.epoch:g} s", need="epochs of 30 s")
+    night = _at_its_time(night, recording, issues)
     if abs(len(night) - count) > max(2, 0.1 * count):
         raise DataError(
             f"{name} has {len(night)} epochs, {recording.path.name} has {count}",
@@ -194,6 +209,28 @@ def fitted(night: Hypnogram, recording: Recording, name: str, issues: Issues) ->
         p = np.full((count, len(STAGES)), np.nan)
         p[: len(night)] = night.p[:count]
     return dataclasses.replace(night, stages=stages, p=p, clock=recording.clock)
+
+
+def _at_its_time(night: Hypnogram, recording: Recording, issues: Issues) -> Hypnogram:
+    """Return a hypnogram from the start of a recording on, where both say at what time of day they begin; midnight says nothing."""
+    clocks = (night.clock, recording.clock)
+    if any(clock is None or clock == datetime.time(0) for clock in clocks):
+        return night
+    of_night, of_recording = (clock.hour * 3600 + clock.minute * 60 + clock.second for clock in clocks if clock is not None)
+    apart = (of_night - of_recording + DAY / 2) % DAY - DAY / 2
+    moved = round(apart / EPOCH)
+    if not moved:
+        return night
+    what = f"the hypnogram begins at {night.clock}, the recording at {recording.clock}"
+    if moved >= recording.epochs or -moved >= len(night):
+        issues.add(what, "both are taken to begin together", epochs=ALL)
+        return night
+    issues.add(what, f"its epochs are {abs(moved)} {'later' if moved > 0 else 'earlier'}", epochs=ALL)
+    front = max(moved, 0)
+    stages = np.concatenate([np.full(front, UNSCORED, dtype=np.int8), night.stages[max(-moved, 0) :]])
+    p = None if night.p is None else np.concatenate([np.full((front, len(STAGES)), np.nan), night.p[max(-moved, 0) :]])
+    lights = Lights(*(None if time is None else time + moved * EPOCH for time in (night.lights.off, night.lights.on)))
+    return dataclasses.replace(night, stages=stages, p=p, lights=lights, clock=recording.clock)
 
 
 def _rank(signal: Signal, quality: Quality) -> tuple[bool, float]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tapetum.core import files, table_files
+from tapetum.core import files
 from tapetum.core.delimited import parse_delimited
 from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.places import refuse_nowhere
@@ -19,6 +19,7 @@ from tapetum.sleep.edf import Recording, read_edf
 from tapetum.sleep.hypnogram import Hypnogram, Lights
 from tapetum.sleep.issues import EPOCH, NOTE, Issues, spans
 from tapetum.sleep.lights import kind_of, lights_of
+from tapetum.sleep.onsets import finite, onsets_of
 from tapetum.sleep.stages import SCHEMES, SHORT, STAGES, UNSCORED, stage_of, stages_of
 from tapetum.sleep.tal import Annotation
 
@@ -36,6 +37,12 @@ STAGE_COLUMNS = (
     "score",
     "description",
     "event",
+    "stade",
+    "stadium",
+    "schlafstadium",
+    "fase",
+    "estadio",
+    "stadio",
 )
 ONSETS, DURATIONS, NUMBERS = ("onset", "start", "time", "seconds"), ("duration", "length"), ("epoch", "epochs", "epoch_index", "number")
 UNSCORED_TEXTS = ("?", "unscored", "uns", "mt", "movement time")  # of annotations
@@ -60,6 +67,8 @@ def read_hypnogram(path: Path | str, *, epoch: float = EPOCH, scheme: str = "aut
     refuse_nowhere(path)
     if scheme not in SCHEMES:
         raise UserError(f"scheme is {scheme!r}", need=f"one of {listed(SCHEMES)}")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder", need="one hypnogram", fix="name a file in it")
     issues = Issues(path.name) if issues is None else issues
     kind = path.suffix.lower()
     if kind in RECORDINGS:
@@ -156,6 +165,8 @@ def _of_table(path: Path, epoch: float, scheme: str, issues: Issues) -> Hypnogra
             _known([line.strip() for line in text.split("\n") if line.strip()], scheme, issues, path, 1), epoch, scorer=path.stem
         )
     frame, _ = parse_delimited(text, path.name)
+    if not len(frame):
+        raise DataError(f"{path.name} has no row below its first, {first[:40]!r}", need="a stage a line, or a table with a column 'stage'")
     names = {name.lower(): name for name in frame.columns}
     column = next((names[name] for name in STAGE_COLUMNS if name in names), None)
     if column is None and len(frame.columns) == 1:
@@ -168,26 +179,16 @@ def _of_table(path: Path, epoch: float, scheme: str, issues: Issues) -> Hypnogra
     labels = [cell or "?" for cell in frame[column].to_list()]
     onset = next((names[name] for name in ONSETS if name in names), None)
     number = next((names[name] for name in NUMBERS if name in names), None)
-    if onset is not None and _is_seconds(frame[onset]):
+    seconds, clock = (None, None) if onset is None else onsets_of(frame[onset].to_list(), onset, issues)
+    if seconds is not None:
         stages = stages_of(labels, scheme, issues)
         lasting = next((names[name] for name in DURATIONS if name in names), None)
-        return _of_events(_events(frame, onset, lasting, labels), stages, frame, (path, epoch), issues)
+        night = _of_events(_events(seconds, frame, lasting, labels), stages, frame, (path, epoch), issues)
+        return dataclasses.replace(night, clock=clock)
     stages_here = _known(labels, scheme, issues, path, 2)
     if number is not None:
         stages_here = _in_order(frame, number, stages_here, path, issues)
     return Hypnogram(stages_here, epoch, p=_probabilities(frame, len(stages_here), path), scorer=path.stem)
-
-
-def _is_seconds(column: pl.Series) -> bool:
-    return all(cell is not None and _finite(cell) is not None for cell in column.to_list())
-
-
-def _finite(cell: str) -> float | None:
-    try:
-        found = table_files.number(cell, True)
-    except ValueError:
-        return None
-    return found if math.isfinite(found) else None
 
 
 def _known(labels: Sequence[str], scheme: str, issues: Issues, path: Path, line: int) -> np.ndarray:
@@ -197,16 +198,15 @@ def _known(labels: Sequence[str], scheme: str, issues: Issues, path: Path, line:
         if stage is None:
             raise DataError(
                 f"{path.name} line {i + line} has the stage {labels[i]!r}.{nearest(labels[i], (*STAGES, *SHORT))}",
-                need=f"one of {listed((*SHORT, *STAGES))}, R&K's S1 to S4, a number, or ? for unscored",
+                need=f"one of {listed(dict.fromkeys((*SHORT, *STAGES)))}, R&K's S1 to S4, a number, or ? for unscored",
                 fix="correct that line",
             )
     return np.array(stages, dtype=np.int8)
 
 
-def _events(frame: pl.DataFrame, onset: str, duration: str | None, labels: Sequence[str]) -> list[Annotation]:
+def _events(onsets: Sequence[float], frame: pl.DataFrame, duration: str | None, labels: Sequence[str]) -> list[Annotation]:
     """Return a table's rows as events."""
-    onsets = [table_files.number(cell, True) for cell in frame[onset].to_list()]
-    lasting = [_finite(cell) if cell else None for cell in frame[duration].to_list()] if duration is not None else [None] * len(onsets)
+    lasting = [finite(cell) if cell else None for cell in frame[duration].to_list()] if duration is not None else [None] * len(onsets)
     return [Annotation(*one) for one in zip(onsets, lasting, labels, strict=True)]
 
 
@@ -238,7 +238,7 @@ def _in_order(frame: pl.DataFrame, column: str, stages: np.ndarray, path: Path, 
     """Return stages in the order of the epochs' numbers; numbers that are left out are unscored."""
     numbers = []
     for line, cell in enumerate(frame[column].to_list(), start=2):
-        found = None if cell is None else _finite(cell)
+        found = None if cell is None else finite(cell)
         if found is None or found != int(found) or found < 0:
             raise DataError(f"{path.name} line {line} has {column} = {cell!r}", need="the number of an epoch, from 0 or 1 on")
         numbers.append(int(found))
@@ -262,7 +262,7 @@ def _probabilities(frame: pl.DataFrame, count: int, path: Path) -> np.ndarray | 
     names = [lower.get(f"p_{stage.lower()}", lower.get(f"p_{short.lower()}")) for stage, short in zip(STAGES, SHORT, strict=True)]
     if any(name is None for name in names) or len(frame) != count:
         return None
-    p = np.array([[np.nan if cell is None else _finite(cell) for cell in frame[str(name)].to_list()] for name in names], dtype=np.float64).T
+    p = np.array([[np.nan if cell is None else finite(cell) for cell in frame[str(name)].to_list()] for name in names], dtype=np.float64).T
     wrong = np.flatnonzero(~np.isnan(p).any(axis=1) & ((p < 0).any(axis=1) | (abs(p.sum(axis=1) - 1) > 0.01)))
     if len(wrong):
         raise DataError(f"{path.name} line {int(wrong[0]) + 2} has probabilities that are none", need="values from 0 to 1 of sum 1")

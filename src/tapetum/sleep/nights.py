@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -43,6 +44,7 @@ def each(paths: Iterable[Path], work: Callable[[Path], Made], log: Log) -> tuple
         TapetumError: the only file is refused, or something other than a file is at fault.
     """
     paths = list(paths)
+    names = called(paths)
     made: dict[Path, Made] = {}
     refused: list[Issue] = []
     for path in paths:
@@ -53,12 +55,29 @@ def each(paths: Iterable[Path], work: Callable[[Path], Made], log: Log) -> tuple
         except TapetumError as error:
             if len(paths) == 1:
                 raise
-            log(f"warning: {path.name} is refused: {error.text}")
+            log(f"warning: {names[path]} is refused: {error.text}")
             fix = ". ".join(part for part in (error.need and f"needed: {error.need}", error.fix) if part)
-            refused.append(Issue(path.name, REFUSED, "", error.what, fix, "all"))
+            refused.append(Issue(names[path], REFUSED, "", error.what, fix, "all"))
     if refused and not made:
         raise DataError(f"all {len(paths)} files are refused; the first: {refused[0].what}", need=refused[0].assumed or None)
     return made, refused
+
+
+def called(paths: Sequence[Path]) -> dict[Path, str]:
+    """Return what each file is called in tables: its name, with as many folders before it as tell files of one name apart."""
+    out: dict[Path, str] = {}
+    for path in paths:
+        others = [other for other in paths if other.name == path.name and other != path]
+        depth = 1
+        while depth < len(path.parts) and any(other.parts[-depth:] == path.parts[-depth:] for other in others):
+            depth += 1
+        out[path] = "/".join(path.parts[-depth:])
+    return out
+
+
+def named(issues: Iterable[Issue], name: str) -> list[Issue]:
+    """Return the issues of a file that is called so among others."""
+    return [dataclasses.replace(one, file=name) for one in issues]
 
 
 def _is_hidden(path: Path, root: Path) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -172,6 +173,11 @@ def write(
         rows = {group.name: {"rows of 270": list(group.rows), "channels": list(group.channels)} for group in GROUPS}
         files.write_json(aside / "bands.json", {"bands": prepared.bands, "rows": rows, "width": how[0], "drawn as": how[1]})
     return total
+
+
+def is_written(name: str) -> bool:
+    """Return whether :func:`write` writes a file of that name."""
+    return name == "bands.json" or re.fullmatch(r".+_\d{4,}\.png", name) is not None
 
 
 def _scaled(signal: Signal, group: Group, mains: float | None, issues: Issues) -> tuple[np.ndarray, str]:

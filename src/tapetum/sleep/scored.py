@@ -45,7 +45,7 @@ def subjects(table: Path | str | None) -> Callable[[Path], str]:
         DataError: other columns; the function raises it for a night that is not in the table.
     """
     if table is None:
-        return lambda path: path.stem
+        return lambda path: str(path.resolve())
     frame, _ = read_delimited(Path(table))
     if not {"night", "subject"} <= set(frame.columns):
         raise DataError(f"{table} has the columns {', '.join(frame.columns)}", need="night and subject", fix="name the columns so")

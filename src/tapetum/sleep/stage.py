@@ -24,6 +24,8 @@ from tapetum.sleep.review import review_list
 from tapetum.sleep.statistics import between, cycles, night_of, statistics, transitions
 
 FIGURE = "night.png"
+EXPORTED = ("hypnogram.csv", "events.tsv", "hypnogram.json", "hypnogram.edf")
+WRITTEN = (*EXPORTED, "statistics.json", "review.csv", "issues.csv", FIGURE)  # files of a night's folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,10 +97,10 @@ def write(folder: Path, staged: Staged, *, lights_off: float | None = None, ligh
     night = dataclasses.replace(night, lights=lights)  # the figure and the exports have them, too
     figures, inside = {**said, **statistics(night)}, between(night, lights)
     with files.whole_folder(folder) as aside:
-        for name in ("hypnogram.csv", "events.tsv", "hypnogram.json"):
+        for name in EXPORTED[:-1]:
             exports.export(night, aside / name)
         try:
-            exports.export(night, aside / "hypnogram.edf")
+            exports.export(night, aside / EXPORTED[-1])
         except TapetumError as error:
             staged.recording.issues.add("hypnogram.edf was not written", error.text)
         found = {"statistics": figures, "cycles": cycles(inside), "transitions": transitions(inside).tolist(), "scorer": night.scorer}

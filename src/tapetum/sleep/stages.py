@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 
 from tapetum.sleep.issues import NOTE, Issues
@@ -13,11 +14,13 @@ SHORT = ("W", "N1", "N2", "N3", "R")  # as EDF+ annotations and BIDS write them
 
 _NAMES = {
     **dict.fromkeys(("w", "wake", "awake", "wakefulness", "s0", "stage 0", "nrem0"), WAKE),
+    **dict.fromkeys(("wach", "wachheit", "waak", "wakker", "éveil", "eveil", "éveillé", "vigilia", "vigília", "veglia", "despierto"), WAKE),
+    **dict.fromkeys(("각성", "覚醒", "清醒"), WAKE),
     **dict.fromkeys(("n1", "s1", "nrem1", "nrem 1", "non-rem 1", "stage 1"), N1),
     **dict.fromkeys(("n2", "s2", "nrem2", "nrem 2", "non-rem 2", "stage 2"), N2),
-    **dict.fromkeys(("n3", "s3", "nrem3", "nrem 3", "non-rem 3", "sws", "deep", "stage 3"), N3),
+    **dict.fromkeys(("n3", "s3", "nrem3", "nrem 3", "non-rem 3", "sws", "deep", "stage 3", "tiefschlaf"), N3),
     **dict.fromkeys(("n4", "s4", "nrem4", "nrem 4", "non-rem 4", "stage 4"), N3),
-    **dict.fromkeys(("r", "rem", "stage rem"), REM),
+    **dict.fromkeys(("r", "rem", "stage rem", "paradoxical", "sommeil paradoxal", "sueño rem", "렘", "レム"), REM),
     **dict.fromkeys(("?", "u", "uns", "unscored", "unknown", "unscorable", "not scored", "undefined", "none", "nan", "n/a"), UNSCORED),
     **dict.fromkeys(("m", "mt", "mov", "movement", "movement time", "art", "artefact", "artifact", "a"), UNSCORED),
 }
@@ -48,7 +51,10 @@ _NUMBERS = {
     "8": UNSCORED,
     "9": UNSCORED,
 }
-_PREFIXES = ("sleep stage ", "sleep_stage_", "sleep-stage-", "stage ", "stage_", "sleep-", "sleep ")
+_PREFIXES = (
+    *("sleep stage ", "sleep_stage_", "sleep-stage-", "stage ", "stage_", "sleep-", "sleep "),
+    *("schlafstadium ", "stadium ", "stade ", "fase ", "estadio ", "stadio "),
+)
 SCHEMES = ("auto", "aasm", "rk")
 
 
@@ -99,7 +105,8 @@ def _number(label: str) -> str:
 
 def _plain(label: str) -> str:
     """Return a label in small letters, without what some files write after it: ``Stage 2 sleep|2`` is ``stage 2``."""
-    return " ".join(label.split("|", maxsplit=1)[0].lower().split()).removesuffix(" sleep")
+    words = unicodedata.normalize("NFC", label.split("|", maxsplit=1)[0].lower()).split()
+    return " ".join(words).removesuffix(" sleep")
 
 
 def _bare(label: str) -> str:
