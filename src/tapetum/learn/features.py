@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from timm.models._input import get_model_args
 from torch import nn
 
 from tapetum.core import draws, files
@@ -25,7 +24,7 @@ from tapetum.core.progress import Log
 from tapetum.data.images import dataset
 from tapetum.data.images import views as seen
 from tapetum.learn import sessions
-from tapetum.learn.models.backbone import state_hash
+from tapetum.learn.models.backbone import built, state_hash
 from tapetum.learn.runtime import Engine, Runtime
 
 CHUNK = 512  # rows worked through between two writes
@@ -141,15 +140,13 @@ def describe(network: nn.Module, settings: Input, views: Sequence[Spec], runtime
     """Return what the vectors depend on besides the images: weights, preprocessing, engine."""
     backbone = getattr(network, "backbone", network)
     numbers = {name: getattr(network, name).flatten().tolist() for name in ("mean", "std") if hasattr(network, name)}
-    arguments = get_model_args(backbone) if hasattr(backbone, "_model_args") else {}
     preprocessing = settings.model_dump(mode="json", exclude={"cache", "normalise"})
     return {
         "weights": state_hash(backbone),
         "backbone": getattr(backbone, "pretrained_cfg", {}).get("architecture", type(backbone).__name__),
-        "arguments": {name: str(value) for name, value in sorted(arguments.items())},
+        **built(backbone),
         "preprocessing": {**preprocessing, **numbers},
         **({"positions": network.positions} if getattr(network, "positions", 1) != 1 else {}),
-        **({"levels": backbone.levels_width} if hasattr(backbone, "levels_width") else {}),
         "views": list(views),
         "engine": {**runtime.engine.to_dict(), "torch": torch.__version__, **_version(runtime.engine)},
     }

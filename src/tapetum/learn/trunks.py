@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tapetum.core import cache, files
 from tapetum.core.errors import EnvironmentFault
 from tapetum.learn import graphs, sessions
-from tapetum.learn.models.backbone import state_hash
+from tapetum.learn.models.backbone import built, state_hash, width
 from tapetum.learn.models.network import Network
 
 KIND = "models"  # folder of the user's cache
@@ -82,12 +82,11 @@ class _Names:
     """The names of a trunk's files: ``kind`` of its structure and the size of its images, ``whole`` also of its weights."""
 
     def __init__(self, network: Network, x: Tensor, with_map: bool) -> None:
-        from timm.models._input import get_model_args
-
         backbone = network.backbone
         about = {
             "modules": repr(backbone),
-            "arguments": {k: str(v) for k, v in sorted(get_model_args(backbone).items())} if hasattr(backbone, "_model_args") else {},
+            **built(backbone),
+            "width": width(backbone),
             "shapes": [[name, list(value.shape)] for name, value in backbone.state_dict().items()],
             "image": [*x.shape[1:], str(x.dtype)],
             "map": with_map,

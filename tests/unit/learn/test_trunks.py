@@ -21,8 +21,8 @@ TARGET = Target("c", "single", ("a", "b"))
 ONNX = Engine("cpu", "32", backend="onnx")
 
 
-def build(seed, backbone="test_efficientnet", size=32):
-    made = network.build(Model(backbone=backbone, weights="none"), (TARGET,), 3, Input(size=size), seed=seed).eval()
+def build(seed, backbone="test_efficientnet", size=32, pooling="default"):
+    made = network.build(Model(backbone=backbone, weights="none", pooling=pooling), (TARGET,), 3, Input(size=size), seed=seed).eval()
     for module in made.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
@@ -70,6 +70,16 @@ def test_another_size_or_depth_is_another_graph(home):
     assert trunks.is_kept(home, images(1, size=64)) == (False, False)
     assert trunks.is_kept(home, images(1, dtype=np.float32)) == (False, False)
     assert trunks.is_kept(home, images(1), with_map=True) == (False, False)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("pooling", ["levels", "max"])
+def test_other_pooling_of_the_same_weights_is_another_graph(home, pooling):
+    other = build(0, pooling=pooling)
+    other.backbone.load_state_dict(home.backbone.state_dict())
+    assert trunks.is_kept(other, images(1)) == (False, False)
+    found = sessions.open_onnx(trunks.model(other, images(1)), 1)(images(3).numpy())[0]
+    np.testing.assert_allclose(found, other.features(images(3)).numpy(), atol=1e-4)
 
 
 def test_without_what_writes_graphs_only_kept_ones_are_taken(home, monkeypatch):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from timm.models._input import get_model_args
 from torch import Tensor, nn
 
 from tapetum.core import files
@@ -141,6 +142,13 @@ def state_hash(module: nn.Module) -> str:
         flat = value.detach().cpu().contiguous().reshape(-1)
         digest.update(flat.view(torch.uint8).numpy() if flat.numel() else b"")
     return digest.hexdigest()[:16]
+
+
+def built(backbone: Any) -> dict[str, Any]:
+    """Return how the vector of a backbone is made besides its weights: timm's arguments, and its length where it is over all levels."""
+    arguments = get_model_args(backbone) if hasattr(backbone, "_model_args") else {}
+    levels = {"levels": backbone.levels_width} if hasattr(backbone, "levels_width") else {}
+    return {"arguments": {name: str(value) for name, value in sorted(arguments.items())}, **levels}
 
 
 def _levelled(backbone: nn.Module, pooling: str, channels: int) -> nn.Module:
