@@ -42,6 +42,10 @@ bench: $(VENV)/.ready  ## the measured figures of docs/benchmarks.md
 	$(BIN)/python bench/ordinal.py
 	$(BIN)/python bench/labels.py
 	$(BIN)/python bench/mask_faces.py
+	$(BIN)/python bench/joint_head.py
+	$(BIN)/python bench/engines.py
+	$(BIN)/python bench/serve.py
+	$(BIN)/python bench/fuzz_service.py
 	$(BIN)/python bench/sequences.py
 	$(BIN)/python bench/sleep_ladder.py
 	$(BIN)/python bench/eeg_images.py
