@@ -3,7 +3,7 @@
 What the functions return is a :class:`~tapetum.api.results.Result`: a mapping with ``path``, ``to_polars()`` and ``to_pandas()``.
 """
 
-from tapetum.api.answers import evaluate, predict, submit
+from tapetum.api.answers import evaluate, merge, predict, submit
 from tapetum.api.exporting import export
 from tapetum.api.images import audit, folds, show, simulate, split
 from tapetum.api.judging import compare, compare_views, conformal, decide, diff, doctor, leaderboard, ledger, list_runs, report
@@ -36,6 +36,7 @@ __all__ = [
     "ledger",
     "list_runs",
     "load_recipe",
+    "merge",
     "predict",
     "recipes",
     "report",

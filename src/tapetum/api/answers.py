@@ -12,9 +12,12 @@ from tapetum.api.results import Result
 from tapetum.core import files, table_files
 from tapetum.core.errors import KindError, UserError, for_python
 from tapetum.core.options import OPTIONS, several
+from tapetum.core.parts import ENDING
 from tapetum.core.places import EXPORT, pipeline_folder, refuse_nowhere
 from tapetum.core.progress import Log
 from tapetum.core.runs import Record, Run
+from tapetum.workflow.launch import places
+from tapetum.workflow.launch.places import At
 
 
 def _sources(images: Any) -> list[Any]:
@@ -47,6 +50,7 @@ def predict(
     *,
     top: int = 5,
     engine: str = "auto",
+    on: str | None = None,
     log: Log | None = None,
     **declared: Any,
 ) -> Result:
@@ -61,6 +65,7 @@ def predict(
         top: without ``out``: the most classes listed for a row.
         engine: what computes: ``auto`` (the fastest that gives the labels of torch, where it saves time), ``torch`` (the reference),
             ``onnx`` or ``openvino``. An export computes in its own format.
+        on: with ``out``: where the rows are predicted, some 50,000 a task; see :func:`fit`.
         log: told how the images are read, of progress, and which cannot be read.
         declared: ``path``, ``id``, ``group``, ``sequence`` and ``position`` name columns of the table (``path`` also a template),
             ``layout`` says how the data are laid out, and ``on_bad = "refuse"`` refuses images that cannot be read.
@@ -79,7 +84,10 @@ def predict(
     from tapetum.learn import sessions
 
     sessions.check(engine)
-    record = Record(log)
+    record, at = Record(log), At(on)
+    places.check(at)
+    if place is None and on not in (None, "local"):
+        raise UserError(f"--on {on} was given without a table to write", need="a place that all machines see: -o predictions.parquet")
     sources = _sources(images)
     files.refuse_own(place, *sources)
     refuse_nowhere(*sources)
@@ -91,9 +99,43 @@ def predict(
     refuse = declared.get("on_bad") == "refuse"
     if place is None:
         return _listed(work, top, refuse)
-    written = prediction.write(work, place, refuse=refuse)
+    from tapetum.workflow.commands.predict_apart import predict_elsewhere
+
+    with places.opened(at, place.with_name(place.name + ENDING)) as where:
+        elsewhere = None if where is None else functools.partial(predict_elsewhere, where)
+        written = prediction.write(work, place, refuse=refuse, elsewhere=elsewhere)
     counts = {"rows": len(work.manifest), "missing": len(written.reasons)}
     return Result({"out": str(place), **counts}, lines=[_counted(work, counts["missing"])], rows=written.rows, path=place)
+
+
+@for_python
+def merge(tables: Sequence[Path | str], out: Path | str, of: Any, *, log: Log | None = None, **declared: Any) -> Result:
+    """Put prediction tables of several machines together, where every row is there and none of them twice.
+
+    Args:
+        tables: what :func:`predict` wrote: all ``.parquet`` or all ``.csv``.
+        out: the table to write, of the same kind.
+        of: what was predicted: a folder, a table, a frame or a manifest.
+        log: told how ``of`` is read.
+        declared: columns of ``of``, as for :func:`predict`.
+
+    Returns:
+        ``{"out", "rows", "tables"}``.
+
+    Raises:
+        DataError: rows that are missing, doubled or of something else; nothing is written then.
+    """
+    given = [Path(one) for one in several(tables)]
+    if not given:
+        raise UserError("no tables are given", need="one or more")
+    refuse_nowhere(*given, *([of] if isinstance(of, (str, os.PathLike)) else []))
+    files.refuse_own(out, *given, of)
+    from tapetum.workflow.commands.merge import merge as put_together
+
+    source = Path(of) if isinstance(of, (str, os.PathLike)) else of
+    found = put_together(given, Path(out), source, log=Record(log), **_columns(declared))
+    rows = functools.partial(table_files.read_any, Path(out))
+    return Result(found, lines=[f"{found['rows']:,} rows of {found['tables']} tables"], rows=rows, path=Path(out))
 
 
 def _listed(work: Any, top: int, refuse: bool) -> Result:

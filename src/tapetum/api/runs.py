@@ -55,6 +55,8 @@ def fit(
     preset: str | None = None,
     budget: str | None = None,
     plan: Path | str | None = None,
+    on: str | None = None,
+    devices: int = 1,
     log: Log | None = None,
     command: str | None = None,
     **sets: Any,
@@ -96,6 +98,9 @@ def fit(
         preset: ``"fast"``, ``"good"`` or ``"best"``.
         budget: wall time for all of it, as ``"10m"``.
         plan: plan.json of another run, repeated here.
+        on: where folds train: ``local`` (this process), ``ray`` (this machine's processors), ``ray:ADDRESS`` (a cluster) or
+            ``slurm:OPTIONS`` (options of sbatch). The run's folder and the data must be seen there under the same paths.
+        devices: processes that train a fold together, each on a device of its own.
         log: told what happens.
         command: shown in the report; None: this call.
         sets: further recipe keys with ``__`` for dots, as ``train__precision="32"``, or in a table, ``sets={"train.precision": "32"}``.
@@ -112,7 +117,12 @@ def fit(
     from tapetum.workflow.commands.fit import fit as chain
 
     told = command or _call("fit", data, out, options)
-    found = chain(data, place, loaded, budget=budget or presets.budget_of(preset), plan=plan, log=log, command=told, began=began)
+    from tapetum.workflow.launch.places import At
+    from tapetum.workflow.stages import budget as budgets
+
+    limit = budget or presets.budget_of(preset)
+    clock = budgets.Clock(None if limit is None else budgets.seconds(limit), began=began)
+    found = chain(data, place, loaded, clock=clock, plan=plan, at=At(on, devices), log=log, command=told)
     return of_run(found)
 
 
@@ -198,6 +208,8 @@ def tune(
     recipe: Loaded | str | Path | None = None,
     trials: int | None = None,
     budget: str | None = None,
+    on: str | None = None,
+    devices: int = 1,
     log: Log | None = None,
     command: str | None = None,
     **options: Any,
@@ -210,6 +222,8 @@ def tune(
         recipe: as for :func:`fit`.
         trials: how many in all.
         budget: wall time for this start.
+        on: as for :func:`fit`.
+        devices: as for :func:`fit`.
         log: told what happens.
         command: kept in the record.
         options: as for :func:`fit` (``target``, ``size``, …), and recipe keys with ``__`` for dots.
@@ -217,9 +231,10 @@ def tune(
     refuse_nowhere(data)
     loaded, place = recipe_of(recipe, options), free_folder("runs/tune") if out is None else out
     from tapetum.workflow.commands.tune import tune as search
+    from tapetum.workflow.launch.places import At
 
     told = command or _call("tune", data, out, options)
-    found = search(data, place, loaded, trials_=trials, budget=budget, log=log, command=told)
+    found = search(data, place, loaded, trials_=trials, budget=budget, at=At(on, devices), log=log, command=told)
     return Result(found, path=found["run"])
 
 
@@ -231,6 +246,8 @@ def ablate(
     recipe: Loaded | str | Path | None = None,
     pieces: str | Sequence[str] = (),
     seeds: int | Sequence[int] = (0,),
+    on: str | None = None,
+    devices: int = 1,
     log: Log | None = None,
     command: str | None = None,
     **options: Any,
@@ -243,6 +260,8 @@ def ablate(
         recipe: as for :func:`fit`.
         pieces: their names; empty takes all that the recipe uses.
         seeds: of training.
+        on: as for :func:`fit`.
+        devices: as for :func:`fit`.
         log: told what happens.
         command: kept in the record.
         options: as for :func:`fit` (``target``, ``size``, …), and recipe keys with ``__`` for dots.
@@ -250,9 +269,10 @@ def ablate(
     refuse_nowhere(data)
     loaded, place = recipe_of(recipe, options), free_folder("runs/ablate") if out is None else out
     from tapetum.workflow.commands.ablate import ablate as measure
+    from tapetum.workflow.launch.places import At
 
-    told = command or _call("ablate", data, out, options)
-    found = measure(data, place, loaded, pieces=several(pieces), seeds=several(seeds), log=log, command=told)
+    told, at = command or _call("ablate", data, out, options), At(on, devices)
+    found = measure(data, place, loaded, pieces=several(pieces), seeds=several(seeds), at=at, log=log, command=told)
     return Result(found, rows=found["pieces"], path=found["run"])
 
 
@@ -294,12 +314,22 @@ def reproduce(
 
 
 @for_python
-def job(spec: Path | str, *, log: Log | None = None) -> dict[str, Any]:
-    """Run one job from its spec.json; return its final state."""
-    refuse_nowhere(spec)
-    from tapetum.learn.training.job import run
+def job(spec: Path | str, *, wait: bool = False, devices: int = 1, log: Log | None = None) -> dict[str, Any]:
+    """Run one job from its spec.json.
 
-    return run(spec, log=log)
+    Args:
+        spec: what :func:`fit` or :func:`predict` wrote for it.
+        wait: where another process runs the same job, until it ends; else that is an error.
+        devices: processes that run it together.
+        log: told what happens.
+
+    Returns:
+        Its final state, and under ``log`` the messages.
+    """
+    refuse_nowhere(spec)
+    from tapetum.workflow.commands.job import run
+
+    return run(Path(spec), wait=wait, devices=devices, log=log)
 
 
 def _call(name: str, data: Any, out: Any, options: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ import typer
 from tapetum.cli import texts
 from tapetum.cli.commands import command
 from tapetum.cli.options import (
+    At,
     GroupColumn,
     IdColumn,
     Layout,
@@ -54,16 +55,33 @@ def predict(
     layout: Layout = None,
     on_bad: OnBad = None,
     engine: Annotated[str, typer.Option(help="what computes: auto (the fastest with torch's labels), torch, onnx or openvino")] = "auto",
+    on: At = None,
 ) -> dict[str, Any]:
     """Predict images with a frozen pipeline; one that cannot be read is named and keeps its row (exit code 4).
 
     With ``-o`` many images are predicted in parts of 1,024 rows beside the table. A command that was killed goes on when it is given again.
+    With ``--on`` about 50,000 rows are a job.
     """
     from tapetum import api
 
     columns: dict[str, Any] = {"id": id, "group": group, "sequence": sequence, "position": position, "path": path}
     sources = [read_paths() if str(one) == "-" else one for one in images]
-    return api.predict(pipeline, sources, out, engine=engine, log=log, layout=layout, on_bad=on_bad, **columns)
+    return api.predict(pipeline, sources, out, engine=engine, on=on, log=log, layout=layout, on_bad=on_bad, **columns)
+
+
+@command(app, "tapetum merge first.parquet second.parquet --of labels.csv -o predictions.parquet", text=texts.merge)
+def merge(
+    log: Any,
+    tables: Annotated[list[Path], typer.Argument(help="tables that predict -o wrote: all .parquet or all .csv")],
+    of: Annotated[Path, typer.Option("--of", help="what was predicted: a folder, a table or a manifest")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="the table to write, of the same kind")],
+    path: PathColumns = None,
+    id: IdColumn = None,
+) -> dict[str, Any]:
+    """Put prediction tables of several machines together, if every row is there and none twice; else name the rows and write nothing."""
+    from tapetum import api
+
+    return api.merge(tables, out, of, log=log, path=path, id=id)
 
 
 @command(

@@ -20,6 +20,8 @@ Member = Annotated[str | None, typer.Option(help="which member, where there are 
 OneTarget = Annotated[str | None, typer.Option(help="which one, where there are several")]
 MetricName = Annotated[str, typer.Option(help="auto: the target's default")]
 Budget = Annotated[str | None, typer.Option(help="wall time for this start, as 90s, 10m, 2h")]
+At = Annotated[str | None, typer.Option("--on", help="where jobs run: local, ray, ray:ADDRESS, slurm or 'slurm:OPTIONS of sbatch'")]
+Devices = Annotated[int, typer.Option(help="processes that train a fold together, each on a device of its own", min=1)]
 RecipeName = Annotated[str | None, typer.Option("--recipe", help="a built-in recipe or a TOML file")]
 Over = Annotated[list[Path] | None, typer.Option("-c", "--config", help="a TOML file laid over the recipe")]
 Preset = Annotated[

@@ -9,7 +9,7 @@ import typer
 
 from tapetum.cli import texts
 from tapetum.cli.commands import command
-from tapetum.cli.options import Budget, Data, Member, Out, Preset, Profile, Sets, with_recipe
+from tapetum.cli.options import At, Budget, Data, Devices, Member, Out, Preset, Profile, Sets, with_recipe
 from tapetum.cli.streams import command_line
 from tapetum.core import errors, presets
 from tapetum.core.options import ADDING, MODELS, READING, SPLITTING
@@ -33,12 +33,14 @@ def fit(
     budget: Budget = None,
     preset: Preset = None,
     plan: Annotated[Path | None, typer.Option(help="repeat the plan.json of another run")] = None,
+    on: At = None,
+    devices: Devices = 1,
 ) -> dict[str, Any]:
     """Files in, a run out: check → split → features → probe → training → decisions → pipeline → report."""
     from tapetum import api
 
     budget = budget or presets.budget_of(preset)
-    return api.fit(data, out, recipe=recipe, budget=budget, plan=plan, log=log, command=command_line())
+    return api.fit(data, out, recipe=recipe, budget=budget, plan=plan, on=on, devices=devices, log=log, command=command_line())
 
 
 @command(app, "tapetum find-rate images -o runs/find-rate", name="find-rate", text=texts.find_rate)
@@ -86,11 +88,14 @@ def tune(
     out: Out = Path("runs/tune"),
     trials: Annotated[int | None, typer.Option(help="how many in all; earlier starts count", min=1)] = None,
     budget: Budget = None,
+    on: At = None,
+    devices: Devices = 1,
 ) -> dict[str, Any]:
     """Search the recipe's tune.space on the same folds; report the cross-validated figure, not the best trial's."""
     from tapetum import api
 
-    return api.tune(data, out, recipe=recipe, trials=trials, budget=budget, log=log, command=command_line())
+    how: dict[str, Any] = {"trials": trials, "budget": budget, "on": on, "devices": devices}
+    return api.tune(data, out, recipe=recipe, **how, log=log, command=command_line())
 
 
 @command(app, "tapetum ablate labels.csv --target label --recipe my.toml --pieces hflip,probe -o runs/ablate", text=texts.ablate)
@@ -102,6 +107,8 @@ def ablate(
     out: Out = Path("runs/ablate"),
     pieces: Annotated[str | None, typer.Option(help="names with commas between; all that the recipe uses, where none is given")] = None,
     seeds: Annotated[str, typer.Option(help="seeds of training, with commas between")] = "0",
+    on: At = None,
+    devices: Devices = 1,
 ) -> dict[str, Any]:
     """Switch off one piece of a recipe at a time, on the same folds and seeds, and print what each is worth."""
     from tapetum import api
@@ -111,7 +118,8 @@ def ablate(
         numbers = [int(number) for number in seeds.split(",")]
     except ValueError:
         raise errors.UserError(f"--seeds is {seeds!r}", need="whole numbers with commas between, as 0,1,2") from None
-    return api.ablate(data, out, recipe=recipe, pieces=named, seeds=numbers, log=log, command=command_line())
+    how: dict[str, Any] = {"pieces": named, "seeds": numbers, "on": on, "devices": devices}
+    return api.ablate(data, out, recipe=recipe, **how, log=log, command=command_line())
 
 
 @command(app, "tapetum reproduce dogs --simulate --profile cpu -o runs/dogs", text=texts.reproduce, leave_out=("cycles",))
@@ -140,8 +148,13 @@ def reproduce(
 
 
 @command(app, "tapetum job runs/first/members/main/fold-0/spec.json", text=texts.job)
-def job(log: Any, spec: Annotated[Path, typer.Argument(help="a spec.json that fit wrote")]) -> dict[str, Any]:
-    """Run one job (a member's fold) from its spec alone; the exit code says whether a retry makes sense."""
+def job(
+    log: Any,
+    spec: Annotated[Path, typer.Argument(help="a spec.json that fit or predict wrote")],
+    wait: Annotated[bool, typer.Option("--wait", help="while another process runs the same job, until it ends")] = False,
+    devices: Devices = 1,
+) -> dict[str, Any]:
+    """Run one job (a member's fold, or rows to predict) from its spec alone; the exit code says whether a retry makes sense."""
     from tapetum import api
 
-    return api.job(spec, log=log)
+    return api.job(spec, wait=wait, devices=devices, log=log)

@@ -80,8 +80,15 @@ def ablate(result: Result, verbose: bool) -> list[str]:
     return [result["table"], *(f"warning: {mark}" for mark in result["marks"]), f"run      {result['run']}"]
 
 
+def merge(result: Result, verbose: bool) -> list[str]:
+    """Return where the tables went."""
+    return [f"{result['rows']:,} rows of {result['tables']} tables; written to {result['out']}"]
+
+
 def job(result: Result, verbose: bool) -> list[str]:
     """Return the state of a job."""
+    if "epochs" not in result:
+        return [f"{result.get('status', 'unknown')}: {result.get('rows', 0):,} rows"]
     stopped = f", stopped early: {result['stop']}" if result.get("stop") else ""
     return [f"{result.get('status', 'unknown')}: {result.get('epochs', 0)} epochs{stopped}"]
 

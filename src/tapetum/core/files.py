@@ -259,12 +259,15 @@ def read_json(path: Path | str) -> Any:
         raise DataError(f"{path} is not JSON ({error})", fix="remove it and run the command again") from None
 
 
-def read_parquet(path: Path | str) -> tuple[pl.DataFrame, dict[str, Any]]:
-    """Read a table and the JSON that :func:`write_parquet` put beside it."""
+def read_parquet(path: Path | str, rows: range | None = None) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """Read a table, or some rows of it, and the JSON that :func:`write_parquet` put beside it."""
     path = Path(path)
     try:
         meta = pl.read_parquet_metadata(path)
-        frame = pl.read_parquet(path, glob=False)
+        if rows is None:
+            frame = pl.read_parquet(path, glob=False)
+        else:
+            frame = pl.scan_parquet(path, glob=False).slice(rows.start, len(rows)).collect()
     except FileNotFoundError:
         raise DataError(f"{path} does not exist", fix="check the path") from None
     except (pl.exceptions.PolarsError, OSError) as error:

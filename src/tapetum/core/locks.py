@@ -18,15 +18,19 @@ HELD = (HOLDER, LOCK)
 
 
 @contextlib.contextmanager
-def lock(folder: Path | str) -> Iterator[int]:
+def lock(folder: Path | str, *, wait: bool = False) -> Iterator[int]:
     """Hold ``folder`` for this process; yield the generation number, which counts the holders so far.
+
+    Args:
+        folder: is made where it is not there.
+        wait: until another process lets go of it, which may do the same work and then has done it.
 
     Raises:
         EnvironmentFault: another live process holds the folder.
     """
     folder = make_folder(folder)
     holder = folder / HOLDER
-    taken_lock = filelock.FileLock(folder / LOCK, timeout=0)
+    taken_lock = filelock.FileLock(folder / LOCK, timeout=-1 if wait else 0)
     try:
         taken_lock.acquire()
     except filelock.Timeout:
@@ -41,3 +45,19 @@ def lock(folder: Path | str) -> Iterator[int]:
         yield generation
     finally:
         taken_lock.release()
+
+
+def check_generation(folder: Path | str, generation: int) -> None:
+    """Refuse to write for a holder that another one has followed: on file systems whose locks do not reach other machines, both live.
+
+    Args:
+        folder: that is held.
+        generation: what :func:`lock` yielded.
+
+    Raises:
+        EnvironmentFault: a later holder has the folder.
+    """
+    now = read_json(Path(folder) / HOLDER)
+    if now["generation"] != generation:
+        what = f"{folder} was taken over by process {now['process']} on {now['host']}"
+        raise EnvironmentFault(what, fix="nothing is lost: that process goes on with the same work")

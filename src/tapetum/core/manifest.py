@@ -167,9 +167,15 @@ class Manifest:
         return files.write_parquet(path, self.frame, meta)
 
     @classmethod
-    def read(cls, path: Path | str, root: Path | str | None = None) -> Manifest:
-        """Read what :meth:`write` wrote; ``root`` says where the images are now, if they moved otherwise than together with the file."""
-        frame, meta = files.read_parquet(path)
+    def read(cls, path: Path | str, root: Path | str | None = None, rows: range | None = None) -> Manifest:
+        """Read what :meth:`write` wrote.
+
+        Args:
+            path: the file.
+            root: where the images are now, if they moved otherwise than together with the file.
+            rows: of it; None: all.
+        """
+        frame, meta = files.read_parquet(path, rows)
         if "targets" not in meta:
             raise DataError(f"{path} is a table, but not a manifest", fix="read it with layout 'table'")
         targets = tuple(Target.from_dict(t) for t in meta["targets"])

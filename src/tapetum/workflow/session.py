@@ -15,6 +15,7 @@ from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Manifest
 from tapetum.core.trackers import Trackers
 from tapetum.data.images.form import Form
+from tapetum.workflow.launch.tasks import Place
 
 if TYPE_CHECKING:
     from tapetum.workflow.stages.budget import Clock
@@ -101,6 +102,8 @@ class Session:
         log: receives messages about what happens.
         clock: of the budget; None where there is none.
         trackers: get each epoch's figures.
+        place: where folds train; None: in this process.
+        devices: processes that train a fold together.
     """
 
     run: Run
@@ -109,6 +112,8 @@ class Session:
     log: Record
     clock: Clock | None = None
     trackers: Trackers = dataclasses.field(default_factory=Trackers)
+    place: Place | None = None
+    devices: int = 1
 
     @property
     def manifest(self) -> Manifest:

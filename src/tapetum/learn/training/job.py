@@ -47,6 +47,7 @@ def write_spec(folder: Path, manifest_file: Path, **values: Any) -> Path:
 def run(
     spec_file: Path | str,
     *,
+    wait: bool = False,
     may_go_on: MayGoOn | None = None,
     log: Log | None = None,
     after_epoch: Callable[[dict[str, Any]], None] | None = None,
@@ -55,6 +56,7 @@ def run(
 
     Args:
         spec_file: see :func:`write_spec`.
+        wait: where another process holds the folder, until it ends; what it did is not done again.
         may_go_on: asked at every epoch's end; False cuts there.
         log: where messages go.
         after_epoch: told the history's row of each epoch once it is kept.
@@ -65,10 +67,12 @@ def run(
     """
     spec_file = Path(spec_file)
     folder = spec_file.parent
-    keeper = Keeper(folder)
-    if keeper.state().get("status") == "done":
-        return keeper.state()
-    with locks.lock(folder):
+    if (state := Keeper(folder).state()).get("status") == "done":
+        return state
+    with locks.lock(folder, wait=wait) as generation:
+        keeper = Keeper(folder, generation)
+        if wait and (state := keeper.state()).get("status") == "done":
+            return state
         spec = files.read_json(spec_file)
         manifest = Manifest.read(folder / spec["manifest"], spec["data_root"])
         if manifest.content_hash() != spec["manifest_hash"]:

@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 from torch import Tensor
 
-from tapetum.core import files
+from tapetum.core import files, locks
 from tapetum.core.tables import Predictions
 from tapetum.learn.models.backbone import tensors_from_bytes, tensors_to_bytes
 
@@ -25,9 +25,11 @@ class Keeper:
 
     Args:
         folder: ``members/<member>/fold-<k>``.
+        generation: of the lock on the folder (:func:`tapetum.core.locks.lock`), for who writes; None for who reads.
     """
 
     folder: Path
+    generation: int | None = None
 
     @property
     def state_file(self) -> Path:
@@ -67,6 +69,7 @@ class Keeper:
             history: one row an epoch.
             state: the rest of the marker.
         """
+        self._check_holder()
         for name, weights in checkpoints.items():
             files.write_bytes(self.checkpoint_file(name), tensors_to_bytes(weights))
         if heldout is not None:
@@ -74,6 +77,7 @@ class Keeper:
         files.write_csv(self.folder / "history.csv", pl.DataFrame(history, infer_schema_length=None))
         last = f"last/step-{state['progress']['step']:07d}-{state['progress']['epoch']:03d}.safetensors"
         files.write_bytes(self.folder / last, tensors_to_bytes(tensors))
+        self._check_holder()
         files.write_json(self.state_file, {**state, "last": last})
         for old in (self.folder / "last").glob("*.safetensors"):
             if old.name != Path(last).name:
@@ -81,6 +85,7 @@ class Keeper:
 
     def add(self, checkpoint: str, weights: Mapping[str, Tensor], heldout: Predictions | None) -> None:
         """Keep a checkpoint that is beside the epochs; until :meth:`finish` names it, a restart makes it again."""
+        self._check_holder()
         files.write_bytes(self.checkpoint_file(checkpoint), tensors_to_bytes(weights))
         if heldout is not None:
             heldout.write(self.folder / "epochs.parquet")
@@ -88,9 +93,15 @@ class Keeper:
     def finish(self, state: dict[str, Any]) -> dict[str, Any]:
         """Mark the fold as done; the resume file goes."""
         done = {k: v for k, v in state.items() if k not in ("last", "rest")} | {"status": "done"}
+        self._check_holder()
         files.write_json(self.state_file, done)
         files.remove(self.folder / "last")
         return done
+
+    def _check_holder(self) -> None:
+        """Refuse to write where another process holds the folder by now."""
+        if self.generation is not None:
+            locks.check_generation(self.folder, self.generation)
 
     def prune(self, wanted: set[str]) -> None:
         """Remove the weights of checkpoints that nobody chose."""

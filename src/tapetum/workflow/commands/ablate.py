@@ -17,6 +17,8 @@ from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Dense, decided
 from tapetum.decide.steps import Rows
 from tapetum.workflow.commands import trials
+from tapetum.workflow.launch import places
+from tapetum.workflow.launch.places import LOCAL, At
 from tapetum.workflow.session import Session
 from tapetum.workflow.stages.prepare import prepare
 
@@ -70,6 +72,7 @@ def ablate(
     *,
     pieces: Sequence[str] = (),
     seeds: Sequence[int] = (0,),
+    at: At = LOCAL,
     log: Log | None = None,
     command: str = "tapetum.api.ablate",
 ) -> dict[str, Any]:
@@ -81,6 +84,7 @@ def ablate(
         loaded: the whole recipe.
         pieces: names from :func:`pieces_of`, and ``finetune`` (the whole recipe against the probe); empty takes all.
         seeds: of training; folds stay those of the recipe's own seed.
+        at: where folds train.
         log: where messages go.
         command: kept in the record.
 
@@ -102,12 +106,14 @@ def ablate(
     if not seeds:
         raise UserError("no seeds", need="one or more")
     record = Record(log)
-    with Run.opened(out, loaded, {}) as run:
+    places.check(at)
+    with Run.opened(out, loaded, {}) as run, places.opened(at, run.root) as place:
         try:
             with record.stage("files"):
                 prepared = prepare(run, source, recipe, record)
             with record.stage("trials"):
-                found = _measure(Session(run, prepared, recipe, record), {name: known.get(name) for name in wanted}, seeds)
+                session = Session(run, prepared, recipe, record, place=place, devices=at.devices)
+                found = _measure(session, {name: known.get(name) for name in wanted}, seeds)
             marks = list(dict.fromkeys(mark for row in found for mark in row["marks"]))
             files.write_json(run.file("ablate.json"), {"seeds": list(seeds), "pieces": found, "marks": marks})
             table = "\n".join([text(found), *(f"marked: {mark}" for mark in marks)])
@@ -124,6 +130,8 @@ def _measure(session: Session, pieces: Mapping[str, Values | None], seeds: Seque
     whole: dict[str, list[Dense]] = {name: [] for name in names}
     without: dict[tuple[str, str], list[Dense]] = {(piece, name): [] for piece in pieces for name in names}
     marks: dict[tuple[str, str], list[str]] = {key: [] for key in without}
+    every = [{**base, **(off or {}), "seed": seed} for seed in seeds for off in (None, *pieces.values())]
+    trials.train_at_once(session, {files.fingerprint(values): trials.changed(session.recipe, values) for values in every})
     for seed in seeds:
         trial = _trial(session, {**base, "seed": seed}, f"whole recipe, seed {seed}")
         for name in names:

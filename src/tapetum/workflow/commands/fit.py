@@ -15,6 +15,8 @@ from tapetum.core.nested import flatten
 from tapetum.core.progress import Log
 from tapetum.core.runs import PROBE, Record, Run
 from tapetum.workflow.commands.finish import finish, ship_run
+from tapetum.workflow.launch import places
+from tapetum.workflow.launch.places import LOCAL, At
 from tapetum.workflow.session import Prepared, Session
 from tapetum.workflow.stages import budget as budgets
 from tapetum.workflow.stages.decide import RunDecisions, decide_run
@@ -27,11 +29,11 @@ def fit(
     out: Path | str,
     loaded: Loaded,
     *,
-    budget: str | None = None,
+    clock: budgets.Clock | None = None,
     plan: Path | str | None = None,
+    at: At = LOCAL,
     log: Log | None = None,
     command: str = "tapetum.api.fit",
-    began: float | None = None,
 ) -> dict[str, Any]:
     """Run the chain, or go on with it where it stopped.
 
@@ -39,11 +41,11 @@ def fit(
         source: a folder, a table, or a frame; see :mod:`tapetum.data.layouts`.
         out: the run's folder.
         loaded: the recipe.
-        budget: wall time for everything, as ``10m``; None trains the recipe's epochs.
+        clock: of the time for everything; None trains the recipe's epochs.
         plan: plan.json of another run, to be repeated.
+        at: where folds train.
         log: where messages go.
         command: kept in the report, so that it can be run again.
-        began: of ``time.monotonic()``, when the caller began, before it imported this; the budget runs from then.
 
     Returns:
         ``{"run", "report", "pipeline", "table", "figures"}``.
@@ -51,15 +53,19 @@ def fit(
     Raises:
         TapetumError: see the stages; nothing half-written is left as whole.
     """
-    seconds = None if budget is None else budgets.seconds(budget)
-    clock = budgets.Clock(seconds, began=began)
+    clock = clock or budgets.Clock(None)
+    places.check(at, budget=clock.budget)
     clock.after = budgets.after(clock.elapsed)
     record = Record(log)
     recipe = loaded.recipe
     if Run(Path(out)).is_of_another(recipe):
         check_recipe(source, recipe)
     trackers.check(recipe.track)
-    with Run.opened(out, loaded, {}) as run, trackers.opened(recipe.track, run.root, _values(recipe), record) as tracked:
+    with (
+        Run.opened(out, loaded, {}) as run,
+        trackers.opened(recipe.track, run.root, _values(recipe), record) as tracked,
+        places.opened(at, run.root) as place,
+    ):
         files.sweep(run.root)
         try:
             if plan is not None:
@@ -69,7 +75,7 @@ def fit(
             with record.stage("files"):
                 prepared = prepare(run, source, recipe, record)
             _plan_is_possible(recipe, prepared)
-            session = Session(run, prepared, recipe, record, clock, tracked)
+            session = Session(run, prepared, recipe, record, clock, tracked, place, at.devices)
             if recipe.probe.enabled:
                 with record.stage("probe"):
                     _probe(session, clock)

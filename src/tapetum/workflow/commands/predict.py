@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.metadata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from tapetum.pipeline.frozen import Frozen, unseen
 PART = 1024  # rows; a kill loses the work on at most as many
 
 Answered = dict[str, Dense]
+Elsewhere = Callable[["Work", Parts, Mapping[int, str]], None]  # answers the parts of some numbers, each with its mark
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,13 +120,14 @@ def answer(work: Work, *, refuse: bool = False) -> tuple[Answered, dict[int, str
     return answered, problems
 
 
-def write(work: Work, out: Path, *, refuse: bool = False) -> Written:
+def write(work: Work, out: Path, *, refuse: bool = False, elsewhere: Elsewhere | None = None) -> Written:
     """Write the answers as a Predictions table (``.parquet``) or as labels and probabilities (``.csv``), part by part.
 
     Args:
         work: what is predicted.
         out: the table.
         refuse: refuse images that cannot be read; parts that are done stay for the next try.
+        elsewhere: answers parts at another place; None: this process does.
 
     Raises:
         DataError: images that cannot be read.
@@ -138,7 +140,7 @@ def write(work: Work, out: Path, *, refuse: bool = False) -> Written:
     parts = Parts(out)
     refuse_foreign(parts.folder)
     with locks.lock(parts.folder):
-        reasons = finish(work, parts)
+        reasons = finish(work, parts, elsewhere)
         if refuse:
             _refuse(work, reasons)
         rows: Callable[[], pl.DataFrame] = functools.partial(_read_flat, out)
@@ -173,29 +175,37 @@ def _reasons(answered: Answered, problems: Mapping[int, str]) -> dict[str, str]:
     return {first.row_ids[row]: problems.get(row, "no answer") for row in np.flatnonzero(~first.ok).tolist()}
 
 
-def finish(work: Work, parts: Parts) -> dict[str, str]:
+def finish(work: Work, parts: Parts, elsewhere: Elsewhere | None = None) -> dict[str, str]:
     """Answer the parts that are not there yet; return row id → why it has no answer."""
-    tables = [work.manifest.where(part) for part in work.parts]
-    marks = [made_of(table, work.identity) for table in tables]
-    kept = {number: found for number, mark in enumerate(marks) if (found := parts.reasons(number, mark)) is not None}
-    total, done = len(work.manifest), sum(len(tables[number]) for number in kept)
+    marks = [made_of(work.manifest.where(part), work.identity) for part in work.parts]
+    kept = _standing(parts, marks)
+    total, done = len(work.manifest), sum(len(work.parts[number]) for number in kept)
     if kept:
-        work.log(f"going on: {done:,} of {total:,} rows are predicted already ({len(kept):,} of {len(tables):,} parts in {parts.folder})")
+        work.log(f"going on: {done:,} of {total:,} rows are predicted already ({len(kept):,} of {len(marks):,} parts in {parts.folder})")
+    if elsewhere is not None and len(kept) < len(marks):
+        elsewhere(work, parts, {number: mark for number, mark in enumerate(marks) if number not in kept})
+        kept = _standing(parts, marks)
+        done = sum(len(work.parts[number]) for number in kept)
     for reasons in kept.values():
         for row_id, why in reasons.items():
             work.log(f"warning: missing: {row_id} ({why})")
     tick = work.log.share("predicting")
     tick(done, total)
     reasons = {row_id: why for found in kept.values() for row_id, why in found.items()}
-    for number in [number for number in range(len(tables)) if number not in kept]:
-        table, mine = _answered_part(work, tables[number], _moved(tick, done, total))
+    for number in [number for number in range(len(marks)) if number not in kept]:
+        table, mine = answered_part(work, work.manifest.where(work.parts[number]), _moved(tick, done, total))
         parts.write(number, marks[number], table, mine)
         reasons |= mine
-        done += len(tables[number])
+        done += len(work.parts[number])
     return reasons
 
 
-def _answered_part(work: Work, table: Manifest, tick: Callable[[int, int], None]) -> tuple[Predictions, dict[str, str]]:
+def _standing(parts: Parts, marks: Sequence[str]) -> dict[int, dict[str, str]]:
+    """Return the number of each part that is there → row id → why it has no answer."""
+    return {number: found for number, mark in enumerate(marks) if (found := parts.reasons(number, mark)) is not None}
+
+
+def answered_part(work: Work, table: Manifest, tick: Callable[[int, int], None]) -> tuple[Predictions, dict[str, str]]:
     """Return the final answers to some rows, or those of the members where decisions look at all rows, and the reasons of missing rows."""
     raw: list[Mapping[str, Mapping[int, Mapping[str, Dense]]]] = []
     final = work.loaded.answer(table, work.log, tick, told=lambda found, _: raw.append(found))

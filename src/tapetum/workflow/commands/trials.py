@@ -85,16 +85,7 @@ def run_trial(
     Returns:
         The trial and what was decided.
     """
-    trial = Trial(files.make_folder(parent.run.root / "trials" / name), parent.run)
-    if not trial.manifest_file.exists():
-        files.copy(parent.run.manifest_file, trial.manifest_file)
-    files.write_text(trial.recipe_file, recipe.to_toml())
-    session = Session(trial, parent.prepared, recipe, Record(None))
-    _plan_as_parent(dataclasses.replace(session, run=parent.run), trial)
-    if recipe.probe.enabled:
-        from tapetum.workflow.stages.probe import probe_member
-
-        probe_member(session)
+    trial, session = _opened(parent, recipe, name)
     from tapetum.workflow.stages.train import train_members
 
     def after(member: str, fold: int) -> None:
@@ -103,6 +94,37 @@ def run_trial(
 
     train_members(session, after_fold=after)
     return trial, measure_run(session, decide_run(session))
+
+
+def train_at_once(parent: Session, recipes: Mapping[str, Recipe]) -> None:
+    """Train the folds of several trials at the parent's place, all at once; :func:`run_trial` then finds them done.
+
+    A trial whose folds refuse their data is left for :func:`run_trial` to tell. Without a place nothing is done.
+
+    Args:
+        parent: of the run.
+        recipes: name of the trial's folder → its recipe.
+    """
+    if parent.place is None:
+        return
+    from tapetum.workflow.stages.train import train_ahead
+
+    train_ahead([_opened(parent, recipe, name)[1] for name, recipe in recipes.items()], parent.log, refuse=False)
+
+
+def _opened(parent: Session, recipe: Recipe, name: str) -> tuple[Trial, Session]:
+    """Return a trial and its session, planned, with the probe's answers."""
+    trial = Trial(files.make_folder(parent.run.root / "trials" / name), parent.run)
+    if not trial.manifest_file.exists():
+        files.copy(parent.run.manifest_file, trial.manifest_file)
+    files.write_text(trial.recipe_file, recipe.to_toml())
+    session = Session(trial, parent.prepared, recipe, Record(None), place=parent.place, devices=parent.devices)
+    _plan_as_parent(dataclasses.replace(session, run=parent.run), trial)
+    if recipe.probe.enabled:
+        from tapetum.workflow.stages.probe import probe_member
+
+        probe_member(session)
+    return trial, session
 
 
 def _plan_as_parent(parent: Session, trial: Trial) -> None:

@@ -27,12 +27,15 @@ from tapetum.core.tables import Dense, Manifest, Predictions
 from tapetum.decide.steps import Rows, assemble, counting
 from tapetum.workflow.commands import search_space as space
 from tapetum.workflow.commands import trials
+from tapetum.workflow.launch import places
+from tapetum.workflow.launch.places import LOCAL, At
 from tapetum.workflow.session import Session
 from tapetum.workflow.stages import budget as budgets
 from tapetum.workflow.stages.measure import interval_of
 from tapetum.workflow.stages.prepare import prepare
 
 STUDY = "tune"
+ROUND = 8  # trials that are proposed before one of them is told, where several train at once
 
 
 def tune(
@@ -42,6 +45,7 @@ def tune(
     *,
     trials_: int | None = None,
     budget: str | None = None,
+    at: At = LOCAL,
     log: Log | None = None,
     command: str = "tapetum.api.tune",
 ) -> dict[str, Any]:
@@ -53,6 +57,7 @@ def tune(
         loaded: the recipe.
         trials_: how many in all, earlier starts counted; None takes the recipe's.
         budget: wall time for this start, as ``30m``; None takes the recipe's, if it has one.
+        at: where folds train; elsewhere than here :data:`ROUND` trials are proposed and trained at once.
         log: where messages go.
         command: kept in the record.
 
@@ -75,14 +80,15 @@ def tune(
             trials.changed(recipe, {key: value})
     if trials_ is not None and trials_ < 1:
         raise UserError(f"{trials_} trials were asked for", need="1 or more")
+    places.check(at)
     optuna = _optuna()
     record = Record(log)
     wanted, limit = trials_ or recipe.tune.trials, budget or recipe.tune.budget
     clock = budgets.Clock(None if limit is None else budgets.seconds(limit))
-    with Run.opened(out, loaded, {}) as run:
+    with Run.opened(out, loaded, {}) as run, places.opened(at, run.root) as place:
         try:
             with record.stage("files"):
-                session = Session(run, prepare(run, source, recipe, record), recipe, record, clock)
+                session = Session(run, prepare(run, source, recipe, record), recipe, record, clock, place=place, devices=at.devices)
             with record.stage("trials"):
                 study = _search(optuna, session, wanted)
             return _report(session, study)
@@ -111,29 +117,35 @@ def _search(optuna: Any, session: Session, wanted: int) -> Any:
         study.enqueue_trial(left.params)
         study.tell(left.number, state=state.FAIL)
     longest = 0.0
-    while len(study.get_trials(states=(state.COMPLETE, state.PRUNED))) < wanted:
+    while (done := len(study.get_trials(states=(state.COMPLETE, state.PRUNED)))) < wanted:
         if not clock.allows(longest):
-            record(f"the time ends after {len(study.get_trials(states=(state.COMPLETE, state.PRUNED)))} of {wanted} trials")
+            record(f"the time ends after {done} of {wanted} trials")
             break
         began = clock.elapsed
-        number = len(study.get_trials(deepcopy=False))
-        seed = draws.key(recipe.seed, STUDY, number) % (1 << 32)
-        study.sampler = (
-            optuna.samplers.RandomSampler(seed=seed) if recipe.tune.sampler == "random" else optuna.samplers.TPESampler(seed=seed)
-        )
-        _one(optuna, study, session)
+        proposed = [_proposed(optuna, study, recipe) for _ in range(1 if session.place is None else min(ROUND, wanted - done))]
+        trials.train_at_once(session, {files.fingerprint(values): trials.changed(recipe, values) for _, values in proposed})
+        for asked, values in proposed:
+            _one(optuna, study, session, asked, values)
         longest = max(longest, clock.elapsed - began)
     return study
 
 
-def _one(optuna: Any, study: Any, session: Session) -> None:
-    """Run one trial and tell the study what came of it."""
-    recipe, record, manifest = session.recipe, session.log, session.manifest
+def _proposed(optuna: Any, study: Any, recipe: Recipe) -> tuple[Any, dict[str, Any]]:
+    """Return a new trial of the study and its values; what is drawn depends on the seed and the trial's number."""
+    seed = draws.key(recipe.seed, STUDY, len(study.get_trials(deepcopy=False))) % (1 << 32)
+    samplers = optuna.samplers
+    study.sampler = samplers.RandomSampler(seed=seed) if recipe.tune.sampler == "random" else samplers.TPESampler(seed=seed)
     asked = study.ask()
     values = {key: space.suggested(asked, key, wish) for key, wish in recipe.tune.space.items()}
+    asked.set_user_attr("folder", files.fingerprint(values))
+    return asked, values
+
+
+def _one(optuna: Any, study: Any, session: Session, asked: Any, values: dict[str, Any]) -> None:
+    """Run one trial and tell the study what came of it."""
+    recipe, record, manifest = session.recipe, session.log, session.manifest
     changed = trials.changed(recipe, values)
     name, shown = files.fingerprint(values), ", ".join(f"{key} = {space.short(value)}" for key, value in values.items())
-    asked.set_user_attr("folder", name)
     done = 0
 
     def after_fold(trial: trials.Trial, member: str, fold: int) -> None:

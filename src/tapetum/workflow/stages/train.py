@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,13 @@ import polars as pl
 from tapetum.core import files
 from tapetum.core.config import Recipe
 from tapetum.core.errors import UserError
+from tapetum.core.progress import Log
 from tapetum.core.runs import PROBE, Run, checkpoint_of
 from tapetum.core.tables import Manifest, Predictions
 from tapetum.decide import choose
 from tapetum.learn.training import job, windowed
 from tapetum.learn.training.keep import Keeper
+from tapetum.workflow.launch.tasks import Task, run_all
 from tapetum.workflow.session import FoldRef, Session
 from tapetum.workflow.stages import budget as budgets
 from tapetum.workflow.stages.plan import plan_member
@@ -33,6 +35,8 @@ def train_members(session: Session, given: bool = False, after_fold: Callable[[s
     """
     members = {name: one for name, one in session.recipe.members().items() if one.stages or one.train.epochs}
     budget = None if session.clock is None else session.clock.budget
+    if session.place is not None:
+        train_ahead([session], session.log)
     unbounded = session.without_budget()
     for number, member in enumerate(members):
         if (planned := session.run.plan().get("members", {}).get(member)) and (note := budgets.against(planned, budget, given=given)):
@@ -52,6 +56,51 @@ def train_members(session: Session, given: bool = False, after_fold: Callable[[s
                 _keep_cut(session.run, ref, 0)
 
 
+def train_ahead(sessions: Sequence[Session], log: Log, *, refuse: bool = True) -> None:
+    """Train at their place every fold that the plans of some sessions name, as many at once as it takes; later each is found done.
+
+    Members whose features come from folds of another one follow that one.
+
+    Args:
+        sessions: with one place.
+        log: told of progress; what jobs log goes to their own session.
+        refuse: raise at once where a fold refuses its data; else it is left for :func:`train_members`.
+    """
+    left = [(session, name) for session in sessions for name, one in session.recipe.members().items() if one.stages or one.train.epochs]
+    while left:
+        waited = {(id(session), name) for session, name in left}
+        ready = [(s, n) for s, n in left if (id(s), s.recipe.members()[n].sequence.features) not in waited]
+        folds = []
+        for session, member in ready:
+            plan = plan_member(session, member)
+            refs = [session.ref(member, fold) for fold in plan["folds"] if plan.get("cuts", {}).get(str(fold)) != 0]
+            folds += [(session, ref, plan) for ref in refs if Keeper(session.folder(ref)).state().get("status") != "done"]
+        _train_elsewhere(folds, log, refuse=refuse)
+        done = {(id(session), member) for session, member in ready}
+        left = [(session, member) for session, member in left if (id(session), member) not in done]
+
+
+def _train_elsewhere(folds: Sequence[tuple[Session, FoldRef, dict[str, Any]]], log: Log, *, refuse: bool = True) -> None:
+    """Run the jobs of some folds at the place of their sessions; log what they logged, fold after fold."""
+    by_task: dict[Task, tuple[Session, FoldRef]] = {}
+    for session, ref, plan in folds:
+        trial = "" if len({id(s) for s, _, _ in folds}) == 1 else f"{session.run.root.name} "
+        name = f"{trial}{ref.member} " + ("refit" if ref.fold < 0 else f"fold {ref.fold}")
+        threads = session.run.plan().get("threads") or ref.recipe.train.threads
+        gpu = plan["engine"]["device"] == "cuda"
+        spec = _spec_of(session, ref, plan)
+        by_task[Task(name, spec, threads if isinstance(threads, int) else 1, session.devices, gpu)] = (session, ref)
+    if not by_task or (place := folds[0][0].place) is None:
+        return
+    found = run_all(place, list(by_task), log, "training", refuse=refuse)
+    for task, (session, ref) in by_task.items():
+        for message in found.get(task.name, {}).get("log", ()):
+            session.log(message)
+        history = session.folder(ref) / "history.csv"
+        for row in pl.read_csv(history).to_dicts() if task.name in found and history.exists() else ():
+            session.trackers.epoch(ref.member, ref.fold, row)
+
+
 def refit_member(session: Session, member: str, epochs: int | None) -> None:
     """Train a member once more, on all rows, to the epoch that the folds chose.
 
@@ -66,10 +115,9 @@ def refit_member(session: Session, member: str, epochs: int | None) -> None:
 
 def _run_fold(session: Session, ref: FoldRef, plan: dict[str, Any], later: int = 0) -> None:
     """Run one fold's job; where a budget runs, it leaves the fewest epochs of ``later`` further folds their time."""
-    folder, clock = files.make_folder(session.folder(ref)), session.clock
-    spec = folder / "spec.json"
-    if not spec.exists():
-        write_spec(session, ref, plan, spec)
+    clock, spec = session.clock, _spec_of(session, ref, plan)
+    if session.place is not None and Keeper(spec.parent).state().get("status") != "done":
+        _train_elsewhere([(session, ref, plan)], session.log)
 
     def may_go_on(epochs: int, seconds: float) -> bool:
         return clock is None or clock.allows(seconds * (1.05 + later * min(budgets.FEWEST, plan["epochs"])))
@@ -84,6 +132,12 @@ def _run_fold(session: Session, ref: FoldRef, plan: dict[str, Any], later: int =
         _keep_cut(session.run, ref, state["epochs"])
     elif state.get("stop"):
         session.log(f"member {ref.member} fold {ref.fold} stopped after epoch {state['epochs']}: {state['stop']}")
+
+
+def _spec_of(session: Session, ref: FoldRef, plan: dict[str, Any]) -> Path:
+    """Return a fold's spec, written where it is not there."""
+    spec = files.make_folder(session.folder(ref)) / "spec.json"
+    return spec if spec.exists() else write_spec(session, ref, plan, spec)
 
 
 def _may_begin(session: Session, ref: FoldRef, plan: dict[str, Any]) -> bool:

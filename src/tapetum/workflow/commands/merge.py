@@ -1,0 +1,136 @@
+"""Put prediction tables of several machines together, once it is certain that every row is there and none of them twice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tapetum.core import files, table_files
+from tapetum.core.config import Data
+from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.prediction_csv import IDS
+from tapetum.core.progress import Log
+from tapetum.core.tables import Manifest, Predictions
+from tapetum.data import layouts
+
+KEY = ("target", "member", "source", "checkpoint", "draw")  # of a row's answer, besides its id; a fold's model may be another one
+
+
+def merge(tables: Sequence[Path], out: Path, of: Any, *, log: Log, **declared: Any) -> dict[str, Any]:
+    """Write one table of several; its rows are in the order of what was predicted.
+
+    Args:
+        tables: what ``predict -o`` wrote: all ``.parquet`` or all ``.csv``.
+        out: the table to write, of the same kind.
+        of: what was predicted: a table, a folder or a manifest, as ``predict`` takes it.
+        log: told how ``of`` is read.
+        declared: columns of ``of``, as for ``predict``.
+
+    Returns:
+        ``{"out", "rows", "tables"}``.
+
+    Raises:
+        UserError: tables of several kinds.
+        DataError: rows that are missing, doubled or of something else: they are named, and nothing is written.
+    """
+    kinds = sorted({Path(one).suffix.lower() for one in (*tables, out)})
+    if len(kinds) > 1 or kinds[0] not in (".parquet", ".csv"):
+        raise UserError(f"tables of the kinds {listed(kinds)} cannot be one", need="all .parquet or all .csv, -o too")
+    wanted = _wanted(of, log, declared)
+    if kinds == [".csv"]:
+        frames = [_text(place) for place in tables]
+        column = _same_columns(tables, frames)
+        _check_whole(tables, [frame.select(pl.col(column).alias("row_id")) for frame in frames], wanted)
+        files.write_csv(out, _ordered(pl.concat(frames), column, wanted))
+    else:
+        read = [Predictions.read(place) for place in tables]
+        whole = _concat(read, tables)
+        _check_whole(tables, [one.frame for one in read], wanted)
+        Predictions(_ordered(whole.frame, "row_id", wanted), whole.targets, whole.manifest_hash, whole.recipe_hash).write(out)
+    return {"out": str(out), "rows": len(wanted), "tables": len(tables)}
+
+
+def _wanted(of: Any, log: Log, declared: Mapping[str, Any]) -> list[str]:
+    """Return the ids of what was predicted, in order."""
+    if isinstance(of, Path) and of.suffix.lower() == ".parquet" and "targets" in files.read_parquet(of, range(0))[1]:
+        return Manifest.read(of).row_ids
+    return layouts.loose([of], Data(), log, declared=declared).row_ids
+
+
+def _text(place: Path) -> pl.DataFrame:
+    """Return a table whose cells stay as they are written."""
+    frame = table_files.read_table(place, {})
+    return table_files.read_table(place, dict.fromkeys(frame.columns, pl.String))
+
+
+def _same_columns(tables: Sequence[Path], frames: Sequence[pl.DataFrame]) -> str:
+    """Return the column of ids.
+
+    Raises:
+        DataError: a table has other columns than the first one.
+    """
+    for place, frame in zip(tables, frames, strict=True):
+        if frame.columns != frames[0].columns:
+            what = f"{place} has the columns {listed(frame.columns)}, and {tables[0]} has {listed(frames[0].columns)}"
+            raise DataError(what, need="tables of one pipeline")
+    return next((name for name in IDS if name in frames[0].columns), frames[0].columns[0])
+
+
+def _concat(read: Sequence[Predictions], tables: Sequence[Path]) -> Predictions:
+    """Return the tables below one another, doubled rows and all."""
+    for place, one in zip(tables, read, strict=True):
+        if [t.to_dict() for t in one.targets] != [t.to_dict() for t in read[0].targets]:
+            raise DataError(f"{place} and {tables[0]} answer other targets or classes", need="tables of one pipeline")
+    first = read[0].select(row_id=[])
+    return Predictions(pl.concat([first.frame, *(one.frame for one in read)]).unique(maintain_order=True), read[0].targets)
+
+
+def _check_whole(tables: Sequence[Path], frames: Sequence[pl.DataFrame], wanted: Sequence[str]) -> None:
+    """Refuse a union that is not whole.
+
+    Raises:
+        DataError: names the missing, doubled and foreign rows.
+    """
+    numbered = pl.concat(
+        [frame.select("row_id", *(n for n in KEY if n in frame.columns)).with_columns(table=n) for n, frame in enumerate(frames)]
+    )
+    key = [name for name in KEY if name in numbered.columns]
+    ids = pl.DataFrame({"row_id": pl.Series(wanted, dtype=pl.String)})
+    problems = []
+    foreign = numbered.join(ids, on="row_id", how="anti")
+    if len(foreign):
+        problems.append(f"{foreign['row_id'].n_unique():,} rows are not among what was predicted: {_named(foreign, tables)}")
+    doubled = numbered.filter(pl.struct("row_id", *key).is_duplicated())
+    if len(doubled):
+        problems.append(f"{doubled['row_id'].n_unique():,} rows are in more than one place: {_named(doubled, tables)}")
+    answers = numbered.select(key).unique(maintain_order=True) if key else pl.DataFrame({"one": [0]})
+    asked = ids.join(answers, how="cross")
+    missing = asked.join(numbered, on=["row_id", *key], how="anti")["row_id"].unique(maintain_order=True).to_list()
+    if missing:
+        problems.append(f"{len(missing):,} rows are missing: {listed(missing)}")
+    if problems:
+        what = f"the {len(tables)} tables are not the whole of {len(wanted):,} rows: {'; '.join(problems)}"
+        raise DataError(what, fix="predict the missing rows, and give each table once")
+
+
+def _named(rows: pl.DataFrame, tables: Sequence[Path]) -> str:
+    """Return row ids, each with the tables that have it."""
+    each = rows.group_by("row_id", maintain_order=True).agg(pl.col("table").unique().sort())
+    return listed(f"{row_id} ({', '.join(str(tables[n]) for n in places)})" for row_id, places in each.head(20).iter_rows())
+
+
+def _ordered(frame: pl.DataFrame, column: str, wanted: Sequence[str]) -> pl.DataFrame:
+    """Return the rows in the order wanted; what a row has several answers of stays in its order: target after target."""
+    place = pl.DataFrame({column: pl.Series(wanted, dtype=pl.String), "_place": range(len(wanted))})
+    if "target" in frame.columns:
+        first = frame.select(KEY).unique(maintain_order=True).with_row_index("_answer")
+        return (
+            frame.join(place, on=column, how="left")
+            .join(first, on=list(KEY), how="left")
+            .sort("_answer", "_place")
+            .drop("_answer", "_place")
+        )
+    return frame.join(place, on=column, how="left").sort("_place").drop("_place")

@@ -1,0 +1,142 @@
+"""The parts of a long prediction as tasks: each answers about 50,000 rows, in the parts that one process would have made of them.
+
+The driver writes its rows once; a task reads its own range of them. The parts say what they were made of, so what is done is seen in files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tapetum.core import files, locks
+from tapetum.core.errors import EnvironmentFault
+from tapetum.core.parts import Parts
+from tapetum.core.progress import Log
+from tapetum.core.runs import Record
+from tapetum.core.tables import Manifest
+from tapetum.workflow.commands.predict import PART, Work, answered_part
+from tapetum.workflow.launch.tasks import Place, Task, run_all
+
+ROWS = 50_000  # of a task, in whole parts
+KIND = "predict"
+MARKER = "ensemble.json"  # of an export
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """The parts of one task, one after another in the rows that the driver wrote.
+
+    Args:
+        first: row of the first part.
+        numbers: of the parts.
+        sizes: rows of each.
+    """
+
+    first: int
+    numbers: list[int]
+    sizes: list[int]
+
+
+def ranges(sizes: Sequence[int], wanted: Sequence[int]) -> list[Range]:
+    """Divide parts among tasks of about :data:`ROWS` rows.
+
+    Args:
+        sizes: rows of each part of the prediction.
+        wanted: numbers of the parts that are not there yet, growing.
+    """
+    starts = np.concatenate([[0], np.cumsum(np.asarray(sizes, dtype=np.int64))])
+    most = max(1, -(-ROWS // PART))
+    found: list[Range] = []
+    for number in wanted:
+        last = found[-1] if found else None
+        if last is None or last.numbers[-1] + 1 != number or len(last.numbers) == most or sum(last.sizes) >= most * PART:
+            found.append(last := Range(int(starts[number]), [], []))
+        last.numbers.append(number)
+        last.sizes.append(sizes[number])
+    return found
+
+
+def predict_elsewhere(place: Place, work: Work, parts: Parts, marks: Mapping[int, str]) -> None:
+    """Answer parts at another place; afterwards they are files.
+
+    Args:
+        place: where.
+        work: the prediction.
+        parts: where its parts are.
+        marks: number of a part that is not there → what it is to be made of.
+    """
+    rows = parts.folder / ".rows.parquet"
+    table = work.manifest if _in_order(work.parts) else work.manifest.where(np.concatenate(work.parts))
+    table.write(rows)
+    tasks = []
+    for one in ranges([len(part) for part in work.parts], sorted(marks)):
+        folder = files.make_folder(parts.folder / f".task-{one.numbers[0]:06d}")
+        spec = {
+            "format": 1,
+            "kind": KIND,
+            "pipeline": str(Path(work.loaded.folder).resolve()),
+            "identity": work.identity,
+            "engines": {member.name: member.engine.to_dict() for member in work.loaded.members if hasattr(member, "engine")},
+            "first": one.first,
+            "parts": [[number, size, marks[number]] for number, size in zip(one.numbers, one.sizes, strict=True)],
+        }
+        name = f"rows {one.first:,} to {one.first + sum(one.sizes):,}"
+        gpu = any(engine["device"] == "cuda" for engine in spec["engines"].values())  # type: ignore[attr-defined]
+        tasks.append(Task(name, files.write_json(folder / "spec.json", spec), gpu=gpu))
+    run_all(place, tasks, work.log, "predicting")
+
+
+def _in_order(parts: Sequence[np.ndarray]) -> bool:
+    """Tell whether parts are ranges of rows, one after another."""
+    ends = [int(part[-1]) for part in parts if len(part)]
+    return all(int(part[-1]) - int(part[0]) + 1 == len(part) for part in parts if len(part)) and ends == sorted(ends)
+
+
+def run_part(spec_file: Path, *, wait: bool = False, log: Log | None = None) -> dict[str, Any]:
+    """Answer the parts of a task's spec; those that are there already stay. Return how many rows they have.
+
+    Args:
+        spec_file: what :func:`predict_elsewhere` wrote.
+        wait: where another process works on the same task, until it ends.
+        log: where messages go.
+
+    Raises:
+        EnvironmentFault: another process holds the task, or this machine has another version of Tapetum or of the pipeline.
+    """
+    spec, folder = files.read_json(spec_file), spec_file.parent.parent
+    with locks.lock(spec_file.parent, wait=wait):
+        parts = Parts(folder.with_name(folder.name.removesuffix(".parts")))
+        left = [(number, mark) for number, _, mark in spec["parts"] if parts.reasons(number, mark) is None]
+        sizes = [size for _, size, _ in spec["parts"]]
+        if left:
+            record, total = Record(log), sum(sizes)
+            table = Manifest.read(folder / ".rows.parquet", rows=range(spec["first"], spec["first"] + total))
+            work = Work(_loaded(spec), table, record)
+            if work.identity != spec["identity"]:
+                what = f"{spec_file} was written by another version of Tapetum, or the pipeline is another one by now"
+                raise EnvironmentFault(what, fix="give the command again that predicts")
+            tick, starts = record.share("predicting"), dict(zip([n for n, _, _ in spec["parts"]], np.cumsum([0, *sizes]), strict=False))
+            by_number = {number: size for number, size, _ in spec["parts"]}
+            for number, mark in left:
+                start = int(starts[number])
+                some = table.where(np.arange(start, start + by_number[number]))
+                parts.write(number, mark, *answered_part(work, some, lambda done, _, start=start: tick(start + done, total)))  # type: ignore[misc]
+        return {"status": "done", "rows": sum(sizes), "parts": len(sizes)}
+
+
+def _loaded(spec: Mapping[str, Any]) -> Any:
+    """Return the pipeline or export of a spec, by the engines of its driver."""
+    folder = Path(spec["pipeline"])
+    if (folder / MARKER).exists():
+        from tapetum.pipeline.exported import Exported
+
+        return Exported.load(folder)
+    from tapetum.learn.runtime import Engine
+    from tapetum.pipeline import Pipeline
+    from tapetum.pipeline.fastest import with_engines
+
+    return with_engines(Pipeline.load(folder), {name: Engine.from_dict(one) for name, one in spec["engines"].items()})

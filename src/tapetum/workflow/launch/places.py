@@ -1,0 +1,112 @@
+"""The places by name: ``local``, ``ray[:ADDRESS]``, ``slurm[:OPTIONS]``."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shlex
+import subprocess
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+
+from tapetum.core import extras
+from tapetum.core.errors import UserError, nearest
+from tapetum.workflow.launch.tasks import Ended, Place, Task
+
+NAMES = ("local", "ray", "slurm")
+
+
+@dataclasses.dataclass(frozen=True)
+class At:
+    """Where the jobs of a command run.
+
+    Args:
+        on: ``local``, ``ray``, ``ray:ADDRESS``, ``slurm`` or ``slurm:OPTIONS``; None is ``local``.
+        devices: processes that train a fold together, each on a device of its own.
+    """
+
+    on: str | None = None
+    devices: int = 1
+
+
+LOCAL = At()
+
+
+class Processes:
+    """This machine, a process for each task, one after another."""
+
+    name = "this machine"
+
+    def run(self, tasks: Sequence[Task]) -> Generator[tuple[Task, Ended]]:
+        """Yield each task when it has ended."""
+        for task in tasks:
+            done = subprocess.run(task.words, capture_output=True, text=True, check=False)
+            yield task, Ended(done.returncode, done.stdout, done.stderr)
+
+    def close(self) -> None:
+        """Hold nothing."""
+
+
+def check(at: At, *, budget: float | None = None) -> None:
+    """Refuse a place that there is not, before anything is read.
+
+    Args:
+        at: which.
+        budget: seconds, which are planned by the speed of this machine.
+
+    Raises:
+        UserError: a budget for another place, no device, or another word than :data:`NAMES`, or options that a place does not take.
+        EnvironmentFault: what the place needs is not installed.
+    """
+    on = at.on
+    name, colon, rest = (on or "local").partition(":")
+    if at.devices < 1:
+        raise UserError(f"--devices is {at.devices}", need="1 or more")
+    if budget is not None and (name != "local" or at.devices > 1):
+        what = "--devices" if name == "local" else f"--on {name}"
+        need = "no budget there (nor a preset that has one)"
+        raise UserError(f"{what} was given with a budget of {budget:.0f} s", need=need, fix="say how much to train: --set train.epochs=10")
+    if name not in NAMES:
+        raise UserError(f"--on is {on!r}.{nearest(name, NAMES)}", need="local, ray, ray:ADDRESS, slurm or 'slurm:OPTIONS'")
+    if colon and not rest.strip():
+        raise UserError(f"--on is {on!r}", need=f"something after the colon, or {name} alone")
+    if name == "local" and rest:
+        raise UserError(f"--on is {on!r}", need="local alone")
+    if name == "ray":
+        extras.need("ray", "--on ray", "ray")
+    if name == "slurm":
+        from tapetum.workflow.launch import slurm
+
+        slurm.check(_options(rest))
+
+
+@contextlib.contextmanager
+def opened(at: At, home: Path) -> Iterator[Place | None]:
+    """Yield the place that ``--on`` names; None where jobs run in this process.
+
+    Args:
+        at: which; several devices never train in this process.
+        home: a folder that all machines see, for a place's own files.
+    """
+    name, _, rest = (at.on or "local").partition(":")
+    place: Place | None = Processes() if at.devices > 1 else None
+    if name == "ray":
+        from tapetum.workflow.launch.rays import Ray
+
+        place = Ray(rest)
+    elif name == "slurm":
+        from tapetum.workflow.launch.slurm import Slurm
+
+        place = Slurm(home / ".slurm", _options(rest))
+    try:
+        yield place
+    finally:
+        if place is not None:
+            place.close()
+
+
+def _options(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise UserError(f"the options {text!r} of --on slurm cannot be read ({error})", need="options of sbatch") from None
