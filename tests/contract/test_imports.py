@@ -159,9 +159,9 @@ def test_only_files_writes():
                 raise AssertionError(f"{name_of(path)}:{node.lineno} writes by {ast.unparse(node.func)}, not through core.files")
 
 
-def test_only_runtime_imports_fabric_or_distributed():
+def test_only_runtime_and_ranks_import_fabric_or_distributed():
     for path in modules():
-        if path == SOURCE / "learn" / "runtime.py":
+        if path in (SOURCE / "learn" / "runtime.py", SOURCE / "learn" / "ranks.py"):
             continue
         names = imported(path)
         assert not any(n.startswith(("lightning_fabric", "lightning", "torch.distributed")) for n in names), name_of(path)

@@ -8,6 +8,7 @@ dealt out together, so a million rows without groups cost no more than their dis
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 
@@ -121,7 +122,6 @@ def rare_classes(truths: Mapping[str, np.ndarray], targets: Sequence[Target], gr
         fold: (N,), −1 for rows in none.
     """
     used = np.unique(fold[fold >= 0])
-    codes = _codes(groups)[1]
     found = []
     for target in targets:
         if target.kind == "regression":
@@ -132,7 +132,7 @@ def rare_classes(truths: Mapping[str, np.ndarray], targets: Sequence[Target], gr
             rows = np.flatnonzero(has[:, c])
             stands = len(np.unique(fold[rows]))
             if stands < len(used):
-                found.append(Rare(target.name, name, len(rows), len(np.unique(codes[rows])), stands))
+                found.append(Rare(target.name, name, len(rows), len(set(groups[rows].tolist())), stands))
     return found
 
 
@@ -172,13 +172,18 @@ def _codes(groups: np.ndarray) -> tuple[list[str], np.ndarray]:
     names = _series(np.asarray(groups))
     if names.null_count():
         raise DataError("a row has no group", need="a group for every row, if only its own")
-    return names.unique().sort().to_list(), names.rank("dense").to_numpy().astype(np.int64) - 1
+    known = names.unique().sort()
+    if names.dtype != pl.String:
+        return known.to_list(), known.search_sorted(names).to_numpy().astype(np.int64)
+    return known.to_list(), names.cast(pl.Enum(known)).to_physical().to_numpy().astype(np.int64)
 
 
 def _series(values: np.ndarray) -> pl.Series:
     """Return a column of strings (or of numbers, where they are numbers)."""
     if values.dtype != object:
         return pl.Series(values)
+    with contextlib.suppress(TypeError):
+        return pl.Series(values.tolist(), dtype=pl.String, strict=True)
     return pl.Series([None if v is None else str(v) for v in values.tolist()], dtype=pl.String)
 
 

@@ -98,8 +98,8 @@ class Manifest:
     @property
     def groups(self) -> np.ndarray:
         """The group of each row (N,) of strings: ``group``, else ``sequence``, else the row itself."""
-        own = self.declared_groups
-        return np.array([row_id if group is None else group for row_id, group in zip(self.row_ids, own, strict=True)], dtype=object)
+        known = [name for name in ("group", "sequence") if name in self.frame.columns]
+        return _texts(self.frame.select(pl.coalesce(pl.col([*known, "row_id"]).cast(pl.String))).to_series())
 
     @property
     def declared_groups(self) -> list[str | None]:
@@ -137,7 +137,9 @@ class Manifest:
         """Return the truth matrix (N, K) float32 of a target; NaN rows where unknown. Derived targets are composed."""
         target = self.target(name)
         if target.expression is None or target.name in self.frame.columns:
-            return encode(target, self.frame[name].to_list(), self.row_ids)
+            column = self.frame[name]
+            found = _truth_of(target, column)
+            return encode(target, column.to_list(), self.row_ids) if found is None else found
         parts = {t.name: t for t in self.targets if t.name in expression_names(target.expression)}
         return compose(target, parts, {n: self.truth(n) for n in parts})
 
@@ -145,11 +147,21 @@ class Manifest:
         """Return the files of a row, as they can be opened (zip members keep ``a.zip!/x.png``)."""
         return [self.root / p for p in self.frame["path"][row]]
 
-    def where(self, rows: np.ndarray) -> Manifest:
+    def where(self, rows: np.ndarray | range) -> Manifest:
         """Return the manifest of some rows: a boolean mask or row numbers."""
+        if isinstance(rows, range) and rows.step == 1:
+            return self._part(self.frame.slice(rows.start, len(rows)))
         rows = np.asarray(rows)
-        picked = np.flatnonzero(rows) if rows.dtype == bool else rows
-        return dataclasses.replace(self, frame=self.frame[picked.tolist()])
+        if rows.dtype == bool:
+            return self if rows.all() else self._part(self.frame.filter(pl.Series(rows)))
+        return dataclasses.replace(self, frame=self.frame[rows.astype(np.int64)])
+
+    def _part(self, frame: pl.DataFrame) -> Manifest:
+        """Return some of the rows, each once: what was checked is not checked again, which takes seconds of millions of rows."""
+        part = object.__new__(Manifest)
+        for field in dataclasses.fields(self):
+            object.__setattr__(part, field.name, frame if field.name == "frame" else getattr(self, field.name))
+        return part
 
     def with_column(self, name: str, values: Iterable[Any]) -> Manifest:
         """Return the manifest with a column added or replaced."""
@@ -181,6 +193,32 @@ class Manifest:
         targets = tuple(Target.from_dict(t) for t in meta["targets"])
         place = Path(root) if root is not None else places.found_root(Path(path), meta, frame["path"].to_list())
         return cls(frame, targets, place, tuple(meta["side"]), meta.get("layout", ""))
+
+
+def _texts(column: pl.Series) -> np.ndarray:
+    """Return texts (N,) as Python has them, those that are alike as one object: of millions of rows each would be 60 bytes."""
+    known = column.drop_nulls().unique()
+    if 2 * len(known) > len(column):
+        return np.array(column.to_list(), dtype=object)
+    names = np.array([*known.to_list(), None], dtype=object)
+    return np.asarray(names[column.cast(pl.Enum(known)).to_physical().fill_null(len(known)).to_numpy()])
+
+
+def _truth_of(target: Target, column: pl.Series) -> np.ndarray | None:
+    """Return :func:`encode` of a column of numbers, or of texts that are all among the classes; None where cells must be looked at."""
+    if target.kind == "regression" and column.dtype.is_numeric():
+        return column.cast(pl.Float32).fill_null(float("nan")).to_numpy().reshape(-1, 1).copy()
+    if target.kind not in ("single", "ordinal") or column.dtype != pl.String or target.width != len(target.classes):
+        return None
+    places = column.replace_strict(list(target.classes), list(range(target.width)), default=-1, return_dtype=pl.Int32)
+    codes = pl.select(pl.when(column.is_null()).then(None).otherwise(places)).to_series()
+    if (codes == -1).any():
+        return None
+    truth = np.zeros((len(column), target.width), dtype=np.float32)
+    known = codes.is_not_null().to_numpy()
+    truth[~known] = np.nan
+    truth[np.flatnonzero(known), codes.drop_nulls().to_numpy()] = 1
+    return truth
 
 
 def check_ids(frame: pl.DataFrame, name: str = "the manifest", column: str = "row_id") -> None:

@@ -55,7 +55,8 @@ def assign_folds(manifest: Manifest, split: Split, seed: int, log: Log, *, dupli
         log(f"warning: folds go by image; groups may cross them ({split.allow_leak}): every figure from them is marked")
     groups = np.asarray(manifest.row_ids, dtype=object) if by_image else manifest.groups
     trains = manifest.split == "train"
-    parts = np.array([part if part in ("train", "test") else None for part in manifest.split], dtype=object)
+    parts = manifest.split
+    parts[~trains & (parts != "test")] = None
     folds.check_groups(parts, groups, "split")
     if (manifest.fold[trains] >= 0).any():
         fold = _given(manifest.fold, groups, trains, log)
@@ -105,7 +106,7 @@ def refuse_crossing(manifest: Manifest, duplicates: Mapping[str, str], split: Sp
         DataError: names both files and where they are.
     """
     trains = manifest.split == "train"
-    if split.scheme == "image" or not (manifest.fold[trains] >= 0).any():
+    if not duplicates or split.scheme == "image" or not (manifest.fold[trains] >= 0).any():
         return
     first: dict[str, tuple[str, int]] = {}
     crossing: list[tuple[str, str]] = []
@@ -182,8 +183,11 @@ def join_duplicates(manifest: Manifest, duplicates: Mapping[str, str], log: Log,
     Raises:
         DataError: the groups were enough for the folds, and joined they are not: the images and the groups are named.
     """
+    has_column = DUPLICATE in manifest.frame.columns and DUPLICATE not in {*manifest.side, *(t.name for t in manifest.targets)}
+    if not duplicates and not has_column:
+        return manifest
     sets: list[str | None] = [duplicates.get(row_id) for row_id in manifest.row_ids]
-    if DUPLICATE in manifest.frame.columns and DUPLICATE not in {*manifest.side, *(t.name for t in manifest.targets)}:
+    if has_column:
         column = manifest.frame[DUPLICATE].cast(pl.String).to_list()
         sets = [mine if mine is not None else theirs for mine, theirs in zip(sets, column, strict=True)]
     groups, inside = manifest.groups.tolist(), np.isin(manifest.split, ["train", "extra"])
@@ -310,6 +314,8 @@ def _drawn(part: Manifest, groups: np.ndarray, split: Split, seed: int) -> np.nd
 
 def _follow(fold: np.ndarray, groups: np.ndarray, splits: np.ndarray) -> np.ndarray:
     """Give extra rows the fold that holds their group out."""
+    if not (splits == "extra").any():
+        return fold
     heldout = {group: f for group, f, part in zip(groups, fold, splits, strict=True) if part == "train" and f >= 0}
     follows = [heldout.get(group, ALWAYS) if part == "extra" else f for group, f, part in zip(groups, fold, splits, strict=True)]
     return np.array(follows, dtype=np.int16)

@@ -11,6 +11,7 @@ import torch
 
 from tapetum.core import draws
 from tapetum.core.config import Predict, Spec
+from tapetum.core.errors import DataError
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
 from tapetum.core.view_reducers import reduced
@@ -43,6 +44,27 @@ class Answers:
         status = np.where(self.ok, "ok", "missing").astype(object)
         folds = np.full(len(self.rows), fold, dtype=np.int16)
         return {name: Dense(targets[name], ids, p, truth[name][self.rows], folds, status) for name, p in self.p.items()}
+
+
+def together(parts: Sequence[Answers], rows: np.ndarray) -> Answers:
+    """Return the answers of several processes in one, each row where ``rows`` has it.
+
+    Raises:
+        DataError: a row was answered by none of them, or by two.
+    """
+    answered = np.concatenate([part.rows for part in parts])
+    order = np.argsort(answered, kind="stable")
+    place = order[np.searchsorted(answered[order], rows).clip(max=len(order) - 1)]
+    if len(answered) != len(rows) or len(np.unique(answered)) != len(answered) or (answered[place] != rows).any():
+        raise DataError(f"processes answered {len(answered)} rows of {len(rows)}", need="each row once", fix="give the command again")
+
+    def joined(of: Sequence[np.ndarray], axis: int = 0) -> np.ndarray:
+        return np.take(np.concatenate(of, axis=axis), place, axis=axis)
+
+    p = {name: joined([part.p[name] for part in parts]) for name in parts[0].p}
+    draws_ = {name: joined([part.draws[name] for part in parts], axis=1) for name in parts[0].draws}
+    reasons = {row: why for part in parts for row, why in part.reasons.items()}
+    return Answers(np.asarray(rows), p, draws_, joined([part.ok for part in parts]), reasons)
 
 
 def answer(network: Network, images: dataset.ImageDataset, rows: np.ndarray, predict: Predict, runtime: Runtime, **more: Any) -> Answers:

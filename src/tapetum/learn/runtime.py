@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, TypeVar, get_args
 
@@ -21,7 +22,8 @@ from tapetum.core import allocator
 from tapetum.core.config import Train
 from tapetum.core.errors import EnvironmentFault, UserError, listed
 from tapetum.core.progress import Log
-from tapetum.learn import compiled, machine, sessions
+from tapetum.learn import compiled, machine, ranks, sessions
+from tapetum.learn.ranks import ALONE, Ranks
 
 T = TypeVar("T")
 
@@ -96,6 +98,8 @@ class Runtime:
         self._log = log
         self.answered_at_once: int | None = None
         check(self.engine)
+        if ranks.count() > 1:
+            self.device = self.fabric.device
         if threads is not None:
             torch.set_num_threads(threads)
         if deterministic:
@@ -124,15 +128,21 @@ class Runtime:
         import lightning_fabric
 
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-        fabric = lightning_fabric.Fabric(
-            accelerator=self.device.type,
-            devices="auto" if _launched() else 1,
-            precision=_FABRIC[self.precision],
-        )
-        if _launched():
+        several: dict[str, Any] = {}
+        if (every := ranks.count()) > 1:
+            here = int(os.environ.get("LOCAL_WORLD_SIZE", every))
+            if self.device.type == "cuda" and here > torch.cuda.device_count():
+                raise EnvironmentFault(f"{here} devices were asked for, and {torch.cuda.device_count()} are here", fix="use fewer")
+            several = {"devices": here, "num_nodes": every // here, "strategy": "ddp"}
+        fabric = lightning_fabric.Fabric(accelerator=self.device.type, precision=_FABRIC[self.precision], **(several or {"devices": 1}))
+        if several:
             fabric.launch()
-            self.device = fabric.device
         return fabric
+
+    @functools.cached_property
+    def ranks(self) -> Ranks:
+        """This process among those that train the fold with it."""
+        return Ranks(self.fabric, self.fabric.global_rank, self.fabric.world_size) if ranks.count() > 1 else ALONE
 
     def to_device(self, value: Any) -> Any:
         """Return a tensor or a module on the device; images (B, C, H, W) and modules in the engine's layout."""
@@ -170,6 +180,7 @@ class Runtime:
         Returns:
             The norm before clipping, or None.
         """
+        self.ranks.sum_gradients(parameter for group in optimizer.param_groups for parameter in group["params"])
         for group in optimizer.param_groups:
             group["lr"] = rate * group.get("scale", 1.0)
         norm = self.fabric.clip_gradients(network, optimizer, max_norm=clip, error_if_nonfinite=False) if clip else None
@@ -251,10 +262,3 @@ def check(engine: Engine) -> None:
     if engine.backend != "torch" and not sessions.is_installed(engine.backend):
         package = sessions.PACKAGES[engine.backend]
         raise EnvironmentFault(f"answers were planned with {engine.backend}, and {package} is not installed", fix=f"pip install {package}")
-
-
-def _launched() -> bool:
-    """Tell whether a launcher started several processes."""
-    import os
-
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1

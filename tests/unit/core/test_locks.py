@@ -2,10 +2,11 @@
 
 import multiprocessing
 import os
+import threading
 
 import pytest
 
-from tapetum.core import locks
+from tapetum.core import files, locks
 from tapetum.core.errors import EnvironmentFault
 
 
@@ -32,3 +33,29 @@ def test_folder_has_one_holder_at_a_time(tmp_path):
         other.join()
     with locks.lock(tmp_path / "run") as third:
         assert (first, third) == (1, 3)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="fork")
+def test_a_waiting_process_follows_the_holder(tmp_path):
+    context = multiprocessing.get_context("fork")
+    ready, done = context.Event(), context.Event()
+    other = context.Process(target=_holds, args=(tmp_path / "run", ready, done))
+    other.start()
+    try:
+        assert ready.wait(20)
+        threading.Timer(0.2, done.set).start()
+        with locks.lock(tmp_path / "run", wait=True) as generation:
+            assert done.is_set()
+            assert generation == 2
+    finally:
+        done.set()
+        other.join()
+
+
+def test_a_holder_that_was_followed_is_refused(tmp_path):
+    with locks.lock(tmp_path / "run") as mine:
+        locks.check_generation(tmp_path / "run", mine)
+        # another machine, which the lock of this file system does not reach
+        files.write_json(tmp_path / "run" / locks.HOLDER, {"process": 7, "host": "other", "generation": mine + 1})
+        with pytest.raises(EnvironmentFault, match="taken over by process 7 on other"):
+            locks.check_generation(tmp_path / "run", mine)

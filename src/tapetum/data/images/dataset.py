@@ -165,6 +165,7 @@ def batches(
     batch_size: int | Sequence[int],
     key_of: Callable[[str, int], int] | None = None,
     workers: int = 0,
+    share: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
     """Yield rows in the order given; the last batch may be smaller.
 
@@ -174,6 +175,7 @@ def batches(
         batch_size: rows a batch, or of each batch in turn.
         key_of: (row_id, occurrence of the row so far, from 0) → the key of its draws; None: 0 for all.
         workers: threads that decode ahead (decoding leaves Python's lock); 0 works in this one. Their number changes no value.
+        share: (k, n): of each batch only the k-th of n parts is read and yielded.
     """
     wanted = [int(row) for row in rows]
     sizes = [batch_size] * math.ceil(len(wanted) / max(batch_size, 1)) if isinstance(batch_size, int) else list(batch_size)
@@ -186,7 +188,7 @@ def batches(
         keys.append(0 if key_of is None else key_of(ids[row], seen[row]))
         seen[row] += 1
     ends = np.cumsum(sizes).tolist()
-    parts = [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
+    parts = [_share(end - size, end, *share) for end, size in zip(ends, sizes, strict=True)]
     if workers < 1:
         for part in parts:
             yield _collate(images, wanted[part], [images.tensor(row, key) for row, key in zip(wanted[part], keys[part], strict=True)])
@@ -203,6 +205,13 @@ def batches(
             yield _collect(images, *ahead.popleft())
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _share(start: int, end: int, place: int, of: int) -> slice:
+    """Return the part of a batch that is the ``place``-th of ``of``; the first ones have a row more, as ``tensor_split`` makes them."""
+    least, more = divmod(end - start, of)
+    first = start + place * least + min(place, more)
+    return slice(first, first + least + (place < more))
 
 
 def reading() -> int:

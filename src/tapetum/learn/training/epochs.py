@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tapetum.core import draws, progress
 from tapetum.core.config import Recipe, Stage
-from tapetum.core.errors import DataError, listed
+from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
 from tapetum.data.images import dataset, mixing, sampling
@@ -145,6 +145,9 @@ class Epochs:
         parts = sampling.batches(self._order(), self._batch(stage))
         order, sizes = np.concatenate([part.rows for part in parts]), [len(part) for part in parts]
         freezing.check_batch(self.network, min(sizes))
+        if min(sizes) < self.runtime.ranks.count:
+            what = f"an epoch has a batch of {min(sizes)} rows for {self.runtime.ranks.count} devices"
+            raise UserError(what, need="a row for each", fix="use fewer devices, or another train.batch")
         steps = math.ceil(len(parts) / train.accumulate)
         watched = [row["valid_loss"] for row in self.history[epochs.start :]]
         rates = self._rates(stage, steps, last=epochs.stop == self.fold.epochs, watched=watched)
@@ -173,14 +176,19 @@ class Epochs:
     def _batches(
         self, stage: Stage, rows: np.ndarray, sizes: Sequence[int], key: Callable[[str, int], int] | None = None
     ) -> Iterator[dataset.Batch]:
-        """Yield rows that train, as training sees them (with a key) or as evaluation does.
+        """Yield rows that train, as training sees them (with a key) or as evaluation does; of several processes each reads its own images.
 
         Raises:
             DataError: an image to train on was readable when the run began and is not any more; its label never trains on zeros.
         """
         images = self._images(stage)[1 if key is None else 0]
-        for batch in dataset.batches(images, rows, sizes, key, self.recipe.train.workers):
-            yield self._readable(batch)
+        own = key is not None and not self.recipe.mix  # what is mixed may come from anywhere in the batch
+        share = self.runtime.ranks.share if own else (0, 1)
+        whole = np.split(np.asarray(rows, dtype=np.int64), np.cumsum(sizes)[:-1])
+        read = dataset.batches(images, rows, sizes, key, self.recipe.train.workers, share)
+        for batch, every in zip(read, whole, strict=True):
+            found = self._readable(batch)
+            yield found if share == (0, 1) else dataclasses.replace(found, rows=torch.from_numpy(every))
 
     def _readable(self, batch: dataset.Batch) -> dataset.Batch:
         if batch.reasons:

@@ -61,7 +61,8 @@ class Training(Epochs):
         if saved:
             self._take_back(saved)
         else:
-            files.write_csv(self.keeper.folder / "schedule.csv", self.planned_rates())
+            if self.keeper.writes:
+                files.write_csv(self.keeper.folder / "schedule.csv", self.planned_rates())
             if self.fold.fitted and self.recipe.train.checkpoint in ("best", 0):
                 self._before_training()
             self.stop = "budget" if self.fold.until == 0 else ""
@@ -217,7 +218,8 @@ class Training(Epochs):
             checkpoint=name,
             manifest_hash=self.fold.manifest.content_hash(),
         )
-        table.write(file)
+        if self.keeper.writes:
+            table.write(file)
         self.fold.log(f"{self.fold.member} fold {self.fold.number}: stage {number + 1} is done, {len(rows)} test rows answered")
 
     @property
@@ -243,8 +245,11 @@ class Training(Epochs):
 
     def _answers(self, stage: Stage, rows: np.ndarray, predict: Predict, *front: str) -> inference.Answers:
         """Answer for some rows with the network as it is; ``front`` keys random views."""
-        images = self._images(stage)[1]
-        return inference.answer(self.network, images, rows, predict, self.runtime, side=self.side, key=(*front, *self.key))
+        images, ranks = self._images(stage)[1], self.runtime.ranks
+        shared = ranks.count > 1 and len(rows) >= ranks.count
+        mine = rows[ranks.rank :: ranks.count] if shared else rows
+        found = inference.answer(self.network, images, mine, predict, self.runtime, side=self.side, key=(*front, *self.key))
+        return inference.together(ranks.gathered(found), rows) if shared else found
 
     @torch.no_grad()
     def _refresh(self, stage: Stage) -> None:
@@ -327,7 +332,8 @@ class Training(Epochs):
     def _keep_nan(self, error: loop.NotFinite) -> None:
         ids = self.fold.manifest.row_ids
         value = {"step": error.step, "epoch": self.progress.epoch, "row_ids": list(dict.fromkeys(ids[row] for row in error.rows))}
-        files.write_json(self.keeper.folder / "nan.json", value)
+        if self.keeper.writes:
+            files.write_json(self.keeper.folder / "nan.json", value)
 
     def _line(self, row: dict[str, Any]) -> str:
         where = f"{self.fold.member} fold {self.fold.number}" if self.fold.number >= 0 else f"{self.fold.member} on all rows"

@@ -6,7 +6,8 @@ Slurm array can run ``tapetum job members/main/fold-0/spec.json``. A folder is h
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,14 @@ import torch
 
 from tapetum.core import files, locks
 from tapetum.core.config import Recipe
-from tapetum.core.errors import DataError
+from tapetum.core.errors import DataError, UserError
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
 from tapetum.data.images import dataset
 from tapetum.data.images.form import Form
 from tapetum.data.images.transforms import EvalTransform
 from tapetum.learn import memory, models, probe
+from tapetum.learn.ranks import Ranks
 from tapetum.learn.runtime import Engine, Runtime
 from tapetum.learn.side import Scaling
 from tapetum.learn.training import windowed
@@ -69,20 +71,35 @@ def run(
     folder = spec_file.parent
     if (state := Keeper(folder).state()).get("status") == "done":
         return state
-    with locks.lock(folder, wait=wait) as generation:
-        keeper = Keeper(folder, generation)
-        if wait and (state := keeper.state()).get("status") == "done":
+    spec = files.read_json(spec_file)
+    recipe = Recipe.stored(spec["recipe"])
+    runtime = Runtime.from_train(recipe.train, Engine.from_dict(spec["engine"]), log, spec.get("threads"))
+    with _held(folder, runtime.ranks, wait) as generation:
+        keeper = Keeper(folder, generation, runtime.ranks)
+        if (state := keeper.state()).get("status") == "done":  # by whom it was waited for
             return state
-        spec = files.read_json(spec_file)
         manifest = Manifest.read(folder / spec["manifest"], spec["data_root"])
         if manifest.content_hash() != spec["manifest_hash"]:
             raise DataError(f"{spec_file} was written for another manifest", fix="run tapetum fit again in a new folder")
-        fold = build(spec, manifest, keeper, log or (lambda _: None))
+        fold = build(spec, manifest, keeper, log or (lambda _: None), runtime)
         training = windowed.training_of(fold)
         training.after_epoch = after_epoch
         state = training.run(may_go_on)
-        files.write_json(folder / "memory.json", _memory(fold, state))
+        if keeper.writes:
+            files.write_json(folder / "memory.json", _memory(fold, state))
         return state
+
+
+@contextlib.contextmanager
+def _held(folder: Path, ranks: Ranks, wait: bool) -> Iterator[int | None]:
+    """Hold a fold's folder, by the first of several processes; the others wait for it, and have no generation."""
+    if ranks.rank:
+        ranks.wait()
+        yield None
+        return
+    with locks.lock(folder, wait=wait) as generation:
+        ranks.wait()
+        yield generation
 
 
 def _memory(fold: Fold, state: dict[str, Any]) -> dict[str, Any]:
@@ -95,13 +112,23 @@ def _memory(fold: Fold, state: dict[str, Any]) -> dict[str, Any]:
     return {**whole, "answered_at_once": fold.runtime.answered_at_once or fold.recipe.predict.batch}
 
 
-def build(spec: dict[str, Any], manifest: Manifest, keeper: Keeper, log: Log) -> Fold:
-    """Return what a spec describes, ready to train: network (from the probe or at random), objective, runtime, rows."""
+def build(spec: dict[str, Any], manifest: Manifest, keeper: Keeper, log: Log, runtime: Runtime | None = None) -> Fold:
+    """Return what a spec describes, ready to train: network (from the probe or at random), objective, runtime, rows.
+
+    Args:
+        spec: see :func:`write_spec`.
+        manifest: the run's.
+        keeper: of the fold's folder.
+        log: where messages go.
+        runtime: None: what the spec asks for.
+    """
     recipe = Recipe.stored(spec["recipe"])
-    runtime = Runtime.from_train(recipe.train, Engine.from_dict(spec["engine"]), log, spec.get("threads"))
+    runtime = runtime or Runtime.from_train(recipe.train, Engine.from_dict(spec["engine"]), log, spec.get("threads"))
     train, heldout = np.array(spec["train"], dtype=np.int64), np.array(spec["heldout"], dtype=np.int64)
     heads = keeper.folder / spec["probe"] if spec["probe"] else None
     over = recipe.sequence.length > 1
+    if over and runtime.ranks.count > 1:
+        raise UserError("a member over sequences trains in one process", fix="leave --devices out")
     network, fitted = network_for(spec, recipe, manifest, train, None if over else heads, log)
     windows = None
     if over:
@@ -112,7 +139,8 @@ def build(spec: dict[str, Any], manifest: Manifest, keeper: Keeper, log: Log) ->
     objective = Objective(recipe.loss, targets, counts_of(targets, truths), spreads_of(targets, truths))
     objective = runtime.to_device(objective)
     scaling = Scaling.measure(manifest, train)
-    files.write_json(keeper.folder / "scaling.json", None if scaling is None else scaling.to_dict())
+    if keeper.writes:
+        files.write_json(keeper.folder / "scaling.json", None if scaling is None else scaling.to_dict())
     for remark in objective.remarks:
         log(remark)
     return Fold(

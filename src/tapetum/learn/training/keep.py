@@ -17,6 +17,7 @@ from torch import Tensor
 from tapetum.core import files, locks
 from tapetum.core.tables import Predictions
 from tapetum.learn.models.backbone import tensors_from_bytes, tensors_to_bytes
+from tapetum.learn.ranks import ALONE, Ranks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,10 +27,17 @@ class Keeper:
     Args:
         folder: ``members/<member>/fold-<k>``.
         generation: of the lock on the folder (:func:`tapetum.core.locks.lock`), for who writes; None for who reads.
+        ranks: of the processes that train the fold together; the first one writes, and the others wait for it.
     """
 
     folder: Path
     generation: int | None = None
+    ranks: Ranks = ALONE
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes the files."""
+        return self.ranks.rank == 0
 
     @property
     def state_file(self) -> Path:
@@ -69,6 +77,18 @@ class Keeper:
             history: one row an epoch.
             state: the rest of the marker.
         """
+        if self.writes:
+            self._keep(tensors, checkpoints, heldout, history, state)
+        self.ranks.wait()
+
+    def _keep(
+        self,
+        tensors: Mapping[str, Tensor],
+        checkpoints: Mapping[str, Mapping[str, Tensor]],
+        heldout: Predictions | None,
+        history: list[dict[str, Any]],
+        state: dict[str, Any],
+    ) -> None:
         self._check_holder()
         for name, weights in checkpoints.items():
             files.write_bytes(self.checkpoint_file(name), tensors_to_bytes(weights))
@@ -85,17 +105,21 @@ class Keeper:
 
     def add(self, checkpoint: str, weights: Mapping[str, Tensor], heldout: Predictions | None) -> None:
         """Keep a checkpoint that is beside the epochs; until :meth:`finish` names it, a restart makes it again."""
-        self._check_holder()
-        files.write_bytes(self.checkpoint_file(checkpoint), tensors_to_bytes(weights))
-        if heldout is not None:
-            heldout.write(self.folder / "epochs.parquet")
+        if self.writes:
+            self._check_holder()
+            files.write_bytes(self.checkpoint_file(checkpoint), tensors_to_bytes(weights))
+            if heldout is not None:
+                heldout.write(self.folder / "epochs.parquet")
+        self.ranks.wait()
 
     def finish(self, state: dict[str, Any]) -> dict[str, Any]:
         """Mark the fold as done; the resume file goes."""
         done = {k: v for k, v in state.items() if k not in ("last", "rest")} | {"status": "done"}
-        self._check_holder()
-        files.write_json(self.state_file, done)
-        files.remove(self.folder / "last")
+        if self.writes:
+            self._check_holder()
+            files.write_json(self.state_file, done)
+            files.remove(self.folder / "last")
+        self.ranks.wait()
         return done
 
     def _check_holder(self) -> None:

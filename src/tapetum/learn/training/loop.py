@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tapetum.core import draws
-from tapetum.core.errors import DataError
+from tapetum.core.errors import DataError, EnvironmentFault
 from tapetum.data.images.dataset import Batch
 from tapetum.learn.runtime import Runtime
 
@@ -170,7 +170,7 @@ def train_epoch(
         after_step()
 
     for number, batch in enumerate(epoch.batches):
-        part = mixed(epoch, batch, (progress.epoch, number))
+        part = mixed(epoch, batch, (progress.epoch, number), runtime.ranks.rank)
         share = group.share(epoch.weight[batch.rows])
         losses.append(forward_backward(network, objective, runtime, epoch, progress, part, share))
         sizes.append(len(batch.rows))
@@ -195,23 +195,24 @@ def trained(network: nn.Module, objective: Objective) -> list[nn.Parameter]:
 
 
 class Mixed(NamedTuple):
-    """A batch as it is trained on: row numbers, images, and the truth of each target."""
+    """A batch as it is trained on: row numbers, images (those of this process's part, or all), and the truth of each target."""
 
     rows: Tensor
     x: Tensor
     y: dict[str, Tensor]
 
 
-def mixed(epoch: Epoch, batch: Batch, place: tuple[int, int]) -> Mixed:
+def mixed(epoch: Epoch, batch: Batch, place: tuple[int, int], rank: int = 0) -> Mixed:
     """Return a batch's images and truths, mixed where the recipe mixes; its draws, and those of dropout, depend on ``place`` alone.
 
     Args:
         epoch: truth, mixing and the front of the keys.
         batch: images and row numbers.
         place: (epoch, number of the batch in it).
+        rank: of this process, whose part of the batch has dropout of its own.
     """
     generator = torch.Generator().manual_seed(draws.key(*epoch.key, *place, "mix"))
-    torch.manual_seed(draws.key(*epoch.key, *place, "dropout"))
+    torch.manual_seed(draws.key(*epoch.key, *place, "dropout", *([rank] if rank else [])))
     x, y = batch.x, {name: truth[batch.rows] for name, truth in epoch.truth.items()}
     return Mixed(batch.rows, x, y) if epoch.mix is None else Mixed(batch.rows, *epoch.mix(x, y, generator))
 
@@ -240,6 +241,9 @@ def forward_backward(
         try:
             return sum(_pieces(network, objective, runtime, epoch, progress, batch, share))
         except (RuntimeError, MemoryError) as error:
+            if runtime.ranks.count > 1 and runtime.is_out_of_memory(error):
+                what = f"memory ran out in process {runtime.ranks.rank} of {runtime.ranks.count}"
+                raise EnvironmentFault(what, fix="use a smaller train.batch, or one device, which computes a batch in pieces") from None
             if not runtime.is_out_of_memory(error) or progress.pieces >= len(batch.x):
                 raise
         for parameter, gradient in zip(parameters, before, strict=True):
@@ -259,12 +263,14 @@ def _pieces(
 ) -> Iterator[float]:
     """Yield the share of each piece in the batch's loss, once its gradients are added."""
     rows, x, y = batch
-    for part in torch.arange(len(x)).chunk(progress.pieces):
-        whole = {} if len(part) == len(x) else {"whole": (y, epoch.weight[rows])}
-        with runtime.autocast():
-            logits = network(runtime.to_device(x[part]), None if epoch.side is None else epoch.side[rows[part]])
+    own = runtime.ranks.own(len(rows))
+    first = int(own[0]) if len(x) < len(rows) else 0  # of the images that were read
+    for part in own.chunk(progress.pieces):
+        whole = {} if len(part) == len(rows) else {"whole": (y, epoch.weight[rows])}
+        with runtime.autocast(), runtime.ranks.whole_batches():
+            logits = network(runtime.to_device(x[part - first]), None if epoch.side is None else epoch.side[rows[part]])
             loss = objective(logits, {name: value[part] for name, value in y.items()}, epoch.weight[rows[part]], **whole)
-        value = float(loss.detach())
+        value = runtime.ranks.total(float(loss.detach()))
         if not np.isfinite(value):
             raise NotFinite(progress.step, [row for row in rows.flatten().tolist() if row >= 0])
         runtime.backward(loss * share)

@@ -21,6 +21,13 @@ def run(spec: Path, *, wait: bool = False, devices: int = 1, log: Log | None = N
         log: where messages go.
     """
     record = Record(log)
+    if devices > 1:
+        from tapetum.learn import ranks
+
+        found = ranks.launch(["-m", "tapetum", "job", str(spec.resolve()), "--json", *(["--wait"] if wait else [])], devices)
+        for message in found.get("log", ()):
+            record(message)
+        return found
     if files.read_json(spec).get("kind") == predict_apart.KIND:
         return {**predict_apart.run_part(spec, wait=wait, log=record), "log": record.messages}
     from tapetum.learn.training import job

@@ -29,6 +29,7 @@ from tapetum.pipeline.frozen import Frozen, unseen
 PART = 1024  # rows; a kill loses the work on at most as many
 
 Answered = dict[str, Dense]
+Numbers = range | np.ndarray  # of rows
 Elsewhere = Callable[["Work", Parts, Mapping[int, str]], None]  # answers the parts of some numbers, each with its mark
 
 
@@ -57,13 +58,13 @@ class Work:
         return any(getattr(one, "sequence", None) is not None and one.sequence.length > 1 for one in self.loaded.members)
 
     @functools.cached_property
-    def parts(self) -> list[np.ndarray]:
+    def parts(self) -> Sequence[Numbers]:
         """The row numbers of each part; a sequence that a member answers is never divided."""
         total = len(self.manifest)
         if self.is_joint and getattr(self.loaded, "galleries", None):
-            return [np.arange(total)]  # decisions need the neighbours of all rows at once
+            return [range(total)]  # decisions need the neighbours of all rows at once
         if not self.in_sequences:
-            return [np.arange(start, min(start + PART, total)) for start in range(0, max(total, 1), PART)]
+            return in_order(total)
         return _whole_sequences(self.manifest)
 
     @functools.cached_property
@@ -71,6 +72,11 @@ class Work:
         """A hash of what is the same for all parts."""
         engines = [getattr(getattr(one, "engine", None), "name", "") for one in self.loaded.members]
         return files.fingerprint([self.loaded.spec, importlib.metadata.version("tapetum"), self.is_joint, engines])
+
+
+def in_order(total: int) -> list[range]:
+    """Return the rows of each part, one after another."""
+    return [range(start, min(start + PART, total)) for start in range(0, max(total, 1), PART)]
 
 
 def _whole_sequences(manifest: Manifest) -> list[np.ndarray]:
@@ -109,9 +115,9 @@ def answer(work: Work, *, refuse: bool = False) -> tuple[Answered, dict[int, str
     tick, done = work.log.share("predicting"), 0
     problems: dict[int, str] = {}
     found: list[tuple[np.ndarray, Answered]] = []
-    for part in work.parts if not work.is_joint else [np.arange(len(work.manifest))]:
+    for part in work.parts if not work.is_joint else [range(len(work.manifest))]:
         table = work.manifest.where(part)
-        found.append((part, work.loaded.answer(table, work.log, _moved(tick, done, len(work.manifest)))))
+        found.append((np.asarray(part), work.loaded.answer(table, work.log, _moved(tick, done, len(work.manifest)))))
         problems |= {int(part[row]): why for row, why in work.loaded.problems.items()}
         done += len(part)
     answered = {name: assemble([(part, dense[name]) for part, dense in found]) for name in found[0][1]} if found[1:] else found[0][1]
@@ -225,7 +231,7 @@ def _decided(work: Work, parts: Parts) -> Answered:
     tables = [parts.read(number) for number in range(len(work.parts))]
     answered: dict[str, dict[int, Answered]] = {}
     for member, fold, target in tables[0].frame.select("member", "fold", "target").unique(maintain_order=True).iter_rows():
-        every = [(part, table.dense(target, member, fold=fold)) for part, table in zip(work.parts, tables, strict=True)]
+        every = [(np.asarray(part), table.dense(target, member, fold=fold)) for part, table in zip(work.parts, tables, strict=True)]
         answered.setdefault(member, {}).setdefault(fold, {})[target] = assemble(every)
     return combine(work.loaded.spec["decisions"], work.loaded.scored, answered, unseen(work.manifest), work.log)
 

@@ -18,7 +18,8 @@ from tapetum.core.parts import Parts
 from tapetum.core.progress import Log
 from tapetum.core.runs import Record
 from tapetum.core.tables import Manifest
-from tapetum.workflow.commands.predict import PART, Work, answered_part
+from tapetum.workflow.commands import predict
+from tapetum.workflow.commands.predict import Work, answered_part
 from tapetum.workflow.launch.tasks import Place, Task, run_all
 
 ROWS = 50_000  # of a task, in whole parts
@@ -49,11 +50,11 @@ def ranges(sizes: Sequence[int], wanted: Sequence[int]) -> list[Range]:
         wanted: numbers of the parts that are not there yet, growing.
     """
     starts = np.concatenate([[0], np.cumsum(np.asarray(sizes, dtype=np.int64))])
-    most = max(1, -(-ROWS // PART))
+    most = -(-ROWS // predict.PART)
     found: list[Range] = []
     for number in wanted:
         last = found[-1] if found else None
-        if last is None or last.numbers[-1] + 1 != number or len(last.numbers) == most or sum(last.sizes) >= most * PART:
+        if last is None or last.numbers[-1] + 1 != number or sum(last.sizes) + sizes[number] > most * predict.PART:
             found.append(last := Range(int(starts[number]), [], []))
         last.numbers.append(number)
         last.sizes.append(sizes[number])
@@ -70,7 +71,8 @@ def predict_elsewhere(place: Place, work: Work, parts: Parts, marks: Mapping[int
         marks: number of a part that is not there → what it is to be made of.
     """
     rows = parts.folder / ".rows.parquet"
-    table = work.manifest if _in_order(work.parts) else work.manifest.where(np.concatenate(work.parts))
+    in_order = all(isinstance(part, range) for part in work.parts)
+    table = work.manifest if in_order else work.manifest.where(np.concatenate([np.asarray(part) for part in work.parts]))
     table.write(rows)
     tasks = []
     for one in ranges([len(part) for part in work.parts], sorted(marks)):
@@ -88,12 +90,6 @@ def predict_elsewhere(place: Place, work: Work, parts: Parts, marks: Mapping[int
         gpu = any(engine["device"] == "cuda" for engine in spec["engines"].values())  # type: ignore[attr-defined]
         tasks.append(Task(name, files.write_json(folder / "spec.json", spec), gpu=gpu))
     run_all(place, tasks, work.log, "predicting")
-
-
-def _in_order(parts: Sequence[np.ndarray]) -> bool:
-    """Tell whether parts are ranges of rows, one after another."""
-    ends = [int(part[-1]) for part in parts if len(part)]
-    return all(int(part[-1]) - int(part[0]) + 1 == len(part) for part in parts if len(part)) and ends == sorted(ends)
 
 
 def run_part(spec_file: Path, *, wait: bool = False, log: Log | None = None) -> dict[str, Any]:
@@ -123,7 +119,7 @@ def run_part(spec_file: Path, *, wait: bool = False, log: Log | None = None) -> 
             by_number = {number: size for number, size, _ in spec["parts"]}
             for number, mark in left:
                 start = int(starts[number])
-                some = table.where(np.arange(start, start + by_number[number]))
+                some = table.where(range(start, start + by_number[number]))
                 parts.write(number, mark, *answered_part(work, some, lambda done, _, start=start: tick(start + done, total)))  # type: ignore[misc]
         return {"status": "done", "rows": sum(sizes), "parts": len(sizes)}
 

@@ -69,6 +69,7 @@ class Ray:
         if self._ray is not None:
             return self._ray
         os.environ.update(SILENT)  # before the import, and before processes of a local Ray inherit it
+        os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's own is 15: beside other work its tasks would hardly run
         import ray
 
         own = not self.address or self.address.isdigit()

@@ -77,7 +77,9 @@ class Ended:
 
     @property
     def reason(self) -> str:
-        """The sentence that the command ended with, or the last line of what it wrote."""
+        """The signal or the sentence that the command ended with, or the last line of what it wrote."""
+        if -64 <= self.code < 0:
+            return ending(self.code)
         lines = [line.strip() for line in self.err.splitlines() if line.strip()]
         said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
         return (said or lines or [ending(self.code)])[-1]

@@ -89,7 +89,8 @@ def _train_elsewhere(folds: Sequence[tuple[Session, FoldRef, dict[str, Any]]], l
         threads = session.run.plan().get("threads") or ref.recipe.train.threads
         gpu = plan["engine"]["device"] == "cuda"
         spec = _spec_of(session, ref, plan)
-        by_task[Task(name, spec, threads if isinstance(threads, int) else 1, session.devices, gpu)] = (session, ref)
+        devices = session.devices if ref.recipe.sequence.length == 1 else 1  # what trains on vectors is quick in one process
+        by_task[Task(name, spec, threads if isinstance(threads, int) else 1, devices, gpu)] = (session, ref)
     if not by_task or (place := folds[0][0].place) is None:
         return
     found = run_all(place, list(by_task), log, "training", refuse=refuse)

@@ -1,0 +1,154 @@
+"""Several processes that train a fold together do what one does: parts of batches, BatchNorm, gradients, answers by row, locks."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from timm.layers import BatchNormAct2d
+
+import small_runs
+from images import plant
+from tapetum.core import files, locks
+from tapetum.core.config import Data
+from tapetum.core.errors import DataError, EnvironmentFault
+from tapetum.core.tables import Predictions
+from tapetum.data import layouts
+from tapetum.data.images import dataset
+from tapetum.learn import inference, ranks
+from tapetum.learn.models.backbone import tensors_from_bytes
+from tapetum.learn.ranks import Ranks
+from tapetum.learn.training import job
+
+
+@given(st.integers(0, 200), st.integers(1, 50), st.integers(1, 8))
+def test_parts_read_are_the_parts_trained(start, rows, count):
+    parts = [dataset._share(start, start + rows, rank, count) for rank in range(count)]
+    own = [Ranks(None, rank, count).own(rows).tolist() for rank in range(count)]
+    assert [list(range(part.start - start, part.stop - start)) for part in parts] == own
+    assert [place for part in own for place in part] == list(range(rows))
+
+
+@pytest.fixture(scope="module")
+def group(tmp_path_factory):
+    """A process group of this process alone."""
+    place = tmp_path_factory.mktemp("group") / "store"
+    torch.distributed.init_process_group("gloo", init_method=f"file://{place}", rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: torch.nn.BatchNorm2d(3), lambda: BatchNormAct2d(3), lambda: torch.nn.BatchNorm1d(3, affine=False)]
+)
+def test_shared_batch_norm_of_one_process_is_the_plain_one(make, group):
+    generator = torch.Generator().manual_seed(0)
+    plain, shared = make(), make()
+    shape = (6, 3) if isinstance(plain, torch.nn.BatchNorm1d) else (6, 3, 4, 5)
+    for _ in range(2):
+        x = 100 + torch.randn(shape, generator=generator)
+        one, two = x.clone().requires_grad_(), x.clone().requires_grad_()
+        first = plain(one)
+        with Ranks(None, 0, 2).whole_batches():
+            second = shared(two)
+        grad = torch.randn(shape, generator=generator)
+        first.backward(grad)
+        second.backward(grad)
+        torch.testing.assert_close(second, first, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(two.grad, one.grad, atol=1e-4, rtol=1e-3)
+    for (name, mine), theirs in zip(shared.state_dict().items(), plain.state_dict().values(), strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-4, rtol=1e-4, msg=name)
+
+
+def test_batch_norm_that_only_answers_is_left_alone(group):
+    norm = torch.nn.BatchNorm2d(3).eval()
+    x = torch.randn(2, 3, 4, 4)
+    with Ranks(None, 0, 2).whole_batches():
+        assert torch.equal(norm(x), norm(x))
+    assert torch.equal(norm.running_mean, torch.zeros(3))
+
+
+def answers(rows):
+    rows = np.array(rows, dtype=np.int64)
+    p = {"label": np.stack([rows, rows + 0.5], axis=1).astype(np.float32)}
+    return inference.Answers(rows, p, {"label": np.stack([p["label"], -p["label"]])}, rows % 2 == 0, {int(r): "bad" for r in rows if r % 2})
+
+
+@given(st.permutations(range(3, 20)), st.integers(1, 5))
+def test_answers_are_gathered_by_row(rows, count):
+    rows = np.array(rows)
+    found, whole = inference.together([answers(rows[rank::count]) for rank in range(count)], rows), answers(rows)
+    assert found.rows.tolist() == rows.tolist()
+    assert np.array_equal(found.p["label"], whole.p["label"])
+    assert np.array_equal(found.draws["label"], whole.draws["label"])
+    assert (found.ok.tolist(), found.reasons) == (whole.ok.tolist(), whole.reasons)
+
+
+@pytest.mark.parametrize("parts", [([3, 4], [5]), ([3, 4], [4, 6]), ([3, 4], [5, 7]), ([3, 3], [4, 5])])
+def test_lost_and_doubled_answers_are_refused(parts):
+    with pytest.raises(DataError, match="processes answered"):
+        inference.together([answers(part) for part in parts], np.array([3, 4, 5, 6]))
+
+
+def spec_of(place, planted, **values):
+    rows = layouts.read(planted / "labels.csv", Data(targets=("label",)), lambda _: None)
+    manifest = rows.with_column("fold", np.arange(len(rows)) % 3)
+    manifest.write(place / "manifest.parquet")
+    recipe = small_runs.recipe(**{"data__group": None, **values}).recipe
+    return job.write_spec(
+        place / "members" / "main" / "fold-0",
+        place / "manifest.parquet",
+        member="main",
+        fold=0,
+        recipe=recipe.model_dump(mode="json", exclude={"profile", "member"}),
+        manifest_hash=manifest.content_hash(),
+        data_root=str(manifest.root),
+        train=np.flatnonzero(manifest.fold != 0).tolist(),
+        heldout=np.flatnonzero(manifest.fold == 0).tolist(),
+        form={"channels": 3, "dtype": "uint8", "size": [32, 32]},
+        probe=None,
+        engine={"device": "cpu", "precision": "32", "channels_last": False},
+        until=None,
+    )
+
+
+VALUES = {
+    "train__batch": 7,
+    "train__accumulate": 2,
+    "train__clip": 1.0,
+    "optimizer__name": "sgd",
+    "optimizer__rate": 0.02,
+    "sample": "balanced",
+    "augment": ["hflip"],
+    "model__dropout": 0.0,
+    "model__drop_path": 0.0,
+    "average__name": "ema",
+}
+TOLERANCE = 2e-4  # of weights, statistics and probabilities after two epochs
+
+
+@pytest.mark.slow
+def test_two_processes_give_what_one_gives(tmp_path):
+    plant(tmp_path / "rows", classes=2, each=9, size=32)
+    one, two = (spec_of(tmp_path / name, tmp_path / "rows", **VALUES) for name in ("one", "two"))
+    job.run(one)
+    with locks.lock(two.parent), pytest.raises(EnvironmentFault, match="in use by process"):
+        ranks.launch(["-m", "tapetum", "job", str(two), "--json"], 2)
+    found = ranks.launch(["-m", "tapetum", "job", str(two), "--json"], 2)
+    assert (found["status"], found["epochs"]) == ("done", 2)
+    assert files.read_json(two.parent / locks.HOLDER)["generation"] == 2  # one process of two held the folder, twice with the refused
+    mine, theirs = (sorted(path.name for path in (spec.parent / "checkpoints").iterdir()) for spec in (one, two))
+    assert mine == theirs
+    for name in mine:
+        plain, shared = (tensors_from_bytes((spec.parent / "checkpoints" / name).read_bytes()) for spec in (one, two))
+        for key, value in plain.items():
+            torch.testing.assert_close(shared[key], value, atol=TOLERANCE, rtol=TOLERANCE, msg=f"{name} {key}")
+    plain, shared = (Predictions.read(spec.parent / "epochs.parquet").frame for spec in (one, two))
+    assert plain.drop("p").equals(shared.drop("p"), null_equal=True)
+    np.testing.assert_allclose(np.array(shared["p"].to_list()), np.array(plain["p"].to_list()), atol=TOLERANCE)
+    plain, shared = (pl.read_csv(spec.parent / "history.csv") for spec in (one, two))
+    np.testing.assert_allclose(shared["train_loss"], plain["train_loss"], rtol=1e-4)
+    assert shared["images"].to_list() == plain["images"].to_list()

@@ -1,0 +1,105 @@
+"""Tables of several machines become one only where every row is there once."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+import small_runs
+from images import write_table
+from tapetum import api
+from tapetum.core.errors import DataError, UserError
+from tapetum.core.tables import Dense, Predictions
+from tapetum.core.targets import Target
+
+IDS = [f"r{n}" for n in range(6)]
+
+
+def table(place, ids, targets=("label",)):
+    dense = []
+    for name in targets:
+        p = np.array([[(int(i[1:]) + 1) / 10, 1 - (int(i[1:]) + 1) / 10] for i in ids], dtype=np.float32)
+        target = Target(name, "single", ("a", "b"))
+        dense.append(
+            Dense(target, np.array(ids, dtype=object), p, p * np.nan, np.full(len(ids), -1), np.full(len(ids), "ok", dtype=object))
+        )
+    Predictions.from_dense(dense, role="test").write(place)
+    return place
+
+
+@pytest.fixture
+def of(tmp_path):
+    return write_table(tmp_path / "rows.csv", ["id", "file"], [[i, f"{i}.png"] for i in IDS])
+
+
+def merged(tmp_path, of, *parts, targets=("label",)):
+    tables = [table(tmp_path / f"{n}.parquet", part, targets) for n, part in enumerate(parts)]
+    return api.merge(tables, tmp_path / "all.parquet", of, id="id", path="file")
+
+
+def test_parts_in_any_order_give_the_whole_table(tmp_path, of):
+    whole = table(tmp_path / "whole.parquet", IDS, ("label", "other"))
+    result = merged(tmp_path, of, IDS[4:], IDS[:1], IDS[1:4], targets=("label", "other"))
+    assert (result["rows"], result["tables"]) == (6, 3)
+    assert Predictions.read(tmp_path / "all.parquet").frame.equals(Predictions.read(whole).frame)
+    assert pl.read_parquet_metadata(tmp_path / "all.parquet")["tapetum"] == pl.read_parquet_metadata(whole)["tapetum"]
+
+
+@pytest.mark.parametrize(
+    ("parts", "named"),
+    [
+        ((IDS[:2], IDS[4:]), "2 rows are missing: r2, r3"),
+        ((IDS[:4], IDS[3:]), r"1 rows are in more than one place: r3 \(.*0.parquet, .*1.parquet\)"),
+        ((IDS, ["r9"]), r"1 rows are not among what was predicted: r9 \(.*1.parquet\)"),
+        ((IDS[:1], ["r0", "r7"]), "r7 .*; 1 rows are in .*r0 .*; 5 rows are missing: r1"),
+    ],
+)
+def test_rows_that_do_not_add_up_are_named(parts, named, tmp_path, of):
+    with pytest.raises(DataError, match=named):
+        merged(tmp_path, of, *parts)
+    assert not (tmp_path / "all.parquet").exists()
+
+
+def test_one_target_with_a_row_less_is_found(tmp_path, of):
+    both = Predictions.read(table(tmp_path / "both.parquet", IDS, ("label", "other")))
+    less = both.frame.filter(~((pl.col("row_id") == "r2") & (pl.col("target") == "other")))
+    Predictions(less, both.targets).write(tmp_path / "less.parquet")
+    with pytest.raises(DataError, match="1 rows are missing: r2"):
+        api.merge([tmp_path / "less.parquet"], tmp_path / "all.parquet", of, id="id", path="file")
+
+
+def test_csv_tables_keep_their_cells(tmp_path, of):
+    lines = [[i, "a", f"0.{n}00"] for n, i in enumerate(IDS)]
+    for name, some in (("0.csv", lines[3:]), ("1.csv", lines[:3]), ("whole.csv", lines)):
+        write_table(tmp_path / name, ["row_id", "label", "p_a"], some)
+    api.merge([tmp_path / "0.csv", tmp_path / "1.csv"], tmp_path / "all.csv", of, id="id", path="file")
+    assert (tmp_path / "all.csv").read_text(encoding="utf-8").splitlines() == (tmp_path / "whole.csv").read_text(
+        encoding="utf-8"
+    ).splitlines()
+    write_table(tmp_path / "odd.csv", ["row_id", "p_a"], [["r0", "0.5"]])
+    with pytest.raises(DataError, match=r"odd\.csv has the columns"):
+        api.merge([tmp_path / "0.csv", tmp_path / "odd.csv"], tmp_path / "all.csv", of, id="id", path="file")
+
+
+def test_other_classes_and_kinds_are_refused(tmp_path, of):
+    first = table(tmp_path / "0.parquet", IDS[:3])
+    other = Predictions.read(table(tmp_path / "1.parquet", IDS[3:]))
+    Predictions(other.frame, (Target("label", "single", ("b", "a")),)).write(tmp_path / "1.parquet")
+    with pytest.raises(DataError, match=r"1\.parquet and .*0\.parquet answer other targets or classes"):
+        api.merge([first, tmp_path / "1.parquet"], tmp_path / "all.parquet", of, id="id", path="file")
+    said = small_runs.cli("merge", first, "--of", of, "-o", tmp_path / "all.csv")
+    assert (said.code, "all .parquet or all .csv" in said.error) == (2, True)
+    with pytest.raises(UserError, match="no tables"):
+        api.merge([], tmp_path / "all.csv", of)
+
+
+def test_a_manifest_says_what_was_predicted(tmp_path):
+    from tapetum.core.tables import Manifest
+
+    frame = pl.DataFrame({"row_id": IDS, "path": [[f"{i}.png"] for i in IDS]})
+    Manifest(frame, (), tmp_path).write(tmp_path / "manifest.parquet")
+    said = small_runs.cli(
+        "merge", table(tmp_path / "0.parquet", IDS), "--of", tmp_path / "manifest.parquet", "-o", tmp_path / "all.parquet"
+    )
+    assert (said.code, "6 rows of 1 tables" in said.out) == (0, True)
