@@ -86,7 +86,7 @@ def children(words: str) -> list[int]:
 
 @pytest.mark.slow
 @needs_ray
-def test_a_fit_on_ray_is_the_local_one_with_a_worker_killed(rows, here, tmp_path, monkeypatch):
+def test_a_fit_on_ray_with_a_killed_worker_is_local(rows, here, tmp_path, monkeypatch):
     """Two workers; one is killed while its job runs, so that the job is an orphan; no process asks any other machine."""
     hook = tmp_path / "hook"
     hook.mkdir()
@@ -127,7 +127,7 @@ def states(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_fit_on_slurm_is_the_local_one_with_a_node_lost(rows, here, tmp_path, states):
+def test_a_fit_on_slurm_with_a_lost_node_is_local(rows, here, tmp_path, states):
     (states / "lose").write_text("3", encoding="utf-8")
     said: list[str] = []
     fitted(rows, tmp_path / "run", "slurm:--partition=short", said)
