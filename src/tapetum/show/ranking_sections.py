@@ -18,7 +18,7 @@ STEPS = 100  # thresholds from 0 to 1
 FEWER_STEPS, FEW_CLASSES, MOST_SLIDERS = 40, 40, 200  # more classes have fewer steps
 
 
-def rankings(dense: Dense, weight: np.ndarray | None) -> dict[str, Any] | None:
+def rankings(dense: Dense, weight: np.ndarray | None, most: int = MOST_LINES) -> dict[str, Any] | None:
     """Return the two curves of each class against the rest, with AUROC and average precision of all of them.
 
     Of a single target with two classes the second alone is drawn: the other is its mirror image.
@@ -26,6 +26,7 @@ def rankings(dense: Dense, weight: np.ndarray | None) -> dict[str, Any] | None:
     Args:
         dense: held-out predictions.
         weight: of each row; None: each counts 1.
+        most: classes in the table.
     """
     scorable = dense.scorable
     rows = dense.where(scorable)
@@ -55,7 +56,7 @@ def rankings(dense: Dense, weight: np.ndarray | None) -> dict[str, Any] | None:
     return {
         "roc": plots.unit_curves(roc, x_label="false positive rate", y_label="true positive rate", title="ROC curves; area", diagonal=True),
         "pr": plots.unit_curves(pr, x_label="recall", y_label="precision", title="Precision–recall curves; average precision"),
-        "lines": ordered[:MOST_LINES],
+        "lines": ordered[:most],
         "left_out": len(ordered) - len(drawn),
         "roc_auc": float(np.mean([line["roc_auc"] for line in defined])),
         "average_precision": float(np.mean([line["average_precision"] for line in defined])),

@@ -39,8 +39,9 @@ from tapetum.show.thumbnails import Thumbnails, file_uri
 TARGET_PARTS = ("confusion", "outcomes", "classes", "rankings", "thresholds", "reliability", "numbers", "worst", "right")
 MOST_WORRIES = 6  # on the first screen
 MOST_LOG = 400  # lines
+MOST_TARGETS = 24  # with sections of their own; the figures show all
 KNOWN_ELSEWHERE = ("format", "targets", "choice", "epochs", "views")  # of decisions.json: for the pipeline, or shown above
-MOST_SALIENCY = 24
+MOST_SALIENCY, SALIENCY_ROOM = 24, 1_000_000  # images, and characters of them
 
 
 def write_report(run: Path, out: Path | None = None, *, data: Path | None = None) -> Path:
@@ -85,7 +86,9 @@ def page(found: RunFiles) -> dict[str, Any]:
     """Return everything that the template shows, section by section; an empty value leaves its section out."""
     thumbnails, about, log = Thumbnails(found.manifest, found.input()), facts(found), logged(found.record)
     lead = main_target(found)
-    targets = [target_page(found, target, thumbnails) for target in found.targets]  # first: what is left of the room is for the others
+    targets = [
+        target_page(found, target, thumbnails) for target in found.targets[:MOST_TARGETS]
+    ]  # first: what is left of the room is for the others
     return {
         "title": found.run.root.resolve().name,
         "facts": about,
@@ -102,6 +105,7 @@ def page(found: RunFiles) -> dict[str, Any]:
         "views": measured.views(found),
         "decisions": _decided({k: v for k, v in found.decisions.items() if k not in KNOWN_ELSEWHERE}),
         "targets": targets,
+        "more_targets": [target.name for target in found.targets[MOST_TARGETS:]],
         "map": embedding.embedding(found, lead),
         "sequences": sequence_section.sequences(found, lead),
         "members": members.members(found, lead.name if lead is not None else None),
@@ -149,11 +153,12 @@ def target_page(found: RunFiles, target: Target, thumbnails: Thumbnails) -> dict
     if dense is None:
         return base | dict.fromkeys(TARGET_PARTS)
     groups, weight = found.groups(dense.row_ids), found.weight(dense.row_ids)
+    most = max(target_sections.MOST_LINES // len(found.targets), 20)  # lines of a table: targets share the room
     return base | {
         "confusion": target_sections.confusion(dense, thumbnails, len(found.targets)),
-        "outcomes": target_sections.outcomes(dense),
-        "classes": target_sections.classes(dense, groups, weight),
-        "rankings": ranking_sections.rankings(dense, weight),
+        "outcomes": target_sections.outcomes(dense, most),
+        "classes": target_sections.classes(dense, groups, weight, most),
+        "rankings": ranking_sections.rankings(dense, weight, most),
         "thresholds": ranking_sections.thresholds(dense),
         "reliability": target_sections.reliability(dense, groups),
         "numbers": target_sections.numbers(dense),
@@ -163,10 +168,15 @@ def target_page(found: RunFiles, target: Target, thumbnails: Thumbnails) -> dict
 
 
 def saliency(found: RunFiles) -> list[dict[str, Any]]:
-    """Return the saliency images that inference wrote, embedded; a file that is not there shows its name."""
-    folder = found.run.root / "saliency"
-    entries = found.saliency[:MOST_SALIENCY]
-    return [{**entry, "image": file_uri(folder / str(entry.get("file", "")))} for entry in entries]
+    """Return the saliency images that inference wrote, embedded as far as there is room; a file that is not there shows its name."""
+    folder, room, out = found.run.root / "saliency", SALIENCY_ROOM, []
+    for entry in found.saliency[:MOST_SALIENCY]:
+        image = file_uri(folder / str(entry.get("file", "")))
+        room -= len(image or "")
+        if room < 0:
+            break
+        out.append({**entry, "image": image})
+    return out
 
 
 def recipe(found: RunFiles) -> dict[str, Any] | None:

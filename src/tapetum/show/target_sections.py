@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from tapetum.show.thumbnails import Thumbnails
 MOST_CELLS = 40  # classes up to which a confusion matrix is a table with numbers
 WORST, RIGHT = 18, 8
 MOST_LINES = 400  # classes in a table
+Thumbnail = Callable[[str], tuple[str | None, str]]  # row id → data URI, or None and why
 MOST_POINTS = 4000  # of predictions against labels
 PAIRS = 10
 BINS = 10
@@ -56,20 +58,20 @@ def confusion(dense: Dense, thumbnails: Thumbnails | None = None, targets: int =
     }
 
 
-def outcomes(dense: Dense) -> list[dict[str, Any]]:
+def outcomes(dense: Dense, most: int = MOST_LINES) -> list[dict[str, Any]]:
     """Return true positives, false negatives and false positives of each class of a multi target, as one bar each."""
     rows = dense.where(dense.scorable)
     if dense.target.kind != "multi" or not len(rows.row_ids):
         return []
     truth, answer = rows.y > 0.5, answered(rows) > 0.5
     parts = [np.sum(truth & answer, 0), np.sum(truth & ~answer, 0), np.sum(~truth & answer, 0)]
-    most = float(np.max(sum(parts), initial=1))
+    longest = float(np.max(sum(parts), initial=1))
     out = []
-    most_frequent = np.argsort(-(parts[0] + parts[1]), kind="stable")[:MOST_LINES]
+    most_frequent = np.argsort(-(parts[0] + parts[1]), kind="stable")[:most]
     for k in sorted(most_frequent.tolist()):
         name = dense.target.classes[k]
         found, missed, added = (int(part[k]) for part in parts)
-        bar = figures.stacked([("found", found), ("missed", missed), ("added", added)], most)
+        bar = figures.stacked([("found", found), ("missed", missed), ("added", added)], longest)
         out.append({"class": name, "found": found, "missed": missed, "added": added, "bar": bar})
     return out
 
@@ -172,10 +174,10 @@ def right(dense: Dense, thumbnails: Thumbnails, most: int = RIGHT) -> list[dict[
         apart = np.abs(rows.p - rows.y).sum(1)
         good = np.ones(len(apart), dtype=bool) if target.kind == "regression" else ((answer > 0.5) == (rows.y > 0.5)).all(1)
         shown = [int(i) for i in np.argsort(np.where(good, apart, np.inf), kind="stable")[: min(most, int(good.sum()))]]
-    return [_card(rows, i, answer, thumbnails) for i in shown]
+    return [_card(rows, i, answer, thumbnails.small) for i in shown]
 
 
-def classes(dense: Dense, groups: np.ndarray, weight: np.ndarray | None = None) -> dict[str, Any] | None:
+def classes(dense: Dense, groups: np.ndarray, weight: np.ndarray | None = None, most: int = MOST_LINES) -> dict[str, Any] | None:
     """Return each class's rows, answers and scores with their intervals; None for a regression.
 
     Intervals are clustered by group; where every row is its own group, recall and precision are plain shares and get Wilson's. Weights
@@ -190,9 +192,9 @@ def classes(dense: Dense, groups: np.ndarray, weight: np.ndarray | None = None) 
         return None
     names = [name for name in PER_CLASS if name in found[0]]
     lines = []
-    order = [line for line in found if line["n"]] if len(found) > MOST_LINES else found
-    if len(found) > MOST_LINES:
-        order = sorted(order, key=lambda line: (-1.0 if line["f1"] is None else line["f1"], line["class"]))[:MOST_LINES]
+    order = [line for line in found if line["n"]] if len(found) > most else found
+    if len(found) > most:
+        order = sorted(order, key=lambda line: (-1.0 if line["f1"] is None else line["f1"], line["class"]))[:most]
     for line in order:
         drawn = [{"value": line[name], "figure": _cell(line, name)} for name in names]
         lines.append({"class": line["class"], "n": line["n"], "answered": line["predicted"], "cells": drawn})
@@ -217,9 +219,9 @@ def _cell(line: dict[str, Any], name: str) -> Any:
     return figures.whisker_cell(line[name], line[f"{name}_low"], line[f"{name}_high"])
 
 
-def _card(rows: Dense, i: int, answer: np.ndarray, thumbnails: Thumbnails) -> dict[str, Any]:
+def _card(rows: Dense, i: int, answer: np.ndarray, thumbnail: Thumbnail) -> dict[str, Any]:
     target = rows.target
-    image, reason = thumbnails(str(rows.row_ids[i]))
+    image, reason = thumbnail(str(rows.row_ids[i]))
     card = {"row_id": str(rows.row_ids[i]), "fold": int(rows.fold[i]), "image": image, "reason": reason}
     if target.kind == "regression":
         return card | {"truth": words.number(rows.y[i, 0]), "answer": words.number(rows.p[i, 0]), "stated": "", "true": ""}

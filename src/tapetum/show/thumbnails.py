@@ -15,7 +15,7 @@ from tapetum.core.tables import Manifest
 
 SIDE = 176  # pixels of the longer side: sharp at the size shown, about 8 KB an image
 SMALL = 96  # of those that a click opens
-ROOM = 2_600_000  # characters of all images of a page: with everything else it stays below 5 MB
+ROOM = 2_200_000  # characters of all images of a page: with everything else it stays below 5 MB
 QUALITY = 78
 
 

@@ -22,7 +22,7 @@ from tapetum.core import config, files, intervals, metrics
 from tapetum.core.errors import DataError
 from tapetum.core.tables import Manifest, Predictions
 from tapetum.core.targets import Target
-from tapetum.show import figures, matrix, measured, target_sections, words
+from tapetum.show import figures, matrix, measured, report, target_sections, words
 from tapetum.show.report import reproduce, write_report
 from tapetum.show.run_files import read_run
 from tapetum.show.thumbnails import SIDE, Thumbnails, data_uri, eight_bits
@@ -201,6 +201,23 @@ def test_time_is_summed_over_starts_and_each_start_counts_once(whole):
 def test_a_report_of_3000_rows_stays_small(tmp_path):
     run = make_run(tmp_path, rows=3000, side=96)
     assert write_report(run).stat().st_size < 3_000_000
+
+
+def test_tables_of_many_classes_keep_those_with_the_lowest_f1():
+    k, n = 30, 300
+    target = Target("t", "single", tuple(f"k{c:02d}" for c in range(k)))
+    y = np.eye(k, dtype=np.float32)[np.arange(n) % k]
+    p = y.copy()
+    p[np.arange(n) % k < 6] = np.roll(y, 1, axis=1)[np.arange(n) % k < 6]  # six classes are never right
+    found = target_sections.classes(dense_of(target, p, y), np.arange(n).astype(str), most=6)
+    assert [line["class"] for line in found["lines"]] == [f"k{c:02d}" for c in range(6)]
+    assert found["more"] == 24
+
+
+def test_saliency_stops_where_the_page_has_no_room(whole, monkeypatch):
+    found = dataclasses.replace(read_run(whole), saliency=[{"file": "one.png"}] * 9)
+    monkeypatch.setattr(report, "SALIENCY_ROOM", 3 * len(report.saliency(found)[0]["image"]))
+    assert len(report.saliency(found)) == 3
 
 
 def test_calibration_error_of_a_hand_computed_case():
