@@ -1,4 +1,4 @@
-"""The images behind the cells of a confusion matrix: which rows a cell opens, and thumbnails of as many as the page has room for."""
+"""The images behind the cells of a confusion matrix: which rows a cell opens, and thumbnails of as many as the page has space for."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def openable(rows: Dense, given: np.ndarray, thumbnails: Thumbnails, targets: in
     Args:
         rows: that have a label and a prediction.
         given: the predicted class of each (N,).
-        thumbnails: made here as far as there is room.
-        targets: of the run, which share the room.
+        thumbnails: made here as far as there is space.
+        targets: of the run, which share the space.
 
     Returns:
         ``{"cells": {"i,j": {"n", "rows": [[row_id, p of the prediction, p of the label, image]]}}, "images": [data URI]}``; ``image`` is
@@ -43,8 +43,8 @@ def openable(rows: Dense, given: np.ndarray, thumbnails: Thumbnails, targets: in
         cells[cell] = kept
     images: list[str] = []
     shown: dict[int, int] = {}
-    room = max(MOST_SHOWN // targets, 6)
-    for i in [kept[turn] for turn in range(MOST_ROWS) for kept in cells.values() if turn < len(kept)][:room]:
+    space = max(MOST_SHOWN // targets, 6)
+    for i in [kept[turn] for turn in range(MOST_ROWS) for kept in cells.values() if turn < len(kept)][:space]:
         image, _ = thumbnails.small(str(rows.row_ids[i]))
         if image is not None:
             shown[i] = len(images)

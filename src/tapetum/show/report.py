@@ -41,7 +41,7 @@ MOST_WORRIES = 6  # on the first screen
 MOST_LOG = 400  # lines
 MOST_TARGETS = 24  # with sections of their own; the figures show all
 KNOWN_ELSEWHERE = ("format", "targets", "choice", "epochs", "views")  # of decisions.json: for the pipeline, or shown above
-MOST_SALIENCY, SALIENCY_ROOM = 24, 1_000_000  # images, and characters of them
+MOST_SALIENCY, SALIENCY_SPACE = 24, 1_000_000  # images, and characters of them
 
 
 def write_report(run: Path, out: Path | None = None, *, data: Path | None = None) -> Path:
@@ -88,7 +88,7 @@ def page(found: RunFiles) -> dict[str, Any]:
     lead = main_target(found)
     targets = [
         target_page(found, target, thumbnails) for target in found.targets[:MOST_TARGETS]
-    ]  # first: what is left of the room is for the others
+    ]  # first: what is left of the space is for the others
     return {
         "title": found.run.root.resolve().name,
         "facts": about,
@@ -153,7 +153,7 @@ def target_page(found: RunFiles, target: Target, thumbnails: Thumbnails) -> dict
     if dense is None:
         return base | dict.fromkeys(TARGET_PARTS)
     groups, weight = found.groups(dense.row_ids), found.weight(dense.row_ids)
-    most = max(target_sections.MOST_LINES // len(found.targets), 20)  # lines of a table: targets share the room
+    most = max(target_sections.MOST_LINES // len(found.targets), 20)  # lines of a table: targets share the space
     return base | {
         "confusion": target_sections.confusion(dense, thumbnails, len(found.targets)),
         "outcomes": target_sections.outcomes(dense, most),
@@ -168,12 +168,12 @@ def target_page(found: RunFiles, target: Target, thumbnails: Thumbnails) -> dict
 
 
 def saliency(found: RunFiles) -> list[dict[str, Any]]:
-    """Return the saliency images that inference wrote, embedded as far as there is room; a file that is not there shows its name."""
-    folder, room, out = found.run.root / "saliency", SALIENCY_ROOM, []
+    """Return the saliency images that inference wrote, embedded as far as there is space; a file that is not there shows its name."""
+    folder, space, out = found.run.root / "saliency", SALIENCY_SPACE, []
     for entry in found.saliency[:MOST_SALIENCY]:
         image = file_uri(folder / str(entry.get("file", "")))
-        room -= len(image or "")
-        if room < 0:
+        space -= len(image or "")
+        if space < 0:
             break
         out.append({**entry, "image": image})
     return out

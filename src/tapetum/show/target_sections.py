@@ -31,7 +31,7 @@ def confusion(dense: Dense, thumbnails: Thumbnails | None = None, targets: int =
     Args:
         dense: held-out predictions.
         thumbnails: of the cells; None: cells open nothing.
-        targets: of the run, which share the room for images.
+        targets: of the run, which share the space for images.
     """
     target = dense.target
     rows = dense.where(dense.scorable)

@@ -15,7 +15,7 @@ from tapetum.core.tables import Manifest
 
 SIDE = 176  # pixels of the longer side: sharp at the size shown, about 8 KB an image
 SMALL = 96  # of those that a click opens
-ROOM = 2_200_000  # characters of all images of a page: with everything else it stays below 5 MB
+SPACE = 2_200_000  # characters of all images of a page: with everything else it stays below 5 MB
 QUALITY = 78
 
 
@@ -31,7 +31,7 @@ class Thumbnails:
         self._manifest, self._how = manifest, how
         self._row = {} if manifest is None else {row_id: row for row, row_id in enumerate(manifest.row_ids)}
         self._made: dict[tuple[str, int], tuple[str | None, str]] = {}
-        self._room = ROOM
+        self._space = SPACE
 
     def __call__(self, row_id: str) -> tuple[str | None, str]:
         """Return (data URI, "") or (None, why there is no image)."""
@@ -43,8 +43,8 @@ class Thumbnails:
 
     def _of(self, row_id: str, side: int) -> tuple[str | None, str]:
         if (row_id, side) not in self._made:
-            self._made[row_id, side] = self._make(row_id, side) if self._room > 0 else (None, "left out, so that the page stays small")
-            self._room -= len(self._made[row_id, side][0] or "")
+            self._made[row_id, side] = self._make(row_id, side) if self._space > 0 else (None, "left out, so that the page stays small")
+            self._space -= len(self._made[row_id, side][0] or "")
         return self._made[row_id, side]
 
     def _make(self, row_id: str, side: int) -> tuple[str | None, str]:

@@ -44,8 +44,8 @@ def test_every_cell_gets_an_image_before_any_gets_two(tmp_path, monkeypatch):
     assert sum(content["rows"][0][3] >= 0 for content in cells) == min(len(cells), 16)
 
 
-def test_images_stop_where_the_page_has_no_room(tmp_path, monkeypatch):
-    monkeypatch.setattr(thumbnails, "ROOM", 3000)
+def test_images_stop_where_the_page_has_no_space(tmp_path, monkeypatch):
+    monkeypatch.setattr(thumbnails, "SPACE", 3000)
     found = read_run(make_run(tmp_path, rows=60))
     made = Thumbnails(found.manifest, found.input())
     shown = [made(f"r{i}") for i in range(12)]

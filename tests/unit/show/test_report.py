@@ -214,9 +214,9 @@ def test_tables_of_many_classes_keep_those_with_the_lowest_f1():
     assert found["more"] == 24
 
 
-def test_saliency_stops_where_the_page_has_no_room(whole, monkeypatch):
+def test_saliency_stops_where_the_page_has_no_space(whole, monkeypatch):
     found = dataclasses.replace(read_run(whole), saliency=[{"file": "one.png"}] * 9)
-    monkeypatch.setattr(report, "SALIENCY_ROOM", 3 * len(report.saliency(found)[0]["image"]))
+    monkeypatch.setattr(report, "SALIENCY_SPACE", 3 * len(report.saliency(found)[0]["image"]))
     assert len(report.saliency(found)) == 3
 
 

@@ -191,7 +191,7 @@ class Store:
 
 def _failed(path: Path, error: sqlite3.OperationalError) -> EnvironmentFault:
     """Return the error of a file that the machine could not read or write; nothing of what was decided before is lost."""
-    return EnvironmentFault(f"{path} cannot be read or written ({error})", fix="make room or mend the disk, then decide again")
+    return EnvironmentFault(f"{path} cannot be read or written ({error})", fix="free some space or mend the disk, then decide again")
 
 
 def _decided(row: tuple[int, str, int, str, str, str, str, str, float]) -> Decided:
