@@ -66,7 +66,7 @@ def test_decisions_become_a_hypnogram_and_a_log(folder):
     with served(folder, "--stages", "colleague.txt", out="reviewed.edf") as (address, said):
         with urllib.request.urlopen(address) as found:
             page = found.read().decode()
-        for place, size in (("image/4", (1920, 1080)), ("image/4?small=1", (480, 270))):
+        for place, size in (("image/4", (1920, 172)), ("image/4?small=1", (480, 43))):  # two channels of EEG
             with urllib.request.urlopen(f"{address}{place}") as found:
                 assert Image.open(io.BytesIO(found.read())).size == size
         decide(address, 4, "relabel", "N2")

@@ -23,6 +23,7 @@ from tapetum.show.review import queue
 from tapetum.show.review.review import Review
 from tapetum.show.review.store import Store
 from tapetum.sleep import engines, exports, render, review, scored
+from tapetum.sleep.drawing import GROUPS, HEIGHT, REDUCED
 from tapetum.sleep.edf import Recording, read_edf
 from tapetum.sleep.hypnogram import Hypnogram
 from tapetum.sleep.issues import Issue
@@ -61,7 +62,7 @@ class Reviewing:
 
 
 class Epochs:
-    """JPEGs of a night's epochs by their number, from 0, drawn when they are asked for.
+    """JPEGs of a night's epochs by their number, from 0, drawn when they are asked for; rows of channels that it lacks are left out.
 
     Args:
         prepared: the recording, ready to be drawn.
@@ -69,6 +70,8 @@ class Epochs:
 
     def __init__(self, prepared: render.Prepared) -> None:
         self._prepared = prepared
+        there = {band["name"] for band in prepared.bands if band["source"] is not None}
+        self._rows = [group.rows for group in GROUPS if there & set(group.channels)]
         self.jpeg = functools.lru_cache(maxsize=KEPT)(self._jpeg)
 
     def channels(self, row: int) -> int:
@@ -78,8 +81,10 @@ class Epochs:
     def _jpeg(self, row: int, channel: int | None = None, small: bool = False) -> bytes:
         width, texts = (SMALL, render.NO_TEXTS) if small else (LARGE, render.NAMES)
         ((_, image),) = render.epochs(self._prepared, width, numbers=[row], texts=texts)
+        scale = len(image) / (HEIGHT // REDUCED)
+        kept = np.concatenate([image[round(first * scale) : round(last * scale)] for first, last in self._rows])
         out = io.BytesIO()
-        Image.fromarray(image).save(out, "JPEG", quality=QUALITY)
+        Image.fromarray(kept).save(out, "JPEG", quality=QUALITY)
         return out.getvalue()
 
 
