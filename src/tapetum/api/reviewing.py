@@ -39,14 +39,15 @@ def review(
         log: told the page's address.
         ready: called with the address when the page can be opened.
         options: ``audit`` (a table to review), ``decisions`` (the SQLite file), ``data`` (where the data of a run are now), ``port``
-            (default: any that is free), ``export=True`` (only write the table), and those of :func:`~tapetum.api.fit`.
+            (default: any that is free), ``unlabelled`` (of a run: images to label, most worth first; ``out`` is then a table for
+            ``fit(extra=…)``), ``export=True`` (only write the table), and those of :func:`~tapetum.api.fit`.
 
     Returns:
         ``{"out", "decisions", "rows", "decided", "kept", "excluded", "relabelled", "contested", "kappa", "twice"}``.
     """
-    mine = {name: options.pop(name, None) for name in ("audit", "decisions", "data")}
+    mine = {name: options.pop(name, None) for name in ("audit", "decisions", "data", "unlabelled")}
     port, is_served = int(options.pop("port", 0)), not options.pop("export", False)
-    refuse_nowhere(source, mine["audit"], mine["data"])
+    refuse_nowhere(source, mine["audit"], mine["data"], mine["unlabelled"])
     of_run = isinstance(source, (str, Path)) and (Path(source) / "recipe.toml").exists()
     given = options if of_run or isinstance(recipe, Loaded) or target is None else options | {"target": target}
     loaded = recipe_of(recipe, given)
@@ -55,6 +56,11 @@ def review(
     about = None if target is None else str(several(target)[0]).partition(":")[0]
     paths = {name: None if value is None else Path(value) for name, value in mine.items()}
     place = None if out is None else Path(out)
-    how = Reviewing(paths["audit"], paths["decisions"], place, about, paths["data"], port, is_served)
-    found = review_source(source, loaded, Record(log), how, ready)
+    how = Reviewing(paths["audit"], paths["decisions"], place, about, paths["data"], port, is_served, paths["unlabelled"])
+    if how.unlabelled is not None:
+        from tapetum.workflow.commands.labelling import label_source
+
+        found = label_source(source, Record(log), how, ready)
+    else:
+        found = review_source(source, loaded, Record(log), how, ready)
     return Result(found, rows=functools.partial(table_files.read_any, found["out"]), path=found["out"])

@@ -50,12 +50,15 @@ def review(
     data: NowAt = None,
     port: Annotated[int, typer.Option(help="to listen at on this machine; 0: any that is free", min=0, max=65535)] = 8017,
     export: Annotated[bool, typer.Option("--export", help="only write the table of what was decided")] = False,
+    unlabelled: Annotated[
+        Path | None, typer.Option(help="of a run: label these images, those first of which it is least sure; -o is a table for fit --extra")
+    ] = None,
 ) -> dict[str, Any]:
     """Decide on a page what the audit found, by keys; what is decided is a table that training reads (data.audit)."""
     from tapetum import api
 
     about = target[0] if target and (source / "recipe.toml").exists() else None
-    kept: dict[str, Any] = {"audit": audit, "decisions": decisions, "data": data, "port": port, "export": export}
+    kept: dict[str, Any] = {"audit": audit, "decisions": decisions, "data": data, "port": port, "export": export, "unlabelled": unlabelled}
     return api.review(source, out, recipe=recipe, target=about, **kept, log=log, ready=streams.tell_address)
 
 

@@ -186,7 +186,8 @@ def review(result: Result, verbose: bool) -> list[str]:
     if result["twice"]:
         kappa = "undefined" if result["kappa"] is None else f"{result['kappa']:.3f}"
         lines.append(f"second pass: {result['twice']:,} images, Cohen's kappa {kappa}")
-    return [*lines, f"written to {result['out']}", f"next     tapetum fit DATA --set data.audit={result['out']}"]
+    option = "--extra " if "labelled" in result else "--set data.audit="
+    return [*lines, f"written to {result['out']}", f"next     tapetum fit DATA {option}{result['out']}"]
 
 
 def show(result: Result, verbose: bool) -> list[str]:

@@ -189,7 +189,7 @@ class Pages:
         given = await _body(request)
         turn = 2 if given.get("pass") == 2 else 1
         taken = await run_in_threadpool(self.review.store.undo, turn=turn, window=_short(given, "window"))
-        rows = [self.review.place[one.row_id] for one in taken]
+        rows = [self.review.place[one.row_id] for one in taken if one.row_id in self.review.place]
         if not rows:
             return JSONResponse({"undone": 0, "items": []})
         template = self._templates.get_template("item.html.jinja")

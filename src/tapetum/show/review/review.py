@@ -142,7 +142,9 @@ class Review:
     def agreement(self) -> dict[str, float | int | None]:
         """Return on how many images both passes decided, the share that agrees, and Cohen's kappa (1960); None where it is undefined."""
         first, second = self.holding(1), self.holding(2)
-        pairs = [(self._outcome(first[row_id]), self._outcome(second[row_id])) for row_id in second if row_id in first]
+        pairs = [
+            (self._outcome(first[row_id]), self._outcome(second[row_id])) for row_id in second if row_id in first and row_id in self.place
+        ]
         if not pairs:
             return {"images": 0, "agree": None, "kappa": None}
         count, agree = len(pairs), sum(a == b for a, b in pairs) / len(pairs)

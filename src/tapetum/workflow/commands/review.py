@@ -40,6 +40,7 @@ class Reviewing:
         data: of a run: where its data are now, if they moved.
         port: to listen at on the loopback address; 0 takes a free one.
         is_served: False only writes the table of what was decided before.
+        unlabelled: a folder or table of images without labels, which are labelled instead.
     """
 
     audited: Path | None = None
@@ -49,6 +50,7 @@ class Reviewing:
     data: Path | None = None
     port: int = 0
     is_served: bool = True
+    unlabelled: Path | None = None
 
 
 def review_source(
@@ -72,7 +74,7 @@ def review_source(
         DataError: the decisions are of other data.
     """
     if how.is_served:
-        _needs_extra()
+        needs_extra()
     run = Run(Path(source)) if isinstance(source, (str, Path)) and (Path(source) / "recipe.toml").exists() else None
     recipe = loaded.recipe if run is None else run.recipe()
     manifest = layouts.read(source, recipe.data, record) if run is None else run.manifest(how.data)
@@ -82,24 +84,26 @@ def review_source(
     place = how.out or store_file.with_name(OUT)
     table_files.ending(place)
     files.refuse_own(place, source, how.audited)
-    about = _target(manifest, how.target)
+    about = target_of(manifest, how.target)
     table = _audit(run, manifest, recipe, how.audited, record)
     found = queue.build(manifest, table, about, None if run is None else _answers(run, manifest, about))
     review = Review(found, Store(store_file, fingerprint(manifest)))
     if how.is_served:
         title = Path(source).resolve().name if isinstance(source, (str, Path)) else "images"
-        pages = _pages(review, recipe.input, lambda: table_files.as_csv(review.table(table)), title)
-        _serve(pages, len(manifest), how.port, record, ready)
-    return _written(review, table, place, store_file)
+        pages = pages_of(review, recipe.input, lambda: table_files.as_csv(review.table(table)), title)
+        serve(pages, len(manifest), how.port, record, ready)
+    return written(review, review.table(table), place, store_file)
 
 
-def _pages(review: Review, composed: Input, export: Callable[[], str], title: str) -> Any:
+def pages_of(review: Review, composed: Input, export: Callable[[], str], title: str) -> Any:
+    """Return the application that shows a review."""
     from tapetum.show.review import app, pictures
 
     return app.build(review, pictures.Pictures(review.queue.manifest, composed), export, title)
 
 
-def _serve(pages: Any, rows: int, port: int, record: Record, ready: Callable[[str], object] | None) -> None:
+def serve(pages: Any, rows: int, port: int, record: Record, ready: Callable[[str], object] | None) -> None:
+    """Serve it until it is stopped; the address is told when it can be opened."""
     from tapetum.show.local import serve_here
 
     def opened(taken: int) -> None:
@@ -111,8 +115,9 @@ def _serve(pages: Any, rows: int, port: int, record: Record, ready: Callable[[st
     serve_here(pages, port, opened)
 
 
-def _written(review: Review, table: pl.DataFrame, out: Path, store_file: Path) -> dict[str, Any]:
-    table_files.write_table(out, review.table(table))
+def written(review: Review, table: pl.DataFrame, out: Path, store_file: Path) -> dict[str, Any]:
+    """Write a table of what was decided, and return what to say of it."""
+    table_files.write_table(out, table)
     decided = [one.action for one in review.holding().values()]
     agreement = review.agreement()
     found = {
@@ -131,12 +136,14 @@ def _written(review: Review, table: pl.DataFrame, out: Path, store_file: Path) -
     return found
 
 
-def _needs_extra() -> None:
+def needs_extra() -> None:
+    """Refuse to go on without what the page needs."""
     if any(importlib.util.find_spec(name) is None for name in ("starlette", "uvicorn")):
         raise EnvironmentFault("the review page needs starlette and uvicorn, which are not installed", fix="pip install 'tapetum[review]'")
 
 
-def _target(manifest: Manifest, name: str | None) -> Target | None:
+def target_of(manifest: Manifest, name: str | None) -> Target | None:
+    """Return the target whose labels are decided, by its name or the first that has classes; None where none has."""
     known = [t for t in manifest.targets if t.kind != "regression" and t.expression is None and not t.is_identity]
     if name is None:
         return known[0] if known else None

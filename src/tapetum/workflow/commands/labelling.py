@@ -1,0 +1,157 @@
+"""`tapetum review RUN --unlabelled DIR`: a queue of images without labels, and a table of the labels given that ``fit`` reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tapetum.core import files, table_files
+from tapetum.core.config import Recipe
+from tapetum.core.errors import UserError
+from tapetum.core.runs import Record, Run
+from tapetum.core.tables import Dense, Manifest
+from tapetum.core.targets import Target
+from tapetum.data.layouts.paths import is_template
+from tapetum.decide.labelling import uncertainty, worth_labelling
+from tapetum.show.review.queue import Queue
+from tapetum.show.review.review import Review
+from tapetum.show.review.store import Store
+from tapetum.workflow.commands.review import Reviewing, needs_extra, pages_of, serve, target_of, written
+
+STORE, OUT = "labelling.sqlite", "labelled.csv"
+
+
+def label_source(source: Any, record: Record, how: Reviewing, ready: Callable[[str], object] | None = None) -> dict[str, Any]:
+    """Serve a page that asks for labels, those first that help the run's pipeline most; then write the table of labels.
+
+    Args:
+        source: a run.
+        record: receives messages.
+        how: what is labelled (``unlabelled``) and where it is kept.
+        ready: called with the address when the page can be opened.
+
+    Returns:
+        As :func:`~tapetum.workflow.commands.review.review_source`, and ``labelled``: how many rows the table has.
+
+    Raises:
+        UserError: the source is no run, has no target with classes, or has rows of several files.
+        EnvironmentFault: the extra ``review`` is not installed.
+        DataError: the decisions are of another folder or target.
+    """
+    folder = how.unlabelled
+    if folder is None or not (isinstance(source, (str, Path)) and (Path(source) / "recipe.toml").exists()):
+        raise UserError(
+            f"{source} is no run", need="the run whose model tells which images to label", fix="make one: tapetum fit DATA -o RUN"
+        )
+    if how.audited is not None:
+        raise UserError("images without a label are not reviewed by an audit", fix="leave out --audit or --unlabelled")
+    run = Run(Path(source))
+    store_file = how.decisions or run.file(STORE)
+    place = how.out or store_file.with_name(OUT)
+    table_files.ending(place)
+    files.refuse_own(place, source, folder)
+    if how.is_served:
+        needs_extra()
+    from tapetum.pipeline.pipeline import Pipeline
+
+    pipeline, recipe = Pipeline.load(run.root), run.recipe()
+    manifest = pipeline.read([folder], record)
+    if any(len(paths) > 1 for paths in manifest.frame["path"].to_list()):
+        raise UserError(f"the rows of {folder} have several files each", need="one image a row to label it here")
+    target = target_of(Manifest(run.manifest().frame.head(0), tuple(pipeline.scored.values()), run.root), how.target)
+    if target is None:
+        raise UserError(f"{source} answers no target with classes", need="a run that classifies")
+    store = Store(store_file, files.fingerprint(["unlabelled", str(folder.resolve()), target.name]))
+    manifest = _without_known(manifest, run, store, record)
+    review = Review(_queue(pipeline, manifest, target, record) if how.is_served else _plain(manifest, target), store)
+    if how.is_served:
+        pages = pages_of(review, recipe.input, lambda: table_files.as_csv(labelled(review, recipe, place)), folder.resolve().name)
+        serve(pages, len(manifest), how.port, record, ready)
+    table = labelled(review, recipe, place)
+    return {**written(review, table, place, store_file), "labelled": len(table)}
+
+
+def labelled(review: Review, recipe: Recipe, out: Path) -> pl.DataFrame:
+    """Return the images that were given a label, as ``fit --extra`` reads them beside the data that the recipe describes.
+
+    Args:
+        review: queue and decisions.
+        recipe: of the run, whose columns have names.
+        out: where the table is written; paths are seen from there.
+    """
+    data, target, manifest = recipe.data, review.queue.target, review.queue.manifest
+    column = data.path if isinstance(data.path, str) and data.path and not is_template(data.path) else "file"
+    rows: list[tuple[str, tuple[str, ...]]] = []
+    for row_id, one in sorted(review.holding().items()):
+        if one.action == "relabel" and (row := review.place.get(row_id)) is not None:
+            rows.append((_seen_from(manifest.root / manifest.frame["path"][row][0], out.parent), one.labels))
+    several = target is not None and target.kind == "multi"
+    columns: dict[str, Any] = {column: [path for path, _ in rows]}
+    if isinstance(data.id, str) and data.id:
+        columns[data.id] = [path for path, _ in rows]
+    if isinstance(data.group, str) and data.group:
+        columns[data.group] = pl.Series([None] * len(rows), dtype=pl.String)
+    name = "label" if target is None else target.name
+    columns[name] = pl.Series(
+        [list(labels) if several else labels[0] for _, labels in rows], dtype=pl.List(pl.String) if several else pl.String
+    )
+    return pl.DataFrame(columns)
+
+
+def _seen_from(path: Path, folder: Path) -> str:
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:  # another drive
+        return path.resolve().as_posix()
+
+
+def _without_known(manifest: Manifest, run: Run, store: Store, record: Record) -> Manifest:
+    """Return the rows that the run did not learn from; those that were decided here stay, so that their decisions do."""
+    learnt = run.manifest()
+    ours = {os.path.abspath(path) for row in range(len(learnt)) if learnt.split[row] != "test" for path in learnt.paths(row)}
+    decided = store.holding()
+    keep = np.array(
+        [row_id in decided or os.path.abspath(manifest.paths(row)[0]) not in ours for row, row_id in enumerate(manifest.row_ids)],
+        dtype=bool,
+    )
+    if not keep.all():
+        record(f"{int((~keep).sum()):,} images are left out, since the run learnt from them")
+    if lost := [row_id for row_id in decided if row_id not in set(manifest.row_ids)]:
+        record(f"{len(lost):,} decisions are on images that are not there now; they are kept in {store.path.name}: {', '.join(lost[:3])}")
+    return manifest.where(keep)
+
+
+def _queue(pipeline: Any, manifest: Manifest, target: Target, record: Record) -> Queue:
+    """Return the images, those of most worth first, with what the pipeline would answer."""
+    from tapetum.learn import features
+    from tapetum.learn.runtime import Runtime
+    from tapetum.pipeline import answer
+
+    dense: Dense = pipeline.answer(manifest, record, record.share("predicting"))[target.name]
+    problems = dict(pipeline.problems)
+    member = pipeline.members[0]
+    network, images = next(iter(member.networks.values())), answer.images_of(member, manifest, None)
+    vectors = features.extract(network, images, runtime=Runtime(member.engine), log=record).vectors.mean(axis=1)
+    unsure = uncertainty(dense.p, target.kind)
+    several = target.kind == "multi"
+    sure = np.maximum(dense.p, 1 - dense.p).min(axis=1) if several else dense.p.max(axis=1)
+    suggested: list[tuple[str, ...]] = [() for _ in range(len(manifest))]
+    for row in np.flatnonzero(~np.isnan(unsure)).tolist():
+        on = np.flatnonzero(dense.p[row] > 0.5) if several else [dense.p[row].argmax()]
+        suggested[row] = tuple(target.classes[int(k)] for k in on)
+    found = _plain(manifest, target)
+    notes = [problems.get(row, "") for row in range(len(manifest))]
+    kinds = [("unreadable",) if row in problems else () for row in range(len(manifest))]
+    return Queue(manifest, target, worth_labelling(unsure, vectors), kinds, notes, found.given, suggested, found.twins, found.around, sure)
+
+
+def _plain(manifest: Manifest, target: Target) -> Queue:
+    """Return the images in their own order, of which nothing is known."""
+    count = len(manifest)
+    nothing: list[tuple[str, ...]] = [()] * count
+    return Queue(manifest, target, np.arange(count), nothing, [""] * count, nothing, nothing, {}, {}, np.full(count, np.nan))
