@@ -16,7 +16,6 @@ from tapetum.core.errors import UserError
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Dense, Manifest
 from tapetum.core.targets import Target
-from tapetum.data.layouts.paths import is_template
 from tapetum.decide.labelling import uncertainty, worth_labelling
 from tapetum.show.review.queue import Queue
 from tapetum.show.review.review import Review
@@ -85,7 +84,7 @@ def labelled(review: Review, recipe: Recipe, out: Path) -> pl.DataFrame:
         out: where the table is written; paths are seen from there.
     """
     data, target, manifest = recipe.data, review.queue.target, review.queue.manifest
-    column = data.path if isinstance(data.path, str) and data.path and not is_template(data.path) else "file"
+    column = data.path if isinstance(data.path, str) and data.path and not set("{*/") & set(data.path) else "file"
     rows: list[tuple[str, tuple[str, ...]]] = []
     for row_id, one in sorted(review.holding().items()):
         if one.action == "relabel" and (row := review.place.get(row_id)) is not None:
@@ -142,11 +141,11 @@ def _queue(pipeline: Any, manifest: Manifest, target: Target, record: Record) ->
     sure = np.maximum(dense.p, 1 - dense.p).min(axis=1) if several else dense.p.max(axis=1)
     suggested: list[tuple[str, ...]] = [() for _ in range(len(manifest))]
     for row in np.flatnonzero(~np.isnan(unsure)).tolist():
-        on = np.flatnonzero(dense.p[row] > 0.5) if several else [dense.p[row].argmax()]
-        suggested[row] = tuple(target.classes[int(k)] for k in on)
+        on = np.flatnonzero(dense.p[row] > 0.5).tolist() if several else [int(dense.p[row].argmax())]
+        suggested[row] = tuple(target.classes[k] for k in on)
     found = _plain(manifest, target)
     notes = [problems.get(row, "") for row in range(len(manifest))]
-    kinds = [("unreadable",) if row in problems else () for row in range(len(manifest))]
+    kinds: list[tuple[str, ...]] = [("unreadable",) if row in problems else () for row in range(len(manifest))]
     return Queue(manifest, target, worth_labelling(unsure, vectors), kinds, notes, found.given, suggested, found.twins, found.around, sure)
 
 
