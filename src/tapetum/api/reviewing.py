@@ -51,7 +51,8 @@ def review(
     of_run = isinstance(source, (str, Path)) and (Path(source) / "recipe.toml").exists()
     given = options if of_run or isinstance(recipe, Loaded) or target is None else options | {"target": target}
     loaded = recipe_of(recipe, given)
-    from tapetum.workflow.commands.review import Reviewing, review_source
+    from tapetum.workflow.commands.review import review_source
+    from tapetum.workflow.commands.review_page import Reviewing
 
     about = None if target is None else str(several(target)[0]).partition(":")[0]
     paths = {name: None if value is None else Path(value) for name, value in mine.items()}

@@ -20,7 +20,7 @@ from tapetum.decide.labelling import uncertainty, worth_labelling
 from tapetum.show.review.queue import Queue
 from tapetum.show.review.review import Review
 from tapetum.show.review.store import Store
-from tapetum.workflow.commands.review import Reviewing, needs_extra, pages_of, serve, target_of, written
+from tapetum.workflow.commands.review_page import Reviewing, needs_extra, pages_of, serve, target_of, written
 
 STORE, OUT = "labelling.sqlite", "labelled.csv"
 

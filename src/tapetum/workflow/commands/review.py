@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,7 @@ import polars as pl
 
 from tapetum.core import files, places, table_files
 from tapetum.core.choices import name_of
-from tapetum.core.config import Input, Loaded, Recipe
-from tapetum.core.errors import EnvironmentFault, UserError, listed, nearest
+from tapetum.core.config import Loaded, Recipe
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target
@@ -24,33 +21,9 @@ from tapetum.show.review import queue
 from tapetum.show.review.review import Review, fingerprint
 from tapetum.show.review.store import Store
 from tapetum.show.run_files import read_run
+from tapetum.workflow.commands.review_page import Reviewing, needs_extra, pages_of, serve, target_of, written
 
 STORE, OUT = "review.sqlite", "decisions.csv"
-
-
-@dataclasses.dataclass(frozen=True)
-class Reviewing:
-    """What is reviewed and where it is kept.
-
-    Args:
-        audited: an audit of the data; None: that of the run, else one is made now.
-        decisions: the SQLite file in which decisions are kept; None: ``review.sqlite`` in the run, else here.
-        out: the table of decisions, ``.csv`` or ``.parquet``; None: ``decisions.csv`` beside the SQLite file.
-        target: whose labels are decided; None: the first scored one that has classes.
-        data: of a run: where its data are now, if they moved.
-        port: to listen at on the loopback address; 0 takes a free one.
-        is_served: False only writes the table of what was decided before.
-        unlabelled: a folder or table of images without labels, which are labelled instead.
-    """
-
-    audited: Path | None = None
-    decisions: Path | None = None
-    out: Path | None = None
-    target: str | None = None
-    data: Path | None = None
-    port: int = 0
-    is_served: bool = True
-    unlabelled: Path | None = None
 
 
 def review_source(
@@ -93,65 +66,6 @@ def review_source(
         pages = pages_of(review, recipe.input, lambda: table_files.as_csv(review.table(table)), title)
         serve(pages, len(manifest), how.port, record, ready)
     return written(review, review.table(table), place, store_file)
-
-
-def pages_of(review: Review, composed: Input, export: Callable[[], str], title: str) -> Any:
-    """Return the application that shows a review."""
-    from tapetum.show.review import app, pictures
-
-    return app.build(review, pictures.Pictures(review.queue.manifest, composed), export, title)
-
-
-def serve(pages: Any, rows: int, port: int, record: Record, ready: Callable[[str], object] | None) -> None:
-    """Serve it until it is stopped; the address is told when it can be opened."""
-    from tapetum.show.local import serve_here
-
-    def opened(taken: int) -> None:
-        address = f"http://127.0.0.1:{taken}/"
-        record(f"review of {rows:,} images at {address}")
-        if ready is not None:
-            ready(address)
-
-    serve_here(pages, port, opened)
-
-
-def written(review: Review, table: pl.DataFrame, out: Path, store_file: Path) -> dict[str, Any]:
-    """Write a table of what was decided, and return what to say of it."""
-    table_files.write_table(out, table)
-    decided = [one.action for one in review.holding().values()]
-    agreement = review.agreement()
-    found = {
-        "out": str(out),
-        "decisions": str(store_file),
-        "rows": len(review.queue.manifest),
-        "decided": len(decided),
-        "kept": decided.count("keep"),
-        "excluded": decided.count("exclude"),
-        "relabelled": decided.count("relabel"),
-        "contested": [last.row_id for _, last in review.store.contested()],
-        "kappa": agreement["kappa"],
-        "twice": agreement["images"],
-    }
-    review.store.close()
-    return found
-
-
-def needs_extra() -> None:
-    """Refuse to go on without what the page needs."""
-    if any(importlib.util.find_spec(name) is None for name in ("starlette", "uvicorn")):
-        raise EnvironmentFault("the review page needs starlette and uvicorn, which are not installed", fix="pip install 'tapetum[review]'")
-
-
-def target_of(manifest: Manifest, name: str | None) -> Target | None:
-    """Return the target whose labels are decided, by its name or the first that has classes; None where none has."""
-    known = [t for t in manifest.targets if t.kind != "regression" and t.expression is None and not t.is_identity]
-    if name is None:
-        return known[0] if known else None
-    found = next((t for t in known if t.name == name), None)
-    if found is None:
-        names = [t.name for t in known]
-        raise UserError(f"the data have no target {name!r} with classes (they have: {listed(names)}).{nearest(name, names)}")
-    return found
 
 
 def _audit(run: Run | None, manifest: Manifest, recipe: Recipe, given: Path | None, record: Record) -> pl.DataFrame:
