@@ -30,11 +30,13 @@ def overview(found: RunFiles, thumbnails: Thumbnails) -> dict[str, Any] | None:
     if manifest is None:
         return None
     targets = [t for t in found.targets if t.kind != "regression" and t.expression is None]
+    judged = np.ones(len(manifest), dtype=bool) if found.is_evaluation else manifest.split == "train"
     return {
-        "splits": _splits(manifest),
-        "classes": [_classes(manifest, target) for target in targets],
+        "splits": _splits(manifest, found.is_evaluation),
+        "classes": [_classes(manifest, target, judged) for target in targets],
+        "judged": "images" if found.is_evaluation else "train",
         "sizes": _sizes(found.audit),
-        "samples": _samples(manifest, targets[0] if targets else None, thumbnails),
+        "samples": _samples(manifest, targets[0] if targets else None, judged, thumbnails),
     }
 
 
@@ -73,7 +75,7 @@ def suspects(found: RunFiles, thumbnails: Thumbnails) -> dict[str, Any] | None:
     }
 
 
-def _splits(manifest: Manifest) -> list[dict[str, Any]]:
+def _splits(manifest: Manifest, evaluated: bool) -> list[dict[str, Any]]:
     split, groups = manifest.split, manifest.groups
     sequences = manifest.frame["sequence"].to_numpy() if "sequence" in manifest.frame.columns else None
     out = []
@@ -81,14 +83,21 @@ def _splits(manifest: Manifest) -> list[dict[str, Any]]:
         rows = split == name
         if rows.any():
             many = None if sequences is None else len({s for s in sequences[rows] if s is not None})
-            out.append({"split": name, "what": what, "rows": int(rows.sum()), "groups": count_groups(groups[rows]), "sequences": many})
+            out.append(
+                {
+                    "split": name,
+                    "what": "evaluated" if evaluated else what,
+                    "rows": int(rows.sum()),
+                    "groups": count_groups(groups[rows]),
+                    "sequences": many,
+                }
+            )
     return out
 
 
-def _classes(manifest: Manifest, target: Target) -> dict[str, Any]:
+def _classes(manifest: Manifest, target: Target, judged: np.ndarray) -> dict[str, Any]:
     """Return how many images each class of a target has, the most frequent first, as one bar each: those that score, and others."""
     has = np.nan_to_num(manifest.truth(target.name)) > 0.5
-    judged = manifest.split == "train"
     scored, other = has[judged].sum(axis=0), has[~judged].sum(axis=0)
     order = sorted(range(len(target.classes)), key=lambda k: (-int(scored[k] + other[k]), k)) if target.kind != "ordinal" else None
     places = list(range(len(target.classes))) if order is None else order
@@ -128,10 +137,10 @@ def _sizes(audit: pl.DataFrame | None) -> dict[str, Any] | None:
     return {"lines": by_size.head(MOST_SIZES).to_dicts(), "more": max(len(by_size) - MOST_SIZES, 0), "ends": ends}
 
 
-def _samples(manifest: Manifest, target: Target | None, thumbnails: Thumbnails) -> list[dict[str, Any]]:
-    """Return some training images, drawn in proportion to the classes; the same ones every time."""
+def _samples(manifest: Manifest, target: Target | None, judged: np.ndarray, thumbnails: Thumbnails) -> list[dict[str, Any]]:
+    """Return some of the images that score, drawn in proportion to the classes; the same ones every time."""
     ids = manifest.row_ids
-    rows = np.flatnonzero(manifest.split == "train")
+    rows = np.flatnonzero(judged)
     rows = rows[draws.evenly(len(rows), MOST_DRAWN)] if len(rows) else rows
     if not len(rows):
         return []

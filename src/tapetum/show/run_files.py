@@ -74,6 +74,11 @@ class RunFiles:
         )
 
     @property
+    def is_evaluation(self) -> bool:
+        """Whether these are the answers of a pipeline to other images, not a run."""
+        return self.composed is not None
+
+    @property
     def targets(self) -> tuple[Target, ...]:
         """The scored targets that the final answer covers (without it: the manifest's)."""
         if self.final is not None:

@@ -49,6 +49,7 @@ def sequences(found: RunFiles, target: Target | None) -> dict[str, Any] | None:
         "lines": ordered[:MOST_LINES],
         "more": max(len(ordered) - MOST_LINES, 0),
         "n": len(ordered),
+        "most": MOST_POSITIONS,
         "drawn": [ordered[i] | _drawn(name, _first(rows_of[name])) for name, i in names.items()],
     }
 

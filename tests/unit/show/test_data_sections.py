@@ -75,6 +75,16 @@ def test_overview_counts_splits_classes_and_sizes(tmp_path):
     assert data_sections.findings(found) == [("dark", 4)]
 
 
+def test_evaluated_images_count_whatever_their_split(tmp_path):
+    run = make_run(tmp_path, rows=60)
+    manifest = Manifest.read(run / "manifest.parquet").with_column("split", pl.Series(["test"] * 60))
+    found = dataclasses.replace(read_run(run), manifest=manifest, composed=read_run(run).input())
+    shown = data_sections.overview(found, Thumbnails(found.manifest, found.input()))
+    assert [(line["split"], line["what"], line["rows"]) for line in shown["splits"]] == [("test", "evaluated", 60)]
+    assert sum(line["scored"] for line in shown["classes"][0]["lines"]) == 60
+    assert len(shown["samples"]) == data_sections.SAMPLES
+
+
 def test_right_examples_are_the_most_confident_of_their_class(tmp_path):
     found = read_run(make_run(tmp_path, rows=60))
     dense = found.held_out(TARGETS[0])
