@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import json
 import shutil
@@ -17,6 +18,9 @@ from PIL import Image
 
 import small_runs
 from edf_bytes import NAME, plus
+from tapetum import api
+from tapetum.core.errors import EnvironmentFault
+from tapetum.workflow.commands import review_night
 
 for needed in ("starlette", "uvicorn"):
     pytest.importorskip(needed, reason="the review page needs the extra review")
@@ -119,6 +123,15 @@ def test_night_without_stages_is_told_how_to_get_them(folder):
     said = small_runs.cli("sleep", "review", folder / "night.edf", "--stages", folder / "own.csv", "-o", folder / "reviewed.parquet")
     assert said.code == 2
     assert ".csv" in said.err
+
+
+def test_what_cannot_be_written_is_said_before_the_page(folder, monkeypatch):
+    served, find = [], importlib.util.find_spec
+    monkeypatch.setattr(review_night, "_serve", lambda *_: served.append(1))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "edfio" else find(name, *more))
+    with pytest.raises(EnvironmentFault, match="edfio"):
+        api.sleep_review(folder / "night.edf", folder / "reviewed.edf", stages=folder / "own.csv")
+    assert not served
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="the browser test needs Chromium: apt-get install chromium")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tapetum.core.delimited import read_delimited
-from tapetum.core.errors import DataError, UserError
+from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.progress import Log
 from tapetum.sleep.edf import Recording
 from tapetum.sleep.engines import beside, fitted
@@ -86,5 +86,5 @@ def pairs(places: Sequence[Path], read: Callable[[Path], Hypnogram]) -> list[tup
     a, b = ({path.stem: path for path in find(place, (*RECORDINGS, *TABLES, ".json"))} for place in places)
     alone = sorted(set(a) ^ set(b))
     if alone:
-        raise UserError(f"{len(alone)} nights are in one place alone, as {alone[0]!r}", need="the same names in both")
+        raise UserError(f"nights are in one place alone: {listed(alone)}", need="the same names in both")
     return [(read(a[stem]), read(b[stem])) for stem in sorted(a)]

@@ -110,6 +110,8 @@ def review_night(
     """
     if how.is_served:
         extras.need("review", "the review page", "starlette", "uvicorn")
+    if out.suffix.lower() == ".edf":  # known before anybody has decided anything
+        extras.need("sleep", "writing EDF", "edfio")
     recording = read_edf(path)
     night, *others = _hypnograms(recording, how)
     found = review.reasons(night, bad_epochs(shown_signal(recording, how.table), len(night)), others=others)
