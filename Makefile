@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test lint format docs clean bench acceptance
+.PHONY: demo test lint format docs clean bench bench-peers acceptance
 .DEFAULT_GOAL := test
 
 $(VENV)/.ready: pyproject.toml
@@ -55,6 +55,9 @@ bench: $(VENV)/.ready  ## the measured figures of docs/benchmarks.md
 	$(BIN)/python bench/regularisers.py
 	$(BIN)/python bench/tune.py
 	$(BIN)/python bench/budget.py
+
+bench-peers: $(VENV)/.ready  ## beside scikit-learn, timm, fastai and torchvision's reference; fastai is installed in .bench/peers
+	$(BIN)/python bench/peers.py
 
 acceptance: $(VENV)/.ready  ## reference systems on simulated data, as written against plus → docs/reference-systems.md; SEEDS=3 for the table
 	$(BIN)/python -m bench.acceptance
