@@ -35,10 +35,14 @@ def summary(found: RunFiles, counts: dict[str, int], folds: int) -> dict[str, An
 
 
 def _data(counts: dict[str, int], folds: int) -> str:
-    text = words.plural(int(counts.get("rows") or 0), "image")
+    """Say how many images judge the run, and how many rows it has beside them."""
+    rows = int(counts.get("rows") or 0)
+    judged = int(counts.get("scored") or rows)
+    text = words.plural(judged, "image")
     if counts.get("groups"):
         text += f" in {words.plural(int(counts['groups']), 'group')}"
-    return text + (f", each held out once in {words.plural(folds, 'fold')}" if folds > 1 else ", one part held out" if folds else "")
+    text += f", each held out once in {words.plural(folds, 'fold')}" if folds > 1 else ", one part held out" if folds else ""
+    return text + (f"; {words.plural(rows - judged, 'more row')} in other splits" if rows > judged else "")
 
 
 def _result(found: RunFiles, target: str) -> dict[str, Any] | None:

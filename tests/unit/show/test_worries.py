@@ -112,6 +112,8 @@ def test_first_screen_has_question_result_and_baseline(tmp_path):
     shown = summary(found, {"rows": 60, "groups": 30}, 4)
     assert shown["asked"][0].startswith("Which of 4 classes is breed: pug, boxer")
     assert shown["data"] == "60 images in 30 groups, each held out once in 4 folds"
+    apart = summary(found, {"rows": 70, "scored": 60, "groups": 30}, 4)["data"]
+    assert apart == "60 images in 30 groups, each held out once in 4 folds; 10 more rows in other splits"
     assert [one["target"] for one in shown["results"]] == ["breed", "marks", "age", "weight_kg"]
     figures = {(f["target"], f["how"]): f["value"] for f in found.metrics["figures"] if f["name"] == "final"}
     assert [one["figure"]["value"] for one in shown["results"]] == [figures[t.name, "cross-validated"] for t in found.targets]
