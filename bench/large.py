@@ -153,7 +153,7 @@ class Stub:
         self.members: list[Any] = []
         self.problems: dict[int, str] = {}
         self.scored = {"label": self.target}
-        self.spec = {"decisions": {"targets": {}}, "targets": [self.target.to_dict()], "members": []}
+        self.spec = {"targets": [self.target.to_dict()], "decisions": {}, "manifest_hash": "", "recipe_hash": ""}
 
     def answer(self, manifest: Manifest, log: Any = None, tick: Any = None, *, told: Any = None) -> dict[str, Dense]:
         n = len(manifest)
