@@ -9,7 +9,7 @@ WORKERS ?= 2
 
 $(VENV)/.ready: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[dev,demo,explain,export,review,serve,sleep,track,tune]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,demo,explain,export,ray,review,serve,sleep,track,tune]'
 	touch $@
 
 demo: $(VENV)/.ready  ## train on real images with real pretrained weights, predict, submit, report
@@ -37,6 +37,8 @@ docs: $(VENV)/.ready  ## the documentation as a site, in site/; needs no network
 
 bench: $(VENV)/.ready  ## the measured figures of docs/benchmarks.md
 	$(BIN)/python bench/decide.py
+	$(BIN)/python bench/large.py
+	$(BIN)/python bench/gpu.py
 	$(BIN)/python bench/context.py
 	$(BIN)/python bench/folds.py
 	$(BIN)/python bench/ordinal.py

@@ -153,7 +153,13 @@ class Stub:
         self.members: list[Any] = []
         self.problems: dict[int, str] = {}
         self.scored = {"label": self.target}
-        self.spec = {"targets": [self.target.to_dict()], "decisions": {}, "manifest_hash": "", "recipe_hash": ""}
+        self.spec = {
+            "targets": [self.target.to_dict()],
+            "decisions": {},
+            "manifest_hash": "",
+            "recipe_hash": "",
+            "sources": {"label": "head"},
+        }
 
     def answer(self, manifest: Manifest, log: Any = None, tick: Any = None, *, told: Any = None) -> dict[str, Dense]:
         n = len(manifest)

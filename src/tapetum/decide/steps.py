@@ -70,9 +70,8 @@ class Rows:
         Raises:
             DataError: an id that the manifest does not hold.
         """
-        if row_ids is None:
-            picked = np.arange(len(manifest))
-        else:
+        picked: np.ndarray | None = None
+        if row_ids is not None:
             place = {name: i for i, name in enumerate(manifest.row_ids)}
             unknown = [name for name in row_ids if name not in place]
             if unknown:
@@ -83,7 +82,7 @@ class Rows:
         heldout["sequence"] = heldout["sequence"].astype(object) if "sequence" in heldout else None
         weight = manifest.weight if "weight" in frame.columns else None
         fold = np.where(manifest.split == "train", manifest.fold, -1).astype(np.int16)
-        return cls(
+        every = cls(
             manifest.groups,
             fold,
             heldout["sequence"],
@@ -91,7 +90,8 @@ class Rows:
             weight,
             allow_leak,
             np.array(manifest.row_ids, dtype=object),
-        ).where(picked)
+        )
+        return every if picked is None else every.where(picked)
 
     @classmethod
     def new(cls, row_ids: np.ndarray) -> Rows:
