@@ -110,3 +110,26 @@ def test_what_jobs_log_is_in_the_run_in_order(planted, tmp_path, place):
         log = files.read_json(tmp_path / name / "run.json")["log"]
         logs[name] = [text.rpartition(",")[0] for text in log if ": epoch " in text]
     assert len(logs["here"]) == 2
+
+
+def test_orphans_that_end_after_their_driver_are_kept(planted, tmp_path, place, monkeypatch):
+    """The driver dies after one job; a job that it had started ends later; the same command runs what is left, here too."""
+    api.fit(planted / "labels.csv", tmp_path / "here", recipe=small_runs.recipe(**{**VALUES, "split__folds": 3}))
+    place.lost = {f"main fold {fold}" for fold in range(3)}  # nothing is lost
+    specs, run = [], Here.run
+
+    def dies(self, tasks):
+        specs.extend(task.spec for task in tasks)
+        yield from run(self, tasks[:1])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Here, "run", dies)
+        with pytest.raises(KeyboardInterrupt):
+            api.fit(planted / "labels.csv", tmp_path / "there", recipe=small_runs.recipe(**{**VALUES, "split__folds": 3}), on="slurm")
+    job.run(specs[1])
+    place.tasks.clear()
+    api.fit(planted / "labels.csv", tmp_path / "there", recipe=small_runs.recipe(**{**VALUES, "split__folds": 3}), on="slurm")
+    assert place.tasks == ["main fold 2"]
+    for pattern in ("members/*/*/checkpoints/*", "oof.parquet", "metrics.json"):
+        assert small_runs.contents(tmp_path / "there", pattern) == small_runs.contents(tmp_path / "here", pattern)
