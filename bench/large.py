@@ -315,7 +315,7 @@ def page(found: dict[str, Any]) -> str:
         values = [one["value"] for one in measured_]
         parts = [exponent(values, [one[name] for one in measured_]) for name in ("folds", "metrics", "decide")]
         third.append([what, f"{values[0]:,.0f} to {values[-1]:,.0f}", *(f"{part:.2f}" for part in parts)])
-    shown = ", ".join(f"{name} {found['rows'][name]:.1f} s" for name in ("read", "folds", "write", "metrics", "decide"))
+    shown = ", ".join(f"{name} {found['rows'][name]:.1f} s" for name in PARTS if name != "answers")
     return (
         f"Seconds of processor and the most memory of a process of its own, on {CLASSES} classes in groups of {GROUP}. Load of the machine "
         f"meanwhile: {os.getloadavg()[0]:.1f}.\n\n"

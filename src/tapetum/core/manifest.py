@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -66,9 +67,9 @@ class Manifest:
     def __len__(self) -> int:
         return len(self.frame)
 
-    @property
+    @functools.cached_property
     def row_ids(self) -> list[str]:
-        """The ids in row order."""
+        """The ids in row order, made once: of ten million rows each copy is 0.6 GB. Nobody may change the list."""
         return self.frame["row_id"].to_list()
 
     @property

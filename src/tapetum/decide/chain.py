@@ -23,7 +23,7 @@ from tapetum.core.targets import Target
 from tapetum.decide.align import Coverage, align, check_targets
 from tapetum.decide.choices import BLENDS, CALIBRATORS, STEPS
 from tapetum.decide.ensemble import mean_of
-from tapetum.decide.steps import FIT_ROWS, Rows, assemble, counting, crossfit_parts, nothing_to_fit_on
+from tapetum.decide.steps import FIT_ROWS, Rows, counting, crossfit_parts, in_order, nothing_to_fit_on
 
 CHUNK = 65_536  # rows calibrated and blended at a time, so that the members are never copied whole
 VERSION = 1
@@ -109,12 +109,11 @@ class Chain:
 
     def blended(self, members: Mapping[str, Dense], rows: Rows, part: np.ndarray, fitted: Mapping[str, Any]) -> Dense:
         """Calibrate and blend some rows."""
-        pieces = []
-        for start in range(0, max(len(part), 1), CHUNK):
-            some = part[start : start + CHUNK]
-            blend = self.blend.piece.apply(self._calibrated(members, rows, some, fitted), rows.where(some), fitted["blend"])
-            pieces.append((np.arange(start, start + len(some)), blend))
-        return assemble(pieces)
+        chunks = (part[start : start + CHUNK] for start in range(0, max(len(part), 1), CHUNK))
+        return in_order(
+            (self.blend.piece.apply(self._calibrated(members, rows, some, fitted), rows.where(some), fitted["blend"]) for some in chunks),
+            len(part),
+        )
 
     def decided(self, dense: Dense, rows: Rows, fitted: Mapping[str, Any], log: Log | None = None) -> Dense:
         """Apply the steps to a blend; ``log`` receives messages about steps that a set is too small for."""

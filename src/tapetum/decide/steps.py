@@ -8,7 +8,7 @@ folds) beside the *optimistic* one (all rows under values from all rows).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -256,6 +256,26 @@ def check_folds(rows: Rows) -> None:
             need="each group in one fold, else the figures leak",
             fix="split again by group, or state the reason in split.allow_leak",
         )
+
+
+def in_order(pieces: Iterable[Dense], total: int) -> Dense:
+    """Put pieces of one blend one after another; each is let go when its values are in their place.
+
+    Args:
+        pieces: one or more, in order.
+        total: rows of all of them.
+    """
+    whole: dict[str, Any] = {}
+    first, start = None, 0
+    for piece in pieces:
+        first = piece if first is None else first
+        for name in ("row_ids", "p", "y", "fold", "status", *(["answer"] if first.answer is not None else [])):
+            values = getattr(piece, name)
+            whole.setdefault(name, np.empty((total, *values.shape[1:]), dtype=values.dtype))[start : start + len(values)] = values
+        start += len(piece.row_ids)
+    if first is None:
+        raise UserError("there are no pieces to put together", need="one or more")
+    return dataclasses.replace(first, **whole)
 
 
 def assemble(parts: Sequence[tuple[np.ndarray, Dense]]) -> Dense:
