@@ -175,12 +175,18 @@ def shown(found: Sequence[dict[str, Any]]) -> str:
     return recorded.table(["what", "accuracy", "Tapetum's less this", "CPU s", "CPU ÷ Tapetum's", "peak GB"], rows)
 
 
+def lacking(name: str, found: Sequence[dict[str, Any]]) -> str:
+    """Return a sentence on the peers of a set that have not run; empty where all have."""
+    names = [PEERS[key].title for key in SETS[name][1] if key not in {row["peer"] for row in found}]
+    return f"Not run yet: {', '.join(names)}." if names else ""
+
+
 def claim(found: Sequence[dict[str, Any]], share: float, *, above: bool) -> str:
     """Say whether ours is as good as the best peer (``above``: better) at this share of its CPU seconds."""
     ours = [row for row in found if row["peer"] in OURS]
     peers = [row for row in found if row["peer"] not in OURS]
     if not ours or not peers:
-        return "The goal needs a run of Tapetum and one of a peer."
+        return "Whether the goal is reached is open: it needs a run of Tapetum and one of a peer."
     mine, best = (max(rows, key=lambda row: (row["value"], -row["cpu_s"])) for rows in (ours, peers))
     spent = mine["cpu_s"] / best["cpu_s"]
     good = mine["value"] > best["value"] if above else mine["value"] >= best["value"]
@@ -230,9 +236,12 @@ def write(found: dict[str, list[dict[str, Any]]], wish: argparse.Namespace) -> N
             f"{wish.folds} folds for all, {wish.epochs} epochs where something is fine-tuned (fastai: one more of the head), batches of "
             f"16, one thread; {'one run' if wish.repeats == 1 else f'{wish.repeats} runs'} of each, by turns. CPU seconds are user and "
             "system time of a whole process over all folds, its start included; Tapetum's include its pipeline and report. Accuracy out "
-            "of fold with 95 % intervals. Peers compute in fp32, as they do unasked.",
+            "of fold with 95 % intervals. Peers compute in fp32, as they do unasked. A verdict is about the peers in its table.",
             LACKING,
-            *(f"**{name}** ({SETS[name][0]}):\n\n{shown(rows)}\n\n{verdicts[name]}" for name, rows in found.items()),
+            *(
+                f"**{name}** ({SETS[name][0]}):\n\n{shown(rows)}\n\n{verdicts[name]} {lacking(name, rows)}".rstrip()
+                for name, rows in found.items()
+            ),
         )
     )
     values = {"found": found, "goals": verdicts, **{key: getattr(wish, key) for key in ("size", "folds", "epochs", "limit", "repeats")}}

@@ -112,6 +112,7 @@ def test_stopped_run_has_no_verdict_but_a_table(place):
     a_run(place, "frozen", 1, 10.0)
     found = peers.found_in("dogs", place)
     assert "scikit-learn" in peers.shown(found)
+    assert peers.lacking("dogs", found).startswith("Not run yet: Tapetum, probe, fastai")
     assert "needs a run" in peers.goals({"dogs": found})["dogs"]
 
 
