@@ -44,10 +44,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--pictures", type=Path, help="a folder for screenshots")
+    parser.add_argument("--pictures", type=Path, help="only write screenshots to this folder")
     parser.add_argument("--dry", action="store_true", help="print, record nothing")
     args = parser.parse_args()
     from playwright.sync_api import sync_playwright
+
+    if args.pictures is not None:
+        with sync_playwright() as started:
+            screenshots(started, args.pictures)
+        return 0
 
     with tempfile.TemporaryDirectory() as place, sync_playwright() as started:
         review = planted(Path(place), args.rows)
@@ -57,8 +62,6 @@ def main() -> int:
                 **turned(started, address),
                 **killed(started, address, review, args.kills),
             }
-            if args.pictures is not None:
-                screenshots(started, address, args.pictures)
     v = values
     text = (
         f"{args.rows:,} rows that repeat {FILES} images of 500×375, Chromium without a display. First paint after "
@@ -216,14 +219,37 @@ def children() -> list[int]:
     return [pid for pid, (_, name) in parents.items() if "chrom" in name and is_ours(pid)]
 
 
-def screenshots(started: Any, address: str, folder: Path) -> None:
-    """Write the page in both themes."""
-    browser = opened(started)
-    for theme in ("light", "dark"):
-        page = browser.new_context(viewport={"width": 1100, "height": 700}, color_scheme=theme, bypass_csp=True).new_page()
-        ready(page, address)
-        page.screenshot(path=str(folder / f"review-{theme}.png"))
-    browser.close()
+def screenshots(started: Any, folder: Path) -> None:
+    """Write the page with photographs of scikit-image, which may be shown anywhere, in both themes."""
+    from skimage import data
+
+    with tempfile.TemporaryDirectory() as place:
+        names = ("chelsea", "coffee", "astronaut", "rocket")
+        for name in names:
+            Image.fromarray(getattr(data, name)()[..., :3]).save(Path(place) / f"{name}.jpg")
+        classes = ("cat", "cup", "person", "rocket")
+        paths = [[f"{name}.jpg"] for name in names]
+        frame = pl.DataFrame({"row_id": [p[0] for p in paths], "path": paths, "kind": ["cup", "cup", "person", "rocket"]})
+        target = Target("kind", "single", classes)
+        manifest = Manifest(frame, (target,), Path(place))
+        table = pl.DataFrame({name: pl.Series([None] * 4, dtype=dtype) for name, dtype in audit.AUDIT_SCHEMA.items()}).with_columns(
+            pl.Series("row_id", frame["row_id"]),
+            pl.Series("findings", [["label suspect"], [], [], []], dtype=audit.AUDIT_SCHEMA["findings"]),
+            pl.Series("suggested", [["cat"], None, None, None], dtype=audit.AUDIT_SCHEMA["suggested"]),
+            pl.Series("note", ["label suspect: given cup, looks like cat", None, None, None], dtype=pl.String),
+            pl.Series("suspicion", [0.97, 0, 0, 0], dtype=pl.Float32),
+        )
+        review = Review(queue.build(manifest, table, target), Store(Path(place) / "review.sqlite", fingerprint(manifest)))
+        with served(review) as address:
+            browser = opened(started)
+            for theme in ("light", "dark"):
+                size = {"width": 1000, "height": 640}
+                page = browser.new_context(viewport=size, color_scheme=theme, bypass_csp=True).new_page()
+                ready(page, address)
+                file = folder / f"review-{theme}.png"
+                page.screenshot(path=str(file))
+                Image.open(file).convert("RGB").quantize(128).save(file, optimize=True)
+            browser.close()
 
 
 if __name__ == "__main__":

@@ -16,10 +16,10 @@ from images import quiet
 sys.path.insert(0, str(Path(__file__).parents[3]))
 from bench import planted
 
-from tapetum.core.config import Data
+from tapetum.core.config import Data, Split
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target
-from tapetum.data import audit, layouts
+from tapetum.data import audit, layouts, split
 from tapetum.data.audit.channels import channel_faults
 from tapetum.data.audit.image_statistics import sharpness
 from tapetum.data.audit.neighbours import ALONE, loneliness
@@ -158,3 +158,18 @@ def test_exchanged_channels_are_found_where_the_order_can_be_told():
     assert [row for row, notes in enumerate(channel_faults(pairs, [()] * 60)) if notes] == [11]
     alike = [np.abs(rng.normal(0.5, 0.1, (3, 10))).astype(np.float32) for _ in range(80)]
     assert channel_faults(alike, [()] * 80) == [[]] * 80
+
+
+def test_planted_twins_across_folds_are_impossible_after_the_audit(crops, tmp_path):
+    made = planted.plant(crops, tmp_path / "data", ("exact duplicate", "near duplicate"), COUNT, seed=3)
+    manifest = layouts.read(made.table, Data(targets=("label",)), quiet)
+    found = audit.duplicates(audit.examine(manifest, Composition(), quiet))
+    alone, known = 0, 0
+    for seed in range(5):
+        for duplicates, count in ((None, False), (found, True)):
+            done = split.assign_folds(manifest, Split(folds=3), seed, quiet, duplicates=duplicates)
+            fold = dict(zip(done.row_ids, done.fold.tolist(), strict=True))
+            apart = sum(fold[a] != fold[b] for a, b in made.pairs)
+            alone, known = (alone, known + apart) if count else (alone + apart, known)
+    assert known == 0
+    assert alone > 0

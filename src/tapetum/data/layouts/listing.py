@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import sys
 import tarfile
@@ -45,7 +46,7 @@ def listing(place: Path) -> Listing:
 
     Raises:
         UserError: there is no such place, or it is itself a run or a pipeline.
-        DataError: an archive that cannot be read.
+        DataError: an archive that cannot be read, or a folder that cannot be listed.
         EnvironmentFault: Python does not read this machine's file names as UTF-8, and some are not ASCII.
     """
     if place.is_file():
@@ -131,7 +132,7 @@ def _walk(place: Path) -> tuple[list[str], set[str]]:
     names: list[str] = []
     folders: set[str] = set()
     chain: dict[str, frozenset[str]] = {}  # folder → what it and the folders above it really are
-    for at, below, found in os.walk(place, followlinks=True):
+    for at, below, found in os.walk(place, followlinks=True, onerror=functools.partial(_refuse_closed, place)):
         real, above = os.path.realpath(at), chain.get(os.path.dirname(at), frozenset())
         if real in above:  # a link back to a folder above; a second way to a folder beside is a folder of its own
             below.clear()
@@ -149,6 +150,17 @@ def _walk(place: Path) -> tuple[list[str], set[str]]:
     if sys.getfilesystemencoding().lower().replace("-", "") != "utf8":
         _refuse_other_encoding([*names, *folders], place)
     return names, folders
+
+
+def _refuse_closed(place: Path, error: OSError) -> None:
+    """Refuse a folder that cannot be listed: its images would be left out without a word; hidden ones hold no data."""
+    inside = os.path.relpath(error.filename or place, place).replace(os.sep, "/")
+    if inside == "." or not is_hidden(inside):
+        raise DataError(
+            f"the folder {error.filename or place} cannot be listed ({error.strerror})",
+            need="a folder that may be read, or its images would be left out",
+            fix="give yourself the right to read it (chmod u+rx), or move it elsewhere",
+        )
 
 
 def _refuse_other_encoding(names: list[str], place: Path) -> None:
