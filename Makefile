@@ -57,6 +57,10 @@ bench: $(VENV)/.ready  ## the measured figures of docs/benchmarks.md
 	$(BIN)/python bench/regularisers.py
 	$(BIN)/python bench/tune.py
 	$(BIN)/python bench/budget.py
+	OMP_NUM_THREADS=1 $(BIN)/python bench/engines.py
+	OMP_NUM_THREADS=1 $(BIN)/python bench/training_speed.py
+	$(BIN)/python bench/serve.py
+	$(BIN)/python bench/fuzz_service.py
 
 bench-peers: $(VENV)/.ready  ## beside scikit-learn, timm, fastai and torchvision's reference; fastai is installed in .bench/peers
 	$(BIN)/python bench/peers.py

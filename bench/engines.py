@@ -29,7 +29,7 @@ TIMM, EAGER = "timm's inference.py, 32 bits", "torch, 32 bits, eager"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--images", type=int, default=40)
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--run", type=Path, help="a run of the probe at 224 pixels with plain views; none: one is fitted")
     asked = parser.parse_args()
@@ -69,7 +69,8 @@ def predicting(run: Path, rows: pl.DataFrame, home: Path) -> dict[str, Callable[
 
     found: dict[str, Callable[[], Any]] = {TIMM: timm_loop(rows, home)}
     for name, engine in engines().items():
-        found[f"predict, {name}"] = ours(with_engines(pipeline, {m.name: engine for m in pipeline.members}), name)
+        own = Pipeline.load(run)  # networks of its own: what is converted for one engine is dropped where another takes its place
+        found[f"predict, {name}"] = ours(with_engines(own, {m.name: engine for m in own.members}), name)
     for to in ("onnx", "openvino"):
         api.export(run, to, home / f"export-{to}", log=recorded.log)
         found[f"predict, export to {to}"] = ours(Exported.load(home / f"export-{to}"), f"export-{to}")

@@ -9,9 +9,13 @@ import pytest
 
 import small_runs
 from tapetum import api
+from tapetum.api import serving
+from tapetum.api.answers import loaded_from
 from tapetum.core import errors, files
 from tapetum.core.predictions import Predictions
+from tapetum.core.requests import ImageRequest
 from tapetum.core.runs import Run
+from tapetum.learn import engines, speed
 
 pytest.importorskip("onnxscript")
 
@@ -71,3 +75,36 @@ def test_an_unknown_engine_is_refused_before_images_are_read(probed, planted):
     done = small_runs.cli("predict", probed, planted / "images", "--engine", "tensorrt")
     assert (done.code, "one of auto, torch, onnx, openvino" in done.error) == (errors.USAGE, True)
     assert json.loads(small_runs.cli("predict", probed, planted / "images", "--engine", "torch", "--json").out)["rows"] == 24
+
+
+@pytest.fixture
+def slow_torch(monkeypatch):
+    """A machine on which torch needs a second an image, other engines nothing; eight images are enough to compare on."""
+    monkeypatch.setattr(engines, "SAMPLE", {"32": 8, "bf16": 8})
+    monkeypatch.setattr(speed, "seconds_of", lambda network, work, offered: {engine.name: 1e-6 for engine in offered})
+
+    def decide(train, network, work, *, device, **_):
+        engine = speed.Engine(device, "32")
+        return speed.Measured(engine, {engine.name: 1.0})
+
+    monkeypatch.setattr(speed, "decide_engine", decide)
+
+
+def test_a_service_takes_the_fastest_engine_that_agrees(probed, planted, slow_torch):
+    said = []
+    served = serving.served_of(loaded_from(probed), 10**6, said.append)
+    assert served.about["engines"] == {"probe": "onnx-32"}
+    assert any(line.startswith("engine: onnx-32; onnx-32 agrees") for line in said)
+    photo = sorted((planted / "images").rglob("*.png"))[0]
+    answered = served.predictor([ImageRequest([[photo.read_bytes()]], [])])[0].answered["label"].p[0]
+    assert dict(zip(served.about["targets"][0]["classes"], answered, strict=True)) == pytest.approx(
+        probabilities(probed, planted, "torch")[photo.as_posix()], abs=1e-4
+    )
+
+
+def test_a_pipeline_without_its_run_is_served_as_planned(probed, tmp_path, slow_torch):
+    import shutil
+
+    alone = shutil.copytree(probed / "pipeline", tmp_path / "alone")
+    planned = files.read_json(alone / "pipeline.json")["members"][0]["engine"]
+    assert serving.served_of(loaded_from(alone), 10**6).about["engines"] == {"probe": speed.Engine.from_dict(planned).name}

@@ -79,7 +79,7 @@ def serve(
     given = {"body": max_bytes, "pixels": max_pixels, "images": max_images, "waiting": waiting, "reading": reading, "deadline": deadline}
     limits = Limits.of(**{name: value for name, value in given.items() if value is not None})
     record = Record(log)
-    served = served_of(loaded_from(pipeline), limits.pixels)
+    served = served_of(loaded_from(pipeline), limits.pixels, record)
     hosts = {*LOOPBACK, host.strip("[]"), *allow_host} if is_loopback(host) else set(allow_host)
     application = service.build(served, limits, hosts=hosts, token=token)
     began, place = time.monotonic(), [""]
@@ -99,13 +99,14 @@ def serve(
     return Result({"address": place[0], "seconds": round(seconds, 3)}, lines=[f"stopped after {seconds:.0f} s"])
 
 
-def served_of(loaded: Any, max_pixels: int) -> Any:
-    """Return what the service serves, of a loaded pipeline or export."""
+def served_of(loaded: Any, max_pixels: int, log: Log | None = None) -> Any:
+    """Return what the service serves, of a loaded pipeline or export; a pipeline by the engine that is fastest here."""
     from tapetum import __version__
     from tapetum.core.places import EXPORT
     from tapetum.pipeline.requests import Answering
     from tapetum.show.service.app import Served
 
+    loaded = loaded.for_service(log)
     answering = Answering(loaded, max_pixels)
     exported = (loaded.folder / EXPORT).exists()
     about = {
@@ -116,6 +117,7 @@ def served_of(loaded: Any, max_pixels: int) -> Any:
         "side": list(answering.side),
         "apart": answering.apart,
         "joint_steps": answering.joint,
+        "engines": {member.name: loaded.spec["to"] if exported else member.engine.name for member in loaded.members},
         "fingerprint": files.sha256(loaded.folder / (EXPORT if exported else "pipeline.json")),
         "explains": EXPORTED if exported else "",
     }

@@ -101,6 +101,10 @@ class Exported(Frozen):
             raise UserError(what, fix="leave --engine out, or predict with the run")
         return self
 
+    def for_service(self, log: Log | None = None) -> Exported:
+        """Return itself: an export is answered in its own format, which was opened when it was loaded."""
+        return self
+
     def answer(
         self,
         manifest: Manifest,

@@ -134,6 +134,12 @@ class Pipeline(Frozen):
 
         return fastest(self, manifest, engine, log)
 
+    def for_service(self, log: Log | None = None) -> Pipeline:
+        """Return the same pipeline by the engine that answers many images fastest; see :func:`tapetum.pipeline.fastest.for_service`."""
+        from tapetum.pipeline.fastest import for_service
+
+        return for_service(self, log)
+
     def answer(
         self,
         manifest: Manifest,
