@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test lint format docs clean bench bench-peers acceptance
+.PHONY: demo test lint format docs clean bench bench-peers acceptance faults faults-long supply
 .DEFAULT_GOAL := test
 
 $(VENV)/.ready: pyproject.toml
@@ -67,6 +67,15 @@ bench-peers: $(VENV)/.ready  ## beside scikit-learn, timm, fastai and torchvisio
 
 acceptance: $(VENV)/.ready  ## reference systems on simulated data, as written against plus → docs/reference-systems.md; SEEDS=3 for the table
 	$(BIN)/python -m bench.acceptance
+
+faults: $(VENV)/.ready  ## faults, kills and hostile input: one table, in under half an hour on two cores
+	$(BIN)/python -m bench.faults --minutes 5 --workers $(WORKERS)
+
+faults-long: $(VENV)/.ready  ## every fault, 3,000 kills, a million images: hours
+	$(BIN)/python -m bench.faults --long --workers $(WORKERS)
+
+supply: $(VENV)/.ready  ## licences, a bill of materials and known weaknesses of what Tapetum is built on, as a report
+	$(BIN)/python bench/supply.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis .bench runs dist site .cache

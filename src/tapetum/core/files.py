@@ -94,7 +94,7 @@ def whole_folder(path: Path | str) -> Iterator[Path]:
     try:
         yield aside
         aside.chmod(0o777 & ~disk.UMASK)
-        for _ in threads.mapped(disk.flush, aside.rglob("*"), FLUSHES):  # a disk takes many at once in the time of one
+        for _ in threads.mapped(disk.flush, [aside, *aside.rglob("*")], FLUSHES):  # a disk takes many at once in the time of one
             pass
         if path.exists():
             _exchange(aside, path)
@@ -275,7 +275,10 @@ def read_parquet(path: Path | str, rows: range | None = None) -> tuple[pl.DataFr
             if (what := stand_in(file.read(HEAD))) is not None:
                 raise DataError(f"{path} is {what}") from None
         raise DataError(f"{path} is not a Parquet file ({str(error).splitlines()[0]})", fix="check the path") from None
-    return frame, json.loads(meta.get(META_KEY, "{}"))
+    try:
+        return frame, dict(json.loads(meta.get(META_KEY, "{}")))
+    except (ValueError, TypeError):
+        raise DataError(f"{path} is damaged: what {META_KEY} keeps beside the table is no JSON", fix="write or copy it again") from None
 
 
 def to_json(value: Any, indent: int | None = None) -> str:

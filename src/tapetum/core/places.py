@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from tapetum.core.errors import DataError, UserError, listed, nearest
@@ -45,6 +45,18 @@ def pipeline_folder(path: Path | str) -> Path:
         if (folder / PIPELINE).exists():
             return folder
     raise UserError(f"{path} holds no pipeline (no {PIPELINE})", fix="make one with: tapetum fit DATA -o RUN")
+
+
+def inside(folder: Path, name: object, fix: str = "copy the whole folder again") -> Path:
+    """Return a place in a folder that somebody else may have made, as the folder's own file names it.
+
+    Raises:
+        DataError: the name leads out of the folder: what is read from there would be another person's choice.
+    """
+    parts = PurePosixPath(str(name)).parts
+    if not isinstance(name, str) or "\0" in name or "\\" in name or ":" in name or name.startswith("/") or ".." in parts:
+        raise DataError(f"{folder} names a file that is not in it: {str(name)[:200]!r}", need="a place inside of the folder", fix=fix)
+    return folder / name
 
 
 def free_folder(place: Path | str) -> Path:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tapetum.core import files
+from tapetum.core import files, places
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, EnvironmentFault
 from tapetum.core.progress import Log
@@ -115,7 +115,7 @@ def check_files(folder: Path, digests: Mapping[str, str], marker: str, *, fix: s
         DataError: names the file.
     """
     for name, digest in digests.items():
-        if not (folder / name).is_file():
+        if not places.inside(folder, name, fix).is_file():
             raise DataError(f"{folder / name} is absent", fix="copy the whole folder again")
         if files.sha256(folder / name) != digest:
             raise DataError(f"{folder / name} is not the file that was written: its SHA-256 differs from {marker}", fix=fix)

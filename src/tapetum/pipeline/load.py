@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from tapetum.core import files
+from tapetum.core import files, places
 from tapetum.core.config import Input, Model, Predict, SequenceConfig
 from tapetum.core.errors import DataError
 from tapetum.core.targets import Target
@@ -80,9 +80,9 @@ def load_member(folder: Path, spec: dict[str, Any], targets: list[dict[str, Any]
     networks: dict[int, models.Network] = {}
     scalings: dict[int, Scaling | None] = {}
     for one in spec["folds"]:
-        place = folder / one["folder"]
+        place = places.inside(folder, one["folder"])
         scalings[one["fold"]] = Scaling.from_dict(files.read_json(place / "preprocess.json")["side"])
-        weights = pretrained.from_folder(folder / "backbones" / one["backbone"])
+        weights = pretrained.from_folder(places.inside(folder / "backbones", one["backbone"]))
         side = len(scalings[one["fold"]].names) if scalings[one["fold"]] else 0  # type: ignore[union-attr]
         network = models.build(model, known, form.channels, settings, side=side, weights=weights)
         network = over.around(network, model, how, side=side) if how.length > 1 else network

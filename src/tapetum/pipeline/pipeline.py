@@ -46,7 +46,9 @@ class Pipeline(Frozen):
     def __init__(self, folder: Path, spec: dict[str, Any], members: list[Member]) -> None:
         super().__init__(folder, spec)
         self.members = members
-        self.galleries = {(g["member"], g["target"], g["fold"]): Gallery.read(folder / g["file"]) for g in spec.get("galleries", ())}
+        self.galleries = {
+            (g["member"], g["target"], g["fold"]): Gallery.read(places.inside(folder, g["file"])) for g in spec.get("galleries", ())
+        }
         self.decisions: dict[str, Any] = spec["decisions"]
         self.draws: dict[str, dict[str, np.ndarray]] = {}  # of the last answer: member → target → (V, N, K), where predict.keep_draws
 

@@ -275,6 +275,16 @@ def test_a_system_that_cannot_flush_is_no_error(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="Linux says what a handle is of")
+def test_all_names_of_a_folder_are_flushed_before_it_appears(tmp_path, monkeypatch):
+    flushed = []
+    monkeypatch.setattr(os, "fsync", lambda handle: flushed.append(os.readlink(f"/proc/self/fd/{handle}")))
+    with files.whole_folder(tmp_path / "pipeline") as aside:
+        (aside / "inner").mkdir()
+        (aside / "inner" / "a").write_text("a")
+    assert {str(aside), str(aside / "inner"), str(aside / "inner" / "a")} <= set(flushed)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="Linux says what a handle is of")
 @pytest.mark.parametrize("write", [lambda place: files.write_text(place / "a.txt", "x"), files.make_folder])
 def test_new_folders_are_on_the_disk_too(tmp_path, monkeypatch, write):
     flushed = []

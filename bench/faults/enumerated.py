@@ -1,0 +1,113 @@
+"""Every file operation of a tiny fit, predict, export and review fails once, or from there on; then the same command runs again.
+
+The operations are those that the process asks of the system below the folder that it writes into: opening, writing, syncing, renaming,
+removing, making folders, changing rights. Each × {killed before, killed after, ENOSPC, EIO, EACCES, short write} × {once, forever}, where
+it applies. After the fault no file may be torn under its own name, and what the command says it wrote must be right; the same
+command then ends with the hashes of the uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import shutil
+import sqlite3
+import tempfile
+import threading
+from pathlib import Path
+
+from bench.faults import shim, trials
+from bench.faults.forge import FINE, Forge
+from bench.faults.trials import Base, Outcome
+
+SHARE = {"fit": 450, "predict": 250, "review": 250, "export": 40}  # trials of each step in the short form
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One fault of one step."""
+
+    step: str
+    number: int
+    kind: str
+    mode: str
+    forever: bool
+
+
+def every(step: str, operations: list[shim.Operation]) -> list[Trial]:
+    """Return all faults of a step whose operations are known."""
+    out = []
+    for number, operation in enumerate(operations, start=1):
+        for mode in shim.MODES:
+            if operation.kind in shim.APPLIES.get(mode, operation.kind):
+                lasting = (False,) if mode.startswith("kill") else (False, True)
+                out += [Trial(step, number, operation.kind, mode, forever) for forever in lasting]
+    return out
+
+
+def operations_of(base: Base, step: str, with_data: bool = False) -> tuple[list[shim.Operation], dict[str, str], Path]:
+    """Run a step whole; return its operations, what it left, and where."""
+    place = Path(tempfile.mkdtemp(prefix=f"whole-{step}-", dir=base.home))
+    trace = base.home / f"{step}.trace"
+    code, printed = base.forges[0].run(
+        step, dataclasses.asdict(shim.Fault(str(place), trace=str(trace), with_data=with_data)), **base.given(step, place)
+    )
+    assert code in FINE, printed
+    return shim.read_trace(trace), trials.results(step, place), place
+
+
+def campaign(base: Base, step: str, count: int | None, seed: int = 0) -> Outcome:
+    """Run some of a step's faults, or all of them (``count`` None)."""
+    operations, wanted, _ = operations_of(base, step)
+    assert wanted, step
+    possible = every(step, operations)
+    chosen = possible if count is None or count >= len(possible) else random.Random(seed).sample(possible, count)
+    outcome, lock = Outcome(f"faults: {step}", of=len(possible)), threading.Lock()
+    outcome.notes["operations"] = len(operations)
+
+    def one(forge: Forge, trial: Trial) -> None:
+        wrong, found = attempt(base, forge, trial, wanted)
+        with lock:
+            outcome.add(found and f"{trial}: {found}", wrong=wrong)
+
+    trials.each(base, chosen, one)
+    return outcome
+
+
+def attempt(base: Base, forge: Forge, trial: Trial, wanted: dict[str, str]) -> tuple[int, str]:
+    """Run a step with a fault and again without; return how many results are wrong, and what went wrong."""
+    place = base.home / f"{trial.step}-{trial.number}-{trial.mode.replace(' ', '-')}-{trial.forever}"
+    place.mkdir()
+    given = base.given(trial.step, place)
+    try:
+        fault = shim.Fault(str(place), trial.mode, trial.number, trial.forever)
+        code, printed = forge.run(trial.step, dataclasses.asdict(fault), **given)
+        if found := trials.torn(place):
+            return 1, found
+        if code in FINE and (found := trials.differences(trials.results(trial.step, place), wanted)):
+            return 1, f"ended well, but {found}"
+        if trial.step == "review" and (found := forgotten(place)):
+            return 1, found
+        if found := trials.refusal(code, printed, trial.mode.startswith("kill")):
+            return 0, found
+        code, printed = forge.run(trial.step, None, **given)
+        if code not in FINE:
+            return 0, f"the same command then ended with {code}: {printed[-1500:]}"
+        found = trials.differences(trials.results(trial.step, place), wanted)
+        return int(bool(found)), found
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+        Path(f"{place}.told").unlink(missing_ok=True)
+
+
+def forgotten(place: Path) -> str:
+    """Return a decision that was acknowledged and is not in the file; blank: none."""
+    told = Path(f"{place}.told")
+    rows = told.read_text(encoding="utf-8").split("\n")[:-1] if told.exists() else []
+    if not rows:
+        return ""
+    with sqlite3.connect(place / "review.sqlite") as connection:
+        kept = {row for (row,) in connection.execute("SELECT row_id FROM decisions WHERE undone IS NULL")}
+    connection.close()
+    lost = [row for row in rows if row not in kept]
+    return f"decisions on {lost} were acknowledged and lost" if lost else ""
