@@ -117,7 +117,7 @@ def served_of(loaded: Any, max_pixels: int, log: Log | None = None) -> Any:
         "side": list(answering.side),
         "apart": answering.apart,
         "joint_steps": answering.joint,
-        "engines": {member.name: loaded.spec["to"] if exported else member.engine.name for member in loaded.members},
+        "engines": {one["name"]: loaded.spec["to"] for one in loaded.spec["members"]} if exported else _engines(loaded),
         "fingerprint": files.sha256(loaded.folder / (EXPORT if exported else "pipeline.json")),
         "explains": EXPORTED if exported else "",
     }
@@ -130,6 +130,11 @@ def served_of(loaded: Any, max_pixels: int, log: Log | None = None) -> Any:
         return explained.explain(answering, request, target)
 
     return Served(answering, about, explain)
+
+
+def _engines(pipeline: Any) -> dict[str, str]:
+    """Return the engine of each member of a pipeline."""
+    return {member.name: member.engine.name for member in pipeline.members}
 
 
 def _token(file: Path | str | None) -> str | None:
