@@ -16,6 +16,7 @@ from sklearn.metrics import cohen_kappa_score
 from starlette.testclient import TestClient
 
 from images import quiet
+from tapetum.core import table_files
 from tapetum.core.config import Input
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Dense, Manifest
@@ -292,3 +293,22 @@ def test_page_takes_keys_words_and_probabilities_as_given(review, manifest):
     blind = pages.get("/?pass=2&state=all", headers=HOST).text
     assert "<meter" not in blind
     assert "<small>r" not in blind
+
+
+def test_two_reviewers_of_a_name_with_newlines_lose_nothing(manifest, tmp_path):
+    name = "../one\ntwo, three.png"
+    frame = manifest.frame.with_columns(pl.Series("row_id", [name, *IDS[1:]]))
+    odd = Manifest(frame, manifest.targets, manifest.root)
+    table = audited().with_columns(pl.Series("row_id", frame["row_id"].to_list()))
+    made = Review(queue.build(odd, table, KIND), Store(tmp_path / "o.sqlite", fingerprint(odd)))
+    for reviewer, action, labels in (("Ann", "relabel", ["cat"]), ("Ben", "exclude", [])):
+        _, other = made.decide(0, action, labels, turn=1, reviewer=reviewer, window=reviewer, seen=0)
+    assert other.reviewer == "Ann"
+    ((before, last),) = made.store.contested()
+    assert (before.row_id, before.labels, last.reviewer) == (name, ("cat",), "Ben")
+    written = table_files.write_table(tmp_path / "decisions.csv", made.table(table))
+    done = dict(audit.read_decisions(written, odd, quiet).select("row_id", "decision").iter_rows())
+    assert done == {name: "exclude", **dict.fromkeys(IDS[1:], "keep")}
+    assert made.store.undo(turn=1, window="Ben")[0].row_id == name
+    assert made.holding()[name].labels == ("cat",)
+    made.store.close()
