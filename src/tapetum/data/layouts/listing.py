@@ -87,14 +87,15 @@ def archive_names(archive: Path) -> list[str]:
     """Return the names of the files in a zip or tar archive.
 
     Raises:
-        DataError: the archive is absent or damaged.
+        DataError: the archive is absent or damaged, or a name leads out of it.
     """
     try:
         if archive.suffix.lower() == ".tar":
             with open_tar(archive) as tar:
-                return [member.name.removeprefix("./") for member in tar if member.isfile()]
-        with open_zip(archive) as inside:
-            return [info.filename for info in inside.infolist() if not info.is_dir()]
+                names = [member.name.removeprefix("./") for member in tar if member.isfile()]
+        else:
+            with open_zip(archive) as inside:
+                names = [info.filename for info in inside.infolist() if not info.is_dir()]
     except FileNotFoundError:
         raise DataError(f"archive {archive} does not exist", fix="check the path") from None
     except (zipfile.BadZipFile, tarfile.TarError, OSError) as error:
@@ -103,6 +104,19 @@ def archive_names(archive: Path) -> list[str]:
         if what is not None and archive.is_file():
             raise DataError(f"archive {archive} is {what}") from None
         raise DataError(f"archive {archive} cannot be read ({error})", fix="fetch it again") from None
+    refuse_outside(names, archive)
+    return names
+
+
+def refuse_outside(names: Iterable[str], archive: Path) -> None:
+    """Refuse names in an archive that lead out of it.
+
+    Raises:
+        DataError: the first of them are named.
+    """
+    outside = [name for name in names if name.startswith("/") or ".." in name.split("/")]
+    if outside:
+        raise DataError(f"archive {archive} has names that lead out of it: {listed(outside)}", fix="pack it again from inside its folder")
 
 
 def refuse_undecodable(names: Iterable[str], where: str) -> None:

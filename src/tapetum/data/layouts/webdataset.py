@@ -22,7 +22,7 @@ from tapetum.core.tables import Manifest
 from tapetum.data.images import formats
 from tapetum.data.images.archives import open_tar, read_bytes
 from tapetum.data.layouts.folder import refuse_columns
-from tapetum.data.layouts.listing import children, is_hidden, refuse_undecodable
+from tapetum.data.layouts.listing import children, is_hidden, refuse_outside, refuse_undecodable
 from tapetum.data.layouts.roles import PLAIN_ROLES
 from tapetum.data.layouts.sheet import ARCHIVE_MARK, Sheet
 
@@ -92,7 +92,10 @@ def _samples(shard: Path, log: Log) -> list[dict[str, Any]]:
         with open_tar(shard, "r:") as tar:
             for info in tar:
                 name = info.name.removeprefix("./")
-                if not info.isfile() or is_hidden(name):
+                if not info.isfile():
+                    continue
+                refuse_outside([name], shard)
+                if is_hidden(name):
                     continue
                 folder, _, base = name.rpartition("/")
                 stem, _, ending = base.partition(".")
