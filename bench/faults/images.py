@@ -12,6 +12,9 @@ import os
 import random
 import resource
 import signal
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,7 @@ from PIL import Image
 from tapetum.data.images.archives import DecodeError
 from tapetum.data.images.decode import Composition, compose_bytes
 
+ROOT = Path(__file__).resolve().parents[2]
 SECONDS, MEMORY = 5, 4 << 30
 EXTREMES = (
     b"\x00\x00\x00\x00",
@@ -143,7 +147,21 @@ def _decode_all(numbers: range, pipe: int) -> None:
 
 
 def run(numbers: range) -> dict[str, Any]:
-    """Decode the images of some numbers in processes of their own; return how they ended, and those that went wrong."""
+    """Decode the images of some numbers; return how they ended, and those that went wrong.
+
+    A fresh interpreter does it: a process that has threads, as one that has used torch or polars, may hang in a forked child.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        result = Path(place) / "found.json"
+        call = f"images.main({numbers.start}, {numbers.stop}, pathlib.Path({str(result)!r}))"
+        code = f"import pathlib; from bench.faults import images; {call}"
+        subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+        found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
+    return found
+
+
+def _run(numbers: range) -> dict[str, Any]:
+    """Decode images in children of this process, which end where an image ends them."""
     counts: dict[str, int] = {"decoded": 0, "named": 0, "hang": 0, "crash": 0, "odd": 0}
     wrong: list[str] = []
     at = numbers.start
@@ -173,4 +191,4 @@ def run(numbers: range) -> dict[str, Any]:
 
 def main(first: int, last: int, result: Path) -> None:
     """Decode some images and write what came of them."""
-    result.write_text(json.dumps(run(range(first, last))), encoding="utf-8")
+    result.write_text(json.dumps(_run(range(first, last))), encoding="utf-8")
