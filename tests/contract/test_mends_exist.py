@@ -26,6 +26,7 @@ COMMANDS = flat(get_command(app))
 RECIPE_FLAGS = {f"--{name.replace('_', '-')}": flag.key for name, flag in OPTIONS.items()}
 BY_RECIPE = [name for name in COMMANDS if "--set" in options_of(name) and name != "decide"]  # whose --set takes every key
 CHOICE = re.compile(r"tapetum(?:\.\w+)+:\w+")
+PROGRAMS = ("tapetum.workflow.launch.", "tapetum.workflow.commands.job")  # start other programs: a text that is one option is theirs
 OTHER = re.compile(r"tapetum (sleep [a-z]+|[a-z][a-z-]*)([^.;:]*)")
 
 
@@ -66,8 +67,13 @@ def messages(tree):
             yield n.value
 
 
+def is_argument(module, text):
+    """Tell whether a text is an option that is handed to another program, rather than a message."""
+    return module.startswith(PROGRAMS) and re.fullmatch(r"--?[\w-]+(=\S*)?", text) is not None
+
+
 SAID = {
-    module: [text for text in messages(tree) if NAMED.search(text) and "<" not in text.split("--")[0]]
+    module: [text for text in messages(tree) if NAMED.search(text) and "<" not in text.split("--")[0] and not is_argument(module, text)]
     for module, tree in TREES.items()
     if not module.startswith("tapetum.cli")
 }

@@ -63,13 +63,13 @@ def evaluate(
     how = {key: value for key, value in declared.items() if value is not None} | ({"on_bad": on_bad} if on_bad else {})
     wanted = Wanted(targets, read_columns(target, targets), split, on_bad == "skip", how)
     manifest = read_truth(source, Data.model_validate(pipeline.spec["data"]), wanted, record)
-    manifest = _hashed(manifest, Composition.from_input(pipeline.members[0].settings), record)
     if len(places.absent(manifest)) == len(manifest):
         raise DataError(
             f"{place_of(source)}: none of the files of its {len(manifest)} images is there (the first is {manifest.paths(0)[0]})",
             need="paths that start from the folder of the table",
             fix="move the table to the folder that its paths start from, or correct the paths",
         )
+    manifest = _hashed(manifest, Composition.from_input(pipeline.members[0].settings), record)
     pipeline = pipeline.for_rows(manifest, log=record)
     answered = pipeline.answer(manifest, record, record.share("predicting"))
     problems = {manifest.row_ids[row]: why for row, why in sorted(pipeline.problems.items())}

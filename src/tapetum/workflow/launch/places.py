@@ -40,7 +40,7 @@ class Processes:
     def run(self, tasks: Sequence[Task]) -> Generator[tuple[Task, Ended]]:
         """Yield each task when it has ended."""
         for task in tasks:
-            done = subprocess.run(task.words, capture_output=True, text=True, check=False)
+            done = subprocess.run(task.words, capture_output=True, text=True, encoding="utf-8", check=False)
             yield task, Ended(done.returncode, done.stdout, done.stderr)
 
     def close(self) -> None:

@@ -82,7 +82,9 @@ class Ray:
                 ray.init(self.address, log_to_driver=False, configure_logging=False)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             what = "Ray does not start" if own else f"no Ray cluster answers at {self.address}"
-            raise EnvironmentFault(f"{what} ({str(error).splitlines()[0]})", fix="start one with: ray start --head") from None
+            raise EnvironmentFault(
+                f"{what} ({str(error).splitlines()[0]})", fix="start a cluster first, as docs/clusters.md shows"
+            ) from None
         self._ray = ray
         return ray
 
@@ -97,5 +99,5 @@ def _ended(ray: Any, reference: Any) -> Ended:
 def _command(words: list[str], folder: str, variables: Mapping[str, str]) -> tuple[int, str, str]:
     """Run a command line; this is what a worker of Ray does."""
     where = folder if os.path.isdir(folder) else None
-    done = subprocess.run(words, cwd=where, env={**os.environ, **variables}, capture_output=True, text=True, check=False)
+    done = subprocess.run(words, cwd=where, env={**os.environ, **variables}, capture_output=True, text=True, encoding="utf-8", check=False)
     return done.returncode, done.stdout, done.stderr[-KEPT:]

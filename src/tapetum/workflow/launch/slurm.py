@@ -179,4 +179,4 @@ def _state(job: str, number: int) -> str:
 
 
 def _call(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(words, capture_output=True, text=True, check=False)
+    return subprocess.run(words, capture_output=True, text=True, encoding="utf-8", check=False)
