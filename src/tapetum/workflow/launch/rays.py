@@ -83,7 +83,7 @@ class Ray:
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             what = "Ray does not start" if own else f"no Ray cluster answers at {self.address}"
             raise EnvironmentFault(
-                f"{what} ({str(error).splitlines()[0]})", fix="start a cluster first, as docs/clusters.md shows"
+                f"{what} ({str(error).splitlines()[0]})", fix="start a cluster first, with Ray's own command, or leave the address out"
             ) from None
         self._ray = ray
         return ray

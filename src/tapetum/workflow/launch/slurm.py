@@ -91,7 +91,9 @@ class Slurm:
         job = done.stdout.strip().partition(";")[0]
         if done.returncode or not job:
             said = (done.stderr.strip().splitlines() or ["it printed no job id"])[-1]
-            raise EnvironmentFault(f"sbatch refused the array: {said}", fix="give what the site asks for: --on 'slurm:--partition=NAME'")
+            raise EnvironmentFault(
+                f"sbatch refused the array: {said}", fix="give sbatch's own options behind --on slurm:, as docs/clusters.md shows"
+            )
         return _Array(job, folder, dict(enumerate(tasks)))
 
 
