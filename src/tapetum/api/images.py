@@ -16,7 +16,7 @@ from tapetum.core.options import several
 from tapetum.core.places import refuse_nowhere
 from tapetum.core.progress import Log
 from tapetum.core.registry import find_systems
-from tapetum.core.runs import Record
+from tapetum.core.runs import Record, Run
 
 
 @for_python
@@ -132,7 +132,7 @@ def audit(
         ``{"out", "rows", "suspects", "findings", "data", "table"}``, and the findings as a data frame, a row an image.
     """
     refuse_nowhere(source, data)
-    of_run = isinstance(source, (str, Path)) and (Path(source) / "recipe.toml").exists()
+    of_run = Run.at(source) is not None
     if isinstance(recipe, Loaded):  # read with the target already
         judged, given = target, options
     else:

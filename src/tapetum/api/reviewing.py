@@ -15,7 +15,7 @@ from tapetum.core.errors import for_python
 from tapetum.core.options import several
 from tapetum.core.places import refuse_nowhere
 from tapetum.core.progress import Log
-from tapetum.core.runs import Record
+from tapetum.core.runs import Record, Run
 
 
 @for_python
@@ -48,7 +48,7 @@ def review(
     mine = {name: options.pop(name, None) for name in ("audit", "decisions", "data", "unlabelled")}
     port, is_served = int(options.pop("port", 0)), not options.pop("export", False)
     refuse_nowhere(source, mine["audit"], mine["data"], mine["unlabelled"])
-    of_run = isinstance(source, (str, Path)) and (Path(source) / "recipe.toml").exists()
+    of_run = Run.at(source) is not None
     given = options if of_run or isinstance(recipe, Loaded) or target is None else options | {"target": target}
     loaded = recipe_of(recipe, given)
     from tapetum.workflow.commands.review import review_source

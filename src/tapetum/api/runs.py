@@ -17,6 +17,7 @@ from tapetum.core.options import OPTIONS, several
 from tapetum.core.places import free_folder, refuse_nowhere
 from tapetum.core.progress import Log
 from tapetum.core.registry import reference_system
+from tapetum.core.runs import Run
 
 
 @for_python
@@ -111,7 +112,7 @@ def fit(
     options = {name: value for name, value in locals().items() if name in OPTIONS and value is not None and value is not False} | sets
     began = time.monotonic()  # the budget counts the imports, too
     place = free_folder("runs/run") if out is None else Path(out)
-    if not (place / "recipe.toml").exists():  # a run that is there tells itself what it was made from
+    if Run.at(place) is None:  # a run that is there tells itself what it was made from
         refuse_nowhere(data)
     loaded = recipe_of(recipe, options, over=config, profile=profile, preset=preset)
     from tapetum.workflow.commands.fit import fit as chain

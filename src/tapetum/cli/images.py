@@ -30,8 +30,7 @@ def audit(
     """Find damaged, misnamed, gray, doubled and wrongly labelled images; training obeys the column 'decision' (data.audit)."""
     from tapetum import api
 
-    judged = target[0] if target and (source / "recipe.toml").exists() else None
-    return api.audit(source, out, recipe=recipe, target=judged, data=data, log=log)
+    return api.audit(source, out, recipe=recipe, target=target[0] if target else None, data=data, log=log)
 
 
 @command(app, "tapetum review runs/first", "tapetum review images --audit audit.csv -o decisions.csv", text=texts.review)
@@ -56,8 +55,9 @@ def review(
 ) -> dict[str, Any]:
     """Decide on a page what the audit found, by keys; what is decided is a table that training reads (data.audit)."""
     from tapetum import api
+    from tapetum.core.runs import Run
 
-    about = target[0] if target and (source / "recipe.toml").exists() else None
+    about = target[0] if target and Run.at(source) is not None else None
     kept: dict[str, Any] = {"audit": audit, "decisions": decisions, "data": data, "port": port, "export": export, "unlabelled": unlabelled}
     return api.review(source, out, recipe=recipe, target=about, **kept, log=log, ready=streams.tell_address)
 

@@ -116,10 +116,16 @@ class Run:
         Raises:
             UserError: the folder holds no run.
         """
-        run = cls(Path(root))
-        if not run.recipe_file.exists():
+        run = cls.at(root)
+        if run is None:
             raise UserError(f"{root} is not a run (it has no recipe.toml)", fix="make one with: tapetum fit DATA -o RUN")
         return run
+
+    @classmethod
+    def at(cls, place: object) -> Run | None:
+        """Return the run that lies at a path; None for other folders and files, and for data that are no path."""
+        run = cls(Path(place)) if isinstance(place, (str, Path)) else None
+        return run if run is not None and run.recipe_file.exists() else None
 
     def is_of_another(self, recipe: Recipe) -> bool:
         """Tell whether a run is here, and was made by another recipe."""
@@ -283,6 +289,16 @@ class Record:
 def logged(record: Mapping[str, Any]) -> list[str]:
     """Return the log in a ``run.json``; earlier versions kept it under ``said``."""
     return list(record.get("log") or record.get("said") or [])
+
+
+def stage_seconds(record: Mapping[str, Any]) -> tuple[dict[str, float], int]:
+    """Return how long each stage of a ``run.json`` took over all of its starts, and how many starts there were."""
+    starts = {start.get("started"): start for start in record.get("starts") or [record]}  # the last state of each start
+    stages: dict[str, float] = {}
+    for start in starts.values():
+        for name, seconds in (start.get("seconds") or {}).items():
+            stages[name] = stages.get(name, 0.0) + float(seconds)
+    return stages, len(starts)
 
 
 def environment() -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from tapetum.core import columns, files, marks
 from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.runs import Run, stage_seconds
 from tapetum.show import words
 from tapetum.show.report import templates
 from tapetum.show.run_files import RunFiles, read_run
@@ -43,8 +44,7 @@ def line_of(found: RunFiles, name: str) -> dict[str, Any]:
     head = found.metrics.get("headline") or {}
     figure = marks.main(found.metrics.get("figures") or [], head["target"], head["metric"]) if head else None
     started = found.record.get("started")
-    starts = {start.get("started"): start for start in found.record.get("starts") or [found.record]}
-    seconds = sum(float(s) for start in starts.values() for s in (start.get("seconds") or {}).values())
+    seconds = sum(stage_seconds(found.record)[0].values())
     kept = figure or {}
     return {
         "run": name,
@@ -91,7 +91,7 @@ def write_index(lines: Sequence[dict[str, Any]], folder: Path, out: Path) -> Pat
 
 def _runs(folder: Path, depth: int = 0) -> Iterator[Path]:
     """Yield the run folders in a folder, the folder itself among them."""
-    if (folder / "recipe.toml").exists() and any((folder / name).exists() for name in ("run-id.json", "manifest.parquet", "oof.parquet")):
+    if Run.at(folder) is not None and any((folder / name).exists() for name in ("run-id.json", "manifest.parquet", "oof.parquet")):
         yield folder
         return
     if depth == DEEPEST:

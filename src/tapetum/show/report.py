@@ -16,7 +16,7 @@ from markupsafe import Markup
 from tapetum.core import files
 from tapetum.core.errors import listed
 from tapetum.core.folds import count_groups
-from tapetum.core.runs import logged
+from tapetum.core.runs import logged, stage_seconds
 from tapetum.core.targets import Target
 from tapetum.show import (
     data_sections,
@@ -193,16 +193,12 @@ def reproduce(found: RunFiles) -> dict[str, Any] | None:
     command = found.record.get("command")
     if isinstance(command, (list, tuple)):
         command = " ".join(str(part) for part in command)
-    stages: dict[str, float] = {}
-    starts = {start.get("started"): start for start in found.record.get("starts") or [found.record]}  # the last state of each start
-    for start in starts.values():
-        for name, seconds in (start.get("seconds") or {}).items():
-            stages[name] = stages.get(name, 0.0) + float(seconds)
+    stages, starts = stage_seconds(found.record)
     if not command and not stages:
         return None
     most = max(stages.values(), default=1.0) or 1.0
     lines = [{"stage": n, "seconds": s, "bar": figures.stacked([("found", s)], most)} for n, s in stages.items()]
-    return {"command": command, "stages": lines, "total": sum(stages.values()), "planned": bool(found.plan), "starts": len(starts)}
+    return {"command": command, "stages": lines, "total": sum(stages.values()), "planned": bool(found.plan), "starts": starts}
 
 
 # ---------------------------------------------------------------------------------------------------------- small parts

@@ -45,7 +45,7 @@ def audit_source(
     """
     if out is not None:
         table_files.ending(out)
-    run = Run(Path(source)) if isinstance(source, (str, Path)) and (Path(source) / "recipe.toml").exists() else None
+    run = Run.at(source)
     recipe = loaded.recipe if run is None else run.recipe()
     if run is None and data is not None:
         raise UserError("--data was given for data that no run was made from", need="a run, whose data moved", fix="audit the data alone")

@@ -12,7 +12,7 @@ import polars as pl
 
 from tapetum.core import files, table_files
 from tapetum.core.config import Recipe
-from tapetum.core.errors import UserError
+from tapetum.core.errors import UserError, listed
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Dense, Manifest
 from tapetum.core.targets import Target
@@ -43,13 +43,13 @@ def label_source(source: Any, record: Record, how: Reviewing, ready: Callable[[s
         DataError: the decisions are of another folder or target.
     """
     folder = how.unlabelled
-    if folder is None or not (isinstance(source, (str, Path)) and (Path(source) / "recipe.toml").exists()):
+    run = Run.at(source)
+    if folder is None or run is None:
         raise UserError(
             f"{source} is no run", need="the run whose model tells which images to label", fix="make one: tapetum fit DATA -o RUN"
         )
     if how.audited is not None:
         raise UserError("images without a label are not reviewed by an audit", fix="leave out --audit or --unlabelled")
-    run = Run(Path(source))
     store_file = how.decisions or run.file(STORE)
     place = how.out or store_file.with_name(OUT)
     table_files.ending(place)
@@ -113,15 +113,15 @@ def _without_known(manifest: Manifest, run: Run, store: Store, record: Record) -
     """Return the rows that the run did not learn from; those that were decided here stay, so that their decisions do."""
     learnt = run.manifest()
     ours = {os.path.abspath(path) for row in range(len(learnt)) if learnt.split[row] != "test" for path in learnt.paths(row)}
-    decided = store.holding()
+    decided, there = store.holding(), set(manifest.row_ids)
     keep = np.array(
         [row_id in decided or os.path.abspath(manifest.paths(row)[0]) not in ours for row, row_id in enumerate(manifest.row_ids)],
         dtype=bool,
     )
     if not keep.all():
         record(f"{int((~keep).sum()):,} images are left out, since the run learnt from them")
-    if lost := [row_id for row_id in decided if row_id not in set(manifest.row_ids)]:
-        record(f"{len(lost):,} decisions are on images that are not there now; they are kept in {store.path.name}: {', '.join(lost[:3])}")
+    if lost := [row_id for row_id in decided if row_id not in there]:
+        record(f"{len(lost):,} decisions are on images that are not there now; they are kept in {store.path.name}: {listed(lost, 3)}")
     return manifest.where(keep)
 
 

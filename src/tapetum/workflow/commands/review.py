@@ -48,7 +48,7 @@ def review_source(
     """
     if how.is_served:
         needs_extra()
-    run = Run(Path(source)) if isinstance(source, (str, Path)) and (Path(source) / "recipe.toml").exists() else None
+    run = Run.at(source)
     recipe = loaded.recipe if run is None else run.recipe()
     manifest = layouts.read(source, recipe.data, record) if run is None else run.manifest(how.data)
     if run is not None and len(gone := places.absent(manifest)) == len(manifest):
