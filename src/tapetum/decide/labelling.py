@@ -24,6 +24,16 @@ def uncertainty(p: np.ndarray, kind: str) -> np.ndarray:
     return np.asarray(1 - (top[:, -1] - top[:, -2]))
 
 
+def confidence(p: np.ndarray, kind: str) -> np.ndarray:
+    """Return the probability of the predicted class (N,); of several labels that of the least sure one. Rows of NaN stay NaN.
+
+    Args:
+        p: probabilities (N, K).
+        kind: of the target, as for :func:`uncertainty`.
+    """
+    return np.asarray(np.maximum(p, 1 - p).min(axis=1) if kind == "multi" else p.max(axis=1))
+
+
 def worth_labelling(unsure: np.ndarray, vectors: np.ndarray, count: int = COUNT, known: np.ndarray | None = None) -> np.ndarray:
     """Return row numbers (N,), those first whose label helps most.
 

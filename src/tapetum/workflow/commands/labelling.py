@@ -16,7 +16,7 @@ from tapetum.core.errors import UserError, listed
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Dense, Manifest
 from tapetum.core.targets import Target
-from tapetum.decide.labelling import uncertainty, worth_labelling
+from tapetum.decide.labelling import confidence, uncertainty, worth_labelling
 from tapetum.show.review.queue import Queue
 from tapetum.show.review.review import Review
 from tapetum.show.review.store import Store
@@ -70,7 +70,7 @@ def label_source(source: Any, record: Record, how: Reviewing, ready: Callable[[s
     review = Review(_queue(pipeline, manifest, target, record) if how.is_served else _plain(manifest, target), store)
     if how.is_served:
         pages = pages_of(review, recipe.input, lambda: table_files.as_csv(labelled(review, recipe, place)), folder.resolve().name)
-        serve(pages, len(manifest), how.port, record, ready)
+        serve(pages, f"{len(manifest):,} images", how.port, record, ready)
     table = labelled(review, recipe, place)
     return {**written(review, table, place, store_file), "labelled": len(table)}
 
@@ -136,9 +136,8 @@ def _queue(pipeline: Any, manifest: Manifest, target: Target, record: Record) ->
     member = pipeline.members[0]
     network, images = next(iter(member.networks.values())), answer.images_of(member, manifest, None)
     vectors = features.extract(network, images, runtime=Runtime(member.engine), log=record).vectors.mean(axis=1)
-    unsure = uncertainty(dense.p, target.kind)
+    unsure, sure = uncertainty(dense.p, target.kind), confidence(dense.p, target.kind)
     several = target.kind == "multi"
-    sure = np.maximum(dense.p, 1 - dense.p).min(axis=1) if several else dense.p.max(axis=1)
     suggested: list[tuple[str, ...]] = [() for _ in range(len(manifest))]
     for row in np.flatnonzero(~np.isnan(unsure)).tolist():
         on = np.flatnonzero(dense.p[row] > 0.5).tolist() if several else [int(dense.p[row].argmax())]

@@ -17,6 +17,7 @@ from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target
 from tapetum.data import audit, layouts
 from tapetum.data.images.decode import Composition
+from tapetum.decide.labelling import confidence
 from tapetum.show.review import queue
 from tapetum.show.review.review import Review, fingerprint
 from tapetum.show.review.store import Store
@@ -64,7 +65,7 @@ def review_source(
     if how.is_served:
         title = Path(source).resolve().name if isinstance(source, (str, Path)) else "images"
         pages = pages_of(review, recipe.input, lambda: table_files.as_csv(review.table(table)), title)
-        serve(pages, len(manifest), how.port, record, ready)
+        serve(pages, f"{len(manifest):,} images", how.port, record, ready)
     return written(review, review.table(table), place, store_file)
 
 
@@ -90,9 +91,9 @@ def _answers(run: Run, manifest: Manifest, target: Target | None) -> queue.Answe
     dense = found.final.dense(target.name)
     sure = np.full(len(manifest), np.nan)
     place = {row_id: row for row, row_id in enumerate(manifest.row_ids)}
-    for row_id, p in zip(dense.row_ids, dense.p, strict=True):
-        if row_id in place and not np.isnan(p).any():
-            sure[place[row_id]] = p.max() if target.kind != "multi" else np.maximum(p, 1 - p).min()
+    for row_id, p in zip(dense.row_ids, confidence(dense.p, target.kind).tolist(), strict=True):
+        if row_id in place:
+            sure[place[row_id]] = p
     members = [
         [d for fold in folds if (d := found.of_member(name, fold, target.name)) is not None] for name, folds in found.members.items()
     ]

@@ -30,6 +30,7 @@ from tapetum.sleep.issues import Issue
 from tapetum.sleep.stage import bad_epochs, shown_signal
 from tapetum.sleep.stages import STAGES, UNSCORED
 from tapetum.sleep.statistics import statistics
+from tapetum.workflow.commands.review_page import needs_extra, serve
 
 KEYS = {"Wake": "w", "N1": "1", "N2": "2", "N3": "3", "REM": "r"}
 NAMES = {"keep": "confirm", "exclude": "unscored"}
@@ -109,7 +110,7 @@ def review_night(
         DataError: no hypnogram, or decisions on another night.
     """
     if how.is_served:
-        extras.need("review", "the review page", "starlette", "uvicorn")
+        needs_extra()
     if out.suffix.lower() == ".edf":  # known before anybody has decided anything
         extras.need("sleep", "writing EDF", "edfio")
     recording = read_edf(path)
@@ -188,20 +189,14 @@ def _suggested(number: int, night: Hypnogram, others: Sequence[Hypnogram]) -> tu
 def _serve(
     opened: Review, prepared: render.Prepared, night: Hypnogram, port: int, record: Record, ready: Callable[[str], object] | None
 ) -> None:
-    from tapetum.show.local import serve_here
     from tapetum.show.review import app
-
-    def told(taken: int) -> None:
-        address = f"http://127.0.0.1:{taken}/"
-        record(f"review of {len(night):,} epochs at {address}")
-        if ready is not None:
-            ready(address)
 
     def changes() -> str:
         return to_delimited(review.corrected(night, _decisions(opened))[1])
 
     title = opened.queue.manifest.frame["path"][0][0]
-    serve_here(app.build(opened, Epochs(prepared), changes, title, app.Look(KEYS, NAMES, is_wide=True)), port, told)
+    pages = app.build(opened, Epochs(prepared), changes, title, app.Look(KEYS, NAMES, is_wide=True))
+    serve(pages, f"{len(night):,} epochs", port, record, ready)
 
 
 def _decisions(opened: Review) -> list[review.Decision]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from tapetum.core import table_files
+from tapetum.core import extras, table_files
 from tapetum.core.config import Input
-from tapetum.core.errors import EnvironmentFault, UserError, listed, nearest
+from tapetum.core.errors import UserError, listed, nearest
 from tapetum.core.runs import Record
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target
@@ -51,13 +50,13 @@ def pages_of(review: Review, composed: Input, export: Callable[[], str], title: 
     return app.build(review, pictures.Pictures(review.queue.manifest, composed), export, title)
 
 
-def serve(pages: Any, rows: int, port: int, record: Record, ready: Callable[[str], object] | None) -> None:
-    """Serve it until it is stopped; the address is told when it can be opened."""
+def serve(pages: Any, what: str, port: int, record: Record, ready: Callable[[str], object] | None) -> None:
+    """Serve a page until it is stopped; its address and what is reviewed, as ``5 images``, are told when it can be opened."""
     from tapetum.show.local import serve_here
 
     def opened(taken: int) -> None:
         address = f"http://127.0.0.1:{taken}/"
-        record(f"review of {rows:,} images at {address}")
+        record(f"review of {what} at {address}")
         if ready is not None:
             ready(address)
 
@@ -87,8 +86,7 @@ def written(review: Review, table: pl.DataFrame, out: Path, store_file: Path) ->
 
 def needs_extra() -> None:
     """Refuse to go on without what the page needs."""
-    if any(importlib.util.find_spec(name) is None for name in ("starlette", "uvicorn")):
-        raise EnvironmentFault("the review page needs starlette and uvicorn, which are not installed", fix="pip install 'tapetum[review]'")
+    extras.need("review", "the review page", "starlette", "uvicorn")
 
 
 def target_of(manifest: Manifest, name: str | None) -> Target | None:
