@@ -65,6 +65,16 @@ class EnvironmentFault(TapetumError):
     exit_code = ENVIRONMENT
 
 
+REFUSALS: dict[int, type[TapetumError]] = {kind.exit_code: kind for kind in (UserError, DataError)}  # what no further try mends
+
+
+def said_by(stderr: str) -> tuple[str | None, str | None]:
+    """Return the error that a command line of ours ended with, and the last line that it wrote; None where there is none."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    sentences = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    return (sentences[-1] if sentences else None), (lines[-1] if lines else None)
+
+
 def for_python(function: Callable[Given, Made]) -> Callable[Given, Made]:
     """Let the errors of a function of the Python API name arguments (``target=``) where they name flags (``--target``).
 

@@ -22,8 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from tapetum.core import errors
-from tapetum.core.errors import DataError, EnvironmentFault, UserError
+from tapetum.core.errors import REFUSALS, EnvironmentFault, TapetumError, said_by
 
 
 def count() -> int:
@@ -200,10 +199,9 @@ def _written(folder: str, rank: int, what: str) -> str:
     return found[-1].read_text(encoding="utf-8", errors="replace") if found else ""
 
 
-def _error(code: int, rank: int, said: str) -> errors.TapetumError:
+def _error(code: int, rank: int, said: str) -> TapetumError:
     """Return the error of a process that ended so."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    sentences = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    if sentences:
-        return {errors.USAGE: UserError, errors.DATA: DataError}.get(code, EnvironmentFault)(sentences[-1])
-    return EnvironmentFault(f"process {rank} ended with code {code}" + (f" ({lines[-1]})" if lines else ""), fix="give the command again")
+    sentence, last = said_by(said)
+    if sentence is not None:
+        return REFUSALS.get(code, EnvironmentFault)(sentence)
+    return EnvironmentFault(f"process {rank} ended with code {code}" + (f" ({last})" if last else ""), fix="give the command again")

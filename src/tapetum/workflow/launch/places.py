@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shlex
-import subprocess
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 from tapetum.core import extras
 from tapetum.core.errors import UserError, nearest
-from tapetum.workflow.launch.tasks import Ended, Place, Task
+from tapetum.workflow.launch.tasks import Ended, Place, Task, called
 
 NAMES = ("local", "ray", "slurm")
 
@@ -40,7 +39,7 @@ class Processes:
     def run(self, tasks: Sequence[Task]) -> Generator[tuple[Task, Ended]]:
         """Yield each task when it has ended."""
         for task in tasks:
-            done = subprocess.run(task.words, capture_output=True, text=True, encoding="utf-8", check=False)
+            done = called(task.words)
             yield task, Ended(done.returncode, done.stdout, done.stderr)
 
     def close(self) -> None:

@@ -6,13 +6,12 @@ Ray asks the address of a cloud's metadata (169.254.169.254) and reports usage t
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 from tapetum.core import processors
 from tapetum.core.errors import EnvironmentFault
-from tapetum.workflow.launch.tasks import KEPT, Ended, Task, environment
+from tapetum.workflow.launch.tasks import GONE, KEPT, Ended, Task, called, environment
 
 SILENT = {  # the usage report is what looks for a cloud, so both end with it
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -21,7 +20,6 @@ SILENT = {  # the usage report is what looks for a cloud, so both end with it
     "RAY_DISABLE_IMPORT_WARNING": "1",
 }
 STORE = 80 * 2**20  # bytes of a local Ray's object store: tasks give back texts alone
-GONE = -999  # the exit code of a task whose worker is gone
 
 
 class Ray:
@@ -99,5 +97,5 @@ def _ended(ray: Any, reference: Any) -> Ended:
 def _command(words: list[str], folder: str, variables: Mapping[str, str]) -> tuple[int, str, str]:
     """Run a command line; this is what a worker of Ray does."""
     where = folder if os.path.isdir(folder) else None
-    done = subprocess.run(words, cwd=where, env={**os.environ, **variables}, capture_output=True, text=True, encoding="utf-8", check=False)
+    done = called(words, cwd=where, env={**os.environ, **variables})
     return done.returncode, done.stdout, done.stderr[-KEPT:]

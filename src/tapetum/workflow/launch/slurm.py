@@ -9,7 +9,6 @@ import dataclasses
 import os
 import shlex
 import shutil
-import subprocess
 import time
 import uuid
 from collections.abc import Generator, Iterator, Sequence
@@ -17,13 +16,13 @@ from pathlib import Path
 
 from tapetum.core import files
 from tapetum.core.errors import EnvironmentFault, UserError
-from tapetum.workflow.launch.tasks import KEPT, Ended, Task, environment
+from tapetum.workflow.launch.tasks import GONE, KEPT, Ended, Task, called, environment
 
 POLL = 5.0  # seconds between two looks
 AT_ONCE = 1000  # tasks of one array: Slurm's MaxArraySize is 1001 unless a site sets another
 COMMANDS = ("sbatch", "squeue", "sacct", "scancel")
 OWN = ("--array", "-a", "--wrap", "--parsable", "--output", "-o", "--error", "-e", "--wait", "-W")  # options that are set here
-LOST, CANCELLED = -999, 2  # exit codes of a task whose machine is gone, and of one that a person or the site took away
+CANCELLED = 2  # the exit code of a task that a person or the site took away
 
 
 @dataclasses.dataclass
@@ -70,7 +69,7 @@ class Slurm:
                     time.sleep(POLL)
         finally:
             for array in arrays:
-                _call("scancel", array.job)
+                called(["scancel", array.job])
 
     def close(self) -> None:
         """Remove the scripts and what tasks wrote; a command that is killed leaves them."""
@@ -87,7 +86,7 @@ class Slurm:
         most = max(tasks, key=lambda task: task.processors)
         needs = [f"--cpus-per-task={most.processors * most.devices}", *([f"--gpus-per-task={most.devices}"] if most.gpu else [])]
         own = ["--parsable", f"--array=0-{len(tasks) - 1}", "--job-name=tapetum", "--output=/dev/null", "--error=/dev/null"]
-        done = _call("sbatch", *needs, *self.options, *own, str(script))
+        done = called(["sbatch", *needs, *self.options, *own, str(script)])
         job = done.stdout.strip().partition(";")[0]
         if done.returncode or not job:
             said = (done.stderr.strip().splitlines() or ["it printed no job id"])[-1]
@@ -150,7 +149,7 @@ def _ended(array: _Array) -> Iterator[tuple[Task, Ended]]:
         if (array.folder / f"{number}.end").exists():
             continue
         state = _state(array.job, number)
-        yield array.left.pop(number), Ended(CANCELLED if "CANCELLED" in state else LOST, err=f"Slurm tells: {state or 'it is gone'}")
+        yield array.left.pop(number), Ended(CANCELLED if "CANCELLED" in state else GONE, err=f"Slurm tells: {state or 'it is gone'}")
     array.unseen = gone
 
 
@@ -168,7 +167,7 @@ def _text(place: Path) -> str:
 
 def _queued(job: str) -> set[int] | None:
     """Return the numbers of an array that wait or run; None where ``squeue`` does not answer."""
-    done = _call("squeue", "--noheader", "--array", f"--jobs={job}", "--format=%K")
+    done = called(["squeue", "--noheader", "--array", f"--jobs={job}", "--format=%K"])
     if done.returncode:
         return set() if "invalid job id" in done.stderr.lower() else None
     return {int(word) for word in done.stdout.split() if word.isdigit()}
@@ -176,9 +175,5 @@ def _queued(job: str) -> set[int] | None:
 
 def _state(job: str, number: int) -> str:
     """Return the state that Slurm's accounting has of a task, as ``NODE_FAIL``; nothing where it has none."""
-    done = _call("sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={job}_{number}", "--format=State")
+    done = called(["sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={job}_{number}", "--format=State"])
     return done.stdout.strip().splitlines()[0].strip() if done.returncode == 0 and done.stdout.strip() else ""
-
-
-def _call(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(words, capture_output=True, text=True, encoding="utf-8", check=False)

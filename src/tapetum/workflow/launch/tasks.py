@@ -11,17 +11,18 @@ import dataclasses
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from tapetum.core import errors, progress
-from tapetum.core.errors import DataError, EnvironmentFault, UserError
+from tapetum.core.errors import REFUSALS, EnvironmentFault, said_by
 from tapetum.core.progress import Log
 
 TRIES = 3  # a task that ends by a signal, for want of memory or with its machine is started so often at most
-FINAL = {errors.USAGE: UserError, errors.DATA: DataError}  # what no further try mends
+GONE = -999  # the exit code of a task whose process or machine is gone
 DONE = (0, errors.PARTLY)
 KEPT = 4000  # characters of what a task wrote that are looked at for its error
 PASSED_ON = ("HF_HUB_OFFLINE", "HF_HOME", "XDG_CACHE_HOME")  # of the environment
@@ -80,9 +81,8 @@ class Ended:
         """The signal or the sentence that the command ended with, or the last line of what it wrote."""
         if -64 <= self.code < 0:
             return ending(self.code)
-        lines = [line.strip() for line in self.err.splitlines() if line.strip()]
-        said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-        return (said or lines or [ending(self.code)])[-1]
+        sentence, last = said_by(self.err)
+        return sentence or last or ending(self.code)
 
 
 class Place(Protocol):
@@ -97,6 +97,11 @@ class Place(Protocol):
     def close(self) -> None:
         """Give back what the place holds."""
         ...
+
+
+def called(words: Sequence[str], **how: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command line and return what it wrote; its exit code is the caller's to judge."""
+    return subprocess.run(words, capture_output=True, text=True, encoding="utf-8", check=False, **how)
 
 
 def ending(code: int) -> str:
@@ -135,11 +140,11 @@ def run_all(place: Place, tasks: Sequence[Task], log: Log, what: str, *, refuse:
         again = []
         running = place.run(left)
         for task, ended in running:
-            if ended.code in FINAL and not refuse:
+            if ended.code in REFUSALS and not refuse:
                 continue
-            if ended.code in FINAL:
+            if ended.code in REFUSALS:
                 running.close()
-                raise FINAL[ended.code](f"{task.name}: {ended.reason}")
+                raise REFUSALS[ended.code](f"{task.name}: {ended.reason}")
             if ended.code not in DONE:
                 again.append((task, ended))
                 log(f"warning: {task.name} failed (try {attempt} of {TRIES}): {ended.reason}")
