@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tapetum.core.errors import DataError, UserError, listed, nearest
@@ -53,10 +53,14 @@ def inside(folder: Path, name: object, fix: str = "copy the whole folder again")
     Raises:
         DataError: the name leads out of the folder: what is read from there would be another person's choice.
     """
-    parts = PurePosixPath(str(name)).parts
-    if not isinstance(name, str) or "\0" in name or "\\" in name or ":" in name or name.startswith("/") or ".." in parts:
+    if not isinstance(name, str) or any(mark in name for mark in "\0\\:") or leads_out(name):
         raise DataError(f"{folder} names a file that is not in it: {str(name)[:200]!r}", need="a place inside of the folder", fix=fix)
     return folder / name
+
+
+def leads_out(name: str) -> bool:
+    """Tell whether a name with ``/`` leads out of the folder or archive that it is in."""
+    return name.startswith("/") or ".." in name.split("/")
 
 
 def free_folder(place: Path | str) -> Path:

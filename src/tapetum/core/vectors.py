@@ -20,6 +20,11 @@ CHUNK = 4096  # rows compared with a gallery at a time
 _TRUTH = "y."  # before a target's name in a gallery's columns
 
 
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Return vectors (N, D) of length 1, so that products are cosines; rows of zeros stay zeros, and rows of NaN stay NaN."""
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12))
+
+
 @dataclasses.dataclass(frozen=True)
 class Vectors:
     """One vector a row.

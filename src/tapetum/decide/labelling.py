@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from tapetum.core.vectors import unit
+
 COUNT = 500  # images that are chosen with regard to one another; the others follow by uncertainty alone
 
 
@@ -47,25 +49,21 @@ def worth_labelling(unsure: np.ndarray, vectors: np.ndarray, count: int = COUNT,
         known: (M, D) features of images that have a label; they count as chosen.
     """
     unsure = np.where(np.isnan(unsure), -1.0, unsure)
-    unit = _unit(vectors)
-    far = np.full(len(unit), 2.0)
-    for one in _unit(known) if known is not None else ():
-        far = np.minimum(far, _distance(unit, one))
+    directions = unit(vectors).astype(np.float32)
+    far = np.full(len(directions), 2.0)
+    for one in unit(known).astype(np.float32) if known is not None else ():
+        far = np.minimum(far, _distance(directions, one))
     chosen: list[int] = []
     left = unsure >= 0
     while len(chosen) < count and left.any():
         row = int(np.argmax(np.where(left, (unsure + 1e-6) * far, -1.0)))
         chosen.append(row)
         left[row] = False
-        far = np.minimum(far, _distance(unit, unit[row]))
+        far = np.minimum(far, _distance(directions, directions[row]))
     rest = np.setdiff1d(np.arange(len(unsure)), chosen)
     return np.concatenate([np.array(chosen, dtype=np.int64), rest[np.argsort(-unsure[rest], kind="stable")]])
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12), dtype=np.float32)
-
-
-def _distance(unit: np.ndarray, one: np.ndarray) -> np.ndarray:
-    found = np.sqrt(np.maximum(2 - 2 * (unit @ one), 0))
+def _distance(directions: np.ndarray, one: np.ndarray) -> np.ndarray:
+    found = np.sqrt(np.maximum(2 - 2 * (directions @ one), 0))
     return np.where(np.isnan(found), 1.0, found)

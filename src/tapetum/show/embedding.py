@@ -11,6 +11,7 @@ import numpy as np
 from tapetum.core import draws, files
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
+from tapetum.core.vectors import unit
 from tapetum.show import plots, words
 from tapetum.show.run_files import RunFiles
 from tapetum.show.target_sections import answered
@@ -109,8 +110,8 @@ def components(vectors: np.ndarray, rounds: int = 16) -> tuple[np.ndarray, float
 
 def alike(vectors: np.ndarray, labels: list[str]) -> np.ndarray:
     """Return, for each row (N,), which share of the nearest other rows by cosine has the same label."""
-    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    cosine = unit @ unit.T
+    directions = unit(vectors)
+    cosine = directions @ directions.T
     np.fill_diagonal(cosine, -np.inf)
     nearest = np.argsort(-cosine, axis=1, kind="stable")[:, : min(NEAREST, len(labels) - 1)]
     code = np.unique(np.array(labels, dtype=str), return_inverse=True)[1]

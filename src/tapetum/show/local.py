@@ -95,23 +95,12 @@ def serve_here(app: Any, port: int, ready: Callable[[int], None]) -> None:
     Raises:
         EnvironmentFault: the port is taken.
     """
-    import uvicorn
+    from tapetum.show.web_server import server_with
 
-    from tapetum.show.service.server import Server
-
-    config = uvicorn.Config(
-        app,
-        host="127.0.0.1",
-        port=port,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
+    server = server_with(
+        app, lambda: ready(int(server.servers[0].sockets[0].getsockname()[1])), host="127.0.0.1", port=port, lifespan="off"
     )
     try:
-        server = Server(config, lambda: ready(int(server.servers[0].sockets[0].getsockname()[1])))
         server.run()
     except SystemExit:
         raise EnvironmentFault(f"port {port} cannot be listened at", fix="name another one: --port, or 0 for any that is free") from None

@@ -174,7 +174,8 @@ def _of_copies(seen: Seen) -> Found:
     """Return the copies of each image, with what is wrong about them: other labels, another part or fold."""
     manifest, sets = seen.manifest, seen.sets
     ids, splits, folds = manifest.row_ids, manifest.split, manifest.fold
-    labels = manifest.frame.select(t.name for t in manifest.targets if t.name in manifest.frame.columns).rows() or [()] * len(ids)
+    cells = manifest.frame.select(t.name for t in manifest.targets if t.name in manifest.frame.columns).rows() or [()] * len(ids)
+    labels = [None if any(cell is None for cell in row) else repr(row) for row in cells]  # None: not all are known
     members: dict[int, list[int]] = {}
     for row in np.flatnonzero(sets.set >= 0).tolist():
         members.setdefault(int(sets.set[row]), []).append(row)
@@ -183,7 +184,7 @@ def _of_copies(seen: Seen) -> Found:
         own = "exact duplicate" if sets.exact[row] else "near duplicate"
         out.append((row, (own, "")))
         for other in (o for o in members[int(sets.set[row])] if o != row):
-            conflict = repr(labels[other]) != repr(labels[row]) and all(v is not None for v in (*labels[other], *labels[row]))
+            conflict = None not in (labels[other], labels[row]) and labels[other] != labels[row]
             parts = {splits[row], splits[other]} >= {"train", "test"}
             across = not parts and folds[row] >= 0 and folds[other] >= 0 and folds[row] != folds[other]
             text = f"shows the same as {ids[other]}" + (f", {CONFLICT}" if conflict else "")

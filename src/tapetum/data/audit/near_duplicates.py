@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tapetum.core.vectors import unit
+
 HASH_DISTANCE = 14  # bits of 64 in which near duplicates may differ; wide, because pairs are verified
 COSINE = 0.95  # of feature vectors, likewise
 ALIKE = 0.87  # normalised correlation of thumbnails from which two images of one hash are the same
@@ -71,9 +73,9 @@ def find_duplicates(
         near, product = _near(codes, plain, 1 - HASH_DISTANCE / 32, flat)
         _verify(near, ALIKE + MORE_ALIKE * 32 * (1 - product), turned, thumbnails, pairs)
     if vectors is not None:
-        unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        directions = unit(vectors)
         skip = flat | np.asarray(np.isnan(vectors).any(axis=1))
-        near, product = _near(unit, unit, COSINE, skip)
+        near, product = _near(directions, directions, COSINE, skip)
         _verify(near, np.full(len(near), ALIKE + MORE_ALIKE * HASH_DISTANCE), thumbnails, thumbnails, pairs)
     own = groups if groups is not None else [None] * count
     sets, apart = _united([pair for pair in exact if pair[0] != pair[1]], pairs, own)

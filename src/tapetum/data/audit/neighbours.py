@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from tapetum.core.vectors import unit
+
 NEAREST = 5  # neighbours whose similarity tells how alone a row is
 ALONE = 6.0  # robust standard deviations above the median from which a row is an outlier
 _BLOCK = 1000
@@ -21,12 +23,12 @@ def nearest(vectors: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np
         there are fewer rows.
     """
     known = np.flatnonzero(~np.isnan(vectors).any(axis=1))
-    unit = vectors[known] / np.maximum(np.linalg.norm(vectors[known], axis=1, keepdims=True), 1e-12)
+    directions = unit(vectors[known])
     count = max(min(count, len(known) - 1), 0)
     rows, cosines = np.empty((len(known), count), dtype=np.int64), np.empty((len(known), count))
     for start in range(0, len(known) if count else 0, _BLOCK):
         part = np.arange(start, min(start + _BLOCK, len(known)))
-        alike = unit[part] @ unit.T
+        alike = directions[part] @ directions.T
         alike[np.arange(len(part)), part] = -np.inf
         best = np.argpartition(-alike, count - 1, axis=1)[:, :count]
         rows[part], cosines[part] = known[best], np.take_along_axis(alike, best, axis=1)

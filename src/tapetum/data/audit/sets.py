@@ -11,6 +11,7 @@ import numpy as np
 from tapetum.core.errors import listed
 from tapetum.core.folds import count_groups
 from tapetum.core.intervals import wilson
+from tapetum.core.order import usual_step
 from tapetum.core.tables import Manifest
 
 POINTS = 0.05  # half width of an interval that a class should allow
@@ -58,7 +59,7 @@ def gaps(manifest: Manifest) -> dict[int, str]:
     steps = [b[0] - a[0] for found in ordered.values() for a, b in itertools.pairwise(found) if b[0] > a[0]]
     if not steps:
         return {}
-    usual = float(np.median(steps))
+    usual = usual_step(np.array(steps))
     out: dict[int, str] = {}
     for name, found in ordered.items():
         for (before, _), (at, row) in itertools.pairwise(found):

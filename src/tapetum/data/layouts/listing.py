@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tapetum.core import locks
 from tapetum.core.errors import DataError, EnvironmentFault, UserError, listed
+from tapetum.core.places import leads_out
 from tapetum.core.stand_ins import HEAD, stand_in
 from tapetum.data.images.archives import open_tar, open_zip, read_head
 
@@ -114,7 +115,7 @@ def refuse_outside(names: Iterable[str], archive: Path) -> None:
     Raises:
         DataError: the first of them are named.
     """
-    outside = [name for name in names if name.startswith("/") or ".." in name.split("/")]
+    outside = [name for name in names if leads_out(name)]
     if outside:
         raise DataError(f"archive {archive} has names that lead out of it: {listed(outside)}", fix="pack it again from inside its folder")
 

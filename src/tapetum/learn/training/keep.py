@@ -78,30 +78,20 @@ class Keeper:
             state: the rest of the marker.
         """
         if self.writes:
-            self._keep(tensors, checkpoints, heldout, history, state)
+            self._check_holder()
+            for name, weights in checkpoints.items():
+                files.write_bytes(self.checkpoint_file(name), tensors_to_bytes(weights))
+            if heldout is not None:
+                heldout.write(self.folder / "epochs.parquet")
+            files.write_csv(self.folder / "history.csv", pl.DataFrame(history, infer_schema_length=None))
+            last = f"last/step-{state['progress']['step']:07d}-{state['progress']['epoch']:03d}.safetensors"
+            files.write_bytes(self.folder / last, tensors_to_bytes(tensors))
+            self._check_holder()
+            files.write_json(self.state_file, {**state, "last": last})
+            for old in (self.folder / "last").glob("*.safetensors"):
+                if old.name != Path(last).name:
+                    files.remove(old)
         self.ranks.wait()
-
-    def _keep(
-        self,
-        tensors: Mapping[str, Tensor],
-        checkpoints: Mapping[str, Mapping[str, Tensor]],
-        heldout: Predictions | None,
-        history: list[dict[str, Any]],
-        state: dict[str, Any],
-    ) -> None:
-        self._check_holder()
-        for name, weights in checkpoints.items():
-            files.write_bytes(self.checkpoint_file(name), tensors_to_bytes(weights))
-        if heldout is not None:
-            heldout.write(self.folder / "epochs.parquet")
-        files.write_csv(self.folder / "history.csv", pl.DataFrame(history, infer_schema_length=None))
-        last = f"last/step-{state['progress']['step']:07d}-{state['progress']['epoch']:03d}.safetensors"
-        files.write_bytes(self.folder / last, tensors_to_bytes(tensors))
-        self._check_holder()
-        files.write_json(self.state_file, {**state, "last": last})
-        for old in (self.folder / "last").glob("*.safetensors"):
-            if old.name != Path(last).name:
-                files.remove(old)
 
     def add(self, checkpoint: str, weights: Mapping[str, Tensor], heldout: Predictions | None) -> None:
         """Keep a checkpoint that is beside the epochs; until :meth:`finish` names it, a restart makes it again."""

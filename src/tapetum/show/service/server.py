@@ -1,52 +1,17 @@
-"""The HTTP server around the application: where it listens, impatience with slow senders, and an end that answers what came."""
+"""The HTTP server around the application: impatience with slow senders, and an end that answers what came."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tapetum.show.service.limits import Limits
+from tapetum.show.web_server import Server, server_with
 
 GRACE = 5  # seconds beyond the deadline that open requests get when the service stops
-
-
-class Server(uvicorn.Server):
-    """A server that a signal stops quietly; what was asked before is answered.
-
-    Args:
-        config: of uvicorn.
-        ready: called when connections are taken.
-    """
-
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None] | None = None) -> None:
-        super().__init__(config)
-        self._ready = ready
-
-    async def startup(self, sockets: Any = None) -> None:
-        """Begin to listen."""
-        await super().startup(sockets)
-        if self.started and self._ready is not None:
-            self._ready()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Stop at SIGINT and SIGTERM; uvicorn's own way raises the signal again once all is done."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 def server_of(app: Any, host: str, port: int, limits: Limits, ready: Callable[[], None] | None = None) -> Server:
@@ -93,17 +58,5 @@ def server_of(app: Any, host: str, port: int, limits: Limits, ready: Callable[[]
                 self._timer.cancel()
                 self._timer = None
 
-    config = uvicorn.Config(
-        app,
-        host=host,
-        port=port,
-        http=Impatient,
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=round(limits.deadline + GRACE),
-    )
-    return Server(config, ready)
+    grace = round(limits.deadline + GRACE)
+    return server_with(app, ready, host=host, port=port, http=Impatient, lifespan="on", timeout_graceful_shutdown=grace)

@@ -11,7 +11,6 @@ import polars as pl
 from tapetum.core import files, table_files
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
-from tapetum.core.prediction_csv import IDS
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest, Predictions
 from tapetum.data import layouts
@@ -41,15 +40,15 @@ def merge(tables: Sequence[Path], out: Path, of: Any, *, log: Log, **declared: A
         raise UserError(f"tables of the kinds {listed(kinds)} cannot be one", need="all .parquet or all .csv, -o too")
     wanted = _wanted(of, log, declared)
     if kinds == [".csv"]:
-        frames = [_text(place) for place in tables]
-        column = _same_columns(tables, frames)
-        _check_whole(tables, [frame.select(pl.col(column).alias("row_id")) for frame in frames], wanted)
-        files.write_csv(out, _ordered(pl.concat(frames), column, wanted))
+        frames = [table_files.read_table(place, {}) for place in tables]  # every cell is text, as it is written
+        _check_columns(tables, frames)
+        _check_whole(tables, [frame.select("row_id") for frame in frames], wanted)
+        files.write_csv(out, _ordered(pl.concat(frames), wanted))
     else:
         read = [Predictions.read(place) for place in tables]
         whole = _concat(read, tables)
         _check_whole(tables, [one.frame for one in read], wanted)
-        Predictions(_ordered(whole.frame, "row_id", wanted), whole.targets, whole.manifest_hash, whole.recipe_hash).write(out)
+        Predictions(_ordered(whole.frame, wanted), whole.targets, whole.manifest_hash, whole.recipe_hash).write(out)
     return {"out": str(out), "rows": len(wanted), "tables": len(tables)}
 
 
@@ -60,23 +59,16 @@ def _wanted(of: Any, log: Log, declared: Mapping[str, Any]) -> list[str]:
     return layouts.loose([of], Data(), log, declared=declared).row_ids
 
 
-def _text(place: Path) -> pl.DataFrame:
-    """Return a table whose cells stay as they are written."""
-    frame = table_files.read_table(place, {})
-    return table_files.read_table(place, dict.fromkeys(frame.columns, pl.String))
-
-
-def _same_columns(tables: Sequence[Path], frames: Sequence[pl.DataFrame]) -> str:
-    """Return the column of ids.
+def _check_columns(tables: Sequence[Path], frames: Sequence[pl.DataFrame]) -> None:
+    """Refuse a table that has other columns than the first one.
 
     Raises:
-        DataError: a table has other columns than the first one.
+        DataError: names both.
     """
     for place, frame in zip(tables, frames, strict=True):
         if frame.columns != frames[0].columns:
             what = f"{place} has the columns {listed(frame.columns)}, and {tables[0]} has {listed(frames[0].columns)}"
             raise DataError(what, need="tables of one pipeline")
-    return next((name for name in IDS if name in frames[0].columns), frames[0].columns[0])
 
 
 def _concat(read: Sequence[Predictions], tables: Sequence[Path]) -> Predictions:
@@ -122,15 +114,15 @@ def _named(rows: pl.DataFrame, tables: Sequence[Path]) -> str:
     return listed(f"{row_id} ({', '.join(str(tables[n]) for n in places)})" for row_id, places in each.head(20).iter_rows())
 
 
-def _ordered(frame: pl.DataFrame, column: str, wanted: Sequence[str]) -> pl.DataFrame:
+def _ordered(frame: pl.DataFrame, wanted: Sequence[str]) -> pl.DataFrame:
     """Return the rows in the order wanted; what a row has several answers of stays in its order: target after target."""
-    place = pl.DataFrame({column: pl.Series(wanted, dtype=pl.String), "_place": range(len(wanted))})
+    place = pl.DataFrame({"row_id": pl.Series(wanted, dtype=pl.String), "_place": range(len(wanted))})
     if "target" in frame.columns:
         first = frame.select(KEY).unique(maintain_order=True).with_row_index("_answer")
         return (
-            frame.join(place, on=column, how="left")
+            frame.join(place, on="row_id", how="left")
             .join(first, on=list(KEY), how="left")
             .sort("_answer", "_place")
             .drop("_answer", "_place")
         )
-    return frame.join(place, on=column, how="left").sort("_place").drop("_place")
+    return frame.join(place, on="row_id", how="left").sort("_place").drop("_place")
