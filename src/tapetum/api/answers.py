@@ -13,7 +13,7 @@ from tapetum.core import files, table_files
 from tapetum.core.errors import KindError, UserError, for_python
 from tapetum.core.options import OPTIONS, several
 from tapetum.core.parts import ENDING
-from tapetum.core.places import EXPORT, pipeline_folder, refuse_nowhere
+from tapetum.core.places import pipeline_folder, refuse_nowhere
 from tapetum.core.progress import Log
 from tapetum.core.runs import Record, Run
 from tapetum.workflow.launch import places
@@ -193,7 +193,9 @@ def evaluate(
         DataError: a class that the pipeline does not know.
     """
     refuse_nowhere(data)
-    if not hasattr(pipeline, "answer") and not _is_export(pipeline):
+    from tapetum.pipeline.folders import is_export
+
+    if not hasattr(pipeline, "answer") and not is_export(pipeline):
         pipeline_folder(pipeline)
     from tapetum.workflow.commands import evaluate as evaluation
     from tapetum.workflow.commands import evaluation_files
@@ -254,31 +256,10 @@ def submit(
 
 
 def loaded_from(pipeline: Any) -> Any:
-    """Return a loaded pipeline or export; torch is imported for a pipeline alone."""
-    return _exported(pipeline) or _loaded(pipeline)
+    """Return a loaded pipeline or export, as it is given or from its folder."""
+    from tapetum.pipeline.folders import open_folder
 
-
-def _loaded(pipeline: Any) -> Any:
-    """Return a loaded pipeline; a path that holds none is refused before anything heavy is imported."""
-    if hasattr(pipeline, "answer"):
-        return pipeline
-    folder = pipeline_folder(pipeline)
-    from tapetum.pipeline import Pipeline
-
-    return Pipeline.load(folder)
-
-
-def _exported(pipeline: Any) -> Any:
-    """Return a loaded export, where a path leads to one; else None."""
-    if not _is_export(pipeline):
-        return None
-    from tapetum.pipeline.exported import Exported
-
-    return Exported.load(Path(pipeline))
-
-
-def _is_export(pipeline: Any) -> bool:
-    return isinstance(pipeline, (str, os.PathLike)) and (Path(pipeline) / EXPORT).exists()
+    return pipeline if hasattr(pipeline, "answer") else open_folder(pipeline)
 
 
 def _columns(declared: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,12 @@ CHECKED = (
     "leaks, small classes, few groups, differences between folds, calibration, images of ImageNet, in-sample choices and unread images"
 )
 
+NOT_SCORED = {  # of one image, and of several
+    "missing": ("could not be read and has no prediction", "could not be read and have no prediction"),
+    "uncovered": ("was not held out in any fold and is not scored", "were not held out in any fold and are not scored"),
+    "unknown": ("has no label and is not scored", "have no label and are not scored"),
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Worry:
@@ -149,17 +155,9 @@ def _folds(found: RunFiles, dense: Dense) -> list[Worry]:
 def _absent(found: RunFiles, counts: dict[str, int]) -> list[Worry]:
     """Tell of rows that are not in the figures, and of files that are gone since."""
     out = []
-    words_of = {
-        "missing": "could not be read and {} no prediction",
-        "uncovered": "{} not held out in any fold and {} not scored",
-        "unknown": "{} no label and {} not scored",
-    }
-    for key, text in words_of.items():
-        n = int(counts.get(key) or 0)
-        if n:
-            one = {"missing": ("has",), "uncovered": ("was", "is"), "unknown": ("has", "is")}[key]
-            many = {"missing": ("have",), "uncovered": ("were", "are"), "unknown": ("have", "are")}[key]
-            out.append(Worry("Not scored", f"{words.plural(n, 'image')} {text.format(*(one if n == 1 else many))}."))
+    for key, (one, many) in NOT_SCORED.items():
+        if n := int(counts.get(key) or 0):
+            out.append(Worry("Not scored", f"{words.plural(n, 'image')} {one if n == 1 else many}."))
     gone = [] if found.manifest is None else places.absent(found.manifest)
     if gone and found.manifest is not None:
         text = (

@@ -6,6 +6,7 @@ The driver writes its rows once; a task reads its own range of them. The parts s
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,13 @@ from tapetum.core.parts import Parts
 from tapetum.core.progress import Log
 from tapetum.core.runs import Record
 from tapetum.core.tables import Manifest
+from tapetum.pipeline.folders import open_folder
 from tapetum.workflow.commands import predict
 from tapetum.workflow.commands.predict import Work, answered_part
 from tapetum.workflow.launch.tasks import Place, Task, run_all
 
 ROWS = 50_000  # of a task, in whole parts
 KIND = "predict"
-MARKER = "ensemble.json"  # of an export
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,33 +107,30 @@ def run_part(spec_file: Path, *, wait: bool = False, log: Log | None = None) -> 
     spec, folder = files.read_json(spec_file), spec_file.parent.parent
     with locks.lock(spec_file.parent, wait=wait):
         parts = Parts(folder.with_name(folder.name.removesuffix(".parts")))
-        left = [(number, mark) for number, _, mark in spec["parts"] if parts.reasons(number, mark) is None]
         sizes = [size for _, size, _ in spec["parts"]]
+        total, starts = sum(sizes), itertools.accumulate(sizes, initial=0)
+        placed = [(number, range(start, start + size), mark) for (number, size, mark), start in zip(spec["parts"], starts, strict=False)]
+        left = [(number, rows, mark) for number, rows, mark in placed if parts.reasons(number, mark) is None]
         if left:
-            record, total = Record(log), sum(sizes)
+            record = Record(log)
             table = Manifest.read(folder / ".rows.parquet", rows=range(spec["first"], spec["first"] + total))
             work = Work(_loaded(spec), table, record)
             if work.identity != spec["identity"]:
                 what = f"{spec_file} was written by another version of Tapetum, or the pipeline is another one by now"
                 raise EnvironmentFault(what, fix="give the command again that predicts")
-            tick, starts = record.share("predicting"), dict(zip([n for n, _, _ in spec["parts"]], np.cumsum([0, *sizes]), strict=False))
-            by_number = {number: size for number, size, _ in spec["parts"]}
-            for number, mark in left:
-                start = int(starts[number])
-                some = table.where(range(start, start + by_number[number]))
-                parts.write(number, mark, *answered_part(work, some, lambda done, _, start=start: tick(start + done, total)))  # type: ignore[misc]
-        return {"status": "done", "rows": sum(sizes), "parts": len(sizes)}
+            tick = record.share("predicting")
+            for number, rows, mark in left:
+                answered = answered_part(work, table.where(rows), lambda done, _, before=rows.start: tick(before + done, total))  # type: ignore[misc]
+                parts.write(number, mark, *answered)
+        return {"status": "done", "rows": total, "parts": len(sizes)}
 
 
 def _loaded(spec: Mapping[str, Any]) -> Any:
     """Return the pipeline or export of a spec, by the engines of its driver."""
-    folder = Path(spec["pipeline"])
-    if (folder / MARKER).exists():
-        from tapetum.pipeline.exported import Exported
-
-        return Exported.load(folder)
+    loaded = open_folder(spec["pipeline"])
+    if not spec["engines"]:  # an export has its own
+        return loaded
     from tapetum.learn.runtime import Engine
-    from tapetum.pipeline import Pipeline
     from tapetum.pipeline.fastest import with_engines
 
-    return with_engines(Pipeline.load(folder), {name: Engine.from_dict(one) for name, one in spec["engines"].items()})
+    return with_engines(loaded, {name: Engine.from_dict(one) for name, one in spec["engines"].items()})
