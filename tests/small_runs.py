@@ -24,6 +24,7 @@ from typing import Any
 
 import filelock
 
+ENGINE = {"device": "cpu", "precision": "32", "channels_last": False}
 BASE = {
     "model.backbone": "test_efficientnet",
     "model.weights": "none",
@@ -146,6 +147,29 @@ def killed_after_each_epoch(spec: Path) -> tuple[dict[str, Any], int]:
             return job.run(spec, may_go_on=kill), at
         except Killed:
             at += 1
+
+
+def fold_spec(folder: Path, file: Path, manifest: Any, recipe: Any, until: Any = None) -> Path:
+    """Write the spec of fold 0 of a manifest that is in ``file``: the other folds train."""
+    import numpy as np
+
+    from tapetum.learn.training import job
+
+    return job.write_spec(
+        folder,
+        file,
+        member="main",
+        fold=0,
+        recipe=recipe.model_dump(mode="json", exclude={"profile", "member"}),
+        manifest_hash=manifest.content_hash(),
+        data_root=str(manifest.root),
+        train=np.flatnonzero(manifest.fold != 0).tolist(),
+        heldout=np.flatnonzero(manifest.fold == 0).tolist(),
+        form={"channels": 3, "dtype": "uint8", "size": [32, 32]},
+        probe=None,
+        engine=ENGINE,
+        until=until,
+    )
 
 
 class Forge:

@@ -6,7 +6,6 @@ import contextlib
 import importlib.util
 import io
 import json
-import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +23,6 @@ from tapetum.workflow.commands import review_night
 
 for needed in ("starlette", "uvicorn"):
     pytest.importorskip(needed, reason="the review page needs the extra review")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 STAGES = ["W", "W", "N2", "N2", "N1", "N2", "R", "N3"]  # N3 after REM is improbable, epoch 5 is uncertain
 
 
@@ -134,11 +132,8 @@ def test_what_cannot_be_written_is_said_before_the_page(folder, monkeypatch):
     assert not served
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="the browser test needs Chromium: apt-get install chromium")
-def test_night_is_reviewed_by_keys(folder):
-    playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright: pip install playwright")
-    with served(folder) as (address, said), playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+def test_night_is_reviewed_by_keys(browser, folder):
+    with served(folder) as (address, said):
         page = browser.new_context().new_page()
         page.goto(address)
         page.wait_for_function("document.body.dataset.ready === 'yes'")
@@ -151,7 +146,6 @@ def test_night_is_reviewed_by_keys(folder):
         assert seen[:2] == [7, 4]  # N3 after REM, then the uncertain one
         assert page.locator(".shares meter").count() == 5
         assert page.locator("figure.main img").evaluate("image => image.complete && image.naturalWidth") == 1920
-        browser.close()
     assert "4 of 8 epochs decided" in said[0]
     table = pl.read_csv(folder / "reviewed.csv")
     assert (table["stage"][7], table["stage"][4], table["stage"][seen[2]]) == ("N2", "N1", "?")

@@ -1,5 +1,6 @@
 """One process at a time holds a folder."""
 
+import contextlib
 import multiprocessing
 import os
 import threading
@@ -16,40 +17,42 @@ def _holds(folder, ready, done):
         done.wait(20)
 
 
+@contextlib.contextmanager
+def held_elsewhere(folder):
+    """Yield a process that holds a folder, and the event that lets it end."""
+    context = multiprocessing.get_context("fork")
+    ready, done = context.Event(), context.Event()
+    other = context.Process(target=_holds, args=(folder, ready, done))
+    other.start()
+    try:
+        assert ready.wait(20)
+        yield other, done
+    finally:
+        done.set()
+        other.join()
+
+
 @pytest.mark.skipif(os.name == "nt", reason="fork")
 def test_folder_has_one_holder_at_a_time(tmp_path):
     with locks.lock(tmp_path / "run") as first:
         pass
-    context = multiprocessing.get_context("fork")
-    ready, done = context.Event(), context.Event()
-    other = context.Process(target=_holds, args=(tmp_path / "run", ready, done))
-    other.start()
-    try:
-        assert ready.wait(20)
-        with pytest.raises(EnvironmentFault, match=f"in use by process {other.pid}"), locks.lock(tmp_path / "run"):
-            pass
-    finally:
-        done.set()
-        other.join()
+    with (
+        held_elsewhere(tmp_path / "run") as (other, _),
+        pytest.raises(EnvironmentFault, match=f"in use by process {other.pid}"),
+        locks.lock(tmp_path / "run"),
+    ):
+        pass
     with locks.lock(tmp_path / "run") as third:
         assert (first, third) == (1, 3)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="fork")
 def test_a_waiting_process_follows_the_holder(tmp_path):
-    context = multiprocessing.get_context("fork")
-    ready, done = context.Event(), context.Event()
-    other = context.Process(target=_holds, args=(tmp_path / "run", ready, done))
-    other.start()
-    try:
-        assert ready.wait(20)
+    with held_elsewhere(tmp_path / "run") as (_, done):
         threading.Timer(0.2, done.set).start()
         with locks.lock(tmp_path / "run", wait=True) as generation:
             assert done.is_set()
             assert generation == 2
-    finally:
-        done.set()
-        other.join()
 
 
 def test_a_holder_that_was_followed_is_refused(tmp_path):

@@ -24,8 +24,6 @@ from tapetum.learn.training import job, loop
 from tapetum.learn.training.keep import Keeper
 from tapetum.learn.training.objective import Objective
 
-ENGINE = {"device": "cpu", "precision": "32", "channels_last": False}
-
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory):
@@ -42,21 +40,8 @@ def spec(manifest, tmp_path):
 
     def write(name="main", until=None, **values):
         recipe = small_runs.recipe(**{"data__group": None, "optimizer__rate": 1e-3, **values}).recipe
-        return job.write_spec(
-            tmp_path / "members" / name / "fold-0",
-            tmp_path / "manifest.parquet",
-            member="main",
-            fold=0,
-            recipe=recipe.model_dump(mode="json", exclude={"profile", "member"}),
-            manifest_hash=manifest.content_hash(),
-            data_root=str(manifest.root),
-            train=np.flatnonzero(manifest.fold != 0).tolist(),
-            heldout=np.flatnonzero(manifest.fold == 0).tolist(),
-            form={"channels": 3, "dtype": "uint8", "size": [32, 32]},
-            probe=None,
-            engine=ENGINE,
-            until=until,
-        )
+        place = tmp_path / "members" / name / "fold-0"
+        return small_runs.fold_spec(place, tmp_path / "manifest.parquet", manifest, recipe, until=until)
 
     return write
 

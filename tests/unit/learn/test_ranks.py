@@ -98,21 +98,7 @@ def spec_of(place, planted, **values):
     manifest = rows.with_column("fold", np.arange(len(rows)) % 3)
     manifest.write(place / "manifest.parquet")
     recipe = small_runs.recipe(**{"data__group": None, **values}).recipe
-    return job.write_spec(
-        place / "members" / "main" / "fold-0",
-        place / "manifest.parquet",
-        member="main",
-        fold=0,
-        recipe=recipe.model_dump(mode="json", exclude={"profile", "member"}),
-        manifest_hash=manifest.content_hash(),
-        data_root=str(manifest.root),
-        train=np.flatnonzero(manifest.fold != 0).tolist(),
-        heldout=np.flatnonzero(manifest.fold == 0).tolist(),
-        form={"channels": 3, "dtype": "uint8", "size": [32, 32]},
-        probe=None,
-        engine={"device": "cpu", "precision": "32", "channels_last": False},
-        until=None,
-    )
+    return small_runs.fold_spec(place / "members" / "main" / "fold-0", place / "manifest.parquet", manifest, recipe)
 
 
 VALUES = {
