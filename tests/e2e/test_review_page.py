@@ -12,6 +12,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from browsers import open_review, press, shown
 from images import plant
 from tapetum.show.review.store import Store
 
@@ -37,22 +38,10 @@ def folder(tmp_path):
     return tmp_path
 
 
-def shown(page) -> int:
-    return int(page.locator("#item article").get_attribute("data-row"))
-
-
-def press(page, key: str) -> None:
-    """Press a key and wait until the page has gone on."""
-    before = page.evaluate("document.body.dataset.shown || '0'")
-    page.keyboard.press(key)
-    page.wait_for_function("before => (document.body.dataset.shown || '0') !== before", arg=before)
-
-
 def test_twenty_images_are_reviewed_by_keys(browser, folder):
     with served(folder) as address:
         page = browser.new_context().new_page()
-        page.goto(address)
-        page.wait_for_function("document.body.dataset.ready === 'yes'")
+        open_review(page, address)
         rows = []
         for number in range(20):
             rows.append(shown(page))
@@ -84,8 +73,7 @@ def test_windows_share_decisions_and_killed_tabs_lose_none(browser, folder):
         context = browser.new_context()
         one, two = context.new_page(), context.new_page()
         for page in (one, two):
-            page.goto(address)
-            page.wait_for_function("document.body.dataset.ready === 'yes'")
+            open_review(page, address)
         assert shown(one) == shown(two)
         press(one, "k")
         press(two, "x")
@@ -95,8 +83,7 @@ def test_windows_share_decisions_and_killed_tabs_lose_none(browser, folder):
         made = 2
         for number in range(8):
             page = context.new_page()
-            page.goto(address)
-            page.wait_for_function("document.body.dataset.ready === 'yes'")
+            open_review(page, address)
             press(page, "k")
             made += 1
             page.close(run_before_unload=False)

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 import small_runs
+from browsers import open_review, press, shown
 from edf_bytes import NAME, plus
 from tapetum import api
 from tapetum.core.errors import EnvironmentFault
@@ -135,14 +136,11 @@ def test_what_cannot_be_written_is_said_before_the_page(folder, monkeypatch):
 def test_night_is_reviewed_by_keys(browser, folder):
     with served(folder) as (address, said):
         page = browser.new_context().new_page()
-        page.goto(address)
-        page.wait_for_function("document.body.dataset.ready === 'yes'")
+        open_review(page, address)
         seen = []
         for key in ("2", "k", "x", "w"):
-            seen.append(int(page.locator("#item article").get_attribute("data-row")))
-            before = page.evaluate("document.body.dataset.shown || '0'")
-            page.keyboard.press(key)
-            page.wait_for_function("before => (document.body.dataset.shown || '0') !== before", arg=before)
+            seen.append(shown(page))
+            press(page, key)
         assert seen[:2] == [7, 4]  # N3 after REM, then the uncertain one
         assert page.locator(".shares meter").count() == 5
         assert page.locator("figure.main img").evaluate("image => image.complete && image.naturalWidth") == 1920
