@@ -15,6 +15,7 @@ import polars as pl
 from tapetum.core import files, places
 from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.expressions import compose, expression_names
+from tapetum.core.schema import shared_texts
 from tapetum.core.targets import Target, encode, target_named
 
 SPLITS = ("train", "test", "extra", "spare")  # spare: left out by data.limit, neither trains nor scores
@@ -77,7 +78,7 @@ class Manifest:
         """``train``, ``test`` or ``extra`` for each row; rows without a split are ``train``."""
         if "split" not in self.frame.columns:
             return np.full(len(self), "train", dtype=object)
-        return self.frame["split"].fill_null("train").to_numpy().astype(object)
+        return shared_texts(self.frame["split"].fill_null("train"))
 
     @property
     def beside_test(self) -> np.ndarray:
@@ -100,7 +101,7 @@ class Manifest:
     def groups(self) -> np.ndarray:
         """The group of each row (N,) of strings: ``group``, else ``sequence``, else the row itself."""
         known = [name for name in ("group", "sequence") if name in self.frame.columns]
-        return _texts(self.frame.select(pl.coalesce(pl.col([*known, "row_id"]).cast(pl.String))).to_series())
+        return shared_texts(self.frame.select(pl.coalesce(pl.col([*known, "row_id"]).cast(pl.String))).to_series())
 
     @property
     def declared_groups(self) -> list[str | None]:
@@ -194,15 +195,6 @@ class Manifest:
         targets = tuple(Target.from_dict(t) for t in meta["targets"])
         place = Path(root) if root is not None else places.found_root(Path(path), meta, frame["path"].to_list())
         return cls(frame, targets, place, tuple(meta["side"]), meta.get("layout", ""))
-
-
-def _texts(column: pl.Series) -> np.ndarray:
-    """Return texts (N,) as Python has them, those that are alike as one object: of millions of rows each would be 60 bytes."""
-    known = column.drop_nulls().unique()
-    if 2 * len(known) > len(column):
-        return np.array(column.to_list(), dtype=object)
-    names = np.array([*known.to_list(), None], dtype=object)
-    return np.asarray(names[column.cast(pl.Enum(known)).to_physical().fill_null(len(known)).to_numpy()])
 
 
 def _truth_of(target: Target, column: pl.Series) -> np.ndarray | None:

@@ -14,7 +14,7 @@ import polars as pl
 from tapetum.core.delimited import read_delimited
 from tapetum.core.errors import DataError, listed, nearest
 from tapetum.core.labels import answer_of
-from tapetum.core.schema import STATUSES
+from tapetum.core.schema import STATUSES, shared_texts, statuses
 from tapetum.core.tables import Dense, Predictions
 from tapetum.core.targets import Target
 
@@ -65,7 +65,7 @@ def read_alone(path: Path | str, target: str | None = None, like: Target | None 
     check_values(place, kind, p[ok], [i for i, known in zip(row_ids, ok, strict=True) if known])
     y, fold = np.full_like(p, np.nan), np.full(len(row_ids), -1, dtype=np.int16)
     answer = answer_column(table, kind, row_ids)
-    stated = np.where(ok, "ok", "missing").astype(object) if status is None else status
+    stated = statuses(ok) if status is None else status
     return Predictions.from_dense(Dense(kind, np.array(row_ids, dtype=object), p, y, fold, stated, answer), role="test")
 
 
@@ -88,7 +88,7 @@ def status_of(table: pl.DataFrame) -> np.ndarray | None:
     """Return the status of each row (N,) where the column is one of ours; None where it is absent, or a column of the data's own."""
     if "status" not in table.columns or not set(table["status"].to_list()) <= set(STATUSES):
         return None
-    return table["status"].to_numpy().astype(object)
+    return shared_texts(table["status"])
 
 
 def answer_column(table: pl.DataFrame, target: Target, row_ids: Sequence[str]) -> np.ndarray | None:

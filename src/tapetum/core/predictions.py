@@ -12,7 +12,7 @@ import polars as pl
 
 from tapetum.core import files
 from tapetum.core.errors import DataError, listed
-from tapetum.core.schema import PREDICTIONS_SCHEMA, STATUSES, check_predictions, lists, matrix, with_answer
+from tapetum.core.schema import PREDICTIONS_SCHEMA, check_predictions, lists, matrix, shared_texts, statuses, with_answer
 from tapetum.core.targets import Target, target_named
 
 FINAL = "final"
@@ -62,7 +62,7 @@ class Dense:
         """Return the same rows with other probabilities and no decisions yet; rows that are now NaN and were ok become uncovered."""
         p = np.asarray(p, dtype=np.float32)
         lost = np.isnan(p).any(axis=1) & self.ok
-        return dataclasses.replace(self, p=p, status=np.where(lost, "uncovered", self.status), answer=None)
+        return dataclasses.replace(self, p=p, status=np.where(lost, statuses(~lost, missing=False), self.status), answer=None)
 
 
 def decided(dense: Dense) -> np.ndarray:
@@ -159,7 +159,7 @@ class Predictions:
             matrix(frame["p"], kind.width),
             matrix(frame["y"], kind.width),
             frame["fold"].to_numpy().astype(np.int16),
-            np.array(STATUSES, dtype=object)[frame["status"].cast(pl.Enum(STATUSES)).to_physical().to_numpy()],  # three strings, not N
+            shared_texts(frame["status"]),
         )
         if kind.kind == "regression" or frame["answer"].null_count() == len(frame):
             return dense

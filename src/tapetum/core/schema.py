@@ -150,3 +150,18 @@ def lists(matrix: np.ndarray, shown: np.ndarray) -> pl.Series:
     width = matrix.shape[1]
     column = pl.Series(np.ascontiguousarray(matrix, dtype=np.float32).reshape(-1)).reshape((len(matrix), width)).arr.to_list()
     return pl.select(pl.when(pl.Series(np.asarray(shown, dtype=bool))).then(column)).to_series()
+
+
+def shared_texts(column: pl.Series) -> np.ndarray:
+    """Return texts (N,) as Python has them, those that are alike as one object: of millions of rows each would be 60 bytes."""
+    known = column.drop_nulls().unique()
+    if 2 * len(known) > len(column):
+        return np.array(column.to_list(), dtype=object)
+    names = np.array([*known.to_list(), None], dtype=object)
+    return np.asarray(names[column.cast(pl.Enum(known)).to_physical().fill_null(len(known)).to_numpy()])
+
+
+def statuses(ok: np.ndarray | np.bool, missing: np.ndarray | bool = True) -> np.ndarray:
+    """Return the status of each row (N,), alike ones as one object: ``ok``, else ``missing`` where that holds, else ``uncovered``."""
+    found = np.where(ok, 0, np.where(missing, 1, 2))
+    return np.asarray(np.array(STATUSES, dtype=object)[found])

@@ -18,6 +18,7 @@ from tapetum.core.choices import Choice, name_of, pick
 from tapetum.core.config import Decide, Spec
 from tapetum.core.errors import DataError, listed
 from tapetum.core.progress import Log
+from tapetum.core.schema import statuses
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
 from tapetum.decide.align import Coverage, align, check_targets
@@ -157,7 +158,7 @@ def fit(members: Mapping[str, Dense], rows: Rows, decide: Decide | None = None, 
         notes.append(str(coverage))
     every = np.arange(len(rows))
     heldout = np.logical_and.reduce([m.ok for m in aligned.values()])
-    seen = dataclasses.replace(first, status=np.where(heldout, "ok", "uncovered").astype(object))
+    seen = dataclasses.replace(first, status=statuses(heldout, missing=False))
     if fixed and chain.learns and (why := nothing_to_fit_on(seen, rows)) is not None:
         chain, left = _fixed(chain, first.target, list(aligned))
         notes.append(f"{listed(left)} left out, since nothing can be fitted on some rows and judged on others: {why[0]}")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tapetum.core.errors import UserError
+from tapetum.core.schema import statuses
 from tapetum.core.tables import REDUCED, Dense, decided
 from tapetum.decide.align import Coverage, align, common
 from tapetum.decide.calibrate import CHUNK, TINY, needs_classes, renormalised
@@ -227,7 +228,7 @@ def blend_rows(members: Sequence[Dense], combine: Callable[[np.ndarray], np.ndar
         stack = np.stack([m.p[part] for m in members])
         p[part] = combine(stack)
     missing = np.logical_or.reduce([m.status == "missing" for m in members])
-    status = np.where(ok, "ok", np.where(missing, "missing", "uncovered")).astype(object)
+    status = statuses(ok, missing)
     return dataclasses.replace(first, p=p, status=status, answer=None)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from tapetum.core import draws, folds
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.folds import count_groups
+from tapetum.core.schema import shared_texts
 from tapetum.core.tables import Dense, Manifest, decided
 from tapetum.core.vectors import Neighbors
 
@@ -78,15 +79,15 @@ class Rows:
                 raise DataError(f"{len(unknown)} rows are not in the manifest: {listed(unknown)}", need="ids of the manifest")
             picked = np.array([place[name] for name in row_ids], dtype=np.int64)
         frame = manifest.frame
-        heldout: dict[str, Any] = {n: frame[n].to_numpy() for n in ("sequence", "position") if n in frame.columns}
-        heldout["sequence"] = heldout["sequence"].astype(object) if "sequence" in heldout else None
+        sequence = shared_texts(frame["sequence"]) if "sequence" in frame.columns else None
+        position = frame["position"].to_numpy() if "position" in frame.columns else None
         weight = manifest.weight if "weight" in frame.columns else None
         fold = np.where(manifest.split == "train", manifest.fold, -1).astype(np.int16)
         every = cls(
             manifest.groups,
             fold,
-            heldout["sequence"],
-            heldout.get("position"),
+            sequence,
+            position,
             weight,
             allow_leak,
             np.array(manifest.row_ids, dtype=object),

@@ -12,6 +12,7 @@ import torch
 from tapetum.core import draws
 from tapetum.core.config import Predict, Spec
 from tapetum.core.errors import DataError
+from tapetum.core.schema import statuses
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
 from tapetum.core.view_reducers import reduced
@@ -41,7 +42,7 @@ class Answers:
     def dense(self, targets: Mapping[str, Target], row_ids: Sequence[str], truth: Mapping[str, np.ndarray], fold: int) -> dict[str, Dense]:
         """Return the answers as one :class:`Dense` a target; ``row_ids`` and ``truth`` are of the whole manifest."""
         ids = np.asarray(row_ids, dtype=object)[self.rows]
-        status = np.where(self.ok, "ok", "missing").astype(object)
+        status = statuses(self.ok)
         folds = np.full(len(self.rows), fold, dtype=np.int16)
         return {name: Dense(targets[name], ids, p, truth[name][self.rows], folds, status) for name, p in self.p.items()}
 

@@ -18,6 +18,7 @@ import numpy as np
 from tapetum.core import intervals, metrics
 from tapetum.core.errors import DataError
 from tapetum.core.folds import count_groups
+from tapetum.core.schema import statuses
 from tapetum.core.tables import Dense, decided
 from tapetum.core.targets import Target
 from tapetum.decide.calibrate import Vector
@@ -150,7 +151,7 @@ def laid_out(nights: Sequence[tuple[str, str, Hypnogram, Hypnogram]]) -> tuple[D
         position.append(np.arange(len(answer), dtype=np.float64))
     joined = np.concatenate(p).astype(np.float32)
     row_ids, fold = np.array(ids, dtype=object), np.full(len(ids), -1, dtype=np.int16)
-    status = np.where(np.isnan(joined).any(axis=1), "missing", "ok")
+    status = statuses(~np.isnan(joined).any(axis=1))
     dense = Dense(TARGET, row_ids, joined, np.concatenate(y), fold, status)
     rows = Rows(np.array(groups, dtype=object), fold, np.array(sequence, dtype=object), np.concatenate(position), row_ids=row_ids)
     return dense, rows

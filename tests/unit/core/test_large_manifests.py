@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from tapetum.core import folds
 from tapetum.core.config import Split
 from tapetum.core.errors import DataError
+from tapetum.core.schema import statuses
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target, encode
 from tapetum.data import split
+from tapetum.decide import steps
 
 LABEL = Target("label", "single", ("b", "a", "ä"))
 AGE = Target("age", "regression", ())
@@ -61,6 +63,21 @@ def test_alike_groups_are_one_object():
     """Of ten million rows each object is 60 bytes."""
     found = manifest(["a"] * 100, [f"group {n % 3}" for n in range(100)]).groups
     assert len({id(group) for group in found}) == 3
+
+
+def test_alike_splits_sequences_and_statuses_are_one_object():
+    half = np.arange(100) < 50
+    whole = manifest(["a"] * 100, split=["train"] * 50 + ["test"] * 50, sequence=["night 1"] * 50 + ["night 2"] * 50)
+    rows = steps.Rows.of(whole)
+    assert rows.sequence is not None
+    found = {"split": whole.split, "sequence": rows.sequence, "status": statuses(half), "uncovered": statuses(half, missing=~half)}
+    assert {name: len({id(value) for value in values}) for name, values in found.items()} == dict.fromkeys(found, 2)
+    assert found["status"].tolist() == ["ok"] * 50 + ["missing"] * 50
+
+
+def test_what_is_neither_there_nor_missing_is_uncovered():
+    found = statuses(np.array([True, False, False]), missing=np.array([False, True, False]))
+    assert found.tolist() == ["ok", "missing", "uncovered"]
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=12), st.data())

@@ -13,6 +13,7 @@ import polars as pl
 from tapetum.core import files
 from tapetum.core.errors import UserError
 from tapetum.core.runs import Run
+from tapetum.core.schema import statuses
 from tapetum.core.tables import Dense, Manifest, free_name
 
 if TYPE_CHECKING:
@@ -129,6 +130,6 @@ def write_page(found: Evaluated, pipeline: Pipeline, place: Path) -> Path:
 
 def _audit(found: Evaluated) -> pl.DataFrame:
     ids = found.manifest.row_ids
-    status = np.where([row_id in found.problems for row_id in ids], "missing", "ok")
+    status = statuses(np.array([row_id not in found.problems for row_id in ids], dtype=bool))
     columns: Mapping[str, Any] = {"row_id": ids, "status": status.tolist(), "reason": [found.problems.get(row_id) for row_id in ids]}
     return pl.DataFrame(columns, schema={"row_id": pl.String, "status": pl.String, "reason": pl.String})

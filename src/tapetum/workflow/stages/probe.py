@@ -9,6 +9,7 @@ import torch
 
 from tapetum.core import draws, files
 from tapetum.core.runs import PROBE
+from tapetum.core.schema import statuses
 from tapetum.core.tables import Dense, Predictions
 from tapetum.data.images.dataset import ImageDataset, channel_statistics
 from tapetum.data.images.transforms import EvalTransform
@@ -205,7 +206,7 @@ def fitted(session: Session, found: Vectors, fold: int) -> tuple[Scaling | None,
             how=probe.Fitting(recipe.probe.strengths, probe_head(recipe, target), last=found.last, seed=recipe.seed),
         )
         p = head.predict(found.vectors[heldout], None if side is None else side[heldout])
-        status = np.where(np.isnan(p).any(axis=1), "missing", "ok").astype(object)
+        status = statuses(~np.isnan(p).any(axis=1))
         answers.append(Dense(target, ids, p, truth[heldout], np.full(len(heldout), fold, dtype=np.int16), status))
     table = Predictions.from_dense(answers, member=PROBE, manifest_hash=manifest.content_hash(), recipe_hash=recipe.hash())
     return scaling, heads, table

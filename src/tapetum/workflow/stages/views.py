@@ -11,6 +11,7 @@ import numpy as np
 from tapetum.core import metrics
 from tapetum.core.config import Decide, Recipe
 from tapetum.core.metrics import headline_metric
+from tapetum.core.schema import statuses
 from tapetum.core.tables import REDUCED, Dense, Predictions
 from tapetum.core.targets import Target
 from tapetum.decide import view_reduction as deciding
@@ -126,7 +127,7 @@ def _tables(
     """Return a table for each view of a fold's held-out rows: number of the view → probabilities (N, K)."""
     manifest, rows = session.manifest, session.prepared.heldout(ref.fold)
     ids, y = np.asarray(manifest.row_ids, dtype=object)[rows], manifest.truth(target.name)[rows]
-    status, folds = np.where(ok, "ok", "missing").astype(object), np.full(len(rows), ref.fold, dtype=np.int16)
+    status, folds = statuses(ok), np.full(len(rows), ref.fold, dtype=np.int16)
     made: dict[str, Any] = {"member": ref.member, "checkpoint": checkpoint, "manifest_hash": manifest.content_hash()}
     return [Predictions.from_dense(Dense(target, ids, p, y, folds, status), draw=number, **made) for number, p in numbered]
 
