@@ -4,6 +4,9 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 WORKERS ?= 2
 
+# Scripts that record figures; the peers have a target of their own.
+BENCHES = $(filter-out bench/peers.py,$(shell grep -l 'recorded\.record(' bench/*.py)) bench/fuzz_service.py
+
 .PHONY: demo test lint format docs clean bench bench-peers acceptance faults faults-long supply
 .DEFAULT_GOAL := test
 
@@ -35,32 +38,9 @@ docs: $(VENV)/.ready  ## the documentation as a site, in site/; needs no network
 	$(BIN)/python docs/generate.py
 	$(BIN)/zensical build --strict
 
-bench: $(VENV)/.ready  ## the measured figures of docs/benchmarks.md
-	$(BIN)/python bench/decide.py
-	$(BIN)/python bench/large.py
-	$(BIN)/python bench/gpu.py
-	$(BIN)/python bench/context.py
-	$(BIN)/python bench/folds.py
-	$(BIN)/python bench/ordinal.py
-	$(BIN)/python bench/labels.py
-	$(BIN)/python bench/mask_faces.py
-	$(BIN)/python bench/joint_head.py
-	$(BIN)/python bench/engines.py
-	$(BIN)/python bench/serve.py
-	$(BIN)/python bench/fuzz_service.py
-	$(BIN)/python bench/sequences.py
-	$(BIN)/python bench/sleep_ladder.py
-	$(BIN)/python bench/eeg_images.py
-	$(BIN)/python bench/scale.py
-	$(BIN)/python bench/simulate.py
-	$(BIN)/python bench/ablate.py
-	$(BIN)/python bench/regularisers.py
-	$(BIN)/python bench/tune.py
-	$(BIN)/python bench/budget.py
-	OMP_NUM_THREADS=1 $(BIN)/python bench/engines.py
-	OMP_NUM_THREADS=1 $(BIN)/python bench/training_speed.py
-	$(BIN)/python bench/serve.py
-	$(BIN)/python bench/fuzz_service.py
+bench: $(VENV)/.ready  ## the measured figures of docs/benchmarks.md, one script after the other
+	failed=; for script in $(BENCHES); do OMP_NUM_THREADS=1 $(BIN)/python $$script || failed="$$failed $$script"; done; \
+	test -z "$$failed" || { echo "these failed, or broke a bound:$$failed"; exit 1; }
 
 bench-peers: $(VENV)/.ready  ## beside scikit-learn, timm, fastai and torchvision's reference; fastai is installed in .bench/peers
 	$(BIN)/python bench/peers.py
