@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 WORKERS ?= 2
 
 # Scripts that record figures; the peers have a target of their own.
-BENCHES = $(filter-out bench/peers.py,$(shell grep -l 'recorded\.record(' bench/*.py)) bench/fuzz_service.py
+BENCHES = $(filter-out bench/peers.py,$(shell grep -l -w 'recorded.record' bench/*.py)) bench/fuzz_service.py
 
 .PHONY: demo test lint format docs clean bench bench-peers acceptance faults faults-long supply
 .DEFAULT_GOAL := test
@@ -39,7 +39,7 @@ docs: $(VENV)/.ready  ## the documentation as a site, in site/; needs no network
 	$(BIN)/zensical build --strict
 
 bench: $(VENV)/.ready  ## the measured figures of docs/benchmarks.md, one script after the other
-	failed=; for script in $(BENCHES); do OMP_NUM_THREADS=1 $(BIN)/python $$script || failed="$$failed $$script"; done; \
+	failed=; for script in $(BENCHES); do $(BIN)/python $$script || failed="$$failed $$script"; done; \
 	test -z "$$failed" || { echo "these failed, or broke a bound:$$failed"; exit 1; }
 
 bench-peers: $(VENV)/.ready  ## beside scikit-learn, timm, fastai and torchvision's reference; fastai is installed in .bench/peers
