@@ -136,6 +136,21 @@ def test_small_classes_and_imagenet_names_are_said():
     assert "many (20)" in small_classes(grouped)[0]
 
 
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [
+        (("Basset_Hound", "beagle", "chihuahua", "american_bulldog"), "3 of 4 classes of 'kind' are classes of ImageNet"),
+        (("beagle", "chihuahua"), None),  # too few to tell
+        (("mask", "wig", "bonnet", "a", "b", "c", "d"), None),  # less than half
+    ],
+)
+def test_classes_of_imagenet_are_said(classes, said):
+    names = [f"{i}.jpg" for i in range(len(classes))]
+    frame = pl.DataFrame({"row_id": names, "path": [[n] for n in names], "kind": list(classes)})
+    texts = [text for text in about_the_data(Manifest(frame, (Target("kind", "single", classes),), Path())) if "ImageNet" in text]
+    assert [text.split(":")[0] for text in texts] == ([] if said is None else [said])
+
+
 def test_rows_far_from_all_others_are_lonely():
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(200, 8)).astype(np.float32) * 0.2 + np.eye(8, dtype=np.float32)[rng.integers(0, 3, 200)]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import itertools
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 
@@ -17,12 +20,13 @@ from tapetum.core.tables import Manifest
 POINTS = 0.05  # half width of an interval that a class should allow
 RECALL = 0.9  # at this recall; at 0.5 it takes nearly three times as many
 IMAGENET = re.compile(r"(?:^|/)(?:n\d{8}_\d+|ILSVRC20\d\d_(?:train|val|test)_\d{8})\.\w+$", re.IGNORECASE)
-FEWEST = 3  # files of such names from which it is said
+FEWEST = 3  # files or classes of such names from which it is said
+SHARE = 0.5  # of a target's classes that must be those of ImageNet
 
 
 def about_the_data(manifest: Manifest) -> list[str]:
     """Return sentences on the data as a whole; none where there is nothing to say."""
-    return [*small_classes(manifest), *_known_to_imagenet(manifest)]
+    return [*small_classes(manifest), *_known_to_imagenet(manifest), *_classes_of_imagenet(manifest)]
 
 
 def small_classes(manifest: Manifest) -> list[str]:
@@ -90,3 +94,33 @@ def _known_to_imagenet(manifest: Manifest) -> list[str]:
 
 def _is_known(paths: list[str] | None) -> bool:
     return any(IMAGENET.search(path) for path in paths or [])
+
+
+def _classes_of_imagenet(manifest: Manifest) -> list[str]:
+    out = []
+    for target in manifest.targets:
+        known = [name for name in target.classes if _plain(name) in _imagenet_classes()]
+        if len(known) >= max(FEWEST, SHARE * len(target.classes)):
+            out.append(
+                f"{len(known)} of {len(target.classes)} classes of {target.name!r} are classes of ImageNet: {listed(known, 3)}. Weights "
+                "trained on ImageNet know them; if images come from the same source, they may have seen these very ones"
+            )
+    return out
+
+
+@functools.cache
+def _imagenet_classes() -> frozenset[str]:
+    """Return the names of the 1,000 classes, as timm's files have them; timm itself is not imported."""
+    found = importlib.util.find_spec("timm")
+    if found is None or found.origin is None:
+        return frozenset()
+    place = Path(found.origin).parent / "data" / "_info"
+    if not (place / "imagenet_synsets.txt").exists():
+        return frozenset()
+    thousand = frozenset((place / "imagenet_synsets.txt").read_text(encoding="utf-8").split())
+    lines = (line.split("\t") for line in (place / "imagenet_synset_to_lemma.txt").read_text(encoding="utf-8").splitlines())
+    return frozenset(_plain(name) for synset, names in lines if synset in thousand for name in names.split(", "))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", " ", name).casefold().strip()
