@@ -61,6 +61,45 @@ def test_a_resumed_run_keeps_its_engine(by_onnx, planted, tmp_path):
     assert small_runs.contents(copy / "members") == before
 
 
+TUNED = {"train__epochs": 2, "train__start": "random", "decide__choose": "finetune", "predict__views": "hflip", "predict__reduce": "auto"}
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory, planted):
+    """A fine-tuned run whose held-out images, and their views, ONNX Runtime answered."""
+
+    def make(place):
+        small_runs.fit(planted / "labels.csv", place / "run", predict__engine="onnx", **TUNED)
+
+    return small_runs.once(tmp_path_factory, "tuned-by-onnx", make) / "run"
+
+
+def test_held_out_rows_by_another_engine_are_answered_as_by_torch(tuned, planted, tmp_path):
+    answers = Run(tuned).plan()["members"]["main"]["answers"]
+    assert (answers["engine"]["backend"], answers["from_images"]) == ("onnx", 0)
+    assert answers["parity"]["onnx-32"]["targets"]["label"]["agreement"] == 1
+    small_runs.fit(planted / "labels.csv", tmp_path / "torch", predict__engine="torch", **TUNED)
+    assert "answers" not in Run(tmp_path / "torch").plan()["members"]["main"]
+    for name in ("epochs", "views"):
+        places = [sorted(run.glob(f"members/main/fold-*/{name}.parquet")) for run in (tuned, tmp_path / "torch")]
+        mine, theirs = (np.concatenate([np.stack(Predictions.read(one).frame["p"].to_list()) for one in files_]) for files_ in places)
+        np.testing.assert_allclose(mine, theirs, atol=1e-4)
+        assert (mine != theirs).any()
+    mine, theirs = (small_runs.contents(run, "members/main/fold-*/checkpoints/*") for run in (tuned, tmp_path / "torch"))
+    assert mine == theirs  # training itself is by torch
+
+
+def test_a_resumed_fold_is_answered_by_the_same_engine(tuned, planted, tmp_path):
+    import shutil
+
+    copy = shutil.copytree(tuned, tmp_path / "run")
+    before = {name: one for name, one in small_runs.contents(copy / "members" / "main").items() if "parquet" in str(name)}
+    shutil.rmtree(copy / "members" / "main" / "fold-1")
+    small_runs.fit(planted / "labels.csv", copy, predict__engine="onnx", **TUNED)
+    after = small_runs.contents(copy / "members" / "main")
+    assert {name: after[name] for name in before} == before
+
+
 @pytest.mark.parametrize("engine", ["onnx", "openvino"])
 def test_predict_by_another_engine_answers_as_torch(engine, probed, planted):
     if engine == "openvino":

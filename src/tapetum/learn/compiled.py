@@ -18,14 +18,15 @@ class Compiled:
 
     Args:
         engine: whose backend is not torch.
+        keep: add what is converted to the user's cache; weights that change with every epoch are not worth that.
     """
 
-    def __init__(self, engine: Any) -> None:
-        self.engine = engine
+    def __init__(self, engine: Any, *, keep: bool = True) -> None:
+        self.engine, self.keep = engine, keep
         self._sessions: dict[tuple[Any, ...], Session] = {}
 
     def __deepcopy__(self, _: Any) -> Compiled:
-        return Compiled(self.engine)
+        return Compiled(self.engine, keep=self.keep)
 
     def __call__(self, network: Any, x: Tensor, *, with_map: bool) -> tuple[Tensor, Tensor | None]:
         """Return the vectors (B, D) of images (B, C, H, W), and their last map where it is needed."""
@@ -38,7 +39,7 @@ class Compiled:
     def _opened(self, network: Any, x: Tensor, with_map: bool) -> Session:
         from tapetum.learn import trunks
 
-        model, threads = trunks.model(network, x, with_map=with_map), torch.get_num_threads()
+        model, threads = trunks.model(network, x, with_map=with_map, keep=self.keep), torch.get_num_threads()
         if self.engine.backend == "onnx":
             return sessions.open_onnx(model, threads)
         return sessions.open_openvino(model, threads, bf16=self.engine.precision == "bf16")

@@ -72,7 +72,17 @@ def offered(train: Train, wanted: str, torchs: Engine) -> list[Engine]:
     return exact + ([dataclasses.replace(torchs, precision="bf16", backend="openvino")] if halves else [])
 
 
-def choose(measured: Measured, engines: Sequence[Engine], network: Network, work: Work, rows: int, judge: Judge, *, force: bool) -> Choice:
+def choose(
+    measured: Measured,
+    engines: Sequence[Engine],
+    network: Network,
+    work: Work,
+    rows: int,
+    judge: Judge,
+    *,
+    force: bool,
+    conversions: int = 1,
+) -> Choice:
     """Return the engine that answers: torch's own, or the fastest of others whose labels for real images are those of torch.
 
     Args:
@@ -83,6 +93,7 @@ def choose(measured: Measured, engines: Sequence[Engine], network: Network, work
         rows: images to answer, counting each view.
         judge: compares answers.
         force: take what is offered wherever its labels agree, however few images there are.
+        conversions: how often other weights are put into the backbone for these images.
     """
     base = measured.seconds.get(measured.engine.name, 0.0)
     if not engines or not (force or rows >= FEWEST):
@@ -91,7 +102,7 @@ def choose(measured: Measured, engines: Sequence[Engine], network: Network, work
     whole, kind = trunks.is_kept(network, x)
     if not whole and not trunks.can_write():
         return Choice(measured, why="the backbone is not converted: onnx and onnxscript (the extra export) are not installed")
-    cost = (0.0 if whole else FILLING if kind else WRITING) + TIMING + SAMPLE["32"] * 2 * base
+    cost = (0.0 if whole else FILLING if kind else WRITING) + (conversions - 1) * FILLING + TIMING + SAMPLE["32"] * 2 * base
     if not force and rows * base * FASTER < cost:
         return Choice(measured, why=f"{rows:,} images are too few to convert the backbone ({rows * base:.0f} s by {measured.engine.name})")
     try:

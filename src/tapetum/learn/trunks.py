@@ -56,13 +56,13 @@ def model(network: Network, x: Tensor, *, with_map: bool = False, keep: bool = T
         network: in evaluation mode.
         x: images (B, C, H, W) of the shape and dtype that it will take; B may be any.
         with_map: the last map is needed, too.
-        keep: add it to the user's cache.
+        keep: take it from the user's cache, and add it there.
 
     Raises:
         EnvironmentFault: what writes graphs is not installed, and none is in the cache.
     """
     names = _Names(network, x, with_map)
-    if (found := cache.read_bytes(KIND, names.whole)) is not None:
+    if keep and (found := cache.read_bytes(KIND, names.whole)) is not None:
         return found
     if not can_write():
         what = "the backbone cannot be converted: onnx and onnxscript are not installed"
@@ -92,10 +92,13 @@ class _Names:
             "map": with_map,
             "versions": {name: _version(name) for name in (*WRITERS, "timm")},
         }
-        kind = files.fingerprint(about)
-        numbers = [network.mean.flatten().tolist(), network.std.flatten().tolist()]
-        self.kind = f"{kind}.template.onnx"
-        self.whole = f"{files.fingerprint([kind, state_hash(backbone), numbers])}.onnx"
+        self.network, self.about = network, files.fingerprint(about)
+        self.kind = f"{self.about}.template.onnx"
+
+    @property
+    def whole(self) -> str:
+        numbers = [self.network.mean.flatten().tolist(), self.network.std.flatten().tolist()]
+        return f"{files.fingerprint([self.about, state_hash(self.network.backbone), numbers])}.onnx"
 
 
 def _version(name: str) -> str:

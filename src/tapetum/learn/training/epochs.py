@@ -22,6 +22,7 @@ from tapetum.data.images import dataset, mixing, sampling
 from tapetum.data.images.form import Form
 from tapetum.data.images.transforms import EvalTransform, TrainTransform
 from tapetum.learn import models
+from tapetum.learn.answering import NOTHING_ELSE, Answering
 from tapetum.learn.runtime import Runtime
 from tapetum.learn.side import Scaling
 from tapetum.learn.training import freezing, loop, schedules
@@ -68,6 +69,7 @@ class Fold:
     until: int | None = None  # epochs after which training ends before its plan does
     windows: Any = None  # of neighbouring rows, for a model over sequences
     fitted: bool = False  # the heads start as the probe's, so that the network answers before it has trained
+    answering: Answering = NOTHING_ELSE  # by what held-out rows are answered
 
     @property
     def stages(self) -> tuple[Stage, ...]:

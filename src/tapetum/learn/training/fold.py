@@ -248,7 +248,8 @@ class Training(Epochs):
         images, ranks = self._images(stage)[1], self.runtime.ranks
         shared = ranks.count > 1 and len(rows) >= ranks.count
         mine = rows[ranks.rank :: ranks.count] if shared else rows
-        found = inference.answer(self.network, images, mine, predict, self.runtime, side=self.side, key=(*front, *self.key))
+        with self.fold.answering.of(self.network, self.runtime, len(rows)) as runtime:
+            found = inference.answer(self.network, images, mine, predict, runtime, side=self.side, key=(*front, *self.key))
         return inference.together(ranks.gathered(found), rows) if shared else found
 
     @torch.no_grad()

@@ -23,6 +23,7 @@ from tapetum.data.images import dataset
 from tapetum.data.images.form import Form
 from tapetum.data.images.transforms import EvalTransform
 from tapetum.learn import memory, models, probe
+from tapetum.learn.answering import Answering
 from tapetum.learn.ranks import Ranks
 from tapetum.learn.runtime import Engine, Runtime
 from tapetum.learn.side import Scaling
@@ -40,7 +41,7 @@ def write_spec(folder: Path, manifest_file: Path, **values: Any) -> Path:
         manifest_file: the run's manifest.
         values: member, fold, recipe (a member's, resolved), manifest_hash, data_root, train and held (row numbers), form, missing (row_id →
             why its image cannot be read), probe (the fold's probe heads, relative to the folder, or None), engine, threads (planned, or
-            None), until (epochs after which training ends before its plan does, or None).
+            None), until (epochs after which training ends before its plan does, or None), answers (the plan of held-out answers, or None).
     """
     place = Path(*[".."] * len(folder.relative_to(manifest_file.parent).parts)) / manifest_file.name
     return files.write_json(folder / "spec.json", {"format": 1, "manifest": place.as_posix(), **values})
@@ -130,7 +131,7 @@ def build(spec: dict[str, Any], manifest: Manifest, keeper: Keeper, log: Log, ru
     if over and runtime.ranks.count > 1:
         raise UserError("a member over sequences trains in one process", fix="leave --devices out")
     network, fitted = network_for(spec, recipe, manifest, train, None if over else heads, log)
-    windows = None
+    windows, answering = None, Answering.from_plan(spec.get("answers"))
     if over:
         network, windows = windowed.prepare(spec, recipe, manifest, network, train, keeper.folder, runtime, log)
     network = runtime.to_device(network)
@@ -161,6 +162,7 @@ def build(spec: dict[str, Any], manifest: Manifest, keeper: Keeper, log: Log, ru
         until=spec["until"],
         windows=windows,
         fitted=fitted,
+        answering=answering,
     )
 
 

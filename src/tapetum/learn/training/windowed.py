@@ -21,6 +21,7 @@ from tapetum.data.images import dataset, sampling
 from tapetum.data.images.form import Form
 from tapetum.data.images.transforms import EvalTransform
 from tapetum.learn import features, inference, models, windows
+from tapetum.learn.answering import Answering
 from tapetum.learn.models import sequence as networks
 from tapetum.learn.runtime import Runtime
 from tapetum.learn.training.fold import Fold, Training
@@ -118,7 +119,8 @@ def prepare(
     part = manifest.where(np.flatnonzero((manifest.split != "test") & ~manifest.beside_test))
     known = {"form": Form.from_dict(spec["form"]), "missing": spec.get("missing", {})}
     images = dataset.ImageDataset(part, recipe.input, EvalTransform(recipe.input), **known)
-    vectors, reasons = _vectors(network, manifest, images, (folder / wanted["store"]).resolve(), runtime, log)
+    answering = Answering.from_plan(spec.get("answers")).runtime(runtime, len(part))
+    vectors, reasons = _vectors(network, manifest, images, (folder / wanted["store"]).resolve(), answering, log)
     network.measure(torch.from_numpy(vectors[train]))
     network.backbone = nn.Identity()  # its vectors are at hand: neither trained nor kept with every epoch
     return network, dataclasses.replace(source, vectors=vectors, reasons=reasons)

@@ -91,7 +91,7 @@ def compare_views(run: Run, spec: str, record: Record, data: Path | str | None =
     Raises:
         UserError: the run has no weights to answer with, or there is one view only.
     """
-    from tapetum.workflow.stages.plan import one_view
+    from tapetum.workflow.stages.answering import one_view
     from tapetum.workflow.stages.prepare import prepared_of
     from tapetum.workflow.stages.views import answer, choose
 

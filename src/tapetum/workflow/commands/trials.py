@@ -141,7 +141,7 @@ def _plan_as_parent(parent: Session, trial: Trial) -> None:
             plan_of(parent, member)
             kept = parent.run.plan()
         members[member] = {
-            **{key: kept["members"][member][key] for key in ("engine", "batch") if key in kept["members"][member]},
+            **{key: kept["members"][member][key] for key in ("engine", "answers", "batch") if key in kept["members"][member]},
             "folds": folds_for(parent.recipe, member, parent.prepared),
             "epochs": epochs,
             "why": "as the trial says",

@@ -6,6 +6,7 @@ ORDER = (
     "networks",
     "probe",
     "by_group",
+    "answering",
     "plan",
     "train",
     "views",

@@ -155,7 +155,7 @@ def _begin(session: Session, members: Members) -> dict[str, Any]:
 
 def _reduce_views(session: Session, member: str, epochs: choose.EpochChoice, scored: _Scored) -> dict[str, view_reduction.Chosen]:
     """Return target → how a member's test-time views are reduced; nothing where there is one view only."""
-    from tapetum.workflow.stages.plan import one_view
+    from tapetum.workflow.stages.answering import one_view
     from tapetum.workflow.stages.views import answer
     from tapetum.workflow.stages.views import choose as choose_views
 

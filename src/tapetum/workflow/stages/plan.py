@@ -8,14 +8,13 @@ from typing import Any
 import torch
 
 from tapetum.core import files
-from tapetum.core.choices import name_of
-from tapetum.core.config import Predict, Recipe, Schedule, Spec
+from tapetum.core.config import Recipe, Schedule
 from tapetum.core.errors import UserError, listed
-from tapetum.data.images.views import expand, first_draw
 from tapetum.learn import memory, models, runtime, speed
 from tapetum.learn.training import schedules
 from tapetum.workflow.session import Prepared, Session
 from tapetum.workflow.stages import budget as budgets
+from tapetum.workflow.stages.answering import count_answers, count_views, plan_answers, shape_of
 from tapetum.workflow.stages.budget import set_threads
 from tapetum.workflow.stages.networks import probe_input
 
@@ -65,7 +64,7 @@ def _measured(session: Session, member: str, folds: list[int], share: float) -> 
     member_recipe, prepared, log = session.recipe.members()[member], session.prepared, session.log
     manifest, form, clock = prepared.manifest, prepared.form, session.clock or budgets.Clock(None)
     network = models.build(member_recipe.model, manifest.targets, form.channels, member_recipe.input, side=len(manifest.side), log=log)
-    shape = _shape(member_recipe, prepared)
+    shape = shape_of(member_recipe, prepared)
     set_threads(session.run, member_recipe.train, log)
     stored = member_recipe.sequence.length > 1 and member_recipe.sequence.features != "end-to-end"  # the backbone only answers
     work = speed.Work(shape, training=not stored, dtype=getattr(torch, form.dtype))
@@ -80,13 +79,14 @@ def _measured(session: Session, member: str, folds: list[int], share: float) -> 
     if clock.budget is not None:
         rates = _rates(member_recipe, network, work, measured, **how)
         plan |= _within_budget(session, member_recipe, folds, rates, share)
-    return plan
+    answers = plan_answers(session, member_recipe, network, measured.engine, {**plan, "folds": folds})
+    return plan | ({"answers": answers} if answers else {})
 
 
 def _within_budget(session: Session, member_recipe: Recipe, folds: list[int], rates: budgets.Rates, share: float) -> dict[str, Any]:
     """Return what of the folds and epochs fits into the budget, at the rates of a member's network."""
     prepared, clock, epochs = session.prepared, session.clock or budgets.Clock(None), epochs_of(member_recipe)
-    shape = _shape(member_recipe, prepared)
+    shape = shape_of(member_recipe, prepared)
     share *= len(folds) / (len(folds) + 1.5) if session.recipe.decide.pipeline == "refit" else 1.0  # a refit has more rows than a fold
     if member_recipe.sequence.length > 1:
         rates = window_rates(rates, member_recipe, len(prepared.manifest))
@@ -131,7 +131,7 @@ def _hopeless(session: Session, member_recipe: Recipe, folds: list[int]) -> dict
 
 def _share_of_pixels(member_recipe: Recipe, prepared: Prepared) -> float:
     """Return the pixels that a member trains on over those that the probe was measured on, at most 1."""
-    _, height, width = _shape(member_recipe, prepared)
+    _, height, width = shape_of(member_recipe, prepared)
     size = probe_input(member_recipe).size
     tall, wide = prepared.form.size if size == "native" else (size, size) if isinstance(size, int) else size
     return min(1.0, height * width / max(1, tall * wide))
@@ -142,20 +142,14 @@ def _largest_batch(
 ) -> tuple[int, str]:
     """Return the batch that ``train.batch = "auto"`` means, at the largest size of any stage; a window counts all its images."""
     shapes = [
-        _shape(member_recipe.model_copy(update={"input": member_recipe.input.model_copy(update={"size": stage.size})}), prepared)
+        shape_of(member_recipe.model_copy(update={"input": member_recipe.input.model_copy(update={"size": stage.size})}), prepared)
         for stage in member_recipe.stages
         if stage.size
     ]
-    shape = max([_shape(member_recipe, prepared), *shapes], key=lambda s: s[1] * s[2])
+    shape = max([shape_of(member_recipe, prepared), *shapes], key=lambda s: s[1] * s[2])
     rows = min(len(prepared.fitting(fold)) for fold in folds)
     batch, why = memory.largest_batch(network, shape, engine, rows=rows, dtype=getattr(torch, prepared.form.dtype))
     return max(2, batch // member_recipe.sequence.length), why
-
-
-def _shape(member_recipe: Recipe, prepared: Prepared) -> tuple[int, int, int]:
-    size = member_recipe.input.size
-    height, width = prepared.form.size if size == "native" else (size, size) if isinstance(size, int) else size
-    return prepared.form.channels, height, width
 
 
 def _rates(member_recipe: Recipe, network: torch.nn.Module, work: speed.Work, measured: speed.Measured, **how: Any) -> budgets.Rates:
@@ -203,28 +197,3 @@ def _fits(schedule: Schedule, epochs: int) -> bool:
     except UserError:
         return False
     return True
-
-
-def one_view(member_recipe: Recipe) -> str:
-    """Return why a member sees each image in one way only, or nothing."""
-    if member_recipe.sequence.length > 1:
-        return "it sees neighbouring images, and those as they are"
-    return "predict.views is plain" if all(name_of(spec) == "plain" for spec in views_of(member_recipe.predict)) else ""
-
-
-def count_answers(member_recipe: Recipe, shape: tuple[int, int, int]) -> int:
-    """Return how many times each held-out image is answered so that ways of reducing its views can be compared; 0 where none are."""
-    if member_recipe.predict.reduce != "auto" or one_view(member_recipe):
-        return 0
-    return count_views(member_recipe, shape) + (first_draw(views_of(member_recipe.predict)[0]) > 0)
-
-
-def count_views(member_recipe: Recipe, shape: tuple[int, int, int]) -> int:
-    """Return in how many views the pipeline answers an image."""
-    image = torch.zeros((1, *shape), dtype=torch.uint8)
-    return sum(1 for spec in views_of(member_recipe.predict) for _ in expand(image, spec, [0]))
-
-
-def views_of(predict: Predict) -> tuple[Spec, ...]:
-    """Return the views of ``[predict]``, one or several."""
-    return predict.views if isinstance(predict.views, tuple) else (predict.views,)

@@ -21,6 +21,7 @@ from tapetum.core.vectors import Gallery, Neighbors, Vectors
 from tapetum.data.images.dataset import ImageDataset
 from tapetum.data.images.transforms import EvalTransform
 from tapetum.decide.choose import EpochChoice
+from tapetum.learn.answering import Answering
 from tapetum.learn.choices import head_of
 from tapetum.learn.embedding import embed
 from tapetum.learn.runtime import Engine, Runtime
@@ -151,8 +152,10 @@ class _Work:
                 return kept.where(np.array([place[row_id] for row_id in wanted], dtype=np.int64))
         ref = FoldRef(self.member, self.member_recipe, fold)
         network, scaling = network_at(self.session, ref, checkpoint)
-        runtime = Runtime(Engine.from_dict(self.session.run.plan()["members"][self.member]["engine"]))
-        found = embed(network, self.images, rows, self.target, runtime, scaling=scaling, batch=self.member_recipe.predict.batch)
+        plan = self.session.run.plan()["members"][self.member]
+        how: dict[str, Any] = {"scaling": scaling, "batch": self.member_recipe.predict.batch}
+        with Answering.from_plan(plan.get("answers")).of(network, Runtime(Engine.from_dict(plan["engine"])), len(rows)) as runtime:
+            found = embed(network, self.images, rows, self.target, runtime, **how)
         found.write(file, {"member": self.member, "target": self.target, "fold": fold, "checkpoint": checkpoint})
         whose = "all rows" if fold < 0 else f"fold {fold}"
         self.session.log(f"member {self.member} {whose}: vectors of {self.target!r} for {len(rows)} rows at {checkpoint}")

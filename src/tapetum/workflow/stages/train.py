@@ -182,6 +182,7 @@ def write_spec(session: Session, ref: FoldRef, plan: dict[str, Any], spec: Path)
         missing=dict(prepared.reasons),
         probe=Path(os.path.relpath(heads, spec.parent)).as_posix() if heads.exists() else None,
         engine=plan["engine"],
+        answers=plan.get("answers"),
         threads=run.plan().get("threads"),
         until=plan.get("cuts", {}).get(str(ref.fold)),
         features=windowed.features_of(ref.recipe, run.features, spec.parent, base),

@@ -17,7 +17,7 @@ from tapetum.core.targets import Target
 from tapetum.decide import view_reduction as deciding
 from tapetum.decide.steps import Rows
 from tapetum.workflow.session import FoldRef, Session
-from tapetum.workflow.stages.plan import views_of
+from tapetum.workflow.stages.answering import count_views, shape_of, views_of
 
 if TYPE_CHECKING:
     from tapetum.learn.inference import Answers as Answered
@@ -90,28 +90,32 @@ def _answered(session: Session, ref: FoldRef, checkpoint: str) -> Predictions:
     from tapetum.data.images.transforms import EvalTransform
     from tapetum.data.images.views import first_draw
     from tapetum.learn import inference, machine
+    from tapetum.learn.answering import Answering
     from tapetum.learn.runtime import Engine, Runtime
     from tapetum.workflow.stages.networks import network_at
 
     run, prepared, member_recipe, fold = session.run, session.prepared, ref.recipe, ref.fold
     manifest, rows = prepared.manifest, prepared.heldout(fold)
     network, scaling = network_at(session, ref, checkpoint)
-    runtime = Runtime(
-        Engine.from_dict(run.plan()["members"][ref.member]["engine"]),
+    plan = run.plan()["members"][ref.member]
+    trained = Runtime(
+        Engine.from_dict(plan["engine"]),
         threads=machine.threads(member_recipe.train.threads, run.plan().get("threads")),
         log=session.log,
     )
-    side = None if scaling is None else runtime.to_device(torch.from_numpy(scaling.apply(manifest)))
+    side = None if scaling is None else trained.to_device(torch.from_numpy(scaling.apply(manifest)))
     images = ImageDataset(manifest, member_recipe.input, EvalTransform(member_recipe.input), form=prepared.form, missing=prepared.reasons)
-    network = runtime.to_device(network)
-
-    def answered(**how: Any) -> Answered:
-        predict = member_recipe.predict.model_copy(update={**how, "keep_draws": True})
-        return inference.answer(network, images, rows, predict, runtime, side=side, key=("predict", ref.member))
-
-    every = answered(reduce="logits")
+    network = trained.to_device(network)
     first = first_draw(views_of(member_recipe.predict)[0])
-    plain = [] if first == 0 else [answered(views="plain", reduce="plain")]
+    count = len(rows) * count_views(member_recipe, shape_of(member_recipe, prepared))
+    with Answering.from_plan(plan.get("answers")).of(network, trained, count) as runtime:
+
+        def answered(**how: Any) -> Answered:
+            predict = member_recipe.predict.model_copy(update={**how, "keep_draws": True})
+            return inference.answer(network, images, rows, predict, runtime, side=side, key=("predict", ref.member))
+
+        every = answered(reduce="logits")
+        plain = [] if first == 0 else [answered(views="plain", reduce="plain")]
     tables = []
     for name, target in network.targets.items():
         if target.scored:
