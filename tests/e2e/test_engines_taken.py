@@ -74,7 +74,7 @@ def tuned(tmp_path_factory, planted):
     return small_runs.once(tmp_path_factory, "tuned-by-onnx", make) / "run"
 
 
-def test_held_out_rows_by_another_engine_are_answered_as_by_torch(tuned, planted, tmp_path):
+def test_held_out_rows_by_another_engine_match_torch(tuned, planted, tmp_path):
     answers = Run(tuned).plan()["members"]["main"]["answers"]
     assert (answers["engine"]["backend"], answers["from_images"]) == ("onnx", 0)
     assert answers["parity"]["onnx-32"]["targets"]["label"]["agreement"] == 1

@@ -85,7 +85,7 @@ def test_a_named_engine_is_taken_and_torch_is_not_left(world):
     assert world.plan(300, predict__engine="torch") is None
 
 
-def test_vectors_of_a_sequence_model_are_computed_once_or_by_fold(world):
+def test_kept_vectors_are_converted_once_or_by_fold(world):
     windowed = {"sequence__length": 3, "sequence__features": "frozen", "predict__engine": "auto"}
     world.plan(300, **windowed)
     assert (world.asked["rows"], world.asked["conversions"]) == (600, 1)
