@@ -17,7 +17,6 @@ SOURCE = ROOT / "src" / "tapetum"
 USERS = ("bench", "demo", "docs/generate.py")
 
 ALLOWED = {
-    "ctx": "click, which hands it to format_commands",
     "format_commands": "click, for the help of the whole command",
     "__getattr__": "Python, for lazy imports",
     "model_config": "pydantic",

@@ -22,7 +22,7 @@ from tapetum.core import allocator
 from tapetum.core.config import Train
 from tapetum.core.errors import EnvironmentFault, UserError, listed
 from tapetum.core.progress import Log
-from tapetum.learn import compiled, machine, ranks, sessions
+from tapetum.learn import compiled, depthwise, machine, ranks, sessions
 from tapetum.learn.ranks import ALONE, Ranks
 
 T = TypeVar("T")
@@ -149,6 +149,7 @@ class Runtime:
         if isinstance(value, nn.Module):
             value = value.to(self.device)
             compiled.attach(value, self.engine)
+            depthwise.attach(value, self.engine)
             return value.to(memory_format=torch.channels_last) if self.engine.channels_last else value
         if isinstance(value, Tensor) and value.ndim == 4 and self.engine.channels_last and self.engine.backend == "torch":
             return value.to(self.device, memory_format=torch.channels_last)

@@ -37,8 +37,8 @@ def test_each_level_gives_mean_and_deviation_of_length_one():
     with torch.no_grad():
         f, maps = trunk.vector(backbone, x)[0].numpy(), backbone.forward_intermediates(x)[1]
     first = maps[0][0].numpy().reshape(maps[0].shape[1], -1)
-    both = np.concatenate([first.mean(1), first.std(1)])
-    assert np.allclose(f[: len(both)], both / np.linalg.norm(both), atol=1e-3)
+    both = np.concatenate([first.mean(1), np.sqrt(first.var(1) + 1e-6)])  # a channel may be constant
+    assert np.allclose(f[: len(both)], both / np.linalg.norm(both), atol=1e-5)
 
 
 def test_averaged_texture_changes_the_levels_vector():
