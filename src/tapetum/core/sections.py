@@ -238,6 +238,8 @@ class Memory(Section):
 
     keep_effective: bool = True  # when memory runs out: compute the batch in smaller pieces; false: make the batch smaller
     floor: int = Field(1, ge=1)  # smallest piece or batch to try
+    # GiB on disk, in a fold, for activations of layers that do not train, where no augmentation changes the images; 0: none are kept
+    activations: float = Field(4.0, ge=0)
 
 
 Reducer = Literal["plain", "mean", "logits", "max"]  # of the views' probabilities, or of logits before them; plain: the image as it is

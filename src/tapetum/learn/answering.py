@@ -60,14 +60,16 @@ class Answering:
             images: to answer, counting each view.
         """
         other = self.runtime(runtime, images)
-        if other is runtime:
+        if other is runtime or network.front is not None:
             yield runtime
             return
-        vars(network)["compiled"] = compiled.Compiled(other.engine, keep=False)
+        before = network.compiled
+        if before is None or not before.frozen:
+            vars(network)["compiled"] = compiled.Compiled(other.engine, keep=False)
         try:
             yield other
         finally:
-            vars(network)["compiled"] = None
+            vars(network)["compiled"] = before
 
 
 NOTHING_ELSE = Answering()

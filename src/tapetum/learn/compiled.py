@@ -19,14 +19,15 @@ class Compiled:
     Args:
         engine: whose backend is not torch.
         keep: add what is converted to the user's cache; weights that change with every epoch are not worth that.
+        frozen: the backbone does not train, so it is answered by the engine while heads train, too.
     """
 
-    def __init__(self, engine: Any, *, keep: bool = True) -> None:
-        self.engine, self.keep = engine, keep
+    def __init__(self, engine: Any, *, keep: bool = True, frozen: bool = False) -> None:
+        self.engine, self.keep, self.frozen = engine, keep, frozen
         self._sessions: dict[tuple[Any, ...], Session] = {}
 
     def __deepcopy__(self, _: Any) -> Compiled:
-        return Compiled(self.engine, keep=self.keep)
+        return Compiled(self.engine, keep=self.keep, frozen=self.frozen)
 
     def __call__(self, network: Any, x: Tensor, *, with_map: bool) -> tuple[Tensor, Tensor | None]:
         """Return the vectors (B, D) of images (B, C, H, W), and their last map where it is needed."""

@@ -78,6 +78,7 @@ class Network(nn.Module):
         self.width = trunk.width(backbone)
         self.notes = tuple(notes)
         self.compiled: Any = None  # what answers instead of the backbone, where an engine other than torch does
+        self.front: Any = None  # the frozen beginning, where its activations come instead of images
         channels = len(scale.mean)
         self.gains = tuple(scale.gains) or (1.0,) * channels
         if len(self.gains) != channels or min(self.gains) <= 0:
@@ -120,9 +121,11 @@ class Network(nn.Module):
         return self._trunk(x, with_map=bool(getattr(self.sharing, "needs_map", False)))
 
     def _trunk(self, x: Tensor, *, with_map: bool) -> tuple[Tensor, Tensor | None]:
+        if self.front is not None:
+            return self.front.resume(x), None
         views = x.shape[1] if x.ndim == 5 else 1
         x = x.flatten(0, 1) if x.ndim == 5 else x
-        if self.compiled is None or torch.is_grad_enabled():
+        if self.compiled is None or (torch.is_grad_enabled() and not self.compiled.frozen):
             f, map_ = self.by_torch(x, with_map=with_map)
         else:
             f, map_ = self.compiled(self, x, with_map=with_map)

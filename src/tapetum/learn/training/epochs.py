@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,7 @@ class Fold:
     windows: Any = None  # of neighbouring rows, for a model over sequences
     fitted: bool = False  # the heads start as the probe's, so that the network answers before it has trained
     answering: Answering = NOTHING_ELSE  # by what held-out rows are answered
+    store: Path | None = None  # the run's vectors
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -110,6 +112,7 @@ class Epochs:
             groups=fold.manifest.groups[fold.train],
         )
         self.images: dict[Any, tuple[dataset.ImageDataset, dataset.ImageDataset]] = {}
+        self.kept: dataset.ImageDataset | None = None  # activations in place of images, in a stage that keeps them
         self.progress = loop.Progress()
         self.history: list[dict[str, Any]] = []
         part = f"fold {fold.number}" if fold.number >= 0 else "all images"
@@ -248,6 +251,10 @@ class Epochs:
         self.fold.log(f"warning: memory ran out: batches are {self.progress.batch} images from now on (memory.keep_effective = false)")
 
     def _images(self, stage: Stage) -> tuple[dataset.ImageDataset, dataset.ImageDataset]:
+        """Return the images that a stage's network takes: of its size, or the activations that are kept."""
+        return self.images_of(stage) if self.kept is None else (self.kept, self.kept)
+
+    def images_of(self, stage: Stage) -> tuple[dataset.ImageDataset, dataset.ImageDataset]:
         """Return the images of a stage's size, as training and as evaluation see them; one memory serves both and every stage."""
         settings = self.recipe.input.model_copy(update={"size": stage.size or self.recipe.input.size})
         size = str(settings.size)

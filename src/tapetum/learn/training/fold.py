@@ -21,7 +21,7 @@ from tapetum.core.runs import START
 from tapetum.core.tables import Predictions
 from tapetum.data.images import dataset
 from tapetum.learn import inference
-from tapetum.learn.training import averaging, freezing, heldout, loop, optimizers, state
+from tapetum.learn.training import averaging, freezing, fronts, heldout, loop, optimizers, state
 from tapetum.learn.training.epochs import Epochs, Fold
 
 __all__ = ["Fold", "MayGoOn", "Training"]
@@ -71,7 +71,8 @@ class Training(Epochs):
             last = number == len(self.fold.stages) - 1
             epochs = stage.epochs + (self.fold.tail if last else 0)
             if not self.stop and self.progress.epoch < first + epochs:
-                self._stage(number, stage, range(first, first + epochs), saved if saved.get("stage") == number else {}, may_go_on)
+                with fronts.kept(self, stage, first + epochs - self.progress.epoch):
+                    self._stage(number, stage, range(first, first + epochs), saved if saved.get("stage") == number else {}, may_go_on)
                 saved = {}
             first += epochs
             self._predict_test(number, stage, first)

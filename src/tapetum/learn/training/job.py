@@ -41,7 +41,8 @@ def write_spec(folder: Path, manifest_file: Path, **values: Any) -> Path:
         manifest_file: the run's manifest.
         values: member, fold, recipe (a member's, resolved), manifest_hash, data_root, train and held (row numbers), form, missing (row_id →
             why its image cannot be read), probe (the fold's probe heads, relative to the folder, or None), engine, threads (planned, or
-            None), until (epochs after which training ends before its plan does, or None), answers (the plan of held-out answers, or None).
+            None), until (epochs after which training ends before its plan does, or None), answers (the plan of held-out answers, or None),
+            store (the run's vectors, relative to the folder).
     """
     place = Path(*[".."] * len(folder.relative_to(manifest_file.parent).parts)) / manifest_file.name
     return files.write_json(folder / "spec.json", {"format": 1, "manifest": place.as_posix(), **values})
@@ -163,6 +164,7 @@ def build(spec: dict[str, Any], manifest: Manifest, keeper: Keeper, log: Log, ru
         windows=windows,
         fitted=fitted,
         answering=answering,
+        store=(keeper.folder / spec["store"]).resolve() if spec.get("store") else None,
     )
 
 

@@ -85,6 +85,8 @@ def _uses(member_recipe: Recipe, prepared: Prepared, plan: dict[str, Any]) -> Us
     for fold in plan["folds"]:
         rows = len(prepared.heldout(fold))
         uses += [(rows, epochs), *([(rows * views, 1)] if views else [])]
+        frozen = sum(stage.epochs for stage in member_recipe.stages if stage.trains == "head" and not member_recipe.mix)
+        uses += [(len(prepared.fitting(fold)) * (frozen if member_recipe.augment else 1), 1)] if frozen else []
     return [use for use in uses if use[1]]
 
 

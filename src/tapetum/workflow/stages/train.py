@@ -183,6 +183,7 @@ def write_spec(session: Session, ref: FoldRef, plan: dict[str, Any], spec: Path)
         probe=Path(os.path.relpath(heads, spec.parent)).as_posix() if heads.exists() else None,
         engine=plan["engine"],
         answers=plan.get("answers"),
+        store=files.relative(run.features, spec.parent),
         threads=run.plan().get("threads"),
         until=plan.get("cuts", {}).get(str(ref.fold)),
         features=windowed.features_of(ref.recipe, run.features, spec.parent, base),
