@@ -139,6 +139,16 @@ def test_torch_free_rooms_import_no_torch_in_a_fresh_process():
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+def test_answering_an_export_imports_no_scipy():
+    code = (
+        "import sys, tapetum.cli.answers, tapetum.api.answers, tapetum.pipeline.exported, tapetum.decide.calibrate\n"
+        "late = [m for m in ('torch', 'timm', 'scipy', 'sklearn', 'pandas') if m in sys.modules]\n"
+        "assert not late, f'it imports {late}'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
 @pytest.mark.parametrize("path", [p for p in modules() if p.name in ("__init__.py", "choices.py")], ids=name_of)
 def test_no_init_or_choices_imports_anything_heavy(path):
     heavy = {name for name in imported(path, top_only=True) if name.split(".")[0] in HEAVY}

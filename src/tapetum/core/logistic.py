@@ -13,8 +13,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import expit
 
 from tapetum.core.errors import DataError
 
@@ -93,6 +91,12 @@ class Shared:
         return np.concatenate([np.tensordot(self.x, seen, axes=([0, 2], [0, 1])), residual.sum(axis=0)])
 
 
+def softmax(z: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Return exp(z) over its sum along an axis; the same bits as ``scipy.special.softmax``, without the import of scipy."""
+    shifted = np.exp(z - z.max(axis=axis, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=axis, keepdims=True))
+
+
 def softmax_loss(z: np.ndarray, y: np.ndarray, weight: np.ndarray) -> tuple[float, np.ndarray]:
     """Return Σ w·(−Σ_k y_k·log softmax(z)_k) and its derivative by the logits.
 
@@ -114,6 +118,8 @@ def softmax_loss(z: np.ndarray, y: np.ndarray, weight: np.ndarray) -> tuple[floa
 
 def sigmoid_loss(z: np.ndarray, y: np.ndarray, weight: np.ndarray) -> tuple[float, np.ndarray]:
     """Return Σ w·Σ_k (−y_k·log σ(z_k) − (1 − y_k)·log(1 − σ(z_k))) and its derivative by the logits; arguments as for softmax_loss."""
+    from scipy.special import expit
+
     value = (weight * (np.logaddexp(0, z) - y * z).sum(axis=1)).sum(dtype=np.float64)
     return float(value), weight[:, None] * (expit(z) - y)
 
@@ -159,6 +165,8 @@ class Problem:
         Raises:
             DataError: no row has a weight above 0, or numbers are not finite or too large.
         """
+        from scipy.optimize import minimize  # a third of a second, which what only answers does not spend
+
         with np.errstate(over="ignore"):
             total = float(self.weight.sum(dtype=np.float64))
         if not 0 < total < np.inf:

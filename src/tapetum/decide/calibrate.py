@@ -10,11 +10,9 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.special import expit, softmax
 
 from tapetum.core.errors import UserError
-from tapetum.core.logistic import PerClass, Problem, sigmoid_loss, softmax_loss
+from tapetum.core.logistic import PerClass, Problem, sigmoid_loss, softmax, softmax_loss
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
 from tapetum.decide.steps import SMOOTH_ROWS, Rows, fitting
@@ -114,6 +112,8 @@ class Platt:
 
     def apply(self, dense: Dense, rows: Rows, fitted: dict[str, Any]) -> Dense:
         """Return the sigmoids."""
+        from scipy.special import expit
+
         slope, offset = np.asarray(fitted["slope"]), np.asarray(fitted["offset"])
         return _mapped(dense, lambda p: renormalised(dense.target, expit(logit(p) * slope + offset)))
 
@@ -177,11 +177,16 @@ def renormalised(target: Target, p: np.ndarray) -> np.ndarray:
 
 
 def _likely(target: Target, z: np.ndarray) -> np.ndarray:
-    return softmax(z, axis=1) if target.is_distribution else expit(z)
+    if target.is_distribution:
+        return softmax(z)
+    from scipy.special import expit
+
+    return np.asarray(expit(z))
 
 
 def _inverse_temperature(target: Target, z: np.ndarray, y: np.ndarray, weight: np.ndarray, low: float, high: float) -> float:
     """Return the 1/T from ``low`` to ``high`` at which the derivative of the log-loss is 0, or the end nearest to it."""
+    from scipy.optimize import brentq
 
     def slope(inverse: float) -> float:
         return float((weight[:, None] * (_likely(target, inverse * z) - y) * z).sum())

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, softmax
 
-from tapetum.core.logistic import Full, PerClass, Problem, sigmoid_loss, softmax_loss
+from tapetum.core.logistic import Full, PerClass, Problem, sigmoid_loss, softmax, softmax_loss
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
 from tapetum.decide.align import common
@@ -93,4 +92,8 @@ def _at(target: Target, x: np.ndarray, w: np.ndarray) -> np.ndarray:
 
 def _stacked(target: Target, x: np.ndarray, w: np.ndarray, bias: np.ndarray) -> np.ndarray:
     z = _at(target, x, w) + bias
-    return softmax(z, axis=1) if target.is_distribution else expit(z)
+    if target.is_distribution:
+        return softmax(z)
+    from scipy.special import expit
+
+    return np.asarray(expit(z))

@@ -6,11 +6,10 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import softmax
 
 from tapetum.core import metrics
 from tapetum.core.errors import UserError
+from tapetum.core.logistic import softmax
 from tapetum.core.targets import Target
 
 TINY = 1e-7
@@ -127,6 +126,8 @@ def least_log_loss(target: Target, stack: np.ndarray, y: np.ndarray, weight: np.
         weight: (n,).
         r: the power.
     """
+    from scipy.optimize import minimize
+
     total = weight.sum()
     if r == 1 and target.is_distribution and ((y == 0) | (y == 1)).all():
         # the mean of distributions is one, so only what each gives to the true class matters

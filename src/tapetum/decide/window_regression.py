@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import softmax
 
-from tapetum.core.logistic import Full, Problem, softmax_loss
+from tapetum.core.logistic import Full, Problem, softmax, softmax_loss
 from tapetum.decide.sequences import Sequences
 
 _ROUNDS = 200
@@ -78,4 +77,4 @@ def fit_window_regression(x: np.ndarray, truth: np.ndarray, classes: int, streng
 def apply_window_regression(log_p: np.ndarray, place: np.ndarray, w: np.ndarray) -> np.ndarray:
     """Return probabilities (n, K) of the rows of ``place`` under fitted weights; arguments as for :func:`around`."""
     parts = [around(log_p, place[start : start + _CHUNK]) @ w[:-1] + w[-1] for start in range(0, len(place), _CHUNK)]
-    return np.asarray(softmax(np.concatenate(parts), axis=1)) if parts else np.zeros((0, w.shape[1]))
+    return np.asarray(softmax(np.concatenate(parts))) if parts else np.zeros((0, w.shape[1]))
