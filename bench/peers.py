@@ -1,7 +1,8 @@
-"""Tapetum beside what people use: scikit-learn on frozen features, timm, fastai and torchvision's reference.
+"""Tapetum beside what people use: scikit-learn on frozen features, timm, fastai, AutoGluon and torchvision's reference.
 
 Each runs in a process of its own with the same images, weights, folds and thread, by turns: ``bench/peer_runs``. fastai has a virtual
-environment of its own in ``.bench/peers``, which sees this one's torch and timm. What has run is kept there and not run again.
+environment of its own in ``.bench/peers``, which sees this one's torch and timm, and AutoGluon one with torch and timm of its own. What
+has run is kept there and not run again.
 Run: ``python bench/peers.py [--size 224] [--folds 5] [--repeats 7]``; ``--kept`` runs nothing and writes what there is.
 """
 
@@ -27,7 +28,7 @@ from tapetum.core.targets import Target
 
 HOME = recorded.ROOT / ".bench" / "peers"
 SCRIPTS = recorded.ROOT / "bench" / "peer_runs"
-PROBE, TUNED = "tapetum_probe", "tapetum_tuned"
+PROBE, TUNED, FROZEN = "tapetum_probe", "tapetum_tuned", "frozen"
 OURS = (PROBE, TUNED)
 
 
@@ -37,27 +38,42 @@ class Peer(NamedTuple):
     Args:
         title: its name in the table.
         package: what its virtual environment has beside this one's packages; empty: it needs no environment of its own.
+        apart: that environment has none of this one's packages.
     """
 
     title: str
     package: str = ""
+    apart: bool = False
+
+
+class Set(NamedTuple):
+    """A set of photos.
+
+    Args:
+        target: the column of its labels.
+        peers: who runs on it, in this order.
+        size: pixels.
+        folds: how many.
+    """
+
+    target: str
+    peers: tuple[str, ...]
+    size: int
+    folds: int
 
 
 PEERS = {
     PROBE: Peer("Tapetum, probe"),
     TUNED: Peer("Tapetum, probe and fine-tuning"),
-    "frozen": Peer("scikit-learn on frozen features"),
+    FROZEN: Peer("scikit-learn on frozen features"),
     "fastai_tuning": Peer("fastai `fine_tune`", "fastai"),
     "timm_training": Peer("timm, as its train.py"),
     "torchvision_reference": Peer("torchvision's reference"),
+    "autogluon_tuning": Peer("AutoGluon MultiModal", "autogluon.multimodal", apart=True),
 }
-LACKING = (
-    "AutoGluon MultiModal is not in the table: it wants other versions of torch, timm and pandas, and their installation was not over "
-    "after six minutes on a busy machine."
-)
 SETS = {
-    "dogs": ("breed", (PROBE, "frozen", "fastai_tuning", "timm_training", "torchvision_reference")),
-    "faces": ("gender", (TUNED, "fastai_tuning", PROBE, "frozen")),
+    "dogs": Set("breed", (PROBE, FROZEN, "fastai_tuning", "timm_training", "torchvision_reference", "autogluon_tuning"), 224, 3),
+    "faces": Set("gender", (TUNED, "fastai_tuning", PROBE, FROZEN), 160, 2),
 }
 
 
@@ -80,7 +96,7 @@ def read(table: Path) -> list[dict[str, str]]:
 def photos_of(name: str, data: Path) -> list[dict[str, str]]:
     """Return path and label of a shared set."""
     rows = read(data / name / "labels.csv")
-    return [{"path": str((data / name / row["file"]).resolve()), "label": row[SETS[name][0]]} for row in rows]
+    return [{"path": str((data / name / row["file"]).resolve()), "label": row[SETS[name].target]} for row in rows]
 
 
 def python_of(peer: Peer) -> Path:
@@ -91,7 +107,7 @@ def python_of(peer: Peer) -> Path:
     if not (place / "bin" / "python").exists():
         subprocess.run([sys.executable, "-m", "venv", place], check=True)
         inside = sysconfig.get_path("purelib", vars={"base": str(place), "platbase": str(place)})
-        shared = [path for path in sys.path if path.endswith("site-packages")]
+        shared = [] if peer.apart else [path for path in sys.path if path.endswith("site-packages")]
         (Path(inside) / "shared.pth").write_text("\n".join(shared) + "\n", encoding="utf-8")
         subprocess.run([place / "bin" / "python", "-m", "pip", "install", "--quiet", peer.package], check=True)
     return place / "bin" / "python"
@@ -118,34 +134,43 @@ def answers(out: Path, rows: Sequence[dict[str, str]]) -> list[list[float]]:
     return [[float(found[row["path"]][name]) for name in sorted({r["label"] for r in rows})] for row in rows]
 
 
-def run_set(name: str, wish: argparse.Namespace, place: Path) -> None:
+def place_of(name: str, wish: argparse.Namespace) -> tuple[Path, int, int]:
+    """Return where the runs of a set are kept, and its pixels and folds: the set's own, where the command line gives none."""
+    size, folds_ = wish.size or SETS[name].size, wish.folds or SETS[name].folds
+    return HOME / f"{size}-pixels-{folds_}-folds-{wish.epochs}-epochs-{wish.limit}-photos", size, folds_
+
+
+def run_set(name: str, wish: argparse.Namespace) -> None:
     """Run the peers of a set by turns; what is there is not run again."""
+    place, size, many = place_of(name, wish)
+    place.mkdir(parents=True, exist_ok=True)
     table = place / f"{name}.csv"
-    rows = drawn(photos_of(name, wish.data), wish.folds, wish.limit)
+    rows = drawn(photos_of(name, wish.data), many, wish.limit)
     with table.open("w", newline="", encoding="utf-8") as text:
         writer = csv.DictWriter(text, ["path", "label", "fold"])
         writer.writeheader()
         writer.writerows(rows)
     for repeat in range(wish.repeats):
-        for key in SETS[name][1]:
+        for key in SETS[name].peers:
             stem = place / f"{name}-{key}-{repeat}"
             if not stem.with_suffix(".json").exists():
                 words = [str(python_of(PEERS[key])), str(SCRIPTS / f"{key}.py"), str(table), str(stem.with_suffix(".csv"))]
-                words += ["--weights", str(HOME / "lite0.pth"), "--size", str(wish.size), "--epochs", str(wish.epochs)]
+                words += ["--weights", str(HOME / "lite0.pth"), "--size", str(size), "--epochs", str(wish.epochs)]
                 used = measured([*words, "--seed", str(repeat)], stem.with_suffix(".log"))
                 files.write_json(stem.with_suffix(".json"), {**used, "p": answers(stem.with_suffix(".csv"), rows)})
                 recorded.log(f"{name}, {key}: {used}")
 
 
-def found_in(name: str, place: Path) -> list[dict[str, Any]]:
+def found_in(name: str, wish: argparse.Namespace) -> list[dict[str, Any]]:
     """Return for each peer that has run on a set its score, difference to ours, CPU seconds and peak memory."""
+    place, _, _ = place_of(name, wish)
     labels = [row["label"] for row in read(place / f"{name}.csv")]
     classes = tuple(sorted(set(labels)))
     truth = np.eye(len(classes))[[classes.index(label) for label in labels]]
     target, groups = Target("label", "single", classes), np.arange(len(labels)).astype(str)
-    runs = {key: [files.read_json(file) for file in sorted(place.glob(f"{name}-{key}-*.json"))] for key in SETS[name][1]}
+    runs = {key: [files.read_json(file) for file in sorted(place.glob(f"{name}-{key}-*.json"))] for key in SETS[name].peers}
     runs = {key: some for key, some in runs.items() if some}
-    mine = next((key for key in SETS[name][1] if key in OURS and key in runs), None)
+    mine = next((key for key in SETS[name].peers if key in OURS and key in runs), None)
     found = []
     for key, some in runs.items():
         p = np.array(some[0]["p"])
@@ -177,7 +202,7 @@ def shown(found: Sequence[dict[str, Any]]) -> str:
 
 def lacking(name: str, found: Sequence[dict[str, Any]]) -> str:
     """Return a sentence on the peers of a set that have not run; empty where all have."""
-    names = [PEERS[key].title for key in SETS[name][1] if key not in {row["peer"] for row in found}]
+    names = [PEERS[key].title for key in SETS[name].peers if key not in {row["peer"] for row in found}]
     return f"Not run yet: {', '.join(names)}." if names else ""
 
 
@@ -201,33 +226,33 @@ def claim(found: Sequence[dict[str, Any]], share: float, *, above: bool) -> str:
 def goals(found: dict[str, list[dict[str, Any]]]) -> dict[str, str]:
     """Return the verdict on each set: dogs, the probe against the best peer; faces, the best of ours against fastai."""
     dogs = [row for row in found.get("dogs", []) if row["peer"] != TUNED]
+    tuning = [row for row in dogs if row["peer"] != FROZEN]
     faces = [row for row in found.get("faces", []) if row["peer"] in (*OURS, "fastai_tuning")]
     spent = {row["peer"]: row["cpu_s"] for row in faces}
     both = ""
     if {TUNED, "fastai_tuning"} <= spent.keys():
         both = f" The default run, which tries both and chooses, takes {spent[TUNED] / spent['fastai_tuning']:.2f} of them."
-    return {"dogs": claim(dogs, 1 / 10, above=False), "faces": claim(faces, 1 / 3, above=True) + both}
+    alone = f" Of the peers that fine-tune alone: {claim(tuning, 1 / 10, above=False)}" if len(tuning) < len(dogs) else ""
+    return {"dogs": claim(dogs, 1 / 10, above=False) + alone, "faces": claim(faces, 1 / 3, above=True) + both}
 
 
 def main() -> None:
     """Run what is not there yet, then write the section of the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=recorded.DATA)
-    parser.add_argument("--size", type=int, default=160)
-    parser.add_argument("--folds", type=int, default=2)
+    parser.add_argument("--size", type=int, help="pixels; none: those of the set")
+    parser.add_argument("--folds", type=int, help="none: as many as the set has here")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--limit", type=int, default=180, help="most photos of a set")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
     parser.add_argument("--kept", action="store_true", help="run nothing; write what there is")
     wish = parser.parse_args()
-    place = HOME / f"{wish.size}-pixels-{wish.folds}-folds-{wish.epochs}-epochs-{wish.limit}-photos"
-    place.mkdir(parents=True, exist_ok=True)
     if not wish.kept:
         measured([sys.executable, str(SCRIPTS / "weights.py"), str(HOME / "lite0.pth")], HOME / "weights.log")
         with ThreadPoolExecutor(len(wish.sets)) as pool:
-            list(pool.map(lambda name: run_set(name, wish, place), wish.sets))
-    found = {name: found_in(name, place) for name in wish.sets if (place / f"{name}.csv").exists()}
+            list(pool.map(lambda name: run_set(name, wish), wish.sets))
+    found = {name: found_in(name, wish) for name in wish.sets if (place_of(name, wish)[0] / f"{name}.csv").exists()}
     write(found, wish)
 
 
@@ -236,21 +261,22 @@ def write(found: dict[str, list[dict[str, Any]]], wish: argparse.Namespace) -> N
     verdicts = goals(found)
     text = "\n\n".join(
         (
-            f"EfficientNet-Lite0 with the same ImageNet weights at {wish.size} pixels, at most {wish.limit} photos of a set, the same "
-            f"{wish.folds} folds for all, {wish.epochs} epochs where something is fine-tuned (fastai: one more of the head), batches of "
-            f"16, one thread; {'one run' if wish.repeats == 1 else f'{wish.repeats} runs'} of each, by turns. CPU seconds are user and "
+            f"EfficientNet-Lite0 with the same ImageNet weights, at most {wish.limit} photos of a set, the same folds and pixels for all, "
+            f"{wish.epochs} epochs where something is fine-tuned (fastai: one more of the head), batches of 16 (AutoGluon: its own), one "
+            f"thread; {'one run' if wish.repeats == 1 else f'{wish.repeats} runs'} of each, by turns. CPU seconds are user and "
             "system time of a whole process over all folds, its start included; Tapetum's include its pipeline and report. Accuracy out "
             "of fold with 95 % intervals. Peers compute in fp32, as they do unasked. A verdict is about the peers in its table.",
             "So few photos give a fine-tuned network few steps: with more epochs or photos the peers that fine-tune may gain, and take "
             "longer. The machine was busy with other work, so no wall times are given.",
-            LACKING,
             *(
-                f"**{name}** ({SETS[name][0]}):\n\n{shown(rows)}\n\n{verdicts[name]} {lacking(name, rows)}".rstrip()
+                f"**{name}** ({SETS[name].target}; {place_of(name, wish)[1]} pixels, {place_of(name, wish)[2]} folds):\n\n"
+                f"{shown(rows)}\n\n{verdicts[name]} {lacking(name, rows)}".rstrip()
                 for name, rows in found.items()
             ),
         )
     )
-    values = {"found": found, "goals": verdicts, **{key: getattr(wish, key) for key in ("size", "folds", "epochs", "limit", "repeats")}}
+    how = {name: dict(zip(("size", "folds"), place_of(name, wish)[1:], strict=True)) for name in found}
+    values = {"found": found, "goals": verdicts, "sets": how, **{key: getattr(wish, key) for key in ("epochs", "limit", "repeats")}}
     recorded.record("peers", "Beside what people use", text, values, "torch", "timm", "torchvision", "scikit-learn")
 
 
