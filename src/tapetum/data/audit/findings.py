@@ -52,6 +52,7 @@ BLURRED, SOFTER = 0.4, 0.52  # sharpness below, and below so much of the usual o
 MOSTLY = 0.8  # share of images that have the usual channels and depth, where there is such
 SIDES, ASPECTS = 4.0, 2.0  # factors from the usual from which a size or a shape is odd
 SPREAD = 3.0  # and so many robust standard deviations
+TEXTS = 6  # sentences on an image at most
 USUAL = 0.5  # what more images have is how the data are
 
 
@@ -87,7 +88,7 @@ def find(seen: Seen) -> tuple[list[list[str]], list[str | None]]:
             said[row].append(found)
     order = list(KINDS)
     kinds = [sorted({kind for kind, _ in found}, key=order.index) for found in said]
-    return kinds, ["; ".join(list(dict.fromkeys(text for _, text in found if text))[:6]) or None for found in said]
+    return kinds, ["; ".join(list(dict.fromkeys(text for _, text in found if text))[:TEXTS]) or None for found in said]
 
 
 def damage(reason: str) -> str:
@@ -173,28 +174,49 @@ def _of_channels(seen: Seen) -> Found:
 def _of_copies(seen: Seen) -> Found:
     """Return the copies of each image, with what is wrong about them: other labels, another part or fold."""
     manifest, sets = seen.manifest, seen.sets
-    ids, splits, folds = manifest.row_ids, manifest.split, manifest.fold
+    ids, splits, folds = manifest.row_ids, manifest.split.tolist(), manifest.fold.tolist()
     cells = manifest.frame.select(t.name for t in manifest.targets if t.name in manifest.frame.columns).rows() or [()] * len(ids)
     labels = [None if any(cell is None for cell in row) else repr(row) for row in cells]  # None: not all are known
     members: dict[int, list[int]] = {}
     for row in np.flatnonzero(sets.set >= 0).tolist():
         members.setdefault(int(sets.set[row]), []).append(row)
     out: Found = []
-    for row in np.flatnonzero(sets.set >= 0).tolist():
-        own = "exact duplicate" if sets.exact[row] else "near duplicate"
-        out.append((row, (own, "")))
-        for other in (o for o in members[int(sets.set[row])] if o != row):
-            conflict = None not in (labels[other], labels[row]) and labels[other] != labels[row]
-            parts = {splits[row], splits[other]} >= {"train", "test"}
-            across = not parts and folds[row] >= 0 and folds[other] >= 0 and folds[row] != folds[other]
-            text = f"shows the same as {ids[other]}" + (f", {CONFLICT}" if conflict else "")
-            text += ", in the other part" if parts else ", in another fold" if across else ""
-            out.append((row, ("leak" if parts or across else "label conflict" if conflict else own, text)))
-            out += [(row, ("label conflict", text))] if conflict else []
+    for rows in members.values():
+        shown = _examples([(row, (labels[row], splits[row], folds[row])) for row in rows])
+        for row in rows:
+            own = "exact duplicate" if sets.exact[row] else "near duplicate"
+            out.append((row, (own, "")))
+            pairs = []
+            for other in (o for o in shown if o != row):
+                conflict = None not in (labels[other], labels[row]) and labels[other] != labels[row]
+                parts = {splits[row], splits[other]} >= {"train", "test"}
+                across = not parts and folds[row] >= 0 and folds[other] >= 0 and folds[row] != folds[other]
+                text = f"shows the same as {ids[other]}" + (f", {CONFLICT}" if conflict else "")
+                text += ", in the other part" if parts else ", in another fold" if across else ""
+                pairs.append((-(2 * (parts or across) + conflict), other, parts or across, conflict, text))
+            for _, _, leak, conflict, text in sorted(pairs):  # what is wrong is said first
+                out.append((row, ("leak" if leak else "label conflict" if conflict else own, text)))
+                out += [(row, ("label conflict", text))] if conflict else []
     groups = manifest.declared_groups
     for pair in sets.apart:
         out += [(a, ("look-alike", f"looks like {ids[b]} of group {groups[b]}, not joined")) for a, b in (pair, pair[::-1])]
     return out
+
+
+def _examples(rows: Sequence[tuple[int, tuple[str | None, str, int]]]) -> list[int]:
+    """Return few rows of a set of copies that stand for all of it, so that a large set takes no pairs of all its rows.
+
+    Those are the first rows, and the first row of each of up to four labels, parts and folds: any row then meets one that differs from it
+    where some row of the set does. One of them may be unknown, and one its own.
+    """
+    chosen = {row for row, _ in rows[: TEXTS + 1]}
+    for place in range(3):
+        first: dict[str | int | None, int] = {}
+        for row, key in rows:
+            if len(first) < 4:
+                first.setdefault(key[place], row)
+        chosen |= set(first.values())
+    return sorted(chosen)
 
 
 def _of_rows(seen: Seen) -> Found:
