@@ -71,6 +71,11 @@ PEERS = {
     "torchvision_reference": Peer("torchvision's reference"),
     "autogluon_tuning": Peer("AutoGluon MultiModal", "autogluon.multimodal", apart=True),
 }
+NOTE = (
+    "scikit-learn on frozen features is the method of Tapetum's probe. Of the CPU seconds of both, most are the import of torch and timm, "
+    "so a tenth of them is out of reach for whatever imports these. AutoGluon MultiModal (1.6.3) has an environment of its own, installed "
+    "in six minutes; torch and torchvision there are this project's, because PyPI's torchvision does not load with torch's CPU build."
+)
 SETS = {
     "dogs": Set("breed", (PROBE, FROZEN, "fastai_tuning", "timm_training", "torchvision_reference", "autogluon_tuning"), 224, 3),
     "faces": Set("gender", (TUNED, "fastai_tuning", PROBE, FROZEN), 160, 2),
@@ -232,7 +237,7 @@ def goals(found: dict[str, list[dict[str, Any]]]) -> dict[str, str]:
     both = ""
     if {TUNED, "fastai_tuning"} <= spent.keys():
         both = f" The default run, which tries both and chooses, takes {spent[TUNED] / spent['fastai_tuning']:.2f} of them."
-    alone = f" Of the peers that fine-tune alone: {claim(tuning, 1 / 10, above=False)}" if len(tuning) < len(dogs) else ""
+    alone = f" Among the peers that fine-tune: {claim(tuning, 1 / 10, above=False)}" if len(tuning) < len(dogs) else ""
     return {"dogs": claim(dogs, 1 / 10, above=False) + alone, "faces": claim(faces, 1 / 3, above=True) + both}
 
 
@@ -268,6 +273,7 @@ def write(found: dict[str, list[dict[str, Any]]], wish: argparse.Namespace) -> N
             "of fold with 95 % intervals. Peers compute in fp32, as they do unasked. A verdict is about the peers in its table.",
             "So few photos give a fine-tuned network few steps: with more epochs or photos the peers that fine-tune may gain, and take "
             "longer. The machine was busy with other work, so no wall times are given.",
+            NOTE,
             *(
                 f"**{name}** ({SETS[name].target}; {place_of(name, wish)[1]} pixels, {place_of(name, wish)[2]} folds):\n\n"
                 f"{shown(rows)}\n\n{verdicts[name]} {lacking(name, rows)}".rstrip()

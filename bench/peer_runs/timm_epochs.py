@@ -1,4 +1,4 @@
-"""Epochs of timm's ``train.py`` by default, a turn at a time: batches of 128, four loading processes, its augmentation, SGD, fp32.
+"""Epochs of timm's ``train.py`` by default, a turn at a time: four loading processes, its augmentation, SGD, fp32.
 
 The script is not in timm's package; these are its calls. Nothing of Tapetum is imported, and glibc has its own settings.
 """
@@ -22,6 +22,7 @@ def main() -> None:
     parser.add_argument("table", type=Path, help="CSV of path and label")
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--size", type=int, required=True)
+    parser.add_argument("--batch", type=int, default=128)
     wish = parser.parse_args()
     common.register(wish.weights)
     rows = common.read(wish.table)
@@ -31,7 +32,7 @@ def main() -> None:
     loader = create_loader(
         common.Images(rows, classes),
         input_size=config["input_size"],
-        batch_size=128,
+        batch_size=wish.batch,
         is_training=True,
         interpolation="random",
         mean=config["mean"],
