@@ -1,19 +1,16 @@
 """Every campaign in turn, and one table: ``python -m bench.faults`` (``make faults``), with ``--long`` all of it (``make faults-long``).
 
-``--only NAME`` runs the campaigns whose name begins so; ``--scale 0.1`` makes a tenth of the trials; ``--minutes`` ends each campaign.
+``--only NAME`` runs the campaigns whose name begins so; ``--scale 0.1`` makes a tenth of the trials; ``--minutes`` is the time of all together:
+each campaign gets its part of what is left, and what it does not need goes to those behind it.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
-import multiprocessing
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from bench import recorded
@@ -31,10 +28,12 @@ SHORT = {
     "kills": 200,
     "writers": 6,
     "tables": 10_000,
-    "images": 200_000,
+    "bugs": 12,
+    "images": 20_000,
     "fuzz": 3_000,
     "pipelines": 200,
 }
+PARTS = {"states": 4, "kills": 6, "tables": 4, "images": 2, "faults: fit": 6, "faults: predict": 2}  # of the time; every other campaign: 1
 LONG: dict[str, Any] = {
     **dict.fromkeys(("fit", "predict", "review", "export")),  # None: all
     "states": 100_000,
@@ -42,6 +41,7 @@ LONG: dict[str, Any] = {
     "kills": 3_000,
     "writers": 60,
     "tables": 100_000,
+    "bugs": 12,
     "images": 1_000_000,
     "fuzz": 100_000,
     "pipelines": 3_000,
@@ -50,15 +50,17 @@ LONG: dict[str, Any] = {
 
 def main() -> int:
     asked = _asked()
-    trials.MINUTES = asked.minutes
     counts = {name: None if n is None else max(1, round(n * asked.scale)) for name, n in (LONG if asked.long else SHORT).items()}
     outcomes: list[Outcome] = []
+    end = time.perf_counter() + 60 * asked.minutes
     base = trials.begin(asked.workers)
+    chosen = {name: one for name, one in campaigns(base, counts, asked.workers).items() if name.startswith(asked.only)}
+    names = list(chosen)
     try:
-        for name, campaign in campaigns(base, counts, asked.workers).items():
-            if not name.startswith(asked.only):
-                continue
+        for place, (name, campaign) in enumerate(chosen.items()):
             at = time.perf_counter()
+            share = PARTS.get(name, 1) / sum(PARTS.get(later, 1) for later in names[place:])
+            trials.MINUTES = asked.minutes and max((end - at) * share, 1) / 60
             outcome = campaign()
             outcome.notes["seconds"] = round(time.perf_counter() - at, 1)
             outcomes.append(outcome)
@@ -77,7 +79,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--long", action="store_true")
     parser.add_argument("--only", default="")
     parser.add_argument("--scale", type=float, default=1.0)
-    parser.add_argument("--minutes", type=float, default=0, help="the most that one campaign takes; 0: no end")
+    parser.add_argument("--minutes", type=float, default=0, help="the most that all campaigns take together; 0: no end")
     parser.add_argument("--workers", type=int, default=max(2, os.cpu_count() or 2))
     parser.add_argument("--record", action="store_true", help="write the table into docs/reliability.md")
     return parser.parse_args()
@@ -85,92 +87,30 @@ def _asked() -> argparse.Namespace:
 
 def campaigns(base: Base, counts: dict[str, Any], workers: int) -> dict[str, Callable[[], Outcome]]:
     """Return name → what runs it."""
-    from bench.faults import enumerated, kills, replay
+    from bench.faults import enumerated, kills, replay, spread
 
     def faults_of(step: str) -> Callable[[], Outcome]:
         return lambda: enumerated.campaign(base, step, counts[step])
 
-    needs_shim = {f"faults: {step}": faults_of(step) for step in trials.RESULTS}
-    needs_shim["states"] = lambda: replay.campaign(base, counts["states"], counts["resumed"])
-    return {
-        **(needs_shim if base.library is not None else {}),
-        "kills": lambda: kills.campaign(base, counts["kills"]),
+    kinds = ("changed recipes", "changed predictions", "changed submissions", "changed pipelines")
+    fuzzed = {kind: _fuzz_of(base, kind, counts["pipelines" if kind.endswith("pipelines") else "fuzz"], workers) for kind in kinds}
+    every = {
+        "bugs": lambda: spread.over(base, "planted bugs", spread.bugs, counts["bugs"], workers),
         "writers": lambda: kills.two_writers(base, counts["writers"]),
-        "tables": lambda: spread(base, "hostile tables", _tables, counts["tables"], workers),
-        "bugs": lambda: spread(base, "planted bugs", _bugs, 1, 1),
-        "images": lambda: spread(base, "mutated images", _images, counts["images"], workers),
-        **{
-            kind: _fuzz_of(base, kind, counts["pipelines" if kind.endswith("pipelines") else "fuzz"], workers)
-            for kind in ("changed recipes", "changed predictions", "changed submissions", "changed pipelines")
-        },
+        "states": lambda: replay.campaign(base, counts["states"], counts["resumed"]),
+        "tables": lambda: spread.over(base, "hostile tables", spread.tables, counts["tables"], workers),
+        "images": lambda: spread.over(base, "mutated images", spread.images, counts["images"], workers),
+        **fuzzed,
+        "kills": lambda: kills.campaign(base, counts["kills"]),
+        **{f"faults: {step}": faults_of(step) for step in reversed(trials.RESULTS)},
     }
+    return {name: one for name, one in every.items() if base.library is not None or not (name == "states" or name.startswith("faults"))}
 
 
 def _fuzz_of(base: Base, kind: str, count: int, workers: int) -> Callable[[], Outcome]:
-    return lambda: spread(base, kind, _fuzz, count, workers)
+    from bench.faults import spread
 
-
-def spread(base: Base, name: str, work: Callable[..., dict[str, Any]], count: int, workers: int) -> Outcome:
-    """Divide the trials of a campaign over processes, and add up what they found."""
-    os.environ |= {"OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1", "XDG_CACHE_HOME": str(base.home / "cache")}
-    ends = [count * part // workers for part in range(workers + 1)]
-    shares = [(name, str(base.run), str(base.home), a, b, trials.MINUTES) for a, b in itertools.pairwise(ends) if b > a]
-    with multiprocessing.get_context("spawn").Pool(len(shares)) as pool:
-        found = pool.starmap(work, shares)
-    outcome = Outcome(name, of=count)
-    for one in found:
-        outcome.trials += one["trials"]
-        outcome.survived += one["trials"] - len(one["wrong"])
-        outcome.lost += one.get("lost", 0)
-        outcome.failures += one["wrong"]
-        for key, value in one.get("notes", {}).items():
-            outcome.notes[key] = outcome.notes.get(key, 0) + value
-    return outcome
-
-
-def _until(minutes: float) -> Callable[[], bool]:
-    end = time.perf_counter() + 60 * minutes
-    return lambda: bool(minutes) and time.perf_counter() > end
-
-
-def _tables(name: str, run: str, home: str, first: int, last: int, minutes: float) -> dict[str, Any]:
-    from bench.faults import tables
-
-    checker = tables.Checker(Path(run), Path(tempfile.mkdtemp(dir=home)))
-    tables.run(checker, last - first, first, _until(minutes))
-    notes = {"rows": checker.rows, "refused, as two ids are one": checker.refused}
-    return {"trials": checker.tables, "wrong": checker.faults, "lost": len(checker.faults), "notes": notes}
-
-
-def _bugs(name: str, run: str, home: str, first: int, last: int, minutes: float) -> dict[str, Any]:
-    from bench.faults import tables
-
-    checker = tables.Checker(Path(run), Path(tempfile.mkdtemp(dir=home)))
-    after = {mutant: tables.caught(checker, mutant) for mutant in tables.MUTANTS}
-    return {"trials": len(after), "wrong": [f"not found: {mutant}" for mutant, tables in after.items() if not tables]}
-
-
-def _images(name: str, run: str, home: str, first: int, last: int, minutes: float) -> dict[str, Any]:
-    from bench.faults import images
-
-    counts: dict[str, int] = {}
-    wrong: list[str] = []
-    done, over = 0, _until(minutes)
-    for start in range(first, last, 5_000):
-        if over():
-            break
-        found = images.run(range(start, min(start + 5_000, last)))
-        counts = {kind: counts.get(kind, 0) + n for kind, n in found["counts"].items()}
-        wrong += found["wrong"]
-        done += min(5_000, last - start)
-    return {"trials": done, "wrong": wrong, "notes": counts}
-
-
-def _fuzz(name: str, run: str, home: str, first: int, last: int, minutes: float) -> dict[str, Any]:
-    from bench.faults import fuzzed
-
-    done, wrong = fuzzed.run(fuzzed.Fuzz(Path(run), Path(tempfile.mkdtemp(dir=home))), name, range(first, last), _until(minutes))
-    return {"trials": done, "wrong": wrong}
+    return lambda: spread.over(base, kind, spread.fuzz, count, workers)
 
 
 def line(one: Outcome) -> str:
