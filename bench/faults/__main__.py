@@ -1,7 +1,7 @@
 """Every campaign in turn, and one table: ``python -m bench.faults`` (``make faults``), with ``--long`` all of it (``make faults-long``).
 
-``--only NAME`` runs the campaigns whose name begins so; ``--scale 0.1`` makes a tenth of the trials; ``--minutes`` is the time of all together:
-each campaign gets its part of what is left, and what it does not need goes to those behind it.
+``--only NAME`` runs the campaigns whose name begins so; ``--scale 0.1`` makes a tenth of the trials; ``--minutes`` is the time of all
+together: each campaign gets its part of what is left, and what it does not need goes to those behind it.
 """
 
 from __future__ import annotations
