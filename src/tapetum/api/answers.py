@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tapetum.api.results import Result
-from tapetum.core import files, table_files
+from tapetum.core import files, locks, table_files
 from tapetum.core.errors import KindError, UserError, for_python
 from tapetum.core.options import OPTIONS, several
 from tapetum.core.parts import ENDING
@@ -79,6 +79,7 @@ def predict(
     place = None if out is None else Path(out)
     if place is not None:
         table_files.ending(place)
+        locks.refuse_held(place.with_name(place.name + ENDING))
     if top < 1:
         raise UserError(f"top is {top}", need="how many classes to list, 1 or more")
     from tapetum.learn import sessions

@@ -8,7 +8,7 @@ from typing import Any
 
 from tapetum.api.recipe import load_recipe
 from tapetum.api.results import Result, of_run
-from tapetum.core import files
+from tapetum.core import files, locks
 from tapetum.core.errors import UserError, for_python
 from tapetum.core.options import several
 from tapetum.core.places import refuse_nowhere
@@ -46,6 +46,7 @@ def decide(
     refuse_nowhere(*several(source), manifest, data)
     if len(places) == 1 and places[0].is_dir():
         run = Run.existing(places[0])
+        locks.refuse_held(run.root)
         from tapetum.workflow.commands.decide import decide_again
 
         return of_run(decide_again(run.root, several(sets), data=data, log=log))

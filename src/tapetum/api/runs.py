@@ -10,7 +10,7 @@ from typing import Any
 from tapetum.api.images import simulate
 from tapetum.api.recipe import Texts, load_recipe, recipe_of
 from tapetum.api.results import Result, of_run
-from tapetum.core import presets
+from tapetum.core import locks, presets
 from tapetum.core.config import Loaded
 from tapetum.core.errors import for_python
 from tapetum.core.options import OPTIONS, several
@@ -112,6 +112,7 @@ def fit(
     options = {name: value for name, value in locals().items() if name in OPTIONS and value is not None and value is not False} | sets
     began = time.monotonic()  # the budget counts the imports, too
     place = free_folder("runs/run") if out is None else Path(out)
+    locks.refuse_held(place)
     if Run.at(place) is None:  # a run that is there tells itself what it was made from
         refuse_nowhere(data)
     loaded = recipe_of(recipe, options, over=config, profile=profile, preset=preset)
@@ -152,7 +153,9 @@ def trace(
         options: as for :func:`fit` (``target``, ``size``, …), and recipe keys with ``__`` for dots.
     """
     refuse_nowhere(data)
-    loaded, place = recipe_of(recipe, options), free_folder("runs/trace") if out is None else out
+    place = free_folder("runs/trace") if out is None else Path(out)
+    locks.refuse_held(place)
+    loaded = recipe_of(recipe, options)
     from tapetum.workflow.commands.trace import trace as measure
 
     told = command or _call("trace", data, out, options)
@@ -192,7 +195,9 @@ def find_rate(
         options: as for :func:`fit` (``target``, ``size``, …), and recipe keys with ``__`` for dots.
     """
     refuse_nowhere(data)
-    loaded, place = recipe_of(recipe, options), free_folder("runs/find-rate") if out is None else out
+    place = free_folder("runs/find-rate") if out is None else Path(out)
+    locks.refuse_held(place)
+    loaded = recipe_of(recipe, options)
     from tapetum.workflow.commands.find_rate import RangeTest
     from tapetum.workflow.commands.find_rate import find_rate as find
 
@@ -230,7 +235,9 @@ def tune(
         options: as for :func:`fit` (``target``, ``size``, …), and recipe keys with ``__`` for dots.
     """
     refuse_nowhere(data)
-    loaded, place = recipe_of(recipe, options), free_folder("runs/tune") if out is None else out
+    place = free_folder("runs/tune") if out is None else Path(out)
+    locks.refuse_held(place)
+    loaded = recipe_of(recipe, options)
     from tapetum.workflow.commands.tune import tune as search
     from tapetum.workflow.launch.places import At
 
@@ -268,7 +275,9 @@ def ablate(
         options: as for :func:`fit` (``target``, ``size``, …), and recipe keys with ``__`` for dots.
     """
     refuse_nowhere(data)
-    loaded, place = recipe_of(recipe, options), free_folder("runs/ablate") if out is None else out
+    place = free_folder("runs/ablate") if out is None else Path(out)
+    locks.refuse_held(place)
+    loaded = recipe_of(recipe, options)
     from tapetum.workflow.commands.ablate import ablate as measure
     from tapetum.workflow.launch.places import At
 
@@ -306,6 +315,7 @@ def reproduce(
     system = reference_system(name)
     refuse_nowhere(data)
     place = free_folder("runs/reproduced") if out is None else Path(out)
+    locks.refuse_held(place)
     from tapetum.systems.reproduce import reproduce as chain
 
     if data is None and simulated is None:
@@ -328,6 +338,8 @@ def job(spec: Path | str, *, wait: bool = False, devices: int = 1, log: Log | No
         Its final state, and under ``log`` the messages.
     """
     refuse_nowhere(spec)
+    if not wait:
+        locks.refuse_held(Path(spec).parent)
     from tapetum.workflow.commands.job import run
 
     return run(Path(spec), wait=wait, devices=devices, log=log)

@@ -15,6 +15,7 @@ from tapetum.core.files import make_folder, read_json, write_json
 
 HOLDER, LOCK = ".holder.json", ".lock"  # in a folder that is or was locked: by whom
 HELD = (HOLDER, LOCK)
+PATIENCE = 0.2  # seconds, as another process may look for an instant whether the lock is free
 
 
 @contextlib.contextmanager
@@ -30,21 +31,45 @@ def lock(folder: Path | str, *, wait: bool = False) -> Iterator[int]:
     """
     folder = make_folder(folder)
     holder = folder / HOLDER
-    taken_lock = filelock.FileLock(folder / LOCK, timeout=-1 if wait else 0)
+    taken_lock = filelock.FileLock(folder / LOCK, timeout=-1 if wait else PATIENCE)
     try:
-        taken_lock.acquire()
+        taken_lock.acquire(poll_interval=0.05 if wait else PATIENCE / 8)
     except filelock.Timeout:
-        who = read_json(holder) if holder.exists() else {"process": "unknown", "host": "this machine"}
-        raise EnvironmentFault(
-            f"{folder} is in use by process {who['process']} on {who['host']}",
-            fix="wait for it to end, or choose another run with -o",
-        ) from None
+        raise _held(folder) from None
     try:
         generation = 1 + (read_json(holder)["generation"] if holder.exists() else 0)
         write_json(holder, {"process": os.getpid(), "host": socket.gethostname(), "generation": generation})
         yield generation
     finally:
         taken_lock.release()
+
+
+def refuse_held(folder: Path | str) -> None:
+    """Refuse a folder that another process holds, before anything slow is imported; who works in it takes :func:`lock` all the same.
+
+    Args:
+        folder: need not be there.
+
+    Raises:
+        EnvironmentFault: another live process holds the folder.
+    """
+    folder = Path(folder)
+    if not (folder / HOLDER).exists():
+        return
+    with contextlib.suppress(OSError):  # one may look into it and not write: then there is nothing to hold
+        look = filelock.FileLock(folder / LOCK, timeout=0)
+        try:
+            look.acquire()
+        except filelock.Timeout:
+            raise _held(folder) from None
+        look.release()
+
+
+def _held(folder: Path) -> EnvironmentFault:
+    holder = folder / HOLDER
+    who = read_json(holder) if holder.exists() else {"process": "unknown", "host": "this machine"}
+    what = f"{folder} is in use by process {who['process']} on {who['host']}"
+    return EnvironmentFault(what, fix="wait for it to end, or choose another run with -o")
 
 
 def check_generation(folder: Path | str, generation: int) -> None:

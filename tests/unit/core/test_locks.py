@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import threading
 
+import filelock
 import pytest
 
 from tapetum.core import files, locks
@@ -62,3 +63,28 @@ def test_a_holder_that_was_followed_is_refused(tmp_path):
         files.write_json(tmp_path / "run" / locks.HOLDER, {"process": 7, "host": "other", "generation": mine + 1})
         with pytest.raises(EnvironmentFault, match="taken over by process 7 on other"):
             locks.check_generation(tmp_path / "run", mine)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="fork")
+def test_a_held_folder_is_refused_before_any_work(tmp_path):
+    locks.refuse_held(tmp_path / "run")  # is not there
+    with held_elsewhere(tmp_path / "run") as (other, _), pytest.raises(EnvironmentFault, match=f"in use by process {other.pid}"):
+        locks.refuse_held(tmp_path / "run")
+
+
+def test_what_a_killed_holder_left_stops_nobody(tmp_path):
+    files.write_json(tmp_path / "run" / locks.HOLDER, {"process": os.getpid(), "host": "other", "generation": 3})
+    (tmp_path / "run" / locks.LOCK).touch()
+    locks.refuse_held(tmp_path / "run")
+    with locks.lock(tmp_path / "run") as generation:
+        assert generation == 4
+
+
+def test_a_look_at_the_lock_does_not_stop_its_next_holder(tmp_path):
+    with locks.lock(tmp_path / "run"):
+        pass
+    look = filelock.FileLock(tmp_path / "run" / locks.LOCK, thread_local=False)
+    look.acquire()
+    threading.Timer(locks.PATIENCE / 4, look.release).start()
+    with locks.lock(tmp_path / "run") as generation:
+        assert generation == 2
