@@ -144,6 +144,6 @@ def test_a_submission_and_a_csv_hold_what_was_decided(decided_run, tmp_path):
     else:
         truth = [target.classes[k] for k in dense.y.argmax(axis=1)]
         assert accuracy_score(truth, cells) == pytest.approx(figures["accuracy"], abs=1e-6)
-    external.write_csv(tmp_path / "oof.csv", dense)
+    external.write_csv(tmp_path / "oof.csv", dense, print)
     again = external.read_csv(tmp_path / "oof.csv", run.manifest(), "stage").dense("stage", row_ids=dense.row_ids.tolist())
     np.testing.assert_array_equal(decided(again), decided(dense))

@@ -206,8 +206,9 @@ def evaluate(
     files.refuse_own(places[0], data)
     loaded = loaded_from(pipeline)
     how: dict[str, Any] = {"target": several(target), "split": split, "on_bad": on_bad, **_columns(declared)}
-    found = evaluation.evaluate(loaded, data, Record(log), **how)
-    written = evaluation_files.write_files(found, loaded, *places)
+    record = Record(log)
+    found = evaluation.evaluate(loaded, data, record, **how)
+    written = evaluation_files.write_files(found, loaded, places[0], places[1], record)
     values = {"table": evaluation.summary(found), "details": evaluation.details(found), **found.figures, **written}
     path = written.get("out") or written.get("report")
     return Result(values, lines=values["table"].splitlines(), rows=found.figures["figures"], path=path)

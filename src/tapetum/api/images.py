@@ -142,7 +142,7 @@ def audit(
 
     judged = None if judged is None or not of_run else str(several(judged)[0])
     found = audit_source(source, out, loaded, Record(log), target=judged, data=data)
-    return Result(found, rows=functools.partial(table_files.read_any, found["out"]), path=found["out"])
+    return Result(found, rows=functools.partial(table_files.read_any, found["out"], escaped=True), path=found["out"])
 
 
 @for_python

@@ -64,4 +64,5 @@ def review(
         found = label_source(source, Record(log), how, ready)
     else:
         found = review_source(source, loaded, Record(log), how, ready)
-    return Result(found, rows=functools.partial(table_files.read_any, found["out"]), path=found["out"])
+    rows = functools.partial(table_files.read_any, found["out"], escaped=how.unlabelled is None)
+    return Result(found, rows=rows, path=found["out"])

@@ -83,13 +83,23 @@ def sniff(text: str) -> str:
 
 def to_delimited(frame: pl.DataFrame, delimiter: str = ",", *, header: bool = True) -> str:
     """Return a frame of text and numbers as delimited text; nulls are blank."""
-    out = io.StringIO(newline="")
-    writer = csv.writer(out, delimiter=delimiter, lineterminator="\n")
+    out: list[str] = []
+    writer = csv.writer(_Lines(out), delimiter=delimiter, lineterminator="\r\n")  # quotes cells that hold one of the two
     if header:
         writer.writerow(frame.columns)
     for row in frame.iter_rows():
         writer.writerow(["" if cell is None else cell for cell in row])
-    return out.getvalue()
+    return "".join(out)
+
+
+class _Lines:
+    """Takes the lines of a csv writer, each by one call, and ends them with a line feed alone."""
+
+    def __init__(self, out: list[str]) -> None:
+        self._out = out
+
+    def write(self, line: str) -> None:
+        self._out.append(line.removesuffix("\r\n") + "\n")
 
 
 def _text(path: Path) -> str:

@@ -1,6 +1,7 @@
 """Tables of known columns in a file: ``.csv`` is CSV and ``.parquet`` is Parquet, in both directions.
 
 In CSV a blank cell is null, true and false are words, and a list is JSON (``["a", "b"]``, ``[0.25, 0.75]``), or its only text as it is.
+In a table that is made for people, cells that a spreadsheet would take for formulas are escaped (:mod:`tapetum.core.spreadsheets`).
 What a spreadsheet makes of such a file is read too: other separators and a byte-order mark, decimal commas, TRUE and FALSE, blank lines,
 rows and columns in another order, and columns left out.
 """
@@ -8,13 +9,13 @@ rows and columns in another order, and columns left out.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from tapetum.core import files
+from tapetum.core import files, spreadsheets
 from tapetum.core.delimited import read_delimited, to_delimited
 from tapetum.core.errors import DataError, UserError
 
@@ -39,35 +40,50 @@ def ending(path: Path | str) -> str:
     return found
 
 
-def write_table(path: Path | str, frame: pl.DataFrame, meta: Mapping[str, Any] | None = None) -> Path:
-    """Write a table as its ending says; ``meta`` is kept by Parquet alone.
+def write_table(path: Path | str, frame: pl.DataFrame, meta: Mapping[str, Any] | None = None, *, for_people: bool = False) -> Path:
+    """Write a table as its ending says.
+
+    Args:
+        path: ``.csv`` or ``.parquet``.
+        frame: the table.
+        meta: is kept by Parquet alone.
+        for_people: escape cells of CSV that a spreadsheet would take for formulas; :func:`read_table` with ``escaped`` undoes it.
 
     Raises:
         UserError: an ending that is neither.
     """
     if ending(path) == ".parquet":
         return files.write_parquet(path, frame, meta)
-    return files.write_text(path, as_csv(frame))
+    return files.write_text(path, as_csv(frame, for_people=for_people))
 
 
-def as_csv(frame: pl.DataFrame) -> str:
-    """Return a table as the text of a CSV file."""
+def as_csv(frame: pl.DataFrame, *, for_people: bool = False) -> str:
+    """Return a table as the text of a CSV file; see :func:`write_table`."""
     lists = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.List)]
     words = [name for name, dtype in frame.schema.items() if dtype == pl.Boolean]
     flat = frame.with_columns(
         *(pl.Series(name, [_list_cell(cell) for cell in frame[name].to_list()], dtype=pl.String) for name in lists),
         *(pl.col(name).cast(pl.String) for name in words),
     )
-    return to_delimited(flat)
+    return to_delimited(spreadsheets.escaped(flat) if for_people else flat)
 
 
-def read_table(path: Path | str, schema: Mapping[str, Any], required: Sequence[str] = ("row_id",)) -> pl.DataFrame:
+def read_table(
+    path: Path | str,
+    schema: Mapping[str, Any],
+    required: Sequence[str] = ("row_id",),
+    *,
+    escaped: bool = False,
+    known: Collection[str] = (),
+) -> pl.DataFrame:
     """Read a table that :func:`write_table` wrote, or what a spreadsheet made of it; other columns are left alone.
 
     Args:
         path: ``.parquet``, or delimited text.
         schema: the types of the known columns; those that are absent come back null.
         required: columns that must be there.
+        escaped: the table is one for people, whose text is escaped; see :func:`write_table`.
+        known: what may stand in the first required column, where it is known.
 
     Raises:
         DataError: a required column is absent, or a cell is not of its column's type: its row is named.
@@ -75,6 +91,7 @@ def read_table(path: Path | str, schema: Mapping[str, Any], required: Sequence[s
     place, comma = Path(path), False
     if place.suffix.lower() in TEXTS:
         frame, delimiter = read_delimited(place)
+        frame = spreadsheets.unescaped(frame, known, required[0]) if escaped else frame
         comma = delimiter != ","
     else:
         frame = files.read_parquet(place)[0]
@@ -88,10 +105,13 @@ def read_table(path: Path | str, schema: Mapping[str, Any], required: Sequence[s
     return frame.with_columns(columns)
 
 
-def read_any(path: Path | str) -> pl.DataFrame:
-    """Read a whole table, ``.parquet`` or delimited text; cells of text stay text."""
+def read_any(path: Path | str, *, escaped: bool = False) -> pl.DataFrame:
+    """Read a whole table, ``.parquet`` or delimited text; cells of text stay text. ``escaped``: see :func:`read_table`."""
     place = Path(path)
-    return read_delimited(place)[0] if place.suffix.lower() in TEXTS else files.read_parquet(place)[0]
+    if place.suffix.lower() not in TEXTS:
+        return files.read_parquet(place)[0]
+    frame = read_delimited(place)[0]
+    return spreadsheets.unescaped(frame) if escaped else frame
 
 
 def number(text: str, comma: bool) -> float:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from tapetum.core import files
+from tapetum.core import files, spreadsheets
 from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.ids import match
 from tapetum.core.labels import cells_of
@@ -117,8 +117,8 @@ def read_array(
     return _predictions(_Read(str(path), row_ids, p), manifest, kind, member=member, partial=partial, log=log)
 
 
-def write_csv(path: Path | str, dense: Dense) -> Path:
-    """Write ``id, p_<class>…`` of the rows with an answer; the header carries the class order.
+def write_csv(path: Path | str, dense: Dense, log: Log) -> Path:
+    """Write ``id, p_<class>…`` of the rows with an answer; the header carries the class order. ``log`` is told of cells like formulas.
 
     Where a step decided labels, the column ``answer`` holds them; several are joined by the target's separator.
     """
@@ -128,7 +128,9 @@ def write_csv(path: Path | str, dense: Dense) -> Path:
     columns |= {f"{PREFIX}{name}": pl.Series(dense.p[ok, c]) for c, name in enumerate(names)}
     if dense.answer is not None and dense.target.kind != "regression":
         columns["answer"] = pl.Series(cells_of(dense.target, dense.answer[ok]), dtype=pl.String)
-    return files.write_csv(path, pl.DataFrame(columns))
+    table = pl.DataFrame(columns)
+    spreadsheets.warn(path, table, log)
+    return files.write_csv(path, table)
 
 
 def write_array(path: Path | str, ids: Path | str, dense: Dense) -> tuple[Path, Path]:

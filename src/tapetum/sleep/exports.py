@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tapetum.core import files
+from tapetum.core import files, table_files
 from tapetum.core.delimited import to_delimited
 from tapetum.core.errors import UserError, listed
 from tapetum.sleep.edf_write import write_stages
@@ -79,9 +79,9 @@ def to_json(night: Hypnogram) -> dict[str, Any]:
 
 def write_issues(path: Path | str, issues: Iterable[Issue]) -> Path:
     """Write the issue table as CSV."""
-    return files.write_text(path, to_delimited(table(issues)))
+    return files.write_text(path, table_files.as_csv(table(issues), for_people=True))
 
 
 def write_statistics(path: Path | str, rows: Sequence[Mapping[str, Any]]) -> Path:
     """Write statistics as CSV, a row a night."""
-    return files.write_text(path, to_delimited(pl.DataFrame(list(rows), infer_schema_length=None)))
+    return files.write_text(path, table_files.as_csv(pl.DataFrame(list(rows), infer_schema_length=None), for_people=True))

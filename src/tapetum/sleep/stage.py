@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tapetum.core import files
-from tapetum.core.delimited import to_delimited
+from tapetum.core import files, table_files
 from tapetum.core.errors import TapetumError
 from tapetum.sleep import adapt, exports, plots
 from tapetum.sleep.edf import Recording, read_edf
@@ -106,7 +105,7 @@ def write(folder: Path, staged: Staged, *, lights_off: float | None = None, ligh
         found = {"statistics": figures, "cycles": cycles(inside), "transitions": transitions(inside).tolist(), "scorer": night.scorer}
         files.write_json(aside / "statistics.json", found)
         before = None if staged.answer is staged.night else staged.answer
-        files.write_text(aside / "review.csv", to_delimited(review_list(night, staged.bad, before)))
+        table_files.write_table(aside / "review.csv", review_list(night, staged.bad, before), for_people=True)
         plots.night_figure(aside / FIGURE, night, staged.signal, _title(night, figures))
         exports.write_issues(aside / "issues.csv", staged.recording.issues)
     return figures

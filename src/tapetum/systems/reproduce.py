@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tapetum.core import config, files, metrics
+from tapetum.core import config, files, metrics, table_files
 from tapetum.core.config import Loaded, Recipe
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.intervals import span
@@ -80,7 +80,7 @@ def reproduce(
     _account(run, recipe, name, profile, scaled, simulated)
     manifest = run.manifest()
     files.write_json(run.file("first-look.json"), first_look(manifest))
-    files.write_csv(run.file("classes.csv"), classes_table(run))
+    table_files.write_table(run.file("classes.csv"), classes_table(run), for_people=True)
     template = _beside(source, system.template)
     submitted, cycles = None, []
     if template is not None and run.file("test.parquet").exists():

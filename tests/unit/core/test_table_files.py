@@ -69,3 +69,11 @@ def test_a_cell_of_another_type_is_named(tmp_path, column, cell, need):
         table_files.read_table(tmp_path / "t.csv", SCHEMA)
     with pytest.raises(DataError, match="no column 'row_id'"):
         table_files.read_table(table_files.write_table(tmp_path / "u.csv", ROWS.drop("row_id")), SCHEMA)
+
+
+@pytest.mark.parametrize("cell", ["a\rb", "a\nb", "a\r\nb", 'a"b', "a,b"])
+def test_cells_with_line_ends_stay_in_their_row(tmp_path, cell):
+    frame = pl.DataFrame({"row_id": [cell, "c"], "n": [1, 2]})
+    place = table_files.write_table(tmp_path / "t.csv", frame)
+    assert table_files.read_table(place, {"row_id": pl.String, "n": pl.Int64}).equals(frame)
+    assert b"\r\n" not in place.read_bytes().replace(cell.encode(), b"")

@@ -63,7 +63,7 @@ def test_ids_match_by_file_name_and_that_is_logged(manifest, tmp_path):
 def test_a_written_table_is_read_back(manifest, tmp_path):
     dense = dense_of(TARGET, P, P)
     dense = dataclasses.replace(dense, row_ids=np.array(list("abct"), dtype=object))
-    again = read_csv(write_csv(tmp_path / "out.csv", dense), manifest, "k").dense("k", row_ids=list("abct"))
+    again = read_csv(write_csv(tmp_path / "out.csv", dense, print), manifest, "k").dense("k", row_ids=list("abct"))
     assert (again.p == dense.p).all()
     array, ids = write_array(tmp_path / "out.npy", tmp_path / "ids.txt", dense)
     again = read_array(array, ids, manifest, "k", classes=TARGET.classes).dense("k", row_ids=list("abct"))

@@ -26,7 +26,7 @@ def read_decisions(path: Path, manifest: Manifest, log: Log) -> pl.DataFrame:
     """
     make = "make it: tapetum audit DATA"
     try:
-        table = table_files.read_table(path, AUDIT_SCHEMA, ("row_id", "decision"))
+        table = table_files.read_table(path, AUDIT_SCHEMA, ("row_id", "decision"), escaped=True, known=manifest.row_ids)
     except DataError as error:
         if error.need == "row_id, decision":
             raise DataError(f"data.audit: {error.what}", need="the audit of these data", fix=make) from None

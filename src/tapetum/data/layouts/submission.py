@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from tapetum.core import files
+from tapetum.core import files, spreadsheets
 from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.ids import match
 from tapetum.core.monitor import prior_decision
@@ -110,6 +110,7 @@ def submit(
         files.write_parquet(place, filled.select(form.columns))
     else:
         files.write_text(place, to_delimited(filled.select(form.columns), form.delimiter, header=form.header))
+        spreadsheets.warn(place, filled.select(form.columns), log)
     _report(form, dense.target, labels, fill, int(without.sum()), lost, Path(place), log)
     return Written(Path(place), len(labels), int(without.sum()))
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from tapetum.core import files
+from tapetum.core import files, spreadsheets
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.progress import Log
@@ -69,6 +69,7 @@ def write(manifest: Manifest, place: Path, log: Log) -> Path:
     for target in manifest.targets:
         if target.kind == "multi" and target.name in frame.columns:
             frame = frame.with_columns(joined_labels(frame, target.name, target.separator))
+    spreadsheets.warn(place, frame, log)
     return files.write_text(place, to_delimited(frame, delimiter))
 
 

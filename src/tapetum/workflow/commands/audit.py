@@ -56,7 +56,7 @@ def audit_source(
     if run is not None:
         table = judged(run, table, record, target=target)
     place = Path(out) if out is not None else Path("audit.parquet") if run is None else run.file("audit.parquet")
-    table_files.write_table(place, table)
+    table_files.write_table(place, table, for_people=True)
     suspects = int(table["suspect"].fill_null(False).sum())
     decided = table.group_by("decision").len().sort("decision")
     about = about_the_data(manifest)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tapetum.core import files
+from tapetum.core import files, table_files
 from tapetum.core.errors import UserError
 from tapetum.core.runs import Run
 from tapetum.core.tables import Predictions
@@ -37,5 +37,5 @@ def sets_of(run: Run, *, coverage: float, method: Any, by_class: bool, target: s
     value = {"method": method, "wanted": coverage, "final": found.final, **found.report, "abstain": abstain, "calibration": ece.to_dict()}
     files.write_json(run.file("conformal.json"), value)
     review = conformal.review_list(dense, most=most)
-    files.write_csv(run.file("review.csv"), review)
+    table_files.write_table(run.file("review.csv"), review, for_people=True)
     return {"conformal": str(run.file("conformal.json")), "review": str(run.file("review.csv")), **found.report, "abstain": abstain}

@@ -99,7 +99,7 @@ def decide_tables(
     entries = [*members.items(), *((name, dense) for name, (_, dense) in decided.items())]
     board = leaderboard.leaderboard(entries, rows, how={name: how for name, (how, _) in decided.items()})
     Predictions.from_dense(found.nested, source="blend", manifest_hash=manifest.content_hash()).write(out / "oof.parquet")
-    external.write_csv(out / "oof.csv", found.nested)
+    external.write_csv(out / "oof.csv", found.nested, record)
     files.write_json(out / "decisions.json", {"format": 1, "steps": {target: found.json}})
     files.write_json(out / "metrics.json", {"leaderboard": board.to_dicts(), "coverage": found.coverage.to_dict()})
     return {"out": str(out), "table": text_of(board), "coverage": str(found.coverage)}

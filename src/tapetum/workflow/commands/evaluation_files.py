@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from tapetum.core import files
+from tapetum.core import files, spreadsheets
 from tapetum.core.errors import UserError
+from tapetum.core.progress import Log
 from tapetum.core.runs import Run
 from tapetum.core.schema import statuses
 from tapetum.core.tables import Dense, Manifest, free_name
@@ -56,7 +57,7 @@ def check_place(out: Path | None, report: Path | None) -> None:
         raise UserError(f"a report cannot be written as {report.suffix or 'a file without suffix'}", need=".html")
 
 
-def write_files(found: Evaluated, pipeline: Pipeline, out: Path | None, report: Path | None) -> dict[str, str]:
+def write_files(found: Evaluated, pipeline: Pipeline, out: Path | None, report: Path | None, log: Log) -> dict[str, str]:
     """Write what was asked for.
 
     Args:
@@ -64,15 +65,16 @@ def write_files(found: Evaluated, pipeline: Pipeline, out: Path | None, report: 
         pipeline: that answered.
         out: a folder for ``predictions.parquet`` and ``metrics.json``, or one file of predictions.
         report: an HTML file.
+        log: told of cells that a spreadsheet takes for formulas.
 
     Returns:
         The places written, by what is there.
     """
     written = {}
     if out is not None and out.suffix in TABLES and not out.is_dir():
-        written["out"] = str(_write_table(found, pipeline, out))
+        written["out"] = str(_write_table(found, pipeline, out, log))
     elif out is not None:
-        _write_table(found, pipeline, files.make_folder(out) / "predictions.parquet")
+        _write_table(found, pipeline, files.make_folder(out) / "predictions.parquet", log)
         files.write_json(out / "metrics.json", found.figures)
         written["out"] = str(out)
     if report is not None:
@@ -80,12 +82,14 @@ def write_files(found: Evaluated, pipeline: Pipeline, out: Path | None, report: 
     return written
 
 
-def _write_table(found: Evaluated, pipeline: Pipeline, place: Path) -> Path:
+def _write_table(found: Evaluated, pipeline: Pipeline, place: Path, log: Log) -> Path:
     from tapetum.core.answers import flat_table, table_of
 
     if place.suffix == ".parquet":
         return table_of(found.answers, _spec(found, pipeline)).write(place)
-    return files.write_csv(place, with_truth(flat_table(found.answers), found))
+    table = with_truth(flat_table(found.answers), found)
+    spreadsheets.warn(place, table, log)
+    return files.write_csv(place, table)
 
 
 def _spec(found: Evaluated, pipeline: Pipeline) -> dict[str, Any]:

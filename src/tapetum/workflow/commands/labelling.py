@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tapetum.core import files, table_files
+from tapetum.core import files, spreadsheets, table_files
 from tapetum.core.config import Recipe
 from tapetum.core.errors import UserError, listed
 from tapetum.core.runs import Record, Run
@@ -72,7 +72,8 @@ def label_source(source: Any, record: Record, how: Reviewing, ready: Callable[[s
         pages = pages_of(review, recipe.input, lambda: table_files.as_csv(labelled(review, recipe, place)), folder.resolve().name)
         serve(pages, f"{len(manifest):,} images", how.port, record, ready)
     table = labelled(review, recipe, place)
-    return {**written(review, table, place, store_file), "labelled": len(table)}
+    spreadsheets.warn(place, table, record)
+    return {**written(review, table, place, store_file, for_people=False), "labelled": len(table)}
 
 
 def labelled(review: Review, recipe: Recipe, out: Path) -> pl.DataFrame:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tapetum.core import answers, files, locks
+from tapetum.core import answers, files, locks, spreadsheets
 from tapetum.core.errors import DataError, listed
 from tapetum.core.parts import Parts, made_of, refuse_foreign
 from tapetum.core.runs import Record
@@ -157,6 +157,7 @@ def write(work: Work, out: Path, *, refuse: bool = False, elsewhere: Elsewhere |
         elif out.suffix.lower() == ".csv":
             rows = functools.partial(pl.read_csv, out, schema_overrides=next(_flat(work, parts)).schema)
             files.write_csv_parts(out, _flat(work, parts))
+            spreadsheets.warn(out, _flat(work, parts), work.log)
         else:
             parts.join(len(work.parts), out)
     files.remove(parts.folder)
@@ -244,7 +245,9 @@ def _flat(work: Work, parts: Parts) -> Iterator[pl.DataFrame]:
 
 def _write_whole(work: Work, answered: Answered, out: Path) -> None:
     if out.suffix.lower() == ".csv":
-        files.write_csv(out, answers.flat_table(answered))
+        table = answers.flat_table(answered)
+        files.write_csv(out, table)
+        spreadsheets.warn(out, table, work.log)
     else:
         answers.table_of(answered, work.loaded.spec).write(out)
 

@@ -64,7 +64,7 @@ def review_source(
     review = Review(found, Store(store_file, fingerprint(manifest)))
     if how.is_served:
         title = Path(source).resolve().name if isinstance(source, (str, Path)) else "images"
-        pages = pages_of(review, recipe.input, lambda: table_files.as_csv(review.table(table)), title)
+        pages = pages_of(review, recipe.input, lambda: table_files.as_csv(review.table(table), for_people=True), title)
         serve(pages, f"{len(manifest):,} images", how.port, record, ready)
     return written(review, review.table(table), place, store_file)
 

@@ -13,8 +13,7 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
-from tapetum.core import extras, files
-from tapetum.core.delimited import to_delimited
+from tapetum.core import extras, files, table_files
 from tapetum.core.errors import DataError
 from tapetum.core.runs import Record
 from tapetum.core.tables import Manifest
@@ -192,7 +191,7 @@ def _serve(
     from tapetum.show.review import app
 
     def changes() -> str:
-        return to_delimited(review.corrected(night, _decisions(opened))[1])
+        return table_files.as_csv(review.corrected(night, _decisions(opened))[1], for_people=True)
 
     title = opened.queue.manifest.frame["path"][0][0]
     pages = app.build(opened, Epochs(prepared), changes, title, app.Look(KEYS, NAMES, is_wide=True))
@@ -210,7 +209,7 @@ def _written(opened: Review, night: Hypnogram, out: Path) -> dict[str, Any]:
     """Write the corrected hypnogram and the log; return what the decisions came to."""
     new, log = review.corrected(night, _decisions(opened))
     exports.export(new, out)
-    changes = files.write_text(out.with_name(f"{out.stem}-changes.csv"), to_delimited(log))
+    changes = table_files.write_table(out.with_name(f"{out.stem}-changes.csv"), log, for_people=True)
     decided = [opened.place[row_id] for row_id in opened.holding()]
     changed = [n for n in decided if new.stages[n] != night.stages[n]]
     unscored = [n for n in changed if new.stages[n] == UNSCORED]

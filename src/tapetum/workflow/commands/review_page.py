@@ -63,9 +63,9 @@ def serve(pages: Any, what: str, port: int, record: Record, ready: Callable[[str
     serve_here(pages, port, opened)
 
 
-def written(review: Review, table: pl.DataFrame, out: Path, store_file: Path) -> dict[str, Any]:
-    """Write a table of what was decided, and return what to say of it."""
-    table_files.write_table(out, table)
+def written(review: Review, table: pl.DataFrame, out: Path, store_file: Path, *, for_people: bool = True) -> dict[str, Any]:
+    """Write a table of what was decided, and return what to say of it; ``for_people``: see :func:`tapetum.core.table_files.write_table`."""
+    table_files.write_table(out, table, for_people=for_people)
     decided = [one.action for one in review.holding().values()]
     agreement = review.agreement()
     found = {
