@@ -10,6 +10,7 @@ on a disk, where the same command must end with the hashes of the uninterrupted 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import random
 import shutil
@@ -64,6 +65,7 @@ class Disk:
         self.syncs: dict[int, list[int]] = {}
         self.whole: dict[str, set[str]] = {}  # path → the hashes of what it held when it got its name
         self.complete: dict[str, list[set[str]]] = {}  # folder that got its name whole → the paths in it
+        self._kept: dict[tuple[int, int], bytes] = {}
         self.operations = len(operations)
         for self.now, operation in enumerate(operations, start=1):
             self._do(operation)
@@ -151,7 +153,9 @@ class Disk:
         sure = [w for w in self.writes[file] if w[0] < synced]
         rest = [w for w in self.writes[file] if synced < w[0] <= when]
         if not rest:
-            return self.content(file, sure)
+            if (file, len(sure)) not in self._kept:  # one object for each: its hash is computed once
+                self._kept[file, len(sure)] = self.content(file, sure)
+            return self._kept[file, len(sure)]
         some = rest[: rng.randint(0, len(rest))] if rng.random() < 0.5 else [w for w in rest if rng.random() < 0.5]
         content = self.content(file, [*sure, *some])
         return content[: rng.randint(0, len(content))] if some and rng.random() < 0.3 else content
@@ -181,6 +185,7 @@ def walk(names: Names, folder: int) -> dict[str, int]:
     return out
 
 
+@functools.lru_cache(20_000)
 def digest(content: bytes) -> str:
     """Return the SHA-256 of some bytes."""
     return hashlib.sha256(content).hexdigest()

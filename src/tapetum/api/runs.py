@@ -111,8 +111,7 @@ def fit(
     """
     options = {name: value for name, value in locals().items() if name in OPTIONS and value is not None and value is not False} | sets
     began = time.monotonic()  # the budget counts the imports, too
-    place = free_folder("runs/run") if out is None else Path(out)
-    locks.refuse_held(place)
+    place = locks.refuse_held(free_folder("runs/run") if out is None else Path(out))
     if Run.at(place) is None:  # a run that is there tells itself what it was made from
         refuse_nowhere(data)
     loaded = recipe_of(recipe, options, over=config, profile=profile, preset=preset)
@@ -153,8 +152,7 @@ def trace(
         options: as for :func:`fit` (``target``, ``size``, …), and recipe keys with ``__`` for dots.
     """
     refuse_nowhere(data)
-    place = free_folder("runs/trace") if out is None else Path(out)
-    locks.refuse_held(place)
+    place = locks.refuse_held(free_folder("runs/trace") if out is None else Path(out))
     loaded = recipe_of(recipe, options)
     from tapetum.workflow.commands.trace import trace as measure
 
@@ -195,8 +193,7 @@ def find_rate(
         options: as for :func:`fit` (``target``, ``size``, …), and recipe keys with ``__`` for dots.
     """
     refuse_nowhere(data)
-    place = free_folder("runs/find-rate") if out is None else Path(out)
-    locks.refuse_held(place)
+    place = locks.refuse_held(free_folder("runs/find-rate") if out is None else Path(out))
     loaded = recipe_of(recipe, options)
     from tapetum.workflow.commands.find_rate import RangeTest
     from tapetum.workflow.commands.find_rate import find_rate as find
@@ -235,8 +232,7 @@ def tune(
         options: as for :func:`fit` (``target``, ``size``, …), and recipe keys with ``__`` for dots.
     """
     refuse_nowhere(data)
-    place = free_folder("runs/tune") if out is None else Path(out)
-    locks.refuse_held(place)
+    place = locks.refuse_held(free_folder("runs/tune") if out is None else Path(out))
     loaded = recipe_of(recipe, options)
     from tapetum.workflow.commands.tune import tune as search
     from tapetum.workflow.launch.places import At
@@ -275,8 +271,7 @@ def ablate(
         options: as for :func:`fit` (``target``, ``size``, …), and recipe keys with ``__`` for dots.
     """
     refuse_nowhere(data)
-    place = free_folder("runs/ablate") if out is None else Path(out)
-    locks.refuse_held(place)
+    place = locks.refuse_held(free_folder("runs/ablate") if out is None else Path(out))
     loaded = recipe_of(recipe, options)
     from tapetum.workflow.commands.ablate import ablate as measure
     from tapetum.workflow.launch.places import At
@@ -314,8 +309,7 @@ def reproduce(
     """
     system = reference_system(name)
     refuse_nowhere(data)
-    place = free_folder("runs/reproduced") if out is None else Path(out)
-    locks.refuse_held(place)
+    place = locks.refuse_held(free_folder("runs/reproduced") if out is None else Path(out))
     from tapetum.systems.reproduce import reproduce as chain
 
     if data is None and simulated is None:

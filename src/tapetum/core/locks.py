@@ -44,8 +44,8 @@ def lock(folder: Path | str, *, wait: bool = False) -> Iterator[int]:
         taken_lock.release()
 
 
-def refuse_held(folder: Path | str) -> None:
-    """Refuse a folder that another process holds, before anything slow is imported; who works in it takes :func:`lock` all the same.
+def refuse_held(folder: Path | str) -> Path:
+    """Return a folder, and refuse one that another process holds: before anything slow is imported, and without a lock of one's own.
 
     Args:
         folder: need not be there.
@@ -55,7 +55,7 @@ def refuse_held(folder: Path | str) -> None:
     """
     folder = Path(folder)
     if not (folder / HOLDER).exists():
-        return
+        return folder
     with contextlib.suppress(OSError):  # one may look into it and not write: then there is nothing to hold
         look = filelock.FileLock(folder / LOCK, timeout=0)
         try:
@@ -63,6 +63,7 @@ def refuse_held(folder: Path | str) -> None:
         except filelock.Timeout:
             raise _held(folder) from None
         look.release()
+    return folder
 
 
 def _held(folder: Path) -> EnvironmentFault:
