@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,6 +11,11 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["TapetumClassifier", "__version__", "load"]
+
+# Telemetry of dependencies is off before any of them is imported. ONNX Runtime 1.32 opens a store of events on import, which a call after
+# it (onnxruntime.disable_telemetry_events) does not undo.
+for _switch in ("HF_HUB_DISABLE_TELEMETRY", "ORT_DISABLE_TELEMETRY"):
+    os.environ.setdefault(_switch, "1")
 
 
 def load(path: str) -> Pipeline:

@@ -76,8 +76,6 @@ def main() -> None:
     allocator.keep_memory()
     file_names_are_utf8()
     replace_unprintable()
-    # Telemetry of dependencies is off before any of them is imported.
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_OFFLINE", "0" if "--online" in sys.argv else "1")
     sys.argv[1:] = _help_words(sys.argv[1:])
     try:

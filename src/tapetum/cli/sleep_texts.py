@@ -90,14 +90,23 @@ def adapt(result: Result, verbose: bool) -> list[str]:
 
     lines = [f"{result['nights']} nights of {result['subjects']} subjects, {result['epochs']:,} epochs; cross-validated by subject"]
     for name, figures in result["figures"].items():
-        lines.append(f"{name:14s} " + ", ".join(f"{metric} {figures[metric]['value']:.3f}" for metric in ("macro_f1", "kappa", "log_loss")))
+        lines.append(
+            f"{name:14s} " + ", ".join(f"{metric} {_figure(figures[metric]['value'])}" for metric in ("macro_f1", "kappa", "log_loss"))
+        )
     for name, of in result["gains"].items():
         for over in ("alone", "before") if verbose else ("alone",):
-            shown = [f"{metric} {of[over][metric]['value']:+.3f} ({span(of[over][metric], 3, '+')})" for metric in ("macro_f1", "kappa")]
+            shown = [
+                f"{metric} {_figure(of[over][metric]['value'], '+')} ({span(of[over][metric], 3, '+')})" for metric in ("macro_f1", "kappa")
+            ]
             lines.append(f"gain of {name} over {'the scorer' if over == 'alone' else 'the step before'}: " + ", ".join(shown))
     used = " and ".join(result["use"]) or "nothing"
     lines.append(f"used: {used}; {result['reason']}")
     return [*lines, *issues(result["issues"], verbose), f"written to {result['out']}"]
+
+
+def _figure(value: float | None, sign: str = "") -> str:
+    """Return a figure; one that is undefined, as the kappa of a single stage, is a dash."""
+    return "–" if value is None else f"{value:{sign}.3f}"
 
 
 def review(result: Result, verbose: bool) -> list[str]:

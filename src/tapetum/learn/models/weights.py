@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,6 @@ from torch import Tensor
 from tapetum.core import files
 from tapetum.core.errors import DataError, EnvironmentFault, UserError, listed, nearest
 from tapetum.learn.models.lite import lite_names
-
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 FOLDER = Path("weights")  # ./weights/NAME holds the weights of backbone NAME
 HALVES = (0.5, 0.5, 0.5)
