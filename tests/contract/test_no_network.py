@@ -35,7 +35,8 @@ def _may_unshare() -> bool:
     )
 
 
-def test_commands_work_where_there_is_no_network(planted, tmp_path):
+@pytest.mark.slow
+def test_every_command_works_where_there_is_no_network(planted, tmp_path):
     if not _may_unshare():
         pytest.skip("this system lets no process leave its network (unshare -rn)")
     words = [sys.executable, every_command.__file__, str(planted), str(tmp_path)]

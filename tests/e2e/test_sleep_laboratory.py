@@ -132,6 +132,9 @@ def test_scorer_is_adapted_on_scored_nights(tmp_path):
     for name in ("a", "b", "c"):
         (nights / f"{name}.edf").write_bytes(plus(600, tals=stages(600)).bytes())
         another_program(given, name, 20)
+    said = small_runs.cli("sleep", "adapt", nights, "-o", tmp_path / "own.json", "--engine", given)
+    assert said.code == 0, said.err
+    assert "log_loss" in said.out
     said = small_runs.cli("sleep", "adapt", nights, "-o", tmp_path / "own.json", "--engine", given, "--json")
     assert said.code == 0, said.err
     found = json.loads(said.out)
