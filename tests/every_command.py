@@ -40,7 +40,8 @@ def commands(data: Path, out: Path) -> list[tuple[Any, ...]]:
     tiny = {"split__folds": 2, "train__epochs": 1, "data__on_bad": "skip"}
     one, quick = small_runs.flags(**tiny), small_runs.flags(**(tiny | {"train__epochs": 0}))
     space = ("--set", "tune.space={'probe.strengths' = [[1.0], [10.0]]}")
-    dogs = {"model.backbone": '"test_resnet"', "model.weights": '"none"', "input.size": 32, "train.epochs": 1, "train.threads": 1}
+    dogs = {"model.backbone": '"test_resnet"', "model.weights": '"none"', "input.size": 32, "train.epochs": 2, "train.threads": 1}
+    dogs |= {"schedule.options.phases": [[1, 0.1, 0.01], [1, 0.01, 0.001]], "schedule.options.cycle": 1, "average.epochs": 2}
     small = [word for key, value in dogs.items() for word in ("--set", f"{key}={value}")]
     night, given = out / "nights" / "a.edf", out / "given"
     return [
@@ -70,7 +71,7 @@ def commands(data: Path, out: Path) -> list[tuple[Any, ...]]:
         ("tune", table, "-o", out / "tune", "--trials", "1", *quick, *space),
         ("ablate", table, "-o", out / "ablate", "--pieces", "smoothing", *one),
         ("simulate", "dogs", out / "dogs", "--size", "200", "--px", "32"),
-        ("reproduce", "dogs", "--data", out / "dogs", "--profile", "cpu", "-o", out / "reproduced", *small),
+        ("reproduce", "dogs", "--data", out / "dogs" / "data", "--profile", "cpu", "-o", out / "reproduced", *small),
         ("explain", "dogs"),
         ("recipes",),
         ("doctor",),

@@ -11,6 +11,7 @@ from PIL import Image
 
 import small_runs
 import tapetum
+from tapetum import api
 from tapetum.core import files
 from tapetum.core.tables import Predictions
 
@@ -23,10 +24,14 @@ def plain(tmp_path_factory, planted):
     return small_runs.once(tmp_path_factory, "plain", make) / "run"
 
 
-def test_workers_change_no_bit(tmp_path, planted, plain):
-    small_runs.fit(planted / "labels.csv", tmp_path / "run", plan=plain / "plan.json", decide__choose="finetune", train__workers=2)
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_workers_change_no_bit(tmp_path, planted, plain, workers):
+    small_runs.fit(planted / "labels.csv", tmp_path / "run", plan=plain / "plan.json", decide__choose="finetune", train__workers=workers)
     one, other = (Predictions.read(run / "oof.parquet").frame for run in (plain, tmp_path / "run"))
     assert one.equals(other)
+    assert files.read_parquet(plain / "manifest.parquet")[0].equals(files.read_parquet(tmp_path / "run" / "manifest.parquet")[0])
+    differences = api.diff(plain, tmp_path / "run")["differences"]
+    assert [(one["key"], one["changes"]) for one in differences] == [("train.workers", "nothing")]
     weights = "members/main/*/checkpoints/*.safetensors"
     assert small_runs.contents(plain, weights) == small_runs.contents(tmp_path / "run", weights)
 
