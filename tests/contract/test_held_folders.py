@@ -22,7 +22,7 @@ for words in eval(sys.argv[2]):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="another process may not read a held file there")
-def test_no_command_imports_torch_before_it_looks_at_the_lock(tmp_path, planted):
+def test_commands_look_at_the_lock_before_importing_torch(tmp_path, planted):
     (run := tmp_path / "run").mkdir()
     table = tmp_path / "p.csv"
     parts = table.with_name(table.name + ".parts")

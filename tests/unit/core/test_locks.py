@@ -80,7 +80,7 @@ def test_what_a_killed_holder_left_stops_nobody(tmp_path):
         assert generation == 4
 
 
-def test_a_look_at_the_lock_does_not_stop_its_next_holder(tmp_path):
+def test_a_look_at_the_lock_stops_nobody(tmp_path):
     with locks.lock(tmp_path / "run"):
         pass
     look = filelock.FileLock(tmp_path / "run" / locks.LOCK, thread_local=False)
