@@ -11,7 +11,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from tapetum.core import extras
 from tapetum.core.choices import name_of
 from tapetum.core.config import Predict, Spec
 from tapetum.core.errors import UserError, listed
+from tapetum.core.targets import Target
 from tapetum.data.images import views
 from tapetum.learn.models.heads import Coral, Head
 from tapetum.learn.models.network import Network
@@ -33,7 +34,14 @@ FORMATS = tuple(NEEDS)
 OPSET = 18
 
 
-class Graph(nn.Module):
+class Written(nn.Module):
+    """What is written as a file: a function of images, and of side numbers where it has :attr:`names`, with an output for each target."""
+
+    names: tuple[str, ...]
+    targets: Mapping[str, Target]
+
+
+class Graph(Written):
     """The networks of one member as one function.
 
     Args:
@@ -129,11 +137,11 @@ def check_format(to: str) -> None:
     extras.need("export", f"export to {to}", *NEEDS[to])
 
 
-def write(graph: Graph, to: str, folder: Path, name: str, shape: tuple[int, int, int], dtype: str) -> list[str]:
+def write(graph: Written, to: str, folder: Path, name: str, shape: tuple[int, int, int], dtype: str) -> list[str]:
     """Write a graph into a folder; return the names of its files, the one to open first.
 
     Args:
-        graph: of one member.
+        graph: of one member, or of several.
         to: one of :data:`FORMATS`.
         folder: to write to.
         name: of the member.
@@ -148,12 +156,12 @@ def write(graph: Graph, to: str, folder: Path, name: str, shape: tuple[int, int,
         return _WRITERS[to](program, graph, folder, name)
 
 
-def _onnx(program: Any, graph: Graph, folder: Path, name: str) -> list[str]:
+def _onnx(program: Any, graph: Written, folder: Path, name: str) -> list[str]:
     _onnx_model(program, graph).save(folder / f"{name}.onnx", external_data=False)
     return [f"{name}.onnx"]
 
 
-def _onnx_model(program: Any, graph: Graph) -> Any:
+def _onnx_model(program: Any, graph: Written) -> Any:
     return _converted(program, ["image", "side"] if graph.names else ["image"], [f"p{number}" for number in range(len(graph.targets))])
 
 
@@ -185,7 +193,7 @@ def _traced(module: nn.Module, arguments: tuple[Tensor, ...], inputs: Sequence[s
     return torch.export.export(module, arguments, dynamic_shapes={name: {0: rows} for name in inputs}, strict=False)
 
 
-def _openvino(program: Any, graph: Graph, folder: Path, name: str) -> list[str]:
+def _openvino(program: Any, graph: Written, folder: Path, name: str) -> list[str]:
     import openvino
 
     model = openvino.Core().read_model(model=_onnx_model(program, graph).model_proto.SerializeToString())  # convert_model has telemetry
@@ -193,7 +201,7 @@ def _openvino(program: Any, graph: Graph, folder: Path, name: str) -> list[str]:
     return [f"{name}.xml", f"{name}.bin"]
 
 
-def _torch_export(program: Any, graph: Graph, folder: Path, name: str) -> list[str]:
+def _torch_export(program: Any, graph: Written, folder: Path, name: str) -> list[str]:
     torch.export.save(program, folder / f"{name}.pt2")
     return [f"{name}.pt2"]
 

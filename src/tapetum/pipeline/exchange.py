@@ -13,7 +13,7 @@ from tapetum.core.errors import DataError, TapetumError, UserError, listed
 from tapetum.core.progress import Log
 from tapetum.core.tables import Dense, Manifest
 from tapetum.learn import graphs
-from tapetum.pipeline import quantised
+from tapetum.pipeline import merged, quantised
 from tapetum.pipeline.export import exported_card
 from tapetum.pipeline.exported import FORMAT, MARKER, Exported
 from tapetum.pipeline.framed import RESAMPLING, size_of
@@ -52,20 +52,15 @@ def export(pipeline: Pipeline, to: str, out: Path, manifest: Manifest, log: Log,
     rows = draws.evenly(len(manifest), MOST)
     manifest = manifest.where(rows)
     with files.whole_folder(out) as aside:
-        members = [_write_member(aside, one, to, log) for one in pipeline.members]
         simple, why = _simple(pipeline)
-        spec: dict[str, Any] = {
-            "format": FORMAT,
-            "to": to,
-            **{key: pipeline.spec[key] for key in ("targets", "sources", "data", "manifest_hash", "recipe_hash")},
-            "members": members,
-            "rules": simple,
-            "decisions": pipeline.decisions,
-        }
-        files.write_json(aside / MARKER, spec)
         log(f"comparing answers to {len(manifest):,} images")
         ours = pipeline.for_rows(manifest, "torch").answer(manifest, log)
-        spec["gate"] = gate = compare(ours, Exported.load(aside).answer(manifest))
+        spec = None
+        if len(pipeline.members) > 1 and heldout is None:
+            spec = _as_one(pipeline, aside, to, simple, (ours, manifest), log)
+        if spec is None:
+            spec = _as_members(pipeline, aside, to, simple, log)
+            spec["gate"] = compare(ours, Exported.load(aside).answer(manifest))
         files.write_json(aside / MARKER, {**spec, "bf16": True})
         if to == "openvino" and processors.has_bf16():
             half = agreement(ours, Exported.load(aside).answer(manifest))
@@ -74,7 +69,58 @@ def export(pipeline: Pipeline, to: str, out: Path, manifest: Manifest, log: Log,
         files.write_json(aside / MARKER, spec)
         lost = {} if heldout is None else {"int8": quantised.quantise(aside, heldout, log)}
         _write_beside(pipeline, aside, lost["int8"]["summary"] if lost else "")
-    return {"out": str(out), "to": to, "files": [name for one in members for name in one["files"]], "gate": gate, "simple": why, **lost}
+    written = [name for one in spec["members"] for name in one["files"]]
+    return {"out": str(out), "to": to, "files": written, "gate": spec["gate"], "simple": why, **lost}
+
+
+def _as_members(pipeline: Pipeline, folder: Path, to: str, simple: dict[str, Any] | None, log: Log) -> dict[str, Any]:
+    """Write a file for each member, and what describes them; return that."""
+    members = [_write_member(folder, one, to, log) for one in pipeline.members]
+    spec = {**_described(pipeline, to), "members": members, "rules": simple, "decisions": pipeline.decisions}
+    files.write_json(folder / MARKER, spec)
+    return spec
+
+
+def _as_one(
+    pipeline: Pipeline, folder: Path, to: str, simple: dict[str, Any] | None, compared: tuple[Mapping[str, Dense], Manifest], log: Log
+) -> dict[str, Any] | None:
+    """Write all members as one file, where its answers are the pipeline's; return what describes it, or None, which is logged.
+
+    Args:
+        pipeline: of several members.
+        folder: to write to.
+        to: the format.
+        simple: ``rules``, where decisions are as simple as that.
+        compared: the pipeline's answers, and the rows that they are for.
+        log: told why there is a file for each member.
+    """
+    why = merged.why_apart(pipeline.members, simple)
+    if not why and simple is not None:
+        log(f"writing {len(pipeline.members)} members as one file")
+        parts = {one.name: _graph_of(one) for one in pipeline.members}
+        folds = {one.name: list(one.networks) for one in pipeline.members}
+        graph = merged.Ensemble(parts, folds, simple, pipeline.scored)
+        first = pipeline.members[0]
+        member = {**_written(folder, graph, first, to, merged.NAME), "name": merged.NAME, "folds": [-1]}
+        of = [{"name": one.name, "folds": folds[one.name]} for one in pipeline.members]
+        after = {"rules": merged.merged_rules(simple), "decisions": merged.merged_decisions(pipeline.decisions)}
+        spec = {**_described(pipeline, to), "members": [member], "merged": of, **after}
+        files.write_json(folder / MARKER, spec)
+        ours, manifest = compared
+        found = agreement(ours, Exported.load(folder).answer(manifest), "the export")
+        if not found.low:
+            return {**spec, "gate": found.to_dict()}
+        why = f"one file answers otherwise ({listed(found.low)})"
+        for name in member["files"]:
+            files.remove(folder / name)
+    log(f"a file for each member: {why}")
+    return None
+
+
+def _described(pipeline: Pipeline, to: str) -> dict[str, Any]:
+    """Return what an export says of its pipeline."""
+    of_pipeline = {key: pipeline.spec[key] for key in ("targets", "sources", "data", "manifest_hash", "recipe_hash")}
+    return {"format": FORMAT, "to": to, **of_pipeline}
 
 
 def _write_beside(pipeline: Pipeline, folder: Path, note: str) -> None:
@@ -131,25 +177,30 @@ def compare(ours: Mapping[str, Dense], theirs: Mapping[str, Dense]) -> dict[str,
     return found.to_dict()
 
 
+def _graph_of(member: Member) -> graphs.Graph:
+    return graphs.Graph(list(member.networks.values()), list(member.scalings.values()), member.predict, shared=member.shared)
+
+
 def _write_member(folder: Path, member: Member, to: str, log: Log) -> dict[str, Any]:
     """Write one member; return its part of ``ensemble.json``."""
     log(f"writing member {member.name} ({len(member.networks)} networks) as {to}")
-    networks, scalings = list(member.networks.values()), list(member.scalings.values())
-    graph = graphs.Graph(networks, scalings, member.predict, shared=member.shared)
+    return {**_written(folder, _graph_of(member), member, to, member.name), "name": member.name, "folds": list(member.networks)}
+
+
+def _written(folder: Path, graph: graphs.Written, member: Member, to: str, named: str) -> dict[str, Any]:
+    """Write a graph whose images are those of a member; return what ``ensemble.json`` says of it."""
     height, width = size_of(member.settings)
-    name = files.plain_name(member.name)
+    name = files.plain_name(named)
     try:
         written = graphs.write(graph, to, folder, name, (member.form.channels, height, width), member.form.dtype)
     except TapetumError:
         raise
     except Exception as error:  # exporters raise whatever they stumble over
         first = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise UserError(f"member {member.name!r} cannot be written as {to} ({first[:200]})", fix="try another format") from error
+        raise UserError(f"member {named!r} cannot be written as {to} ({first[:200]})", fix="try another format") from error
     return {
-        "name": member.name,
         "files": {one: files.sha256(folder / one) for one in written},
         "targets": list(graph.targets),
-        "folds": list(member.networks),
         "side": list(graph.names),
         "input": member.settings.model_dump(mode="json"),
         "form": member.form.to_dict(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ BOUND = 0.01  # of the metric's range that 8 bits may lose on out-of-fold rows; 
 SAMPLE = 100  # training images by which the ranges of activations are measured
 MOST = 2000  # out-of-fold rows that are answered, at most
 OPERATORS = ["Conv", "Gemm", "MatMul"]
+KEPT = ("the first layer", "the first layer and depthwise convolutions")  # what stays in 32 bits; the second, where the first loses much
 
 
 def check(to: str, exported_folds: Mapping[str, list[int]]) -> None:
@@ -41,7 +42,7 @@ def check(to: str, exported_folds: Mapping[str, list[int]]) -> None:
 
 
 def quantise(folder: Path, manifest: Manifest, log: Log) -> dict[str, Any]:
-    """Turn the files of an export into 8-bit ones.
+    """Turn the files of an export into 8-bit ones: as few layers as :data:`KEPT` tells stay in 32 bits.
 
     Args:
         folder: of an ONNX export; its files are replaced.
@@ -49,7 +50,8 @@ def quantise(folder: Path, manifest: Manifest, log: Log) -> dict[str, Any]:
         log: told what is done.
 
     Returns:
-        ``{"bound", "rows", "members": {member: {target: {"metric", "float", "int8", "loss"}}}, "summary"}``.
+        ``{"bound", "rows", "kept", "members": {member: {target: {"metric", "float", "int8", "loss"}}}, "summary"}``; ``kept`` says what
+        stays in 32 bits.
 
     Raises:
         DataError: 8 bits lose more than :data:`BOUND`.
@@ -57,43 +59,51 @@ def quantise(folder: Path, manifest: Manifest, log: Log) -> dict[str, Any]:
     rows = np.flatnonzero((manifest.split == "train") & (manifest.fold >= 0))
     rows = rows[draws.evenly(len(rows), MOST)]
     held = manifest.where(rows)
-    whole = Exported.load(folder)
-    before = _scores(whole, held)
-    written = {}
-    for member in whole.members:
-        log(f"writing member {member.spec['name']} in 8 bits")
-        (name,) = member.spec["files"]
-        _write(folder / name, member, whole, held)
-        written[name] = files.sha256(folder / name)
-    spec = files.read_json(folder / MARKER)
-    members = [{**one, "files": {name: written[name] for name in one["files"]}} for one in spec["members"]]
-    files.write_json(folder / MARKER, {**spec, "members": members})
-    after = _scores(Exported.load(folder), held)
-    found = {m: {t: _lost(t, whole, before[m][t], after[m][t]) for t in before[m]} for m in before}
-    lost = {"bound": BOUND, "rows": len(rows), "members": refused_beyond_bound(found, len(rows))}
+    whole, spec = Exported.load(folder), files.read_json(folder / MARKER)
+    before, lost = _scores(whole, held), {}
+    originals = {name: (folder / name).read_bytes() for member in whole.members for name in member.spec["files"]}
+    some = {member.spec["name"]: list(inputs(whole, member, held)) for member in whole.members}
+    for kept in KEPT:
+        written = {}
+        for member in whole.members:
+            log(f"writing member {member.spec['name']} in 8 bits, {kept} in 32")
+            (name,) = member.spec["files"]
+            write_8_bits(originals[name], folder / name, some[member.spec["name"]], kept)
+            written[name] = files.sha256(folder / name)
+        members = [{**one, "files": {name: written[name] for name in one["files"]}} for one in spec["members"]]
+        files.write_json(folder / MARKER, {**spec, "members": members})
+        after = _scores(Exported.load(folder), held)
+        found = {m: {t: _lost(t, whole, before[m][t], after[m][t]) for t in before[m]} for m in before}
+        lost = {"bound": BOUND, "rows": len(rows), "kept": kept, "members": found}
+        if not _beyond(found):
+            break
+    refused_beyond_bound(found, len(rows))
     worst = max(one["loss"] for of_targets in found.values() for one in of_targets.values())
     fall = f"fall by {max(worst, 0):.4f} at most (bound {BOUND:g})"
-    lost["summary"] = f"in 8 bits the metrics of {len(rows):,} out-of-fold rows {fall}"
+    lost["summary"] = f"in 8 bits, {kept} in 32, the metrics of {len(rows):,} out-of-fold rows {fall}"
     files.write_json(folder / MARKER, {**spec, "members": members, "int8": lost})
     return lost
 
 
-def refused_beyond_bound(found: dict[str, dict[str, dict[str, Any]]], rows: int) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return what 8 bits lose, where that is under the bound everywhere.
-
-    Raises:
-        DataError: names each figure that is not.
-    """
-    high = [
+def _beyond(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
+    """Return the figures that fall by more than the bound, in words."""
+    return [
         f"{member}, {target}: {one['metric']} {one['float']:.4f} becomes {one['int8']:.4f}"
         for member, of_targets in found.items()
         for target, one in of_targets.items()
         if not one["loss"] <= BOUND
     ]
-    if high:
+
+
+def refused_beyond_bound(found: Mapping[str, Mapping[str, Mapping[str, Any]]], rows: int) -> None:
+    """Refuse what 8 bits lose, where that is beyond the bound.
+
+    Raises:
+        DataError: names each figure that is not.
+    """
+    if high := _beyond(found):
         what = f"in 8 bits the answers to {rows:,} out-of-fold rows are worse by more than {BOUND:g} ({listed(high)}); nothing was written"
         raise DataError(what, need=f"a loss of {BOUND:g} at most", fix="leave --int8 out")
-    return found
 
 
 def _lost(target: str, exported: Exported, before: float, after: float) -> dict[str, Any]:
@@ -121,25 +131,51 @@ def _scores(exported: Exported, held: Manifest) -> dict[str, dict[str, float]]:
     return found
 
 
-def _write(place: Path, member: Member, exported: Exported, held: Manifest) -> None:
-    """Replace a graph by its 8-bit form, the ranges of activations measured on some images."""
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+def write_8_bits(model: bytes, place: Path, images: Sequence[dict[str, np.ndarray]], kept: str, **how: Any) -> None:
+    """Write a graph in its 8-bit form.
 
-    rows = draws.evenly(len(held), SAMPLE).tolist()
+    Args:
+        model: the graph in 32 bits.
+        place: the file.
+        images: batches by which the ranges of activations are measured.
+        kept: one of :data:`KEPT`, or nothing.
+        how: further arguments of ONNX Runtime's ``quantize_static``.
+    """
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Images(CalibrationDataReader):
         def __init__(self) -> None:
-            self.left = iter(_inputs(member, exported, held, rows))
+            self.left = iter(images)
 
         def get_next(self) -> dict[str, np.ndarray] | None:
             return next(self.left, None)
 
+    graph = onnx.load_from_string(model)
+    given = {"nodes_to_exclude": _names(graph.graph, kept), "per_channel": True, **how}
     kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
     with files.whole(place) as aside, graphs.quiet():
-        quantize_static(place, aside, Images(), QuantFormat.QDQ, OPERATORS, per_channel=True, **kinds)
+        quantize_static(graph, aside, Images(), QuantFormat.QDQ, OPERATORS, **kinds, **given)
 
 
-def _inputs(member: Member, exported: Exported, held: Manifest, rows: list[int]) -> Iterator[dict[str, np.ndarray]]:
+def _names(graph: Any, kept: str) -> list[str]:
+    """Return the names of the convolutions that stay in 32 bits: those that see images, and with depthwise layers those too."""
+    if not kept:
+        return []
+    behind, first = {graph.input[0].name}, []
+    for node in graph.node:
+        if behind & set(node.input):
+            if node.op_type in OPERATORS:
+                first.append(node.name)
+            elif node.op_type != "Shape":
+                behind |= set(node.output)
+    deep = [node.name for node in graph.node if any(one.name == "group" and one.i > 1 for one in node.attribute)]
+    return [*first, *(deep if kept == KEPT[1] else [])]
+
+
+def inputs(exported: Exported, member: Member, held: Manifest) -> Iterator[dict[str, np.ndarray]]:
+    """Yield batches of images (and side numbers) as a member takes them, evenly spread over some rows."""
+    rows = draws.evenly(len(held), SAMPLE).tolist()
     for start in range(0, len(rows), BATCH):
         arrays = exported.inputs(member, held, rows[start : start + BATCH])
         if arrays:
