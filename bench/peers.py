@@ -74,7 +74,8 @@ PEERS = {
 NOTE = (
     "scikit-learn on frozen features is the method of Tapetum's probe. Of the CPU seconds of both, most are the import of torch and timm, "
     "so a tenth of them is out of reach for whatever imports these. AutoGluon MultiModal (1.6.3) has an environment of its own, installed "
-    "in six minutes; torch and torchvision there are this project's, because PyPI's torchvision does not load with torch's CPU build."
+    "in six minutes; torch and torchvision there are this project's, because PyPI's torchvision does not load with torch's CPU build. "
+    "Its default adds up gradients to batches of 128, so five epochs of these photos are five steps: its row says little of what it can do."
 )
 SETS = {
     "dogs": Set("breed", (PROBE, FROZEN, "fastai_tuning", "timm_training", "torchvision_reference", "autogluon_tuning"), 224, 3),
