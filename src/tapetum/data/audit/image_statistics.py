@@ -122,6 +122,12 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
     return small / norm if norm > FLAT * THUMBNAIL else np.zeros_like(small)
 
 
+def detail(image: np.ndarray, side: int) -> np.ndarray:
+    """Return an image (H, W, C) as (side, side) uint8, the mean of its channels."""
+    gray = np.asarray(image, dtype=np.float32).mean(axis=-1) * np.float32(255 / full_scale(image.dtype))
+    return np.asarray(_areas(gray.shape[0], side) @ gray @ _areas(gray.shape[1], side).T).round().clip(0, 255).astype(np.uint8)
+
+
 def sharpness(image: np.ndarray) -> float | None:
     """Return the detail of the middle of an image at half its size beside that at an eighth; None below 64 pixels.
 

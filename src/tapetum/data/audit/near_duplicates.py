@@ -7,11 +7,12 @@ a hash of 64 bits also finds images that are merely laid out alike.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from tapetum.core.vectors import unit
+from tapetum.data.audit import alignment
 
 HASH_DISTANCE = 14  # bits of 64 in which near duplicates may differ; wide, because pairs are verified
 COSINE = 0.95  # of feature vectors, likewise
@@ -46,6 +47,7 @@ def find_duplicates(
     vectors: np.ndarray | None = None,
     dihedral: bool = False,
     groups: Sequence[str | None] | None = None,
+    details: Callable[[int], np.ndarray] | None = None,
 ) -> DuplicateSets:
     """Return which rows show the same image; being so is passed on (union-find).
 
@@ -58,6 +60,7 @@ def find_duplicates(
         vectors: (N, D) features whose neighbours are candidates too; rows of NaN are passed over.
         dihedral: whether images turned or mirrored are the same, as cells are.
         groups: (N,) the group that the data give each row, or None; None: no row has one.
+        details: returns the image of a row, (96, 96), for rows that look like many others; None: thumbnails decide on those too.
     """
     count = len(hashes)
     first: dict[str, int] = {}
@@ -71,6 +74,12 @@ def find_duplicates(
         turned = turn_over(thumbnails, turn)
         codes = plain if turn == 0 else perceptual_hashes(turned)
         near, product = _near(codes, plain, 1 - HASH_DISTANCE / 32, flat)
+        if turn == 0 and details is not None and (crowd := alignment.crowded(near, count)).any():
+            later = np.array([first.get(digest or "") != row for row, digest in enumerate(hashes)])  # equal bytes are compared once
+            wide, _ = _near(codes, plain, 1 - alignment.HASH_DISTANCE / 32, flat | ~crowd | later)
+            _verify_look_alikes(wide, thumbnails, details, pairs)
+            apart = crowd[near].all(axis=1)
+            near, product = near[~apart], product[~apart]
         _verify(near, ALIKE + MORE_ALIKE * 32 * (1 - product), turned, thumbnails, pairs)
     if vectors is not None:
         directions = unit(vectors)
@@ -167,6 +176,21 @@ def _verify(
         same = alike >= bound[start : start + _BLOCK]
         for (a, b), value in zip(part[same].tolist(), alike[same].tolist(), strict=True):
             pairs[b, a] = max(pairs.get((b, a), 0.0), value)
+
+
+def _verify_look_alikes(
+    candidates: np.ndarray, thumbnails: np.ndarray, details: Callable[[int], np.ndarray], pairs: dict[tuple[int, int], float]
+) -> None:
+    """Add to ``pairs`` those candidates that are the same after alignment, where whole data look alike."""
+    alike = [correlations(thumbnails[p[:, 0]], thumbnails[p[:, 1]]) for p in np.array_split(candidates, len(candidates) // _BLOCK + 1)]
+    tried = alignment.best_of_each(candidates, np.concatenate(alike), alignment.TRIED)
+    rows = np.unique(tried)
+    images = np.stack([details(row) for row in rows.tolist()]) if len(rows) else np.empty((0, alignment.SIDE, alignment.SIDE), np.uint8)
+    at = np.searchsorted(rows, tried)
+    values = alignment.aligned(images, at)
+    for number in np.flatnonzero(alignment.same(tried, values)).tolist():
+        a, b = tried[number].tolist()
+        pairs[b, a] = max(pairs.get((b, a), 0.0), float(values[number]))
 
 
 def correlations(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -11,14 +11,15 @@ import polars as pl
 from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.progress import Log
 from tapetum.core.tables import Dense, Manifest
+from tapetum.data.audit.alignment import SIDE
 from tapetum.data.audit.file_checks import FILES_SCHEMA, scan
 from tapetum.data.audit.findings import KINDS, Seen, count_kinds, find, gray_among_colour
-from tapetum.data.audit.image_statistics import THUMBNAIL, measure_image
+from tapetum.data.audit.image_statistics import THUMBNAIL, detail, measure_image
 from tapetum.data.audit.label_errors import NEIGHBOURS, find_suspects
 from tapetum.data.audit.near_duplicates import DuplicateSets, find_duplicates
 from tapetum.data.audit.neighbours import loneliness
 from tapetum.data.images.archives import is_absence
-from tapetum.data.images.decode import Composition
+from tapetum.data.images.decode import Composition, compose
 
 DECISIONS = ("keep", "exclude", "relabel", "group")
 AUDIT_SCHEMA: dict[str, Any] = {
@@ -87,7 +88,14 @@ def examine(
     statistics = [one for _, one in found]
     empty = np.zeros((THUMBNAIL, THUMBNAIL), dtype=np.float32)
     thumbnails = np.stack([empty if one is None else one.thumbnail for one in statistics]) if statistics else empty[None][:0]
-    sets = find_duplicates(files["sha256"].to_list(), thumbnails, vectors=vectors, dihedral=dihedral, groups=manifest.declared_groups)
+    sets = find_duplicates(
+        files["sha256"].to_list(),
+        thumbnails,
+        vectors=vectors,
+        dihedral=dihedral,
+        groups=manifest.declared_groups,
+        details=lambda row: detail(compose(manifest.paths(row), how)[0], SIDE),  # of few rows in most data, so they are read again
+    )
     if sets.apart:
         log(_kept_apart(manifest, sets))
     gray = gray_among_colour(files, statistics)
