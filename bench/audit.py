@@ -1,6 +1,6 @@
-"""The audit against planted faults in real photographs, planted label errors, and its speed.
+"""The audit against planted faults in real photographs, and its speed.
 
-Run: ``python bench/audit.py [--only faults|labels|speed] [--seeds 20]``; the dogs and faces are beside the repository, the solar cells
+Run: ``python bench/audit.py [--only faults|speed]``; the dogs and faces are beside the repository, the solar cells
 come with ``pip install elpv-dataset``. Where cleanvision is installed for the Python that ``--peers`` names, it reads the same folders.
 """
 
@@ -23,9 +23,8 @@ from PIL import Image
 import planted
 import recorded
 from tapetum.core.config import Data
-from tapetum.core.tables import Dense, Manifest
 from tapetum.data import audit, layouts
-from tapetum.data.audit import label_errors, near_duplicates
+from tapetum.data.audit import near_duplicates
 from tapetum.data.images.decode import Composition
 
 COUNT = 20  # faults of each kind
@@ -44,8 +43,7 @@ MOST_CELLS = 500
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=["faults", "labels", "speed"])
-    parser.add_argument("--seeds", type=int, default=20, help="of the planted label errors")
+    parser.add_argument("--only", choices=["faults", "speed"])
     parser.add_argument("--sets", default="elpv,faces,dogs")
     parser.add_argument("--peers", default="", help="a python that has cleanvision")
     parser.add_argument("--dry", action="store_true", help="print, record nothing")
@@ -56,16 +54,12 @@ def main() -> int:
         values["faults"] = found
         text.append(faults_text(found))
         print(text[-1])
-    if args.only in (None, "labels"):
-        values["labels"] = labels(args.seeds)
-        text.append(labels_text(values["labels"]))
-        print(text[-1])
     if args.only in (None, "speed"):
         values["speed"] = speed()
         text.append(speed_text(values["speed"]))
         print(text[-1])
     if not args.dry:
-        recorded.record("audit", "Audit: planted faults, label errors, speed", "\n\n".join(text), values, "numpy", "pillow", "cleanlab")
+        recorded.record("audit", "Audit: planted faults and speed", "\n\n".join(text), values, "numpy", "pillow")
     return 0
 
 
@@ -166,55 +160,6 @@ def faults_text(found: dict[str, Any]) -> str:
     return (
         f"{COUNT} faults of each kind, planted by `bench/planted.py` (Pillow alone) in photographs; recall / precision. Precision counts "
         f"genuine faults of the photographs as errors, too. Pairs: planted copies, exact and near together.\n\n{recorded.table(head, rows)}"
-    )
-
-
-def labels(seeds: int) -> list[dict[str, Any]]:
-    """Return how well planted label errors (5 %) of the dogs are ranked, with neighbours and by cleanlab alone."""
-    from cleanlab.rank import get_label_quality_scores
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
-
-    import ordinal
-
-    manifest = layouts.read(recorded.DATA / "dogs" / "labels.csv", Data(targets=("breed",)), lambda _: None)
-    vectors = ordinal.vectors_of(manifest).reshape(len(manifest), -1)
-    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    truth = manifest.truth("breed").argmax(axis=1)
-    out = []
-    for seed in range(seeds):
-        rng = np.random.default_rng(seed)
-        wrong = rng.choice(len(truth), round(0.05 * len(truth)), replace=False)
-        given = truth.copy()
-        given[wrong] = (given[wrong] + rng.integers(1, truth.max() + 1, len(wrong))) % (truth.max() + 1)
-        folds = StratifiedKFold(5, shuffle=True, random_state=seed)
-        p = cross_val_predict(LogisticRegression(C=30, max_iter=500), unit, given, cv=folds, method="predict_proba")
-        dense = _dense(manifest, p, given)
-        ranks = {
-            "with neighbours": label_errors.find_suspects(dense, vectors=unit).suspicion,
-            "without": label_errors.find_suspects(dense).suspicion,
-            "cleanlab": -get_label_quality_scores(given, p),
-        }
-        bad = set(wrong.tolist())
-        hits = {name: len(bad & set(np.argsort(-score, kind="stable")[: len(bad)].tolist())) / len(bad) for name, score in ranks.items()}
-        out.append({"seed": seed, "planted": len(bad), **hits})
-    return out
-
-
-def _dense(manifest: Manifest, p: np.ndarray, given: np.ndarray) -> Dense:
-    ids = np.array(manifest.row_ids, dtype=object)
-    y = np.eye(p.shape[1], dtype=np.float32)[given]
-    zeros = np.zeros(len(ids), np.int16)
-    return Dense(manifest.target("breed"), ids, p.astype(np.float32), y, zeros, np.full(len(ids), "ok", dtype=object))
-
-
-def labels_text(found: list[dict[str, Any]]) -> str:
-    ways = ("with neighbours", "without", "cleanlab")
-    rows = [[way, f"{np.mean([one[way] for one in found]):.3f}", f"{np.std([one[way] for one in found]):.3f}"] for way in ways]
-    return (
-        f"Planted label errors, 5 % of 175 dogs of 25 breeds ({found[0]['planted']} a seed), {len(found)} seeds, probe on Lite0 "
-        "vectors out of fold: share of the planted errors among as many rows ranked first.\n\n"
-        + recorded.table(["ranked by", "precision at the planted count", "deviation over seeds"], rows)
     )
 
 

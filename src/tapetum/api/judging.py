@@ -230,12 +230,13 @@ def _comparison(places: Sequence[Path], out: Path | str | None, data: Path | str
 
 
 @for_python
-def list_runs(folder: Path | str = "runs", out: Path | str | None = None) -> Result:
+def list_runs(folder: Path | str = "runs", out: Path | str | None = None, *, log: Log | None = None) -> Result:
     """Return an index of the runs in a folder and those below it, the newest first; written as an HTML page where ``out`` is given.
 
     Args:
         folder: where the runs are.
         out: an HTML file.
+        log: told which folders cannot be read.
 
     Returns:
         ``{"runs", "out", "table"}``; a run has ``run`` (its path), ``state``, ``recipe``, ``targets``, ``metric``, ``value``, ``low``,
@@ -246,7 +247,7 @@ def list_runs(folder: Path | str = "runs", out: Path | str | None = None) -> Res
         raise UserError(f"an index cannot be written as {Path(out).suffix or 'a file without suffix'}", need=".html")
     from tapetum.show import index
 
-    lines = index.lines_of(Path(folder))
+    lines = index.lines_of(Path(folder), Record(log))
     written = None if out is None else str(index.write_index(lines, Path(folder), Path(out)))
     return Result({"runs": lines, "out": written, "table": index.text_of(lines)}, rows=lines, path=written)
 

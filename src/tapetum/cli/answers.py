@@ -277,10 +277,11 @@ def report(
 
 @command(app, "tapetum runs", "tapetum runs experiments -o index.html", name="runs", text=texts.table)
 def list_runs(
+    log: Any,
     folder: Annotated[Path, typer.Argument(help="the folder that holds the runs")] = Path("runs"),
     out: Annotated[Path | None, typer.Option("-o", "--out", help="write the index as an HTML page too, with links to the reports")] = None,
 ) -> dict[str, Any]:
     """List the runs in a folder, the newest first: recipe, targets, figure with its interval, marks, date."""
     from tapetum import api
 
-    return api.list_runs(folder, out)
+    return api.list_runs(folder, out, log=log)

@@ -10,6 +10,7 @@ from typing import Any
 
 from tapetum.core import columns, files, marks
 from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.progress import Log
 from tapetum.core.runs import Run, stage_seconds
 from tapetum.show import words
 from tapetum.show.report import templates
@@ -18,19 +19,28 @@ from tapetum.show.run_files import RunFiles, read_run
 DEEPEST = 4  # folders below the given one in which runs are looked for
 
 
-def lines_of(folder: Path) -> list[dict[str, Any]]:
+def lines_of(folder: Path, log: Log | None = None) -> list[dict[str, Any]]:
     """Return a line for each run in a folder and in those below it, the newest first.
 
     Links are not followed, and nothing is looked for inside a run. A run that cannot be read has its reason in ``state``.
+
+    Args:
+        folder: where the runs are.
+        log: told which folders cannot be read, so that runs in them are not listed.
 
     Raises:
         UserError: the folder is not there, or there is no run in it.
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder", need="the folder that holds the runs", fix="give it as: tapetum runs DIR")
-    found = [_line(place, folder) for place in _runs(folder)]
+    closed: list[Path] = []
+    found = [_line(place, folder) for place in _runs(folder, closed)]
+    unread = f"{words.plural(len(closed), 'folder')} cannot be read: {listed(map(str, closed), 3)}" if closed else ""
+    if closed and log is not None and found:
+        log(f"warning: {unread}. Runs in there are not listed")
     if not found:
-        raise UserError(f"{folder} holds no run", need="a folder of runs", fix="make one with: tapetum fit DATA -o RUN")
+        what = f"{folder} holds no run" + (f", and {unread}" if unread else "")
+        raise UserError(what, need="a folder of runs", fix="make one with: tapetum fit DATA -o RUN")
     return sorted(sorted(found, key=lambda line: line["run"]), key=lambda line: line["started"] or "", reverse=True)
 
 
@@ -89,8 +99,8 @@ def write_index(lines: Sequence[dict[str, Any]], folder: Path, out: Path) -> Pat
     return files.write_text(out, templates().get_template("index.html.jinja").render(page).lstrip())
 
 
-def _runs(folder: Path, depth: int = 0) -> Iterator[Path]:
-    """Yield the run folders in a folder, the folder itself among them."""
+def _runs(folder: Path, closed: list[Path], depth: int = 0) -> Iterator[Path]:
+    """Yield the run folders in a folder, the folder itself among them; folders that cannot be read go to ``closed``."""
     if Run.at(folder) is not None and any((folder / name).exists() for name in ("run-id.json", "manifest.parquet", "oof.parquet")):
         yield folder
         return
@@ -98,11 +108,12 @@ def _runs(folder: Path, depth: int = 0) -> Iterator[Path]:
         return
     try:
         below = sorted(place for place in folder.iterdir() if place.is_dir() and not place.is_symlink())
-    except PermissionError:
+    except OSError:
+        closed.append(folder)
         return
     for place in below:
         if not place.name.startswith("."):
-            yield from _runs(place, depth + 1)
+            yield from _runs(place, closed, depth + 1)
 
 
 def _line(place: Path, folder: Path) -> dict[str, Any]:

@@ -135,6 +135,24 @@ def test_links_and_the_inside_of_runs_are_left_out(tmp_path):
     assert [line["run"] for line in index.lines_of(run)] == ["run"]
 
 
+def test_folders_that_cannot_be_read_are_named(tmp_path, monkeypatch):
+    make_run(tmp_path / "open", rows=20)
+    (tmp_path / "closed").mkdir()
+    listing = Path.iterdir
+
+    def refused(folder):
+        if folder.name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return listing(folder)
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    said = []
+    assert len(index.lines_of(tmp_path, said.append)) == 1
+    assert said == [f"warning: 1 folder cannot be read: {tmp_path / 'closed'}. Runs in there are not listed"]
+    with pytest.raises(UserError, match=r"holds no run, and 1 folder cannot be read: .*closed"):
+        index.lines_of(tmp_path / "closed")
+
+
 def test_a_folder_without_runs_is_refused(tmp_path):
     with pytest.raises(UserError, match="holds no run"):
         index.lines_of(tmp_path)

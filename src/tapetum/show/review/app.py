@@ -77,6 +77,13 @@ class Pages:
         self.names = {"keep": "keep", "exclude": "exclude", "accept": "as the model says", **look.names}
         self._templates.globals["names"] = self.names
 
+    def ready(self) -> None:
+        """Prepare what every first page needs, before anybody waits for it."""
+        self.review.counts(Filter())
+        len(self.review.kinds)
+        for name in ("page", "item"):
+            self._templates.get_template(f"{name}.html.jinja")
+
     def page(self, request: Request) -> Response:
         """Return the page with its first image in it."""
         wanted = _filter(request.query_params)
@@ -87,7 +94,7 @@ class Pages:
             wanted=wanted,
             item=None if first is None else self.item(first, wanted.turn),
             counts=self.review.counts(wanted),
-            kinds=self.review.kinds(),
+            kinds=self.review.kinds,
             classes=[{"name": name, "key": self.keys.get(name, "")} for name in queue.classes],
             states=STATES,
             is_wide=self.look.is_wide,
@@ -218,6 +225,7 @@ class Pages:
 def build(review: Review, pictures: Drawn, export: Callable[[], str], title: str, look: Look | None = None) -> Any:
     """Return the ASGI application, which answers its own page on this machine and nobody else."""
     pages = Pages(review, pictures, export, title, look or Look())
+    pages.ready()
     routes = [
         Route("/", pages.page),
         Route("/next", pages.following),

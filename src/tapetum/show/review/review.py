@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import polars as pl
 
 from tapetum.core import files
@@ -52,6 +54,8 @@ class Review:
         self._read = -1
         self._holding: dict[int, dict[str, Decided]] = {1: {}, 2: {}}
         self._kept: dict[tuple[Filter, int], list[int]] = {}
+        self._masks: dict[tuple[Filter, int], np.ndarray] = {}
+        self._suggested = np.array([bool(labels) for labels in queue.suggested], dtype=bool)
 
     def holding(self, turn: int = 1) -> dict[str, Decided]:
         """Return the decisions that hold, those of other processes too."""
@@ -69,8 +73,7 @@ class Review:
 
     def _matching(self, wanted: Filter) -> list[int]:
         """Return the rows that a filter lets through whether they are decided or not; kept, as long as the first pass stands."""
-        ids, first = self.queue.manifest.row_ids, self.holding(1)
-        key = (dataclasses.replace(wanted, state="all"), len(first) if wanted.turn == 2 else 0)
+        ids, first, key = self.queue.manifest.row_ids, self.holding(1), self._key(wanted)
         if key not in self._kept:
             order: list[int] = self.queue.order.tolist()
             if wanted.turn == 2:
@@ -78,14 +81,18 @@ class Review:
             queue, text = self.queue, wanted.text.lower()
             if len(self._kept) > 64:
                 self._kept.clear()
-            self._kept[key] = [
-                row
-                for row in order
-                if (not wanted.kind or wanted.kind in (queue.kinds[row] or (PLAIN,)))
-                and (not wanted.label or wanted.label in queue.given[row])
-                and (not text or text in ids[row].lower())
-            ]
+                self._masks.clear()
+            if wanted.kind:
+                order = [row for row in order if wanted.kind in (queue.kinds[row] or (PLAIN,))]
+            if wanted.label:
+                order = [row for row in order if wanted.label in queue.given[row]]
+            self._kept[key] = [row for row in order if text in ids[row].lower()] if text else order
+            self._masks[key] = np.zeros(len(ids), dtype=bool)
+            self._masks[key][self._kept[key]] = True
         return self._kept[key]
+
+    def _key(self, wanted: Filter) -> tuple[Filter, int]:
+        return dataclasses.replace(wanted, state="all"), len(self.holding(1)) if wanted.turn == 2 else 0
 
     def decide(
         self, row: int, action: str, labels: Sequence[str], *, turn: int, reviewer: str, window: str, seen: int
@@ -128,12 +135,13 @@ class Review:
 
     def counts(self, wanted: Filter) -> dict[str, int]:
         """Return how many images the filter's finding and label leave, and how many of them are decided."""
-        decided, ids = self.holding(wanted.turn), self.queue.manifest.row_ids
-        rows = self._matching(wanted)
-        left = [row for row in rows if ids[row] not in decided]
-        suggested = sum(1 for row in left if self.queue.suggested[row])
-        return {"total": len(rows), "decided": len(rows) - len(left), "open": len(left), "suggested": suggested}
+        total, matching = len(self._matching(wanted)), self._masks[self._key(wanted)]
+        decided = np.array([self.place[row_id] for row_id in self.holding(wanted.turn) if row_id in self.place], dtype=np.int64)
+        done, suggested = int(matching[decided].sum()), matching & self._suggested
+        left = int(suggested.sum()) - int(suggested[decided].sum())
+        return {"total": total, "decided": done, "open": total - done, "suggested": left}
 
+    @functools.cached_property
     def kinds(self) -> dict[str, int]:
         """Return how many images each finding has, the most frequent of each rank first as the audit lists them."""
         found = Counter(kind for kinds in self.queue.kinds for kind in (kinds or (PLAIN,)))
