@@ -53,7 +53,8 @@ def main() -> None:
         "minutes": round((time.perf_counter() - began) / 60, 1),  # of this start
     }
     rows = [{**row, "measured": about} for row in rows]
-    files.write_json(RESULTS, {"rows": [*kept, *rows]})
+    every = sorted([*kept, *rows], key=lambda row: (SYSTEMS.index(row["system"]), row["seed"]))
+    files.write_json(RESULTS, {"rows": every})
     print(json.dumps(rows, indent=1))
     print(reference_systems.write())
 
