@@ -9,23 +9,32 @@ HASH_DISTANCE = 16  # bits of 64 in which candidates may differ
 CROWD, FEWEST = 0.25, 50  # data look alike where so large a share of the rows, and so many, hang together by candidates
 TRIED = 8  # candidates of each row that are aligned, the most alike by thumbnails
 SURE = 0.985  # correlation from which two images are the same whatever the others
-SAME, MARGIN = 0.93, 0.1  # else from which, if Fisher's z of it is so much above that of every other candidate of both
-_WIDE = 4.0  # standard deviation, in pixels, of the blur that is taken away: what is larger is layout and light
+SAME, MARGIN = 0.75, 0.1  # else from which, if Fisher's z of it is so much above that of every other candidate of both
+_WIDE = 2.0  # standard deviation, in pixels, of the blur that is taken away: what is larger is layout and light
+_STRONGEST = 3.0  # robust deviations to which the strongest edges are cut: those of the layout would decide alone
 _MOST = 0.06  # of a side by which an edge may be cut
 _STEPS = ((2.0, 4), (0.0, 5))  # blur in pixels and steps at it: the coarse ones bring edges near, the fine ones align them
 _BLOCK = 32
 
 
 def patterns(images: np.ndarray, blur: float = 0.0) -> np.ndarray:
-    """Return images (N, S, S) without their slow changes and without what whole rows and columns share."""
+    """Return images (N, S, S) without their slow changes, what whole rows and columns share, and the height of their strongest edges.
+
+    The coarse step, with a blur, keeps that height: it brings edges together.
+    """
     from scipy.ndimage import gaussian_filter
 
     values = np.asarray(images, dtype=np.float32)
-    values = values - gaussian_filter(values, (0, _WIDE + blur, _WIDE + blur), mode="reflect", truncate=3)
+    values = values - gaussian_filter(values, (0, _WIDE + 2 * blur, _WIDE + 2 * blur), mode="reflect", truncate=3)
     if blur:
         values = gaussian_filter(values, (0, blur, blur), mode="reflect", truncate=3)
     values = values - np.median(values, axis=2, keepdims=True)
-    return values - np.median(values, axis=1, keepdims=True)
+    values = values - np.median(values, axis=1, keepdims=True)
+    if blur:
+        return values
+    usual = 1.4826 * np.median(np.abs(values), axis=(1, 2), keepdims=True)
+    usual = np.maximum(usual, 0.1 * values.std(axis=(1, 2), keepdims=True)) + 1e-6
+    return np.asarray(np.clip(values / usual, -_STRONGEST, _STRONGEST))
 
 
 def crowded(pairs: np.ndarray, count: int) -> np.ndarray:

@@ -114,9 +114,8 @@ def chroma(part: np.ndarray) -> tuple[float | None, float | None]:
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
     """Return an image (H, W, C) as 32×32, the mean of its channels, mean 0 and norm 1; zeros where it is flat."""
-    height, width, channels = image.shape
-    rows = _areas(height) @ image.reshape(height, width * channels).astype(np.float32)
-    small = rows.reshape(THUMBNAIL, width, channels).mean(axis=-1) @ _areas(width).T * np.float32(255 / full_scale(image.dtype))
+    gray = _gray(image)
+    small = _areas(gray.shape[0]) @ gray @ _areas(gray.shape[1]).T
     small = (small - small.mean()).astype(np.float32)
     norm = float(np.linalg.norm(small))
     return small / norm if norm > FLAT * THUMBNAIL else np.zeros_like(small)
@@ -124,8 +123,18 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
 
 def detail(image: np.ndarray, side: int) -> np.ndarray:
     """Return an image (H, W, C) as (side, side) uint8, the mean of its channels."""
-    gray = np.asarray(image, dtype=np.float32).mean(axis=-1) * np.float32(255 / full_scale(image.dtype))
+    gray = _gray(image)
     return np.asarray(_areas(gray.shape[0], side) @ gray @ _areas(gray.shape[1], side).T).round().clip(0, 255).astype(np.uint8)
+
+
+def _gray(image: np.ndarray) -> np.ndarray:
+    """Return the mean of the channels (H, W) as float32 of 255; bytes are added up as whole numbers, which is several times as fast."""
+    if image.dtype != np.uint8:
+        return np.asarray(image, dtype=np.float32).mean(axis=-1) * np.float32(255 / full_scale(image.dtype))
+    total = image[..., 0].astype(np.uint32)
+    for channel in range(1, image.shape[-1]):
+        total += image[..., channel]
+    return total.astype(np.float32) / np.float32(image.shape[-1])
 
 
 def sharpness(image: np.ndarray) -> float | None:
@@ -138,9 +147,10 @@ def sharpness(image: np.ndarray) -> float | None:
     if min(height, width) < 64:
         return None
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
-    part = image[top : top + height, left : left + width, 1 if image.shape[2] == 3 else 0].astype(np.float32)
-    gray = part * np.float32(255 / full_scale(image.dtype))
-    half = (gray[::2, ::2] + gray[1::2, ::2] + gray[::2, 1::2] + gray[1::2, 1::2]) / 4
+    part = image[top : top + height, left : left + width, 1 if image.shape[2] == 3 else 0]
+    part = part.astype(np.uint32 if image.dtype == np.uint8 else np.float32)
+    rows = part[::2] + part[1::2]
+    half = (rows[:, ::2] + rows[:, 1::2]).astype(np.float32) * np.float32(255 / full_scale(image.dtype) / 4)
     eighth = half.reshape(height // 8, 4, width // 8, 4).mean(axis=(1, 3))
     coarse, fine = _detail(eighth), _detail(half)
     return float(np.sqrt(max(fine - _ROUNDING, 0) / coarse)) if coarse > 1 else None
