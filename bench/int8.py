@@ -20,7 +20,7 @@ from tapetum.core.errors import DataError
 from tapetum.core.metrics import score
 from tapetum.core.runs import Run
 from tapetum.pipeline import quantised
-from tapetum.pipeline.exported import MARKER, Exported
+from tapetum.pipeline.exported import MARKER, Exported, write_spec
 
 SIZE = 224
 FIRST, DEPTHWISE = quantised.KEPT
@@ -67,7 +67,7 @@ def main() -> None:
             quantised.write_8_bits((home / "float" / name).read_bytes(), folder / name, images, kept, **more)
             spec = files.read_json(folder / MARKER)
             members = [{**one, "files": {name: files.sha256(folder / name)}} for one in spec["members"]]
-            files.write_json(folder / MARKER, {**spec, "members": members})
+            write_spec(folder, {**spec, "members": members})
             opened[way] = Exported.load(folder)
         figures = {way: scores_of(exported, held) for way, exported in opened.items()}
         sizes = {way: (exported.folder / name).stat().st_size for way, exported in opened.items()}

@@ -15,7 +15,7 @@ from tapetum.core.tables import Dense, Manifest
 from tapetum.learn import graphs
 from tapetum.pipeline import merged, quantised
 from tapetum.pipeline.export import exported_card
-from tapetum.pipeline.exported import FORMAT, MARKER, Exported
+from tapetum.pipeline.exported import FORMAT, Exported, write_spec
 from tapetum.pipeline.framed import RESAMPLING, size_of
 from tapetum.pipeline.load import Member
 from tapetum.pipeline.pipeline import Pipeline
@@ -61,12 +61,12 @@ def export(pipeline: Pipeline, to: str, out: Path, manifest: Manifest, log: Log,
         if spec is None:
             spec = _as_members(pipeline, aside, to, simple, log)
             spec["gate"] = compare(ours, Exported.load(aside).answer(manifest))
-        files.write_json(aside / MARKER, {**spec, "bf16": True})
+        write_spec(aside, {**spec, "bf16": True})
         if to == "openvino" and processors.has_bf16():
             half = agreement(ours, Exported.load(aside).answer(manifest))
             log(f"in bf16 {half.summary()}" + ("; it is used where the processor has it" if not half.low else "; 32 bits are used"))
             spec |= {} if half.low else {"bf16": half.to_dict()}
-        files.write_json(aside / MARKER, spec)
+        write_spec(aside, spec)
         lost = {} if heldout is None else {"int8": quantised.quantise(aside, heldout, log)}
         _write_beside(pipeline, aside, lost["int8"]["summary"] if lost else "")
     written = [name for one in spec["members"] for name in one["files"]]
@@ -77,7 +77,7 @@ def _as_members(pipeline: Pipeline, folder: Path, to: str, simple: dict[str, Any
     """Write a file for each member, and what describes them; return that."""
     members = [_write_member(folder, one, to, log) for one in pipeline.members]
     spec = {**_described(pipeline, to), "members": members, "rules": simple, "decisions": pipeline.decisions}
-    files.write_json(folder / MARKER, spec)
+    write_spec(folder, spec)
     return spec
 
 
@@ -105,7 +105,7 @@ def _as_one(
         of = [{"name": one.name, "folds": folds[one.name]} for one in pipeline.members]
         after = {"rules": merged.merged_rules(simple), "decisions": merged.merged_decisions(pipeline.decisions)}
         spec = {**_described(pipeline, to), "members": [member], "merged": of, **after}
-        files.write_json(folder / MARKER, spec)
+        write_spec(folder, spec)
         ours, manifest = compared
         found = agreement(ours, Exported.load(folder).answer(manifest), "the export")
         if not found.low:

@@ -6,6 +6,7 @@ With ONNX and OpenVINO neither torch nor timm is imported.
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import importlib.util
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,7 +33,7 @@ from tapetum.pipeline.combine import Answered, combine
 from tapetum.pipeline.framed import framed, one_view
 from tapetum.pipeline.frozen import KEYS, Frozen, check_files, checked, unseen
 
-MARKER, FORMAT = EXPORT, 1
+MARKER, FORMAT, DIGEST = EXPORT, 1, "digest"
 BATCH = 32
 AHEAD = 2  # batches that are read while one is answered
 
@@ -81,7 +82,9 @@ class Exported(Frozen):
         if not (folder / MARKER).exists():
             raise UserError(f"{folder} holds no exported pipeline (no {MARKER})", fix="make one with: tapetum export RUN --to onnx -o DIR")
         place = folder / MARKER
-        spec = checked(files.read_json(place), place, FORMAT, keys=(*KEYS, "to"), fix="export the pipeline again")
+        spec = checked(files.read_json(place), place, FORMAT, keys=(*KEYS, "to", DIGEST), fix="export the pipeline again")
+        if spec.pop(DIGEST) != _digest(spec):
+            raise DataError(f"{place} is not the file that was written: its content was changed", fix="export the pipeline again")
         members = []
         for one in spec["members"]:
             check_files(folder, one["files"], MARKER, fix="export the pipeline again")
@@ -208,6 +211,15 @@ class Exported(Frozen):
         return found
 
 
+def write_spec(folder: Path, spec: Mapping[str, Any]) -> None:
+    """Write ``ensemble.json``, and in it the hash of its content."""
+    files.write_json(folder / MARKER, {**spec, DIGEST: _digest(spec)})
+
+
+def _digest(spec: Mapping[str, Any]) -> str:
+    return files.fingerprint({key: value for key, value in spec.items() if key != DIGEST}, 64)
+
+
 def open_session(spec: Mapping[str, Any], places: Sequence[Path]) -> Session:
     """Return what answers a batch by a written graph.
 
@@ -216,12 +228,23 @@ def open_session(spec: Mapping[str, Any], places: Sequence[Path]) -> Session:
         places: the files of a member, the one to open first.
 
     Raises:
-        EnvironmentFault: its package is not installed.
+        EnvironmentFault: its package is not installed, or does not run the graph (one of a newer version, say).
     """
     to = spec["to"]
     package = sessions.PACKAGES.get(to, "torch")
     if importlib.util.find_spec(package) is None:
         raise EnvironmentFault(f"{places[0].name} needs {package}, which is not installed", fix=f"pip install {package}")
+    try:
+        return _opened(to, spec, places)
+    except Exception as error:  # each package raises what it has
+        version = importlib.metadata.version(package)
+        first = " ".join(str(error).split())[:160]
+        raise EnvironmentFault(
+            f"{places[0].name} cannot be opened by {package} {version} ({first})", fix=f"pip install --upgrade {package}"
+        ) from None
+
+
+def _opened(to: str, spec: Mapping[str, Any], places: Sequence[Path]) -> Session:
     if to == "onnx":
         return sessions.open_onnx(places[0].read_bytes())
     if to == "openvino":

@@ -14,7 +14,7 @@ from tapetum.core.metrics import default_metric, named, score
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
 from tapetum.learn import graphs
-from tapetum.pipeline.exported import BATCH, MARKER, Exported, Member
+from tapetum.pipeline.exported import BATCH, MARKER, Exported, Member, write_spec
 
 BOUND = 0.01  # of the metric's range that 8 bits may lose on out-of-fold rows; of an error without bounds: this share of it
 SAMPLE = 100  # training images by which the ranges of activations are measured
@@ -71,7 +71,7 @@ def quantise(folder: Path, manifest: Manifest, log: Log) -> dict[str, Any]:
             write_8_bits(originals[name], folder / name, some[member.spec["name"]], kept)
             written[name] = files.sha256(folder / name)
         members = [{**one, "files": {name: written[name] for name in one["files"]}} for one in spec["members"]]
-        files.write_json(folder / MARKER, {**spec, "members": members})
+        write_spec(folder, {**spec, "members": members})
         after = _scores(Exported.load(folder), held)
         found = {m: {t: _lost(t, whole, before[m][t], after[m][t]) for t in before[m]} for m in before}
         lost = {"bound": BOUND, "rows": len(rows), "kept": kept, "members": found}
@@ -81,7 +81,7 @@ def quantise(folder: Path, manifest: Manifest, log: Log) -> dict[str, Any]:
     worst = max(one["loss"] for of_targets in found.values() for one in of_targets.values())
     fall = f"fall by {max(worst, 0):.4f} at most (bound {BOUND:g})"
     lost["summary"] = f"in 8 bits, {kept} in 32, the metrics of {len(rows):,} out-of-fold rows {fall}"
-    files.write_json(folder / MARKER, {**spec, "members": members, "int8": lost})
+    write_spec(folder, {**spec, "members": members, "int8": lost})
     return lost
 
 

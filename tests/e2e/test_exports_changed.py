@@ -1,0 +1,75 @@
+"""Exports that were changed, or that what is installed cannot run, are refused in one sentence."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import small_runs
+from tapetum import api
+from tapetum.core import errors, files
+from tapetum.pipeline.exported import write_spec
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, probed):
+    return Path(api.export(probed, "onnx", tmp_path_factory.mktemp("export") / "out")["out"])
+
+
+@pytest.fixture
+def photo(planted):
+    return sorted((planted / "images").rglob("*.png"))[0]
+
+
+def thresholds(spec):
+    spec["targets"][0]["classes"].reverse()
+
+
+def size(spec):
+    spec["members"][0]["input"]["size"] = 64
+
+
+def weight(spec):
+    spec["rules"]["label"]["members"]["probe"]["weight"] = 2.0
+
+
+@pytest.mark.parametrize("edit", [thresholds, size, weight, lambda spec: spec.update(bf16=True), lambda spec: spec.update(members=[])])
+def test_an_edited_description_is_refused(edit, whole, photo, tmp_path):
+    copy = shutil.copytree(whole, tmp_path / "copy")
+    spec = files.read_json(copy / "ensemble.json")
+    edit(spec)
+    files.write_json(copy / "ensemble.json", spec)
+    for command in ("predict", "evaluate"):
+        done = small_runs.cli(command, copy, photo)
+        assert done.code == errors.DATA
+        assert "ensemble.json is" in done.error
+        assert "export the pipeline again" in done.error
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "null", "\ufeff{}", ""])
+def test_a_description_that_is_none_is_refused(content, whole, photo, tmp_path):
+    copy = shutil.copytree(whole, tmp_path / "copy")
+    (copy / "ensemble.json").write_text(content, encoding="utf-8")
+    assert "ensemble.json" in small_runs.cli("predict", copy, photo).error
+
+
+@pytest.mark.parametrize("version", ["ir", "opset", "none"])
+def test_a_graph_that_onnx_runtime_refuses_is_said_with_its_version(version, whole, photo, tmp_path):
+    copy = shutil.copytree(whole, tmp_path / "copy")
+    spec, (name,) = files.read_json(copy / "ensemble.json"), files.read_json(copy / "ensemble.json")["members"][0]["files"]
+    model = onnx.load(copy / name)
+    if version == "ir":
+        model.ir_version = 999
+    model.opset_import[0].version = 999 if version == "opset" else model.opset_import[0].version
+    (copy / name).write_bytes(b"nothing" if version == "none" else model.SerializeToString())
+    spec["members"][0]["files"] = {name: files.sha256(copy / name)}
+    write_spec(copy, spec)
+    done = small_runs.cli("predict", copy, photo)
+    assert done.code == errors.ENVIRONMENT
+    assert f"{name} cannot be opened by onnxruntime " in done.error
+    assert "pip install --upgrade onnxruntime" in done.error
