@@ -72,4 +72,4 @@ def test_a_graph_that_onnx_runtime_refuses_is_said_with_its_version(version, who
     done = small_runs.cli("predict", copy, photo)
     assert done.code == errors.ENVIRONMENT
     assert f"{name} cannot be opened by onnxruntime " in done.error
-    assert "pip install --upgrade onnxruntime" in done.error
+    assert "pip install -U onnxruntime" in done.error

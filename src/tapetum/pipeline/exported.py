@@ -240,7 +240,7 @@ def open_session(spec: Mapping[str, Any], places: Sequence[Path]) -> Session:
         version = importlib.metadata.version(package)
         first = " ".join(str(error).split())[:160]
         raise EnvironmentFault(
-            f"{places[0].name} cannot be opened by {package} {version} ({first})", fix=f"pip install --upgrade {package}"
+            f"{places[0].name} cannot be opened by {package} {version} ({first})", fix=f"pip install -U {package}"
         ) from None
 
 
