@@ -59,7 +59,7 @@ def test_a_description_that_is_none_is_refused(content, whole, photo, tmp_path):
 
 
 @pytest.mark.parametrize("version", ["ir", "opset", "none"])
-def test_a_graph_that_onnx_runtime_refuses_is_said_with_its_version(version, whole, photo, tmp_path):
+def test_a_refused_graph_is_said_with_the_runtimes_version(version, whole, photo, tmp_path):
     copy = shutil.copytree(whole, tmp_path / "copy")
     spec, (name,) = files.read_json(copy / "ensemble.json"), files.read_json(copy / "ensemble.json")["members"][0]["files"]
     model = onnx.load(copy / name)
