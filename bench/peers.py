@@ -167,9 +167,8 @@ def run_set(name: str, wish: argparse.Namespace) -> None:
                 recorded.log(f"{name}, {key}: {used}")
 
 
-def found_in(name: str, wish: argparse.Namespace) -> list[dict[str, Any]]:
+def found_in(name: str, place: Path) -> list[dict[str, Any]]:
     """Return for each peer that has run on a set its score, difference to ours, CPU seconds and peak memory."""
-    place, _, _ = place_of(name, wish)
     labels = [row["label"] for row in read(place / f"{name}.csv")]
     classes = tuple(sorted(set(labels)))
     truth = np.eye(len(classes))[[classes.index(label) for label in labels]]
@@ -258,7 +257,8 @@ def main() -> None:
         measured([sys.executable, str(SCRIPTS / "weights.py"), str(HOME / "lite0.pth")], HOME / "weights.log")
         with ThreadPoolExecutor(len(wish.sets)) as pool:
             list(pool.map(lambda name: run_set(name, wish), wish.sets))
-    found = {name: found_in(name, wish) for name in wish.sets if (place_of(name, wish)[0] / f"{name}.csv").exists()}
+    places = {name: place_of(name, wish)[0] for name in wish.sets}
+    found = {name: found_in(name, place) for name, place in places.items() if (place / f"{name}.csv").exists()}
     write(found, wish)
 
 

@@ -52,7 +52,7 @@ def test_labels_holding_the_separator_come_back(tmp_path, classes):
 
     target = Target("tags", "multi", classes)
     before = said(target, [[0.9, 0.9], [0, 0], [0.9, 0.9], [0.1, 0.2]], [[0, 0], [np.nan, np.nan], [1, 1], [1, 0]])
-    found = read_alone(write_csv(tmp_path / "p.csv", before), like=target).dense("tags")
+    found = read_alone(write_csv(tmp_path / "p.csv", before, print), like=target).dense("tags")
     np.testing.assert_array_equal(found.answer, [[0, 0], [1, 1], [1, 0]])
 
 

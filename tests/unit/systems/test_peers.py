@@ -54,9 +54,10 @@ def test_every_peer_gets_the_same_table(tmp_path, monkeypatch):
 
     monkeypatch.setattr(peers, "measured", pretended)
     monkeypatch.setattr(peers, "python_of", lambda peer: Path("python"))
+    monkeypatch.setattr(peers, "HOME", tmp_path)
     wish = argparse.Namespace(data=tmp_path, folds=2, limit=8, repeats=1, size=32, epochs=1)
     for _ in range(2):  # the second time all is there
-        peers.run_set("dogs", wish, tmp_path)
+        peers.run_set("dogs", wish)
     assert [Path(script).stem for script, *_ in given] == list(peers.SETS["dogs"][1])
     assert all(rows == given[0][1] and options == given[0][2] for _, rows, options in given)
 

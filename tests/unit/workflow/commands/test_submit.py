@@ -114,7 +114,7 @@ def test_predictions_file_is_taken_and_enters_no_ledger(tmp_path, hand_in):
 
 def test_predictions_in_a_csv_alone_are_submitted(tmp_path, hand_in):
     decided = dataclasses.replace(answers(KIND, P), answer=np.eye(3, dtype=np.float32)[[1, 1, 2, 1]])
-    write_csv(tmp_path / "mine.csv", decided)
+    write_csv(tmp_path / "mine.csv", decided, print)
     assert hand_in(tmp_path / "mine.csv") == ["t2,cat", "t0,bee", "t3,bee", "t1,bee"]
     (tmp_path / "theirs.csv").write_text("id,p_ant,p_bee\nt0,0.9,0.1\nt1,0.2,0.8\nt2,0.6,0.4\nt3,0.1,0.9\n")
     assert hand_in(tmp_path / "theirs.csv") == ["t2,ant", "t0,ant", "t3,bee", "t1,bee"]
