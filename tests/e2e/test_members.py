@@ -83,3 +83,13 @@ def test_doubled_member_names_and_absent_folds_are_refused(planted, tmp_path):
     missing = said('name = "a"\nonly_folds = [7]')
     assert missing.code == 2
     assert "7" in missing.error
+
+
+def test_a_member_of_another_backbone_starts_at_random(planted, tmp_path):
+    members = [{"name": "same"}, {"name": "other", "model": {"backbone": "test_resnet"}}]
+    said = []
+    small_runs.fit(planted / "labels.csv", tmp_path / "run", member=members, log=said.append, train__epochs=1, decide__choose="finetune")
+    given = {m: files.read_json(tmp_path / "run" / "members" / m / "fold-0" / "spec.json")["probe"] for m in ("same", "other")}
+    assert given["same"] is not None
+    assert given["other"] is None
+    assert any(line.startswith("other fold 0: the probe was fitted on another backbone") for line in said)

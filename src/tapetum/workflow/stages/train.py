@@ -24,6 +24,8 @@ from tapetum.workflow.session import FoldRef, Session
 from tapetum.workflow.stages import budget as budgets
 from tapetum.workflow.stages.plan import plan_member
 
+VECTOR = ("backbone", "weights", "channels", "pooling", "options")  # keys of the model that make the vector which heads see
+
 
 def train_members(session: Session, given: bool = False, after_fold: Callable[[str, int], None] | None = None) -> None:
     """Train every fold of every member that the plan names; done ones are passed over.
@@ -167,6 +169,9 @@ def write_spec(session: Session, ref: FoldRef, plan: dict[str, Any], spec: Path)
     if recipe.train.batch == "auto" and plan.get("batch"):
         recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"batch": plan["batch"]})})
     heads = run.member(PROBE, ref.fold)
+    fits = heads.exists() and all(getattr(recipe.model, key) == getattr(session.recipe.model, key) for key in VECTOR)
+    if heads.exists() and not fits and recipe.train.start == "probe" and recipe.sequence.length == 1:
+        session.log(f"{ref.member} fold {ref.fold}: the probe was fitted on another backbone, so the heads start at random")
     base = base_of(run, ref.recipe, ref.fold, prepared.manifest)
     return job.write_spec(
         spec.parent,
@@ -180,7 +185,7 @@ def write_spec(session: Session, ref: FoldRef, plan: dict[str, Any], spec: Path)
         heldout=prepared.heldout(ref.fold).tolist(),
         form=prepared.form.to_dict(),
         missing=dict(prepared.reasons),
-        probe=Path(os.path.relpath(heads, spec.parent)).as_posix() if heads.exists() else None,
+        probe=Path(os.path.relpath(heads, spec.parent)).as_posix() if fits else None,
         engine=plan["engine"],
         answers=plan.get("answers"),
         store=files.relative(run.features, spec.parent),
