@@ -27,6 +27,7 @@ from tapetum.core.stand_ins import HEAD, stand_in
 
 META_KEY = "tapetum"
 STREAMED = 65_536  # rows of a group in a table that is written batch by batch
+UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException)  # of a damaged table; the second is no Exception
 FLUSHES = 8  # files of a folder that are put on the disk at once
 _OLD = re.compile(r"\.(.+)-[a-z0-9_]{8}\.old")  # a folder that was moved away while its new content took its name
 
@@ -270,7 +271,7 @@ def read_parquet(path: Path | str, rows: range | None = None) -> tuple[pl.DataFr
             frame = pl.scan_parquet(path, glob=False).slice(rows.start, len(rows)).collect()
     except FileNotFoundError:
         raise DataError(f"{path} does not exist", fix="check the path") from None
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (*UNREADABLE, OSError) as error:
         with contextlib.suppress(OSError), path.open("rb") as file:
             if (what := stand_in(file.read(HEAD))) is not None:
                 raise DataError(f"{path} is {what}") from None

@@ -35,7 +35,7 @@ class Parts:
         """Return row id → why it has no answer, of a part that is there and was made of the same; None where it is not."""
         try:
             kept = _meta(self.place(number))
-        except (OSError, ValueError, TypeError, pl.exceptions.PolarsError):  # absent or damaged: the part is made again
+        except (OSError, ValueError, TypeError, *files.UNREADABLE):  # absent or damaged: the part is made again
             return None
         return None if kept.get("made_of") != made_of or "reasons" not in kept else dict(kept["reasons"])
 

@@ -291,3 +291,15 @@ def test_new_folders_are_on_the_disk_too(tmp_path, monkeypatch, write):
     monkeypatch.setattr(os, "fsync", lambda handle: flushed.append(os.readlink(f"/proc/self/fd/{handle}")))
     write(tmp_path / "one" / "two")
     assert {str(tmp_path), str(tmp_path / "one")} <= set(flushed)
+
+
+def test_a_parquet_file_that_breaks_its_reader_is_named(tmp_path, monkeypatch):
+    """Changed bytes made polars 2.1 panic, which is no ``Exception``: found by ``make faults``."""
+    place = files.write_parquet(tmp_path / "p.parquet", pl.DataFrame({"a": [1]}))
+
+    def broken(*_, **__):
+        raise pl.exceptions.PanicException("assertion failed: offset + length <= self.length")
+
+    monkeypatch.setattr(pl, "read_parquet", broken)
+    with pytest.raises(DataError, match=r"p\.parquet is not a Parquet file \(assertion failed"):
+        files.read_parquet(place)
