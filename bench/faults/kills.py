@@ -66,7 +66,7 @@ def _killed(base: Base, forge: Forge, place: Path, rng: random.Random, seconds: 
     launcher = forge.start("launched", None, marker=str(marker), **base.given("fit", place))
     time.sleep(rng.uniform(0, seconds))
     who = rng.choice(("worker", "launcher", "group"))
-    worker = int(marker.read_text(encoding="ascii") or 0) if marker.exists() else 0
+    worker = _marked(marker)
     try:
         if who == "group":
             os.killpg(launcher, signal.SIGKILL)
@@ -75,6 +75,9 @@ def _killed(base: Base, forge: Forge, place: Path, rng: random.Random, seconds: 
     except ProcessLookupError:  # it has ended
         who = "too late"
     forge.end()
+    if who == "launcher" and not worker:  # the worker may have begun just now, and not have said so yet
+        time.sleep(0.5)
+        worker = _marked(marker)
     if who == "launcher" and worker:
         while _lives(worker):  # the orphan goes on, and may be killed as well
             if rng.random() < 0.2:
@@ -82,6 +85,11 @@ def _killed(base: Base, forge: Forge, place: Path, rng: random.Random, seconds: 
                     os.kill(worker, signal.SIGKILL)
             time.sleep(0.05)
     return who
+
+
+def _marked(marker: Path) -> int:
+    """Return the process that trains, where it has said so; 0 where it has not."""
+    return int(marker.read_text(encoding="ascii") or 0) if marker.exists() else 0
 
 
 def _lives(process: int) -> bool:
