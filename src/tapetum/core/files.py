@@ -14,6 +14,7 @@ import re
 import shutil
 import tempfile
 import time
+import types
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -167,7 +168,9 @@ def write_csv_parts(path: Path | str, frames: Iterable[pl.DataFrame]) -> Path:
 def write_array(path: Path | str, array: np.ndarray) -> Path:
     """Write one array as ``.npy`` (no pickle)."""
     with whole(path) as aside, aside.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
+        np.save(
+            types.SimpleNamespace(write=file.write), array, allow_pickle=False
+        )  # a file of its own numpy writes without the error's number
     return Path(path)
 
 

@@ -4,6 +4,7 @@ import errno
 import multiprocessing
 import os
 import re
+import resource
 import signal
 import stat
 import time
@@ -303,3 +304,21 @@ def test_a_parquet_file_that_breaks_its_reader_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(pl, "read_parquet", broken)
     with pytest.raises(DataError, match=r"p\.parquet is not a Parquet file \(assertion failed"):
         files.read_parquet(place)
+
+
+def test_an_array_that_does_not_fit_names_its_file(tmp_path):
+    """numpy's own writing says ``6144 requested and 0 written``, without a number: found by ``make faults``."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"a\.npy") as caught:
+            files.write_array(tmp_path / "a.npy", np.zeros(10_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.errno == errno.EFBIG
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_array_comes_back(tmp_path):
+    for array in (np.arange(12.0).reshape(3, 4), np.asfortranarray(np.arange(6).reshape(2, 3)), np.zeros((0, 3), np.float32)):
+        assert np.array_equal(np.load(files.write_array(tmp_path / "a.npy", array)), array)
