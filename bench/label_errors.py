@@ -5,7 +5,6 @@ Run: ``python bench/label_errors.py [--seeds 20]``; needs the dogs beside the re
 
 from __future__ import annotations
 
-import argparse
 import sys
 from typing import Any
 
@@ -15,6 +14,7 @@ import ordinal
 import recorded
 from tapetum.core.config import Data
 from tapetum.core.tables import Dense, Manifest
+from tapetum.core.vectors import unit
 from tapetum.data import layouts
 from tapetum.data.audit import label_errors
 
@@ -24,14 +24,11 @@ DRAWS = 10_000  # of the bootstrap over seeds
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=20, help="draws of the planted errors")
-    parser.add_argument("--dry", action="store_true", help="print, record nothing")
-    args = parser.parse_args()
+    args = recorded.seeds_of(__doc__, 20, "the planted errors")
     manifest = layouts.read(recorded.DATA / "dogs" / "labels.csv", Data(targets=("breed",)), lambda _: None)
     vectors = ordinal.vectors_of(manifest).reshape(len(manifest), -1)
-    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    found = [ranked(manifest, unit, seed) for seed in range(args.seeds)]
+    directions = unit(vectors)
+    found = [ranked(manifest, directions, seed) for seed in range(args.seeds)]
     against = span([one["with neighbours"] - one["cleanlab"] for one in found])
     rows = [[way, recorded.span(span([one[way] for one in found])), f"{min(one[way] for one in found):.3f}"] for way in WAYS]
     text = (
@@ -48,7 +45,7 @@ def main() -> int:
     return 0
 
 
-def ranked(manifest: Manifest, unit: np.ndarray, seed: int) -> dict[str, Any]:
+def ranked(manifest: Manifest, directions: np.ndarray, seed: int) -> dict[str, Any]:
     """Return the precision at the planted count of each ranking for one draw of errors."""
     from cleanlab.rank import get_label_quality_scores
     from sklearn.linear_model import LogisticRegression
@@ -60,10 +57,10 @@ def ranked(manifest: Manifest, unit: np.ndarray, seed: int) -> dict[str, Any]:
     given = truth.copy()
     given[wrong] = (given[wrong] + rng.integers(1, truth.max() + 1, len(wrong))) % (truth.max() + 1)
     folds = StratifiedKFold(5, shuffle=True, random_state=seed)
-    p = cross_val_predict(LogisticRegression(C=30, max_iter=500), unit, given, cv=folds, method="predict_proba")
+    p = cross_val_predict(LogisticRegression(C=30, max_iter=500), directions, given, cv=folds, method="predict_proba")
     dense = _dense(manifest, p, given)
     ranks = {
-        "with neighbours": label_errors.find_suspects(dense, vectors=unit).suspicion,
+        "with neighbours": label_errors.find_suspects(dense, vectors=directions).suspicion,
         "without": label_errors.find_suspects(dense).suspicion,
         "cleanlab": -get_label_quality_scores(given, p),
     }

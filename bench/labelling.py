@@ -6,7 +6,6 @@ which images are labelled; the rest is scored and never chosen from.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import warnings
 from typing import Any
@@ -28,10 +27,7 @@ STEPS = 15
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=5, help="draws of the parts and of the first labels")
-    parser.add_argument("--dry", action="store_true", help="print, record nothing")
-    args = parser.parse_args()
+    args = recorded.seeds_of(__doc__, 5, "the parts and of the first labels")
     warnings.filterwarnings("ignore", message="The number of unique classes")  # few labels of many classes are the question here
     found = {name: measured(name, args.seeds) for name in SETS}
     text = "\n\n".join(

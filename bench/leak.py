@@ -6,7 +6,6 @@ finds them by their pixels alone, and nothing of what was planted is told to it.
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import sys
 import tempfile
@@ -21,6 +20,7 @@ import recorded
 from tapetum.core import intervals, metrics
 from tapetum.core.config import Data, Split
 from tapetum.core.tables import Manifest
+from tapetum.core.vectors import unit
 from tapetum.data import audit, layouts, split
 from tapetum.data.images.decode import Composition
 
@@ -30,10 +30,7 @@ FOLDS = 5
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=5, help="draws of the copies and of the folds")
-    parser.add_argument("--dry", action="store_true", help="print, record nothing")
-    args = parser.parse_args()
+    args = recorded.seeds_of(__doc__, 5, "the copies and of the folds")
     source = layouts.read(recorded.DATA / "dogs" / "labels.csv", Data(targets=("breed",)), lambda _: None)
     vectors = ordinal.vectors_of(source)
     found = [one for seed in range(args.seeds) for one in draws(source, vectors, seed)]
@@ -70,25 +67,25 @@ def draws(source: Manifest, known: np.ndarray, seed: int) -> list[dict[str, Any]
         made = ordinal.vectors_of(manifest.where(np.arange(len(manifest)) >= len(labels)))
         vectors = np.concatenate([known, made]).reshape(len(manifest), -1)
         sets = audit.duplicates(audit.examine(manifest, Composition(), lambda _: None, workers=1))
-        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        directions = unit(vectors)
         original = np.array([number for _, _, number in rows])
         out = []
         for share in SHARES:
             keep = np.arange(len(rows)) < len(labels) + round(share * len(labels))
             part = manifest.where(keep)
             there = {row_id: sets[row_id] for row_id in part.row_ids if row_id in sets}
-            out.append({"seed": seed, "share": share, **compared(part, unit[keep], original[keep], there, seed)})
+            out.append({"seed": seed, "share": share, **compared(part, directions[keep], original[keep], there, seed)})
             recorded.log(f"seed {seed}, {share:.0%} copies")
     return out
 
 
-def compared(manifest: Manifest, unit: np.ndarray, original: np.ndarray, sets: dict[str, str], seed: int) -> dict[str, Any]:
+def compared(manifest: Manifest, directions: np.ndarray, original: np.ndarray, sets: dict[str, str], seed: int) -> dict[str, Any]:
     """Return the out-of-fold scores on both kinds of folds, their paired differences, and how many pairs each lets cross folds."""
     target, y = manifest.target("breed"), manifest.truth("breed")
     answers, crossing = {}, {}
     for name, duplicates in (("blind", {}), ("audit", sets)):
         fold = split.assign_folds(manifest, Split(folds=FOLDS), seed, lambda _: None, duplicates=duplicates).fold
-        answers[name] = out_of_fold(unit, y, fold)
+        answers[name] = out_of_fold(directions, y, fold)
         crossing[name] = sum(len(set(fold[original == number].tolist())) > 1 for number in np.unique(original))
     groups = np.array([str(number) for number in original], dtype=object)
     parts = (answers["blind"], answers["audit"])
@@ -101,15 +98,15 @@ def compared(manifest: Manifest, unit: np.ndarray, original: np.ndarray, sets: d
     }
 
 
-def out_of_fold(unit: np.ndarray, y: np.ndarray, fold: np.ndarray) -> np.ndarray:
+def out_of_fold(directions: np.ndarray, y: np.ndarray, fold: np.ndarray) -> np.ndarray:
     """Return a probe's probabilities for each row, by the model of the other folds."""
     from sklearn.linear_model import LogisticRegression
 
     p = np.zeros_like(y)
     truth = y.argmax(axis=1)
     for number in np.unique(fold):
-        model = LogisticRegression(C=30, max_iter=500).fit(unit[fold != number], truth[fold != number])
-        p[np.ix_(fold == number, model.classes_)] = model.predict_proba(unit[fold == number])
+        model = LogisticRegression(C=30, max_iter=500).fit(directions[fold != number], truth[fold != number])
+        p[np.ix_(fold == number, model.classes_)] = model.predict_proba(directions[fold == number])
     return p
 
 

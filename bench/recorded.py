@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import importlib.metadata
 import os
@@ -17,6 +18,20 @@ from tapetum.core import files
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data"
 PAGE = ROOT / "docs" / "benchmarks.md"
+
+
+def seeds_of(doc: str | None, seeds: int, what: str) -> argparse.Namespace:
+    """Return ``--seeds`` and ``--dry`` of a benchmark that is repeated.
+
+    Args:
+        doc: of the script.
+        seeds: how many, where none are named.
+        what: they draw.
+    """
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=seeds, help=f"draws of {what}")
+    parser.add_argument("--dry", action="store_true", help="print, record nothing")
+    return parser.parse_args()
 
 
 def machine() -> dict[str, Any]:

@@ -168,9 +168,8 @@ def write_csv_parts(path: Path | str, frames: Iterable[pl.DataFrame]) -> Path:
 def write_array(path: Path | str, array: np.ndarray) -> Path:
     """Write one array as ``.npy`` (no pickle)."""
     with whole(path) as aside, aside.open("wb") as file:
-        np.save(
-            types.SimpleNamespace(write=file.write), array, allow_pickle=False
-        )  # a file of its own numpy writes without the error's number
+        plain = types.SimpleNamespace(write=file.write)  # into a real file numpy writes by itself, and its error lacks the system's number
+        np.save(plain, array, allow_pickle=False)
     return Path(path)
 
 

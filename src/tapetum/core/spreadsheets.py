@@ -8,7 +8,7 @@ that is made for people such a cell gets an apostrophe in front. A cell that has
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -55,26 +55,34 @@ def unescaped(frame: pl.DataFrame, known: Collection[str] = (), column: str = ""
     return _mapped(frame, {name: [None if cell is None else unescape(cell, of[name]) for cell in frame[name]] for name in of})
 
 
-def warn(path: Path | str, frames: pl.DataFrame | Iterable[pl.DataFrame], log: Log) -> None:
+def warn(path: Path | str, frame: pl.DataFrame, log: Log) -> None:
     """Log how many cells of a table for machines, which is written as it is, a spreadsheet may take for formulas.
 
     Args:
         path: of the table; only delimited text can hold a formula.
-        frames: the table, or its parts.
+        frame: the table.
         log: told once, where there are any.
     """
-    parts = () if Path(path).suffix.lower() == ".parquet" else [frames] if isinstance(frames, pl.DataFrame) else frames
-    count = sum(map(formulas, parts))
-    if count:
+    for _ in watched(path, [frame], log):
+        pass
+
+
+def watched(path: Path | str, frames: Iterable[pl.DataFrame], log: Log) -> Iterator[pl.DataFrame]:
+    """Yield the parts of a table, so that they are read once, and warn as :func:`warn` does when the last one is taken."""
+    count = 0
+    for number, frame in enumerate(frames):
+        count += formulas(frame, header=number == 0)
+        yield frame
+    if count and Path(path).suffix.lower() != ".parquet":
         cells = "1 cell" if count == 1 else f"{count:,} cells"
         log(f"warning: {Path(path).name}: a spreadsheet may take {cells} for formulas; import the file there as text")
 
 
-def formulas(frame: pl.DataFrame) -> int:
-    """Return how many cells of text, names of columns among them, a spreadsheet may take for formulas."""
+def formulas(frame: pl.DataFrame, *, header: bool = True) -> int:
+    """Return how many cells of text, names of columns among them where there is a header, a spreadsheet may take for formulas."""
     begins = rf"^{_OPENS}"
     found = [one for name in _texts(frame) for one in frame[name].filter(frame[name].str.contains(begins))]
-    return sum(map(is_formula, [*frame.columns, *found]))
+    return sum(map(is_formula, [*(frame.columns if header else ()), *found]))
 
 
 def _texts(frame: pl.DataFrame) -> list[str]:

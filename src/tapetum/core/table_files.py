@@ -18,6 +18,7 @@ import polars as pl
 from tapetum.core import files, spreadsheets
 from tapetum.core.delimited import read_delimited, to_delimited
 from tapetum.core.errors import DataError, UserError
+from tapetum.core.progress import Log
 
 ENDINGS = (".csv", ".parquet")
 TEXTS = (".csv", ".tsv", ".tab", ".txt")
@@ -66,6 +67,12 @@ def as_csv(frame: pl.DataFrame, *, for_people: bool = False) -> str:
         *(pl.col(name).cast(pl.String) for name in words),
     )
     return to_delimited(spreadsheets.escaped(flat) if for_people else flat)
+
+
+def write_matched(path: Path | str, frame: pl.DataFrame, log: Log) -> Path:
+    """Write a CSV table that other programs match by its ids: cells stay as they are, and ``log`` is told of those like formulas."""
+    spreadsheets.warn(path, frame, log)
+    return files.write_csv(path, frame)
 
 
 def read_table(

@@ -66,7 +66,7 @@ class Temperature:
 
     def apply(self, dense: Dense, rows: Rows, fitted: dict[str, Any]) -> Dense:
         """Return probabilities at the temperature; decisions by the largest are unchanged."""
-        return _mapped(dense, lambda p: _likely(dense.target, scores(dense.target, p) / fitted["temperature"]))
+        return _mapped(dense, lambda p: likely(dense.target, scores(dense.target, p) / fitted["temperature"]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Vector:
     def apply(self, dense: Dense, rows: Rows, fitted: dict[str, Any]) -> Dense:
         """Return the scaled probabilities."""
         scale, bias = np.asarray(fitted["scale"]), np.asarray(fitted["bias"])
-        return _mapped(dense, lambda p: _likely(dense.target, scores(dense.target, p) * scale + bias))
+        return _mapped(dense, lambda p: likely(dense.target, scores(dense.target, p) * scale + bias))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,7 +176,8 @@ def renormalised(target: Target, p: np.ndarray) -> np.ndarray:
     return np.where(total > 0, p / np.where(total > 0, total, 1), 1 / target.width)
 
 
-def _likely(target: Target, z: np.ndarray) -> np.ndarray:
+def likely(target: Target, z: np.ndarray) -> np.ndarray:
+    """Return the probabilities (N, K) of logits: their softmax where they are one distribution, else their sigmoids."""
     if target.is_distribution:
         return softmax(z)
     from scipy.special import expit
@@ -189,7 +190,7 @@ def _inverse_temperature(target: Target, z: np.ndarray, y: np.ndarray, weight: n
     from scipy.optimize import brentq
 
     def slope(inverse: float) -> float:
-        return float((weight[:, None] * (_likely(target, inverse * z) - y) * z).sum())
+        return float((weight[:, None] * (likely(target, inverse * z) - y) * z).sum())
 
     if slope(low) >= 0:
         return low

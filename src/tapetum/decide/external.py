@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from tapetum.core import files, spreadsheets
+from tapetum.core import files, table_files
 from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.ids import match
 from tapetum.core.labels import cells_of
@@ -128,9 +128,7 @@ def write_csv(path: Path | str, dense: Dense, log: Log) -> Path:
     columns |= {f"{PREFIX}{name}": pl.Series(dense.p[ok, c]) for c, name in enumerate(names)}
     if dense.answer is not None and dense.target.kind != "regression":
         columns["answer"] = pl.Series(cells_of(dense.target, dense.answer[ok]), dtype=pl.String)
-    table = pl.DataFrame(columns)
-    spreadsheets.warn(path, table, log)
-    return files.write_csv(path, table)
+    return table_files.write_matched(path, pl.DataFrame(columns), log)
 
 
 def write_array(path: Path | str, ids: Path | str, dense: Dense) -> tuple[Path, Path]:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from tapetum.core.logistic import Full, PerClass, Problem, sigmoid_loss, softmax, softmax_loss
+from tapetum.core.logistic import Full, PerClass, Problem, sigmoid_loss, softmax_loss
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
 from tapetum.decide.align import common
-from tapetum.decide.calibrate import TINY, needs_classes, scores
+from tapetum.decide.calibrate import TINY, likely, needs_classes, scores
 from tapetum.decide.ensemble import blend_rows, check_count
 from tapetum.decide.steps import Rows
 
@@ -91,9 +91,4 @@ def _at(target: Target, x: np.ndarray, w: np.ndarray) -> np.ndarray:
 
 
 def _stacked(target: Target, x: np.ndarray, w: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    z = _at(target, x, w) + bias
-    if target.is_distribution:
-        return softmax(z)
-    from scipy.special import expit
-
-    return np.asarray(expit(z))
+    return likely(target, _at(target, x, w) + bias)

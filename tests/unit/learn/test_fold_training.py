@@ -11,11 +11,8 @@ import pytest
 import torch
 
 import small_runs
-from images import plant
 from tapetum.core import files
-from tapetum.core.config import Data
 from tapetum.core.tables import Predictions
-from tapetum.data import layouts
 from tapetum.data.images import dataset
 from tapetum.learn.models.network import Network
 from tapetum.learn.runtime import Runtime
@@ -27,10 +24,7 @@ from tapetum.learn.training.objective import Objective
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory):
-    place = tmp_path_factory.mktemp("fold")
-    plant(place, classes=2, each=9, size=32)
-    rows = layouts.read(place / "labels.csv", Data(targets=("label",)), lambda _: None)
-    return rows.with_column("fold", np.arange(len(rows)) % 3)
+    return small_runs.fold_rows(tmp_path_factory.mktemp("fold"))
 
 
 @pytest.fixture

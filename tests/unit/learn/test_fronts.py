@@ -7,11 +7,9 @@ import pytest
 import torch
 
 import small_runs
-from images import plant
 from tapetum.core import files
-from tapetum.core.config import Data, Input, Model
+from tapetum.core.config import Input, Model
 from tapetum.core.targets import Target
-from tapetum.data import layouts
 from tapetum.learn.models import network
 from tapetum.learn.training import freezing, fronts, job
 from tapetum.learn.training.keep import Keeper
@@ -23,10 +21,7 @@ HOW = {"stages": STAGES, "augment": [], "optimizer__name": "sgd", "optimizer__ra
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory):
-    place = tmp_path_factory.mktemp("fronts")
-    plant(place, classes=2, each=9, size=32)
-    rows = layouts.read(place / "labels.csv", Data(targets=("label",)), lambda _: None)
-    return rows.with_column("fold", np.arange(len(rows)) % 3)
+    return small_runs.fold_rows(tmp_path_factory.mktemp("fronts"))
 
 
 def spec_of(place, manifest, **values):

@@ -37,15 +37,14 @@ def patterns(images: np.ndarray, blur: float = 0.0) -> np.ndarray:
     return np.asarray(np.clip(values / usual, -_STRONGEST, _STRONGEST))
 
 
-def crowded(pairs: np.ndarray, count: int) -> np.ndarray:
-    """Return (count,) whether the rows look alike: a large share of them hangs together by candidate pairs (P, 2). All or none."""
+def is_crowd(pairs: np.ndarray, count: int) -> bool:
+    """Tell whether so many rows look alike: a large share of them hangs together by candidate pairs (P, 2)."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
     graph = coo_matrix((np.ones(len(pairs), dtype=bool), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     part = connected_components(graph, directed=False)[1]
-    sizes = np.bincount(part, minlength=1)
-    return np.full(count, bool((sizes >= max(FEWEST, CROWD * count)).any()))
+    return bool(np.bincount(part, minlength=1).max() >= max(FEWEST, CROWD * count))
 
 
 def best_of_each(pairs: np.ndarray, values: np.ndarray, most: int) -> np.ndarray:
@@ -74,9 +73,12 @@ def aligned(images: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     out = np.empty(len(pairs))
     for start in range(0, len(pairs), _BLOCK):
         part = pairs[start : start + _BLOCK]
+        rows, at = np.unique(part, return_inverse=True)  # a row is in several pairs
+        first, second = at.reshape(part.shape).T
         moves = np.zeros((len(part), 4), dtype=np.float32)
         for blur, steps in _STEPS:
-            a, b = patterns(images[part[:, 0]], blur), patterns(images[part[:, 1]], blur)
+            shown = patterns(images[rows], blur)
+            a, b = shown[first], shown[second]
             best = np.full(len(part), -1.0)
             for _ in range(steps):
                 value, step = _step(a, b, moves)

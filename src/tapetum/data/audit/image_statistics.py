@@ -114,8 +114,7 @@ def chroma(part: np.ndarray) -> tuple[float | None, float | None]:
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
     """Return an image (H, W, C) as 32×32, the mean of its channels, mean 0 and norm 1; zeros where it is flat."""
-    gray = _gray(image)
-    small = _areas(gray.shape[0]) @ gray @ _areas(gray.shape[1]).T
+    small = _reduced(image, THUMBNAIL)
     small = (small - small.mean()).astype(np.float32)
     norm = float(np.linalg.norm(small))
     return small / norm if norm > FLAT * THUMBNAIL else np.zeros_like(small)
@@ -123,8 +122,13 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
 
 def detail(image: np.ndarray, side: int) -> np.ndarray:
     """Return an image (H, W, C) as (side, side) uint8, the mean of its channels."""
+    return _reduced(image, side).round().clip(0, 255).astype(np.uint8)
+
+
+def _reduced(image: np.ndarray, side: int) -> np.ndarray:
+    """Return the mean of the channels as (side, side), each pixel the mean of what it covers."""
     gray = _gray(image)
-    return np.asarray(_areas(gray.shape[0], side) @ gray @ _areas(gray.shape[1], side).T).round().clip(0, 255).astype(np.uint8)
+    return np.asarray(_areas(gray.shape[0], side) @ gray @ _areas(gray.shape[1], side).T)
 
 
 def _gray(image: np.ndarray) -> np.ndarray:

@@ -74,12 +74,11 @@ def find_duplicates(
         turned = turn_over(thumbnails, turn)
         codes = plain if turn == 0 else perceptual_hashes(turned)
         near, product = _near(codes, plain, 1 - HASH_DISTANCE / 32, flat)
-        if turn == 0 and details is not None and (crowd := alignment.crowded(near, count)).any():
+        if turn == 0 and details is not None and alignment.is_crowd(near, count):
             later = np.array([first.get(digest or "") != row for row, digest in enumerate(hashes)])  # equal bytes are compared once
-            wide, _ = _near(codes, plain, 1 - alignment.HASH_DISTANCE / 32, flat | ~crowd | later)
+            wide, _ = _near(codes, plain, 1 - alignment.HASH_DISTANCE / 32, flat | later)
             _verify_look_alikes(wide, thumbnails, details, pairs)
-            apart = crowd[near].all(axis=1)
-            near, product = near[~apart], product[~apart]
+            near, product = near[:0], product[:0]
         _verify(near, ALIKE + MORE_ALIKE * 32 * (1 - product), turned, thumbnails, pairs)
     if vectors is not None:
         directions = unit(vectors)

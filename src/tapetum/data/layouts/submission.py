@@ -105,12 +105,13 @@ def submit(
         names = form.frame[form.ids].to_list() if form.ids is not None else list(form.row_ids)
         p[without], labels[without] = _filler(dense.target, fill, prior, [n for n, w in zip(names, without, strict=True) if w], threshold)
     cells = _cells(dense.target, form.writing, p, labels, (wish or Wish()).written)
-    filled = form.frame.with_columns(pl.Series(c, cells[i], dtype=pl.String) for i, c in enumerate(form.writing.columns))
+    columns = (pl.Series(c, cells[i], dtype=pl.String) for i, c in enumerate(form.writing.columns))
+    filled = form.frame.with_columns(columns).select(form.columns)
     if Path(place).suffix == ".parquet":
-        files.write_parquet(place, filled.select(form.columns))
+        files.write_parquet(place, filled)
     else:
-        files.write_text(place, to_delimited(filled.select(form.columns), form.delimiter, header=form.header))
-        spreadsheets.warn(place, filled.select(form.columns), log)
+        files.write_text(place, to_delimited(filled, form.delimiter, header=form.header))
+        spreadsheets.warn(place, filled, log)
     _report(form, dense.target, labels, fill, int(without.sum()), lost, Path(place), log)
     return Written(Path(place), len(labels), int(without.sum()))
 

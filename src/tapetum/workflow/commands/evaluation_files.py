@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from tapetum.core import files, spreadsheets
+from tapetum.core import files, table_files
 from tapetum.core.errors import UserError
 from tapetum.core.progress import Log
 from tapetum.core.runs import Run
@@ -87,9 +87,7 @@ def _write_table(found: Evaluated, pipeline: Pipeline, place: Path, log: Log) ->
 
     if place.suffix == ".parquet":
         return table_of(found.answers, _spec(found, pipeline)).write(place)
-    table = with_truth(flat_table(found.answers), found)
-    spreadsheets.warn(place, table, log)
-    return files.write_csv(place, table)
+    return table_files.write_matched(place, with_truth(flat_table(found.answers), found), log)
 
 
 def _spec(found: Evaluated, pipeline: Pipeline) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from tapetum.core import files, spreadsheets, table_files
+from tapetum.core import files, table_files
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.progress import Log
@@ -43,9 +43,7 @@ def merge(tables: Sequence[Path], out: Path, of: Any, *, log: Log, **declared: A
         frames = [table_files.read_table(place, {}) for place in tables]  # every cell is text, as it is written
         _check_columns(tables, frames)
         _check_whole(tables, [frame.select("row_id") for frame in frames], wanted)
-        table = _ordered(pl.concat(frames), wanted)
-        files.write_csv(out, table)
-        spreadsheets.warn(out, table, log)
+        table_files.write_matched(out, _ordered(pl.concat(frames), wanted), log)
     else:
         read = [Predictions.read(place) for place in tables]
         whole = _concat(read, tables)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tapetum.core import answers, files, locks, spreadsheets
+from tapetum.core import answers, files, locks, spreadsheets, table_files
 from tapetum.core.errors import DataError, listed
 from tapetum.core.parts import Parts, made_of, refuse_foreign
 from tapetum.core.runs import Record
@@ -156,8 +156,7 @@ def write(work: Work, out: Path, *, refuse: bool = False, elsewhere: Elsewhere |
             rows = functools.partial(answers.flat_table, answered)
         elif out.suffix.lower() == ".csv":
             rows = functools.partial(pl.read_csv, out, schema_overrides=next(_flat(work, parts)).schema)
-            files.write_csv_parts(out, _flat(work, parts))
-            spreadsheets.warn(out, _flat(work, parts), work.log)
+            files.write_csv_parts(out, spreadsheets.watched(out, _flat(work, parts), work.log))
         else:
             parts.join(len(work.parts), out)
     files.remove(parts.folder)
@@ -245,9 +244,7 @@ def _flat(work: Work, parts: Parts) -> Iterator[pl.DataFrame]:
 
 def _write_whole(work: Work, answered: Answered, out: Path) -> None:
     if out.suffix.lower() == ".csv":
-        table = answers.flat_table(answered)
-        files.write_csv(out, table)
-        spreadsheets.warn(out, table, work.log)
+        table_files.write_matched(out, answers.flat_table(answered), work.log)
     else:
         answers.table_of(answered, work.loaded.spec).write(out)
 
