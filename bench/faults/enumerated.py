@@ -8,8 +8,10 @@ command then ends with the hashes of the uninterrupted one.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import random
+import re
 import shutil
 import sqlite3
 import tempfile
@@ -20,29 +22,47 @@ from bench.faults import shim, trials
 from bench.faults.forge import FINE, Forge
 from bench.faults.trials import Base, Outcome
 
-SHARE = {"fit": 450, "predict": 250, "review": 250, "export": 40}  # trials of each step in the short form
+_DRAWN = re.compile(r"-[a-z0-9_]{8}(?=\.aside)|[0-9a-f]{12,}|\d+")  # names of files on their way, hashes, numbers
 
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """One fault of one step."""
+    """One fault of one step, and the file that it happens to, without what is drawn or counted in its name."""
 
     step: str
     number: int
     kind: str
     mode: str
     forever: bool
+    file: str = ""
+
+    @property
+    def sort(self) -> tuple[str, str, str, bool]:
+        """Return what it has in common with faults of the same sort."""
+        return self.kind, self.file, self.mode, self.forever
 
 
-def every(step: str, operations: list[shim.Operation]) -> list[Trial]:
-    """Return all faults of a step whose operations are known."""
+def every(step: str, operations: list[shim.Operation], place: Path) -> list[Trial]:
+    """Return all faults of a step whose operations below a place are known."""
     out = []
     for number, operation in enumerate(operations, start=1):
+        file = _DRAWN.sub("#", operation.path.removeprefix(str(place)))
         for mode in shim.MODES:
             if operation.kind in shim.APPLIES.get(mode, operation.kind):
                 lasting = (False,) if mode.startswith("kill") else (False, True)
-                out += [Trial(step, number, operation.kind, mode, forever) for forever in lasting]
+                out += [Trial(step, number, operation.kind, mode, forever, file) for forever in lasting]
     return out
+
+
+def in_turn(possible: list[Trial], seed: int = 0) -> list[Trial]:
+    """Return faults in an order in which each sort comes once before any comes twice, else drawn at random."""
+    drawn = random.Random(seed).sample(possible, len(possible))
+    before: collections.Counter[tuple[str, str, str, bool]] = collections.Counter()
+    turns: dict[int, list[Trial]] = {}
+    for trial in drawn:
+        turns.setdefault(before[trial.sort], []).append(trial)
+        before[trial.sort] += 1
+    return [trial for _, one in sorted(turns.items()) for trial in one]
 
 
 def operations_of(base: Base, step: str, with_data: bool = False) -> tuple[list[shim.Operation], dict[str, str], Path]:
@@ -58,19 +78,20 @@ def operations_of(base: Base, step: str, with_data: bool = False) -> tuple[list[
 
 def campaign(base: Base, step: str, count: int | None, seed: int = 0) -> Outcome:
     """Run some of a step's faults, or all of them (``count`` None)."""
-    operations, wanted, _ = operations_of(base, step)
+    operations, wanted, place = operations_of(base, step)
     assert wanted, step
-    possible = every(step, operations)
-    chosen = possible if count is None or count >= len(possible) else random.Random(seed).sample(possible, count)
+    possible = in_turn(every(step, operations, place), seed)
     outcome, lock = Outcome(f"faults: {step}", of=len(possible)), threading.Lock()
-    outcome.notes["operations"] = len(operations)
+    met: set[tuple[str, str, str, bool]] = set()
 
     def one(forge: Forge, trial: Trial) -> None:
         wrong, found = attempt(base, forge, trial, wanted)
         with lock:
             outcome.add(found and f"{trial}: {found}", wrong=wrong)
+            met.add(trial.sort)
 
-    trials.each(base, chosen, one)
+    trials.each(base, possible[:count], one)
+    outcome.notes |= {"operations": len(operations), "sorts of faults": len({one.sort for one in possible}), "sorts met": len(met)}
     return outcome
 
 

@@ -1,6 +1,7 @@
 """A process that has imported everything and forks a child for each trial, which may fail on purpose: imports take ten times longer.
 
 As a script it is that process: it reads one JSON line a trial and answers with two, the child's process id and how it ended.
+A trial's step is the name of a function in ``steps.py``, or ``module:function`` of any other module that can be imported.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +40,12 @@ class Forge:
 
     Args:
         library: what children have loaded to fail (see ``shim.py``); None: they cannot.
+        path: folders that children import from, beside the repository's root.
     """
 
-    def __init__(self, library: Path | None = None) -> None:
+    def __init__(self, library: Path | None = None, path: Sequence[Path] = ()) -> None:
         fixed = {"OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1", "HF_HUB_OFFLINE": "1", "MKL_NUM_THREADS": "1"}
-        env = {**os.environ, **fixed, "PYTHONPATH": str(ROOT)}
+        env = {**os.environ, **fixed, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, *path)))}
         if library is not None:
             env["LD_PRELOAD"] = str(library)
         command = [sys.executable, "-m", "bench.faults.forge"]
@@ -91,12 +94,14 @@ def _child(trial: dict[str, Any], log: int, learned: int) -> None:
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
     code = 1
     try:
-        from bench.faults import steps
         from bench.faults.shim import Fault
+
+        module, _, function = trial["step"].rpartition(":")
+        step = getattr(importlib.import_module(module or "bench.faults.steps"), function)
 
         if trial["fault"] is not None:
             Fault(**trial["fault"]).arm()
-        code = getattr(steps, trial["step"])(**trial["given"])
+        code = step(**trial["given"])
     except BaseException:
         traceback.print_exc()
     with contextlib.suppress(OSError):
