@@ -1,7 +1,7 @@
 """Small runs for tests: a tiny network without pretrained weights on planted images, one thread, 32 bits, and ways to break them.
 
-As a script it is a :class:`Forge`: its children fit and kill themselves on demand: ``replace:7`` before the seventh file gets its name,
-``backward:3`` in the third batch, ``after:fold-0/state.json:2`` when that file was written the second time.
+:func:`dying` kills itself on demand: ``replace:7`` before the seventh file gets its name, ``backward:3`` in the third batch,
+``after:fold-0/state.json:2`` when that file was written the second time.
 """
 
 from __future__ import annotations
@@ -9,15 +9,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import importlib
 import io
 import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -185,43 +182,6 @@ def fold_spec(folder: Path, file: Path, manifest: Any, recipe: Any, until: Any =
     )
 
 
-class Forge:
-    """Processes that fit and may be killed: forked from one that has imported everything, since imports take longest.
-
-    The imported libraries must have started no threads before the fork, so the forge is a process of its own and only imports.
-    """
-
-    def __init__(self) -> None:
-        env = {**os.environ, "OMP_NUM_THREADS": "1"}
-        self.process = subprocess.Popen(
-            [sys.executable, __file__], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
-        )
-
-    def start(self, source: Path, out: Path, *, plan: Path | None = None, die: str = "", **values: Any) -> int:
-        """Start a fit that kills itself where ``die`` says; return its process id."""
-        spec = {"source": str(source), "out": str(out), "plan": None if plan is None else str(plan), "die": die, "values": values}
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(spec) + "\n")
-        self.process.stdin.flush()
-        return int(self._line())
-
-    def end(self) -> tuple[int, str]:
-        """Wait for the fit to end; return its exit code (negative: the signal) and what it said."""
-        answer = json.loads(self._line())
-        return answer["code"], answer["said"]
-
-    def close(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
-
-    def _line(self) -> str:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line, "the forge broke"
-        return line
-
-
 def _die_at(moment: str) -> None:
     what, _, number = moment.rpartition(":")
     left = [int(number)]
@@ -250,44 +210,9 @@ def _die_at(moment: str) -> None:
     os.replace = renamed
 
 
-def _one(spec: dict[str, Any], log: Path) -> None:
-    """Be the child: fit, say what goes wrong, end without cleaning up."""
-    with log.open("w", buffering=1, encoding="utf-8") as file:
-        os.dup2(file.fileno(), 2)
-        code = 1
-        try:
-            if spec["die"]:
-                _die_at(spec["die"])
-            plan = None if spec["plan"] is None else Path(spec["plan"])
-            fit(Path(spec["source"]), Path(spec["out"]), plan=plan, log=lambda text: print(text, file=file), **spec["values"])
-            code = 0
-        except BaseException as error:
-            print(f"{type(error).__name__}: {error}", file=file)
-        os._exit(code)
-
-
-def main() -> None:
-    for name in (
-        "tapetum.workflow.commands.fit",
-        "tapetum.workflow.stages.train",
-        "tapetum.workflow.stages.decide",
-        "tapetum.workflow.stages.probe",
-        "tapetum.workflow.stages.test_rows",
-        "tapetum.show.report",
-        "lightning_fabric",
-        "torchvision.transforms.v2",
-        "matplotlib.figure",
-    ):
-        importlib.import_module(name)
-    for line in sys.stdin:
-        log = Path(tempfile.mkstemp(suffix=".log")[1])
-        if (child := os.fork()) == 0:
-            _one(json.loads(line), log)
-        print(child, flush=True)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        print(json.dumps({"code": code, "said": log.read_text(encoding="utf-8")}), flush=True)
-        log.unlink()
-
-
-if __name__ == "__main__":
-    main()
+def dying(source: str, out: str, plan: str, die: str) -> int:
+    """Fit, and kill this process where ``die`` says: what a :class:`bench.faults.forge.Forge` runs in a child."""
+    if die:
+        _die_at(die)
+    fit(Path(source), Path(out), plan=Path(plan) if plan else None, log=print)
+    return 0

@@ -6,11 +6,17 @@ import contextlib
 import os
 import random
 import signal
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 import small_runs
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from bench.faults.forge import Forge
 
 # What must come out the same, by where it stands in a run.
 RESULTS = (
@@ -26,7 +32,7 @@ WEIGHTS = "members/main/*/checkpoints/*.safetensors"
 
 @pytest.fixture(scope="module")
 def forge():
-    forge = small_runs.Forge()
+    forge = Forge(path=[Path(small_runs.__file__).parent])
     yield forge
     forge.close()
 
@@ -49,8 +55,12 @@ def results(run):
     return found
 
 
+def start(forge, source, out, plan=None, die=""):
+    return forge.start("small_runs:dying", source=str(source), out=str(out), plan=str(plan or ""), die=die)
+
+
 def killed(forge, source, out, plan, moment):
-    forge.start(source, out, plan=plan, die=moment)
+    start(forge, source, out, plan, moment)
     code, said = forge.end()
     assert code == -signal.SIGKILL, f"{moment} never came: {said}"
     assert not (out / "report.html").exists()
@@ -65,7 +75,7 @@ def wait_for(file):
 
 
 def finished(forge, source, out, plan):
-    forge.start(source, out, plan=plan)
+    start(forge, source, out, plan)
     code, said = forge.end()
     assert code == 0, said
     return said
@@ -98,7 +108,7 @@ def test_kills_before_random_files_get_their_names(tmp_path, forge, planted, unb
 
 def test_a_kill_from_outside_at_a_random_time(tmp_path, forge, planted, unbroken):
     source, out, plan = planted / "labels.csv", tmp_path / "run", unbroken / "plan.json"
-    process = forge.start(source, out, plan=plan)
+    process = start(forge, source, out, plan)
     wait_for(out / "manifest.parquet")
     time.sleep(random.uniform(0, 3))
     with contextlib.suppress(ProcessLookupError):  # it may have ended already
@@ -117,7 +127,7 @@ def test_what_is_done_is_not_done_again(forge, planted, unbroken):
 
 
 def test_second_process_is_refused_and_names_the_holder(tmp_path, forge, planted):
-    first = forge.start(planted / "labels.csv", tmp_path / "run")
+    first = start(forge, planted / "labels.csv", tmp_path / "run")
     wait_for(tmp_path / "run" / "manifest.parquet")
     os.kill(first, signal.SIGSTOP)  # it holds the run for as long as the second one looks
     try:
