@@ -73,23 +73,34 @@ def bill(found: dict[str, importlib.metadata.Distribution]) -> dict[str, Any]:
     }
 
 
-def weaknesses(found: dict[str, importlib.metadata.Distribution]) -> list[str] | None:
-    """Return a line for each known weakness; None where the advisory service cannot be asked."""
+def audited(found: dict[str, importlib.metadata.Distribution]) -> list[dict[str, Any]] | None:
+    """Return what pip-audit says of each package; None where it does not run."""
     place, wanted = ROOT / ".bench" / "pip-audit", PLACE / "installed.txt"
     wanted.write_text(
         "".join(f"{n}=={d.version.partition('+')[0]}\n" for n, d in sorted(found.items()) if n != "tapetum"), encoding="utf-8"
     )
     program, out = place / "bin" / "pip-audit", PLACE / "weaknesses.json"
+    out.unlink(missing_ok=True)
     try:
         if not program.exists():
             venv.create(place, with_pip=True)
             subprocess.run([place / "bin" / "python", "-m", "pip", "install", "--quiet", "pip-audit>=2.7"], check=True)
         words = ["--requirement", wanted, "--no-deps", "--disable-pip", "--format", "json", "--output", out, "--progress-spinner", "off"]
         subprocess.run([program, *words], check=False, capture_output=True, timeout=600)
-        audited = json.loads(out.read_text(encoding="utf-8"))["dependencies"]
+        answer: list[dict[str, Any]] = json.loads(out.read_text(encoding="utf-8"))["dependencies"]
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
-    return [f"{one['name']} {one['version']}: {bug['id']}" for one in audited for bug in one.get("vulns", ())]
+    return answer
+
+
+def weaknesses(answer: list[dict[str, Any]] | None) -> list[str]:
+    """Return lines on the known weaknesses; the first says of how many packages they are: the service may know none of them."""
+    if not answer:
+        return ["known weaknesses: pip-audit was not asked, or gave no answer"]
+    passed = [one["name"] for one in answer if "skip_reason" in one]
+    known = [f"  {one['name']} {one['version']}: {bug['id']}" for one in answer for bug in one.get("vulns", ())]
+    left = f"; not looked up, as the service does not answer for them: {', '.join(passed)}" if passed else ""
+    return [f"{len(known)} known weaknesses in {len(answer) - len(passed)} of {len(answer)} packages{left}", *known]
 
 
 def main() -> None:
@@ -103,8 +114,7 @@ def main() -> None:
     (PLACE / "sbom.json").write_text(json.dumps(bill(found), indent=1) + "\n", encoding="utf-8")
     counts = collections.Counter(licence(one) for one in found.values())
     print(f"{len(found)} packages: " + ", ".join(f"{name} {count}" for name, count in counts.most_common()))
-    known = None if asked.offline else weaknesses(found)
-    print("known weaknesses: not asked for" if known is None else f"{len(known)} known weaknesses", *(known or ()), sep="\n  ")
+    print(*weaknesses(None if asked.offline else audited(found)), sep="\n")
     print(f"written to {PLACE}")
 
 
