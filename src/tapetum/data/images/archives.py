@@ -9,10 +9,9 @@ import threading
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Literal
 
 from tapetum.core.errors import DataError, nearest
-from tapetum.data.images import formats
+from tapetum.data.images import formats, tars
 
 MARKS = (".zip!/", ".tar!/")
 
@@ -72,10 +71,8 @@ def read_head(path: Path | str, count: int = formats.HEAD) -> bytes:
             with open(path, "rb") as file:
                 return file.read(count)
         if archive.lower().endswith(".tar"):
-            start, size = _tar_index(archive)[member]
             with open(archive, "rb") as file:
-                file.seek(start)
-                return file.read(min(size, count))
+                return _tar_index(archive)[member].read(file, count)
         with _archive(archive).open(member) as inner:
             return inner.read(count)
     except (OSError, KeyError, RuntimeError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error, tarfile.TarError):
@@ -106,11 +103,6 @@ def open_zip(archive: Path | str) -> zipfile.ZipFile:
     return opened
 
 
-def open_tar(archive: Path | str, mode: Literal["r", "r:"] = "r") -> tarfile.TarFile:
-    """Open a tar archive whose members' names are UTF-8 under every locale."""
-    return tarfile.open(archive, mode, encoding="utf-8", errors="surrogateescape")
-
-
 def member_name(name: str) -> str:
     """Return a zip member's name with ``/`` between folders: some programs on Windows write a backslash, others begin with ``./``."""
     return name.replace("\\", "/").removeprefix("./")
@@ -136,28 +128,29 @@ def _read_tarred(path: Path | str, archive: str, member: str) -> bytes:
         places = _tar_index(archive)
         if member not in places:
             raise DecodeError(path, f"no such member in the archive.{nearest(member, places)}")
-        start, size = places[member]
+        place = places[member]
+        if place.reason:
+            raise DecodeError(path, place.reason)
         with open(archive, "rb") as file:
-            file.seek(start)
-            data = file.read(size)
+            data = place.read(file)
     except FileNotFoundError:
         raise DecodeError(path, f"there is no archive {archive}") from None
     except (tarfile.TarError, OSError) as error:
         raise DecodeError(path, f"{archive} is not a plain tar archive that can be read: {error}") from None
-    if len(data) < size:
+    if len(data) < place.size:
         raise DecodeError(path, f"truncated after {len(data):,} bytes")
     return data
 
 
-def _tar_index(archive: str) -> dict[str, tuple[int, int]]:
-    """Return where each member's bytes are in a plain tar archive: name → (start, size)."""
+def _tar_index(archive: str) -> dict[str, tars.Place]:
+    """Return where each member's bytes are in a plain tar archive; of several members with one name the last, as unpacked."""
     return _tar_index_as_of(archive, _state(archive))
 
 
 @functools.lru_cache(maxsize=64)
-def _tar_index_as_of(archive: str, state: tuple[int, ...]) -> dict[str, tuple[int, int]]:
-    with open_tar(archive, "r:") as tar:
-        return {info.name.removeprefix("./"): (info.offset_data, info.size) for info in tar if info.isfile()}
+def _tar_index_as_of(archive: str, state: tuple[int, ...]) -> dict[str, tars.Place]:
+    with tars.open_tar(archive) as tar:
+        return dict(tars.places(tar))
 
 
 def _archive(archive: str) -> zipfile.ZipFile:

@@ -15,7 +15,8 @@ from tapetum.core import locks
 from tapetum.core.errors import DataError, EnvironmentFault, UserError, listed
 from tapetum.core.places import leads_out
 from tapetum.core.stand_ins import HEAD, stand_in
-from tapetum.data.images.archives import open_tar, open_zip, read_head
+from tapetum.data.images.archives import open_zip, read_head
+from tapetum.data.images.tars import open_tar, places
 
 RUN_MARKS = ("run-id.json", locks.HOLDER, "pipeline.json")  # one of them is in every run (from its first moment) and pipeline
 MARKS = (*RUN_MARKS, "pyvenv.cfg")
@@ -93,7 +94,7 @@ def archive_names(archive: Path) -> list[str]:
     try:
         if archive.suffix.lower() == ".tar":
             with open_tar(archive) as tar:
-                names = [member.name.removeprefix("./") for member in tar if member.isfile()]
+                names = [name for name, _ in places(tar)]
         else:
             with open_zip(archive) as inside:
                 names = [info.filename for info in inside.infolist() if not info.is_dir()]

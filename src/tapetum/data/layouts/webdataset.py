@@ -6,11 +6,12 @@
 
 from __future__ import annotations
 
+import collections
 import io
 import json
 import tarfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import polars as pl
 
@@ -18,9 +19,10 @@ from tapetum.core import files
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.progress import Log
+from tapetum.core.stand_ins import HEAD, stand_in
 from tapetum.core.tables import Manifest
-from tapetum.data.images import formats
-from tapetum.data.images.archives import open_tar, read_bytes
+from tapetum.data.images.archives import read_bytes, read_head
+from tapetum.data.images.tars import Place, is_image, open_tar, places
 from tapetum.data.layouts.folder import refuse_columns
 from tapetum.data.layouts.listing import children, is_hidden, refuse_outside, refuse_undecodable
 from tapetum.data.layouts.roles import PLAIN_ROLES
@@ -42,7 +44,7 @@ def recognise(source: Any) -> str | None:
 
 def read(source: Path, data: Data, log: Log) -> Sheet:
     """Read one archive or a folder of them, in the order of their names."""
-    shards = [source] if source.is_file() else sorted(source.glob("*.tar"))
+    shards = [source] if source.is_file() else [shard for shard in children(source) if shard.suffix.lower() == ".tar"]
     rows: list[dict[str, Any]] = []
     for shard in shards:
         rows += _samples(shard, log)
@@ -88,28 +90,17 @@ def _samples(shard: Path, log: Log) -> list[dict[str, Any]]:
     """
     rows: dict[str, dict[str, Any]] = {}
     other: list[str] = []
-    try:
-        with open_tar(shard, "r:") as tar:
-            for info in tar:
-                name = info.name.removeprefix("./")
-                if not info.isfile():
-                    continue
-                refuse_outside([name], shard)
-                if is_hidden(name):
-                    continue
-                folder, _, base = name.rpartition("/")
-                stem, _, ending = base.partition(".")
-                key = f"{folder}/{stem}" if folder else stem
-                content = tar.extractfile(info)
-                if ending in (*WORDS, "json"):
-                    rows.setdefault(key, {KEY: key}).update(_texts(name, ending, content.read() if content else b"", shard))
-                elif formats.is_image(name, content.read(formats.HEAD) if content else b""):
-                    rows.setdefault(key, {KEY: key}).setdefault("path", []).append(f"{shard.name}{ARCHIVE_MARK}{name}")
-                else:
-                    other.append(name)
-    except (tarfile.TarError, OSError) as error:
-        fix = "unpack compressed archives first" if tarfile.is_tarfile(shard) else "fetch it again"
-        raise DataError(f"{shard.name} is not a plain tar archive that can be read ({error})", fix=fix) from None
+    with open(shard, "rb") as file:
+        for name, place in _members(shard):
+            folder, _, base = name.rpartition("/")
+            stem, _, ending = base.partition(".")
+            key = f"{folder}/{stem}" if folder else stem
+            if ending in (*WORDS, "json"):
+                rows.setdefault(key, {KEY: key}).update(_texts(name, ending, place, file, shard))
+            elif is_image(name, place, file):
+                rows.setdefault(key, {KEY: key}).setdefault("path", []).append(f"{shard.name}{ARCHIVE_MARK}{name}")
+            else:
+                other.append(name)
     refuse_undecodable((path for row in rows.values() for path in row.get("path", ())), shard.name)
     if other:
         log(f"{shard.name}: {len(other)} files of other kinds left out: {listed(other)}")
@@ -121,7 +112,33 @@ def _samples(shard: Path, log: Log) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
-def _texts(name: str, ending: str, content: bytes, shard: Path) -> dict[str, Any]:
+def _members(shard: Path) -> list[tuple[str, Place]]:
+    """Return the visible members of an archive.
+
+    Raises:
+        DataError: it cannot be read whole, a name leads out of it, or two members have one name.
+    """
+    try:
+        with open_tar(shard) as tar:
+            members = places(tar)
+    except (tarfile.TarError, OSError) as error:
+        packed = "unpack" in (stand_in(read_head(shard, HEAD)) or "")
+        fix = "unpack compressed archives first" if packed else "fetch it again, or unpack it and name the folder"
+        raise DataError(f"{shard.name} is not a plain tar archive that can be read ({error})", fix=fix) from None
+    refuse_outside((name for name, _ in members), shard)
+    members = [(name, place) for name, place in members if not is_hidden(name)]
+    names = [name for name, _ in members]
+    twice = [name for name, count in collections.Counter(names).items() if count > 1]
+    if twice:
+        need = "each name once, or nothing says which one counts"
+        raise DataError(f"{shard.name} holds several files of one name: {listed(twice)}", need=need, fix="unpack it and name the folder")
+    return members
+
+
+def _texts(name: str, ending: str, place: Place, file: BinaryIO, shard: Path) -> dict[str, Any]:
+    if place.reason:
+        raise DataError(f"{shard.name} member {name} is {place.reason}", fix="correct the archive")
+    content = place.read(file)
     try:
         if ending in WORDS:
             return {ending: content.decode("utf-8").strip() or None}
