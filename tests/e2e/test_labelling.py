@@ -74,3 +74,24 @@ def test_what_cannot_be_labelled_is_named(probed, planted, other_images, tmp_pat
     api.review(run, tmp_path / "new.csv", decisions=tmp_path / "d.sqlite", unlabelled=other_images, export=True)
     with pytest.raises(DataError, match="holds decisions on other data"):
         api.review(run, tmp_path / "new.csv", decisions=tmp_path / "d.sqlite", unlabelled=planted / "images", export=True)
+
+
+def test_each_image_goes_through_the_backbone_once(probed, other_images, tmp_path, monkeypatch):
+    from tapetum.learn.models.network import Network
+    from tapetum.pipeline.pipeline import Pipeline
+    from tapetum.workflow.commands import labelling
+
+    queues, passed, trunk = [], [], Network._trunk
+
+    def counted(network, x, **how):
+        passed.append(len(x))
+        return trunk(network, x, **how)
+
+    monkeypatch.setattr(Network, "_trunk", counted)
+    monkeypatch.setattr(labelling, "serve", lambda *given: None)
+    monkeypatch.setattr(labelling, "pages_of", lambda review, *given: queues.append(review.queue))
+    api.review(probed, tmp_path / "labelled.csv", decisions=tmp_path / "d.sqlite", unlabelled=other_images)
+    views = Pipeline.load(probed).members[0].predict.views
+    assert sum(passed) == 5 * (1 if isinstance(views, str) else len(views))
+    assert sorted(queues[0].order.tolist()) == list(range(5))
+    assert len(set(Run(probed).manifest().fold.tolist())) > 1  # several heads on one backbone

@@ -47,6 +47,20 @@ class Answers:
         return {name: Dense(targets[name], ids, p, truth[name][self.rows], folds, status) for name, p in self.p.items()}
 
 
+@dataclasses.dataclass(frozen=True)
+class Watch:
+    """What is told while networks answer.
+
+    Args:
+        done: called with how many rows are done.
+        vectors: called with the numbers of rows that were read and their vectors (B, D): what the first network's backbone makes of the
+            first view.
+    """
+
+    done: Callable[[int], None] | None = None
+    vectors: Callable[[np.ndarray, np.ndarray], None] | None = None
+
+
 def together(parts: Sequence[Answers], rows: np.ndarray) -> Answers:
     """Return the answers of several processes in one, each row where ``rows`` has it.
 
@@ -83,7 +97,7 @@ def answer_folds(
     *,
     side: torch.Tensor | Mapping[int, torch.Tensor | None] | None = None,
     key: tuple[Any, ...] = (),
-    after_batch: Callable[[int], None] | None = None,
+    watch: Watch | None = None,
 ) -> dict[int, Answers]:
     """Answer for some rows of a manifest, in the order given, with each of several networks.
 
@@ -96,11 +110,12 @@ def answer_folds(
         runtime: device and precision.
         side: (all rows, S) scaled side numbers, or those of each fold, which scales them by its own training rows.
         key: front of the keys of random views.
-        after_batch: called with how many rows are done.
+        watch: what is told meanwhile.
 
     Returns:
         fold → answers.
     """
+    watch = watch or Watch()
     rows = np.asarray(rows, dtype=np.int64)
     ids = images.manifest.row_ids
     gathered = {fold: _Gathered(network, len(rows), predict) for fold, network in networks.items()}
@@ -109,14 +124,17 @@ def answer_folds(
     ok = np.zeros(len(rows), dtype=bool)
     for network in networks.values():
         network.eval()
-    packed = dataset.Packed(dataset.batches(images, rows, predict.batch, workers=dataset.reading()), after_batch)
+    packed = dataset.Packed(dataset.batches(images, rows, predict.batch, workers=dataset.reading()), watch.done)
     for batch, at in packed:
         sides = {fold: None if s is None else s[batch.rows] for fold, s in of_fold.items()}
         seen: dict[int, list[dict[str, torch.Tensor]]] = {fold: [] for fold in networks}  # logits of each view
-        for x in _views(batch.x, wanted, [draws.key(*key, ids[int(r)], "view") for r in batch.rows]):
-            for fold, logits in _logits(networks, x, sides, runtime).items():
-                seen[fold].append(logits)
         use = batch.ok.numpy()
+        for number, x in enumerate(_views(batch.x, wanted, [draws.key(*key, ids[int(r)], "view") for r in batch.rows])):
+            logits, vectors = _logits(networks, x, sides, runtime, watch.vectors is not None and number == 0)
+            for fold in networks:
+                seen[fold].append(logits[fold])
+            if watch.vectors is not None and vectors is not None:
+                watch.vectors(batch.rows.numpy()[use], vectors[use])
         ok[at[use]] = True
         for fold in networks:
             gathered[fold].take(at, seen[fold], use)
@@ -135,20 +153,22 @@ def _views(x: torch.Tensor, wanted: tuple[Spec, ...], keys: list[int]) -> Iterat
 
 
 def _logits(
-    networks: Mapping[int, Network], x: torch.Tensor, side: Mapping[int, torch.Tensor | None], runtime: Runtime
-) -> dict[int, dict[str, torch.Tensor]]:
-    """Return fold → the logits of a batch; several networks share one pass through their backbone."""
+    networks: Mapping[int, Network], x: torch.Tensor, side: Mapping[int, torch.Tensor | None], runtime: Runtime, is_watched: bool
+) -> tuple[dict[int, dict[str, torch.Tensor]], np.ndarray | None]:
+    """Return fold → the logits of a batch, and its vectors where they are watched; several networks share one pass of the backbone."""
 
-    def forward(part: slice) -> dict[int, dict[str, torch.Tensor]]:
+    def forward(part: slice) -> tuple[dict[int, dict[str, torch.Tensor]], torch.Tensor | None]:
         part_side = {fold: None if numbers is None else numbers[part] for fold, numbers in side.items()}
         with runtime.autocast():
-            if len(networks) == 1:
-                return {fold: network(runtime.to_device(x[part]), part_side[fold]) for fold, network in networks.items()}
+            if len(networks) == 1 and not is_watched:
+                return {fold: network(runtime.to_device(x[part]), part_side[fold]) for fold, network in networks.items()}, None
             f, map_ = next(iter(networks.values())).head_inputs(runtime.to_device(x[part]))
-            return {fold: network.from_features(f, part_side[fold], map_) for fold, network in networks.items()}
+            return {fold: network.from_features(f, part_side[fold], map_) for fold, network in networks.items()}, f
 
     pieces = runtime.in_pieces(forward, len(x))
-    return {fold: {name: torch.cat([piece[fold][name] for piece in pieces]) for name in pieces[0][fold]} for fold in networks}
+    first = pieces[0][0]
+    logits = {fold: {name: torch.cat([piece[fold][name] for piece, _ in pieces]) for name in first[fold]} for fold in networks}
+    return logits, np.concatenate([f.float().cpu().numpy() for _, f in pieces if f is not None]) if is_watched else None
 
 
 class _Gathered:

@@ -17,7 +17,7 @@ from tapetum.core.config import Predict, Recipe, SequenceConfig
 from tapetum.core.errors import UserError
 from tapetum.core.tables import Manifest
 from tapetum.data.images import dataset
-from tapetum.learn.inference import Answers
+from tapetum.learn.inference import Answers, Watch
 from tapetum.learn.models.sequence import SequenceNetwork, Steps
 from tapetum.learn.runtime import Runtime
 from tapetum.learn.window_rows import window_rows
@@ -155,7 +155,7 @@ def answer_folds(
     runtime: Runtime,
     *,
     side: Mapping[int, Tensor] | None = None,
-    after_batch: Callable[[int], None] | None = None,
+    watch: Watch | None = None,
 ) -> dict[int, Answers]:
     """Answer for some rows with each of several networks; the windows that answer for one row are averaged as probabilities.
 
@@ -166,9 +166,9 @@ def answer_folds(
         predict: batch size; only the plain view is taken.
         runtime: device and precision.
         side: fold → (N + 1, S) its scaled side numbers, the last row for places without an image.
-        after_batch: called with how many rows are done.
+        watch: what is told meanwhile; no vectors where a network takes the images of a window together.
     """
-    rows = np.asarray(rows, dtype=np.int64)
+    rows, watch = np.asarray(rows, dtype=np.int64), watch or Watch()
     for network in networks.values():
         network.eval()
     reasons: dict[int, str] = {}
@@ -177,7 +177,7 @@ def answer_folds(
     readable = np.zeros(len(source.table), dtype=bool)
     done = 0
     for block in _blocks(source, rows):
-        seen = _with_vectors(next(iter(networks.values())), source, source.table[block], predict, runtime)
+        seen = _with_vectors(next(iter(networks.values())), source, source.table[block], predict, runtime, watch)
         for batch in seen.batches(block, predict.batch):
             reasons.update(batch.reasons)
             x: Steps = batch.x  # type: ignore[assignment]
@@ -193,8 +193,8 @@ def answer_folds(
                     np.add.at(total, at[real], values[real])
         reasons.update(seen.reasons)
         done += len(block)
-        if after_batch is not None:
-            after_batch(done)
+        if watch.done is not None:
+            watch.done(done)
     ok = readable[rows]
     found, lost = {}, set(rows[~ok].tolist())
     for fold, totals in sums.items():
@@ -244,7 +244,7 @@ def _answered_rows(batch: dataset.Batch, target: str) -> tuple[np.ndarray, np.nd
     return batch.rows.numpy(), batch.ok.numpy()
 
 
-def _with_vectors(network: SequenceNetwork, source: Source, table: np.ndarray, predict: Predict, runtime: Runtime) -> Source:
+def _with_vectors(network: SequenceNetwork, source: Source, table: np.ndarray, predict: Predict, runtime: Runtime, watch: Watch) -> Source:
     """Return a source whose vectors are kept: each image goes through the backbone once, however many windows show it."""
     if source.images is None or network.joined is not None:
         return source
@@ -258,6 +258,8 @@ def _with_vectors(network: SequenceNetwork, source: Source, table: np.ndarray, p
         found = np.full((len(needed), *vectors.shape[1:]), np.nan, dtype=np.float32) if found is None else found
         use = batch.ok.numpy()
         found[at[use]] = vectors[use]
+        if watch.vectors is not None:
+            watch.vectors(batch.rows.numpy()[use], vectors[use].mean(axis=1))
     if found is None:  # not one can be read: an empty image tells how many numbers a vector has
         nothing = step_vectors(network, source.images.empty(int(needed[0]), None)[None], runtime)
         found = np.repeat(np.full_like(nothing, np.nan), len(needed), axis=0)

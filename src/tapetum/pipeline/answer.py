@@ -54,12 +54,18 @@ def _after(count: Callable[[int], None], before: int, done: int) -> None:
     count(before + done)
 
 
+def _watching(watch: inference.Watch, group: int, rows: int) -> inference.Watch:
+    """Return what a group of networks tells: the rows of those before it count as done, and the vectors are of the first group."""
+    done = None if watch.done is None else functools.partial(_after, watch.done, group * rows)
+    return inference.Watch(done, None if group else watch.vectors)
+
+
 def answer(
     member: Member,
     images: ImageDataset,
     targets: Mapping[str, Target],
     log: Log | None = None,
-    count: Callable[[int], None] | None = None,
+    watch: inference.Watch | None = None,
 ) -> tuple[dict[int, dict[str, Dense]], dict[int, str], dict[str, np.ndarray]]:
     """Return fold → target → what a member answers for every image, row number → why it has no answer, and its single views.
 
@@ -68,7 +74,7 @@ def answer(
         images: as the member sees them.
         targets: the pipeline's.
         log: told how the member computes.
-        count: told how many images are done.
+        watch: what is told meanwhile, the vectors by the first fold's network.
     """
     table = images.manifest
     runtime = Runtime(member.engine, log=log)
@@ -79,13 +85,13 @@ def answer(
     groups = [list(member.networks)] if member.shared else [[fold] for fold in member.networks]
     found: dict[int, inference.Answers] = {}
     for number, folds in enumerate(groups):
-        after = None if count is None else functools.partial(_after, count, number * len(table))
+        told = _watching(watch or inference.Watch(), number, len(table))
         scalings = {fold: member.scalings[fold] for fold in folds}
         sides = {f: None if s is None else runtime.to_device(torch.from_numpy(s.apply(table))) for f, s in scalings.items()}
         networks = {fold: runtime.to_device(member.networks[fold]) for fold in folds}
         if source is not None:
             padded = {fold: windows.padded(side, 0.0) for fold, side in sides.items() if side is not None} or None
-            found |= windows.answer_folds(networks, source, every, member.predict, runtime, side=padded, after_batch=after)
+            found |= windows.answer_folds(networks, source, every, member.predict, runtime, side=padded, watch=told)
             continue
         found |= inference.answer_folds(
             networks,
@@ -95,7 +101,7 @@ def answer(
             runtime,
             side=sides,
             key=("predict", member.name),
-            after_batch=after,
+            watch=told,
         )
     empty = {name: np.full((len(table), t.width), np.nan, dtype=np.float32) for name, t in targets.items()}
     dense = {fold: answers.dense(targets, table.row_ids, empty, fold) for fold, answers in found.items()}

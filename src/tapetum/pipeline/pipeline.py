@@ -25,6 +25,7 @@ from tapetum.core.targets import Target
 from tapetum.core.vectors import Gallery, Neighbors
 from tapetum.data.images.given import Source
 from tapetum.decide.steps import Rows
+from tapetum.learn.inference import Watch
 from tapetum.pipeline import answer as members
 from tapetum.pipeline import compose
 from tapetum.pipeline.answer import Tick
@@ -150,6 +151,7 @@ class Pipeline(Frozen):
         *,
         sources: Sequence[Sequence[Source]] | None = None,
         told: Callable[[Answered, Rows], None] | None = None,
+        vectors: Callable[[np.ndarray, np.ndarray], None] | None = None,
     ) -> dict[str, Dense]:
         """Return one Dense a scored target for every row of a manifest, in its order.
 
@@ -159,6 +161,7 @@ class Pipeline(Frozen):
             tick: told how many images are done, of how many.
             sources: what each row is composed of, where that is not the manifest's files.
             told: told what each member answered, before that is combined, and the rows.
+            vectors: told row numbers and their vectors, as the first network of the first member makes them while it answers.
         """
         self.problems, self.draws = {}, {}
         if not len(manifest):
@@ -169,11 +172,12 @@ class Pipeline(Frozen):
         known: dict[Any, dict[int, str]] = {}  # what cannot be read is found out once for all members that read alike
         passes = sum(members.passes_of(member) for member in self.members)
         done = 0
-        for member in self.members:
+        for number, member in enumerate(self.members):
             count = None if tick is None else members.counted(tick, done, passes, len(rows))
             images = members.images_of(member, manifest, sources)
             images.missing = known.setdefault((images.how, images.form), images.missing)
-            answered[member.name], why, self.draws[member.name] = members.answer(member, images, self.targets, log, count)
+            watch = Watch(count, None if number else vectors)
+            answered[member.name], why, self.draws[member.name] = members.answer(member, images, self.targets, log, watch)
             done += members.passes_of(member) * len(rows)
             self.problems.update(why)
             neighbors += members.neighbors(member, images, {key[1:]: g for key, g in self.galleries.items() if key[0] == member.name})

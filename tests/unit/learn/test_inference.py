@@ -67,7 +67,7 @@ def test_missing_rows_change_no_bit_and_are_not_computed(network, rows, monkeypa
     told = []
     found = inference.answer(
         network, images, np.arange(9), Predict(batch=3, views="flips", keep_draws=True), Runtime(Engine("cpu", "32", False)), key=("k",),
-        after_batch=told.append,
+        watch=inference.Watch(told.append),
     )  # fmt: skip
     assert np.array_equal(found.p["label"][[2, 6]], whole.p["label"][[2, 6]])
     assert found.ok.tolist() == [i in (2, 6) for i in range(9)]
@@ -129,6 +129,18 @@ def test_random_views_belong_to_their_row(network, rows):
     together, apart = answer(network, rows, [2, 5, 6], **spec), answer(network, rows, [6], **spec)
     assert np.allclose(together.p["label"][2], apart.p["label"][0], atol=1e-6)
     assert not np.allclose(answer(network, rows, [6]).p["label"], apart.p["label"], atol=1e-7)
+
+
+@pytest.mark.parametrize("predict", [{"batch": 3}, {"views": ("plain", "hflip"), "batch": 4}])
+def test_vectors_are_told_while_rows_are_answered(network, rows, predict):
+    images = ImageDataset(rows, SETTINGS, EvalTransform(SETTINGS), form=Form(3))
+    told, runtime, backwards = np.full((10, network.width), np.nan), Runtime(Engine("cpu", "32", False)), np.arange(9, -1, -1)
+    found = inference.answer(network, images, backwards, Predict(**predict), runtime, watch=inference.Watch(vectors=told.__setitem__))
+    assert np.array_equal(found.p["label"], answer(network, rows, backwards, **predict).p["label"], equal_nan=True)
+    x = torch.stack([EvalTransform(SETTINGS)([np.array(_read(rows, i))], 0) for i in range(9)])
+    with torch.inference_mode():
+        assert np.allclose(told[:9], network.eval().features(x).numpy(), atol=1e-5)
+    assert np.isnan(told[9]).all()  # it cannot be read
 
 
 def test_heads_that_share_a_trunk_answer_as_if_alone(network, rows):

@@ -126,17 +126,24 @@ def _without_known(manifest: Manifest, run: Run, store: Store, record: Record) -
     return manifest.where(keep)
 
 
+class _Vectors:
+    """The vectors of rows (N, D) as a network tells them; NaN where it tells none, which makes all rows equally far from one another."""
+
+    def __init__(self, rows: int) -> None:
+        self.matrix = np.full((rows, 1), np.nan, dtype=np.float32)
+
+    def take(self, rows: np.ndarray, vectors: np.ndarray) -> None:
+        """Take the vectors of some rows."""
+        if self.matrix.shape[1] != vectors.shape[1]:
+            self.matrix = np.full((len(self.matrix), vectors.shape[1]), np.nan, dtype=np.float32)
+        self.matrix[rows] = vectors
+
+
 def _queue(pipeline: Any, manifest: Manifest, target: Target, record: Record) -> Queue:
     """Return the images, those of most worth first, with what the pipeline would answer."""
-    from tapetum.learn import features
-    from tapetum.learn.runtime import Runtime
-    from tapetum.pipeline import answer
-
-    dense: Dense = pipeline.answer(manifest, record, record.share("predicting"))[target.name]
+    seen = _Vectors(len(manifest))
+    dense: Dense = pipeline.answer(manifest, record, record.share("predicting"), vectors=seen.take)[target.name]
     problems = dict(pipeline.problems)
-    member = pipeline.members[0]
-    network, images = next(iter(member.networks.values())), answer.images_of(member, manifest, None)
-    vectors = features.extract(network, images, runtime=Runtime(member.engine), log=record).vectors.mean(axis=1)
     unsure, sure = uncertainty(dense.p, target.kind), confidence(dense.p, target.kind)
     several = target.kind == "multi"
     suggested: list[tuple[str, ...]] = [() for _ in range(len(manifest))]
@@ -146,7 +153,10 @@ def _queue(pipeline: Any, manifest: Manifest, target: Target, record: Record) ->
     found = _plain(manifest, target)
     notes = [problems.get(row, "") for row in range(len(manifest))]
     kinds: list[tuple[str, ...]] = [("unreadable",) if row in problems else () for row in range(len(manifest))]
-    return Queue(manifest, target, worth_labelling(unsure, vectors), kinds, notes, found.given, suggested, found.twins, found.around, sure)
+    if len(manifest) > len(problems) and np.isnan(seen.matrix).all():
+        record("the network has no vector of a single image: those of which it is least sure come first, also where they show the same")
+    order = worth_labelling(unsure, seen.matrix)
+    return Queue(manifest, target, order, kinds, notes, found.given, suggested, found.twins, found.around, sure)
 
 
 def _plain(manifest: Manifest, target: Target) -> Queue:
