@@ -21,7 +21,7 @@ from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target
 from tapetum.data import audit, layouts, split
 from tapetum.data.audit.channels import channel_faults
-from tapetum.data.audit.image_statistics import sharpness
+from tapetum.data.audit.image_statistics import measure_image, sharpness
 from tapetum.data.audit.neighbours import ALONE, loneliness
 from tapetum.data.audit.sets import about_the_data, gaps, small_classes
 from tapetum.data.images.decode import Composition
@@ -188,3 +188,17 @@ def test_planted_twins_across_folds_are_impossible_after_the_audit(crops, tmp_pa
             alone, known = (alone, known + apart) if count else (alone + apart, known)
     assert known == 0
     assert alone > 0
+
+
+def test_other_depths_measure_as_bytes_do():
+    image = photographs.astronaut()[:301, :403]
+    wide, real = image.astype(np.uint16) * 257, image.astype(np.float32) / 255
+    plain, *others = (measure_image([], [one]) for one in (image, wide, real))
+    for other in others:
+        assert np.abs(other.thumbnail - plain.thumbnail).max() < 1e-5
+        assert np.abs(other.channels - plain.channels).max() < 1e-5
+        assert other.sharpness == pytest.approx(plain.sharpness, rel=1e-3)
+        for name in ("difference", "deviation", "low", "middle", "high"):
+            assert getattr(other, name) == pytest.approx(getattr(plain, name), abs=0.3), name
+    bright = image.astype(np.float64).mean(axis=-1)[::2, ::2] / 255
+    assert [plain.low, plain.middle, plain.high] == pytest.approx(np.percentile(bright, [5, 50, 99]), abs=0.01)
