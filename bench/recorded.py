@@ -84,15 +84,18 @@ def log(message: str) -> None:
         print(message[:400], file=sys.stderr, flush=True)
 
 
-def record(name: str, title: str, text: str, values: dict[str, Any], *packages: str) -> None:
-    """Write ``docs/benchmarks/<name>.json`` and this benchmark's section of the page; other sections stay."""
+def record(name: str, title: str, text: str, values: dict[str, Any], *packages: str, again: str = "") -> None:
+    """Write ``docs/benchmarks/<name>.json`` and this benchmark's section of the page; other sections stay.
+
+    ``again`` is the script with its options that measures it again, where it is not ``<name>.py``.
+    """
     about = {"machine": machine(), "versions": versions(*packages), "date": datetime.datetime.now(datetime.UTC).date().isoformat()}
     files.write_json(ROOT / "docs" / "benchmarks" / f"{name}.json", {"benchmark": name, **about, **values})
     held = machine()
     foot = (
         f"{held['processor']}, {held['cores']} cores, {held['memory_gb']} GB, {held['system']}, Python {held['python']}; "
         + ", ".join(f"{k} {v}" for k, v in versions(*packages).items())
-        + f". All values: [benchmarks/{name}.json](benchmarks/{name}.json). Again: `python bench/{name}.py`."
+        + f". All values: [benchmarks/{name}.json](benchmarks/{name}.json). Again: `python bench/{again or f'{name}.py'}`."
     )
     section = f"<!-- bench:{name} -->\n## {title}\n\n{text}\n\n{foot}\n<!-- end:{name} -->"
     page = (
