@@ -61,43 +61,37 @@ def campaign(base: Base, kills: int, seed: int = 0) -> Outcome:
 
 def _killed(base: Base, forge: Forge, place: Path, rng: random.Random, seconds: float) -> str:
     """Start a fit and kill at a random time; return whom."""
-    marker = Path(f"{place}.worker")
-    marker.unlink(missing_ok=True)
-    launcher = forge.start("launched", None, marker=str(marker), **base.given("fit", place))
+    launcher = forge.start("launched", None, **base.given("fit", place))
     time.sleep(rng.uniform(0, seconds))
     who = rng.choice(("worker", "launcher", "group"))
-    worker = _marked(marker)
+    worker = next((one for one in _alive(launcher) if one != launcher), 0)
+    if who == "worker" and not worker:  # it has not begun yet
+        who = "launcher"
     try:
         if who == "group":
             os.killpg(launcher, signal.SIGKILL)
         else:
-            os.kill(worker if who == "worker" and worker else launcher, signal.SIGKILL)
+            os.kill(worker if who == "worker" else launcher, signal.SIGKILL)
     except ProcessLookupError:  # it has ended
         who = "too late"
     forge.end()
-    if who == "launcher" and not worker:  # the worker may have begun just now, and not have said so yet
-        time.sleep(0.5)
-        worker = _marked(marker)
-    if who == "launcher" and worker:
-        while _lives(worker):  # the orphan goes on, and may be killed as well
-            if rng.random() < 0.2:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(worker, signal.SIGKILL)
-            time.sleep(0.05)
+    while orphans := _alive(launcher):  # they go on, and may be killed as well
+        if rng.random() < 0.2:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(orphans[0], signal.SIGKILL)
+        time.sleep(0.05)
     return who
 
 
-def _marked(marker: Path) -> int:
-    """Return the process that trains, where it has said so; 0 where it has not."""
-    return int(marker.read_text(encoding="ascii") or 0) if marker.exists() else 0
-
-
-def _lives(process: int) -> bool:
-    try:
-        with open(f"/proc/{process}/stat", encoding="ascii", errors="replace") as file:
-            return file.read().rpartition(") ")[2][:1] not in ("Z", "X", "")
-    except OSError:
-        return False
+def _alive(session: int) -> list[int]:
+    """Return the processes of a session that have not ended."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, _, of = place.read_text(encoding="ascii", errors="replace").rpartition(") ")[2].split()[:4]
+            if int(of) == session and state not in "ZX":
+                found.append(int(place.parent.name))
+    return found
 
 
 def two_writers(base: Base, count: int) -> Outcome:

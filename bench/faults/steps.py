@@ -45,12 +45,10 @@ def fit(data: str, place: str, plan: str = "", epochs: int = 1) -> int:
     return command(["fit", data, "-o", f"{place}/run", *flags, *(["--plan", plan] if plan else [])], f"{place}/cache")
 
 
-def launched(data: str, place: str, plan: str = "", marker: str = "") -> int:
-    """Start the fit in a process of its own and wait for it, as a launcher of jobs does; ``marker`` gets its process id."""
+def launched(data: str, place: str, plan: str = "") -> int:
+    """Start the fit in a process of its own and wait for it, as a launcher of jobs does."""
     if (worker := os.fork()) == 0:
         os._exit(fit(data, place, plan))
-    if marker:
-        Path(marker).write_text(str(worker), encoding="ascii")
     return os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
 
 
