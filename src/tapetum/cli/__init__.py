@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 from tapetum import __version__
 from tapetum.cli import answers, images, inquiry, mending, runs, serving, sleep
 from tapetum.cli.streams import file_names_are_utf8, replace_unprintable
-from tapetum.core import allocator, errors
+from tapetum.core import allocator, disk, errors
 
 
 class Whole(TyperGroup):
@@ -71,6 +71,19 @@ def _help_words(words: list[str]) -> list[str]:
     return [*(word for word in words[1:2] if word != "help"), "--help"] if words[:1] == ["help"] else words
 
 
+def _told(error: OSError) -> str | None:
+    """Return the sentence for an error of the system, or None for one that is a fault of Tapetum's own."""
+    number = disk.number_of(error)
+    if number not in (*_DENIED, *_FAILED):
+        return None
+    what = "written" if number in _DENIED else "read or written"
+    fix = "Choose another place with -o" if number in _DENIED else "The same command goes on once the machine can"
+    file = error.filename
+    if number in (errno.EACCES, errno.EPERM) and file and os.path.exists(file) and not os.access(file, os.R_OK):
+        what, fix = "read", "Give yourself the right to read it"
+    return f"error: {file or 'a file'} cannot be {what}: {os.strerror(number)}. {fix}"
+
+
 def main() -> None:
     """Run the command line; every known error ends with its own exit code and one sentence."""
     allocator.keep_memory()
@@ -92,10 +105,7 @@ def main() -> None:
         print(f"error: {error.object[:200]!r} is not UTF-8. Rename it", file=sys.stderr)
         raise SystemExit(errors.DATA) from None
     except OSError as error:
-        if error.errno not in (*_DENIED, *_FAILED):
+        if (told := _told(error)) is None:
             raise
-        what = "written" if error.errno in _DENIED else "read or written"
-        fix = "Choose another place with -o" if error.errno in _DENIED else "The same command goes on once the machine can"
-        message = f"error: {error.filename or 'a file'} cannot be {what}: {error.strerror}. {fix}"
-        print(mending.suited_text(message), file=sys.stderr)
+        print(mending.suited_text(told), file=sys.stderr)
         raise SystemExit(errors.ENVIRONMENT) from None

@@ -50,10 +50,18 @@ def make_folders(folder: Path) -> None:
         flush(place.parent)
 
 
-def of_system(error: Exception, aside: Path, path: Path) -> Exception:
-    """Return a writer's error with the number that the system gave and the name of the file, which polars' errors lack."""
+def number_of(error: BaseException) -> int | None:
+    """Return the system's number of an error, which polars writes into its text alone; None where there is none."""
     found = re.search(r"\(os error (\d+)\)", str(error))
-    number = getattr(error, "errno", None) or (int(found[1]) if found else None)
+    return getattr(error, "errno", None) or (int(found[1]) if found else None)
+
+
+def of_system(error: BaseException, aside: Path, path: Path) -> BaseException:
+    """Return a reader's or writer's error with the number that the system gave and the file's name, which polars' errors lack.
+
+    One without a number, or of another file than ``aside``, is returned as it is.
+    """
+    number = number_of(error)
     if number is None or getattr(error, "filename", None) not in (None, str(aside), aside):
         return error
     return OSError(number, os.strerror(number), str(path))

@@ -274,6 +274,8 @@ def read_parquet(path: Path | str, rows: range | None = None) -> tuple[pl.DataFr
     except FileNotFoundError:
         raise DataError(f"{path} does not exist", fix="check the path") from None
     except (*UNREADABLE, OSError) as error:
+        if (known := disk.of_system(error, path, path)) is not error:
+            raise known from None
         with contextlib.suppress(OSError), path.open("rb") as file:
             if (what := stand_in(file.read(HEAD))) is not None:
                 raise DataError(f"{path} is {what}") from None
@@ -282,6 +284,19 @@ def read_parquet(path: Path | str, rows: range | None = None) -> tuple[pl.DataFr
         return frame, dict(json.loads(meta.get(META_KEY, "{}")))
     except (ValueError, TypeError):
         raise DataError(f"{path} is damaged: what {META_KEY} keeps beside the table is no JSON", fix="write or copy it again") from None
+
+
+def read_csv(path: Path | str) -> pl.DataFrame:
+    """Read a table that Tapetum wrote; its columns may begin with whole numbers and go on with fractions; an empty file has none."""
+    path = Path(path)
+    try:
+        return pl.read_csv(path, infer_schema_length=None)
+    except pl.exceptions.NoDataError:
+        return pl.DataFrame()
+    except (*UNREADABLE, OSError) as error:
+        if (known := disk.of_system(error, path, path)) is not error:
+            raise known from None
+        raise DataError(f"{path} is not a table ({str(error).splitlines()[0]})", fix="remove it and run the command again") from None
 
 
 def to_json(value: Any, indent: int | None = None) -> str:

@@ -148,8 +148,8 @@ def read_run(folder: Path | str, data: Path | str | None = None) -> RunFiles:
         run.manifest(data) if run.manifest_file.exists() else None,
         _if_there(run.file("oof.parquet"), Predictions.read),
         by_fold("oof.parquet", Predictions.read),
-        by_fold("history.csv", _csv),
-        by_fold("schedule.csv", _csv),
+        by_fold("history.csv", files.read_csv),
+        by_fold("schedule.csv", files.read_csv),
         _if_there(run.file("metrics.json"), files.read_json) or {},
         _if_there(run.file("decisions.json"), files.read_json) or {},
         run.plan(),
@@ -169,13 +169,3 @@ def _if_there(path: Path, read: Any) -> Any:
 
 def _table(path: Path) -> pl.DataFrame:
     return files.read_parquet(path)[0]
-
-
-def _csv(path: Path) -> pl.DataFrame:
-    """Read a table whose columns may begin with whole numbers and go on with fractions; an empty file is an empty table."""
-    try:
-        return pl.read_csv(path, infer_schema_length=None)
-    except pl.exceptions.NoDataError:
-        return pl.DataFrame()
-    except pl.exceptions.PolarsError as error:
-        raise DataError(f"{path} is not a table ({str(error).splitlines()[0]})", fix="remove it and run the command again") from None

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+
+import pytest
+
+from tapetum import cli
 from tapetum.cli import texts
 
 
@@ -11,3 +16,28 @@ def test_each_member_of_an_ensemble_begins_a_line():
     starts = [line.removeprefix("member").strip() for line in lines if '{ name = "member-' in line]
     assert [one.split('"')[1] for one in starts] == ["member-0", "member-1", "member-2"]
     assert all(one.startswith("{ name") for one in starts)
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (PermissionError("Permission denied (os error 13): ...a/b"), "error: a file cannot be written: Permission denied. Choose"),
+        (OSError(errno.EIO, "", "a/b"), "error: a/b cannot be read or written: Input/output error. The same command goes on"),
+    ],
+)
+def test_an_error_of_the_system_is_one_sentence(monkeypatch, capsys, error, says):
+    def fails():
+        raise error
+
+    monkeypatch.setattr(cli, "app", fails)
+    monkeypatch.setattr("sys.argv", ["tapetum"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 5
+    assert capsys.readouterr().err.startswith(says)
+
+
+def test_a_file_that_may_not_be_read_is_said_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda *_: False)
+    said = cli._told(PermissionError(errno.EACCES, "", str(tmp_path)))
+    assert said == f"error: {tmp_path} cannot be read: Permission denied. Give yourself the right to read it"

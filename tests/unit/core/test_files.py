@@ -306,6 +306,28 @@ def test_a_parquet_file_that_breaks_its_reader_is_named(tmp_path, monkeypatch):
         files.read_parquet(place)
 
 
+@pytest.mark.parametrize(("reader", "polars"), [(files.read_csv, "read_csv"), (files.read_parquet, "read_parquet")])
+def test_a_reader_refused_by_the_system_names_number_and_file(tmp_path, monkeypatch, reader, polars):
+    """polars' errors have neither, so that a command ended with a traceback: found by ``make faults``."""
+    files.write_parquet(tmp_path / "t", pl.DataFrame({"a": [1]}))
+
+    def refused(*_, **__):
+        raise PermissionError("Permission denied (os error 13): ...me/t (set POLARS_VERBOSE=1 to see full path)")
+
+    monkeypatch.setattr(pl, polars, refused)
+    with pytest.raises(PermissionError) as caught:
+        reader(tmp_path / "t")
+    assert (caught.value.errno, caught.value.filename) == (errno.EACCES, str(tmp_path / "t"))
+
+
+def test_own_tables_go_on_with_fractions(tmp_path):
+    place = tmp_path / "history.csv"
+    place.write_text("seconds\n" + "1\n" * 200 + "1.5\n")
+    assert files.read_csv(place)["seconds"].sum() == 201.5
+    place.write_bytes(b"")
+    assert files.read_csv(place).columns == []
+
+
 def test_an_array_that_does_not_fit_names_its_file(tmp_path):
     """numpy's own writing says ``6144 requested and 0 written``, without a number: found by ``make faults``."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -136,4 +136,4 @@ class Keeper:
         path = self.folder / "history.csv"
         if not rows or not path.exists():
             return []
-        return pl.read_csv(path).head(rows).to_dicts()
+        return files.read_csv(path).head(rows).to_dicts()

@@ -165,7 +165,5 @@ def _seconds_kept(run: Run) -> float:
         for start in files.read_json(run.file("run.json"))["starts"]:
             kept += sum(value for name, value in start["seconds"].items() if name in ("files", "probe"))
     for history in run.root.glob("members/*/*/history.csv"):
-        import polars as pl
-
-        kept += float(pl.read_csv(history)["seconds"].sum())
+        kept += float(files.read_csv(history)["seconds"].sum())
     return kept

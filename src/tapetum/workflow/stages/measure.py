@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from tapetum.core import files, intervals, metrics
 from tapetum.core.config import Recipe
@@ -301,7 +300,7 @@ def _lowered(run: Run, member: str, member_recipe: Recipe, fold: int) -> bool:
     file = run.member(member, fold) / "history.csv"
     if not file.exists():
         return True
-    rates, began = pl.read_csv(file, infer_schema_length=None)["rate"].to_numpy(), 0
+    rates, began = files.read_csv(file)["rate"].to_numpy(), 0
     for epochs, schedule in stages:
         if schedule.name == "plateau" and (np.diff(rates[began : began + epochs]) < 0).any():
             return True

@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from tapetum.core import files
 from tapetum.core.config import Recipe
 from tapetum.core.errors import UserError
@@ -100,7 +98,7 @@ def _train_elsewhere(folds: Sequence[tuple[Session, FoldRef, dict[str, Any]]], l
         for message in found.get(task.name, {}).get("log", ()):
             session.log(message)
         history = session.folder(ref) / "history.csv"
-        for row in pl.read_csv(history).to_dicts() if task.name in found and history.exists() else ():
+        for row in files.read_csv(history).to_dicts() if task.name in found and history.exists() else ():
             session.trackers.epoch(ref.member, ref.fold, row)
 
 
@@ -148,7 +146,7 @@ def _may_begin(session: Session, ref: FoldRef, plan: dict[str, Any]) -> bool:
     clock = session.clock
     if clock is None or clock.budget is None or (session.folder(ref) / "state.json").exists():
         return True
-    seconds = [s for path in session.run.folds_of(ref.member, "history.csv").values() for s in pl.read_csv(path)["seconds"].to_list()]
+    seconds = [s for path in session.run.folds_of(ref.member, "history.csv").values() for s in files.read_csv(path)["seconds"].to_list()]
     # a plan made without a budget has no times: the first fold begins where any time is left, and its epochs are then measured
     expected = sum(seconds) / len(seconds) if seconds else plan.get("epoch_seconds", {}).get(str(ref.fold), 0.0)
     return clock.allows(expected)
