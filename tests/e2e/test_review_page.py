@@ -91,6 +91,18 @@ def test_windows_share_decisions_and_killed_tabs_lose_none(browser, folder):
         page = context.new_page()
         page.goto(address)
         assert page.locator("#contested li").count() == 1
+        open_review(page, address)
+        press(page, "k")
+        page.reload()
+        with context.expect_page() as opened:
+            page.evaluate("window.open('/')")  # a copy of a window has a copy of its storage
+        copy = opened.value
+        copy.locator("body[data-ready=yes]").wait_for(state="attached")
+        copy.keyboard.press("u")
+        copy.get_by_text("nothing of this window is left to undo").wait_for()
+        page.locator("body[data-ready=yes]").wait_for(state="attached")
+        press(page, "u")
+        assert page.locator("#message").inner_text() == "undone"
     files = list(folder.glob("review.sqlite"))
     assert len(files) == 1
     from tapetum.core.config import Data

@@ -253,11 +253,23 @@ def read_text(path: Path | str, error: type[TapetumError] = DataError) -> str:
         raise error(f"{path} is not UTF-8 (line {line}: {near!r})", need="UTF-8", fix=save) from None
 
 
+def from_json(text: str | bytes) -> Any:
+    """Return what JSON text says.
+
+    Raises:
+        ValueError: it is no JSON, or nests too deep to be read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it nests too deep") from None
+
+
 def read_json(path: Path | str) -> Any:
     """Read JSON; an absent or broken file is named."""
     path = Path(path)
     try:
-        return json.loads(read_text(path))
+        return from_json(read_text(path))
     except ValueError as error:
         raise DataError(f"{path} is not JSON ({error})", fix="remove it and run the command again") from None
 

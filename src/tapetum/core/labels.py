@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tapetum.core import files
 from tapetum.core.errors import DataError
 from tapetum.core.targets import Target, decode, encode
 
@@ -40,6 +41,6 @@ def _several(target: Target, cell: str, row_id: str) -> list[Any]:
     if not cell.startswith("[") or cell in target.classes:
         return [name for name in cell.split(target.separator) if name]
     try:
-        return list(json.loads(cell))
+        return list(files.from_json(cell))
     except ValueError:
         raise DataError(f"row {row_id!r} has the labels {cell!r}", need='a JSON list such as ["a", "b"]') from None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -210,7 +209,7 @@ class Ledger:
         if not self.path.exists():
             return []
         try:
-            return [json.loads(line) for line in files.read_text(self.path).splitlines() if line.strip()]
+            return [files.from_json(line) for line in files.read_text(self.path).splitlines() if line.strip()]
         except ValueError as error:
             raise DataError(f"{self.path} is not a ledger ({error})", need="one JSON object a line", fix="restore the file") from None
 

@@ -8,7 +8,6 @@ rows and columns in another order, and columns left out.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -151,7 +150,9 @@ def _typed(column: pl.Series, dtype: Any, ids: Sequence[Any], place: Path, comma
 
 def _value(cell: Any, dtype: Any, comma: bool) -> Any:
     if isinstance(dtype, pl.List):
-        listed = json.loads(cell) if isinstance(cell, str) and cell.startswith("[") else [cell] if isinstance(cell, str) else list(cell)
+        listed = (
+            files.from_json(cell) if isinstance(cell, str) and cell.startswith("[") else [cell] if isinstance(cell, str) else list(cell)
+        )
         return [_value(one, dtype.inner, comma) for one in listed]
     if dtype == pl.String:
         return str(cell)

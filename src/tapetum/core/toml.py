@@ -19,6 +19,8 @@ def read_toml(path: Any) -> dict[str, Any]:
         return tomllib.loads(files.read_text(path, UserError))
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{path} is not TOML: {error}") from None
+    except RecursionError:
+        raise UserError(f"{path} is not TOML: it nests too deep") from None
 
 
 def dump_toml(table: Mapping[str, Any]) -> str:
@@ -52,6 +54,6 @@ def assignment(text: str) -> dict[str, Any]:
     try:
         found = tomllib.loads(f"v = {value}")
         parsed = found["v"] if len(found) == 1 else value  # what comes after a line's end is no key of its own
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         parsed = value
     return unflatten({key.strip(): parsed})

@@ -344,3 +344,9 @@ def test_an_array_that_does_not_fit_names_its_file(tmp_path):
 def test_an_array_comes_back(tmp_path):
     for array in (np.arange(12.0).reshape(3, 4), np.asfortranarray(np.arange(6).reshape(2, 3)), np.zeros((0, 3), np.float32)):
         assert np.array_equal(np.load(files.write_array(tmp_path / "a.npy", array)), array)
+
+
+def test_json_that_nests_too_deep_is_named(tmp_path):
+    (tmp_path / "pipeline.json").write_text("[" * 100_000)
+    with pytest.raises(DataError, match="nests too deep"):
+        files.read_json(tmp_path / "pipeline.json")

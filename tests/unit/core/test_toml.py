@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tapetum.core.toml import dump_toml, toml_value
+from tapetum.core.errors import UserError
+from tapetum.core.toml import assignment, dump_toml, read_toml, toml_value
 
 leaf = st.booleans() | st.integers(-(2**40), 2**40) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8)
 tree = st.recursive(leaf, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3))
@@ -53,3 +54,11 @@ def test_tables_follow_the_values_of_theirs():
 
 def test_a_name_of_stray_bytes_is_escaped():
     assert dump_toml({"data": b"\xe9.png".decode("utf-8", "surrogateescape")}) == 'data = "\\udce9.png"\n'
+
+
+def test_values_that_nest_too_deep_are_named(tmp_path):
+    deep = f"{'[' * 5000}{']' * 5000}"
+    (tmp_path / "recipe.toml").write_text(f"a = {deep}")
+    with pytest.raises(UserError, match="nests too deep"):
+        read_toml(tmp_path / "recipe.toml")
+    assert assignment(f"a={deep}") == {"a": deep}

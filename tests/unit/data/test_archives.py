@@ -9,7 +9,7 @@ import zipfile
 
 import pytest
 
-from tapetum.data.images.archives import read_bytes
+from tapetum.data.images.archives import DecodeError, read_bytes, read_head
 
 
 def _write(path, content):
@@ -34,3 +34,14 @@ def test_an_archive_that_was_replaced_is_read_anew(tmp_path, ending, size):
     _write(place, b"s" * size)
     os.utime(place, ns=(before + 10, before + 10))
     assert read_bytes(f"{place}!/a/x.png") == b"s" * size
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_pipes_and_devices_are_no_images(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    os.mkfifo(tmp_path / "pipe.zip")
+    os.symlink("/dev/zero", tmp_path / "device.png")
+    for name in ("pipe.png", "pipe.zip!/x.png", "device.png"):
+        with pytest.raises(DecodeError, match="a pipe, a socket or a device"):
+            read_bytes(tmp_path / name)
+        assert read_head(tmp_path / name) == b""

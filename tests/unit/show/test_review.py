@@ -214,6 +214,10 @@ def test_what_was_kept_outlives_a_kill(tmp_path):
         ("GET", "/image/r0.png", HOST, 404),
         ("GET", "/review.sqlite", HOST, 404),
         ("GET", "/decide", HOST, 405),
+        ("GET", "/image/²", HOST, 404),
+        ("GET", f"/image/{'9' * 5000}", HOST, 404),
+        ("GET", "/image/0?channel=²", HOST, 200),
+        ("GET", f"/next?skip=²,{'9' * 5000}&after=²", HOST, 200),
     ],
 )
 def test_only_the_page_itself_is_answered(page, method, path, headers, status):
@@ -235,14 +239,39 @@ def test_only_the_page_itself_is_answered(page, method, path, headers, status):
         b'{"row": 0, "action": "relabel", "labels": ["ant", "bee"]}',
         b'{"row": 0, "action": "keep", "labels": ["ant"]}',
         b" " * 200_000,
+        b"[" * 90_000,
+        b'{"action": "exclude"}',
+        b'{"row": 0, "action": "keep", "pass": "2"}',
+        b'{"row": 0, "action": "keep", "pass": 3}',
+        b'{"row": 0, "action": "relabel", "labels": 5}',
+        b'{"row": 0, "action": "relabel", "labels": {"ant": 1}}',
+        b'{"row": 0, "action": "keep", "reviewer": "\\ud800"}',
+        b'{"row": 0, "action": "keep", "window": ["w"]}',
     ],
-    ids=range(10),
+    ids=range(18),
 )
 def test_bad_decisions_are_named_and_change_nothing(page, body):
     found = page.post("/decide", headers=POST, content=body)
     assert found.status_code == 409
     assert found.json()["detail"]
     assert page.get("/state", headers=HOST).json()["counts"]["decided"] == 0
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"filter": [1], "action": "keep", "count": 8}', b'{"action": "keep"}', b'{"filter": {"kind": 5}, "count": 0}']
+)
+def test_bad_bulk_decisions_are_named_and_change_nothing(page, body):
+    assert page.post("/bulk", headers=POST, content=body).status_code == 409
+    assert page.post("/undo", headers=POST, content=b'{"window": "\\ud800"}').status_code == 409
+    assert page.get("/state", headers=HOST).json()["counts"]["decided"] == 0
+
+
+def test_second_pass_follows_what_the_first_decides(review):
+    decide(review, 0, "keep")
+    assert rows(review, turn=2, state="all") == ["r0"]
+    review.store.undo(window="w")
+    decide(review, 1, "keep")
+    assert rows(review, turn=2, state="all") == ["r1"]
 
 
 def test_page_shows_labels_and_the_blind_pass_hides_them(page, review):

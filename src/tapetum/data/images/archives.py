@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
+import stat
 import tarfile
 import threading
 import zipfile
@@ -50,7 +52,8 @@ def read_bytes(path: Path | str) -> bytes:
     if member is not None:
         return _read_tarred(path, archive, member) if archive.lower().endswith(".tar") else _read_member(path, archive, member)
     try:
-        return Path(path).read_bytes()
+        with open(path, "rb", opener=_plain) as file:
+            return file.read()
     except FileNotFoundError:
         plain = "an address: nothing is downloaded" if "://" in _text(path) else "no such file"
         linked = os.readlink(path) if os.path.islink(path) else ""
@@ -68,7 +71,7 @@ def read_head(path: Path | str, count: int = formats.HEAD) -> bytes:
     archive, member = split(path)
     try:
         if member is None:
-            with open(path, "rb") as file:
+            with open(path, "rb", opener=_plain) as file:
                 return file.read(count)
         if archive.lower().endswith(".tar"):
             with open(archive, "rb") as file:
@@ -168,7 +171,24 @@ def _archive(archive: str) -> zipfile.ZipFile:
 def _state(archive: str) -> tuple[int, ...]:
     """Return what changes when a file is replaced or written again."""
     found = os.stat(archive)
+    _check_plain(found.st_mode)
     return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _plain(path: str, flags: int) -> int:
+    """Open a file that has an end: a pipe waits for who writes into it, and a device may go on for ever."""
+    opened = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    try:
+        _check_plain(os.fstat(opened).st_mode)
+    except OSError:
+        os.close(opened)
+        raise
+    return opened
+
+
+def _check_plain(mode: int) -> None:
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "a pipe, a socket or a device, and no file")
 
 
 def _text(path: Path | str) -> str:

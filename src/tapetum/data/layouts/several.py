@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import csv
 import dataclasses
-import json
 import re
 import shlex
 from collections import Counter
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tapetum.core import files
 from tapetum.core.errors import DataError, listed
 from tapetum.core.progress import Log
 from tapetum.core.targets import Target, same_text
@@ -42,7 +42,7 @@ def read_list(text: str) -> list[str] | None:
     if len(text) < 2 or _CLOSES.get(text[0]) != text[-1]:
         return None
     try:
-        found = json.loads(text)
+        found = files.from_json(text)
     except ValueError:
         found = None
     if isinstance(found, list):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import collections
 import io
-import json
 import tarfile
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -142,7 +141,7 @@ def _texts(name: str, ending: str, place: Place, file: BinaryIO, shard: Path) ->
     try:
         if ending in WORDS:
             return {ending: content.decode("utf-8").strip() or None}
-        value = json.loads(content)
+        value = files.from_json(content)
     except ValueError as error:
         raise DataError(f"{shard.name} member {name} cannot be read ({error})", fix="repair it") from None
     if not isinstance(value, dict) or KEY in value or "path" in value:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping
 from importlib import resources
 from typing import Any, Protocol
@@ -15,13 +14,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from tapetum.core.errors import TapetumError, UserError
+from tapetum.core.errors import TapetumError
 from tapetum.show import words
 from tapetum.show.local import LocalOnly
+from tapetum.show.review import asked
 from tapetum.show.review.review import STATES, Filter, Review
 
 AHEAD = 20  # images that a page has ready
-MOST_BODY = 100_000  # bytes of a decision
 FREE_KEYS = "123456789qwertyasdfghjlzvbm"  # for classes; k, x, u, n, p, c, o, i and / are commands
 FILES = {"review.css": "text/css", "review.js": "text/javascript", "keys.js": "text/javascript", "server.js": "text/javascript"}
 
@@ -86,7 +85,7 @@ class Pages:
 
     def page(self, request: Request) -> Response:
         """Return the page with its first image in it."""
-        wanted = _filter(request.query_params)
+        wanted = asked.filter_of(request.query_params)
         first = next(self.review.rows(wanted), None)
         queue = self.review.queue
         text = self._templates.get_template("page.html.jinja").render(
@@ -144,14 +143,14 @@ class Pages:
 
     def following(self, request: Request) -> Response:
         """Return the images that come next: ``skip`` names rows that the page has already."""
-        wanted = _filter(request.query_params)
-        skip = {int(text) for text in request.query_params.get("skip", "").split(",") if text.isdigit()}
-        after = request.query_params.get("after", "")
-        found, passed = [], not after.isdigit()
+        wanted = asked.filter_of(request.query_params)
+        skip = {asked.number(text) for text in request.query_params.get("skip", "").split(",")}
+        after = asked.number(request.query_params.get("after", ""))
+        found, passed = [], after is None
         template = self._templates.get_template("item.html.jinja")
         for row in self.review.rows(wanted):
             if not passed:
-                passed = row == int(after)
+                passed = row == after
                 continue
             if row not in skip:
                 item = self.item(row, wanted.turn)
@@ -162,27 +161,26 @@ class Pages:
 
     def image(self, request: Request) -> Response:
         """Return the image of a row, by its number."""
-        row, channel = request.path_params["row"], request.query_params.get("channel", "")
-        if row >= len(self.review.queue.manifest):
+        row, channel = asked.number(request.path_params["row"]), asked.number(request.query_params.get("channel", ""))
+        if row is None or row >= len(self.review.queue.manifest):
             return PlainTextResponse("no such row", 404)
-        made = self.pictures.jpeg(row, int(channel) if channel.isdigit() else None, request.query_params.get("small") == "1")
+        made = self.pictures.jpeg(row, channel, request.query_params.get("small") == "1")
         if isinstance(made, str):
             return PlainTextResponse(made, 404)
         return Response(made, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
 
     async def decide(self, request: Request) -> Response:
         """Keep a decision; the answer comes when it is on the disk."""
-        given = await _body(request)
-        turn = 2 if given.get("pass") == 2 else 1
+        given = await asked.body(request)
         done, other = await run_in_threadpool(
             self.review.decide,
-            _whole(given, "row"),
-            str(given.get("action")),
-            [str(label) for label in given.get("labels") or []],
-            turn=turn,
-            reviewer=_short(given, "reviewer"),
-            window=_short(given, "window"),
-            seen=_whole(given, "seen"),
+            asked.whole(given, "row"),
+            asked.text(given, "action"),
+            asked.texts(given, "labels"),
+            turn=asked.turn(given),
+            reviewer=asked.text(given, "reviewer"),
+            window=asked.text(given, "window"),
+            seen=asked.whole({"seen": 0, **given}, "seen"),
         )
         also = (
             None
@@ -193,9 +191,9 @@ class Pages:
 
     async def undo(self, request: Request) -> Response:
         """Take the last decision of a window back and return its image."""
-        given = await _body(request)
-        turn = 2 if given.get("pass") == 2 else 1
-        taken = await run_in_threadpool(self.review.store.undo, turn=turn, window=_short(given, "window"))
+        given = await asked.body(request)
+        turn = asked.turn(given)
+        taken = await run_in_threadpool(self.review.store.undo, turn=turn, window=asked.text(given, "window"))
         rows = [self.review.place[one.row_id] for one in taken if one.row_id in self.review.place]
         if not rows:
             return JSONResponse({"undone": 0, "items": []})
@@ -206,10 +204,10 @@ class Pages:
 
     async def bulk(self, request: Request) -> Response:
         """Decide all open images of a filter, as many as were confirmed."""
-        given = await _body(request)
-        wanted = _filter({str(k): str(v) for k, v in (given.get("filter") or {}).items()})
-        names = {"reviewer": _short(given, "reviewer"), "window": _short(given, "window")}
-        done = await run_in_threadpool(self.review.decide_all, wanted, str(given.get("action")), _whole(given, "count"), **names)
+        given = await asked.body(request)
+        names = {"reviewer": asked.text(given, "reviewer"), "window": asked.text(given, "window")}
+        wanted, action, count = asked.wanted(given), asked.text(given, "action"), asked.whole(given, "count")
+        done = await run_in_threadpool(self.review.decide_all, wanted, action, count, **names)
         return JSONResponse({"decided": done})
 
     def exported(self, request: Request) -> Response:
@@ -219,7 +217,7 @@ class Pages:
 
     def state(self, request: Request) -> Response:
         """Return progress and agreement."""
-        return JSONResponse({"counts": self.review.counts(_filter(request.query_params)), "agreement": self.review.agreement()})
+        return JSONResponse({"counts": self.review.counts(asked.filter_of(request.query_params)), "agreement": self.review.agreement()})
 
 
 def build(review: Review, pictures: Drawn, export: Callable[[], str], title: str, look: Look | None = None) -> Any:
@@ -229,7 +227,7 @@ def build(review: Review, pictures: Drawn, export: Callable[[], str], title: str
     routes = [
         Route("/", pages.page),
         Route("/next", pages.following),
-        Route("/image/{row:int}", pages.image),
+        Route("/image/{row}", pages.image),
         Route("/decide", pages.decide, methods=["POST"]),
         Route("/undo", pages.undo, methods=["POST"]),
         Route("/bulk", pages.bulk, methods=["POST"]),
@@ -247,41 +245,3 @@ def _file(name: str, kind: str) -> Callable[[Request], Response]:
 
 def _mistaken(request: Request, error: Exception) -> Response:
     return JSONResponse({"detail": str(error)}, 409)
-
-
-def _filter(given: Mapping[str, str]) -> Filter:
-    state = given.get("state", "open")
-    return Filter(
-        given.get("kind", "")[:100],
-        given.get("label", "")[:1000],
-        state if state in STATES else "open",
-        given.get("text", "")[:1000],
-        2 if given.get("pass") == "2" else 1,
-    )
-
-
-async def _body(request: Request) -> dict[str, Any]:
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > MOST_BODY:
-            raise UserError(f"the request is longer than {MOST_BODY:,} bytes")
-        parts.append(part)
-    try:
-        given = json.loads(b"".join(parts))
-    except ValueError:
-        raise UserError("the request is no JSON") from None
-    if not isinstance(given, dict):
-        raise UserError("the request is no JSON object")
-    return given
-
-
-def _whole(given: Mapping[str, Any], name: str) -> int:
-    value = given.get(name, 0)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise UserError(f"{name} is {value!r}", need="a whole number")
-    return value
-
-
-def _short(given: Mapping[str, Any], name: str) -> str:
-    return str(given.get(name) or "")[:100]

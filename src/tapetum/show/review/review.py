@@ -51,7 +51,7 @@ class Review:
     def __init__(self, queue: Queue, store: Store) -> None:
         self.queue, self.store = queue, store
         self.place = {row_id: row for row, row_id in enumerate(queue.manifest.row_ids)}
-        self._read = -1
+        self._read, self._first = -1, 0  # what was read of the file last; which images the first pass had decided then
         self._holding: dict[int, dict[str, Decided]] = {1: {}, 2: {}}
         self._kept: dict[tuple[Filter, int], list[int]] = {}
         self._masks: dict[tuple[Filter, int], np.ndarray] = {}
@@ -61,7 +61,7 @@ class Review:
         """Return the decisions that hold, those of other processes too."""
         if (now := self.store.last()) != self._read:
             self._holding = {each: self.store.holding(each) for each in (1, 2)}
-            self._read = now
+            self._read, self._first = now, hash(frozenset(self._holding[1]))
         return self._holding[turn]
 
     def rows(self, wanted: Filter) -> Iterator[int]:
@@ -92,7 +92,8 @@ class Review:
         return self._kept[key]
 
     def _key(self, wanted: Filter) -> tuple[Filter, int]:
-        return dataclasses.replace(wanted, state="all"), len(self.holding(1)) if wanted.turn == 2 else 0
+        self.holding(1)  # reads what other processes decided
+        return dataclasses.replace(wanted, state="all"), self._first if wanted.turn == 2 else 0
 
     def decide(
         self, row: int, action: str, labels: Sequence[str], *, turn: int, reviewer: str, window: str, seen: int

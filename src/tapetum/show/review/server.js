@@ -1,13 +1,12 @@
 // What the page asks of the server. A decision counts as made when the server has answered, not before.
 const filters = () => new URLSearchParams(location.search);
 export const pass = Number(document.body.dataset.pass);
-export const own = (() => {
-  const known = sessionStorage.getItem("window");
-  if (known) return known;
-  const name = Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-  sessionStorage.setItem("window", name);
-  return name;
-})();
+// The name of this window outlives a reload. It is stored only while no page is shown: a copy of the window begins with a copy of the storage.
+const fresh = () => Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+export const own = sessionStorage.getItem("window") || fresh();
+sessionStorage.removeItem("window");
+addEventListener("pagehide", () => sessionStorage.setItem("window", own));
+addEventListener("pageshow", () => sessionStorage.removeItem("window"));
 
 async function answer(response) {
   const found = await response.json().catch(() => ({ detail: `the server answered ${response.status}` }));

@@ -14,17 +14,20 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from tapetum.core import files
-from tapetum.core.errors import DataError, EnvironmentFault
+from tapetum.core.errors import DataError, EnvironmentFault, TapetumError
 
 _SCHEMA = """
+BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS decisions (
   id INTEGER PRIMARY KEY AUTOINCREMENT, row_id TEXT NOT NULL, pass INTEGER NOT NULL, action TEXT NOT NULL, labels TEXT NOT NULL,
   reviewer TEXT NOT NULL, window TEXT NOT NULL, bulk TEXT NOT NULL, at REAL NOT NULL, undone REAL
 );
 CREATE INDEX IF NOT EXISTS by_row ON decisions (row_id, pass);
+COMMIT;
 """
 _COLUMNS = "id, row_id, pass, action, labels, reviewer, window, bulk, at"
 
@@ -72,15 +75,14 @@ class Store:
         files.make_folder(self.path.parent)
         try:
             self._open = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None, timeout=30)
+            _refuse_foreign(self._open, self.path)
             self._open.execute("PRAGMA journal_mode=WAL")
             self._open.execute("PRAGMA synchronous=FULL")  # a commit is on the disk, also when the machine stops
             self._open.executescript(_SCHEMA)
             self._open.execute("INSERT OR IGNORE INTO about VALUES ('data', ?)", (data,))
             (known,) = self._open.execute("SELECT value FROM about WHERE key = 'data'").fetchone()
-        except sqlite3.OperationalError as error:
-            raise _failed(self.path, error) from None
         except sqlite3.DatabaseError as error:
-            raise DataError(f"{path} is no file of decisions ({error})", fix="name another one: --decisions FILE") from None
+            raise _failed(self.path, error) from None
         if known != data:
             raise DataError(
                 f"{path} holds decisions on other data",
@@ -140,29 +142,24 @@ class Store:
 
     def standing(self, turn: int = 1) -> list[Decided]:
         """Return all decisions that were not undone, in the order in which they were made; the last of a row holds."""
-        with self._lock:
-            rows = self._open.execute(f"SELECT {_COLUMNS} FROM decisions WHERE undone IS NULL AND pass = ? ORDER BY id", (turn,)).fetchall()
+        rows = self._read(f"SELECT {_COLUMNS} FROM decisions WHERE undone IS NULL AND pass = ? ORDER BY id", (turn,))
         return [_decided(row) for row in rows]
 
     def of_row(self, row_id: str, turn: int = 1) -> Decided | None:
         """Return the decision that holds for a row; None where there is none."""
-        with self._lock:
-            row = self._open.execute(
-                f"SELECT {_COLUMNS} FROM decisions WHERE undone IS NULL AND pass = ? AND row_id = ? ORDER BY id DESC LIMIT 1",
-                (turn, row_id),
-            ).fetchone()
-        return None if row is None else _decided(row)
+        rows = self._read(
+            f"SELECT {_COLUMNS} FROM decisions WHERE undone IS NULL AND pass = ? AND row_id = ? ORDER BY id DESC LIMIT 1", (turn, row_id)
+        )
+        return _decided(rows[0]) if rows else None
 
     def last(self) -> int:
         """Return a number that changes with every decision and every undo, of any process."""
-        with self._lock:
-            (highest, undone) = self._open.execute("SELECT COALESCE(MAX(id), 0), COUNT(undone) FROM decisions").fetchone()
+        ((highest, undone),) = self._read("SELECT COALESCE(MAX(id), 0), COUNT(undone) FROM decisions")
         return int(highest) * 1_000_003 + int(undone)
 
     def contested(self) -> list[tuple[Decided, Decided]]:
         """Return rows on which two windows or reviewers decided otherwise, both decisions still standing: (earlier, holding)."""
-        with self._lock:
-            rows = self._open.execute(f"SELECT {_COLUMNS} FROM decisions WHERE undone IS NULL AND pass = 1 ORDER BY row_id, id").fetchall()
+        rows = self._read(f"SELECT {_COLUMNS} FROM decisions WHERE undone IS NULL AND pass = 1 ORDER BY row_id, id")
         by_row: dict[str, list[Decided]] = {}
         for row in rows:
             by_row.setdefault(row[1], []).append(_decided(row))
@@ -174,6 +171,13 @@ class Store:
                 out.append((others[-1], last))
         return out
 
+    def _read(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        with self._lock:
+            try:
+                return self._open.execute(query, values).fetchall()
+            except sqlite3.DatabaseError as error:
+                raise _failed(self.path, error) from None
+
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
@@ -184,13 +188,34 @@ class Store:
             except BaseException as error:
                 with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back already, as it does where the disk is full
                     self._open.execute("ROLLBACK")
-                if isinstance(error, sqlite3.OperationalError):
+                if isinstance(error, sqlite3.DatabaseError):
                     raise _failed(self.path, error) from None
                 raise
 
 
-def _failed(path: Path, error: sqlite3.OperationalError) -> EnvironmentFault:
-    """Return the error of a file that the machine could not read or write; nothing of what was decided before is lost."""
+def _refuse_foreign(opened: sqlite3.Connection, path: Path) -> None:
+    """Refuse a file of another program before anything is written to it.
+
+    Raises:
+        DataError: it has tables, and none of ours.
+    """
+    found = opened.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'").fetchall()
+    names = {name for (name,) in found}
+    for name, columns in (("about", ["key", "value"]), ("decisions", [*_COLUMNS.split(", "), "undone"])):
+        has = [column for _, column, *_ in opened.execute(f"PRAGMA table_info({name})").fetchall()]
+        if (names and name not in names) or (has and has != columns):
+            raise DataError(f"{path} is an SQLite file of another program", fix="name another one: --decisions FILE")
+
+
+def _failed(path: Path, error: sqlite3.DatabaseError) -> TapetumError:
+    """Return the error of a file that is damaged, or that the machine could not read or write; what is in it stays as it is."""
+    if not isinstance(error, sqlite3.OperationalError):
+        return DataError(
+            f"{path} is no file of decisions, or a damaged one ({error})",
+            fix="name another one: --decisions FILE (of a damaged one, sqlite3's .recover saves what is left)",
+        )
+    if "readonly" in str(error):
+        return EnvironmentFault(f"{path} may not be written ({error})", fix="name a file elsewhere: --decisions FILE")
     return EnvironmentFault(f"{path} cannot be read or written ({error})", fix="free some space or mend the disk, then decide again")
 
 

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import binascii
 import contextlib
-import json
 import math
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -16,6 +15,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
+from tapetum.core import files
 from tapetum.core.requests import ImageRequest
 from tapetum.show.service.limits import MIB, Limits, Refusal, plural
 
@@ -149,23 +149,23 @@ async def _multipart(request: Request, body: bytes) -> tuple[ImageRequest, list[
 
 def _files(request: Request) -> int:
     text = request.query_params.get("files", "1")
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= 64):
+    if not (text.isascii() and text.isdigit() and len(text) <= 6 and 1 <= int(text) <= 64):
         raise Refusal(422, f"files is {text[:40]!r}; needed: how many files make one row, 1 to 64")
     return int(text)
 
 
 def _value(name: str, text: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return files.from_json(text)
+    except ValueError:
         raise Refusal(422, f"the part {name!r} is not JSON") from None
 
 
 def _json(body: bytes) -> tuple[ImageRequest, list[str]]:
     """Return the images of ``{"images": [base64, …]}``; a row of several files is a list of texts."""
     try:
-        found = json.loads(body)
-    except (ValueError, RecursionError) as error:
+        found = files.from_json(body)
+    except ValueError as error:
         raise Refusal(400, f"the body is not JSON ({str(error)[:100]})") from None
     if not isinstance(found, dict):
         raise Refusal(422, 'the body is no JSON object; needed: {"images": ["<base64>", …]}')

@@ -22,7 +22,7 @@ from tapetum.show.review import queue
 from tapetum.show.review.review import Review, fingerprint
 from tapetum.show.review.store import Store
 from tapetum.show.run_files import read_run
-from tapetum.workflow.commands.review_page import Reviewing, needs_extra, pages_of, serve, target_of, written
+from tapetum.workflow.commands.review_page import Reviewing, needs_extra, pages_of, refuse_one_file, serve, target_of, written
 
 STORE, OUT = "review.sqlite", "decisions.csv"
 
@@ -57,6 +57,7 @@ def review_source(
     store_file = how.decisions or (Path(STORE) if run is None else run.file(STORE))
     place = how.out or store_file.with_name(OUT)
     table_files.ending(place)
+    refuse_one_file(store_file, place)
     files.refuse_own(place, source, how.audited)
     about = target_of(manifest, how.target)
     table = _audit(run, manifest, recipe, how.audited, record)
@@ -70,15 +71,23 @@ def review_source(
 
 
 def _audit(run: Run | None, manifest: Manifest, recipe: Recipe, given: Path | None, record: Record) -> pl.DataFrame:
-    """Return the audit that is reviewed, with every column: the given one, that of the run, or one made now."""
+    """Return the audit that is reviewed, with every column and every row: the given one, that of the run, or one made now."""
     if given is not None:
-        return audit.read_decisions(given, manifest, record)
+        return _whole(audit.read_decisions(given, manifest, record), manifest)
     if run is not None and run.file("audit.parquet").exists():
         table, _ = files.read_parquet(run.file("audit.parquet"))
         if set(audit.AUDIT_SCHEMA) <= set(table.columns):
             return table
     turned = any(name_of(spec) == "dihedral" for spec in recipe.augment)
     return audit.examine(manifest, Composition.from_input(recipe.input), record, dihedral=turned)
+
+
+def _whole(table: pl.DataFrame, manifest: Manifest) -> pl.DataFrame:
+    """Return an audit with a row for each that it lacks, so that what is decided of it is written too."""
+    there = set(table["row_id"].to_list())
+    lacking = [row_id for row_id in manifest.row_ids if row_id not in there]
+    added = pl.DataFrame({"row_id": pl.Series(lacking, dtype=pl.String), "decision": pl.Series(["keep"] * len(lacking), dtype=pl.String)})
+    return pl.concat([table, added], how="diagonal")
 
 
 def _answers(run: Run, manifest: Manifest, target: Target | None) -> queue.Answers | None:

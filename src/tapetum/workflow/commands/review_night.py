@@ -29,7 +29,7 @@ from tapetum.sleep.issues import Issue
 from tapetum.sleep.stage import bad_epochs, shown_signal
 from tapetum.sleep.stages import STAGES, UNSCORED
 from tapetum.sleep.statistics import statistics
-from tapetum.workflow.commands.review_page import needs_extra, serve
+from tapetum.workflow.commands.review_page import needs_extra, refuse_one_file, serve
 
 KEYS = {"Wake": "w", "N1": "1", "N2": "2", "N3": "3", "REM": "r"}
 NAMES = {"keep": "confirm", "exclude": "unscored"}
@@ -117,6 +117,7 @@ def review_night(
     found = review.reasons(night, bad_epochs(shown_signal(recording, how.table), len(night)), others=others)
     made = _queue(recording, night, others, found)
     store_file = how.decisions or out.with_name(f"{out.stem}-review.sqlite")
+    refuse_one_file(store_file, out, _changes_of(out))
     own = files.fingerprint([path.stat().st_size, len(night), night.stages.tolist()])
     opened = Review(made, Store(store_file, own))
     try:
@@ -205,11 +206,15 @@ def _decisions(opened: Review) -> list[review.Decision]:
     ]
 
 
+def _changes_of(out: Path) -> Path:
+    return out.with_name(f"{out.stem}-changes.csv")
+
+
 def _written(opened: Review, night: Hypnogram, out: Path) -> dict[str, Any]:
     """Write the corrected hypnogram and the log; return what the decisions came to."""
     new, log = review.corrected(night, _decisions(opened))
     exports.export(new, out)
-    changes = table_files.write_table(out.with_name(f"{out.stem}-changes.csv"), log, for_people=True)
+    changes = table_files.write_table(_changes_of(out), log, for_people=True)
     decided = [opened.place[row_id] for row_id in opened.holding()]
     changed = [n for n in decided if new.stages[n] != night.stages[n]]
     unscored = [n for n in changed if new.stages[n] == UNSCORED]

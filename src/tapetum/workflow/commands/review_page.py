@@ -43,6 +43,21 @@ class Reviewing:
     unlabelled: Path | None = None
 
 
+def refuse_one_file(store_file: Path, *written_: Path) -> None:
+    """Refuse to write a table over the file in which decisions are kept.
+
+    Raises:
+        UserError: they are one file.
+    """
+    for place in written_:
+        if place.resolve() == store_file.resolve():
+            raise UserError(
+                f"{place} is both the file of decisions and a table that is written at the end",
+                need="two files",
+                fix="name another file of decisions: --decisions review.sqlite",
+            )
+
+
 def pages_of(review: Review, composed: Input, export: Callable[[], str], title: str) -> Any:
     """Return the application that shows a review."""
     from tapetum.show.review import app, pictures

@@ -1,0 +1,43 @@
+"""`tapetum review` without its page: what is written of the decisions in the file."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+
+from images import plant
+from tapetum import api
+from tapetum.core.config import Data
+from tapetum.core.errors import UserError
+from tapetum.data import layouts
+from tapetum.show.review.review import fingerprint
+from tapetum.show.review.store import Store
+
+
+@pytest.fixture
+def decided(tmp_path):
+    """Six images of which the last is excluded in ``review.sqlite``, and its row id."""
+    plant(tmp_path, classes=2, each=3, size=16)
+    manifest = layouts.read(tmp_path / "labels.csv", Data(targets=("label",)), lambda _: None)
+    store = Store(tmp_path / "review.sqlite", fingerprint(manifest))
+    store.add([manifest.row_ids[-1]], "exclude")
+    store.close()
+    return tmp_path, manifest.row_ids
+
+
+def test_decisions_on_rows_that_the_audit_lacks_are_written(decided):
+    place, ids = decided
+    pl.DataFrame({"row_id": ids[:2], "decision": ["keep", "keep"]}).write_csv(place / "audit.csv")
+    options = {"audit": place / "audit.csv", "decisions": place / "review.sqlite", "export": True}
+    api.review(place / "labels.csv", place / "decisions.csv", target="label", **options)
+    written = dict(pl.read_csv(place / "decisions.csv").select("row_id", "decision").iter_rows())
+    assert written == {row_id: "exclude" if row_id == ids[-1] else "keep" for row_id in ids}
+
+
+def test_a_table_never_replaces_the_file_of_decisions(decided):
+    place, _ = decided
+    kept = (place / "review.sqlite").rename(place / "decisions.csv")
+    before = kept.read_bytes()
+    with pytest.raises(UserError, match="two files"):
+        api.review(place / "labels.csv", target="label", decisions=kept, export=True)
+    assert kept.read_bytes() == before
