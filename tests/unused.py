@@ -34,6 +34,8 @@ ALLOWED = {
     "fill_uninitialized_memory": "torch, a switch",
     "external_attr": "zipfile, the mode of a file in an archive",
     "health": "FastAPI, a path of the service",
+    "on_end": "starlette, a parser of forms at the last boundary",
+    "send_400_response": "uvicorn, of what is no HTTP",
     "spool_max_size": "starlette, of a parser of forms",
     "intra_op_num_threads": "ONNX Runtime, an option of a session",
     "log_severity_level": "ONNX Runtime, an option of a session",

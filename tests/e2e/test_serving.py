@@ -84,6 +84,9 @@ def test_every_way_to_send_an_image_gives_one_answer(called, photo):
         called.post("/predict?top=100", json.dumps({"images": [text]}), "application/json"),
         called.post("/predict?top=100", json.dumps({"images": [f"data:image/png;base64,{text}"]}), "application/json"),
         called.post("/predict?top=100", json.dumps({"images": [[text]], "sequence": True}), "application/json"),
+        called.post("/predict?top=100", json.dumps({"images": [base64.encodebytes(photo).decode()]}), "application/json"),
+        called.post("/predict?top=100", json.dumps({"images": [base64.urlsafe_b64encode(photo).decode().rstrip("=")]}), "application/json"),
+        called.post("/predict?top=100", json.dumps({"images": [f"DATA:image/png;BASE64,{text}"]}), "application/json"),
         called.post("/predict?top=100", photo, "image/png"),
         called.post("/predict?top=100", photo, "application/octet-stream"),
     ]
@@ -148,7 +151,8 @@ BAD_BODIES = {
     "no type": (b"x", "", 415, "content type"),
     "text": (b"x", "text/plain", 415, "text/plain"),
     "no boundary": (b"x", "multipart/form-data", 400, "boundary"),
-    "broken form": (b"--x\r\nnothing", "multipart/form-data; boundary=x", 422, "no image"),
+    "broken form": (b"--x\r\nnothing", "multipart/form-data; boundary=x", 400, "before its last boundary"),
+    "odd charset": (b"--x\r\n\r\n\r\n--x--", "multipart/form-data; boundary=x; charset=rot13", 400, "multipart"),
     "no JSON": (b"{", "application/json", 400, "not JSON"),
     "a list": (b"[]", "application/json", 422, "no JSON object"),
     "no images": (b"{}", "application/json", 422, "'images' is no list"),
@@ -170,6 +174,45 @@ def test_a_bad_body_is_answered_with_a_sentence(name, called):
     found = called.post("/predict", body, kind)
     assert found[0] == status, found
     assert words in found[1]["detail"]
+
+
+def test_a_form_without_its_end_loses_no_image(called, photo):
+    kind, body = serving.multipart((photo, photo), ["a.png", "b.png"], {})
+    for cut in (body.rindex(b"--") - 1, len(body) - 200):
+        status, found = called.post("/predict", body[:cut], kind)
+        assert (status, "before its last boundary" in found["detail"]) == (400, True), found
+
+
+def test_a_field_sent_as_a_file_is_no_image(called, photo):
+    kind, body = serving.multipart((photo, b"true"), ["a.png", "b.json"], {})
+    as_file = body[::-1].replace(b'"image"'[::-1], b'"sequence"'[::-1], 1)[::-1]
+    status, found = called.post("/predict", as_file, kind)
+    assert (status, [one["id"] for one in found["answers"]]) == (200, ["a.png"])
+    kind, body = serving.multipart((b"true", b"true"), ["a.json", "b.json"], {})
+    assert "came twice" in called.post("/predict", body.replace(b'"image"', b'"sequence"'), kind)[1]["detail"]
+
+
+def test_heads_are_those_of_gets(called):
+    for path in ("/", "/health", "/about", "/metrics"):
+        status, headers, body = called.send("HEAD", path)
+        assert (status, body) == (200, b"")
+        assert headers["content-type"] == called.send("GET", path)[1]["content-type"]
+    assert called.send("HEAD", "/predict")[0] == 405
+
+
+def test_what_is_no_request_is_refused_as_json(called):
+    for sent in (
+        b"\x16\x03\x01\x02\0",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: -1\r\n\r\n",
+    ):
+        with socket.create_connection(("127.0.0.1", called.port), timeout=10) as line:
+            line.sendall(sent + b"\r\n\r\n")
+            received = b"".join(iter(lambda line=line: line.recv(4096), b""))
+        head, _, body = received.partition(b"\r\n\r\n")
+        assert b" 400 " in head.splitlines()[0]
+        assert b"application/json" in head
+        assert json.loads(body) == {"detail": "Invalid HTTP request received"}
 
 
 def test_bad_paths_and_values_are_answered_with_a_sentence(called, photo):

@@ -23,10 +23,16 @@ MULTIPART, JSON = "multipart/form-data", "application/json"
 PASSED_OVER = 8  # times the largest body that is read and thrown away, so that the sender of too much sees the answer
 _FIELD = MIB  # bytes of a field that is no image
 _KEYS = ("images", "side", "sequence")
+_URL_SAFE = str.maketrans("-_", "+/")
 
 
 class _InMemory(MultiPartParser):
     spool_max_size = 1 << 62  # the body is in memory and bounded: no part goes to the disk
+    whole = False  # whether the last boundary came; without it, the parser leaves out the last part without a word
+
+    def on_end(self) -> None:
+        """Note that the body is whole."""
+        self.whole = True
 
 
 class Desk:
@@ -126,14 +132,21 @@ async def _multipart(request: Request, body: bytes) -> tuple[ImageRequest, list[
         yield body
 
     try:
-        form = await _InMemory(request.headers, stream(), max_fields=len(_KEYS), max_files=10_000, max_part_size=_FIELD).parse()  # type: ignore[arg-type]
+        parser = _InMemory(request.headers, stream(), max_fields=len(_KEYS), max_files=10_000, max_part_size=_FIELD)  # type: ignore[arg-type]
+        form = await parser.parse()
     except (MultiPartException, ValueError, UnicodeError) as error:
         raise Refusal(400, f"the multipart body cannot be read ({getattr(error, 'message', error)})") from None
+    if not parser.whole:
+        raise Refusal(400, "the multipart body ends before its last boundary, so a part may be cut off or absent")
     images: list[bytes] = []
     names: list[str] = []
     fields: dict[str, Any] = {}
     for name, value in form.multi_items():
-        if isinstance(value, UploadFile):
+        if name in _KEYS[1:]:
+            if name in fields:
+                raise Refusal(422, f"the part {name!r} came twice")
+            fields[name] = _value(name, value.file.read() if isinstance(value, UploadFile) else value)
+        elif isinstance(value, UploadFile):
             images.append(value.file.read())
             names.append(value.filename or str(len(names)))
         elif name == "image":
@@ -154,7 +167,7 @@ def _files(request: Request) -> int:
     return int(text)
 
 
-def _value(name: str, text: str) -> Any:
+def _value(name: str, text: str | bytes) -> Any:
     try:
         return files.from_json(text)
     except ValueError:
@@ -183,9 +196,10 @@ def _decoded(number: int, row: Any) -> Iterator[bytes]:
     for part in parts:
         if not isinstance(part, str):
             raise Refusal(422, f"image {number} is no text; needed: base64")
-        text = part.partition(",")[2] if part.startswith("data:") else part
+        text = part.partition(",")[2] if part[:5].lower() == "data:" else part
+        text = "".join(text.split()).translate(_URL_SAFE)  # lines of 76 characters, as of MIME; the alphabet for addresses
         try:
-            yield base64.b64decode(text, validate=True)
+            yield base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
         except (binascii.Error, ValueError):
             raise Refusal(422, f"image {number} is not base64") from None
 

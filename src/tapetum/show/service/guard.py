@@ -82,7 +82,9 @@ class Guard:
             for message in refused(refusal.status, refusal.detail, {**refusal.headers, **extra}):
                 await sending(message)
         else:
-            await self._app(scope, receive, sending)
+            await self._app(
+                {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope, receive, sending
+            )  # the server sends no body
         finally:
             path = scope["path"] if scope["path"] in self._paths else "other"
             self._metrics.request(path, status, time.perf_counter() - began)

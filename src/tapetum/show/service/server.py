@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from tapetum.show.service.guard import refused
 from tapetum.show.service.limits import Limits
 from tapetum.show.web_server import Server, server_with
 
@@ -47,6 +49,13 @@ def server_of(app: Any, host: str, port: int, limits: Limits, ready: Callable[[]
         def connection_lost(self, exc: Exception | None) -> None:
             self._forget()
             super().connection_lost(exc)
+
+        def send_400_response(self, msg: str) -> None:
+            """Answer what is no HTTP, in the form of every other refusal."""
+            start, end = refused(400, msg.rstrip("."), {"connection": "close"})
+            for event in (h11.Response(status_code=400, headers=start["headers"]), h11.Data(data=end["body"]), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event))
+            self.transport.close()
 
         def _give_up(self) -> None:
             self._timer = None
