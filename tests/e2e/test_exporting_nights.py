@@ -1,14 +1,17 @@
-"""Pipelines whose decisions look at the order of a night are exported with them; members that see several images are refused."""
+"""Pipelines over nights are exported: decisions that look at the order, and models over sequences, joined images among them."""
 
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 
 import pytest
 
 import small_runs
 from tapetum import api
-from tapetum.core import errors, files
+from tapetum.core import errors, files, processors
 
 pytest.importorskip("onnxscript")
 
@@ -52,10 +55,117 @@ def test_context_over_a_night_is_decided_as_by_the_pipeline(night, tmp_path):
     assert [step["name"] for step in spec["decisions"]["steps"]["stage"]["steps"]] == ["context"]
 
 
-def test_a_model_over_sequences_is_refused_with_the_reason(night, tmp_path):
-    how = {"train__epochs": 1, "split__folds": 2, "decide__choose": "finetune", "sequence__length": 3, "sequence__features": "frozen"}
-    small_runs.fit(night / "data" / "labels.csv", tmp_path / "run", **NAMED, **how)
-    done = small_runs.cli("export", tmp_path / "run", "-o", tmp_path / "out", "--json")
-    assert (done.code, "answers sequences of 3 images" in done.error) == (errors.USAGE, True)
-    assert json.loads(small_runs.cli("predict", tmp_path / "run", night / "data" / "labels.csv", "--json").out)["rows"] == 48
-    assert not (tmp_path / "out").exists()
+MEMBERS = """
+[[member]]
+name = "single"
+[[member]]
+name = "nights"
+[member.sequence]
+length = 4
+features = "single"
+head = {name = "bilstm", hidden = 8, layers = 1, project = 8}
+"""
+JOINED = {
+    "sequence__length": 3,
+    "sequence__target": "last",
+    "sequence__windows": 4,
+    "sequence__window_width": 24,
+    "sequence__window_stride": 16,
+    "sequence__head": {"name": "bilstm", "hidden": 8, "layers": 1, "project": 8},
+}
+LEARNT = {"train__epochs": 1, "split__folds": 2, "decide__choose": "finetune", "probe__enabled": False, **NAMED}
+
+
+@pytest.fixture(scope="module")
+def over_nights(tmp_path_factory, night):
+    """As the sleep recipe: a network of single images, its features into a BiLSTM, both blended, then context; the table has the place."""
+
+    def make(place):
+        files.write_text(place / "recipe.toml", MEMBERS)
+        flags = {key.replace("__", "."): value for key, value in {**LEARNT, "decide__steps": ["context"], "data__side": ["place"]}.items()}
+        recipe = api.load_recipe(place / "recipe.toml", flags={**small_runs.BASE, **flags, "data.group": None})
+        api.fit(night / "data" / "labels.csv", place / "run", recipe=recipe)
+
+    return small_runs.once(tmp_path_factory, "exported-over-nights", make)
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory, night):
+    """Other recordings, unsorted: one of a single image, one with a gap, an image that cannot be read."""
+    place = tmp_path_factory.mktemp("recordings")
+    rows = [
+        ("n0-03", "x", 3),
+        ("n1-00", "y", 0),
+        ("n0-00", "x", 0),
+        ("n2-05", "x", 1),
+        ("n0-01", "x", 8),
+        ("cut", "x", 2),
+        ("n3-02", "x", 9),
+    ]
+    for name in {row[0] for row in rows} - {"cut"}:
+        shutil.copy(night / "data" / f"{name}.png", place / f"{name}.png")
+    (place / "cut.png").write_bytes((night / "data" / "n0-00.png").read_bytes()[:60])
+    files.write_text(place / "rows.csv", "\n".join(["file,night,place", *(f"{n}.png,{s},{at}" for n, s, at in rows)]) + "\n")
+    return place / "rows.csv"
+
+
+def same(mine, theirs):
+    assert [(one["id"], one["status"]) for one in mine] == [(one["id"], one["status"]) for one in theirs]
+    for one, other in zip(mine, theirs, strict=True):
+        if one["status"] == "ok":
+            assert one["answers"]["stage"]["answer"] == other["answers"]["stage"]["answer"]
+            assert one["answers"]["stage"]["p"] == pytest.approx(other["answers"]["stage"]["p"], abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def written(over_nights, tmp_path_factory):
+    return api.export(over_nights / "run", "onnx", tmp_path_factory.mktemp("written") / "out")
+
+
+def test_a_model_over_sequences_answers_as_the_pipeline(written, over_nights, night, recordings):
+    assert written["files"] == ["single.onnx", "nights-images.onnx", "nights-windows.onnx"]
+    assert written["gate"]["images"] == 48
+    assert written["gate"]["targets"]["stage"]["agreement"] == 1
+    assert written["gate"]["targets"]["stage"]["largest_difference"] < 1e-4
+    assert "answers sequences" in written["simple"]
+    for table in (night / "data" / "labels.csv", recordings):
+        mine, theirs = (api.predict(place, table)["answers"] for place in (written["out"], over_nights / "run"))
+        same(mine, theirs)
+        assert [one["status"] for one in mine].count("missing") == (1 if table is recordings else 0)
+
+
+def test_an_exported_night_is_predicted_without_torch(written, over_nights, recordings):
+    code = "import sys; sys.modules.update(dict.fromkeys(['torch', 'timm', 'torchvision'])); from tapetum.cli import main; main()"
+    words = [sys.executable, "-c", code, "predict", written["out"], str(recordings), "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == errors.PARTLY, done.stderr
+    same(json.loads(done.stdout)["answers"], api.predict(over_nights / "run", recordings)["answers"])
+
+
+@pytest.fixture(scope="module")
+def joined(tmp_path_factory, night):
+    """As the other sleep recipe: three images joined, windows that cross their borders, the stage of the last."""
+    return small_runs.once(
+        tmp_path_factory,
+        "exported-joined",
+        lambda place: small_runs.fit(night / "data" / "labels.csv", place / "run", **LEARNT, **JOINED),
+    )
+
+
+@pytest.mark.parametrize("to", ["openvino", "torch-export"])
+def test_joined_images_of_a_night_answer_as_the_pipeline(to, joined, night, recordings, tmp_path, monkeypatch):
+    monkeypatch.setattr(processors, "has_bf16", lambda: False)
+    if to == "openvino":
+        pytest.importorskip("openvino")
+    found = api.export(joined / "run", to, tmp_path / "out")
+    assert found["files"][0].startswith("main.")
+    for table in (night / "data" / "labels.csv", recordings):
+        same(*(api.predict(place, table)["answers"] for place in (tmp_path / "out", joined / "run")))
+    bare = small_runs.cli("predict", tmp_path / "out", night / "data" / "n0-00.png")
+    assert (bare.code, "needs each row's sequence" in bare.error) == (errors.DATA, True)
+
+
+def test_8_bits_are_not_written_of_sequences(joined, tmp_path):
+    refused = small_runs.cli("export", joined / "run", "-o", tmp_path / "small", "--int8")
+    assert (refused.code, "answers sequences, which 8 bits" in refused.error) == (errors.USAGE, True)
+    assert not (tmp_path / "small").exists()

@@ -40,6 +40,16 @@ class Written(nn.Module):
     names: tuple[str, ...]
     targets: Mapping[str, Target]
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of what it takes, which are the arguments of ``forward``."""
+        return ("image", "side") if self.names else ("image",)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of what it gives."""
+        return tuple(f"p{number}" for number in range(len(self.targets)))
+
 
 class Graph(Written):
     """The networks of one member as one function.
@@ -66,10 +76,7 @@ class Graph(Written):
         self.alone = "plain" in self.how.values() and views.first_draw(specs[0]) > 0
         self.specs: tuple[Spec, ...] = ("plain", *specs) if self.alone else specs
         self.names = scalings[0].names if scalings[0] else ()
-        for number, scaling in enumerate(scalings):
-            if scaling is not None:
-                self.register_buffer(f"mean_{number}", torch.tensor(scaling.mean, dtype=torch.float32))
-                self.register_buffer(f"std_{number}", torch.tensor(scaling.std, dtype=torch.float32))
+        keep_scalings(self, scalings)
 
     def forward(self, image: Tensor, side: Tensor | None = None) -> tuple[Tensor, ...]:
         """Return the probabilities (B, F, K) of each target of :attr:`targets`."""
@@ -98,24 +105,24 @@ class Graph(Written):
         return out
 
     def _scaled(self, side: Tensor, number: int) -> Tensor:
-        scaled = (side - getattr(self, f"mean_{number}")) / getattr(self, f"std_{number}")
-        return torch.where(torch.isnan(scaled), torch.zeros_like(scaled), scaled)
+        return scaled(self, side, number)
 
     def _reduced(self, head: Head, name: str, logits: Sequence[Tensor]) -> Tensor:
         """Return one network's probabilities for one target (B, K), as :mod:`tapetum.learn.inference` reduces views."""
         how, several = self.how[name], logits[1:] if self.alone else logits
         if how == "plain":
-            return _probabilities(head, logits[0])
+            return probabilities(head, logits[0])
         if how == "logits":
-            return _probabilities(head, torch.stack(list(several)).mean(0))
-        stack = torch.stack([_probabilities(head, one) for one in several])
+            return probabilities(head, torch.stack(list(several)).mean(0))
+        stack = torch.stack([probabilities(head, one) for one in several])
         if how != "max" or head.target.kind == "regression":
             return stack.mean(0)
         most = stack.amax(0)
         return most / most.sum(1, keepdim=True) if head.target.is_distribution else most
 
 
-def _probabilities(head: Head, logits: Tensor) -> Tensor:
+def probabilities(head: Head, logits: Tensor) -> Tensor:
+    """Return a head's probabilities (B, K) by operators that every format has."""
     if not isinstance(head, Coral):
         return head.probabilities(logits)
     above = [column[:, None] for column in torch.sigmoid(logits).unbind(1)]
@@ -137,7 +144,27 @@ def check_format(to: str) -> None:
     extras.need("export", f"export to {to}", *NEEDS[to])
 
 
-def write(graph: Written, to: str, folder: Path, name: str, shape: tuple[int, int, int], dtype: str) -> list[str]:
+def keep_scalings(graph: nn.Module, scalings: Sequence[Scaling | None]) -> None:
+    """Keep the scalings of side numbers, one for each network, in a graph."""
+    for number, scaling in enumerate(scalings):
+        if scaling is not None:
+            graph.register_buffer(f"mean_{number}", torch.tensor(scaling.mean, dtype=torch.float32))
+            graph.register_buffer(f"std_{number}", torch.tensor(scaling.std, dtype=torch.float32))
+
+
+def scaled(graph: nn.Module, side: Tensor, number: int) -> Tensor:
+    """Return side numbers (…, S) as a network takes them, 0 where one is missing; ``graph`` is one of :func:`keep_scalings`."""
+    out = (side - getattr(graph, f"mean_{number}")) / getattr(graph, f"std_{number}")
+    return torch.where(torch.isnan(out), torch.zeros_like(out), out)
+
+
+def example(shape: Sequence[int], dtype: str) -> Tensor:
+    """Return two images (2, C, H, W), or windows of them, of different content, to trace a graph with."""
+    out = torch.zeros((2, *shape), dtype=getattr(torch, dtype))
+    return out + torch.arange(2, dtype=out.dtype).view(2, *(1 for _ in shape))
+
+
+def write(graph: Written, to: str, folder: Path, name: str, arguments: Sequence[Tensor]) -> list[str]:
     """Write a graph into a folder; return the names of its files, the one to open first.
 
     Args:
@@ -145,15 +172,11 @@ def write(graph: Written, to: str, folder: Path, name: str, shape: tuple[int, in
         to: one of :data:`FORMATS`.
         folder: to write to.
         name: of the member.
-        shape: (C, H, W) of an image.
-        dtype: ``uint8`` or ``float32``.
+        arguments: two rows of what it takes besides the side numbers, see :func:`example`.
     """
-    example = torch.zeros((2, *shape), dtype=getattr(torch, dtype))
-    example = example + torch.arange(2, dtype=example.dtype)[:, None, None, None]
-    arguments: tuple[Any, ...] = (example, torch.zeros((2, len(graph.names)))) if graph.names else (example,)
+    given = (*arguments, torch.zeros((2, len(graph.names)))) if len(arguments) < len(graph.inputs) else tuple(arguments)
     with torch.no_grad(), quiet():
-        program = _traced(graph, arguments, ["image", "side"][: len(arguments)])
-        return _WRITERS[to](program, graph, folder, name)
+        return _WRITERS[to](_traced(graph, given, graph.inputs), graph, folder, name)
 
 
 def _onnx(program: Any, graph: Written, folder: Path, name: str) -> list[str]:
@@ -162,7 +185,7 @@ def _onnx(program: Any, graph: Written, folder: Path, name: str) -> list[str]:
 
 
 def _onnx_model(program: Any, graph: Written) -> Any:
-    return _converted(program, ["image", "side"] if graph.names else ["image"], [f"p{number}" for number in range(len(graph.targets))])
+    return _converted(program, graph.inputs, graph.outputs)
 
 
 def _converted(program: Any, inputs: Sequence[str], outputs: Sequence[str], *, optimize: bool = True) -> Any:

@@ -11,6 +11,9 @@ from tapetum.core.errors import DataError, listed
 from tapetum.core.order import slots, usual_step
 from tapetum.core.tables import Manifest
 
+BLOCK = 8192  # rows whose vectors are held at once while answering
+OVERLAP = 4  # windows that answer for a row, where every step is answered
+
 
 def window_rows(manifest: Manifest, length: int, target: str, step: float | None = None) -> np.ndarray:
     """Return the rows of each row's window (N, L) int64, −1 where there is none.
@@ -30,6 +33,41 @@ def window_rows(manifest: Manifest, length: int, target: str, step: float | None
     wanted = key[:, None] + np.arange(first, first + length)
     found = np.minimum(np.searchsorted(ordered, wanted), max(len(ordered) - 1, 0))
     return np.where(ordered[found] == wanted, order[found], -1).astype(np.int64)
+
+
+def anchors(table: np.ndarray, rows: np.ndarray, target: str) -> np.ndarray:
+    """Return the rows whose windows together answer for ``rows``: themselves, or with ``all`` every few of them and the ends.
+
+    Args:
+        table: from :func:`window_rows`.
+        rows: row numbers.
+        target: last, centre or all.
+    """
+    if target != "all":
+        return rows
+    wanted = np.zeros(len(table) + 1, dtype=bool)
+    wanted[rows] = True
+    length = table.shape[1]
+    before = table[:, length // 2 - 1] if length > 1 else np.full(len(table), -1)
+    chosen = rows[_rank(np.where(wanted[before], before, -1), rows) % max(1, length // OVERLAP) == 0]
+    covered = np.zeros(len(table) + 1, dtype=bool)
+    covered[table[chosen].ravel()] = True
+    return np.sort(np.concatenate([chosen, rows[~covered[rows]]]))
+
+
+def _rank(before: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return how many rows come before each of ``rows`` without a gap, by doubling the step.
+
+    Args:
+        before: the row before each (N,), −1 for none.
+        rows: wanted.
+    """
+    steps, jump = (before >= 0).astype(np.int64), before.copy()
+    while (jump >= 0).any():
+        there = np.maximum(jump, 0)
+        steps = steps + np.where(jump >= 0, steps[there], 0)
+        jump = np.where(jump >= 0, jump[there], -1)
+    return steps[rows]
 
 
 def check(manifest: Manifest, length: int) -> tuple[float, list[str]]:

@@ -20,10 +20,7 @@ from tapetum.data.images import dataset
 from tapetum.learn.inference import Answers, Watch
 from tapetum.learn.models.sequence import SequenceNetwork, Steps
 from tapetum.learn.runtime import Runtime
-from tapetum.learn.window_rows import window_rows
-
-BLOCK = 8192  # rows whose vectors are held at once while answering
-OVERLAP = 4  # windows that answer for a row, where every step is answered
+from tapetum.learn.window_rows import BLOCK, anchors, window_rows
 
 
 def check(recipe: Recipe) -> None:
@@ -118,32 +115,8 @@ class Source:
         return dataset.Batch(torch.from_numpy(rows), Steps(values, torch.from_numpy(known)), torch.from_numpy(readable), reasons)  # type: ignore[arg-type]
 
     def anchors(self, rows: np.ndarray) -> np.ndarray:
-        """Return the rows whose windows together answer for ``rows``: themselves, or with ``all`` every few of them and the ends."""
-        if self.target != "all":
-            return rows
-        wanted = np.zeros(len(self.table) + 1, dtype=bool)
-        wanted[rows] = True
-        length = self.table.shape[1]
-        before = self.table[:, length // 2 - 1] if length > 1 else np.full(len(self.table), -1)
-        chosen = rows[_rank(np.where(wanted[before], before, -1), rows) % max(1, length // OVERLAP) == 0]
-        covered = np.zeros(len(self.table) + 1, dtype=bool)
-        covered[self.table[chosen].ravel()] = True
-        return np.sort(np.concatenate([chosen, rows[~covered[rows]]]))
-
-
-def _rank(before: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return how many rows come before each of ``rows`` without a gap, by doubling the step.
-
-    Args:
-        before: the row before each (N,), −1 for none.
-        rows: wanted.
-    """
-    steps, jump = (before >= 0).astype(np.int64), before.copy()
-    while (jump >= 0).any():
-        there = np.maximum(jump, 0)
-        steps = steps + np.where(jump >= 0, steps[there], 0)
-        jump = np.where(jump >= 0, jump[there], -1)
-    return steps[rows]
+        """Return the rows whose windows together answer for ``rows``."""
+        return anchors(self.table, rows, self.target)
 
 
 @torch.inference_mode()

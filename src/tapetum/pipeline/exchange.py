@@ -6,13 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from tapetum.core import draws, files, known, processors
 from tapetum.core.agreement import AGREEMENT, agreement
 from tapetum.core.config import Input
 from tapetum.core.errors import DataError, TapetumError, UserError, listed
 from tapetum.core.progress import Log
 from tapetum.core.tables import Dense, Manifest
-from tapetum.learn import graphs
+from tapetum.learn import graphs, sequence_graphs
+from tapetum.learn.models.sequence import SequenceNetwork
 from tapetum.pipeline import merged, quantised
 from tapetum.pipeline.export import exported_card
 from tapetum.pipeline.exported import FORMAT, Exported, write_spec
@@ -48,7 +52,8 @@ def export(pipeline: Pipeline, to: str, out: Path, manifest: Manifest, log: Log,
     graphs.check_format(to)
     check(pipeline)
     if heldout is not None:
-        quantised.check(to, {one.name: list(one.networks) for one in pipeline.members})
+        over = [one.name for one in pipeline.members if one.sequence.length > 1]
+        quantised.check(to, {one.name: list(one.networks) for one in pipeline.members}, over)
     rows = draws.evenly(len(manifest), MOST)
     manifest = manifest.where(rows)
     with files.whole_folder(out) as aside:
@@ -101,7 +106,7 @@ def _as_one(
         folds = {one.name: list(one.networks) for one in pipeline.members}
         graph = merged.Ensemble(parts, folds, simple, pipeline.scored)
         first = pipeline.members[0]
-        member = {**_written(folder, graph, first, to, merged.NAME), "name": merged.NAME, "folds": [-1]}
+        member = {**_written(folder, [(graph, [_image_of(first)])], first, to, merged.NAME), "name": merged.NAME, "folds": [-1]}
         of = [{"name": one.name, "folds": folds[one.name]} for one in pipeline.members]
         after = {"rules": merged.merged_rules(simple), "decisions": merged.merged_decisions(pipeline.decisions)}
         spec = {**_described(pipeline, to), "members": [member], "merged": of, **after}
@@ -153,9 +158,6 @@ def check(pipeline: Pipeline) -> None:
     if pipeline.galleries:
         raise UserError("the pipeline looks up neighbors among training images, which an exported graph does not", need="no retrieval step")
     for member in pipeline.members:
-        if member.sequence.length > 1:
-            what = f"member {member.name!r} answers sequences of {member.sequence.length} images, which an exported graph does not"
-            raise UserError(what, need="members that answer single images", fix="predict with the pipeline itself: tapetum predict")
         if member.settings.paths == "views" or (member.settings.bands and member.settings.bands_as == "views"):
             raise UserError(
                 f"member {member.name!r} takes several views of a row, which an exported graph does not", need="one image a row"
@@ -184,22 +186,54 @@ def _graph_of(member: Member) -> graphs.Graph:
 def _write_member(folder: Path, member: Member, to: str, log: Log) -> dict[str, Any]:
     """Write one member; return its part of ``ensemble.json``."""
     log(f"writing member {member.name} ({len(member.networks)} networks) as {to}")
-    return {**_written(folder, _graph_of(member), member, to, member.name), "name": member.name, "folds": list(member.networks)}
+    parts, more = [(_graph_of(member), [_image_of(member)])] if member.sequence.length == 1 else _over_sequences(member), {}
+    if member.sequence.length > 1:
+        more["sequence"] = {**member.sequence.model_dump(mode="json"), "step": member.step}
+    return {**_written(folder, parts, member, to, member.name), "name": member.name, "folds": list(member.networks), **more}
 
 
-def _written(folder: Path, graph: graphs.Written, member: Member, to: str, named: str) -> dict[str, Any]:
-    """Write a graph whose images are those of a member; return what ``ensemble.json`` says of it."""
+def _image_of(member: Member, *before: int) -> Tensor:
+    """Return two images as a member sees them, or two windows of them, to trace a graph with."""
+    return graphs.example((*before, member.form.channels, *size_of(member.settings)), member.form.dtype)
+
+
+def _over_sequences(member: Member) -> list[tuple[graphs.Written, list[Tensor]]]:
+    """Return the graphs of a member over sequences, in the order in which they answer, each with two rows of what it takes."""
+    networks, length = [one for one in member.networks.values() if isinstance(one, SequenceNetwork)], member.sequence.length
+    over = sequence_graphs.WindowGraph(networks, list(member.scalings.values()))
+    rows = (2, length) if member.sequence.target == "all" else (2,)
+    more = [torch.ones((2, length), dtype=torch.bool), *([torch.zeros((*rows, len(over.names)))] if over.names else [])]
+    if networks[0].joined is not None:
+        return [(over, [_image_of(member, length), *more])]
+    steps, image = sequence_graphs.StepGraph(networks[:1] if member.shared else networks), _image_of(member)
+    with torch.inference_mode():
+        vectors = steps(image)[0]
+    return [(steps, [image]), (over, [torch.zeros((2, length, *vectors.shape[1:])), *more])]
+
+
+def _written(folder: Path, parts: Sequence[tuple[graphs.Written, Sequence[Tensor]]], member: Member, to: str, named: str) -> dict[str, Any]:
+    """Write graphs whose images are those of a member; return what ``ensemble.json`` says of it.
+
+    Args:
+        folder: to write to.
+        parts: graphs in the order in which they answer, each with two rows of what it takes; the last gives the answers.
+        member: whose images they take.
+        to: the format.
+        named: what it is called.
+    """
     height, width = size_of(member.settings)
-    name = files.plain_name(named)
+    name, graph = files.plain_name(named), parts[-1][0]
+    names = [name] if len(parts) == 1 else [f"{name}-images", f"{name}-windows"]
     try:
-        written = graphs.write(graph, to, folder, name, (member.form.channels, height, width), member.form.dtype)
+        opened = [graphs.write(part, to, folder, one, given) for one, (part, given) in zip(names, parts, strict=True)]
     except TapetumError:
         raise
     except Exception as error:  # exporters raise whatever they stumble over
         first = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UserError(f"member {named!r} cannot be written as {to} ({first[:200]})", fix="try another format") from error
     return {
-        "files": {one: files.sha256(folder / one) for one in written},
+        "files": {one: files.sha256(folder / one) for written in opened for one in written},
+        "opens": [written[0] for written in opened],
         "targets": list(graph.targets),
         "side": list(graph.names),
         "input": member.settings.model_dump(mode="json"),
@@ -212,7 +246,9 @@ def _written(folder: Path, graph: graphs.Written, member: Member, to: str, named
 def _simple(pipeline: Pipeline) -> tuple[dict[str, Any] | None, str | None]:
     """Return the decisions in simple words, or why there are none."""
     try:
-        for member in pipeline.members:
+        for member in sorted(pipeline.members, key=lambda one: one.sequence.length, reverse=True):
+            if member.sequence.length > 1:
+                raise UserError(f"member {member.name!r} answers sequences")
             _check_simple(member.name, member.settings, member.form.dtype, [s for s in member.scalings.values() if s])
         return simple_rules(pipeline.decisions, pipeline.scored), None
     except UserError as error:

@@ -6,6 +6,7 @@ With ONNX and OpenVINO neither torch nor timm is imported.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.metadata
 import importlib.util
 from collections import deque
@@ -17,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from tapetum.core import files, processors
-from tapetum.core.config import Input
-from tapetum.core.errors import DataError, EnvironmentFault, UserError
+from tapetum.core.config import Input, SequenceConfig
+from tapetum.core.errors import DataError, EnvironmentFault, TapetumError, UserError
 from tapetum.core.places import EXPORT, refuse_nowhere
 from tapetum.core.progress import Log
 from tapetum.core.tables import Dense, Manifest
@@ -30,10 +31,11 @@ from tapetum.decide.steps import Rows
 from tapetum.learn import sessions
 from tapetum.learn.sessions import Session
 from tapetum.pipeline.combine import Answered, combine
+from tapetum.pipeline.exported_windows import Images, Windows
 from tapetum.pipeline.framed import framed, one_view
 from tapetum.pipeline.frozen import KEYS, Frozen, check_files, checked, unseen
 
-MARKER, FORMAT, DIGEST = EXPORT, 1, "digest"
+MARKER, FORMAT, DIGEST = EXPORT, 2, "digest"  # since format 2: members over sequences
 BATCH = 32
 AHEAD = 2  # batches that are read while one is answered
 
@@ -47,12 +49,19 @@ class Member:
         settings: the recipe's ``[input]``.
         form: channels and depth of its images.
         session: answers a batch.
+        windows: answers instead, where the member is one over sequences.
     """
 
     spec: Mapping[str, Any]
     settings: Input
     form: Form
     session: Session
+    windows: Windows | None = None
+
+    @property
+    def sequence(self) -> SequenceConfig:
+        """The recipe's section of a member over sequences; of others its default."""
+        return SequenceConfig() if self.windows is None else self.windows.how
 
 
 class Exported(Frozen):
@@ -88,8 +97,9 @@ class Exported(Frozen):
         members = []
         for one in spec["members"]:
             check_files(folder, one["files"], MARKER, fix="export the pipeline again")
-            session = open_session(spec, [folder / name for name in one["files"]])
-            members.append(Member(one, Input.model_validate(one["input"]), Form.from_dict(one["form"]), session))
+            opened = [open_session(spec, folder / name) for name in one.get("opens", list(one["files"])[:1])]
+            windows = Windows(one["sequence"], opened) if "sequence" in one else None
+            members.append(Member(one, Input.model_validate(one["input"]), Form.from_dict(one["form"]), opened[0], windows))
         return cls(folder, spec, members)
 
     def for_rows(self, manifest: Manifest, engine: str = "auto", log: Log | None = None) -> Exported:
@@ -141,19 +151,45 @@ class Exported(Frozen):
     ) -> dict[str, dict[int, dict[str, Dense]]]:
         """Return member → fold → target → answers, before they are combined; arguments as for :meth:`answer`."""
         self.problems = {}
-        total = len(manifest)
-        answered = {one.spec["name"]: [np.full((total, len(one.spec["folds"]), self.targets[t].width), np.nan, np.float32)
-                                       for t in one.spec["targets"]] for one in self.members}  # fmt: skip
-        work = [(member, range(start, min(start + BATCH, total))) for start in range(0, total, BATCH) for member in self.members]
+        total, count = len(manifest), tick or (lambda done, of: None)
+        alone, over = ([one for one in self.members if (one.windows is not None) is kind] for kind in (False, True))
+        answered = {one.spec["name"]: [np.full((total, *shape), np.nan, np.float32) for shape in self._shapes(one)] for one in alone}
+        work = [(member, range(start, min(start + BATCH, total))) for start in range(0, total, BATCH) for member in alone]
         for (member, rows), (x, at) in zip(work, self._batches(work, manifest, sources), strict=True):
             if x is not None:
                 found = member.session(*_inputs(member, x, manifest, at))
                 for whole, part in zip(answered[member.spec["name"]], found, strict=True):
                     whole[at] = part
-            if tick is not None and member is self.members[-1]:
-                tick(rows.stop, total)
+            if member is alone[-1]:
+                count(rows.stop * len(alone) // len(self.members), total)
+        for number, member in enumerate(over, start=len(alone)):
+            after = functools.partial(self._count, count, number * total, total)
+            answered[member.spec["name"]] = self._over_windows(member, manifest, sources, after)
         self.log_missing(manifest, log)
         return {one.spec["name"]: self._dense(one, answered[one.spec["name"]], manifest) for one in self.members}
+
+    def _shapes(self, member: Member) -> list[tuple[int, int]]:
+        """Return (F, K) of each target of a member."""
+        return [(len(member.spec["folds"]), self.targets[name].width) for name in member.spec["targets"]]
+
+    def _count(self, count: Callable[[int, int], None], before: int, total: int, done: int) -> None:
+        count((before + done) // len(self.members), total)
+
+    def _over_windows(
+        self, member: Member, manifest: Manifest, sources: Sequence[Sequence[Source]] | None, after: Callable[[int], None]
+    ) -> list[np.ndarray]:
+        """Return the probabilities (N, F, K) of each target by a member over sequences."""
+        if member.windows is None:
+            raise ValueError("the member answers single images")
+
+        def read(batches: Sequence[Sequence[int]]) -> Iterator[Images]:
+            return self._batches([(member, rows) for rows in batches], manifest, sources)
+
+        def sides(rows: np.ndarray) -> np.ndarray | None:
+            found = _side(member.spec["side"], manifest, np.maximum(rows, 0).ravel().tolist())
+            return None if found is None else np.where(rows[..., None] < 0, np.float32("nan"), found.reshape(*rows.shape, -1))
+
+        return member.windows.answer(manifest, read, sides, self._shapes(member), after)
 
     def inputs(self, member: Member, manifest: Manifest, rows: Sequence[int]) -> list[np.ndarray]:
         """Return what a member's graph takes of some rows: images and, where it has them, side numbers; nothing where none can be read."""
@@ -161,13 +197,13 @@ class Exported(Frozen):
         return [] if x is None else _inputs(member, x, manifest, at)
 
     def _batches(
-        self, work: Sequence[tuple[Member, range]], manifest: Manifest, sources: Sequence[Sequence[Source]] | None
-    ) -> Iterator[tuple[np.ndarray | None, list[int]]]:
+        self, work: Sequence[tuple[Member, Sequence[int]]], manifest: Manifest, sources: Sequence[Sequence[Source]] | None
+    ) -> Iterator[Images]:
         """Yield the images of each piece of work; a thread reads the next ones meanwhile, in the same order."""
         if len(work) < 2:
             yield from (self._read(*one, manifest, sources) for one in work)
             return
-        pool, ahead = ThreadPoolExecutor(1, thread_name_prefix="images"), deque[Future[tuple[np.ndarray | None, list[int]]]]()
+        pool, ahead = ThreadPoolExecutor(1, thread_name_prefix="images"), deque[Future[Images]]()
         try:
             for one in work:
                 ahead.append(pool.submit(self._read, *one, manifest, sources))
@@ -178,9 +214,7 @@ class Exported(Frozen):
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _read(
-        self, member: Member, rows: Sequence[int], manifest: Manifest, sources: Sequence[Sequence[Source]] | None = None
-    ) -> tuple[np.ndarray | None, list[int]]:
+    def _read(self, member: Member, rows: Sequence[int], manifest: Manifest, sources: Sequence[Sequence[Source]] | None = None) -> Images:
         """Return the images of some rows as a member takes them, and which rows; one that cannot be read leaves its reason."""
         images, at = [], []
         how, hashes = Composition.from_input(member.settings), manifest.frame["sha256"]
@@ -220,12 +254,12 @@ def _digest(spec: Mapping[str, Any]) -> str:
     return files.fingerprint({key: value for key, value in spec.items() if key != DIGEST}, 64)
 
 
-def open_session(spec: Mapping[str, Any], places: Sequence[Path]) -> Session:
+def open_session(spec: Mapping[str, Any], place: Path) -> Session:
     """Return what answers a batch by a written graph.
 
     Args:
         spec: of the export.
-        places: the files of a member, the one to open first.
+        place: the file.
 
     Raises:
         EnvironmentFault: its package is not installed, or does not run the graph (one of a newer version, say).
@@ -233,23 +267,23 @@ def open_session(spec: Mapping[str, Any], places: Sequence[Path]) -> Session:
     to = spec["to"]
     package = sessions.PACKAGES.get(to, "torch")
     if importlib.util.find_spec(package) is None:
-        raise EnvironmentFault(f"{places[0].name} needs {package}, which is not installed", fix=f"pip install {package}")
+        raise EnvironmentFault(f"{place.name} needs {package}, which is not installed", fix=f"pip install {package}")
     try:
-        return _opened(to, spec, places)
+        return _opened(to, spec, place)
+    except (TapetumError, MemoryError):  # what these say is no fault of the package
+        raise
     except Exception as error:  # each package raises what it has
         version = importlib.metadata.version(package)
         first = " ".join(str(error).split())[:160]
-        raise EnvironmentFault(
-            f"{places[0].name} cannot be opened by {package} {version} ({first})", fix=f"pip install -U {package}"
-        ) from None
+        raise EnvironmentFault(f"{place.name} cannot be opened by {package} {version} ({first})", fix=f"pip install -U {package}") from None
 
 
-def _opened(to: str, spec: Mapping[str, Any], places: Sequence[Path]) -> Session:
+def _opened(to: str, spec: Mapping[str, Any], place: Path) -> Session:
     if to == "onnx":
-        return sessions.open_onnx(places[0].read_bytes())
+        return sessions.open_onnx(place.read_bytes())
     if to == "openvino":
-        return sessions.open_openvino(places[0], bf16=bool(spec.get("bf16")) and processors.has_bf16())
-    return _torch(places[0])
+        return sessions.open_openvino(place, bf16=bool(spec.get("bf16")) and processors.has_bf16())
+    return _torch(place)
 
 
 def _torch(place: Path) -> Session:

@@ -72,6 +72,8 @@ def why_apart(members: Sequence[Member], rules: Mapping[str, Any] | None) -> str
         members: of the pipeline.
         rules: of ``ensemble.json``; None where decisions are not as simple as that.
     """
+    if any(one.sequence.length > 1 for one in members):
+        return "members answer sequences"
     if rules is None:
         return "decisions are more than weighted means, temperatures and thresholds"
     seen = [{**one.settings.model_dump(mode="json", exclude=set(_FREE)), "form": one.form.to_dict()} for one in members]

@@ -23,18 +23,22 @@ OPERATORS = ["Conv", "Gemm", "MatMul"]
 KEPT = ("the first layer", "the first layer and depthwise convolutions")  # what stays in 32 bits; the second, where the first loses much
 
 
-def check(to: str, exported_folds: Mapping[str, list[int]]) -> None:
+def check(to: str, exported_folds: Mapping[str, list[int]], over_sequences: Sequence[str] = ()) -> None:
     """Refuse what cannot be quantised, or has no out-of-fold rows to be judged on.
 
     Args:
         to: the format.
         exported_folds: member → folds of its networks; −1 is one trained on all rows.
+        over_sequences: members that answer sequences.
 
     Raises:
         UserError: says which.
     """
     if to != "onnx":
         raise UserError(f"--int8 was given with --to {to}", need="--to onnx", fix="leave one of them out")
+    if over_sequences:
+        what = f"member {over_sequences[0]!r} answers sequences, which 8 bits are not written for"
+        raise UserError(what, need="members that answer single images", fix="leave --int8 out")
     whole = [name for name, folds in exported_folds.items() if min(folds) < 0]
     if whole:
         what = f"member {whole[0]!r} was trained on all rows, so that none is left to measure what 8 bits lose"

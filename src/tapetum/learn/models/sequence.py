@@ -77,6 +77,8 @@ class BiLSTM(nn.Module):
             x: (B, T, D).
             mask: (B, T) bool, True where a step is real. Real steps are moved together, so that none is read through padding.
         """
+        if torch.compiler.is_exporting():
+            return self.unpacked(x, mask)
         order = mask.logical_not().to(torch.uint8).argsort(dim=1, stable=True)
         lengths = mask.sum(dim=1).clamp_min(1)
         together = self.project(x).gather(1, order[..., None].expand(-1, -1, self.lstm.input_size))
@@ -84,6 +86,24 @@ class BiLSTM(nn.Module):
         out, _ = nn.utils.rnn.pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=x.shape[1])
         back = torch.zeros_like(out).scatter(1, order[..., None].expand_as(out), out)
         return self.dropout(back * mask[..., None])
+
+    def unpacked(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Return what :meth:`forward` does in evaluation, by operators that other formats have: packed sequences have none.
+
+        Each direction reads its real steps from the first place on, so that padding comes after them and cannot change them.
+        """
+        place, count = mask.cumsum(dim=1) - 1, mask.sum(dim=1, keepdim=True)
+        to = torch.arange(mask.shape[1], device=mask.device)[None, :, None]
+        ways = [((at[:, None] == to) & mask[:, None]).to(x.dtype) for at in (place, count - 1 - place)]  # (B, to, from), as matrices
+        out = self.project(x)
+        start = out.new_zeros(1, out.shape[0], self.lstm.hidden_size)
+        for layer in range(self.lstm.num_layers):
+            read = []
+            for weights, way in zip(self.lstm.all_weights[2 * layer : 2 * layer + 2], ways, strict=True):
+                found = torch._VF.lstm(way @ out, (start, start), list(weights), True, 1, 0.0, False, False, True)[0]
+                read.append(way.transpose(1, 2) @ found)
+            out = torch.cat(read, dim=-1)
+        return out
 
 
 class Transformer(nn.Module):
@@ -199,14 +219,18 @@ class SequenceNetwork(Network):
         vectors = x if x.ndim == 4 else self.step_vectors(x.flatten(0, 1)).unflatten(0, (batch, steps))
         mask = torch.ones(batch, steps, dtype=torch.bool, device=x.device) if mask is None else mask.to(x.device)
         with torch.autocast(x.device.type, enabled=False):
-            out = self._over_steps(vectors.float(), mask)
-            at = slice(None) if self.target == "all" else steps - 1 if self.target == "last" else steps // 2
-            out = self.dropout(out[:, at])
-            step_side = side if side is None or side.ndim == 2 else side[:, at]
-            extra = None if side is None and self.side is None else self._side(out, step_side)
-            flat = out.flatten(0, -2)
-            extra = None if extra is None else extra.flatten(0, -2)
-            return {name: self.head(name)(flat, extra).unflatten(0, out.shape[:-1]) for name in self.targets}
+            return self.from_steps(vectors.float(), mask, side)
+
+    def from_steps(self, vectors: Tensor, mask: Tensor, side: Tensor | None = None) -> dict[str, Tensor]:
+        """Return the logits for vectors (B, L, P, D) in 32 bits; the other arguments as for :meth:`forward`."""
+        out, steps = self._over_steps(vectors, mask), mask.shape[1]
+        at = slice(None) if self.target == "all" else steps - 1 if self.target == "last" else steps // 2
+        out = self.dropout(out[:, at])
+        step_side = side if side is None or side.ndim == 2 else side[:, at]
+        extra = None if side is None and self.side is None else self._side(out, step_side)
+        flat = out.flatten(0, -2)
+        extra = None if extra is None else extra.flatten(0, -2)
+        return {name: self.head(name)(flat, extra).unflatten(0, out.shape[:-1]) for name in self.targets}
 
     def cut(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Return the windows of joined images as steps; a window counts as the image in which its middle lies."""
