@@ -254,11 +254,7 @@ def read_text(path: Path | str, error: type[TapetumError] = DataError) -> str:
 
 
 def from_json(text: str | bytes) -> Any:
-    """Return what JSON text says.
-
-    Raises:
-        ValueError: it is no JSON, or nests too deep to be read.
-    """
+    """Return what JSON text says; a ``ValueError`` where it is none, or nests too deep to be read."""
     try:
         return json.loads(text)
     except RecursionError:
@@ -286,6 +282,8 @@ def read_parquet(path: Path | str, rows: range | None = None) -> tuple[pl.DataFr
     except FileNotFoundError:
         raise DataError(f"{path} does not exist", fix="check the path") from None
     except (*UNREADABLE, OSError) as error:
+        if path.is_dir():
+            raise DataError(f"{path} is a folder", need="a table", fix="check the path") from None
         if (known := disk.of_system(error, path, path)) is not error:
             raise known from None
         with contextlib.suppress(OSError), path.open("rb") as file:

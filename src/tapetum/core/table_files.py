@@ -144,7 +144,9 @@ def _typed(column: pl.Series, dtype: Any, ids: Sequence[Any], place: Path, comma
         try:
             out.append(None if cell is None else _value(cell, dtype, comma))
         except (ValueError, TypeError, KeyError):
-            raise DataError(f"{place} row {row_id!r} has {column.name} = {cell!r}", need=_need(dtype), fix="correct that cell") from None
+            raise DataError(
+                f"{place} row {row_id!r} has {column.name} = {str(cell)[:200]!r}", need=_need(dtype), fix="correct that cell"
+            ) from None
     return pl.Series(column.name, out, dtype=dtype)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -39,3 +40,24 @@ def test_unknown_labels_hide_no_conflict():
     kinds, _ = findings.find(seen)
     assert [("label conflict" in found) for found in kinds] == [False] * 20 + [True] * 21
     assert {"exact duplicate"} == set(kinds[0])
+
+
+def test_copies_of_extra_rows_in_the_test_part_are_leaks():
+    kinds, _ = findings.find(copies(["x", "x"], ["extra", "test"]))
+    assert all("leak" in found for found in kinds)
+    pseudo = copies(["x", "x"], ["extra", "test"])
+    meant = pseudo.manifest.with_column("pseudo", pl.Series([True, False]))
+    assert not any("leak" in found for found in findings.find(dataclasses.replace(pseudo, manifest=meant))[0])
+
+
+def test_each_target_is_compared_where_both_labels_are_known():
+    seen = copies(["x", "x"], ["train", "train"])
+    other = (*seen.manifest.targets, Target("size", "single", ("small", "large")), Target("tags", "multi", ("p", "q")))
+    for sizes, tags, conflict in (
+        (["small", "large"], [None, ["p"]], True),
+        ([None, "large"], [["p", "q"], ["q", "p"]], False),
+        ([None, None], [["p"], ["q"]], True),
+    ):
+        frame = seen.manifest.frame.with_columns(size=pl.Series(sizes, dtype=pl.String), tags=pl.Series(tags, dtype=pl.List(pl.String)))
+        kinds, _ = findings.find(dataclasses.replace(seen, manifest=Manifest(frame, other, Path())))
+        assert [("label conflict" in found) for found in kinds] == [conflict] * 2

@@ -1,6 +1,6 @@
 """Checks of images and labels: a manifest goes in, one row an image comes out with what was found and what is to become of it."""
 
-from tapetum.data.audit.edited import read_decisions
+from tapetum.data.audit.edited import as_now, read_decisions, with_kept
 from tapetum.data.audit.exact_duplicates import exact_duplicates, hashes_of
 from tapetum.data.audit.file_checks import FILES_SCHEMA, check_files, scan, summary
 from tapetum.data.audit.near_duplicates import find_duplicates
@@ -13,6 +13,7 @@ __all__ = [
     "Decision",
     "add_suspects",
     "apply",
+    "as_now",
     "check_files",
     "decisions",
     "duplicates",
@@ -23,4 +24,5 @@ __all__ = [
     "read_decisions",
     "scan",
     "summary",
+    "with_kept",
 ]

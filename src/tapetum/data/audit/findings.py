@@ -176,20 +176,21 @@ def _of_copies(seen: Seen) -> Found:
     manifest, sets = seen.manifest, seen.sets
     ids, splits, folds = manifest.row_ids, manifest.split.tolist(), manifest.fold.tolist()
     cells = manifest.frame.select(t.name for t in manifest.targets if t.name in manifest.frame.columns).rows() or [()] * len(ids)
-    labels = [None if any(cell is None for cell in row) else repr(row) for row in cells]  # None: not all are known
+    labels = [tuple(tuple(sorted(cell)) if isinstance(cell, list) else cell for cell in row) for row in cells]
+    sides = _sides(manifest)
     members: dict[int, list[int]] = {}
     for row in np.flatnonzero(sets.set >= 0).tolist():
         members.setdefault(int(sets.set[row]), []).append(row)
     out: Found = []
     for rows in members.values():
-        shown = _examples([(row, (labels[row], splits[row], folds[row])) for row in rows])
+        shown = _examples([(row, (repr(labels[row]), splits[row], folds[row])) for row in rows])
         for row in rows:
             own = "exact duplicate" if sets.exact[row] else "near duplicate"
             out.append((row, (own, "")))
             pairs = []
             for other in (o for o in shown if o != row):
-                conflict = None not in (labels[other], labels[row]) and labels[other] != labels[row]
-                parts = {splits[row], splits[other]} >= {"train", "test"}
+                conflict = any(None not in pair and pair[0] != pair[1] for pair in zip(labels[other], labels[row], strict=True))
+                parts = {sides[row], sides[other]} == {"trains", "test"}
                 across = not parts and folds[row] >= 0 and folds[other] >= 0 and folds[row] != folds[other]
                 text = f"shows the same as {ids[other]}" + (f", {CONFLICT}" if conflict else "")
                 text += ", in the other part" if parts else ", in another fold" if across else ""
@@ -201,6 +202,13 @@ def _of_copies(seen: Seen) -> Found:
     for pair in sets.apart:
         out += [(a, ("look-alike", f"looks like {ids[b]} of group {groups[b]}, not joined")) for a, b in (pair, pair[::-1])]
     return out
+
+
+def _sides(manifest: Manifest) -> list[str | None]:
+    """Return which rows train and which are tested; rows with pseudo-labels are copies of test rows by intent."""
+    sides = {"train": "trains", "extra": "trains", "test": "test"}
+    pseudo = manifest.frame["pseudo"].fill_null(False).to_list() if "pseudo" in manifest.frame.columns else [False] * len(manifest)
+    return [None if copied else sides.get(split) for split, copied in zip(manifest.split.tolist(), pseudo, strict=True)]
 
 
 def _examples(rows: Sequence[tuple[int, tuple[str | None, str, int]]]) -> list[int]:

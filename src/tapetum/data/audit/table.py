@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -198,6 +199,13 @@ def decisions(table: pl.DataFrame) -> dict[str, Decision]:
     return out
 
 
+def own_decision(row: Mapping[str, Any]) -> str:
+    """Return what :func:`examine` decides of a row of its table by itself."""
+    if row["status"] not in (None, "ok") and not is_absence(row["reason"]):
+        return "exclude"
+    return "group" if row["duplicate"] is not None and "blank" not in (row["findings"] or ()) else "keep"
+
+
 def duplicates(table: pl.DataFrame) -> dict[str, str]:
     """Return row id → name of its set of duplicates, as ``split.assign_folds`` takes it; rows decided ``keep`` are in no set."""
     part = table.filter(pl.col("duplicate").is_not_null() & pl.col("decision").is_in(["group", "relabel"]))
@@ -211,7 +219,7 @@ def apply(manifest: Manifest, table: pl.DataFrame, log: Log) -> Manifest:
 
     Raises:
         UserError: a target that the manifest does not have.
-        DataError: a row to be relabelled whose target is blank, where there are several.
+        DataError: a row to be relabelled whose target is blank, where there are several; no training row is left.
     """
     damaged = set(table.filter(pl.col("status") != "ok")["row_id"].to_list())
     decided = {row_id: d for row_id, d in decisions(table).items() if row_id not in damaged}
@@ -234,9 +242,16 @@ def apply(manifest: Manifest, table: pl.DataFrame, log: Log) -> Manifest:
         manifest = _relabelled(manifest, name, rows)
     if idle:
         log(f"warning: exclude and relabel are for training rows alone; {len(idle)} others stay as they are: {listed(idle)}")
+    if left_out and not {"train"} & set(splits):
+        raise DataError(
+            f"the audit excludes all {len(left_out)} training rows", need="rows to train on", fix="keep some in its column 'decision'"
+        )
     if left_out:
         manifest = manifest.with_column("split", pl.Series(splits, dtype=pl.String))
         log(f"{len(left_out)} rows are left out as the audit decided: {listed(left_out)}")
+    lone = table.filter((pl.col("decision") == "group") & pl.col("duplicate").is_null())["row_id"].to_list()
+    if lone:
+        log(f"warning: {len(lone)} rows are decided 'group' without a name in 'duplicate', and join equal files alone: {listed(lone)}")
     if changed:
         log(f"{sum(map(len, changed.values()))} rows are relabelled as the audit decided")
     return manifest
@@ -270,7 +285,8 @@ def _relabelled(manifest: Manifest, name: str, rows: dict[int, tuple[str, ...]])
     unknown = sorted({label for labels in rows.values() for label in labels} - set(target.classes))
     if unknown or (target.expression is not None and name not in manifest.frame.columns):
         raise UserError(
-            f"the audit relabels {name!r} as {listed(unknown) or 'a derived target'}", need=f"classes of it: {listed(target.classes)}"
+            f"the audit relabels {name!r} as {listed(map(repr, unknown)) if unknown else 'a derived target'}",
+            need=f"classes of it: {listed(target.classes)}",
         )
     several = [manifest.row_ids[row] for row, labels in rows.items() if len(labels) > 1 and target.kind != "multi"]
     if several:

@@ -45,6 +45,7 @@ def audit_source(
     """
     if out is not None:
         table_files.ending(out)
+    files.refuse_own(out, source)
     run = Run.at(source)
     recipe = loaded.recipe if run is None else run.recipe()
     if run is None and data is not None:
@@ -56,6 +57,8 @@ def audit_source(
     if run is not None:
         table = judged(run, table, record, target=target)
     place = Path(out) if out is not None else Path("audit.parquet") if run is None else run.file("audit.parquet")
+    if place.exists():
+        table = audit.with_kept(table, place, record)
     table_files.write_table(place, table, for_people=True)
     suspects = int(table["suspect"].fill_null(False).sum())
     decided = table.group_by("decision").len().sort("decision")

@@ -84,6 +84,7 @@ def _audited(manifest: Manifest, recipe: Recipe, record: Record) -> tuple[Manife
         return manifest, found, audit.duplicates(found)
     table = audit.read_decisions(Path(given), manifest, record)
     checked = audit.check_files(manifest, how, record)
+    table = audit.as_now(table, checked)
     decided = table.select("row_id", *(c for c in audit.AUDIT_SCHEMA if c in table.columns and c not in checked.columns))
     return audit.apply(manifest, table, record), checked.join(decided, on="row_id", how="left"), audit.duplicates(table)
 
