@@ -76,8 +76,15 @@ def _concat(read: Sequence[Predictions], tables: Sequence[Path]) -> Predictions:
     for place, one in zip(tables, read, strict=True):
         if [t.to_dict() for t in one.targets] != [t.to_dict() for t in read[0].targets]:
             raise DataError(f"{place} and {tables[0]} answer other targets or classes", need="tables of one pipeline")
-    first = read[0].select(row_id=[])
-    return Predictions(pl.concat([first.frame, *(one.frame for one in read)]).unique(maintain_order=True), read[0].targets)
+        made = [(a, b) for a, b in zip(_made_of(one), _made_of(read[0]), strict=True) if a and b]
+        if any(a != b for a, b in made):
+            raise DataError(f"{place} and {tables[0]} are of two pipelines with the same classes", need="tables of one pipeline")
+    whole = pl.concat([one.frame for one in read]).unique(maintain_order=True)
+    return Predictions(whole, read[0].targets, *(next(filter(None, known), "") for known in zip(*map(_made_of, read), strict=True)))
+
+
+def _made_of(one: Predictions) -> tuple[str, str]:
+    return one.manifest_hash, one.recipe_hash
 
 
 def _check_whole(tables: Sequence[Path], frames: Sequence[pl.DataFrame], wanted: Sequence[str]) -> None:

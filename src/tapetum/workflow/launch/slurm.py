@@ -19,6 +19,7 @@ from tapetum.core.errors import EnvironmentFault, UserError
 from tapetum.workflow.launch.tasks import GONE, KEPT, Ended, Task, called, environment
 
 POLL = 5.0  # seconds between two looks
+SILENT = 720  # looks without an answer of squeue, an hour of them: then nobody knows whether the tasks run
 AT_ONCE = 1000  # tasks of one array: Slurm's MaxArraySize is 1001 unless a site sets another
 COMMANDS = ("sbatch", "squeue", "sacct", "scancel")
 OWN = ("--array", "-a", "--wrap", "--parsable", "--output", "-o", "--error", "-e", "--wait", "-W")  # options that are set here
@@ -34,12 +35,14 @@ class _Array:
         folder: its files: ``N.out``, ``N.err`` and, when task N ended, ``N.end`` with its exit code.
         left: number → task that has not ended.
         unseen: numbers that ``squeue`` did not have at the last look.
+        silent: how many times in a row ``squeue`` did not answer.
     """
 
     job: str
     folder: Path
     left: dict[int, Task]
     unseen: set[int] = dataclasses.field(default_factory=set)
+    silent: int = 0
 
 
 class Slurm:
@@ -87,9 +90,9 @@ class Slurm:
         needs = [f"--cpus-per-task={most.processors * most.devices}", *([f"--gpus-per-task={most.devices}"] if most.gpu else [])]
         own = ["--parsable", f"--array=0-{len(tasks) - 1}", "--job-name=tapetum", "--output=/dev/null", "--error=/dev/null"]
         done = called(["sbatch", *needs, *self.options, *own, str(script)])
-        job = done.stdout.strip().partition(";")[0]
+        job = _job_id(done.stdout)
         if done.returncode or not job:
-            said = (done.stderr.strip().splitlines() or ["it printed no job id"])[-1]
+            said = (done.stderr.strip().splitlines() or [f"it printed no job id, but {done.stdout.strip()[:200]!r}"])[-1]
             raise EnvironmentFault(
                 f"sbatch refused the array: {said}", fix="give sbatch's own options behind --on slurm:, as docs/clusters.md shows"
             )
@@ -139,11 +142,17 @@ def _ended(array: _Array) -> Iterator[tuple[Task, Ended]]:
     """Yield the tasks of an array that have ended since the last look."""
     for number in list(array.left):
         code = _text(array.folder / f"{number}.end").strip()
-        if code:
+        if code.isdecimal():  # else the file is not whole yet
             yield array.left.pop(number), _written(array, number, int(code))
     there = _queued(array.job)
-    if there is None:
-        return  # Slurm does not answer now
+    if there is None:  # Slurm does not answer now
+        array.silent += 1
+        if array.silent == SILENT:
+            raise EnvironmentFault(
+                f"squeue has not answered {SILENT} times", fix="give the same command to go on once it does: what ended by then is kept"
+            )
+        return
+    array.silent = 0
     gone = set(array.left) - there
     for number in sorted(gone & array.unseen):  # twice: a file may come later than the state
         if (array.folder / f"{number}.end").exists():
@@ -163,6 +172,12 @@ def _text(place: Path) -> str:
         return place.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return ""
+
+
+def _job_id(text: str) -> str:
+    """Return the id that ``sbatch --parsable`` prints last, behind what a site greets with; nothing where there is none."""
+    job = (text.strip().splitlines() or [""])[-1].strip().partition(";")[0]
+    return job if job.isascii() and job.isdigit() else ""
 
 
 def _queued(job: str) -> set[int] | None:

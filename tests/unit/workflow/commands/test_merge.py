@@ -16,7 +16,7 @@ from tapetum.core.targets import Target
 IDS = [f"r{n}" for n in range(6)]
 
 
-def table(place, ids, targets=("label",)):
+def table(place, ids, targets=("label",), **hashes):
     dense = []
     for name in targets:
         p = np.array([[(int(i[1:]) + 1) / 10, 1 - (int(i[1:]) + 1) / 10] for i in ids], dtype=np.float32)
@@ -24,7 +24,7 @@ def table(place, ids, targets=("label",)):
         dense.append(
             Dense(target, np.array(ids, dtype=object), p, p * np.nan, np.full(len(ids), -1), np.full(len(ids), "ok", dtype=object))
         )
-    Predictions.from_dense(dense, role="test").write(place)
+    Predictions.from_dense(dense, role="test", **hashes).write(place)
     return place
 
 
@@ -103,3 +103,15 @@ def test_a_manifest_says_what_was_predicted(tmp_path):
         "merge", table(tmp_path / "0.parquet", IDS), "--of", tmp_path / "manifest.parquet", "-o", tmp_path / "all.parquet"
     )
     assert (said.code, "6 rows of 1 tables" in said.out) == (0, True)
+
+
+def test_parts_of_two_pipelines_are_refused(tmp_path, of):
+    one = table(tmp_path / "one.parquet", IDS[:3], manifest_hash="m", recipe_hash="r")
+    for name, hashes in (("manifest", {"manifest_hash": "n", "recipe_hash": "r"}), ("recipe", {"manifest_hash": "m", "recipe_hash": "s"})):
+        other = table(tmp_path / f"{name}.parquet", IDS[3:], **hashes)
+        with pytest.raises(DataError, match="of two pipelines"):
+            api.merge([one, other], tmp_path / "all.parquet", of, id="id", path="file")
+    same = table(tmp_path / "same.parquet", IDS[3:], manifest_hash="m", recipe_hash="r")
+    api.merge([one, same], tmp_path / "all.parquet", of, id="id", path="file")
+    done = Predictions.read(tmp_path / "all.parquet")
+    assert (done.manifest_hash, done.recipe_hash) == ("m", "r")

@@ -81,3 +81,30 @@ def test_what_waits_is_cancelled_when_the_command_ends(states, tmp_path):
 def test_a_refused_array_names_the_reason(states, tmp_path):
     with pytest.raises(EnvironmentFault, match="invalid partition"):
         list(Slurm(tmp_path / "home", ["--refuse"]).run(some(tmp_path, "a 0")))
+
+
+def sbatch_that_prints(states, text):
+    place = states.parent / "sbatch"
+    place.with_name("real").write_text(place.read_text(encoding="utf-8"), encoding="utf-8")
+    place.with_name("real").chmod(0o755)
+    place.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize("printed", ["Submitted batch job", "", "error", "12x;fake"])
+def test_what_is_no_job_id_is_refused(states, tmp_path, printed):
+    sbatch_that_prints(states, f"echo '{printed}'")
+    with pytest.raises(EnvironmentFault, match="it printed no job id"):
+        list(Slurm(tmp_path / "home").run(some(tmp_path, "a 0")))
+
+
+def test_a_greeting_before_the_job_id_is_passed_over(states, tmp_path):
+    sbatch_that_prints(states, f"echo 'Welcome to the cluster'; exec {states.parent / 'real'} \"$@\"")
+    assert [ended.code for _, ended in Slurm(tmp_path / "home").run(some(tmp_path, "a 0"))] == [0]
+
+
+def test_a_squeue_that_never_answers_ends_the_command(states, tmp_path, monkeypatch):
+    monkeypatch.setattr(slurm, "SILENT", 3)
+    (states / "lose").write_text("0", encoding="utf-8")
+    (states.parent / "squeue").write_text("#!/bin/sh\necho 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1\n")
+    with pytest.raises(EnvironmentFault, match="squeue has not answered 3 times"):
+        list(Slurm(tmp_path / "home").run(some(tmp_path, "a 0")))
