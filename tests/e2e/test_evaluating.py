@@ -233,6 +233,8 @@ def test_run_is_never_overwritten_and_odd_places_are_refused(probed, fresh, tmp_
     assert small_runs.cli("evaluate", probed, fresh.table, "-o", probed).code == 2
     assert small_runs.sha256(probed / "metrics.json") == before
     assert small_runs.cli("evaluate", probed, fresh.table, "-o", tmp_path / "p.xlsx").code == 2
+    said = small_runs.cli("evaluate", probed, fresh.root, "-o", fresh.root)
+    assert (said.code, "would be among the data" in said.error) == (2, True)
     assert small_runs.cli("evaluate", probed, fresh.table, "--report", tmp_path / "p.pdf").code == 2
 
 

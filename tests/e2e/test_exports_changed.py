@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import small_runs
+import tapetum
 from tapetum import api
 from tapetum.core import errors, files
 from tapetum.pipeline.exported import write_spec
@@ -49,6 +50,22 @@ def test_an_edited_description_is_refused(edit, whole, photo, tmp_path):
         assert done.code == errors.DATA
         assert "ensemble.json is" in done.error
         assert "export the pipeline again" in done.error
+
+
+@pytest.mark.parametrize("name", ["", "ensemble.json"])
+def test_an_export_is_named_where_a_pipeline_is_needed(name, whole, tmp_path):
+    with pytest.raises(errors.UserError, match=r"is an exported pipeline|is a file of a pipeline") as said:
+        tapetum.load(whole / name)
+    assert ("tapetum.api.predict(EXPORT, IMAGES)" in str(said.value)) == (name == "")
+    assert small_runs.cli("export", whole / name, "--to", "onnx", "-o", tmp_path / "again").code == errors.USAGE
+
+
+@pytest.mark.parametrize(
+    "call", [lambda: tapetum.load(None), lambda: api.predict(None, __file__), lambda: api.predict("p", "x.png", top="3")]
+)
+def test_values_of_a_wrong_kind_are_said_in_a_sentence(call):
+    with pytest.raises(errors.UserError, match=r"is no pipeline|top is '3'"):
+        call()
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "null", "\ufeff{}", ""])

@@ -193,6 +193,11 @@ def test_paths_on_standard_input_are_rows(probed, planted, whole, tmp_path):
         assert table["id"].to_list() == [*files[:3], "images/none.png"]
         assert table["status"].to_list() == ["ok", "ok", "ok", "missing"]
         assert table["label"][0] == pl.read_csv(whole / "p.csv")["label"][0]
+    text = "\r\n".join([files[0], "images", "notes", ""])
+    for name, given in {"bom.csv": b"\xef\xbb\xbf" + text.encode(), "utf16.csv": text.encode("utf-16")}.items():
+        done = run_predict(probed, planted, tmp_path / name, given)
+        assert pl.read_csv(tmp_path / name)["id"].to_list() == [files[0], "images", "notes"], done.stderr
+        assert pl.read_csv(tmp_path / name)["status"].to_list() == ["ok", "missing", "missing"]
     for content, words in ((b"", "names no images"), ((planted / files[0]).read_bytes(), "holds an image")):
         done = run_predict(probed, planted, tmp_path / "r.csv", content)
         assert (done.returncode, words in done.stderr.decode()) == (USAGE, True), done.stderr

@@ -272,6 +272,7 @@ def test_a_token_is_asked_for_everywhere_but_the_page(exported, photo):
         assert caller.post("/predict", photo, "image/png")[0] == 401
         assert caller.post("/predict", photo, "image/png", authorization="Bearer wrong")[0] == 401
         assert caller.post("/predict", photo, "image/png", **right)[0] == 200
+        assert caller.send("GET", "/about", headers={"authorization": "bearer  correct-horse-battery"})[0] == 200
 
 
 def test_explanations_are_of_the_pipeline_alone(called, exported, photo):

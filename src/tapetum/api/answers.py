@@ -80,8 +80,8 @@ def predict(
     if place is not None:
         table_files.ending(place)
         locks.refuse_held(place.with_name(place.name + ENDING))
-    if top < 1:
-        raise UserError(f"top is {top}", need="how many classes to list, 1 or more")
+    if not isinstance(top, int) or top < 1:
+        raise UserError(f"top is {top!r}", need="how many classes to list, 1 or more")
     from tapetum.learn import sessions
 
     sessions.check(engine)

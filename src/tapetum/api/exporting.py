@@ -60,7 +60,7 @@ def export(
     record = Record(log)
     loaded = Pipeline.load(folder)
     check(loaded)
-    heldout = _of_run(folder, "export the pipeline of a run, or leave --int8 out") if int8 else None
+    heldout = _of_run(folder, "export the pipeline of a run, or leave out --int8") if int8 else None
     manifest = heldout or _of_run(folder) if images is None else loaded.read([images], record)
     found = write(loaded, to, place, manifest, record, heldout=heldout)
     worst = min(one["agreement"] for one in found["gate"]["targets"].values())

@@ -66,6 +66,8 @@ def predict(
 
     columns: dict[str, Any] = {"id": id, "group": group, "sequence": sequence, "position": position, "path": path}
     sources = [read_paths() if str(one) == "-" else one for one in images]
+    if path is None and set(map(str, images)) == {"-"}:
+        columns["path"] = ["path"]  # every line is a row, whatever it ends with
     return api.predict(pipeline, sources, out, engine=engine, on=on, log=log, layout=layout, on_bad=on_bad, **columns)
 
 

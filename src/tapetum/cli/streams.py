@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import sys
@@ -36,8 +37,12 @@ def read_paths() -> Any:
         or b"ustar" in content[257:263]
     ):
         raise UserError("standard input holds an image or an archive", need="paths, one a line", fix="name the file itself")
-    between = "\0" if b"\0" in content else "\n"
-    lines = [line.removesuffix("\r") for line in os.fsdecode(content).split(between)]
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as PowerShell writes it
+        text = content.decode("utf-16", "replace")
+    else:
+        text = os.fsdecode(content.removeprefix(codecs.BOM_UTF8))
+    between = "\0" if "\0" in text else "\n"
+    lines = [line.removesuffix("\r") for line in text.split(between)]
     paths = [line for line in lines if line.strip()]
     if not paths:
         raise UserError(

@@ -60,23 +60,22 @@ def whole(path: Path | str) -> Iterator[Path]:
 
 
 def refuse_own(out: Path | str | None, *given: Any) -> None:
-    """Refuse to write over a file that the same command reads: a table of labels, a template.
+    """Refuse to write over a file that the same command reads (a table of labels, a template), and into the folder that it reads.
 
     Args:
-        out: the file to write; None where nothing is written.
+        out: the file or folder to write; None where nothing is written.
         given: what is read; only paths are looked at.
 
     Raises:
-        UserError: they are one file.
+        UserError: they are one file or one folder.
     """
     for one in given:
-        if (
-            out is not None
-            and isinstance(one, (str, os.PathLike))
-            and Path(out).is_file()
-            and Path(one).is_file()
-            and os.path.samefile(out, one)
-        ):
+        if out is None or not isinstance(one, (str, os.PathLike)) or not (Path(out).exists() and Path(one).exists()):
+            continue
+        if os.path.samefile(out, one) and Path(one).is_dir():
+            what = f"{out} is read by this very command, and what it writes would be among the data"
+            raise UserError(what, need="another folder to write", fix="choose another folder with -o")
+        if os.path.samefile(out, one):
             raise UserError(
                 f"{out} is read by this very command, and would be replaced",
                 need="another file to write",

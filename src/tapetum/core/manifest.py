@@ -271,5 +271,5 @@ def _cast(frame: pl.DataFrame, name: str, dtype: Any) -> pl.Series:
     row_id, first = frame["row_id"].filter(odd)[0], column.filter(odd).to_list()[0]
     raise DataError(
         f"column {name!r} holds values that are no {needs} ({int(odd.sum())} of {len(odd)}; the first is row {row_id!r}: {first!r})",
-        fix=f"correct them, or, if the column means something else: --set data.{name}=none",
+        fix=f"correct them, or, if the column means something else, rename it (for a fit: --set data.{name}=none)",
     )

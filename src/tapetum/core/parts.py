@@ -62,7 +62,7 @@ def _meta(place: Path) -> dict[str, Any]:
 
 
 def made_of(manifest: Manifest, whole: str) -> str:
-    """Return what tells whether a part is still right: its rows, the size and time of their files, and what is the same for all.
+    """Return what tells whether a part is still right: its rows, the size and times of their files, and what is the same for all.
 
     Args:
         manifest: the part's rows.
@@ -78,7 +78,7 @@ def _state(path: str) -> list[int] | None:
         found = os.stat(path)
     except OSError:
         return None
-    return [found.st_size, found.st_mtime_ns]
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns]  # cp -p and tar keep the time of the content alone
 
 
 def refuse_foreign(folder: Path) -> None:

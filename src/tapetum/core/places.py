@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tapetum.core.errors import DataError, UserError, listed, nearest
+from tapetum.core.errors import DataError, KindError, UserError, listed, nearest
 
 if TYPE_CHECKING:
     from tapetum.core.tables import Manifest
@@ -40,10 +40,18 @@ def pipeline_folder(path: Path | str) -> Path:
     Raises:
         UserError: there is none.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise KindError(f"{path!r} is no pipeline", need="the folder of a pipeline or run")
     refuse_nowhere(path)
-    for folder in (Path(path), Path(path) / "pipeline"):
+    place = Path(path)
+    for folder in (place, place / "pipeline"):
         if (folder / PIPELINE).exists():
             return folder
+    if place.name in (PIPELINE, EXPORT) and place.is_file():
+        raise UserError(f"{path} is a file of a pipeline", need="its folder", fix=f"name {place.parent}")
+    if (place / EXPORT).exists():
+        need = "the run or the pipeline that it was made of"
+        raise UserError(f"{path} is an exported pipeline", need=need, fix="it answers by: tapetum predict EXPORT IMAGES")
     raise UserError(f"{path} holds no pipeline (no {PIPELINE})", fix="make one with: tapetum fit DATA -o RUN")
 
 

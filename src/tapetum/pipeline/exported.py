@@ -111,7 +111,7 @@ class Exported(Frozen):
         own = self.spec["to"].removesuffix("-export")
         if engine not in ("auto", own):
             what = f"{self.folder} is an export for {own}, and the engine is {engine!r}"
-            raise UserError(what, fix="leave --engine out, or predict with the run")
+            raise UserError(what, fix="leave out --engine, or predict with the run")
         return self
 
     def for_service(self, log: Log | None = None) -> Exported:

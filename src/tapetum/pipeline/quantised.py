@@ -42,7 +42,7 @@ def check(to: str, exported_folds: Mapping[str, list[int]], over_sequences: Sequ
     whole = [name for name, folds in exported_folds.items() if min(folds) < 0]
     if whole:
         what = f"member {whole[0]!r} was trained on all rows, so that none is left to measure what 8 bits lose"
-        raise UserError(what, need="networks of folds", fix="leave --int8 out, or fit with decide.pipeline = 'folds'")
+        raise UserError(what, need="networks of folds", fix="leave out --int8, or fit with decide.pipeline = 'folds'")
 
 
 def quantise(folder: Path, manifest: Manifest, log: Log) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def refused_beyond_bound(found: Mapping[str, Mapping[str, Mapping[str, Any]]], r
     """
     if high := _beyond(found):
         what = f"in 8 bits the answers to {rows:,} out-of-fold rows are worse by more than {BOUND:g} ({listed(high)}); nothing was written"
-        raise DataError(what, need=f"a loss of {BOUND:g} at most", fix="leave --int8 out")
+        raise DataError(what, need=f"a loss of {BOUND:g} at most", fix="leave out --int8")
 
 
 def _lost(target: str, exported: Exported, before: float, after: float) -> dict[str, Any]:

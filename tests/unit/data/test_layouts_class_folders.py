@@ -10,6 +10,7 @@ import pytest
 from images import plant, quiet, save
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError
+from tapetum.core.tables import Dense, Predictions
 from tapetum.data import layouts
 from tapetum.data.images.decode import Composition, compose
 from tapetum.data.layouts.class_folders import below_wrappers, is_wrapper_name, split_of
@@ -244,3 +245,13 @@ def test_folders_of_parts_are_no_classes(tmp_path, other):
     with pytest.raises(DataError, match="names are those of parts of a data set, not of classes"):
         layouts.read(root, Data(), quiet)
     assert set(layouts.read(root, Data(split="none"), quiet).targets[0].classes) == {"train", other}
+
+
+def test_predictions_beside_class_folders_list_no_labels(tmp_path):
+    root = images(tmp_path / "top", *(f"{c}/{c}{i}.png" for c in "ab" for i in range(3)))
+    manifest = layouts.read(root, Data(), quiet)
+    p = np.full((6, 2), 0.5, dtype=np.float32)
+    status = np.full(6, "ok", dtype=object)
+    dense = Dense(manifest.targets[0], np.array(manifest.row_ids, dtype=object), p, p, np.full(6, -1, dtype=np.int16), status)
+    Predictions.from_dense([dense], member="final", role="test").write(root / "p.parquet")
+    assert layouts.read(root, Data(), quiet).row_ids == manifest.row_ids

@@ -118,6 +118,27 @@ def test_damaged_metadata_of_webp_and_tiff_are_read_past(tmp_path):
         assert np.array_equal(compose([tmp_path / "x.tif"], Composition())[0], np.asarray(image)), tag
 
 
+def test_tiff_in_lab_is_read_as_its_colours(tmp_path):
+    image = Image.fromarray(np.full((16, 16, 3), (200, 60, 40), dtype=np.uint8))
+    lab = image.convert("LAB")
+    found = decode(saved(lab, "TIFF"))
+    assert np.abs(found.astype(int) - np.asarray(image)).max() <= 3
+    assert np.array_equal(found, decode(lab))
+
+
+@pytest.mark.parametrize("kind", ["palette pages", "16-bit CMYK", "16-bit LAB"])
+def test_tiff_whose_samples_are_no_colours_is_refused(kind, tmp_path):
+    if kind == "palette pages":
+        pages = [Image.fromarray(noise(16, 16, 3)).quantize(16) for _ in range(3)]
+        content = saved(pages[0], "TIFF", save_all=True, append_images=pages[1:])
+    else:
+        channels, how = (4, "separated") if "CMYK" in kind else (3, "cielab")
+        tifffile.imwrite(tmp_path / "x.tif", np.full((16, 16, channels), 500, dtype=np.uint16), photometric=how, planarconfig="contig")
+        content = (tmp_path / "x.tif").read_bytes()
+    with pytest.raises(DecodeError, match="convert it to RGB"):
+        decode(content)
+
+
 def test_damaged_pixels_are_still_refused_whatever_stands_beside_them():
     png = bytearray(with_chunk(saved(Image.fromarray(noise(50, 70, 3)), "PNG"), PNG_EXTRAS["text bomb"]))
     png[-40] ^= 255

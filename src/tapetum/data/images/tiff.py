@@ -8,9 +8,12 @@ import numpy as np
 import tifffile
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_PILLOW_SAMPLES = {"MINISBLACK": 1, "MINISWHITE": 1, "RGB": 3, "PALETTE": 1, "SEPARATED": 4, "YCBCR": 3}
+_PILLOW_SAMPLES = {"MINISBLACK": 1, "MINISWHITE": 1, "RGB": 3, "PALETTE": 1, "SEPARATED": 4, "YCBCR": 3, "CIELAB": 3}
 ASSOCIATED = 1  # colours are multiplied by alpha
 _ALPHA = (ASSOCIATED, 2)
+_NO_COLOURS = ("PALETTE", "YCBCR", "CIELAB", "ICCLAB", "ITULAB", "CFA", "LOGL", "LOGLUV")  # samples that are neither gray nor RGB
+_JPEG = (6, 7)  # compressions that give RGB of YCbCr
+_CMYK = 1
 
 
 def read_tiff(data: bytes, most: int, *, ordinary: bool = False) -> tuple[np.ndarray, bool, int] | None:
@@ -36,6 +39,7 @@ def read_tiff(data: bytes, most: int, *, ordinary: bool = False) -> tuple[np.nda
         _check_chain(data)
         if len(pages) == 1 and _is_ordinary(first) and not (ordinary and _photometric(first) in ("MINISBLACK", "RGB")):
             return None
+        _check_colours(first)
         whole = [s for s in file.series if not s.keyframe.is_reduced]
         if len(whole) != 1:
             raise ValueError(f"pages of different sizes: {', '.join('x'.join(map(str, s.shape)) for s in whole)}")
@@ -49,6 +53,15 @@ def read_tiff(data: bytes, most: int, *, ordinary: bool = False) -> tuple[np.nda
             image = _apart(image)
         tag = first.tags.get("Orientation")
         return image, bool(alpha), int(tag.value) if tag is not None else 1
+
+
+def _check_colours(page: tifffile.TiffPage) -> None:
+    """Refuse samples that would be taken for gray or RGB and are neither: Pillow makes RGB of 8-bit images of one page alone."""
+    kind = _photometric(page)
+    ink = page.tags.get("InkSet")
+    is_print = kind == "SEPARATED" and page.samplesperpixel == 4 and (ink is None or int(ink.value) == _CMYK)
+    if is_print or (kind in _NO_COLOURS and not (kind == "YCBCR" and int(page.compression) in _JPEG)):
+        raise ValueError(f"colours as {'CMYK' if is_print else kind}, which are read of 8-bit images of one page alone: convert it to RGB")
 
 
 def check_size(width: int, height: int, most: int) -> None:

@@ -234,6 +234,8 @@ def _frame(source: Path, table: str) -> pl.DataFrame | None:
 
 
 def _beside(path: Path, frame: pl.DataFrame, names: Sequence[str], labels: Mapping[str, str | None]) -> TableBeside | None:
+    if {"row_id", "target", "member", "status", "p"} <= set(frame.columns):  # answers, as predict and evaluate write them
+        return None
     texts = [column for column in frame.get_columns() if column.dtype == pl.String]
     for column in texts:
         if column.name.startswith("p_"):  # answers

@@ -130,7 +130,7 @@ def build(spec: dict[str, Any], manifest: Manifest, keeper: Keeper, log: Log, ru
     heads = keeper.folder / spec["probe"] if spec["probe"] else None
     over = recipe.sequence.length > 1
     if over and runtime.ranks.count > 1:
-        raise UserError("a member over sequences trains in one process", fix="leave --devices out")
+        raise UserError("a member over sequences trains in one process", fix="leave out --devices")
     network, fitted = network_for(spec, recipe, manifest, train, None if over else heads, log)
     windows, answering = None, Answering.from_plan(spec.get("answers"))
     if over:

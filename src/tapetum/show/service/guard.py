@@ -101,6 +101,6 @@ class Guard:
         if headers.get(b"sec-fetch-site", "none") not in ("none", "same-origin") and scope["path"] != "/":
             raise Refusal(403, "a page of another place may not send requests")
         if self._token is not None and scope["path"] not in OPEN:
-            given = headers.get(b"authorization", "")
-            if not hmac.compare_digest(given.encode("latin-1", "replace"), f"Bearer {self._token}".encode()):
+            scheme, _, given = headers.get(b"authorization", "").partition(" ")
+            if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode("latin-1", "replace"), self._token.encode()):
                 raise Refusal(401, "a token is needed: Authorization: Bearer TOKEN")
