@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from tapetum.core import files, table_files
+from tapetum.core.arrays import load_array
 from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.ids import match
 from tapetum.core.labels import cells_of
@@ -99,12 +100,7 @@ def read_array(
         DataError: see :func:`read_csv`; another shape than ids and classes.
     """
     kind = manifest.target(target)
-    try:
-        p = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist", fix="check the path") from None
-    except ValueError as error:
-        raise DataError(f"{path} is not a plain .npy array ({error})", need="numbers written by numpy.save") from None
+    p = load_array(path)
     p = p[:, None] if p.ndim == 1 and kind.width == 1 else p
     row_ids = _read_ids(ids) if isinstance(ids, (str, Path)) else [str(name) for name in ids]
     if classes is None and kind.kind != "regression":

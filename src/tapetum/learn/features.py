@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from tapetum.core import draws, files
+from tapetum.core.arrays import load_array
 from tapetum.core.choices import name_of
 from tapetum.core.config import Input, Spec
 from tapetum.core.errors import DataError
@@ -180,7 +181,7 @@ def _chunk(work: _Work, rows: np.ndarray, folder: Path | None, contents: list[st
     if part.exists() and why.exists():
         reasons: dict[str, str] = files.read_json(why)
         if all(contents[r] is not None or ids[int(r)] in reasons for r in rows):
-            return np.load(part, allow_pickle=False), reasons
+            return load_array(part), reasons
     vectors, reasons = _computed(work, rows)
     files.write_json(why, reasons)
     files.write_array(part, vectors)
@@ -258,7 +259,7 @@ def stored(folder: Path, row_ids: list[str], contents: list[str | None]) -> Feat
     if any(pair not in place for pair in wanted):
         return None
     at = np.array([place[pair] for pair in wanted], dtype=np.int64)
-    vectors = np.load(folder / "vectors.npy", allow_pickle=False)
+    vectors = load_array(folder / "vectors.npy")
     if len(vectors) != len(index["row_id"]):
         return None
     status = np.array(index["status"], dtype=object)[at]

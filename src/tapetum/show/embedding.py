@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tapetum.core import draws, files
+from tapetum.core.arrays import load_array
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
 from tapetum.core.vectors import unit
@@ -57,7 +58,7 @@ def embedding(found: RunFiles, target: Target | None) -> dict[str, Any] | None:
     ids, most = [str(rows.row_ids[i]) for i in taken], min(MOST_POINTS, len(taken))
     drawn = taken[draws.in_proportion([labels[i] for i in taken], ids, most, "map of a report")]
     rows, labels = rows.where(drawn), [labels[i] for i in drawn]
-    held = np.load(store.file, mmap_mode="r", allow_pickle=False)
+    held = load_array(store.file, mapped=True)
     vectors = np.asarray(held[np.array([place[str(row_id)] for row_id in rows.row_ids]), 0], dtype=np.float64)
     fine = np.asarray(np.isfinite(vectors).all(axis=1))
     rows, labels, vectors = rows.where(fine), [label for label, good in zip(labels, fine, strict=True) if good], vectors[fine]
@@ -138,7 +139,7 @@ def _store(found: RunFiles) -> Vectors | None:
             continue
         content = files.read_json(index)
         ids = content.get("row_id") or []
-        shape = np.load(file, mmap_mode="r", allow_pickle=False).shape
+        shape = load_array(file, mapped=True).shape
         if len(shape) == 3 and shape[0] == len(ids) and (best is None or len(ids) > len(best.row_ids)):
             best = Vectors(ids, file, str((content.get("what") or {}).get("backbone") or ""))
     return best

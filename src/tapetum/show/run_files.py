@@ -150,21 +150,29 @@ def read_run(folder: Path | str, data: Path | str | None = None) -> RunFiles:
         by_fold("oof.parquet", Predictions.read),
         by_fold("history.csv", files.read_csv),
         by_fold("schedule.csv", files.read_csv),
-        _if_there(run.file("metrics.json"), files.read_json) or {},
-        _if_there(run.file("decisions.json"), files.read_json) or {},
+        _json(run.file("metrics.json"), dict),
+        _json(run.file("decisions.json"), dict),
         run.plan(),
-        _if_there(run.file("environment.json"), files.read_json) or {},
-        _if_there(run.file("run.json"), files.read_json) or {},
+        _json(run.file("environment.json"), dict),
+        _json(run.file("run.json"), dict),
         _if_there(run.file("audit.parquet"), _table),
-        _if_there(run.file("origin.json"), files.read_json) or [],
-        _if_there(run.root / "saliency" / "saliency.json", files.read_json) or [],
-        _if_there(run.file("statements.json"), files.read_json) or {},
-        _if_there(run.file("first-look.json"), files.read_json) or {},
+        _json(run.file("origin.json"), list),
+        _json(run.root / "saliency" / "saliency.json", list),
+        _json(run.file("statements.json"), dict),
+        _json(run.file("first-look.json"), dict),
     )
 
 
 def _if_there(path: Path, read: Any) -> Any:
     return read(path) if path.exists() else None
+
+
+def _json(path: Path, kind: type) -> Any:
+    """Return what a JSON file holds, an object or a list; empty where there is no file."""
+    found = files.read_json(path) if path.exists() else kind()
+    if not isinstance(found, kind):
+        raise DataError(f"{path} holds no {'object' if kind is dict else 'list'}", fix="remove it and run the command again")
+    return found
 
 
 def _table(path: Path) -> pl.DataFrame:

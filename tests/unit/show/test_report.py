@@ -408,3 +408,11 @@ class Cells(html.parser.HTMLParser):
     def handle_data(self, data):
         if self.lines and self.lines[-1]:
             self.lines[-1][-1] += data.strip()
+
+
+@pytest.mark.parametrize(("name", "kind"), [("decisions.json", "object"), ("metrics.json", "object"), ("origin.json", "list")])
+def test_a_file_of_another_shape_is_named(tmp_path, name, kind):
+    run = make_run(tmp_path, 8)
+    (run / name).write_text("{}" if kind == "list" else "[]")
+    with pytest.raises(DataError, match=rf"{name} holds no {kind}"):
+        read_run(run)

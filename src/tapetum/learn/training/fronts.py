@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tapetum.core import draws, files
+from tapetum.core.arrays import load_array
 from tapetum.core.config import Stage
 from tapetum.data.images import dataset
 from tapetum.learn import compiled, features
@@ -305,7 +306,7 @@ def _parts(
         known = all(contents[int(row)] is not None for row in part) and file.exists()
         if not known:
             files.write_array(file, _computed(front, images, part, fold.runtime, batch))
-        array = np.load(file, mmap_mode="r", allow_pickle=False)
+        array = load_array(file, mapped=True)
         places |= {int(row): (array, at) for at, row in enumerate(part) if int(row) not in images.missing}
         start += len(part)
         step = max(batch, batch * (PART // max(1, array[0].nbytes * batch)))

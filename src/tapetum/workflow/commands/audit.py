@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from tapetum.core import files, places, table_files
+from tapetum.core.arrays import load_array
 from tapetum.core.choices import name_of
 from tapetum.core.config import Loaded
 from tapetum.core.errors import UserError, listed, nearest
@@ -76,7 +77,7 @@ def vectors_of(run: Run, row_ids: Sequence[str]) -> np.ndarray | None:
         if not (folder / "index.json").exists() or not (folder / "vectors.npy").exists():
             continue
         kept = {row_id: i for i, row_id in enumerate(files.read_json(folder / "index.json")["row_id"])}
-        vectors = np.load(folder / "vectors.npy", allow_pickle=False)
+        vectors = load_array(folder / "vectors.npy")
         if len(vectors) != len(kept) or vectors.ndim != 3:
             continue
         out = np.full((len(row_ids), vectors.shape[2]), np.nan, dtype=np.float32)
