@@ -25,6 +25,7 @@ import numpy as np
 import recorded
 from tapetum.core import files, folds, intervals
 from tapetum.core.targets import Target
+from tapetum.core.words import plural
 
 HOME = recorded.ROOT / ".bench" / "peers"
 SCRIPTS = recorded.ROOT / "bench" / "peer_runs"
@@ -136,7 +137,7 @@ def answers(out: Path, rows: Sequence[dict[str, str]]) -> list[list[float]]:
     found = {row["path"]: row for row in read(out)}
     strange = [row["path"] for row in rows if found.get(row["path"], {}).get("fold") != row["fold"]]
     if strange:
-        raise SystemExit(f"{out} lacks {len(strange)} rows, or has them in other folds, as {strange[0]}")
+        raise SystemExit(f"{out} lacks {plural(len(strange), 'row')}, or has them in other folds, as {strange[0]}")
     return [[float(found[row["path"]][name]) for name in sorted({r["label"] for r in rows})] for row in rows]
 
 

@@ -18,6 +18,7 @@ from sklearn.utils.validation import _check_sample_weight, assert_all_finite, ch
 
 from tapetum.core.errors import DataError, KindError, UserError, for_python, listed
 from tapetum.core.places import free_folder
+from tapetum.core.words import plural
 from tapetum.data.images.encode import ImagesError, write_rows
 from tapetum.data.images.given import rows_of
 
@@ -135,7 +136,7 @@ class TapetumClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         found = self.pipeline_.predict_proba(self._images(X), value_range=self.value_range)
         if found.problems:
-            warnings.warn(f"{len(found.problems)} images cannot be read: {_reasons(found.problems)}", UserWarning, stacklevel=2)
+            warnings.warn(f"{plural(len(found.problems), 'image')} cannot be read: {_reasons(found.problems)}", UserWarning, stacklevel=2)
         p = np.asarray(found, dtype=np.float64)[:, self._order()]
         return p / p.sum(axis=1, keepdims=True)
 
@@ -150,7 +151,7 @@ class TapetumClassifier(ClassifierMixin, BaseEstimator):
         found = self.pipeline_.predict(self._images(X), value_range=self.value_range)
         if found.problems:
             raise DataError(
-                f"{len(found.problems)} of {len(found)} images cannot be read: {_reasons(found.problems)}",
+                f"{len(found.problems)} of {plural(len(found), 'image')} cannot be read: {_reasons(found.problems)}",
                 fix="leave them out, or call predict_proba, where they are rows of NaN",
             )
         place = {name: number for number, name in enumerate(_names(self.classes_))}
@@ -172,7 +173,9 @@ class TapetumClassifier(ClassifierMixin, BaseEstimator):
             raise KindError("a sparse matrix holds no images", need=TAKEN)
         if hasattr(X, "columns"):
             if len(X.columns) != 1:
-                raise ImagesError(f"X is a table of {len(X.columns)} columns", need="the column of paths alone, as table[['file']]")
+                raise ImagesError(
+                    f"X is a table of {plural(len(X.columns), 'column')}", need="the column of paths alone, as table[['file']]"
+                )
             X = X[X.columns[0]]
         if isinstance(X, (str, os.PathLike, Image.Image)):
             raise KindError(f"X is one {type(X).__name__}", need=TAKEN, fix="give a list, also of one image")

@@ -40,7 +40,7 @@ def test_every_image_of_a_folder_is_answered_or_missing(probed, other_images, tm
     assert table["id"].to_list() == ["a.jfif", "b.gif", "c.ppm", "d", "e.txt", "f.heic"]
     assert table["status"].to_list() == ["ok"] * 5 + ["missing"]
     assert "f.heic (HEIC is a format that is not read" in said.err
-    assert "1 files that are no images left out (1 .md)" in said.err
+    assert "1 file that is no image left out (1 .md)" in said.err
     printed = small_runs.cli("predict", probed, folder)
     assert printed.code == PARTLY
     assert "missing: HEIC is a format" in printed.out

@@ -87,7 +87,7 @@ def test_nights_are_staged_by_another_program_and_written_out(tmp_path):
     (given / "b.csv").write_text("stage\nW\n", encoding="utf-8")  # of another night
     said = small_runs.cli("sleep", "stage", nights, "-o", tmp_path / "out", "--engine", given)
     assert said.code == 4, said.err
-    assert "b.csv has 1 epochs" in said.err
+    assert "b.csv has 1 epoch" in said.err
     made = {path.name for path in (tmp_path / "out" / "a").iterdir()}
     assert made == {
         "hypnogram.csv", "events.tsv", "hypnogram.json", "hypnogram.edf", "statistics.json", "review.csv", "issues.csv", "night.png",

@@ -16,6 +16,7 @@ from tapetum.core.parts import ENDING
 from tapetum.core.places import pipeline_folder, refuse_nowhere
 from tapetum.core.progress import Log
 from tapetum.core.runs import Record, Run
+from tapetum.core.words import plural
 from tapetum.workflow.launch import places
 from tapetum.workflow.launch.places import At
 
@@ -136,7 +137,7 @@ def merge(tables: Sequence[Path | str], out: Path | str, of: Any, *, log: Log | 
     source = Path(of) if isinstance(of, (str, os.PathLike)) else of
     found = put_together(given, Path(out), source, log=Record(log), **_columns(declared))
     rows = functools.partial(table_files.read_any, Path(out))
-    return Result(found, lines=[f"{found['rows']:,} rows of {found['tables']} tables"], rows=rows, path=Path(out))
+    return Result(found, lines=[f"{plural(found['rows'], 'row')} of {plural(found['tables'], 'table')}"], rows=rows, path=Path(out))
 
 
 def _listed(work: Any, top: int, refuse: bool) -> Result:
@@ -152,7 +153,7 @@ def _listed(work: Any, top: int, refuse: bool) -> Result:
 
 
 def _counted(work: Any, missing: int) -> str:
-    said = f"{len(work.manifest):,} images predicted" + (f", {missing:,} of them missing" if missing else "")
+    said = f"{plural(len(work.manifest), 'image')} predicted" + (f", {missing:,} of them missing" if missing else "")
     work.log(said)
     return said
 
@@ -254,7 +255,9 @@ def submit(
     wish = Wish(column, write, positive, separator, ids=id)
     found = command.submit(source, template, out, target=target, fill=fill, wish=wish, log=Record(log))
     rows = functools.partial(table_files.read_any, found["out"])
-    return Result(found, lines=[f"{found['rows']:,} rows written, {found['filled']:,} of them filled"], rows=rows, path=found["out"])
+    return Result(
+        found, lines=[f"{plural(found['rows'], 'row')} written, {found['filled']:,} of them filled"], rows=rows, path=found["out"]
+    )
 
 
 def loaded_from(pipeline: Any) -> Any:

@@ -11,6 +11,7 @@ from tapetum.core.places import EXPORT, pipeline_folder, refuse_absent, refuse_n
 from tapetum.core.progress import Log
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Manifest
+from tapetum.core.words import plural
 
 
 @for_python
@@ -65,7 +66,7 @@ def export(
     found = write(loaded, to, place, manifest, record, heldout=heldout)
     worst = min(one["agreement"] for one in found["gate"]["targets"].values())
     lines = [found["int8"]["summary"]] if int8 else []
-    lines += [f"written to {place}; {worst:.1%} of the labels of {found['gate']['images']:,} images agree"]
+    lines += [f"written to {place}; {worst:.1%} of the labels of {plural(found['gate']['images'], 'image agrees', 'images agree')}"]
     return Result(found, lines=lines, path=place)
 
 

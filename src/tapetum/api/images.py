@@ -17,6 +17,7 @@ from tapetum.core.places import refuse_nowhere
 from tapetum.core.progress import Log
 from tapetum.core.registry import find_systems
 from tapetum.core.runs import Record, Run
+from tapetum.core.words import plural
 
 
 @for_python
@@ -103,7 +104,7 @@ def show(
     from tapetum.workflow.commands.show import show_batches
 
     found = show_batches(data, out, loaded, Record(log), rows=rows, draws=draws, member=member)
-    return Result(found, lines=[f"{found['rows']} images of {found['channels']} channels"], path=found["out"])
+    return Result(found, lines=[f"{plural(found['rows'], 'image')} of {plural(found['channels'], 'channel')}"], path=found["out"])
 
 
 @for_python

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tapetum.core.errors import EnvironmentFault, UserError
+from tapetum.core.words import plural
 
 if TYPE_CHECKING:
     import pandas
@@ -98,7 +99,7 @@ def of_run(values: Mapping[str, Any]) -> Result:
 def _table(frame: polars.DataFrame) -> str:
     head = "".join(f"<th>{html.escape(name)}</th>" for name in frame.columns)
     body = ["".join(f"<td>{html.escape(_cell(cell))}</td>" for cell in row) for row in frame.head(SHOWN).iter_rows()]
-    more = f"<div>… {len(frame) - SHOWN:,} more rows</div>" if len(frame) > SHOWN else ""
+    more = f"<div>… {plural(len(frame) - SHOWN, 'more row')}</div>" if len(frame) > SHOWN else ""
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(f'<tr>{row}</tr>' for row in body)}</tbody></table>{more}"
 
 

@@ -15,6 +15,7 @@ from tapetum.core.errors import EnvironmentFault, UserError, for_python
 from tapetum.core.places import refuse_nowhere
 from tapetum.core.progress import Log
 from tapetum.core.runs import Record
+from tapetum.core.words import plural
 
 TOKEN = "TAPETUM_TOKEN"  # the environment variable that may hold the token
 SHORTEST = 16  # characters of a token
@@ -149,7 +150,7 @@ def _token(file: Path | str | None) -> str | None:
     if len(text) < SHORTEST or not text.isascii() or not text.isprintable() or " " in text:
         place = str(file) if file is not None else TOKEN
         raise UserError(
-            f"the token of {place} has {len(text)} characters, or odd ones",
+            f"the token of {place} has {plural(len(text), 'character')}, or odd ones",
             need=f"one word of {SHORTEST} ASCII characters or more",
             fix="make one with: python -c 'import secrets; print(secrets.token_urlsafe())'",
         )

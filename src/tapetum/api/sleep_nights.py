@@ -11,6 +11,7 @@ from tapetum.core import files
 from tapetum.core.errors import for_python
 from tapetum.core.progress import Log
 from tapetum.core.runs import Record
+from tapetum.core.words import plural, verb
 
 Places = Path | str | Sequence[Path | str]
 
@@ -66,7 +67,7 @@ def sleep_stage(
         staged = stage.stage(path, chosen, known, fitted)
         figures = stage.write(folders[path], staged, lights_off=lights_off, lights_on=lights_on)
         issues.extend(nights.named(staged.recording.issues, called[path]))
-        record(f"{called[path]}: {len(staged.night)} epochs, TST {figures['TST']:.0f} min, written to {folders[path]}")
+        record(f"{called[path]}: {plural(len(staged.night), 'epoch')}, TST {figures['TST']:.0f} min, written to {folders[path]}")
         return {"file": called[path], **figures}
 
     made, refused = nights.each(paths, work, record)
@@ -119,7 +120,7 @@ def sleep_adapt(
         truth = scored.truth_of(recording, scheme, recording.issues)
         answer = chosen(recording, known, recording.issues)
         issues.extend(nights.named(recording.issues, called[path]))
-        record(f"{called[path]}: {len(answer)} epochs staged, {int((truth.stages >= 0).sum())} scored by the laboratory")
+        record(f"{called[path]}: {plural(len(answer), 'epoch')} staged, {int((truth.stages >= 0).sum())} scored by the laboratory")
         return called[path], of_night(path), answer, truth
 
     made, refused = nights.each(paths, work, record)
@@ -249,7 +250,10 @@ def _recordings(places: Places, out: Path, record: Record) -> list[Path]:
     named = {Path(one) for one in ([places] if isinstance(places, (str, Path)) else places)}
     alone = [path for path in kept if path not in named and scored.is_hypnogram(path)]
     if alone:
-        record(f"{len(alone)} files are hypnograms by their names and are left out: {listed(path.name for path in alone)}")
+        record(
+            f"{plural(len(alone), 'file is a hypnogram by its name', 'files are hypnograms by their names')} "
+            f"and {verb(len(alone), 'is', 'are')} left out: {listed(path.name for path in alone)}"
+        )
     left = [path for path in kept if path not in alone]
     if not left:
         raise UserError(f"there is no recording to work on ({listed(path.name for path in found)})", need="EDF or BDF files with signals")
@@ -296,7 +300,9 @@ def _engine(engine: str | Path, labels: dict[str, str | None], scheme: str, reco
         return _of_pipeline(place, record)
     if place.exists():
         if place.is_file() and len(paths) > 1:
-            raise UserError(f"{place} is one hypnogram, and there are {len(paths)} recordings", need="a folder with a hypnogram for each")
+            raise UserError(
+                f"{place} is one hypnogram, and there are {plural(len(paths), 'recording')}", need="a folder with a hypnogram for each"
+            )
         stems = [path.stem for path in paths]
         return engines.of_files(place, scheme=scheme, doubled={stem for stem in stems if stems.count(stem) > 1})
     raise UserError(

@@ -27,6 +27,7 @@ from tapetum.cli.options import (
 )
 from tapetum.cli.streams import read_paths
 from tapetum.core import errors
+from tapetum.core.words import plural
 
 app = typer.Typer()
 
@@ -207,7 +208,7 @@ def compare(
 
     if views is not None:
         if len(sources) > 1:
-            raise errors.UserError(f"--views was given with {len(sources)} sources", need="one run, whose views are compared")
+            raise errors.UserError(f"--views was given with {plural(len(sources), 'source')}", need="one run, whose views are compared")
         return api.compare_views(sources[0], views, data=data, log=log)
     if data is not None:
         raise errors.UserError("--data was given without --views", need="one run, whose views are compared; nothing else reads images")

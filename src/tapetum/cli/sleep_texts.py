@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tapetum.core.words import plural, verb
+
 Result = Mapping[str, Any]
 SHOWN = 12  # rows of the issue table without --verbose
 _UNITS = {
@@ -25,8 +27,10 @@ def check(result: Result, verbose: bool) -> list[str]:
     lines = []
     for night in result["nights"]:
         rates = sorted({f"{one['rate']:g}" for one in night["channels"].values()}, key=float)
-        parts = f", {len(night['segments'])} segments" if len(night["segments"]) > 1 else ""
-        lines.append(f"{night['file']}: {night['hours']:.2f} h{parts}, {len(night['channels'])} channels at {', '.join(rates)} Hz")
+        parts = f", {plural(len(night['segments']), 'segment')}" if len(night["segments"]) > 1 else ""
+        lines.append(
+            f"{night['file']}: {night['hours']:.2f} h{parts}, {plural(len(night['channels']), 'channel')} at {', '.join(rates)} Hz"
+        )
     return [*lines, *issues(result["issues"], verbose), *_written(result)]
 
 
@@ -57,19 +61,25 @@ def stats(result: Result, verbose: bool) -> list[str]:
         lines = ["  ".join(["night".ljust(width), *(name.rjust(max(6, len(name))) for name in _SHORT)])]
         lines += ["  ".join([n["file"].ljust(width), *(_value(n[name]).rjust(max(6, len(name))) for name in _SHORT)]) for n in nights]
         without = sum(night["lights from"] is None for night in nights)
-        lines += [f"{without} of {len(nights)} nights have no lights off or on: the whole hypnogram counts"] if without else []
+        lines += (
+            [f"{without} of {plural(len(nights), 'night')} {verb(without, 'has', 'have')} no lights off or on: the whole hypnogram counts"]
+            if without
+            else []
+        )
     return [*lines, *issues(result["issues"], verbose), *_written(result)]
 
 
 def export(result: Result, verbose: bool) -> list[str]:
     """Return what was written."""
-    return [f"{result['epochs']} epochs; written to {result['out']}"]
+    return [f"{plural(result['epochs'], 'epoch')}; written to {result['out']}"]
 
 
 def compare(result: Result, verbose: bool) -> list[str]:
     """Return how far two scorers agree."""
     names = result["stages"]
-    lines = [f"accuracy {result['accuracy']:.3f}, kappa {_value(result['kappa'], 3)} over {result['epochs']} epochs that both scored"]
+    lines = [
+        f"accuracy {result['accuracy']:.3f}, kappa {_value(result['kappa'], 3)} over {plural(result['epochs'], 'epoch')} that both scored"
+    ]
     lines.append("kappa of each stage: " + ", ".join(f"{name} {_value(one, 3)}" for name, one in result["by_stage"].items()))
     lines.append("".join(["first / second".ljust(16), *(name.rjust(7) for name in names)]))
     lines += ["".join([name.ljust(16), *(str(n).rjust(7) for n in row)]) for name, row in zip(names, result["confusion"], strict=True)]
@@ -88,7 +98,10 @@ def adapt(result: Result, verbose: bool) -> list[str]:
     """Return each step's figures, its gain with the interval, and what is used."""
     from tapetum.core.intervals import span
 
-    lines = [f"{result['nights']} nights of {result['subjects']} subjects, {result['epochs']:,} epochs; cross-validated by subject"]
+    lines = [
+        f"{plural(result['nights'], 'night')} of {plural(result['subjects'], 'subject')}, "
+        f"{plural(result['epochs'], 'epoch')}; cross-validated by subject"
+    ]
     for name, figures in result["figures"].items():
         lines.append(
             f"{name:14s} " + ", ".join(f"{metric} {_figure(figures[metric]['value'])}" for metric in ("macro_f1", "kappa", "log_loss"))
@@ -112,7 +125,7 @@ def _figure(value: float | None, sign: str = "") -> str:
 def review(result: Result, verbose: bool) -> list[str]:
     """Return what was decided, what that does to the statistics, and where everything is."""
     counts = f"{result['confirmed']:,} confirmed, {result['changed']:,} changed, {result['unscored']:,} unscored"
-    lines = [f"{result['decided']:,} of {result['epochs']:,} epochs decided ({result['listed']:,} were listed): {counts}"]
+    lines = [f"{result['decided']:,} of {plural(result['epochs'], 'epoch')} decided ({result['listed']:,} were listed): {counts}"]
     before, after = result["before"], result["after"]
     moved = [f"{name} {_value(before[name])} → {_value(after[name])}" for name in _SHORT if before[name] != after[name]]
     lines += [", ".join(moved)] if moved else []
@@ -123,7 +136,7 @@ def render(result: Result, verbose: bool) -> list[str]:
     """Return how many images were drawn, and what is missing."""
     return [
         *issues(result["issues"], verbose),
-        f"{result['images']:,} images of {len(result['nights'])} nights; written to {result['out']}",
+        f"{plural(result['images'], 'image')} of {plural(len(result['nights']), 'night')}; written to {result['out']}",
     ]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tapetum.core.errors import listed
+from tapetum.core.words import plural, verb
 
 Result = Mapping[str, Any]
 
@@ -49,7 +50,7 @@ def find_rate(result: Result, verbose: bool) -> list[str]:
     lines = [result["table"]] if verbose else []
     lines += [
         f"suggested learning rate {result['suggestion']:.2g} (the recipe has {result['recipe']:.2g})",
-        f"the loss falls fastest at {low:.2g} to {high:.2g} in {len(result['repeats'])} tests of member {result['member']}",
+        f"the loss falls fastest at {low:.2g} to {high:.2g} in {plural(len(result['repeats']), 'test')} of member {result['member']}",
     ]
     return [
         *lines,
@@ -68,7 +69,7 @@ def tune(result: Result, verbose: bool) -> list[str]:
     for how in (CROSS_VALIDATED, IN_SAMPLE):
         of_best = ", of the best trial" if how == IN_SAMPLE else ""
         shown = [f"{name} {figure['metric']} {figure_text(figure)}, {how}{of_best}" for name, figure in result[how].items()]
-        lines += shown[:1] if len(shown) < 2 else [shown[0], f"{len(shown) - 1} more targets: --verbose"]
+        lines += shown[:1] if len(shown) < 2 else [shown[0], f"{plural(len(shown) - 1, 'more target')}: --verbose"]
     values = ", ".join(f"{key} = {_short(value)}" for key, value in result["values"].items())
     lines.append(shorten(f"selected: trial {result['best']} of {result['trials'] + result['pruned']}; {values}", WIDTH))
     lines += [shorten(f"warning: {mark}", WIDTH) for mark in result["marks"][:1]]
@@ -82,21 +83,21 @@ def ablate(result: Result, verbose: bool) -> list[str]:
 
 def merge(result: Result, verbose: bool) -> list[str]:
     """Return where the tables went."""
-    return [f"{result['rows']:,} rows of {result['tables']} tables; written to {result['out']}"]
+    return [f"{plural(result['rows'], 'row')} of {plural(result['tables'], 'table')}; written to {result['out']}"]
 
 
 def job(result: Result, verbose: bool) -> list[str]:
     """Return the state of a job."""
     if "epochs" not in result:
-        return [f"{result.get('status', 'unknown')}: {result.get('rows', 0):,} rows"]
+        return [f"{result.get('status', 'unknown')}: {plural(result.get('rows', 0), 'row')}"]
     stopped = f", stopped early: {result['stop']}" if result.get("stop") else ""
-    return [f"{result.get('status', 'unknown')}: {result.get('epochs', 0)} epochs{stopped}"]
+    return [f"{result.get('status', 'unknown')}: {plural(result.get('epochs', 0), 'epoch')}{stopped}"]
 
 
 def predict(result: Result, verbose: bool) -> list[str]:
     """Return the predictions, or where they are."""
     missing = f", {result['missing']:,} of them missing" if result["missing"] else ""
-    count = f"{result['rows']:,} images predicted{missing}"
+    count = f"{plural(result['rows'], 'image')} predicted{missing}"
     return [f"{count}; written to {result['out']}"] if "out" in result else [result["table"], count]
 
 
@@ -104,7 +105,8 @@ def export(result: Result, verbose: bool) -> list[str]:
     """Return how far the answers agree, and where the files are."""
     gate = result["gate"]
     lines = [
-        f"{name}: {one['agreement']:.1%} of {gate['images']:,} images answered alike, largest difference {one['largest_difference']:.2g}"
+        f"{name}: {one['agreement']:.1%} of {plural(gate['images'], 'image')} answered alike, "
+        f"largest difference {one['largest_difference']:.2g}"
         for name, one in gate["targets"].items()
     ]
     if "int8" in result:
@@ -122,7 +124,7 @@ def evaluate(result: Result, verbose: bool) -> list[str]:
 
 def submit(result: Result, verbose: bool) -> list[str]:
     """Return what was written."""
-    return [f"{result['rows']:,} predictions; submission written to {result['out']}", f"sha256   {result['sha256']}"]
+    return [f"{plural(result['rows'], 'prediction')}; submission written to {result['out']}", f"sha256   {result['sha256']}"]
 
 
 def diff(result: Result, verbose: bool) -> list[str]:
@@ -140,7 +142,7 @@ def conformal(result: Result, verbose: bool) -> list[str]:
         f"set size {result['size']:.2f} classes on average; {result['single']:.1%} hold one class, {result['empty']:.1%} none",
     ]
     if abstain["risk"] is None:
-        lines.append(f"abstain  always: no threshold keeps the error below the wanted one ({abstain['n']:,} images)")
+        lines.append(f"abstain  always: no threshold keeps the error below the wanted one ({plural(abstain['n'], 'image')})")
     else:
         answered = f"answers {abstain['coverage']:.1%} of the images with an error of {abstain['risk']:.1%}"
         lines.append(f"abstain  below probability {abstain['threshold']:.3f}: it {answered} (at most {abstain['bound']:.1%})")
@@ -156,7 +158,7 @@ def ledger(result: Result, verbose: bool) -> list[str]:
     lines = [result["table"]]
     for board, one in result["relations"].items():
         if one["n"]:
-            lines.append(f"{board}: {one['n']} of {one['submissions']} submissions have a score")
+            lines.append(f"{board}: {one['n']} of {plural(one['submissions'], 'submission')} {verb(one['n'], 'has', 'have')} a score")
         if one["offset"] is not None:
             interval = "" if one["offset_low"] is None else f" [{one['offset_low']:+.4f}, {one['offset_high']:+.4f}]"
             lines.append(f"{board}: outside minus own {one['offset']:+.4f}{interval} on average")
@@ -174,25 +176,25 @@ def report(result: Result, verbose: bool) -> list[str]:
 
 def audit(result: Result, verbose: bool) -> list[str]:
     """Return what was found and where it is."""
-    return [result["table"], f"{result['rows']:,} images; written to {result['out']}"]
+    return [result["table"], f"{plural(result['rows'], 'image')}; written to {result['out']}"]
 
 
 def review(result: Result, verbose: bool) -> list[str]:
     """Return what was decided and how training reads it."""
     counts = f"{result['kept']:,} kept, {result['excluded']:,} excluded, {result['relabelled']:,} relabelled"
-    lines = [f"{result['decided']:,} of {result['rows']:,} images decided: {counts}"]
+    lines = [f"{result['decided']:,} of {plural(result['rows'], 'image')} decided: {counts}"]
     if result["contested"]:
         lines.append(f"decided differently by two reviewers: {listed(result['contested'], 5)}; the later decision holds")
     if result["twice"]:
         kappa = "undefined" if result["kappa"] is None else f"{result['kappa']:.3f}"
-        lines.append(f"second pass: {result['twice']:,} images, Cohen's kappa {kappa}")
+        lines.append(f"second pass: {plural(result['twice'], 'image')}, Cohen's kappa {kappa}")
     option = "--extra " if "labelled" in result else "--set data.audit="
     return [*lines, f"written to {result['out']}", f"next     tapetum fit DATA {option}{result['out']}"]
 
 
 def show(result: Result, verbose: bool) -> list[str]:
     """Return what was drawn."""
-    return [f"{result['rows']} images of {result['channels']} channels, drawn to {result['out']}"]
+    return [f"{plural(result['rows'], 'image')} of {plural(result['channels'], 'channel')}, drawn to {result['out']}"]
 
 
 def simulate(result: Result, verbose: bool) -> list[str]:
@@ -226,7 +228,7 @@ def doctor(result: Result, verbose: bool) -> list[str]:
     """Return what this machine can do."""
     bf16 = {True: "in hardware", False: "emulated"}.get(result["bf16_in_hardware"], "unknown")
     lines = [
-        f"device      {result['device']} (there are: {', '.join(result['devices'])}), {result['threads']} threads",
+        f"device      {result['device']} (there are: {', '.join(result['devices'])}), {plural(result['threads'], 'thread')}",
         f"precisions  {', '.join(result['precisions'])}; bf16 {bf16}",
     ]
     if measured := result["measured"]:
@@ -236,7 +238,9 @@ def doctor(result: Result, verbose: bool) -> list[str]:
             fastest = f"{what:11} fastest in precision {one['engine']['precision']}"
             lines += _wrapped(fastest + (f" (an image: {times})" if times else ""), 12)
     for number, one in enumerate(result["weights"] or [{}]):
-        text = f"{one['backbone']} from {one['source']}, {one['size']} pixels, {one['channels']} channels" if one else "none at hand"
+        text = (
+            f"{one['backbone']} from {one['source']}, {one['size']} pixels, {plural(one['channels'], 'channel')}" if one else "none at hand"
+        )
         lines += _wrapped(f"{'weights' if not number else '':11} {text}", 12)
     lines += _wrapped("versions    " + ", ".join(f"{name} {version or 'missing'}" for name, version in result["versions"].items()), 12)
     return [*lines, f"system      Python {result['python']}, {result['system']}"]

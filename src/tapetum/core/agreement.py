@@ -11,6 +11,7 @@ import numpy as np
 from tapetum.core.answers import labels
 from tapetum.core.errors import DataError, listed
 from tapetum.core.tables import Dense, decided
+from tapetum.core.words import plural
 
 AGREEMENT = 0.995  # share of images whose label must be the reference's
 CLOSE = 0.005  # of a number: part of the deviation of the reference's answers by which it may differ and count as the same
@@ -42,7 +43,7 @@ class Agreement:
         """Return the least agreement and the largest difference as words."""
         worst = min(one["agreement"] for one in self.targets.values())
         most = max(one["largest_difference"] for one in self.targets.values())
-        return f"{worst:.1%} of the labels of {self.images:,} images agree, largest difference {most:.2g}"
+        return f"{worst:.1%} of the labels of {plural(self.images, 'image agrees', 'images agree')}, largest difference {most:.2g}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""

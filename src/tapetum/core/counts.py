@@ -17,6 +17,7 @@ import numpy as np
 
 from tapetum.core.errors import UserError
 from tapetum.core.targets import Target
+from tapetum.core.words import plural
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,12 +70,16 @@ def select_scorable(
     """
     p, y = _matrix(target, p, "p"), _matrix(target, y, "y")
     if len(p) != len(y):
-        raise UserError(f"target {target.name!r} has {len(p)} rows of p and {len(y)} of y", need="the same rows in the same order")
+        raise UserError(
+            f"target {target.name!r} has {plural(len(p), 'row')} of p and {len(y)} of y", need="the same rows in the same order"
+        )
     known = ~(np.isnan(p).any(axis=1) | np.isnan(y).any(axis=1))
     if answer is not None and target.kind != "regression":
         answer = _matrix(target, answer, "decisions")
         if len(answer) != len(p):
-            raise UserError(f"target {target.name!r} has {len(p)} rows of p and {len(answer)} decisions", need="the same rows")
+            raise UserError(
+                f"target {target.name!r} has {plural(len(p), 'row')} of p and {plural(len(answer), 'decision')}", need="the same rows"
+            )
         known &= ~np.isnan(answer).any(axis=1)
     rows = np.flatnonzero(known)
     if len(rows) < len(p):
@@ -261,7 +266,7 @@ def _weights(weight: np.ndarray | None, known: np.ndarray) -> np.ndarray:
         return np.ones(len(known))
     weight = np.asarray(weight, dtype=np.float64)
     if weight.shape != known.shape:
-        raise UserError(f"there are {len(known)} rows and weights of shape {weight.shape}", need="one weight a row")
+        raise UserError(f"there are {plural(len(known), 'row')} and weights of shape {weight.shape}", need="one weight a row")
     if not (weight[known] >= 0).all():
         raise UserError("a row's weight is negative or not a number", need="weights of 0 or more")
     return weight

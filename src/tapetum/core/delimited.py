@@ -12,6 +12,7 @@ import polars as pl
 
 from tapetum.core import files, places
 from tapetum.core.errors import DataError, listed
+from tapetum.core.words import plural
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _STATED = re.compile(r"(\"?)sep=(.)\1[,;\t|]*\s*?(?:\r\n|\r|\n)", re.IGNORECASE)
@@ -66,7 +67,9 @@ def parse_delimited(
     for cells, line in zip(rows, lines, strict=True):
         if len(cells) != len(names):
             raise DataError(
-                f"{file} line {line} has {len(cells)} cells", need=f"{len(names)} ({listed(names)})", fix="correct or quote that line"
+                f"{file} line {line} has {plural(len(cells), 'cell')}",
+                need=f"{len(names)} ({listed(names)})",
+                fix="correct or quote that line",
             )
     columns = list(zip(*rows, strict=True)) if rows else [() for _ in names]
     series = [pl.Series(name, [cell or None for cell in cells], dtype=pl.String) for name, cells in zip(names, columns, strict=True)]

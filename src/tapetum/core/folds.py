@@ -18,6 +18,7 @@ import polars as pl
 from tapetum.core import balance, draws
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.targets import Target
+from tapetum.core.words import plural
 
 BINS = 10  # at most, of a regression without borders
 
@@ -42,11 +43,13 @@ def assign(truths: Mapping[str, np.ndarray], targets: Sequence[Target], groups: 
         DataError: fewer groups than folds.
     """
     if folds < 2:
-        raise UserError(f"{folds} folds were asked for", need="2 or more", fix="for one quick split use --holdout 0.2")
+        raise UserError(
+            f"{plural(folds, 'fold was', 'folds were')} asked for", need="2 or more", fix="for one quick split use --holdout 0.2"
+        )
     names, codes = _codes(groups)
     if len(names) < folds:
         raise DataError(
-            f"there are {len(names)} groups for {folds} folds ({listed(names)})",
+            f"there are {plural(len(names), 'group')} for {plural(folds, 'fold')} ({listed(names)})",
             need="a group for each fold",
             fix=f"use --folds {len(names)}" if len(names) > 1 else _more(groups),
         )
@@ -84,7 +87,8 @@ def check_groups(fold: np.ndarray, groups: np.ndarray, column: str = "fold") -> 
         where = crossing.filter(pl.col("group") == name)["fold"].to_list()
         more = crossing["group"].n_unique() - 1
         raise DataError(
-            f"group {str(name)!r} is in {column}s {listed(where)}" + (f", and {more} more groups cross" if more else ""),
+            f"group {str(name)!r} is in {column}s {listed(where)}"
+            + (f", and {plural(more, 'more group crosses', 'more groups cross')}" if more else ""),
             need="each group in one",
             fix=f"correct the {column} column, or leave it out and let Tapetum draw folds",
         )
@@ -109,7 +113,7 @@ class Rare:
     folds: int
 
     def __str__(self) -> str:
-        return f"{self.target} = {self.name}: {self.rows} rows in {self.groups} groups, in {self.folds} folds"
+        return f"{self.target} = {self.name}: {plural(self.rows, 'row')} in {plural(self.groups, 'group')}, in {plural(self.folds, 'fold')}"
 
 
 def rare_classes(truths: Mapping[str, np.ndarray], targets: Sequence[Target], groups: np.ndarray, fold: np.ndarray) -> list[Rare]:
@@ -156,7 +160,10 @@ def _group_table(truths: Mapping[str, np.ndarray], targets: Sequence[Target], co
     for target in targets:
         truth = np.asarray(truths[target.name])
         if len(truth) != len(codes):
-            raise UserError(f"target {target.name!r} has {len(truth)} rows and there are {len(codes)} groups given", need="one group a row")
+            raise UserError(
+                f"target {target.name!r} has {plural(len(truth), 'row')} and there are {plural(len(codes), 'group')} given",
+                need="one group a row",
+            )
         columns += [np.bincount(codes[has], minlength=many) for has in strata(truth, target).T]
     table = np.stack(columns, axis=1)
     return table[:, table.any(axis=0)]

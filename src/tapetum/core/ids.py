@@ -10,6 +10,8 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 
+from tapetum.core.words import plural
+
 _ENDING = re.compile(r"(?<=[^/.])\.[A-Za-z][A-Za-z0-9]{1,4}$")
 
 
@@ -30,7 +32,7 @@ class Matched:
         parts = []
         for rule, ids in self.how.items():
             first = ids[0]
-            parts.append(f"{len(ids)} ids are matched by {rule} ({first!r} is row {self.of[first]!r})")
+            parts.append(f"{plural(len(ids), 'id is', 'ids are')} matched by {rule} ({first!r} is row {self.of[first]!r})")
         return "; ".join(parts)
 
 

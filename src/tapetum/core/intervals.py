@@ -22,6 +22,7 @@ from tapetum.core.errors import UserError
 from tapetum.core.jackknife import Spread
 from tapetum.core.metrics import METRICS, Metric, named, per_class
 from tapetum.core.targets import Target
+from tapetum.core.words import plural
 
 JACKKNIFE, WILSON, ALIKE = "jackknife clustered by group, t", "Wilson", "the same answers"
 NOTHING = "no interval: no row can be scored"
@@ -334,7 +335,7 @@ def _codes(groups: np.ndarray, n: int, rows: np.ndarray) -> tuple[np.ndarray, in
     """Return group numbers of the rows scored, in order of first appearance, and how many groups there are."""
     groups = np.asarray(groups)
     if groups.shape != (n,):
-        raise UserError(f"there are {n} rows and groups of shape {groups.shape}", need="one group a row")
+        raise UserError(f"there are {plural(n, 'row')} and groups of shape {groups.shape}", need="one group a row")
     groups_here = groups[rows]
     if not len(groups_here):
         return np.zeros(0, dtype=np.int64), 0

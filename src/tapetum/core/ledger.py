@@ -16,6 +16,7 @@ import numpy as np
 
 from tapetum.core import files
 from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.words import plural
 
 NAME = "ledger.jsonl"
 
@@ -74,14 +75,14 @@ class Relation:
 
     def __str__(self) -> str:
         if not self.n:
-            return f"{self.board}: no outside score yet ({self.submissions} submissions)"
+            return f"{self.board}: no outside score yet ({plural(self.submissions, 'submission')})"
         rank = "undefined" if self.rank_correlation is None else f"{self.rank_correlation:+.2f}"
         bounds = "" if self.offset_low is None else f" [{self.offset_low:+.4f}, {self.offset_high:+.4f}]"
         inside = f"{self.inside} of {self.with_interval} outside scores lie in our interval"
         if not self.with_interval:
             inside = "our estimates have no interval (too few groups)"
         return (
-            f"{self.board}: {self.n} of {self.submissions} submissions scored; outside − own {self.offset:+.4f}{bounds}; "
+            f"{self.board}: {self.n} of {plural(self.submissions, 'submission')} scored; outside − own {self.offset:+.4f}{bounds}; "
             f"rank correlation {rank}; {inside}"
         )
 
@@ -166,7 +167,8 @@ class Ledger:
             return found[0]
         if found:
             raise UserError(
-                f"{len(found)} submissions are called {which!r}: {listed(s.sha256[:12] for s in found)}", need="the beginning of one hash"
+                f"{plural(len(found), 'submission is', 'submissions are')} called {which!r}: {listed(s.sha256[:12] for s in found)}",
+                need="the beginning of one hash",
             )
         raise UserError(f"there is no submission {which!r} (there are: {listed(f'{s.file} {s.sha256[:12]}' for s in every) or 'none'})")
 

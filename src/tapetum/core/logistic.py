@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tapetum.core.errors import DataError
+from tapetum.core.words import plural
 
 Loss = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[float, np.ndarray]]
 
@@ -170,7 +171,9 @@ class Problem:
         with np.errstate(over="ignore"):
             total = float(self.weight.sum(dtype=np.float64))
         if not 0 < total < np.inf:
-            raise DataError(f"the weights of {len(self.weight)} rows sum to {total:g}", need="a finite weight above 0 in one row or more")
+            raise DataError(
+                f"the weights of {plural(len(self.weight), 'row')} sum to {total:g}", need="a finite weight above 0 in one row or more"
+            )
 
         def both(flat: np.ndarray) -> tuple[float, np.ndarray]:
             value, slope = self.value_and_slope(flat.reshape(start.shape))

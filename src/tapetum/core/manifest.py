@@ -17,6 +17,7 @@ from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.expressions import compose, expression_names
 from tapetum.core.schema import shared_texts
 from tapetum.core.targets import Target, encode, target_named
+from tapetum.core.words import plural, verb
 
 SPLITS = ("train", "test", "extra", "spare")  # spare: left out by data.limit, neither trains nor scores
 _OPTIONAL = {"group": pl.String, "sequence": pl.String, "position": pl.Float64, "split": pl.String, "weight": pl.Float64, "fold": pl.Int16}
@@ -226,7 +227,9 @@ def check_ids(frame: pl.DataFrame, name: str = "the manifest", column: str = "ro
         raise DataError("a manifest needs a row_id in every row", fix="name the id column with --id")
     blank = frame["row_id"].is_null()
     if blank.any():
-        what = f"{name} row {int(blank.arg_true()[0]) + 1} has no id in {column!r} ({int(blank.sum())} of {len(frame)} rows have none)"
+        n = int(blank.sum())
+        none = f"{n} of {plural(len(frame), 'row')} {verb(n, 'has', 'have')} none"
+        what = f"{name} row {int(blank.arg_true()[0]) + 1} has no id in {column!r} ({none})"
         raise DataError(what, need="a row_id in every row", fix="fill it in, or name another id column: --id COLUMN (none: the paths)")
     doubled = frame.filter(pl.col("row_id").is_duplicated())
     if len(doubled):
@@ -237,7 +240,9 @@ def check_ids(frame: pl.DataFrame, name: str = "the manifest", column: str = "ro
             files_ = [", ".join(paths) if isinstance(paths, list) else str(paths) for paths in paths_of_first]
             where = f" ({names[0]} is {' and '.join(files_[:3])})" if any(file != names[0] for file in files_) else ""
         raise DataError(
-            f"{len(names)} ids are in more than one row: {listed(names)}{where}", need="each id once", fix="remove the doubled rows"
+            f"{plural(len(names), 'id is', 'ids are')} in more than one row: {listed(names)}{where}",
+            need="each id once",
+            fix="remove the doubled rows",
         )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tapetum.core.errors import DataError, KindError, UserError, listed, nearest
+from tapetum.core.words import plural, verb
 
 if TYPE_CHECKING:
     from tapetum.core.tables import Manifest
@@ -138,7 +139,11 @@ def refuse_absent(manifest: Manifest, fix: str) -> None:
 def moved(manifest: Manifest, gone: Sequence[str], fix: str) -> DataError:
     """Return the error for images that are not where the manifest says."""
     place = "" if manifest.root.is_dir() else ", which is no folder"
-    return DataError(f"the images of {len(gone)} of {len(manifest)} rows are not below {manifest.root}{place}: {listed(gone, 3)}", fix=fix)
+    return DataError(
+        f"the images of {len(gone)} of {plural(len(manifest), 'row')} {verb(len(gone), 'is', 'are')} "
+        f"not below {manifest.root}{place}: {listed(gone, 3)}",
+        fix=fix,
+    )
 
 
 def _is_there(root: Path, path: str) -> bool:

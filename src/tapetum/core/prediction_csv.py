@@ -17,6 +17,7 @@ from tapetum.core.labels import answer_of
 from tapetum.core.schema import STATUSES, shared_texts, statuses
 from tapetum.core.tables import Dense, Predictions
 from tapetum.core.targets import Target
+from tapetum.core.words import plural
 
 IDS = ("row_id", "id")
 SUM_TOLERANCE = 1e-3
@@ -123,11 +124,14 @@ def columns_in_order(path: str, target: Target, found: list[str], prefix: str, c
     """Return the columns in the target's class order."""
     if target.kind == "regression":
         if len(found) != 1:
-            raise DataError(f"{path} has {len(found)} columns {prefix}…: {listed(found)}", need=f"one, {prefix}{target.name}")
+            raise DataError(f"{path} has {plural(len(found), 'column')} {prefix}…: {listed(found)}", need=f"one, {prefix}{target.name}")
         return found
     named = [str(c) for c in classes] if classes is not None else [name.removeprefix(prefix) for name in found]
     if len(named) != len(found):
-        raise DataError(f"{path} has {len(found)} columns {prefix}… and {len(named)} classes were stated", need="one name for each column")
+        raise DataError(
+            f"{path} has {plural(len(found), 'column')} {prefix}… and {plural(len(named), 'class was', 'classes were')} stated",
+            need="one name for each column",
+        )
     doubled = sorted({name for name in named if named.count(name) > 1})
     unknown = [name for name in named if name not in target.classes]
     absent = [name for name in target.classes if name not in named]
@@ -162,4 +166,4 @@ def check_ids(path: str, row_ids: list[str]) -> None:
     if len(set(row_ids)) < len(row_ids):
         seen: set[str] = set()
         doubled = [name for name in row_ids if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
-        raise DataError(f"{path} names {len(doubled)} rows twice: {listed(doubled)}", need="each id once")
+        raise DataError(f"{path} names {plural(len(doubled), 'row')} twice: {listed(doubled)}", need="each id once")

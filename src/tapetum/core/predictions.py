@@ -14,6 +14,7 @@ from tapetum.core import files
 from tapetum.core.errors import DataError, listed
 from tapetum.core.schema import PREDICTIONS_SCHEMA, check_predictions, lists, matrix, shared_texts, statuses, with_answer
 from tapetum.core.targets import Target, target_named
+from tapetum.core.words import plural
 
 FINAL = "final"
 REDUCED = -1  # in `draw`: views already reduced to one answer; in `fold`: mean of folds or refit
@@ -143,7 +144,8 @@ class Predictions:
         doubled = frame.filter(pl.col("row_id").is_duplicated())
         if len(doubled):
             raise DataError(
-                f"row {doubled['row_id'][0]!r} has {len(doubled.filter(pl.col('row_id') == doubled['row_id'][0]))} predictions of "
+                f"row {doubled['row_id'][0]!r} has "
+                f"{plural(len(doubled.filter(pl.col('row_id') == doubled['row_id'][0])), 'prediction')} of "
                 f"{target!r} by {member!r}",
                 need="one",
                 fix="select a checkpoint, draw, source or fold, or reduce them first",

@@ -14,6 +14,7 @@ import polars as pl
 
 from tapetum.core.errors import DataError, listed
 from tapetum.core.targets import Target
+from tapetum.core.words import plural
 
 ROLES = ("oof", "test")
 STATUSES = ("ok", "missing", "uncovered")
@@ -92,7 +93,8 @@ def _check_values(frame: pl.DataFrame, target: Target) -> None:
         bad = part.filter(pl.col(column).list.len() != target.width)
         if len(bad):
             raise DataError(
-                f"row {bad['row_id'][0]!r} has {len(bad[column][0])} values in {column} for target {target.name!r}", need=f"{target.width}"
+                f"row {bad['row_id'][0]!r} has {plural(len(bad[column][0]), 'value')} in {column} for target {target.name!r}",
+                need=f"{target.width}",
             )
         values = matrix(part[column], target.width)
         if column == "answer":

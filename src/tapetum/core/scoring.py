@@ -12,6 +12,7 @@ from tapetum.core import metrics
 from tapetum.core.errors import DataError, KindError, UserError, listed, nearest
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target, encode
+from tapetum.core.words import plural, verb
 
 DEFAULT = {"single": "accuracy", "ordinal": "accuracy", "multi": "macro_f1", "regression": "r2"}  # the greater the better, all of them
 
@@ -42,10 +43,15 @@ def score_of(answered: Mapping[str, Dense], labels: Any, metric: str | None = No
         dense = answered[name]
         y = truth_of(dense.target, truth)
         if len(y) != len(dense.row_ids):
-            raise UserError(f"{len(y)} labels of {name!r} were given for {len(dense.row_ids)} images", need="one for each")
+            raise UserError(
+                f"{plural(len(y), 'label')} of {name!r} {verb(len(y), 'was', 'were')} given for {plural(len(dense.row_ids), 'image')}",
+                need="one for each",
+            )
         if not dense.ok.all():
             lost = np.flatnonzero(~dense.ok).tolist()
-            raise DataError(f"{len(lost)} of {len(y)} images cannot be read: numbers {listed(lost)}", fix="leave them out of both lists")
+            raise DataError(
+                f"{len(lost)} of {plural(len(y), 'image')} cannot be read: numbers {listed(lost)}", fix="leave them out of both lists"
+            )
         scores[name] = metrics.score(metric or DEFAULT[dense.target.kind], dense.target, dense.p, y, answer=dense.answer)
     return scores
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from tapetum.core.progress import Log
+from tapetum.core.words import plural
 
 _OPENS = r"(?:\s*[=+\-@＝＋－＠]|[\t\r\n]\s*\S)"
 _ESCAPED = re.compile(rf"'+{_OPENS}")
@@ -74,7 +75,7 @@ def watched(path: Path | str, frames: Iterable[pl.DataFrame], log: Log) -> Itera
         count += formulas(frame, header=number == 0)
         yield frame
     if count and Path(path).suffix.lower() != ".parquet":
-        cells = "1 cell" if count == 1 else f"{count:,} cells"
+        cells = plural(count, "cell")
         log(f"warning: {Path(path).name}: a spreadsheet may take {cells} for formulas; import the file there as text")
 
 

@@ -24,6 +24,7 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 
 from tapetum.core.errors import DataError, UserError, listed, nearest
+from tapetum.core.words import plural
 
 Kind = Literal["single", "multi", "ordinal", "regression"]
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -62,7 +63,8 @@ class Target:
             raise UserError(f"target {self.name!r} names a class twice: {listed(doubled)}", need="each class once, in order")
         if self.kind == "regression" and self.classes and len(self.classes) != len(self.borders) + 1:
             raise UserError(
-                f"target {self.name!r} has {len(self.borders)} borders and {len(self.classes)} classes", need="one class more than borders"
+                f"target {self.name!r} has {plural(len(self.borders), 'border')} and {plural(len(self.classes), 'class', 'classes')}",
+                need="one class more than borders",
             )
         if list(self.borders) != sorted(set(self.borders)):
             raise UserError(f"target {self.name!r} has borders {list(self.borders)}", need="ascending numbers")
@@ -244,7 +246,7 @@ def encode(target: Target, cells: Sequence[Any], row_ids: Sequence[str] | None =
             if name not in place:
                 where = f"row {row_ids[row]!r}" if row_ids is not None else f"row {row}"
                 raise DataError(
-                    f"{where} has {target.name} = {name!r}, which is not among its {len(place)} classes "
+                    f"{where} has {target.name} = {name!r}, which is not among its {plural(len(place), 'class', 'classes')} "
                     f"({listed(target.classes)}).{nearest(name, place)}"
                 )
             truth[row, place[name]] = 1.0

@@ -17,6 +17,7 @@ from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target
+from tapetum.core.words import plural, verb
 
 DUPLICATE = "duplicate"  # optional column: rows with the same value show the same image
 ALWAYS = -1  # fold of a training row that is never held out
@@ -67,13 +68,14 @@ def assign_folds(manifest: Manifest, split: Split, seed: int, log: Log, *, dupli
     manifest = manifest.with_column("fold", pl.Series(fold, dtype=pl.Int16))
     if not by_image and (divided := divided_sequences(manifest)):
         log(
-            f"warning: {len(divided)} sequences are in several folds or parts, since their groups or given folds divide them "
+            f"warning: {plural(len(divided), 'sequence is', 'sequences are')} in several folds or parts, "
+            f"since {verb(len(divided), 'its group or given folds divide it', 'their groups or given folds divide them')} "
             f"({listed(divided)}): neighbours of held-out rows train"
         )
     kinds = _with_classes(manifest)
     rare = folds.rare_classes(_truths(manifest.where(trains), kinds), kinds, groups[trains], fold[trains])
     if rare and len(np.unique(fold[trains & (fold >= 0)])) > 1:  # of one split, lacking() tells
-        log(f"warning: {len(rare)} classes are too rare to be in each fold: {listed(rare)}")
+        log(f"warning: {plural(len(rare), 'class is', 'classes are')} too rare to be in each fold: {listed(rare)}")
     return manifest
 
 
@@ -119,7 +121,7 @@ def refuse_crossing(manifest: Manifest, duplicates: Mapping[str, str], split: Sp
     if crossing:
         pairs = [f"{one} and {two}" for one, two in crossing]
         raise DataError(
-            f"{len(crossing)} images are in two folds of the data: {listed(pairs, 4)} show the same image",
+            f"{plural(len(crossing), 'image is', 'images are')} in two folds of the data: {listed(pairs, 4)} show the same image",
             need="each image in one fold, else what is held out was seen in training",
             fix="remove one of the two, or leave it out: write its row id in a text file and give --set data.exclude=FILE",
         )
@@ -196,7 +198,10 @@ def join_duplicates(manifest: Manifest, duplicates: Mapping[str, str], log: Log,
         s for s, part in zip(sets, manifest.split, strict=True) if s and part == "test"
     }
     if leaks:
-        log(f"warning: {len(leaks)} images are in both the training and the test part: they make the figures of the test part too good")
+        log(
+            f"warning: {plural(len(leaks), 'image is', 'images are')} in both the training and the "
+            "test part: they make the figures of the test part too good"
+        )
     leader: dict[str, str] = {}
 
     def lead(group: str) -> str:
@@ -212,7 +217,10 @@ def join_duplicates(manifest: Manifest, duplicates: Mapping[str, str], log: Log,
     joined = [f"{group} to {lead(group)}" for group in leader if lead(group) != group]
     if not joined:
         return manifest
-    log(f"{len(joined)} groups hold duplicates of others and were joined to them: {listed(joined, 3)}")
+    log(
+        f"{plural(len(joined), 'group holds', 'groups hold')} duplicates of others and "
+        f"{verb(len(joined), 'was', 'were')} joined to them: {listed(joined, 3)}"
+    )
     names = [lead(group) if is_in else group for group, is_in in zip(groups, inside, strict=True)]
     if split is not None and split.scheme != "image" and not (manifest.fold[manifest.split == "train"] >= 0).any():
         _refuse_too_few(manifest, sets, names, split)
@@ -231,10 +239,11 @@ def _refuse_too_few(manifest: Manifest, sets: Sequence[str | None], joined: Sequ
         if name and is_in:
             of_set.setdefault(name, {}).setdefault(group, row_id)
     widest = max(of_set.values(), key=len)
-    many = f"{left} group{'s' if left > 1 else ''}"
+    many = plural(left, "group")
     raise DataError(
-        f"the image {next(iter(widest.values()))} is in {len(widest)} groups ({listed(widest)}); the same images share a fold, and joined "
-        f"so the groups are {many} for {'a held-out part' if split.holdout is not None else f'{split.folds} folds'}",
+        f"the image {next(iter(widest.values()))} is in {plural(len(widest), 'group')} "
+        f"({listed(widest)}); the same images share a fold, and joined "
+        f"so the groups are {many} for {'a held-out part' if split.holdout is not None else plural(split.folds, 'fold')}",
         need="a group for each fold",
         fix="leave the doubled images out: write their row ids in a text file and give --set data.exclude=FILE",
     )
@@ -285,7 +294,7 @@ def fold_text(manifest: Manifest) -> str:
             label = "rows/groups" if target == "all" else f"{target} = {name}" if name != "known" else target
             lines.append([label, *(f"{n}/{g}" for n, g in cells.select("rows", "groups").iter_rows())])
         if len(classes) > MOST_CLASSES:
-            lines.append([f"… {len(classes) - MOST_CLASSES} more classes of {target}", *("" for _ in used)])
+            lines.append([f"… {plural(len(classes) - MOST_CLASSES, 'more class', 'more classes')} of {target}", *("" for _ in used)])
     return columns.aligned(lines, right=range(1, len(lines[0])))
 
 
@@ -299,7 +308,14 @@ def _given(fold: np.ndarray, groups: np.ndarray, trains: np.ndarray, log: Log) -
         what = f"the fold column holds every training row out in fold {used[0]}"
         raise DataError(what, need="two folds, or rows without one to train on")
     always = int((fold[trains] == ALWAYS).sum())
-    log(f"folds {listed(used)} are those of the data" + (f"; {always} training rows are in none and always train" if always else ""))
+    log(
+        f"folds {listed(used)} are those of the data"
+        + (
+            f"; {plural(always, 'training row is', 'training rows are')} in none and always {verb(always, 'trains', 'train')}"
+            if always
+            else ""
+        )
+    )
     return np.where(trains, fold, ALWAYS).astype(np.int16)
 
 

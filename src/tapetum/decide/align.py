@@ -11,6 +11,7 @@ import numpy as np
 from tapetum.core import draws
 from tapetum.core.errors import DataError, listed
 from tapetum.core.tables import Dense
+from tapetum.core.words import plural, verb
 from tapetum.decide.steps import Rows, counting
 
 
@@ -37,9 +38,9 @@ class Coverage:
 
     def __str__(self) -> str:
         if not self.lacking:
-            return f"all {self.common} rows are predicted by all members"
+            return f"all {plural(self.common, 'row is', 'rows are')} predicted by all members"
         short = ", ".join(f"{name} answers {self.by_member[name]} (not {listed(ids, 3)})" for name, ids in self.lacking.items())
-        return f"{self.common} of {self.rows} rows are predicted by all members; {short}"
+        return f"{self.common} of {plural(self.rows, 'row')} {verb(self.common, 'is', 'are')} predicted by all members; {short}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -114,7 +115,8 @@ def common(members: Sequence[Dense], rows: Rows, most: int | None = None) -> tup
     take = np.flatnonzero(np.logical_and.reduce([counting(m, rows) for m in members]))
     if not len(take):
         raise DataError(
-            f"no labelled row of {members[0].target.name!r} is predicted by all {len(members)} members", need="rows that all of them hold"
+            f"no labelled row of {members[0].target.name!r} is predicted by all {plural(len(members), 'member')}",
+            need="rows that all of them hold",
         )
     if most is not None and len(take) > most:
         take = np.sort(draws.generator("fitting", len(take)).choice(take, most, replace=False))
@@ -133,7 +135,10 @@ def _on_union(tables: list[Dense], wanted: np.ndarray | None) -> list[Dense]:
             union.setdefault(row_id, len(union))
     if wanted is not None and len(union) > len(first):
         others = list(union)[len(first) :]
-        raise DataError(f"{len(others)} predicted rows are not among the {len(first)} known: {listed(others)}", need="the same rows")
+        raise DataError(
+            f"{plural(len(others), 'predicted row is', 'predicted rows are')} not among the {len(first)} known: {listed(others)}",
+            need="the same rows",
+        )
     return [_spread(table, union) for table in tables]
 
 
@@ -161,7 +166,8 @@ def _agreed(names: list[str], tables: list[Dense]) -> tuple[np.ndarray, np.ndarr
             apart = np.flatnonzero(~unknown & known & (y != table.y).any(axis=1))
             if len(apart):
                 raise DataError(
-                    f"members {names[0]!r} and {name!r} have different labels for {len(apart)} rows: {listed(table.row_ids[apart])}",
+                    f"members {names[0]!r} and {name!r} have different labels for "
+                    f"{plural(len(apart), 'row')}: {listed(table.row_ids[apart])}",
                     need="the same labels",
                 )
             if (unknown & known).any():
@@ -169,7 +175,8 @@ def _agreed(names: list[str], tables: list[Dense]) -> tuple[np.ndarray, np.ndarr
         apart = np.flatnonzero((fold >= 0) & (table.fold >= 0) & (fold != table.fold))
         if len(apart):
             raise DataError(
-                f"members {names[0]!r} and {name!r} were held out by different folds in {len(apart)} rows: {listed(table.row_ids[apart])}",
+                f"members {names[0]!r} and {name!r} were held out by different folds in "
+                f"{plural(len(apart), 'row')}: {listed(table.row_ids[apart])}",
                 need="the same folds, else weights are fitted on rows that a member has seen",
             )
         fold = np.where(fold >= 0, fold, table.fold)

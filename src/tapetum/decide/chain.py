@@ -21,6 +21,7 @@ from tapetum.core.progress import Log
 from tapetum.core.schema import statuses
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
+from tapetum.core.words import plural
 from tapetum.decide.align import Coverage, align, check_targets
 from tapetum.decide.choices import BLENDS, CALIBRATORS, STEPS
 from tapetum.decide.ensemble import mean_of
@@ -150,7 +151,7 @@ def fit(members: Mapping[str, Dense], rows: Rows, decide: Decide | None = None, 
     first = next(iter(aligned.values()))
     if len(first.row_ids) != len(rows):
         raise DataError(
-            f"members name {len(first.row_ids)} rows of {first.target.name!r}, and {len(rows)} are described",
+            f"members name {plural(len(first.row_ids), 'row')} of {first.target.name!r}, and {len(rows)} are described",
             need="rows that carry row_ids",
         )
     chain, notes = build(decide, first.target, list(aligned))
@@ -175,7 +176,10 @@ def fit(members: Mapping[str, Dense], rows: Rows, decide: Decide | None = None, 
         final, by_fold, fold, drawn = _stated(chain, aligned, rows), {}, rows.fold, False
         nested = optimistic = chain.apply(aligned, rows, every, final)
     if drawn:
-        notes.append(f"fewer than two folds: {len(by_fold)} group folds were drawn to fit decisions on some and judge them on others")
+        notes.append(
+            f"fewer than two folds: {plural(len(by_fold), 'group fold was', 'group folds were')} "
+            "drawn to fit decisions on some and judge them on others"
+        )
     notes = list(dict.fromkeys(notes))
     json = {
         "version": VERSION,
@@ -217,7 +221,10 @@ def apply(json: Mapping[str, Any], members: Members, rows: Rows | None = None, l
     check_targets({"decisions": dataclasses.replace(first, target=target), names[0]: first})
     rows = rows or Rows.new(first.row_ids)
     if len(rows) != len(first.row_ids):
-        raise DataError(f"{len(first.row_ids)} rows were predicted and {len(rows)} are described", need="the same rows in the same order")
+        raise DataError(
+            f"{plural(len(first.row_ids), 'row was', 'rows were')} predicted and {len(rows)} are described",
+            need="the same rows in the same order",
+        )
     blend = chain.blend.piece.apply([aligned[name] for name in names], rows, json["final"]["blend"])
     return chain.decided(blend, rows, json["final"], log)
 

@@ -13,6 +13,7 @@ from tapetum.core import metrics
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.intervals import Interval
 from tapetum.core.tables import FINAL, Dense, Predictions, decided
+from tapetum.core.words import plural
 from tapetum.decide.align import check_targets
 from tapetum.decide.simplest import paired
 
@@ -210,12 +211,14 @@ def as_dense(answers: Dense | Predictions, target: str | None = None) -> Dense:
     names = [t.name for t in answers.targets]
     if target is None and len(names) != 1:
         raise UserError(
-            f"the predictions hold {len(names)} targets: {listed(names)}", need="one of them named", fix="name it: --target NAME"
+            f"the predictions hold {plural(len(names), 'target')}: {listed(names)}", need="one of them named", fix="name it: --target NAME"
         )
     members = answers.members
     if FINAL not in members and len(members) != 1:
         raise UserError(
-            f"the predictions hold {len(members)} members: {listed(members)}", need="one of them named", fix="keep the rows of one member"
+            f"the predictions hold {plural(len(members), 'member')}: {listed(members)}",
+            need="one of them named",
+            fix="keep the rows of one member",
         )
     return answers.dense(target or names[0], FINAL if FINAL in members else members[0])
 
@@ -237,7 +240,9 @@ def on_common_rows(tables: Sequence[Dense]) -> list[Dense]:
         both = ~np.isnan(y).any(axis=1) & ~np.isnan(other.y).any(axis=1)
         apart = np.flatnonzero(both & (y != other.y).any(axis=1))
         if len(apart):
-            raise DataError(f"{len(apart)} rows have two labels: {listed(out[0].row_ids[apart])}", need="the same labels in both")
+            raise DataError(
+                f"{plural(len(apart), 'row has', 'rows have')} two labels: {listed(out[0].row_ids[apart])}", need="the same labels in both"
+            )
         y = np.where(np.isnan(y), other.y, y)
     known = np.flatnonzero(~np.isnan(y).any(axis=1))
     if not len(known):
@@ -247,7 +252,7 @@ def on_common_rows(tables: Sequence[Dense]) -> list[Dense]:
 
 def _nothing_common(tables: Sequence[Dense], common: int) -> DataError:
     if common:
-        return DataError(f"none of the {common} rows that all predict has a label", need="labels in one of the tables")
+        return DataError(f"none of the {plural(common, 'row')} that all predict has a label", need="labels in one of the tables")
     ids = " and ".join(dict.fromkeys(repr(str(t.row_ids[0])) for t in tables if len(t.row_ids)))
     return DataError(
         f"no row is predicted by all; the first row ids are {ids}",
@@ -274,7 +279,7 @@ def _values_of(table: Mapping[str, Any], rows: Sequence[str], what: str) -> np.n
     lacking = [row for row in rows if row not in table]
     if lacking:
         raise DataError(
-            f"{len(lacking)} rows have no {what}: {listed(lacking)}",
+            f"{plural(len(lacking), 'row has', 'rows have')} no {what}: {listed(lacking)}",
             need=f"a {what} for each",
             fix="compare with the manifest that they were made from",
         )

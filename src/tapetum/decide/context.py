@@ -17,6 +17,7 @@ import numpy as np
 from tapetum.core import files
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Dense
+from tapetum.core.words import plural
 from tapetum.decide import context_fit
 from tapetum.decide.bias import decide, log_p, one_hot
 from tapetum.decide.context_fit import GROUPS_TO_CHOOSE, GROUPS_TO_TUNE, Study
@@ -106,7 +107,9 @@ class Context:
         sequences = arrange(rows, step=fitted["step"])
         decoder = Decoder.from_dict(fitted["decoder"])
         if len(decoder.prior) != dense.target.width:
-            raise DataError(f"the decoder knows {len(decoder.prior)} classes, {dense.target.name!r} has {dense.target.width}")
+            raise DataError(
+                f"the decoder knows {plural(len(decoder.prior), 'class', 'classes')}, {dense.target.name!r} has {dense.target.width}"
+            )
         method = fitted["method"]
         if method == "none":
             return dense
@@ -167,5 +170,8 @@ def _chain(table: Table, classes: int) -> Chain:
     value = table if isinstance(table, Mapping) else {"move": table}
     chain = Chain.from_dict(value)
     if len(chain.start) != classes:
-        raise DataError(f"the transitions are for {len(chain.start)} classes, the target has {classes}", need="one row and column a class")
+        raise DataError(
+            f"the transitions are for {plural(len(chain.start), 'class', 'classes')}, the target has {classes}",
+            need="one row and column a class",
+        )
     return chain

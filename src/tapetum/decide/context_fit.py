@@ -13,6 +13,7 @@ from tapetum.core import folds, metrics
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.folds import count_groups
 from tapetum.core.tables import Dense
+from tapetum.core.words import plural
 from tapetum.decide import hmm
 from tapetum.decide.bias import fit_bias, log_p, one_hot
 from tapetum.decide.decoder import Decoder, estimate_drift, posteriors_each, shares
@@ -232,7 +233,7 @@ def check_method(method: str, groups: int) -> None:
         raise UserError(f"there is no context method {method!r}", need=f"one of {listed(known)}")
     if method in ("stack", "log-mean") and groups < GROUPS_TO_CHOOSE:
         raise DataError(
-            f"context method {method!r} was asked for with {groups} labelled groups",
+            f"context method {method!r} was asked for with {plural(groups, 'labelled group')}",
             need=f"{GROUPS_TO_CHOOSE} or more: its weights would follow single groups",
             fix="use 'forward-backward'",
         )

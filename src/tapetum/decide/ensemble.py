@@ -16,6 +16,7 @@ import numpy as np
 from tapetum.core.errors import UserError
 from tapetum.core.schema import statuses
 from tapetum.core.tables import REDUCED, Dense, decided
+from tapetum.core.words import plural
 from tapetum.decide.align import Coverage, align, common
 from tapetum.decide.calibrate import CHUNK, TINY, needs_classes, renormalised
 from tapetum.decide.steps import FIT_ROWS, SMOOTH_ROWS, Rows
@@ -257,14 +258,17 @@ def stated_weights(weights: Weights, members: int) -> np.ndarray:
         return np.full(members, 1 / members)
     values = np.asarray(weights, dtype=np.float64)
     if values.shape != (members,) or (values < 0).any() or values.sum() <= 0:
-        raise UserError(f"weights are {list(weights)} for {members} members", need="a number ≥ 0 for each, not all 0")
+        raise UserError(f"weights are {list(weights)} for {plural(members, 'member')}", need="a number ≥ 0 for each, not all 0")
     return values / values.sum()
 
 
 def check_count(weights: np.ndarray, members: Sequence[Dense]) -> None:
     """Refuse another number of members than was fitted."""
     if len(weights) != len(members):
-        raise UserError(f"{len(members)} members were given to a blend of {len(weights)}", need="the members that it was fitted on")
+        raise UserError(
+            f"{plural(len(members), 'member was', 'members were')} given to a blend of {len(weights)}",
+            need="the members that it was fitted on",
+        )
 
 
 def _share(values: np.ndarray, grid: np.ndarray) -> np.ndarray:

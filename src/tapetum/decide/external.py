@@ -21,6 +21,7 @@ from tapetum.core.prediction_csv import IDS, answer_column, check_ids, check_val
 from tapetum.core.progress import Log
 from tapetum.core.tables import FINAL, REDUCED, Dense, Manifest, Predictions
 from tapetum.core.targets import Target
+from tapetum.core.words import plural
 from tapetum.decide.steps import Rows, check_folds
 
 PREFIX = "p_"  # of the columns of probabilities
@@ -170,7 +171,7 @@ def _predictions(read: _Read, manifest: Manifest, target: Target, *, member: str
     if len(lacking) and not partial:
         names = [manifest.row_ids[i] for i in lacking]
         raise DataError(
-            f"{read.path} lacks {len(lacking)} of {len(lacking) + len(where)} rows: {listed(names)}",
+            f"{read.path} lacks {len(lacking)} of {plural(len(lacking) + len(where), 'row')}: {listed(names)}",
             need="every row of a split that it predicts",
             fix="predict them, or give a .csv with the ids that there are: the others are then uncovered",
         )
@@ -201,7 +202,8 @@ def _places(read: _Read, manifest: Manifest, log: Log | None) -> np.ndarray:
     unknown = [name for name in row_ids if name not in place]
     if unknown:
         raise DataError(
-            f"{read.path}: {len(unknown)} rows are not in the manifest: {listed(unknown)}.{nearest(unknown[0], place)}",
+            f"{read.path}: {plural(len(unknown), 'row is', 'rows are')} not in the manifest: "
+            f"{listed(unknown)}.{nearest(unknown[0], place)}",
             need="ids of the manifest",
             fix="call the id column row_id, or remove these rows",
         )
@@ -228,7 +230,7 @@ def _check_fold(path: str, row_ids: list[str], given: np.ndarray, drawn: np.ndar
     if len(apart):
         names = [row_ids[i] for i in apart]
         raise DataError(
-            f"{path}: {len(apart)} rows have another fold than in the manifest: {listed(names)}",
+            f"{path}: {plural(len(apart), 'row has', 'rows have')} another fold than in the manifest: {listed(names)}",
             need="predictions made under the manifest's folds, else weights and thresholds leak",
             fix="hand the folds to the split: tapetum split DATA --set data.fold=COLUMN, or predict again under these",
         )

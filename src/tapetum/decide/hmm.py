@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tapetum.core.errors import DataError
+from tapetum.core.words import plural
 
 _TINY = 1e-300
 _FLOATS = 8_000_000  # of forward messages held at once
@@ -36,7 +37,7 @@ class Chain:
     def __post_init__(self) -> None:
         k = len(self.start)
         if self.move.shape != (k, k) or (self.ending is not None and len(self.ending) != k):
-            raise DataError(f"transitions have shape {self.move.shape} for {k} classes", need=f"({k}, {k})")
+            raise DataError(f"transitions have shape {self.move.shape} for {plural(k, 'class', 'classes')}", need=f"({k}, {k})")
         wrong = ~np.isclose(self.move.sum(axis=1), 1.0, atol=1e-3) | (self.move < 0).any(axis=1)
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])

@@ -14,6 +14,7 @@ from tapetum.core import intervals, metrics
 from tapetum.core.errors import UserError, listed
 from tapetum.core.marks import GIVEN, IN_SAMPLE
 from tapetum.core.tables import Dense
+from tapetum.core.words import plural
 from tapetum.decide.compare import holm, on_common_rows, p_value
 from tapetum.decide.simplest import paired
 from tapetum.decide.steps import Rows
@@ -49,11 +50,13 @@ def leaderboard(
     doubled = sorted(n for n, times in Counter(names).items() if times > 1)
     if not names or doubled:
         raise UserError(
-            f"the leaderboard has {len(names)} entries{', doubled: ' + listed(doubled) if doubled else ''}", need="each name once"
+            f"the leaderboard has {plural(len(names), 'entry', 'entries')}{', doubled: ' + listed(doubled) if doubled else ''}",
+            need="each name once",
         )
     if len(rows) != len(entries[0][1].row_ids):
         raise UserError(
-            f"{len(rows)} rows for {len(entries[0][1].row_ids)} answers of {names[0]!r}", need="rows aligned with the first entry"
+            f"{plural(len(rows), 'row')} for {plural(len(entries[0][1].row_ids), 'answer')} of {names[0]!r}",
+            need="rows aligned with the first entry",
         )
     tables = on_common_rows([dense for _, dense in entries])
     target, y = tables[0].target, tables[0].y

@@ -16,6 +16,7 @@ import numpy as np
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
+from tapetum.core.words import plural
 from tapetum.decide.calibrate import needs_classes
 from tapetum.decide.steps import Rows, fitting
 from tapetum.decide.weights import Objective
@@ -238,7 +239,7 @@ def stated_prior(target: Target, values: Sequence[float]) -> np.ndarray:
     rates = np.asarray(values, dtype=np.float64)
     if rates.shape != (target.width,) or (rates < 0).any() or (target.kind == "multi" and (rates > 1).any()) or rates.sum() <= 0:
         raise UserError(
-            f"rates {list(values)} were stated for {target.name!r}", need=f"{target.width} numbers, one for each class in order"
+            f"rates {list(values)} were stated for {target.name!r}", need=f"{plural(target.width, 'number')}, one for each class in order"
         )
     return rates / rates.sum() if target.is_distribution else rates
 

@@ -20,6 +20,7 @@ from tapetum.core.errors import UserError
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
 from tapetum.core.vectors import Neighbors
+from tapetum.core.words import plural
 from tapetum.decide.steps import FIT_ROWS, Rows, fitting
 
 FIT = "fit"
@@ -140,7 +141,7 @@ def summary(target: str, json: Mapping[str, Any], *, searched: bool) -> str | No
     on = sum(values["steps"][place]["bound"] is not None for values in json["by_fold"].values())
     if final["bound"] is None and not on:
         return f"retrieval is not used for {target!r}: the labels of the nearest images improve no held-out rows"
-    folds = f"; on in {on} of {len(json['by_fold'])} folds" if json["by_fold"] else ""
+    folds = f"; on in {on} of {plural(len(json['by_fold']), 'fold')}" if json["by_fold"] else ""
     if final["bound"] is None:
         return f"retrieval does not go into the pipeline for {target!r}: over all rows it earns no place{folds}"
     how = f"at weight {final['weight']:g} from cosine {final['bound']:.3f} on"

@@ -10,6 +10,7 @@ import numpy as np
 
 from tapetum.core.errors import DataError, listed
 from tapetum.core.order import slots, usual_step
+from tapetum.core.words import plural
 
 if TYPE_CHECKING:
     from tapetum.decide.steps import Rows
@@ -84,7 +85,9 @@ def arrange(rows: Rows, keep: np.ndarray | None = None, step: float | None = Non
     names, code = np.unique(rows.sequence[chosen].astype(str), return_inverse=True)
     if rows.position is None:
         raise DataError(
-            f"{len(names)} sequences have no positions: {listed(names)}", need="a position column", fix="name it with --position"
+            f"{plural(len(names), 'sequence has', 'sequences have')} no positions: {listed(names)}",
+            need="a position column",
+            fix="name it with --position",
         )
     position = np.asarray(rows.position, dtype=np.float64)[chosen]
     _refuse(code[~np.isfinite(position)], names, "rows without a position", "a position in every row")
@@ -130,4 +133,4 @@ def _blocks(chosen: np.ndarray, code: np.ndarray, slot: np.ndarray, count: int) 
 def _refuse(codes: np.ndarray, names: np.ndarray, what: str, need: str) -> None:
     bad = names[np.unique(codes)]
     if len(bad):
-        raise DataError(f"{len(bad)} sequences have {what}: {listed(bad)}", need=need, fix="correct the table")
+        raise DataError(f"{plural(len(bad), 'sequence has', 'sequences have')} {what}: {listed(bad)}", need=need, fix="correct the table")

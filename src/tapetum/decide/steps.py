@@ -19,6 +19,7 @@ from tapetum.core.folds import count_groups
 from tapetum.core.schema import shared_texts
 from tapetum.core.tables import Dense, Manifest, decided
 from tapetum.core.vectors import Neighbors
+from tapetum.core.words import plural
 
 SMOOTH_ROWS = 50_000  # smooth, low-dimensional fits see at most this many rows: d parameters then cost d/(2n) of log-loss, 1e-5 each
 FIT_ROWS = 100_000  # fits of a metric that moves in steps see at most this many
@@ -54,7 +55,7 @@ class Rows:
         for name in _BY_ROW:
             value = getattr(self, name)
             if value is not None and len(value) != len(self.groups):
-                raise UserError(f"{len(value)} values of {name} for {len(self.groups)} rows", need="one for each row")
+                raise UserError(f"{plural(len(value), 'value')} of {name} for {plural(len(self.groups), 'row')}", need="one for each row")
 
     def __len__(self) -> int:
         return len(self.groups)
@@ -76,7 +77,9 @@ class Rows:
             place = {name: i for i, name in enumerate(manifest.row_ids)}
             unknown = [name for name in row_ids if name not in place]
             if unknown:
-                raise DataError(f"{len(unknown)} rows are not in the manifest: {listed(unknown)}", need="ids of the manifest")
+                raise DataError(
+                    f"{plural(len(unknown), 'row is', 'rows are')} not in the manifest: {listed(unknown)}", need="ids of the manifest"
+                )
             picked = np.array([place[name] for name in row_ids], dtype=np.int64)
         frame = manifest.frame
         sequence = shared_texts(frame["sequence"]) if "sequence" in frame.columns else None
@@ -178,7 +181,9 @@ def crossfit_parts(
         rows: groups and folds.
     """
     if len(dense.row_ids) != len(rows):
-        raise UserError(f"{len(dense.row_ids)} predictions and {len(rows)} rows", need="the same rows in the same order")
+        raise UserError(
+            f"{plural(len(dense.row_ids), 'prediction')} and {plural(len(rows), 'row')}", need="the same rows in the same order"
+        )
     fold, drawn = folds_of(dense, rows)
     heldout = np.flatnonzero(fold >= 0)
     final = fit(heldout)
@@ -253,7 +258,7 @@ def check_folds(rows: Rows) -> None:
     torn = names[low != high]
     if len(torn):
         raise DataError(
-            f"{len(torn)} groups are in more than one fold: {listed(torn)}",
+            f"{plural(len(torn), 'group is', 'groups are')} in more than one fold: {listed(torn)}",
             need="each group in one fold, else the figures leak",
             fix="split again by group, or state the reason in split.allow_leak",
         )

@@ -14,6 +14,7 @@ import numpy as np
 from tapetum.core.errors import UserError, listed
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
+from tapetum.core.words import plural
 from tapetum.decide import priors
 from tapetum.decide.calibrate import logit
 from tapetum.decide.steps import Rows, fitting
@@ -106,7 +107,7 @@ class MatchRates:
         n = int(np.count_nonzero(dense.ok))
         if not self.joint or n >= FEW:
             return ""
-        return f"class rates are not matched on {n} answered rows (at least {FEW} are needed): the fitted thresholds serve"
+        return f"class rates are not matched on {plural(n, 'answered row')} (at least {FEW} are needed): the fitted thresholds serve"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +132,10 @@ class Fixed:
         target = needs_multi(dense.target)
         values = np.atleast_1d(np.asarray(self.value, dtype=np.float64))
         if values.shape not in ((1,), (target.width,)):
-            raise UserError(f"{values.size} thresholds for {target.width} classes of {target.name!r}", need="one, or one for each class")
+            raise UserError(
+                f"{plural(values.size, 'threshold')} for {plural(target.width, 'class', 'classes')} of {target.name!r}",
+                need="one, or one for each class",
+            )
         return {"thresholds": np.broadcast_to(values, target.width).tolist()}
 
     def apply(self, dense: Dense, rows: Rows, fitted: dict[str, Any]) -> Dense:
@@ -142,7 +146,7 @@ class Fixed:
 def cut(dense: Dense, thresholds: np.ndarray, at_least_one: bool) -> Dense:
     """Set the decisions p ≥ threshold; ``at_least_one`` gives rows without a label the one of largest p/threshold."""
     if thresholds.shape != (dense.target.width,):
-        raise UserError(f"{thresholds.size} thresholds for the classes {listed(dense.target.classes)}", need="one for each")
+        raise UserError(f"{plural(thresholds.size, 'threshold')} for the classes {listed(dense.target.classes)}", need="one for each")
     answer = (dense.p >= thresholds.astype(np.float32)).astype(np.float32)
     if at_least_one:
         empty = np.flatnonzero(dense.ok & ~answer.any(axis=1))

@@ -11,6 +11,7 @@ from tapetum.core import metrics
 from tapetum.core.errors import UserError
 from tapetum.core.logistic import softmax
 from tapetum.core.targets import Target
+from tapetum.core.words import plural
 
 TINY = 1e-7
 ROWS = 8192  # rows worked on at a time, so that temporaries stay in the cache
@@ -102,7 +103,7 @@ def greedy(goal: Objective, stack: np.ndarray, y: np.ndarray, weight: np.ndarray
         rounds: the most that are picked.
     """
     if rounds < 1:
-        raise UserError(f"greedy selection was asked for {rounds} rounds", need="1 or more")
+        raise UserError(f"greedy selection was asked for {plural(rounds, 'round')}", need="1 or more")
     picked: list[int] = []
     total = np.zeros(stack.shape[1:], dtype=np.float32)
     best: tuple[float, int] = (-np.inf, 1)

@@ -21,6 +21,7 @@ from tapetum.core.errors import TapetumError
 from tapetum.core.progress import Log
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
+from tapetum.core.words import plural
 from tapetum.data.images.dataset import ImageDataset, batches
 from tapetum.learn import compiled, machine, sessions, speed, trunks
 from tapetum.learn.models.network import Network
@@ -104,7 +105,10 @@ def choose(
         return Choice(measured, why="the backbone is not converted: onnx and onnxscript (the extra export) are not installed")
     cost = (0.0 if whole else FILLING if kind else WRITING) + (conversions - 1) * FILLING + TIMING + SAMPLE["32"] * 2 * base
     if not force and rows * base * FASTER < cost:
-        return Choice(measured, why=f"{rows:,} images are too few to convert the backbone ({rows * base:.0f} s by {measured.engine.name})")
+        return Choice(
+            measured,
+            why=f"{plural(rows, 'image is', 'images are')} too few to convert the backbone ({rows * base:.0f} s by {measured.engine.name})",
+        )
     try:
         timed = speed.seconds_of(network, work, engines)
     except TapetumError:

@@ -22,6 +22,7 @@ from tapetum.core.choices import name_of
 from tapetum.core.config import Input, Spec
 from tapetum.core.errors import DataError
 from tapetum.core.progress import Log
+from tapetum.core.words import plural
 from tapetum.data.images import dataset
 from tapetum.data.images import views as seen
 from tapetum.learn import sessions
@@ -93,7 +94,7 @@ def extract(
     contents = manifest.frame["sha256"].to_list()
     if folder is not None and (kept := stored(folder, manifest.row_ids, contents)) is not None:
         if log is not None:
-            log(f"features: {len(manifest)} rows from {folder}")
+            log(f"features: {plural(len(manifest), 'row')} from {folder}")
         return kept
     work = _Work(runtime.to_device(network).eval(), images, tuple(views), runtime, batch)
     reasons: dict[str, str] = {}
@@ -111,14 +112,17 @@ def extract(
     broken = np.flatnonzero(~np.isfinite(vectors.sum(axis=(1, 2))) & (status == "ok"))
     if len(broken):
         raise DataError(
-            f"the network gives numbers that are not finite for {len(broken)} images, first {manifest.row_ids[broken[0]]!r}",
+            f"the network gives numbers that are not finite for {plural(len(broken), 'image')}, first {manifest.row_ids[broken[0]]!r}",
             fix="set train.precision = '32', or check the weights",
         )
     found = Features(np.array(manifest.row_ids, dtype=object), vectors, status, reasons, _names(views, vectors.shape[1]), key)
     if folder is not None:
         keep(folder, found, contents, what)
     if log is not None:
-        log(f"features: {len(manifest)} rows × {vectors.shape[1]} views × {vectors.shape[2]} numbers ({runtime.engine.name})")
+        log(
+            f"features: {plural(len(manifest), 'row')} × {plural(vectors.shape[1], 'view')} × "
+            f"{plural(vectors.shape[2], 'number')} ({runtime.engine.name})"
+        )
     return found
 
 

@@ -16,6 +16,7 @@ from tapetum.core.schema import statuses
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
 from tapetum.core.view_reducers import reduced
+from tapetum.core.words import plural
 from tapetum.data.images import dataset, views
 from tapetum.learn.models.network import Network
 from tapetum.learn.runtime import Runtime
@@ -71,7 +72,9 @@ def together(parts: Sequence[Answers], rows: np.ndarray) -> Answers:
     order = np.argsort(answered, kind="stable")
     place = order[np.searchsorted(answered[order], rows).clip(max=len(order) - 1)]
     if len(answered) != len(rows) or len(np.unique(answered)) != len(answered) or (answered[place] != rows).any():
-        raise DataError(f"processes answered {len(answered)} rows of {len(rows)}", need="each row once", fix="give the command again")
+        raise DataError(
+            f"processes answered {plural(len(answered), 'row')} of {len(rows)}", need="each row once", fix="give the command again"
+        )
 
     def joined(of: Sequence[np.ndarray], axis: int = 0) -> np.ndarray:
         return np.take(np.concatenate(of, axis=axis), place, axis=axis)

@@ -15,6 +15,7 @@ import torch
 
 from tapetum.core.processors import BF16, cores, threads_given
 from tapetum.core.processors import cpuinfo as _cpuinfo
+from tapetum.core.words import plural
 
 SAMPLE = 0.25  # seconds over which the load of the processors is looked at
 FRESH = 30.0  # seconds for which such a look holds
@@ -111,9 +112,14 @@ def threads_now() -> tuple[int, str]:
     found = load()
     most = max(1, min(DEFAULT_THREADS, found.cores))
     if found.idle is None:
-        return most, f"{found.cores} processors"
+        return most, f"{plural(found.cores, 'processor')}"
     count = max(1, min(most, round(found.idle)))
-    return count, f"{found.idle:.1f} of {found.cores} processors are idle" if found.idle <= found.cores else f"{found.cores} processors"
+    return (
+        count,
+        f"{found.idle:.1f} of {plural(found.cores, 'processor is', 'processors are')} idle"
+        if found.idle <= found.cores
+        else f"{plural(found.cores, 'processor')}",
+    )
 
 
 def threads(recipe: int | None, planned: int | None) -> int | None:

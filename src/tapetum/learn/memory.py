@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from tapetum.core.words import plural
 from tapetum.learn.runtime import Engine, Runtime
 
 MOST = 512  # images in a batch at most
@@ -42,9 +43,9 @@ def largest_batch(
         why = f"an image takes {each / 2**20:.1f} MB, {free / 2**30:.1f} GB are free"
     else:
         fits = _tried(copied, shape, runtime, dtype, bound)
-        why = f"{fits} images passed forward and backward, {2 * fits} did not" if fits < bound else "memory is not the limit"
+        why = f"{plural(fits, 'image')} passed forward and backward, {2 * fits} did not" if fits < bound else "memory is not the limit"
     batch = _power(min(fits, bound))
-    return batch, why if fits < bound else f"{why}; an epoch of {rows} rows keeps {STEPS} steps"
+    return batch, why if fits < bound else f"{why}; an epoch of {plural(rows, 'row')} keeps {STEPS} steps"
 
 
 def bytes_each(network: nn.Module, shape: Sequence[int], runtime: Runtime, dtype: torch.dtype = torch.uint8, rows: int = 2) -> float:

@@ -22,6 +22,7 @@ from tapetum.core import allocator
 from tapetum.core.config import Train
 from tapetum.core.errors import EnvironmentFault, UserError, listed
 from tapetum.core.progress import Log
+from tapetum.core.words import plural
 from tapetum.learn import compiled, depthwise, machine, ranks, sessions
 from tapetum.learn.ranks import ALONE, Ranks
 
@@ -132,7 +133,9 @@ class Runtime:
         if (every := ranks.count()) > 1:
             here = int(os.environ.get("LOCAL_WORLD_SIZE", every))
             if self.device.type == "cuda" and here > torch.cuda.device_count():
-                raise EnvironmentFault(f"{here} devices were asked for, and {torch.cuda.device_count()} are here", fix="use fewer")
+                raise EnvironmentFault(
+                    f"{plural(here, 'device was', 'devices were')} asked for, and {torch.cuda.device_count()} are here", fix="use fewer"
+                )
             several = {"devices": here, "num_nodes": every // here, "strategy": "ddp"}
         fabric = lightning_fabric.Fabric(accelerator=self.device.type, precision=_FABRIC[self.precision], **(several or {"devices": 1}))
         if several:

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from tapetum.core import files
 from tapetum.core.errors import EnvironmentFault, UserError, listed, nearest
+from tapetum.core.words import plural
 from tapetum.learn.models.backbone import _as_map
 
 Method = Literal["gradient", "loss", "integrated", "gradcam"]
@@ -265,7 +266,8 @@ def _classes(network: nn.Module, x: Tensor, target: str, class_index: int | Tens
     index = index.expand(len(x)) if index.ndim == 0 else index
     if index.shape != (len(x),) or int(index.min()) < 0 or int(index.max()) >= width:
         raise UserError(
-            f"class_index {class_index} does not fit {len(x)} images and {width} classes", need=f"0 to {width - 1}, one an image"
+            f"class_index {class_index} does not fit {plural(len(x), 'image')} and {plural(width, 'class', 'classes')}",
+            need=f"0 to {width - 1}, one an image",
         )
     return index
 

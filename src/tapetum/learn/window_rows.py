@@ -10,6 +10,7 @@ import polars as pl
 from tapetum.core.errors import DataError, listed
 from tapetum.core.order import slots, usual_step
 from tapetum.core.tables import Manifest
+from tapetum.core.words import plural
 
 BLOCK = 8192  # rows whose vectors are held at once while answering
 OVERLAP = 4  # windows that answer for a row, where every step is answered
@@ -142,7 +143,9 @@ def _line(manifest: Manifest) -> _Line:
     nowhere = np.isnan(position) & frame["sequence"].is_not_null().to_numpy()
     if nowhere.any():
         ids = [manifest.row_ids[int(i)] for i in np.flatnonzero(nowhere)[:3]]
-        raise DataError(f"{int(nowhere.sum())} rows have a sequence and no position: {listed(ids)}", need="a number for each")
+        raise DataError(
+            f"{plural(int(nowhere.sum()), 'row has', 'rows have')} a sequence and no position: {listed(ids)}", need="a number for each"
+        )
     position = np.nan_to_num(position)
     order = np.lexsort((position, sequence_of))
     first = np.diff(sequence_of[order], prepend=-1) != 0

@@ -15,6 +15,7 @@ from tapetum.core.config import Input
 from tapetum.core.errors import DataError, TapetumError, UserError, listed
 from tapetum.core.progress import Log
 from tapetum.core.tables import Dense, Manifest
+from tapetum.core.words import plural
 from tapetum.learn import graphs, sequence_graphs
 from tapetum.learn.models.sequence import SequenceNetwork
 from tapetum.pipeline import merged, quantised
@@ -58,7 +59,7 @@ def export(pipeline: Pipeline, to: str, out: Path, manifest: Manifest, log: Log,
     manifest = manifest.where(rows)
     with files.whole_folder(out) as aside:
         simple, why = _simple(pipeline)
-        log(f"comparing answers to {len(manifest):,} images")
+        log(f"comparing answers to {plural(len(manifest), 'image')}")
         ours = pipeline.for_rows(manifest, "torch").answer(manifest, log)
         spec = None
         if len(pipeline.members) > 1 and heldout is None:
@@ -101,7 +102,7 @@ def _as_one(
     """
     why = merged.why_apart(pipeline.members, simple)
     if not why and simple is not None:
-        log(f"writing {len(pipeline.members)} members as one file")
+        log(f"writing {plural(len(pipeline.members), 'member')} as one file")
         parts = {one.name: _graph_of(one) for one in pipeline.members}
         folds = {one.name: list(one.networks) for one in pipeline.members}
         graph = merged.Ensemble(parts, folds, simple, pipeline.scored)
@@ -185,7 +186,7 @@ def _graph_of(member: Member) -> graphs.Graph:
 
 def _write_member(folder: Path, member: Member, to: str, log: Log) -> dict[str, Any]:
     """Write one member; return its part of ``ensemble.json``."""
-    log(f"writing member {member.name} ({len(member.networks)} networks) as {to}")
+    log(f"writing member {member.name} ({plural(len(member.networks), 'network')}) as {to}")
     parts, more = [(_graph_of(member), [_image_of(member)])] if member.sequence.length == 1 else _over_sequences(member), {}
     if member.sequence.length > 1:
         more["sequence"] = {**member.sequence.model_dump(mode="json"), "step": member.step}

@@ -9,6 +9,7 @@ from typing import Any
 from tapetum.core import files, intervals, places
 from tapetum.core.marks import how_of, main, numbered
 from tapetum.core.vectors import Gallery
+from tapetum.core.words import plural
 from tapetum.learn import models
 from tapetum.learn.models import backbone as trunk
 from tapetum.learn.side import Scaling
@@ -68,7 +69,7 @@ def card(name: str, figures: Sequence[Mapping[str, Any]], spec: Mapping[str, Any
         how = how_of(row) + numbered(row, marks)
         lines.append(f"| {row['target']} | {row['metric']} | {row['value']:.4f} | {intervals.span(row)} | {how} |")
     lines += [f"{'' if number > 1 else chr(10)}[{number}] {text}.  " for number, text in enumerate(marks, start=1)]
-    used = ", ".join(f"{m['name']} ({m['model']['backbone']}, {len(m['folds'])} folds)" for m in spec["members"])
+    used = ", ".join(f"{m['name']} ({m['model']['backbone']}, {plural(len(m['folds']), 'fold')})" for m in spec["members"])
     lines += [
         "",
         f"Members: {used}. Decision: {spec['decisions']['choice']['reason']}.",

@@ -23,6 +23,7 @@ from tapetum.core.scoring import score_of
 from tapetum.core.tables import Dense, Manifest
 from tapetum.core.targets import Target
 from tapetum.core.vectors import Gallery, Neighbors
+from tapetum.core.words import plural
 from tapetum.data.images.given import Source
 from tapetum.decide.steps import Rows
 from tapetum.learn.inference import Watch
@@ -55,8 +56,13 @@ class Pipeline(Frozen):
 
     def __repr__(self) -> str:
         networks = sum(len(member.networks) for member in self.members)
-        names = ", ".join(f"{name} ({len(target.classes)} classes)" if target.classes else name for name, target in self.scored.items())
-        return f"Pipeline({str(self.folder)!r}: {names}; {networks} networks of {', '.join(member.name for member in self.members)})"
+        names = ", ".join(
+            f"{name} ({plural(len(target.classes), 'class', 'classes')})" if target.classes else name
+            for name, target in self.scored.items()
+        )
+        return (
+            f"Pipeline({str(self.folder)!r}: {names}; {plural(networks, 'network')} of {', '.join(member.name for member in self.members)})"
+        )
 
     @classmethod
     @for_python
@@ -204,7 +210,8 @@ class Pipeline(Frozen):
         row, reason = min(self.problems.items())
         first = f"the first is number {row}, {' + '.join(manifest.frame['path'][row])} ({reason})"
         return (
-            f"{len(self.problems):,} of {len(manifest):,} images cannot be read and have no answer: {first}; the result's .problems has all"
+            f"{len(self.problems):,} of {plural(len(manifest), 'image')} cannot be read, "
+            f"without an answer: {first}; the result's .problems has all"
         )
 
 

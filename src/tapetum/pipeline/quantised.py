@@ -13,6 +13,7 @@ from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.metrics import default_metric, named, score
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
+from tapetum.core.words import plural
 from tapetum.learn import graphs
 from tapetum.pipeline.exported import BATCH, MARKER, Exported, Member, write_spec
 
@@ -84,7 +85,7 @@ def quantise(folder: Path, manifest: Manifest, log: Log) -> dict[str, Any]:
     refused_beyond_bound(found, len(rows))
     worst = max(one["loss"] for of_targets in found.values() for one in of_targets.values())
     fall = f"fall by {max(worst, 0):.4f} at most (bound {BOUND:g})"
-    lost["summary"] = f"in 8 bits, {kept} in 32, the metrics of {len(rows):,} out-of-fold rows {fall}"
+    lost["summary"] = f"in 8 bits, {kept} in 32, the metrics of {plural(len(rows), 'out-of-fold row')} {fall}"
     write_spec(folder, {**spec, "members": members, "int8": lost})
     return lost
 
@@ -106,7 +107,11 @@ def refused_beyond_bound(found: Mapping[str, Mapping[str, Mapping[str, Any]]], r
         DataError: names each figure that is not.
     """
     if high := _beyond(found):
-        what = f"in 8 bits the answers to {rows:,} out-of-fold rows are worse by more than {BOUND:g} ({listed(high)}); nothing was written"
+        what = (
+            "in 8 bits the answers to "
+            f"{plural(rows, 'out-of-fold row is', 'out-of-fold rows are')} worse by more than "
+            f"{BOUND:g} ({listed(high)}); nothing was written"
+        )
         raise DataError(what, need=f"a loss of {BOUND:g} at most", fix="leave out --int8")
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from tapetum.core import files, marks, metrics
 from tapetum.core.errors import TapetumError
 from tapetum.core.tables import Dense
+from tapetum.core.words import plural
 from tapetum.decide.compare import compare_many
 from tapetum.show import figures, index, words
 from tapetum.show.figures import Dot
@@ -32,7 +33,7 @@ def write_comparison(runs: Mapping[str, RunFiles], out: Path, differences: Seque
     """
     targets = list(dict.fromkeys(t.name for found in runs.values() for t in found.targets))
     page = {
-        "title": f"Comparison of {len(runs)} runs",
+        "title": f"Comparison of {plural(len(runs), 'run')}",
         "runs": [index.line_of(found, name) for name, found in runs.items()],
         "targets": [_target(runs, name) for name in targets],
         "names": list(runs),
@@ -79,7 +80,7 @@ def _paired(runs: Mapping[str, RunFiles], target: str, metric: str) -> dict[str,
     """Return the paired differences on the rows that both runs predict, or why there are none."""
     tables = {name: dense for name, found in runs.items() if (dense := _dense(found, target)) is not None}
     if len(tables) < 2:
-        return {"pairs": [], "differences": "", "refused": [f"Only {words.plural(len(tables), 'run')} has held-out predictions of it."]}
+        return {"pairs": [], "differences": "", "refused": [f"Only {plural(len(tables), 'run')} has held-out predictions of it."]}
     names = list(tables)
     chosen = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :] if len(names) <= ALL_PAIRS or i == 0]
     owner = runs[names[0]].manifest

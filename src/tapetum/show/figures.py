@@ -14,6 +14,7 @@ import numpy as np
 from markupsafe import Markup
 
 from tapetum.core.marks import CROSS_VALIDATED
+from tapetum.core.words import plural
 from tapetum.show.words import interval, number
 
 WIDTH, HEIGHT = 340, 225
@@ -155,7 +156,7 @@ def reliability(
     for i in range(len(n)):
         if low is not None and high is not None:
             body += Markup('<path class="bar" d="M{0} {1}V{2}"/>').format(frame.x(stated[i]), frame.y(low[i]), frame.y(high[i]))
-        words = f"{int(n[i])} predictions at {stated[i]:.2f}: {seen[i]:.2f} correct"
+        words = f"{plural(int(n[i]), 'prediction')} at {stated[i]:.2f}: {seen[i]:.2f} correct"
         told.append(words)
         body += Markup('<circle class="bin" cx="{}" cy="{}" r="{}"><title>{}</title></circle>').format(
             frame.x(stated[i]), frame.y(seen[i]), rounded(2.5 + 6 * math.sqrt(n[i] / most)), words
@@ -172,7 +173,7 @@ def scatter(truth: np.ndarray, answer: np.ndarray) -> Markup:
     ideal = Markup('<path class="ideal" d="M{} {}L{} {}"/>').format(*(f(v) for v in (both.min(), both.max()) for f in (frame.x, frame.y)))
     body = frame.axes("label", "prediction", False) + ideal + Markup('<path class="points" d="{}"/>').format(d)
     return Markup('<figure class="chart square">{}</figure>').format(
-        svg(body, f"predictions against {len(truth)} labels, correlation {_correlation(truth, answer)}", 300, 300)
+        svg(body, f"predictions against {plural(len(truth), 'label')}, correlation {_correlation(truth, answer)}", 300, 300)
     )
 
 

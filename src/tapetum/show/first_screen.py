@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tapetum.core import marks
+from tapetum.core.words import plural
 from tapetum.decide.choose import candidate_text
 from tapetum.show import words
 from tapetum.show.run_files import RunFiles
@@ -38,11 +39,11 @@ def _data(counts: dict[str, int], folds: int) -> str:
     """Say how many images judge the run, and how many rows it has beside them."""
     rows = int(counts.get("rows") or 0)
     judged = int(counts.get("scored") or rows)
-    text = words.plural(judged, "image")
+    text = plural(judged, "image")
     if counts.get("groups"):
-        text += f" in {words.plural(int(counts['groups']), 'group')}"
-    text += f", each held out once in {words.plural(folds, 'fold')}" if folds > 1 else ", one part held out" if folds else ""
-    return text + (f"; {words.plural(rows - judged, 'more row')} in other splits" if rows > judged else "")
+        text += f" in {plural(int(counts['groups']), 'group')}"
+    text += f", each held out once in {plural(folds, 'fold')}" if folds > 1 else ", one part held out" if folds else ""
+    return text + (f"; {plural(rows - judged, 'more row')} in other splits" if rows > judged else "")
 
 
 def _result(found: RunFiles, target: str) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from tapetum.core import columns, files, marks
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.progress import Log
 from tapetum.core.runs import Run, stage_seconds
+from tapetum.core.words import plural
 from tapetum.show import words
 from tapetum.show.report import templates
 from tapetum.show.run_files import RunFiles, read_run
@@ -35,7 +36,7 @@ def lines_of(folder: Path, log: Log | None = None) -> list[dict[str, Any]]:
         raise UserError(f"{folder} is not a folder", need="the folder that holds the runs", fix="give it as: tapetum runs DIR")
     closed: list[Path] = []
     found = [_line(place, folder) for place in _runs(folder, closed)]
-    unread = f"{words.plural(len(closed), 'folder')} cannot be read: {listed(map(str, closed), 3)}" if closed else ""
+    unread = f"{plural(len(closed), 'folder')} cannot be read: {listed(map(str, closed), 3)}" if closed else ""
     if closed and log is not None and found:
         log(f"warning: {unread}. Runs in there are not listed")
     if not found:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from markupsafe import Markup
 
+from tapetum.core.words import plural
 from tapetum.show.figures import rounded
 
 MOST_SQUARES, MOST_NAMED = 20_000, 1_500  # of a large matrix: squares drawn, and squares with a tooltip
@@ -62,7 +63,10 @@ def confusion_map(counts: np.ndarray, names: Sequence[str], order: Sequence[int]
         for i, j in there[:MOST_NAMED].tolist()
     )
     right = float(np.trace(counts) / max(counts.sum(), 1e-12))
-    label = f"confusion matrix of {k} classes: {100 * right:.0f} % of the images are on the diagonal; the largest errors are listed below"
+    label = (
+        f"confusion matrix of {plural(k, 'class', 'classes')}: "
+        f"{100 * right:.0f} % of the images are on the diagonal; the largest errors are listed below"
+    )
     return Markup('<svg class="map" viewBox="0 0 {0} {0}" role="img" aria-label="{1}">{2}{3}</svg>').format(k, label, drawn, named)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from tapetum.core import marks
 from tapetum.core.errors import TapetumError
 from tapetum.core.runs import PROBE
-from tapetum.show import words
+from tapetum.core.words import plural
 from tapetum.show.run_files import RunFiles
 
 
@@ -24,7 +24,7 @@ def members(found: RunFiles, target: str | None) -> list[dict[str, Any]]:
         recipe = recipes.get(name)
         what = "linear probe on stored features" if name == PROBE and recipe is None else ""
         if recipe is not None:
-            what = f"{recipe.model.backbone}, {recipe.input.size} pixels, {words.plural(recipe.train.epochs, 'epoch')}"
+            what = f"{recipe.model.backbone}, {recipe.input.size} pixels, {plural(recipe.train.epochs, 'epoch')}"
         label = name if name == PROBE else f"member {name}"
         every = found.metrics.get("figures") or []
         figure = marks.main(every, str(target), head.get("metric"), label) or (

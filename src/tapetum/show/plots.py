@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from markupsafe import Markup
 
+from tapetum.core.words import plural
 from tapetum.show.figures import Frame, Line, key_of, rounded, svg
 
 COLOURS = 10  # styles c0, c1, … of the style sheet
@@ -62,7 +63,10 @@ def point_map(points: np.ndarray, labels: Sequence[str], ringed: np.ndarray, nam
         )
     shown = [(name, number) for number, name in enumerate(names[:most])] + ([(other, most)] if len(names) > most else [])
     key = Markup("").join(Markup('<span class="c{}"><i></i>{}</span>').format(number, name) for name, number in shown)
-    label = f"map of {len(points)} images of {len(names)} labels by two principal components; {int(ringed.sum())} errors are ringed"
+    label = (
+        f"map of {plural(len(points), 'image')} of {plural(len(names), 'label')} by two principal "
+        f"components; {plural(int(ringed.sum()), 'error is', 'errors are')} ringed"
+    )
     return Markup('<figure class="chart map2">{}{}</figure>').format(svg(Markup("").join(groups), label, width, height), key_of(key))
 
 

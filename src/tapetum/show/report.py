@@ -18,6 +18,7 @@ from tapetum.core.errors import listed
 from tapetum.core.folds import count_groups
 from tapetum.core.runs import logged, stage_seconds
 from tapetum.core.targets import Target
+from tapetum.core.words import plural, verb
 from tapetum.show import (
     data_sections,
     embedding,
@@ -74,8 +75,9 @@ def templates() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    for name in ("number", "count", "interval", "percent", "plural", "duration", "plain", "metric_name", "breakable"):
+    for name in ("number", "count", "interval", "percent", "duration", "plain", "metric_name", "breakable"):
         environment.filters[name] = getattr(words, name)
+    environment.filters["plural"], environment.filters["verb"] = plural, verb
     environment.filters["tojson"] = _json
     environment.filters["per_fold"] = _is_per_fold
     environment.filters["fold_names"] = lambda folds: f"Fold{'s' if len(folds) > 1 else ''} {listed(folds, 20)}"
@@ -226,11 +228,13 @@ def _is_per_fold(value: Mapping[str, Any]) -> bool:
 def _describe(target: Target) -> str:
     if target.kind == "regression":
         return f"{target.name}: a number"
-    n = words.count(len(target.classes))
-    return (
-        f"{target.name}: "
-        + {"single": f"one of {n} classes", "multi": f"any of {n} classes", "ordinal": f"one of {n} ordered classes"}[target.kind]
-    )
+    n = len(target.classes)
+    kinds = {
+        "single": f"one of {plural(n, 'class', 'classes')}",
+        "multi": f"any of {plural(n, 'class', 'classes')}",
+        "ordinal": f"one of {plural(n, 'ordered class', 'ordered classes')}",
+    }
+    return f"{target.name}: {kinds[target.kind]}"
 
 
 def _date(started: Any) -> str | None:

@@ -9,6 +9,7 @@ import polars as pl
 
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
+from tapetum.core.words import plural
 from tapetum.show import figures, plots, words
 from tapetum.show.figures import Line
 from tapetum.show.run_files import RunFiles
@@ -78,7 +79,7 @@ def _drawn(name: str, rows: Dense) -> dict[str, Any]:
     truth, answer, p, names = _few_classes(rows)
     known = (truth >= 0) & (answer >= 0)
     right = words.percent(float((truth == answer)[known].mean())) if known.any() else "–"
-    label = f"hypnogram of {name}: labels and predictions of {len(truth)} positions, {right} alike"
+    label = f"hypnogram of {name}: labels and predictions of {plural(len(truth), 'position')}, {right} alike"
     mean = ", ".join(f"{one} {words.percent(float(value))}" for one, value in zip(names, np.nanmean(p, axis=0), strict=True))
     return {
         "figures": [

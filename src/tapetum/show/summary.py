@@ -7,6 +7,7 @@ from typing import Any
 
 from tapetum.core.errors import shorten
 from tapetum.core.marks import Figure, how_of, main
+from tapetum.core.words import plural, verb
 from tapetum.decide.choose import candidate_text
 
 WIDTH = 100
@@ -41,7 +42,9 @@ def warnings(metrics: Mapping[str, Any]) -> list[str]:
     texts = [*(() if leading is None else leading["marks"]), *(metrics.get("warnings") or []), *(metrics.get("marks") or [])]
     for key, what in (("missing", "cannot be read"), ("uncovered", "have no prediction"), ("unknown", "have no known label")):
         if counts.get(key):
-            texts.append(f"{counts[key]:,} of {counts['scored']:,} held-out images {what} and are not scored")
+            texts.append(
+                f"{counts[key]:,} of {plural(counts['scored'], 'held-out image')} {what} and {verb(counts[key], 'is', 'are')} not scored"
+            )
     return [f"warning: {text}" for text in dict.fromkeys(texts)]
 
 
@@ -59,7 +62,7 @@ def _of_one(metrics: Mapping[str, Any], target: str) -> list[str]:
     figure, baseline = main(metrics["figures"], target, metric), main(metrics["figures"], target, metric, "chance")
     if figure is None:
         return [f"{metric} not defined: no held-out image has both a prediction and a label"]
-    text = f"{metric} {figure_text(figure)}, {how_of(figure)}, {figure['n']:,} images in {figure['groups']:,} groups"
+    text = f"{metric} {figure_text(figure)}, {how_of(figure)}, {plural(figure['n'], 'image')} in {plural(figure['groups'], 'group')}"
     if baseline is None:
         return [text]
     return [text, f"baseline {baseline['value']:.3f} ({BASELINES.get(metric, 'from the class shares alone, without an image')})"]
@@ -74,7 +77,7 @@ def _of_several(metrics: Mapping[str, Any], targets: Sequence[str], most: int) -
         how = "" if figure is None else f", {how_of(figure)}"
         found.append(f"{target}: {metric} {figure_text(figure)}{how}{beside}")
     if len(targets) > most:
-        found.append(f"{len(targets) - most + 1} more targets are in the report")
+        found.append(f"{plural(len(targets) - most + 1, 'more target is', 'more targets are')} in the report")
     return found
 
 

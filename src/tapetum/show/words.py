@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 from tapetum.core.errors import listed
 from tapetum.core.marks import BASELINE, BY_GROUP, CROSS_VALIDATED, GIVEN, HELD_OUT, IN_SAMPLE, TEST
 from tapetum.core.targets import Target
+from tapetum.core.words import plural
 
 METRIC_NAMES = {
     "accuracy": "accuracy",
@@ -92,11 +93,6 @@ def percent(share: float | None) -> str:
     return f"{100 * share:.0f} %"
 
 
-def plural(n: int, one: str, many: str | None = None) -> str:
-    """Return ``1 image`` or ``2,624 images``."""
-    return f"{count(n)} {one if n == 1 else many or one + 's'}"
-
-
 def duration(seconds: Any) -> str:
     """Return a span of time in the two units that matter."""
     if seconds is None:
@@ -115,11 +111,11 @@ def question(target: Target) -> str:
     if target.kind == "regression":
         return f"Which number is {target.name}?"
     names = listed(target.classes, 6)
-    n = count(len(target.classes))
+    n = len(target.classes)
     kinds = {
-        "single": f"Which of {n} classes",
-        "multi": f"Which of {n} classes, any number of them,",
-        "ordinal": f"Which of {n} ordered classes",
+        "single": f"Which of {plural(n, 'class', 'classes')}",
+        "multi": f"Which of {plural(n, 'class', 'classes')}, any number of them,",
+        "ordinal": f"Which of {plural(n, 'ordered class', 'ordered classes')}",
     }
     return f"{kinds[target.kind]} is {target.name}: {names}?"
 

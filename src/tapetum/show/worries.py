@@ -11,6 +11,7 @@ import polars as pl
 from tapetum.core import intervals, marks, metrics, places
 from tapetum.core.folds import count_groups
 from tapetum.core.tables import Dense
+from tapetum.core.words import plural
 from tapetum.show import words
 from tapetum.show.fold_section import divided_groups
 from tapetum.show.run_files import RunFiles
@@ -56,9 +57,7 @@ def worries(found: RunFiles, counts: dict[str, int]) -> list[Worry]:
     out += [Worry("ImageNet" if "ImageNet" in text else "Small classes", f"{text}.") for text in found.metrics.get("data") or []]
     groups = int(counts.get("groups") or 0)
     if 0 < groups < FEW_GROUPS:
-        out.append(
-            Worry("Few groups", f"The intervals rest on {words.plural(groups, 'group')} of images: they are rough. More groups help.")
-        )
+        out.append(Worry("Few groups", f"The intervals rest on {plural(groups, 'group')} of images: they are rough. More groups help."))
     for target in found.targets:
         dense = found.held_out(target)
         if dense is not None and dense.scorable.any():
@@ -86,18 +85,18 @@ def _leaks(found: RunFiles) -> list[Worry]:
     if manifest is None:
         return []
     if (divided := divided_groups(manifest)) and not any("leaks" in mark for mark in found.metrics.get("marks") or []):
-        text = f"{words.plural(divided, 'group')} {'is' if divided == 1 else 'are'} divided between folds: models saw images of it."
+        text = f"{plural(divided, 'group')} {'is' if divided == 1 else 'are'} divided between folds: models saw images of it."
         out.append(Worry("Leak", text))
     if audit is not None and "findings" in audit.columns:
         n = int(audit["findings"].list.contains("leak").fill_null(False).sum())
         if n:
-            text = f"The audit finds {words.plural(n, 'image')} in two parts of the data, or in two folds that the data bring."
+            text = f"The audit finds {plural(n, 'image')} in two parts of the data, or in two folds that the data bring."
             out.append(Worry("Leak", text))
     if audit is not None and "duplicate" in audit.columns and "fold" in manifest.frame.columns:
         table = audit.select("row_id", "duplicate").drop_nulls().join(manifest.frame.select("row_id", "fold"), on="row_id")
         across = table.filter(pl.col("fold") >= 0).group_by("duplicate").agg(pl.col("fold").n_unique()).filter(pl.col("fold") > 1)
         if len(across):
-            text = f"{words.plural(len(across), 'set')} of copies of one image {'is' if len(across) == 1 else 'are'} divided between folds."
+            text = f"{plural(len(across), 'set')} of copies of one image {'is' if len(across) == 1 else 'are'} divided between folds."
             out.append(Worry("Leak", text))
     return out
 
@@ -157,11 +156,11 @@ def _absent(found: RunFiles, counts: dict[str, int]) -> list[Worry]:
     out = []
     for key, (one, many) in NOT_SCORED.items():
         if n := int(counts.get(key) or 0):
-            out.append(Worry("Not scored", f"{words.plural(n, 'image')} {one if n == 1 else many}."))
+            out.append(Worry("Not scored", f"{plural(n, 'image')} {one if n == 1 else many}."))
     gone = [] if found.manifest is None else places.absent(found.manifest)
     if gone and found.manifest is not None:
         text = (
-            f"The files of {words.plural(len(gone), 'row')} are no longer in {found.manifest.root} and are not shown; "
+            f"The files of {plural(len(gone), 'row')} are no longer in {found.manifest.root} and are not shown; "
             "no figure depends on them. If the data moved: tapetum report RUN --data DIR."
         )
         out.append(Worry("Moved", text))

@@ -21,6 +21,7 @@ from tapetum.core.folds import count_groups
 from tapetum.core.schema import statuses
 from tapetum.core.tables import Dense, decided
 from tapetum.core.targets import Target
+from tapetum.core.words import plural
 from tapetum.decide.calibrate import Vector
 from tapetum.decide.context import Context
 from tapetum.decide.steps import Rows, crossfit
@@ -78,7 +79,8 @@ def adapt(nights: Sequence[tuple[str, str, Hypnogram, Hypnogram]]) -> dict[str, 
     subjects = count_groups(rows.groups)
     if subjects < 2:
         raise DataError(
-            f"all {len(nights)} nights are of one subject", need="scored nights of two subjects or more (three for an interval)"
+            f"all {plural(len(nights), 'night is', 'nights are')} of one subject",
+            need="scored nights of two subjects or more (three for an interval)",
         )
     nested: dict[str, Dense] = {}
     fitted: dict[str, dict[str, Any]] = {}
@@ -140,7 +142,9 @@ def laid_out(nights: Sequence[tuple[str, str, Hypnogram, Hypnogram]]) -> tuple[D
         if answer.p is None:
             raise DataError(f"{name}: the answer has no probabilities, which calibration and context need", need="p_Wake, p_N1 … p_REM")
         if len(answer) != len(truth):
-            raise DataError(f"{name}: {len(answer)} epochs were answered and {len(truth)} scored", need="the same epochs")
+            raise DataError(
+                f"{name}: {plural(len(answer), 'epoch was', 'epochs were')} answered and {len(truth)} scored", need="the same epochs"
+            )
         ids += [f"{name}:{i + 1:05d}" for i in range(len(answer))]
         p.append(answer.p)
         one_hot = np.eye(len(STAGES), dtype=np.float32)[np.maximum(truth.stages, 0)]
@@ -173,7 +177,7 @@ def _gains(a: Dense, b: Dense, rows: Rows) -> dict[str, Any]:
 def _chosen(gains: Mapping[str, Any], subjects: int) -> tuple[str, str]:
     """Return the name of the steps whose gain is shown, and why."""
     if subjects < FEWEST:
-        return "scorer", f"{subjects} subjects are too few for an interval"
+        return "scorer", f"{plural(subjects, 'subject is', 'subjects are')} too few for an interval"
     shown = {name: (gains[name]["alone"]["macro_f1"]["low"] or 0.0) > 0 for name in ("+ context", "adapted")}
     value = {name: gains[name]["alone"]["macro_f1"]["value"] for name in shown}
     best = "adapted" if shown["adapted"] and (value["adapted"] >= value["+ context"] or not shown["+ context"]) else "+ context"

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tapetum.core.errors import DataError
+from tapetum.core.words import plural
 from tapetum.sleep.hypnogram import Hypnogram
 from tapetum.sleep.stages import STAGES
 
@@ -19,7 +20,7 @@ def agreement(a: Hypnogram, b: Hypnogram) -> dict[str, Any]:
     """
     if len(a) != len(b) or a.epoch != b.epoch:
         raise DataError(
-            f"one hypnogram has {len(a)} epochs of {a.epoch:g} s, the other {len(b)} of {b.epoch:g} s",
+            f"one hypnogram has {plural(len(a), 'epoch')} of {a.epoch:g} s, the other {len(b)} of {b.epoch:g} s",
             need="two hypnograms of the same night",
             fix="score the same recording twice, or cut both to the same epochs",
         )

@@ -14,6 +14,7 @@ import numpy as np
 
 from tapetum.core.errors import DataError
 from tapetum.core.places import refuse_nowhere
+from tapetum.core.words import plural
 from tapetum.sleep.edf_header import FASTEST, Header, SignalHeader, read_header
 from tapetum.sleep.edf_times import later, segments, time_axis
 from tapetum.sleep.issues import ALL, EPOCH, NOTE, Issues, epochs_of
@@ -159,16 +160,18 @@ def _count_records(path: Path, header: Header, issues: Issues) -> int:
         return fit
     if stated > fit:
         inside = f", and ends inside record {fit + 1}" if left else ""
-        issues.add(f"the header states {stated} records, the file holds {fit}{inside}", "whole records are read", epochs=from_end)
+        issues.add(f"the header states {plural(stated, 'record')}, the file holds {fit}{inside}", "whole records are read", epochs=from_end)
         return fit
     if fit > stated and not left and _all_timed(path, header, stated, fit):
         issues.add(
-            f"the header states {stated} records, the file holds {fit}", "all are read", epochs=epochs_of(stated * seconds, fit * seconds)
+            f"the header states {plural(stated, 'record')}, the file holds {fit}",
+            "all are read",
+            epochs=epochs_of(stated * seconds, fit * seconds),
         )
         return fit
     if data > stated * header.record_bytes:
         extra = data - stated * header.record_bytes
-        issues.add(f"{extra:,} bytes follow the last record", f"they are left out, {stated} records are read")
+        issues.add(f"{extra:,} bytes follow the last record", f"they are left out, {plural(stated, 'record is', 'records are')} read")
     return stated
 
 
@@ -241,6 +244,13 @@ def _check_annotations(found: list[Annotation], end: float, issues: Issues) -> N
     """Note annotations outside the recording; their texts are not quoted."""
     early, late = (sum(test(one) for one in found) for test in (lambda one: one.onset < 0, lambda one: one.onset >= end))
     if early:
-        issues.add(f"{early} annotations begin before the recording", "they are kept; what they say of the time before is left out")
+        issues.add(
+            f"{plural(early, 'annotation begins', 'annotations begin')} before the recording",
+            "they are kept; what they say of the time before is left out",
+        )
     if late:
-        issues.add(f"{late} annotations begin after the recording ends", "they are kept; no epoch is there", kind=NOTE)
+        issues.add(
+            f"{plural(late, 'annotation begins', 'annotations begin')} after the recording ends",
+            "they are kept; no epoch is there",
+            kind=NOTE,
+        )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tapetum.core.errors import DataError
 from tapetum.core.stand_ins import stand_in
+from tapetum.core.words import plural
 from tapetum.sleep import edf_fields as fields
 from tapetum.sleep.edf_fields import HEAD, number, text, whole
 from tapetum.sleep.issues import ALL, NOTE, Issues
@@ -244,11 +245,15 @@ def _start(fixed: fields.Fields, count: int, size: int, data: int, issues: Issue
     if stated == usual:
         return usual
     if stated is not None and usual < stated < size and size - stated == data:
-        issues.add(f"the header is {stated} bytes long, more than its {count} signals need", f"records begin at byte {stated}", epochs=ALL)
+        issues.add(
+            f"the header is {stated} bytes long, more than its {plural(count, 'signal needs', 'signals need')}",
+            f"records begin at byte {stated}",
+            epochs=ALL,
+        )
         return stated
     issues.add(
         f"the length of the header is {text(fixed['header bytes'])!r}",
-        f"it has {usual} bytes: 256, and 256 for each of {count} signals",
+        f"it has {usual} bytes: 256, and 256 for each of {plural(count, 'signal')}",
         epochs=ALL,
     )
     return usual

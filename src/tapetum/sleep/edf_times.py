@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tapetum.core.errors import DataError
+from tapetum.core.words import plural
 from tapetum.sleep.edf_header import Header
 from tapetum.sleep.issues import ALL, NOTE, Issues, epochs_of
 
@@ -50,7 +51,7 @@ def time_axis(path: Path, header: Header, times: np.ndarray, issues: Issues) -> 
     if lost.any() and header.form:
         where = np.flatnonzero(lost)
         issues.add(
-            f"{len(where)} records do not say their time",
+            f"{plural(len(where), 'record does', 'records do')} not say their time",
             "each follows the one before",
             epochs=epochs_of(even[where[0]], even[where[-1]] + duration),
         )
@@ -86,7 +87,7 @@ def _say_gaps(header: Header, onsets: np.ndarray, jumps: np.ndarray, issues: Iss
     lost = [(float(onsets[at] + duration), float(onsets[at + 1])) for at in jumps.tolist()]
     if len(lost) > MOST_GAPS:
         total = sum(end - begin for begin, end in lost)
-        issues.add(f"{marked}: {len(lost)} gaps of {total:g} s together", assumed, epochs=epochs_of(lost[0][0], lost[-1][1]))
+        issues.add(f"{marked}: {plural(len(lost), 'gap')} of {total:g} s together", assumed, epochs=epochs_of(lost[0][0], lost[-1][1]))
         return
     for begin, end in lost:
         issues.add(f"{marked}: a gap of {end - begin:g} s from {begin:g} s", assumed, epochs=epochs_of(begin, end))

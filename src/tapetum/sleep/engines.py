@@ -19,6 +19,7 @@ import polars as pl
 from tapetum.core import extras, files
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.runs import Record
+from tapetum.core.words import plural
 from tapetum.sleep import render
 from tapetum.sleep.edf import Recording
 from tapetum.sleep.hypnogram import Hypnogram, Lights
@@ -192,7 +193,7 @@ def fitted(night: Hypnogram, recording: Recording, name: str, issues: Issues) ->
     night = _at_its_time(night, recording, issues)
     if abs(len(night) - count) > max(2, 0.1 * count):
         raise DataError(
-            f"{name} has {len(night)} epochs, {recording.path.name} has {count}",
+            f"{name} has {plural(len(night), 'epoch')}, {recording.path.name} has {count}",
             need="a hypnogram of this recording",
             fix="check the names of the files",
         )
@@ -200,7 +201,9 @@ def fitted(night: Hypnogram, recording: Recording, name: str, issues: Issues) ->
     if len(night) == count:
         return dataclasses.replace(night, clock=recording.clock)
     issues.add(
-        f"the hypnogram has {len(night)} epochs, the recording {count}", "both begin together", epochs=spans(np.arange(count) >= len(night))
+        f"the hypnogram has {plural(len(night), 'epoch')}, the recording {count}",
+        "both begin together",
+        epochs=spans(np.arange(count) >= len(night)),
     )
     stages = np.full(count, UNSCORED, dtype=np.int8)
     stages[: len(night)] = night.stages[:count]

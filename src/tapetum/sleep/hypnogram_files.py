@@ -15,6 +15,7 @@ from tapetum.core import files
 from tapetum.core.delimited import parse_delimited
 from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.places import refuse_nowhere
+from tapetum.core.words import plural, verb
 from tapetum.sleep.edf import Recording, read_edf
 from tapetum.sleep.hypnogram import Hypnogram, Lights
 from tapetum.sleep.issues import EPOCH, NOTE, Issues, spans
@@ -93,7 +94,7 @@ def of_annotations(recording: Recording, *, scheme: str = "auto", issues: Issues
     found = [one for one in recording.annotations if _is_stage(one.text)]
     if not found:
         raise DataError(
-            f"{recording.path.name} has no annotation of a sleep stage ({len(recording.annotations)} annotations in all)",
+            f"{recording.path.name} has no annotation of a sleep stage ({plural(len(recording.annotations), 'annotation')} in all)",
             need="texts such as 'Sleep stage N2', 'Sleep stage 2' or 'N2'",
             fix="hand in the hypnogram as CSV",
         )
@@ -144,14 +145,18 @@ def _lay(found: Sequence[Annotation], stages: Sequence[int | None], epoch: float
         doubled[span] |= taken[span]
         out[span], taken[span] = stage, True
     if doubled.any():
-        issues.add(f"stages overlap in {int(doubled.sum())} epochs", "the later one holds", epochs=spans(doubled))
+        issues.add(f"stages overlap in {plural(int(doubled.sum()), 'epoch')}", "the later one holds", epochs=spans(doubled))
     if off_grid:
-        issues.add(f"{off_grid} stages do not begin at a whole epoch of {epoch:g} s", "each is moved to the nearest", epochs="all")
+        issues.add(
+            f"{plural(off_grid, 'stage does', 'stages do')} not begin at a whole epoch of {epoch:g} s",
+            "each is moved to the nearest",
+            epochs="all",
+        )
     if beyond:
-        issues.add(f"{beyond} stages reach beyond the recording", "what lies outside is left out", kind=NOTE)
+        issues.add(f"{plural(beyond, 'stage reaches', 'stages reach')} beyond the recording", "what lies outside is left out", kind=NOTE)
     lost = int((~taken).sum())
     if lost:
-        issues.add(f"{lost} of {count} epochs have no stage", "they count as unscored", kind=NOTE)
+        issues.add(f"{lost} of {plural(count, 'epoch')} {verb(lost, 'has', 'have')} no stage", "they count as unscored", kind=NOTE)
     return out
 
 
@@ -219,7 +224,7 @@ def _of_events(
         raise DataError(f"{path.name} has no row of a sleep stage", need=f"one of {listed((*SHORT, *STAGES))}")
     left = [one for one, stage in zip(rows, stages, strict=True) if stage is None and kind_of(one.text) is None]
     if left:
-        issues.add(f"{len(left)} rows are other events than stages", "they are left out", kind=NOTE)
+        issues.add(f"{plural(len(left), 'row is', 'rows are')} other events than stages", "they are left out", kind=NOTE)
     if not any(one.duration for one in rows) and epoch == EPOCH:
         steps = np.diff(sorted(one.onset for one, _ in kept))
         epoch = 20.0 if len(steps) and float(np.median(steps)) == 20.0 else epoch
@@ -252,7 +257,7 @@ def _in_order(frame: pl.DataFrame, column: str, stages: np.ndarray, path: Path, 
     out = np.full(int(where.max()) - base + 1, UNSCORED, dtype=np.int8)
     out[where - base] = stages
     if len(out) > len(stages):
-        issues.add(f"{len(out) - len(stages)} epoch numbers are left out", "these epochs count as unscored")
+        issues.add(f"{plural(len(out) - len(stages), 'epoch number is', 'epoch numbers are')} left out", "these epochs count as unscored")
     return out
 
 

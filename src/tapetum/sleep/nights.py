@@ -12,6 +12,7 @@ import polars as pl
 from tapetum.core.errors import DataError, EnvironmentFault, TapetumError, UserError
 from tapetum.core.places import refuse_nowhere
 from tapetum.core.progress import Log
+from tapetum.core.words import plural
 from tapetum.sleep.issues import REFUSED, Issue
 
 Made = TypeVar("Made")
@@ -59,7 +60,9 @@ def each(paths: Iterable[Path], work: Callable[[Path], Made], log: Log) -> tuple
             fix = ". ".join(part for part in (error.need and f"needed: {error.need}", error.fix) if part)
             refused.append(Issue(names[path], REFUSED, "", error.what, fix, "all"))
     if refused and not made:
-        raise DataError(f"all {len(paths)} files are refused; the first: {refused[0].what}", need=refused[0].assumed or None)
+        raise DataError(
+            f"all {plural(len(paths), 'file is', 'files are')} refused; the first: {refused[0].what}", need=refused[0].assumed or None
+        )
     return made, refused
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from tapetum.core import files
 from tapetum.core.errors import UserError
+from tapetum.core.words import plural
 from tapetum.sleep.agreement import agreement
 from tapetum.sleep.hypnogram import Hypnogram, runs
 from tapetum.sleep.montage import Signal
@@ -152,7 +153,7 @@ def _confusion(axis: Any, found: Mapping[str, Any]) -> None:
     axis.set_xlabel("second scorer")
     axis.set_ylabel("first scorer")
     whole = "–" if found["kappa"] is None else f"{found['kappa']:.3f}"
-    axis.set_title(f"kappa {whole}, accuracy {found['accuracy']:.3f}, {found['epochs']} epochs", fontsize=9)
+    axis.set_title(f"kappa {whole}, accuracy {found['accuracy']:.3f}, {plural(found['epochs'], 'epoch')}", fontsize=9)
 
 
 def _bland_altman(axis: Any, name: str, of: Sequence[tuple[Mapping[str, Any], ...]]) -> None:

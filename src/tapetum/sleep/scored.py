@@ -8,6 +8,7 @@ from pathlib import Path
 from tapetum.core.delimited import read_delimited
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.progress import Log
+from tapetum.core.words import plural
 from tapetum.sleep.edf import Recording
 from tapetum.sleep.engines import beside, fitted
 from tapetum.sleep.hypnogram import Hypnogram
@@ -80,7 +81,9 @@ def pairs(places: Sequence[Path], read: Callable[[Path], Hypnogram]) -> list[tup
         UserError: not two places, or a file in one folder alone.
     """
     if len(places) != 2:
-        raise UserError(f"{len(places)} places are given", need="one hypnogram, or two (files or folders) to compare")
+        raise UserError(
+            f"{plural(len(places), 'place is', 'places are')} given", need="one hypnogram, or two (files or folders) to compare"
+        )
     if not any(place.is_dir() for place in places):
         return [(read(places[0]), read(places[1]))]
     a, b = ({path.stem: path for path in find(place, (*RECORDINGS, *TABLES, ".json"))} for place in places)

@@ -18,6 +18,7 @@ from tapetum.core.errors import DataError, listed
 from tapetum.core.registry import reference_system
 from tapetum.core.tables import Predictions
 from tapetum.core.targets import encode
+from tapetum.core.words import plural
 
 
 def judge(submission: Path, run: Path, simulated: Mapping[str, Any], recipe: str) -> dict[str, Any]:
@@ -70,5 +71,5 @@ def handed_in(submission: Path, simulated: Mapping[str, Any], system: str) -> pl
     template = Path(simulated["paths"]["source"]) / reference_system(system).template
     ids = pl.read_csv(template, has_header=False, infer_schema=False).to_series(-1)
     if len(ids) != len(lines):
-        raise DataError(f"{submission} has {len(lines)} answers for {len(ids)} test rows: it is no valid submission")
+        raise DataError(f"{submission} has {plural(len(lines), 'answer')} for {plural(len(ids), 'test row')}: it is no valid submission")
     return pl.DataFrame({"id": ids, "answer": lines.to_series()})

@@ -139,7 +139,7 @@ def test_too_few_groups_or_folds_are_refused_with_the_mend():
 def test_group_that_crosses_given_folds_is_named():
     groups = np.array(["a", "a", "b", "b", "c", "c", "d"], dtype=object)
     folds.check_groups(np.array([0, 0, 1, -1, 2, 2, -1]), groups)
-    with pytest.raises(DataError, match="group 'b' is in folds 1, 2, and 1 more groups cross"):
+    with pytest.raises(DataError, match="group 'b' is in folds 1, 2, and 1 more group crosses"):
         folds.check_groups(np.array([0, 0, 1, 2, 0, 3, -1]), groups)
     split = np.array(["train", "test", "train", "train", None, "test", None], dtype=object)
     with pytest.raises(DataError, match="group 'a' is in splits test, train; needed: each group in one"):
@@ -152,7 +152,7 @@ def test_classes_too_rare_for_every_fold_are_listed():
     fold = folds.assign({"breed": truth}, [BREED], groups, 4, 0)
     found = folds.rare_classes({"breed": truth}, [BREED, AGE], groups, fold)
     assert found == [folds.Rare("breed", "akita", 6, 3, 3), folds.Rare("breed", "boxer", 2, 1, 1)]
-    assert str(found[1]) == "breed = boxer: 2 rows in 1 groups, in 1 folds"
+    assert str(found[1]) == "breed = boxer: 2 rows in 1 group, in 1 fold"
     assert folds.rare_classes({"breed": truth[:12]}, [BREED], groups[:12], fold[:12])[0].rows == 0
 
 

@@ -71,7 +71,7 @@ def test_a_table_of_another_framework_has_its_columns_for_classes(tmp_path):
     [
         ("id,a,b\nx,1,2\n", r"no columns p_<class> \(it has: id, a, b\)"),
         ("id,p_a,p_b\nx,2,-1\n", "from 0 to 1"),
-        ("id,p_a,p_b\nx,0.5,0.5\nx,0.5,0.5\n", "names 1 rows twice"),
+        ("id,p_a,p_b\nx,0.5,0.5\nx,0.5,0.5\n", "names 1 row twice"),
         ("id,p_a,p_b,answer\nx,0.5,0.5,c\n", "'c', which is not among its 2 classes"),
     ],
 )

@@ -116,7 +116,7 @@ def test_the_content_hash_follows_truth_and_images_but_not_folds():
 @pytest.mark.parametrize(
     ("columns", "says"),
     [
-        ({"row_id": ["a", "a", "b"]}, "1 ids are in more than one row: a"),
+        ({"row_id": ["a", "a", "b"]}, "1 id is in more than one row: a"),
         ({"row_id": ["a", None, "b"]}, "row_id in every row"),
         ({"split": ["train", "tset", None]}, "row 'a' has split = 'tset'"),
         ({"position": ["1", "two", "3"]}, "column 'position'"),

@@ -303,8 +303,8 @@ def test_decisions_are_obeyed_and_no_row_is_dropped(few):
     assert done.row_ids == manifest.row_ids
     assert done.split.tolist() == ["train", "spare", "test", "train", "train"]  # test rows stay, damaged ones are missing anyway
     assert said == [
-        "warning: exclude and relabel are for training rows alone; 1 others stay as they are: c",
-        "1 rows are left out as the audit decided: b",
+        "warning: exclude and relabel are for training rows alone; 1 other row stays in: c",
+        "1 row is left out as the audit decided: b",
     ]
     assert audit.apply(manifest, table, quiet) is manifest
 
@@ -386,7 +386,7 @@ def test_look_alikes_never_join_groups_of_the_data(tmp_path, column):
     table = audit.examine(manifest, Composition(), said.append)
     joined = split.join_duplicates(manifest, audit.duplicates(table), said.append)
     assert joined.groups.tolist() == ["ann", "ann", "bob", "bob"]
-    assert "of different groups, which stay apart: " in " ".join(said)
+    assert "look alike and stay apart: " in " ".join(said)
     assert any("group bob, not joined" in (note or "") for note in table["note"].to_list()[:2])
     assert audit.duplicates(table) == {"0": "0", "1": "0", "2": "2", "3": "2"}  # within a group they are duplicates as ever
 

@@ -92,7 +92,7 @@ def test_few_images_of_another_size_are_named():
 
     said = odd_sizes(table(*[(270, 480)] * 19, (360, 640)))
     assert said is not None
-    assert "1 of 20 images are not 480 × 270 as the others: 19.png (640 × 360)" in said
+    assert "1 of 20 images is not 480 × 270 as the others: 19.png (640 × 360)" in said
     assert odd_sizes(table(*[(270, 480)] * 20)) is None
     assert odd_sizes(table(*[(270, 480)] * 12, *[(360, 640)] * 8)) is None
     assert odd_sizes(table()) is None

@@ -75,7 +75,7 @@ def test_webdataset_keeps_every_column_and_its_bytes(tmp_path):
 def test_broken_and_compressed_archives_and_bare_samples_are_named(tmp_path):
     image = (tmp_path / plant(tmp_path, each=1).files[0]).read_bytes()
     tar(tmp_path / "bare.tar", {"0.png": image, "1.cls": b"x"})
-    with pytest.raises(DataError, match=r"bare\.tar has 1 samples without an image: 1"):
+    with pytest.raises(DataError, match=r"bare\.tar has 1 sample without an image: 1"):
         layouts.read(tmp_path / "bare.tar", Data(), quiet)
     tar(tmp_path / "odd.tar", {"0.png": image, "0.json": b"[1]"})
     with pytest.raises(DataError, match=r"member 0\.json holds no columns"):

@@ -33,7 +33,7 @@ def test_folder_above_the_classes_is_read_and_logged(tmp_path):
     assert all(path.is_file() for row in range(len(manifest)) for path in manifest.paths(row))
     assert "everything is in the folder data/images" in "\n".join(heard)
     (tmp_path / "top" / "data" / "images" / "zebra").mkdir()
-    with pytest.raises(DataError, match="1 class folders without images: zebra"):
+    with pytest.raises(DataError, match="1 class folder without images: zebra"):
         layouts.read(tmp_path / "top", Data(), quiet)
 
 

@@ -32,14 +32,14 @@ def test_class_folders_give_the_label_and_hidden_files_are_counted(images):
     assert dict(zip(manifest.row_ids, manifest.frame["label"], strict=True))["bee/deeper/bee_001.png"] == "bee"
     text = "\n".join(said)
     assert "2 hidden files left out" in text
-    assert "1 files that are no images left out (1 .txt)" in text
-    assert "1 images lie deeper" in text
+    assert "1 file that is no image left out (1 .txt)" in text
+    assert "1 image lies deeper" in text
     assert layouts.read(images, Data(targets=("breed",)), quiet).targets[0].name == "breed"
 
 
 def test_empty_and_single_classes_are_refused_by_name(images):
     (images / "zebra").mkdir()
-    with pytest.raises(DataError, match="1 class folders without images: zebra"):
+    with pytest.raises(DataError, match="1 class folder without images: zebra"):
         layouts.read(images, Data(), quiet)
     for name in ("zebra", "bee", "cat"):
         shutil.rmtree(images / name)
@@ -52,7 +52,7 @@ def test_empty_and_single_classes_are_refused_by_name(images):
 
 def test_an_image_beside_the_class_folders_has_no_label(images):
     shutil.move(images / "ant" / "ant_000.png", images / "ant_000.png")
-    with pytest.raises(DataError, match=r"1 of 9 images of .* lie beside the class folders and have no label: ant_000\.png"):
+    with pytest.raises(DataError, match=r"1 of 9 images of .* lies beside the class folders, without a label: ant_000\.png"):
         layouts.read(images, Data(), quiet)
 
 

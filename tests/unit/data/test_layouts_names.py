@@ -87,7 +87,7 @@ def test_a_target_names_no_file_outside_its_folder():
 
 def test_one_odd_cell_never_hides_the_column_of_images(read):
     files = [f"{i}.png" for i in range(9)]
-    with pytest.raises(DataError, match=r"'file' comes nearest: 1 of 9 cells do not, first row 7, which is 'n/a'"):
+    with pytest.raises(DataError, match=r"'file' comes nearest: 1 of 9 cells does not, first row 7, which is 'n/a'"):
         read({"file": [*files[:6], "n/a", *files[7:]], "other": ["a"] * 9, "label": ["x", "y", "x"] * 3}, targets=("label",))
     with pytest.raises(DataError, match=r"'file' comes nearest: 2 of 9 cells do not, first row 1, which is blank"):
         read({"file": [None, None, *files[2:]], "label": ["x", "y", "x"] * 3}, targets=("label",))
@@ -96,9 +96,9 @@ def test_one_odd_cell_never_hides_the_column_of_images(read):
 def test_odd_ids_and_numbers_are_named_with_rows(read):
     with pytest.raises(DataError, match=r"t\.csv row 2 has no id in 'Id' \(2 of 4 rows have none\)"):
         read({"Id": ["a", None, "c", None], "file": FILES, "label": LABELS}, targets=("label",))
-    with pytest.raises(DataError, match=r"1 ids are in more than one row: a \(a is 0\.png and 2\.png\)"):
+    with pytest.raises(DataError, match=r"1 id is in more than one row: a \(a is 0\.png and 2\.png\)"):
         read({"Id": ["a", "b", "a", "c"], "file": FILES, "label": LABELS}, targets=("label",))
     with pytest.raises(DataError, match=r"row '1\.png' has age = 'old' \(2 of 4 cells are no numbers\)"):
         read({"file": FILES, "age": ["1", "old", "3", "young"]}, targets=("age:regression",))
-    with pytest.raises(DataError, match=r"row '1\.png' has age = 'old' \(1 of 4 cells are no numbers\)"):
+    with pytest.raises(DataError, match=r"row '1\.png' has age = 'old' \(1 of 4 cells is no number\)"):
         read({"file": FILES, "label": LABELS, "age": ["1", "old", "3", "4"]}, targets=("label",), side=("age",))

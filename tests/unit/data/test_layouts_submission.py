@@ -92,8 +92,8 @@ def test_a_column_without_ids_needs_the_order(tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("id,t\nx,\ny,\n", "1 predicted ids are not in it: z"),
-        ("id,t\nx,\ny,\nz,\nw,\n", "1 ids of it have no prediction: w"),
+        ("id,t\nx,\ny,\n", "1 predicted id is not in it: z"),
+        ("id,t\nx,\ny,\nz,\nw,\n", "1 id of it has no prediction: w"),
         ("id,t\nx,\ny,\nz,\nz,\n", "blank or doubled: z"),
         ("id,t\nX,\nY,\n", "holds an id of the predictions.*tapetum predict RUN IMAGES -o"),
     ],
@@ -107,14 +107,14 @@ def test_any_difference_is_refused_and_nothing_is_written(tmp_path, text, says):
 def test_first_line_like_an_id_is_no_header(tmp_path):
     with pytest.raises(UserError, match="begins with 'p7', which looks like one of its ids"):
         written(tmp_path, dense(["p1", "p2"], P[:2]), "p7,t\np1,\np2,\n")
-    with pytest.raises(DataError, match=r"1 ids of it have no prediction: p7\.png"):
+    with pytest.raises(DataError, match=r"1 id of it has no prediction: p7\.png"):
         written(tmp_path, dense(["p1.png", "p2.png"], P[:2]), "e,p7.png\ne,p1.png\ne,p2.png\n")
 
 
 def test_rows_without_an_answer_are_refused_or_filled(tmp_path):
     text = "id,t\nx,\ny,\nz,\n"
     answers = dense(["x", "y", "z"], P, missing=("y",))
-    with pytest.raises(DataError, match="1 rows have no prediction: y"):
+    with pytest.raises(DataError, match="1 row has no prediction: y"):
         written(tmp_path, answers, text)
     assert written(tmp_path, answers, text, fill="c") == "id,t\nx,b\ny,c\nz,c\n"
     assert written(tmp_path, answers, text, fill="prior", prior=np.array([0.2, 0.7, 0.1])) == "id,t\nx,b\ny,b\nz,c\n"

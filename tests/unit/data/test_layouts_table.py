@@ -136,7 +136,7 @@ def test_blank_cells_are_counted_and_refused_without_any_target(tmp_path):
     assert manifest.frame["u"].to_list() == [1.0, None, 2.0, 2.0]
     assert np.isnan(manifest.truth("t")[3]).all()
     assert sum("blank in 1 of 4" in text for text in said) == 2
-    with pytest.raises(DataError, match=r"1 of 4 training rows have no label: d\.png"):
+    with pytest.raises(DataError, match=r"1 of 4 training rows has no label: d\.png"):
         layouts.read(table, Data(targets=("t",)), quiet)
     kept = layouts.read(table, Data(targets=("t",), blank="context"), quiet)
     assert kept.frame["t"].to_list() == ["x", "y", "x", None]
@@ -171,7 +171,7 @@ def test_derived_answers_are_composed_and_a_contradiction_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("file,t\na.png,x\nb.png\n", "line 3 has 1 cells"),
+        ("file,t\na.png,x\nb.png\n", "line 3 has 1 cell"),
         ("a.png,x\nb.png,y\n", "has no header"),
         ("file,t,t\na.png,x,y\n", "two columns called t"),
         ("file,\na.png,x\n", "no name for column 2"),
@@ -231,7 +231,7 @@ def test_test_extra_join_exclude_and_side_numbers(tmp_path):
     assert [manifest.paths(row)[0].is_file() for row in range(5)] == [True] * 5
     assert any("3 of 4 rows found theirs" in text for text in said)
     (tmp_path / "bad.txt").write_text("44\n")
-    with pytest.raises(DataError, match="names 1 rows that the data do not have: 44"):
+    with pytest.raises(DataError, match="names 1 row that the data do not have: 44"):
         layouts.read(table, data, quiet)
     write_table(tmp_path / "who.csv", ["id", "group", "size"], [["1", "g", "1"], ["1", "h", "1"]])
     with pytest.raises(DataError, match="several rows for id"):
@@ -360,7 +360,7 @@ def test_windows_and_dotted_paths_name_the_same_files(tmp_path):
         assert manifest.row_ids == ["img/0.png", "img/1.png"]
     assert "2 paths are written with backslashes" in "\n".join(heard)
     (tmp_path / "twice.csv").write_text("file,label\n./img/0.png,a\nimg/0.png,b\n")
-    with pytest.raises(DataError, match=r"1 ids are in more than one row: img/0\.png"):
+    with pytest.raises(DataError, match=r"1 id is in more than one row: img/0\.png"):
         layouts.read(tmp_path / "twice.csv", Data(targets=("label",)), quiet)
 
 

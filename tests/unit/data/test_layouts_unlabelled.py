@@ -50,7 +50,7 @@ def test_files_of_one_sample_are_joined_by_the_template(tmp_path):
     template = "train/{Id}_{red,green}.png"
     names = ["x/a_b_green.png", "x/a_b_red.png", "c_red.png", "c_green.png", "x/notes.png"]
     assert group_files(names, template) == [("x/a_b", ["x/a_b_red.png", "x/a_b_green.png"]), ("c", ["c_red.png", "c_green.png"])]
-    with pytest.raises(DataError, match=r"1 samples lack some of their 2 files .*: d"):
+    with pytest.raises(DataError, match=r"1 sample lacks some of the 2 files .*: d"):
         group_files(["d_red.png"], template)
     for name in names:
         save(tmp_path / "test" / name, np.full((4, 4), len(name), np.uint8))

@@ -139,7 +139,7 @@ def test_small_classes_and_imagenet_names_are_said():
 @pytest.mark.parametrize(
     ("classes", "said"),
     [
-        (("Basset_Hound", "beagle", "chihuahua", "american_bulldog"), "3 of 4 classes of 'kind' are classes of ImageNet"),
+        (("Basset_Hound", "beagle", "chihuahua", "american_bulldog"), "3 of 4 classes of 'kind' are of ImageNet"),
         (("beagle", "chihuahua"), None),  # too few to tell
         (("mask", "wig", "bonnet", "a", "b", "c", "d"), None),  # less than half
     ],

@@ -81,7 +81,7 @@ def test_duplicates_across_training_and_test_are_said_and_join_nothing():
     manifest = table("abab", split=["train", "train", "train", "test"])
     done = assign_folds(manifest, Split(folds=2), 0, said.append, duplicates={"r0": "x", "r3": "x"})
     assert done.groups.tolist() == ["r0", "r1", "r2", "r3"]
-    assert any("1 images are in both the training and the test part" in text for text in said)
+    assert any("1 image is in both the training and the test part" in text for text in said)
 
 
 def test_given_folds_win_and_a_crossing_group_is_named():

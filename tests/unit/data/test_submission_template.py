@@ -188,10 +188,10 @@ def test_unanswered_rows_and_ids_are_filled_alike(tmp_path, target, header, cell
     dense = answers(target, p, missing="y")
     found = written(tmp_path, dense, header, cells, "xyw", heard.append, fill=fill, prior=np.array(PRIORS[target]))
     assert found[1:] == [expected, expected]
-    assert any("1 ids without a prediction and 1 rows without an answer filled with" in line for line in heard)
-    with pytest.raises(DataError, match=r"1 ids of it have no prediction: w\).*--fill prior, or --fill CLASS"):
+    assert any("1 id without a prediction and 1 row without an answer filled with" in line for line in heard)
+    with pytest.raises(DataError, match=r"1 id of it has no prediction: w\).*--fill prior, or --fill CLASS"):
         written(tmp_path, dense, header, cells, "xyw")
-    with pytest.raises(DataError, match="1 rows have no prediction: y"):
+    with pytest.raises(DataError, match="1 row has no prediction: y"):
         written(tmp_path, dense, header, cells, "xy")
     with pytest.raises(UserError, match="nonsense"):
         written(tmp_path, dense, header, cells, "xyw", fill="nonsense")
@@ -200,7 +200,7 @@ def test_unanswered_rows_and_ids_are_filled_alike(tmp_path, target, header, cell
 def test_template_of_other_rows_is_refused_despite_fill(tmp_path):
     with pytest.raises(DataError, match="holds an id of the predictions"):
         written(tmp_path, answers(PETS, TWO), "id,pet", "", "uvw", fill="cat")
-    with pytest.raises(DataError, match="1 predicted ids are not in it: z"):
+    with pytest.raises(DataError, match="1 predicted id is not in it: z"):
         written(tmp_path, answers(PETS, TWO), "id,pet", "", "xyw", fill="cat")
 
 

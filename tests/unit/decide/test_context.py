@@ -90,9 +90,9 @@ def test_every_row_has_exactly_one_slot(lengths: list[int], seed: int) -> None:
     [
         ({"sequence": None}, "no sequence"),
         ({"position": None}, "2 sequences have no positions: n0, n1"),
-        ({"position": np.array([0, 1, np.nan, 0, 1, 2])}, "1 sequences have rows without a position: n0"),
-        ({"position": np.array([0, 1, 2, 0, 1, 1.0])}, "1 sequences have doubled positions: n1"),
-        ({"groups": np.array(["x", "x", "y", "n1", "n1", "n1"], dtype=object)}, "1 sequences have rows of several groups: n0"),
+        ({"position": np.array([0, 1, np.nan, 0, 1, 2])}, "1 sequence has rows without a position: n0"),
+        ({"position": np.array([0, 1, 2, 0, 1, 1.0])}, "1 sequence has doubled positions: n1"),
+        ({"groups": np.array(["x", "x", "y", "n1", "n1", "n1"], dtype=object)}, "1 sequence has rows of several groups: n0"),
     ],
 )
 def test_sequences_that_cannot_be_ordered_are_named(change: dict[str, np.ndarray | None], said: str) -> None:

@@ -183,7 +183,7 @@ def test_unreadable_image_is_named_and_moves_no_other(pipeline, trained, tmp_pat
 
 
 def test_images_without_an_answer_are_warned_of(pipeline, trained, tmp_path):
-    with pytest.warns(UserWarning, match=r"1 of 1 images .* nosuch\.png \(.*not found|no such"):
+    with pytest.warns(UserWarning, match=r"1 of 1 image .* nosuch\.png \(.*not found|no such"):
         assert pipeline.predict(tmp_path / "nosuch.png") == [None]
     with pytest.warns(UserWarning, match="2 of 3 images .* number 1, "):
         pipeline.predict_proba([trained[1][0], tmp_path / "a.png", b"no image"])

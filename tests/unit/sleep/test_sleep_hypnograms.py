@@ -88,7 +88,7 @@ def test_annotations_lie_on_the_true_time_axis(tmp_path):
     issues = Issues("a.edf")
     night = read_hypnogram(tmp_path / "a.edf", issues=issues)
     assert night.stages.tolist() == [0, 0, -1, 3, 4, 4]  # as long as the recording: what reaches beyond it is left out
-    assert any("1 of 6 epochs have no stage" in one.what for one in issues)
+    assert any("1 of 6 epochs has no stage" in one.what for one in issues)
     assert any("beyond the recording" in one.what for one in issues)
 
 

@@ -141,7 +141,7 @@ def test_both_photos_of_a_doubled_state_are_left_out(people):
     left = layouts.read(people, Data(on_bad="skip"), said.append).row_ids
     assert not [name for name in left if name.startswith(f"train/images/{LINES[1][4]}/mask1.")]
     assert any("mask1 2 times (mask1.jpg, mask1.png)" in line for line in said)
-    assert any(f"1 images lie in folders within those of people and are left out: {LINES[0][4]}/more/mask1.png" in line for line in said)
+    assert any(f"1 image lies in folders within those of people and is left out: {LINES[0][4]}/more/mask1.png" in line for line in said)
 
 
 def test_blanks_are_no_second_answer(people):

@@ -66,7 +66,7 @@ def test_every_peer_gets_the_same_table(tmp_path, monkeypatch):
 def test_answers_of_other_folds_or_rows_are_refused(tmp_path, change):
     rows = [{"path": "/photos/a.jpg", "label": "beagle", "fold": "0"}]
     (tmp_path / "out.csv").write_text("path,fold,beagle\n" + "/photos/a.jpg,0,0.9\n".replace(*change, 1), encoding="utf-8")
-    with pytest.raises(SystemExit, match=r"lacks 1 rows"):
+    with pytest.raises(SystemExit, match=r"lacks 1 row"):
         peers.answers(tmp_path / "out.csv", rows)
 
 

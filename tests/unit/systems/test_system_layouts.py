@@ -138,7 +138,7 @@ def test_naming_a_target_keeps_the_layouts_order(hpa, sleep):
 
 
 def test_sleep_reads_exams_as_sequences_in_time(sleep, tmp_path):
-    with pytest.raises(DataError, match=r"1 of 7 training rows have no label: A2019-NX-01-0001_0001\.png"):
+    with pytest.raises(DataError, match=r"1 of 7 training rows has no label: A2019-NX-01-0001_0001\.png"):
         layouts.read(sleep, Data(), quiet)
     data = Data(blank="context", side=("progress", "epochs"))
     manifest = layouts.read(sleep, data, quiet)
@@ -158,7 +158,7 @@ def test_unlisted_sleep_images_are_counted_or_kept_as_context(sleep):
     table.write_text("".join(table.read_text().splitlines(keepends=True)[1:]))
     said: list[str] = []
     assert len(layouts.read(sleep, Data(), said.append)) == 8
-    assert any("1 further images of these exams are in no table (A2019-NX-01-0001_0001.png) and are left out" in text for text in said)
+    assert any("1 further image of these exams is in no table (A2019-NX-01-0001_0001.png) and is left out" in text for text in said)
     kept = layouts.read(sleep, Data(blank="context"), quiet)
     assert kept.row_ids[0] == "A2019-NX-01-0001_0001.png"
     assert kept.frame["stage"].to_list()[:2] == [None, "N1"]
@@ -202,7 +202,7 @@ def test_sleep_names_gaps_and_goes_on(sleep):
     for number in range(7, 10):
         save(sleep / exam / f"{exam}_{number:04d}.png", gray(number))
     table.write_text(table.read_text() + "".join(f"{exam},{exam}_{n:04d}.png,N2\n" for n in range(7, 10)))
-    assert "1 gaps in the numbers of exams: A2019-NX-01-0001 5–6 (2 epochs)" in fault(sleep)
+    assert "1 gap in the numbers of exams: A2019-NX-01-0001 5–6 (2 epochs)" in fault(sleep)
     (sleep / exam / f"{exam}_0008.png").unlink()
     table.write_text("".join(line for line in table.read_text().splitlines(keepends=True) if "_0008" not in line))
     assert "2 gaps in the numbers of exams: A2019-NX-01-0001 5–6, A2019-NX-01-0001 8 (3 epochs)" in fault(sleep)
@@ -214,12 +214,12 @@ def test_sleep_refuses_doubled_and_missing_numbers_by_name(sleep):
     exam, table = "A2019-NX-01-0002", sleep / "trainset-for_user.csv"
     whole = table.read_text()
     save(sleep / exam / f"{exam}_002.png", gray(9))
-    with pytest.raises(DataError, match=r"1 images that no table names .*/.*_002\.png \(beside .*_0002\.png\).*remove these files"):
+    with pytest.raises(DataError, match=r"1 image that no table names .*/.*_002\.png \(beside .*_0002\.png\).*remove these files"):
         layouts.read(sleep, Data(blank="context"), quiet)
     assert "_002.png" in fault(sleep, Data(blank="context", on_bad="skip"))
     (sleep / exam / f"{exam}_002.png").unlink()
     table.write_text(whole + f"{exam},{exam}_0002.png,N1\n")
-    with pytest.raises(DataError, match="numbers stand twice in an exam: 2 of A2019-NX-01-0002"):
+    with pytest.raises(DataError, match="1 number stands twice in an exam: 2 of A2019-NX-01-0002"):
         layouts.read(sleep, Data(blank="context"), quiet)
     save(sleep / exam / "last.png", gray(9))
     table.write_text(whole + f"{exam},last.png,N1\n")
@@ -239,7 +239,7 @@ def test_sleep_refuses_images_of_another_exam_or_folder(sleep, cell):
     with pytest.raises(DataError, match=f"names the image '{cell}' in the exam '{exam}'.*--on-bad skip"):
         layouts.read(sleep, Data(blank="context"), quiet)
     said = fault(sleep, Data(blank="context", on_bad="skip"))
-    assert "1 of 7 rows of trainset-for_user.csv are left out" in said
+    assert "1 of 7 rows of trainset-for_user.csv is left out" in said
     assert cell in said
 
 
@@ -248,9 +248,9 @@ def test_sleep_counts_rows_of_tables_apart_from_other_images(sleep):
     save(sleep / exam / f"{exam}_0003.png", gray(3))
     save(sleep / exam / "thumb.png", gray(9))
     said = fault(sleep)
-    assert "testset-for_user.csv: 2 epochs of 1 exams" in said
-    assert f"1 further images of these exams are in no table ({exam}_0003.png) and are kept as context" in said
-    assert f"1 images in folders of exams are no epochs of them and are left out: {exam}/thumb.png" in said
+    assert "testset-for_user.csv: 2 epochs of 1 exam" in said
+    assert f"1 further image of these exams is in no table ({exam}_0003.png) and is kept as context" in said
+    assert f"1 image in folders of exams is no epoch of them and is left out: {exam}/thumb.png" in said
     kept = layouts.read(sleep, Data(blank="context"), quiet)
     assert len(kept) == 10
     assert "thumb.png" not in kept.row_ids
@@ -275,7 +275,7 @@ def test_sleep_names_exams_without_labels_or_table(sleep):
     assert "exams in trainset-for_user.csv have no label" not in fault(sleep)
     lines = table.read_text().splitlines()
     table.write_text("\n".join(f"{line.rpartition(',')[0]}," if exam in line else line for line in lines) + "\n")
-    assert f"1 exams in trainset-for_user.csv have no label at all: {exam}; its epochs train and score nothing" in fault(sleep)
+    assert f"1 exam in trainset-for_user.csv has no label at all: {exam}; its epochs train and score nothing" in fault(sleep)
     manifest = layouts.read(sleep, Data(blank="context"), quiet)
     assert manifest.frame.filter(pl.col("sequence") == exam)["stage"].null_count() == 3
     save(sleep / "A2019-NX-01-0009" / "A2019-NX-01-0009_0001.png", gray())
@@ -399,7 +399,7 @@ def test_masks_name_folders_that_no_line_has(masks):
     save(masks / "train" / "images" / "000009_male_Asian_20" / "normal.jpg", np.zeros((6, 4, 3), np.uint8))
     said: list[str] = []
     assert len(layouts.read(masks, Data(), said.append)) == 3 * 7 + 2
-    assert any("1 folders of train/images are in no line of train.csv and are left out: 000009_male_Asian_20" in line for line in said)
+    assert any("1 folder of train/images is in no line of train.csv and is left out: 000009_male_Asian_20" in line for line in said)
 
 
 def test_masks_keep_an_evaluation_row_without_photo(masks):
@@ -447,7 +447,7 @@ def test_stanford_dogs_take_over_the_official_lists(dogs, tmp_path):
     same(manifest.with_column("split", manifest.split.tolist()), again)
     assert again.split.tolist() == ["train", "train", "test"] * 2
     save(place / "Images" / "n02110958-pug" / "n02110958_9.jpg", np.zeros((8, 8, 3), np.uint8))
-    with pytest.raises(DataError, match=r"1 images are in neither of the official lists: n02110958-pug/n02110958_9\.jpg"):
+    with pytest.raises(DataError, match=r"1 image is in neither of the official lists: n02110958-pug/n02110958_9\.jpg"):
         layouts.read(place, Data(), quiet)
     other = manifest.with_column("breed", ["pug"] * 5 + ["Chihuahua"])
     with pytest.raises(UserError, match="cannot be held by this layout"):

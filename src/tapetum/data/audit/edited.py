@@ -11,6 +11,7 @@ from tapetum.core import table_files
 from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
+from tapetum.core.words import plural, verb
 from tapetum.data.audit.table import AUDIT_SCHEMA, DECISIONS, own_decision
 
 _DONE = ("exclude", "relabel")  # what changes a row
@@ -44,11 +45,11 @@ def read_decisions(path: Path, manifest: Manifest, log: Log) -> pl.DataFrame:
         raise DataError(f"data.audit: {path} has rows twice: {listed(doubled)}", need="each row once", fix="remove one of them")
     strange = table.filter(~pl.col("row_id").is_in(known) & pl.col("decision").is_in(_DONE))["row_id"].to_list()
     if strange:
-        what = f"data.audit: {path} decides {len(strange)} rows that the data do not have: {listed(strange)}"
+        what = f"data.audit: {path} decides {plural(len(strange), 'row')} that the data do not have: {listed(strange)}"
         raise DataError(f"{what}.{nearest(strange[0], known)}", fix="correct their row_id (a spreadsheet may have changed it)")
     have = set(ids)
     if absent := [row_id for row_id in manifest.row_ids if row_id not in have]:
-        log(f"{path.name} decides nothing of {len(absent)} rows, which are kept: {listed(absent)}")
+        log(f"{path.name} decides nothing of {plural(len(absent), 'row')}, which are kept: {listed(absent)}")
     return table
 
 
@@ -66,7 +67,9 @@ def as_now(table: pl.DataFrame, checked: pl.DataFrame) -> pl.DataFrame:
     other = now.filter(pl.col("decision").is_in(_DONE) & (pl.col("sha256") != pl.col("__now")))["row_id"].to_list()
     if other:
         raise DataError(
-            f"data.audit: the images of {len(other)} excluded or relabelled rows are not those that were audited: {listed(other)}",
+            "data.audit: the image of "
+            f"{plural(len(other), 'excluded or relabelled row is', 'excluded or relabelled rows is')} not what was "
+            f"audited: {listed(other)}",
             need="decisions on these images",
             fix="audit the data again, or, if they show the same, remove the column sha256 from a CSV file of the audit",
         )
@@ -101,9 +104,12 @@ def with_kept(table: pl.DataFrame, before: Path, log: Log) -> pl.DataFrame:
             continue
         out.append((decision, target, suggested))
     if kept:
-        log(f"{len(kept)} decisions in {before.name} are kept: {listed(kept)}")
+        log(f"{plural(len(kept), 'decision')} in {before.name} {verb(len(kept), 'is', 'are')} kept: {listed(kept)}")
     if other:
-        log(f"warning: {len(other)} decisions in {before.name} are on other images of these names, and are not kept: {listed(other)}")
+        log(
+            f"warning: {plural(len(other), 'decision')} in {before.name} {verb(len(other), 'is', 'are')} on other "
+            f"images of these names, and {verb(len(other), 'is', 'are')} not kept: {listed(other)}"
+        )
     return table.with_columns(pl.Series(n, [row[i] for row in out], AUDIT_SCHEMA[n]) for i, n in enumerate(columns[1:4]))
 
 
@@ -111,7 +117,7 @@ def _with_ids(table: pl.DataFrame, path: Path) -> pl.DataFrame:
     """Return the rows that have an id; a decision without one is refused."""
     blank = table.filter(pl.col("row_id").is_null() & (pl.col("decision").fill_null("keep") != "keep"))
     if len(blank):
-        what = f"data.audit: {path} decides {listed(blank['decision'].unique().to_list())} in {len(blank)} rows without a row_id"
+        what = f"data.audit: {path} decides {listed(blank['decision'].unique().to_list())} in {plural(len(blank), 'row')} without a row_id"
         raise DataError(what, need="the row that is meant", fix="fill in row_id, or remove the line")
     return table.filter(pl.col("row_id").is_not_null())
 

@@ -12,6 +12,7 @@ from tapetum.core import threads
 from tapetum.core.errors import listed
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
+from tapetum.core.words import plural
 from tapetum.data.images.archives import DecodeError, read_bytes
 from tapetum.data.images.decode import Composition, compose, content_hash
 
@@ -32,10 +33,13 @@ def exact_duplicates(manifest: Manifest, hashes: Sequence[str | None], how: Comp
     ids = manifest.row_ids
     found = {ids[row]: digest for row, digest in same.iter_rows() if digest not in blank}
     if found:
-        log(f"{len(found)} rows are byte-equal duplicates of other rows; duplicates share a fold")
+        log(f"{plural(len(found), 'row is', 'rows are')} byte-equal duplicates of other rows; duplicates share a fold")
     if blank:
         named = [ids[first[digest]] for digest in blank]
-        log(f"{len(same) - len(found)} rows are blank images with the same bytes ({listed(sorted(named))}); blank images join no groups")
+        log(
+            f"{plural(len(same) - len(found), 'row is', 'rows are')} blank images with the same bytes "
+            f"({listed(sorted(named))}); blank images join no groups"
+        )
     return found
 
 

@@ -14,6 +14,7 @@ from tapetum.core import progress, threads
 from tapetum.core.errors import listed
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
+from tapetum.core.words import plural
 from tapetum.data.images.archives import DecodeError
 from tapetum.data.images.decode import Composition, read_row
 from tapetum.data.images.form import odd_sizes
@@ -109,7 +110,7 @@ def summary(found: pl.DataFrame) -> str:
     """Return one sentence on a table of :func:`check_files`: how many, and which cannot be read and why."""
     bad = found.filter(pl.col("status") != "ok")
     if not len(bad):
-        return f"checked {len(found):,} images: all can be read"
+        return f"checked {plural(len(found), 'image')}: all can be read"
     examples = [f"{row['row_id']} ({row['reason']})" for row in bad.head(8).iter_rows(named=True)]
     more = f", … ({len(bad) - 8:,} more)" if len(bad) > 8 else ""
-    return f"{len(bad):,} of {len(found):,} images cannot be read: {listed(examples)}{more}"
+    return f"{len(bad):,} of {plural(len(found), 'image')} cannot be read: {listed(examples)}{more}"

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from tapetum.core.tables import Manifest
+from tapetum.core.words import plural
 from tapetum.data.audit.channels import channel_faults
 from tapetum.data.audit.image_statistics import ImageStatistics
 from tapetum.data.audit.near_duplicates import DuplicateSets
@@ -118,7 +119,7 @@ def _of_files(seen: Seen) -> Found:
         if one is None:
             continue
         out += [(row, ("misnamed", f"named as another format: {text}")) for text in one.formats]
-        out += [(row, ("animated", f"{one.frames} frames, of which the first is used"))] if one.frames > 1 else []
+        out += [(row, ("animated", f"{plural(one.frames, 'frame')}, of which the first is used"))] if one.frames > 1 else []
         out += [(row, ("turned", f"turned as its EXIF data say (orientation {one.orientation})"))] if one.orientation > 1 else []
     return out
 
@@ -151,7 +152,7 @@ def _of_sizes(seen: Seen) -> Found:
     if count >= MOSTLY * len(part):
         odd = part.filter((pl.col("channels") != channels) | (pl.col("dtype") != dtype))
         out += [
-            (row, ("odd mode", f"{c} channels of {d}, and most images have {channels} of {dtype}"))
+            (row, ("odd mode", f"{plural(c, 'channel')} of {d}, and most images have {channels} of {dtype}"))
             for row, c, d in odd.select("row", "channels", "dtype").iter_rows()
         ]
     height, width = part["height"].to_numpy().astype(float), part["width"].to_numpy().astype(float)

@@ -13,6 +13,7 @@ import numpy as np
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Dense
 from tapetum.core.targets import decode
+from tapetum.core.words import plural
 from tapetum.data.audit.neighbours import nearest
 
 FILTER = "prune_by_class"  # of cleanlab: finds more of few than its default does
@@ -59,7 +60,7 @@ def find_suspects(dense: Dense, *, vectors: np.ndarray | None = None, neighbours
             f"no row has both an out-of-fold prediction and a label of {dense.target.name!r}", fix="train first, then audit the run"
         )
     if vectors is not None and len(vectors) != len(dense.row_ids):
-        raise DataError(f"{len(vectors)} vectors for {len(dense.row_ids)} rows", need="one a row, in their order")
+        raise DataError(f"{plural(len(vectors), 'vector')} for {plural(len(dense.row_ids), 'row')}", need="one a row, in their order")
     part = dense.where(rows)
     p, y = part.p.astype(np.float64), part.y > 0.5
     multi = dense.target.kind == "multi"

@@ -16,6 +16,7 @@ from tapetum.core.folds import count_groups
 from tapetum.core.intervals import wilson
 from tapetum.core.order import usual_step
 from tapetum.core.tables import Manifest
+from tapetum.core.words import plural, verb
 
 POINTS = 0.05  # half width of an interval that a class should allow
 RECALL = 0.9  # at this recall; at 0.5 it takes nearly three times as many
@@ -43,7 +44,8 @@ def small_classes(manifest: Manifest) -> list[str]:
         if few:
             named = listed([f"{name} ({n})" for n, name in few], 5)
             out.append(
-                f"{len(few)} of {len(target.classes)} classes of {target.name!r} have fewer than {need} groups, so that their recall is "
+                f"{len(few)} of {plural(len(target.classes), 'class', 'classes')} of {target.name!r} "
+                f"{verb(len(few), 'has', 'have')} fewer than {plural(need, 'group')}, so that their recall is "
                 f"known to ±5 points at best from more data: {named}"
             )
     return out
@@ -87,7 +89,8 @@ def _known_to_imagenet(manifest: Manifest) -> list[str]:
     if len(known) < FEWEST:
         return []
     return [
-        f"{len(known)} files have names of ImageNet: {listed(known, 3)}. Weights trained on ImageNet have probably seen them with their "
+        f"{plural(len(known), 'file has', 'files have')} names of ImageNet: {listed(known, 3)}. "
+        "Weights trained on ImageNet have probably seen them with their "
         "classes, so that held-out figures of such weights are too good"
     ]
 
@@ -102,7 +105,8 @@ def _classes_of_imagenet(manifest: Manifest) -> list[str]:
         known = [name for name in target.classes if _plain(name) in _imagenet_classes()]
         if len(known) >= max(FEWEST, SHARE * len(target.classes)):
             out.append(
-                f"{len(known)} of {len(target.classes)} classes of {target.name!r} are classes of ImageNet: {listed(known, 3)}. Weights "
+                f"{len(known)} of {plural(len(target.classes), 'class', 'classes')} of "
+                f"{target.name!r} {verb(len(known), 'is', 'are')} of ImageNet: {listed(known, 3)}. Weights "
                 "trained on ImageNet know them; if images come from the same source, they may have seen these very ones"
             )
     return out

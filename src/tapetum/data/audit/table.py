@@ -12,6 +12,7 @@ import polars as pl
 from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.progress import Log
 from tapetum.core.tables import Dense, Manifest
+from tapetum.core.words import plural, verb
 from tapetum.data.audit.alignment import SIDE
 from tapetum.data.audit.file_checks import FILES_SCHEMA, scan
 from tapetum.data.audit.findings import KINDS, Seen, count_kinds, find, gray_among_colour
@@ -173,7 +174,7 @@ def add_suspects(
         f"{row['row_id']} ({row['__given']}, looks like {' + '.join(row['suggested'])})" for row in worst.head(5).iter_rows(named=True)
     ]
     more = f"; the worst first: {listed(lines)}. About half of such flags are correct: check the images before you decide" if lines else ""
-    log(f"{len(worst)} of {len(flagged)} labels of {dense.target.name!r} are suspect{more}")
+    log(f"{len(worst)} of {plural(len(flagged), 'label')} of {dense.target.name!r} {verb(len(worst), 'is', 'are')} suspect{more}")
     return joined.select(list(AUDIT_SCHEMA))
 
 
@@ -241,26 +242,34 @@ def apply(manifest: Manifest, table: pl.DataFrame, log: Log) -> Manifest:
     for name, rows in changed.items():
         manifest = _relabelled(manifest, name, rows)
     if idle:
-        log(f"warning: exclude and relabel are for training rows alone; {len(idle)} others stay as they are: {listed(idle)}")
+        log(
+            "warning: exclude and relabel are for training rows alone; "
+            f"{plural(len(idle), 'other row stays', 'other rows stay')} in: {listed(idle)}"
+        )
     if left_out and not {"train"} & set(splits):
         raise DataError(
-            f"the audit excludes all {len(left_out)} training rows", need="rows to train on", fix="keep some in its column 'decision'"
+            f"the audit excludes all {plural(len(left_out), 'training row')}",
+            need="rows to train on",
+            fix="keep some in its column 'decision'",
         )
     if left_out:
         manifest = manifest.with_column("split", pl.Series(splits, dtype=pl.String))
-        log(f"{len(left_out)} rows are left out as the audit decided: {listed(left_out)}")
+        log(f"{plural(len(left_out), 'row is', 'rows are')} left out as the audit decided: {listed(left_out)}")
     lone = table.filter((pl.col("decision") == "group") & pl.col("duplicate").is_null())["row_id"].to_list()
     if lone:
-        log(f"warning: {len(lone)} rows are decided 'group' without a name in 'duplicate', and join equal files alone: {listed(lone)}")
+        log(
+            f"warning: {plural(len(lone), 'row is', 'rows are')} decided 'group' without a name in "
+            f"'duplicate', which groups equal files alone: {listed(lone)}"
+        )
     if changed:
-        log(f"{sum(map(len, changed.values()))} rows are relabelled as the audit decided")
+        log(f"{plural(sum(map(len, changed.values())), 'row is', 'rows are')} relabelled as the audit decided")
     return manifest
 
 
 def found_text(table: pl.DataFrame) -> str:
     """Return one line on what :func:`examine` found: how many images of each kind, the most important first."""
     counts = count_kinds([found or [] for found in table["findings"].to_list()])
-    return f"audit of {len(table):,} images: " + (", ".join(f"{count} {kind}" for kind, count in counts.items()) or "nothing found")
+    return f"audit of {plural(len(table), 'image')}: " + (", ".join(f"{count} {kind}" for kind, count in counts.items()) or "nothing found")
 
 
 def _kept_apart(manifest: Manifest, sets: DuplicateSets) -> str:
@@ -268,7 +277,8 @@ def _kept_apart(manifest: Manifest, sets: DuplicateSets) -> str:
     ids, groups = manifest.row_ids, manifest.groups
     pairs = [f"{ids[a]} (group {groups[a]}) and {ids[b]} (group {groups[b]})" for a, b in sets.apart]
     return (
-        f"{len(pairs)} pairs of images look alike and are of different groups, which stay apart: {listed(pairs, 3)}. Where two show the "
+        f"{plural(len(pairs), 'pair')} of images of different groups "
+        f"{verb(len(pairs), 'looks', 'look')} alike and {verb(len(pairs), 'stays', 'stay')} apart: {listed(pairs, 3)}. Where two show the "
         "same, give both one name in 'duplicate' and 'group' in 'decision' of the audit's file: --set data.audit=FILE"
     )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from tapetum.core.words import plural
+
 
 def oriented(image: np.ndarray, orientation: int) -> np.ndarray:
     """Return an image (H, W, …) turned as its EXIF or TIFF orientation (1-8) asks; other numbers change nothing."""
@@ -84,6 +86,6 @@ def in_colour(image: np.ndarray, colour: str, alpha: bool) -> np.ndarray:
     if colour == "auto" or channels == (1 if colour == "gray" else 3):
         return image
     if channels not in (1, 3):
-        raise ValueError(f"{channels} channels; input.colour = {colour!r} needs 1 or 3")
+        raise ValueError(f"{plural(channels, 'channel')}; input.colour = {colour!r} needs 1 or 3")
     changed = luma(plain) if colour == "gray" else np.repeat(plain, 3, axis=-1)
     return np.concatenate([changed, image[..., -1:]], axis=-1) if alpha else changed

@@ -18,6 +18,7 @@ from PIL import Image
 
 from tapetum.core.config import Input
 from tapetum.core.errors import UserError
+from tapetum.core.words import plural
 from tapetum.data.images import colour as colours
 from tapetum.data.images import formats, pillow
 from tapetum.data.images.archives import DecodeError, read_bytes
@@ -226,7 +227,9 @@ def _joined(names: Sequence[str], images: Sequence[np.ndarray], axis: str) -> np
     """Return the files side by side along x or y."""
     side, word = (0, "height") if axis == "x" else (1, "width")
     _same(names, images, lambda p: p.shape[side], f"images joined along {axis} must have one {word}")
-    _same(names, images, lambda p: f"{p.shape[2]} channels of {p.dtype.name}", "joined images must have the same channels and depth")
+    _same(
+        names, images, lambda p: f"{plural(p.shape[2], 'channel')} of {p.dtype.name}", "joined images must have the same channels and depth"
+    )
     return np.concatenate(images, axis=1 - side)
 
 

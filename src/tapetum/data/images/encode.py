@@ -13,6 +13,7 @@ from PIL import Image
 
 from tapetum.core import files
 from tapetum.core.errors import UserError
+from tapetum.core.words import plural
 from tapetum.data.images.archives import DecodeError
 from tapetum.data.images.decode import Composition, decode
 from tapetum.data.images.formats import HEAD, content_format, not_decoded
@@ -33,7 +34,7 @@ def write_rows(rows: Sequence[Sequence[Source]], folder: Path) -> list[str]:
     found = []
     for number, row in enumerate(rows):
         if len(row) != 1:
-            raise ImagesError(f"row {number} of X holds {len(row)} images", need="one image a row")
+            raise ImagesError(f"row {number} of X holds {plural(len(row), 'image')}", need="one image a row")
         image = row[0]
         if isinstance(image, (str, Path)):
             found.append(os.path.abspath(image))

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from tapetum.core.errors import DataError, listed
+from tapetum.core.words import plural, verb
 from tapetum.data.images.archives import DecodeError
 from tapetum.data.images.colour import full_scale
 
@@ -75,7 +76,7 @@ class Form:
         if channels == 1 and self.channels == 3:
             image = np.repeat(image, 3, axis=-1)
         elif channels != self.channels:
-            raise DecodeError(name, f"{channels} channels; the images that the network learns from have {self.channels}")
+            raise DecodeError(name, f"{plural(channels, 'channel')}; the images that the network learns from have {self.channels}")
         if self.dtype == "float32" and image.dtype != np.float32:
             return image.astype(np.float32) / np.float32(full_scale(image.dtype))
         if self.dtype == "uint8" and image.dtype != np.uint8:
@@ -97,7 +98,8 @@ def odd_sizes(found: pl.DataFrame) -> str | None:
     odd = readable.filter((pl.col("height") != height) | (pl.col("width") != width))
     named = [f"{row_id} ({w} × {h})" for row_id, w, h in odd.select("row_id", "width", "height").iter_rows()]
     return (
-        f"warning: {len(odd):,} of {len(readable):,} images are not {width} × {height} as the others: {listed(named)}. They are resized "
+        f"warning: {len(odd):,} of {plural(len(readable), 'image')} {verb(len(odd), 'is', 'are')} not "
+        f"{width} × {height} as the others: {listed(named)}. They are resized "
         "like all; rows of pixels then may not show what they show in the others"
     )
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tapetum.core.errors import UserError
+from tapetum.core.words import plural
 
 Fill = float | str  # 0 to 1, "mean" of each channel, or "noise"
 
@@ -201,4 +202,4 @@ def _column(values: np.ndarray) -> Tensor:
 
 
 def _no_colours(name: str, channels: int, fix: str) -> UserError:
-    return UserError(f"augmentation {name!r} was given an image of {channels} channels", need="RGB or gray", fix=fix)
+    return UserError(f"augmentation {name!r} was given an image of {plural(channels, 'channel')}", need="RGB or gray", fix=fix)

@@ -17,6 +17,7 @@ from tapetum.core.choices import pick
 from tapetum.core.config import Spec
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.targets import Target, answer_classes
+from tapetum.core.words import plural
 from tapetum.data.choices import SAMPLERS
 from tapetum.data.images import sampling_options as options
 
@@ -293,5 +294,5 @@ def _parts(members: np.ndarray, n: int, groups: np.ndarray | None, fixed: np.ran
         part[group] = load.argmin()
         load[part[group]] += size[group]
     if (load == 0).any():
-        raise DataError(f"a class of {len(names)} {'rows' if groups is None else 'groups'} cannot be cut into {n} parts")
+        raise DataError(f"a class of {len(names)} {'rows' if groups is None else 'groups'} cannot be cut into {plural(n, 'part')}")
     return part[inverse]

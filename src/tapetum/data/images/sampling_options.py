@@ -10,6 +10,7 @@ from tapetum.core.choices import name_of, pick
 from tapetum.core.config import Spec
 from tapetum.core.errors import UserError, listed, nearest
 from tapetum.core.targets import Target, answer_classes
+from tapetum.core.words import plural
 from tapetum.data.choices import SAMPLERS
 
 
@@ -41,7 +42,7 @@ def target_of(targets: Sequence[Target], name: Any, what: str) -> Target:
     """
     names = [t.name for t in targets]
     if name is None and len(names) > 1:
-        raise UserError(f"{what} does not name one of the {len(names)} targets", need=f"target = one of {listed(names)}")
+        raise UserError(f"{what} does not name one of the {plural(len(names), 'target')}", need=f"target = one of {listed(names)}")
     if name is not None and name not in names:
         raise UserError(f"{what} names {name!r}, which is no target (there are: {listed(names)}).{nearest(str(name), names)}")
     return targets[0 if name is None else names.index(name)]
@@ -81,7 +82,7 @@ def refuse_part(part: Any, cut: Mapping[str, tuple[int, int]], whole: bool) -> N
     """Refuse the number of a subset that a cut does not give."""
     ways = subset_count(cut, whole)
     if type(part) is not int or not 0 <= part < ways:
-        raise UserError(f"sample 'subset' has part = {part!r}", need=f"0 to {ways - 1}: there are {ways} subsets")
+        raise UserError(f"sample 'subset' has part = {part!r}", need=f"0 to {ways - 1}: there are {plural(ways, 'subset')}")
 
 
 def subset_count(cut: Mapping[str, tuple[int, int]], whole: bool = False) -> int:

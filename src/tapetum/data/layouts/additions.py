@@ -16,6 +16,7 @@ from tapetum.core.prediction_csv import read_alone, read_table
 from tapetum.core.progress import Log
 from tapetum.core.tables import Predictions
 from tapetum.core.targets import Target, decode
+from tapetum.core.words import plural, verb
 from tapetum.data.layouts.delimited import read_delimited
 from tapetum.data.layouts.roles import ID_NAMES
 from tapetum.data.layouts.sheet import Sheet
@@ -52,7 +53,7 @@ def join_tables(sheet: Sheet, data: Data, log: Log) -> Sheet:
         frame = frame.join(more, on=keys, how="left", maintain_order="left")
         matched = int(frame["__matched"].fill_null(False).sum())
         frame = frame.drop("__matched")
-        log(f"{path.name} joined by {listed(keys)}: {matched} of {len(frame)} rows found theirs")
+        log(f"{path.name} joined by {listed(keys)}: {matched} of {plural(len(frame), 'row')} found theirs")
     return dataclasses.replace(sheet, frame=frame)
 
 
@@ -73,8 +74,10 @@ def leave_out(frame: pl.DataFrame, data: Data, log: Log) -> pl.DataFrame:
     wanted = [line for line in dict.fromkeys(lines) if line]
     unknown = [row_id for row_id in wanted if row_id not in have]
     if unknown:
-        raise DataError(f"{path.name} names {len(unknown)} rows that the data do not have: {listed(unknown)}.{nearest(unknown[0], have)}")
-    log(f"{len(wanted)} of {len(frame)} rows left out by {path.name}: {listed(wanted)}")
+        raise DataError(
+            f"{path.name} names {plural(len(unknown), 'row')} that the data do not have: {listed(unknown)}.{nearest(unknown[0], have)}"
+        )
+    log(f"{len(wanted)} of {plural(len(frame), 'row')} left out by {path.name}: {listed(wanted)}")
     return frame.filter(~pl.col("row_id").is_in(wanted))
 
 
@@ -134,7 +137,10 @@ def add_pseudo_labels(frame: pl.DataFrame, targets: Sequence[Target], data: Data
         raise DataError(f"{data.pseudo} covers no test or extra row of the data", fix="name their tables: --test FILE or data.extra")
     out = _with_labels(frame, usable, splits, labels)
     bound, count = f"{data.pseudo_bound:g}", int(out[PSEUDO].sum())
-    log(f"pseudo-labels: {count} of {len(covered)} predicted rows are confident at {bound} and train as extra rows")
+    log(
+        f"pseudo-labels: {count} of {plural(len(covered), 'predicted row')} "
+        f"{verb(count, 'is', 'are')} confident at {bound} and {verb(count, 'trains', 'train')} as extra"
+    )
     return out
 
 
@@ -168,7 +174,7 @@ def draw_limit(frame: pl.DataFrame, targets: Sequence[Target], data: Data, log: 
     splits = frame["split"].fill_null("train").to_list() if "split" in frame.columns else ["train"] * len(frame)
     trains = [i for i, split in enumerate(splits) if split == "train"]
     if data.limit >= len(trains):
-        log(f"limit {data.limit}: there are only {len(trains)} training rows, all of them are used")
+        log(f"limit {data.limit}: there are only {plural(len(trains), 'training row')}, all of them are used")
         return frame
     names = [t.name for t in targets if t.scored and t.name in frame.columns and t.kind != "regression"]
     cells = frame.select(names).rows() if names else [()] * len(frame)
@@ -176,7 +182,10 @@ def draw_limit(frame: pl.DataFrame, targets: Sequence[Target], data: Data, log: 
     places = draws.in_proportion([cells[row] for row in trains], [row_ids[row] for row in trains], data.limit, "limit")
     kept = {trains[place] for place in places}
     marked = ["spare" if split == "train" and i not in kept else split for i, split in enumerate(splits)]
-    log(f"limit: {len(kept)} of {len(trains)} training rows drawn in proportion to their labels; the others are spare and stay uncovered")
+    log(
+        f"limit: {len(kept)} of {plural(len(trains), 'training row')} drawn in proportion to their "
+        "labels; the others are spare and stay uncovered"
+    )
     return frame.with_columns(pl.Series("split", marked, dtype=pl.String))
 
 

@@ -15,6 +15,7 @@ from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.expressions import compose, derive_target, expression_names
 from tapetum.core.progress import Log
 from tapetum.core.targets import Target, answer_classes, decode, encode, same_text, with_classes
+from tapetum.core.words import plural, verb
 from tapetum.data.layouts.several import LISTS, split_cell
 
 DTYPES: dict[str, Any] = {"single": pl.String, "ordinal": pl.String, "multi": pl.List(pl.String), "regression": pl.Float64}
@@ -132,7 +133,8 @@ def _other_code(target: Target, parts: Mapping[str, Target], odd: Sequence[tuple
     )
     row_id, stated, given = odd[0]
     return DataError(
-        f"row {row_id!r} has {target.name} = {stated!r}, but its parts give {given!r} ({len(odd)} of {rows} rows differ). "
+        f"row {row_id!r} has {target.name} = {stated!r}, "
+        f"but its parts give {given!r} ({len(odd)} of {plural(rows, 'row')} {verb(len(odd), 'differs', 'differ')}). "
         f"Their classes are counted from 0 in the order {orders}",
         fix=f"correct one of them{mend}",
     )
@@ -152,16 +154,16 @@ def count_blanks(targets: Sequence[Target], frame: pl.DataFrame, data: Data, log
     for target in columns:
         blank = int(frame[target.name].filter(trains).null_count())
         if blank:
-            log(f"warning: target {target.name!r} is blank in {blank} of {total} training rows: they neither train nor score it")
+            log(f"warning: target {target.name!r} is blank in {blank} of {plural(total, 'training row')}: they neither train nor score it")
     empty = trains & frame.select(pl.all_horizontal(pl.col(t.name).is_null() for t in columns)).to_series()
     bare = frame["row_id"].filter(empty).to_list()
     if bare and data.blank == "refuse":
         raise DataError(
-            f"{len(bare)} of {total} training rows have no label: {listed(bare)}",
+            f"{len(bare)} of {plural(total, 'training row')} {verb(len(bare), 'has', 'have')} no label: {listed(bare)}",
             fix="fill them in, or keep them as context of their sequences: --set data.blank=context",
         )
     if bare:
-        log(f"{len(bare)} of {total} training rows have no label at all and are kept as context")
+        log(f"{len(bare)} of {plural(total, 'training row')} {verb(len(bare), 'has', 'have')} no label at all, kept as context")
 
 
 def _parse(target: Target, cell: Any, row_id: str, name: str) -> Any:
@@ -185,7 +187,8 @@ def _refuse_odd_numbers(target: Target, column: pl.Series, row_ids: Sequence[str
     odd = [i for i, text in enumerate(texts) if text is not None and not math.isfinite(_number(text))]
     if odd:
         raise DataError(
-            f"{name} row {row_ids[odd[0]]!r} has {target.name} = {texts[odd[0]]!r} ({len(odd)} of {len(texts)} cells are no numbers)",
+            f"{name} row {row_ids[odd[0]]!r} has {target.name} = {texts[odd[0]]!r} ({len(odd)} of "
+            f"{plural(len(texts), 'cell')} {verb(len(odd), 'is no number', 'are no numbers')})",
             need=f"a finite number{decimal_point(texts[odd[0]])}",
             fix="correct it or leave it blank",
         )

@@ -15,6 +15,7 @@ import polars as pl
 from tapetum.core import files
 from tapetum.core.delimited import parse_delimited
 from tapetum.core.errors import DataError, TapetumError, listed
+from tapetum.core.words import plural, verb
 from tapetum.data.images.archives import read_bytes
 from tapetum.data.layouts.delimited import read_delimited
 from tapetum.data.layouts.splits import SPLIT_WORDS
@@ -153,7 +154,7 @@ def refuse_two_readings(source: Path, beside: TableBeside, tops: Sequence[str], 
     if source.is_file():
         given = "unpack the archive and give the table"
     return DataError(
-        f"{source} can be read in two ways: {beside.path.name} names {beside.images} of the {total} images in its column "
+        f"{source} can be read in two ways: {beside.path.name} names {beside.images} of the {plural(total, 'image')} in its column "
         f"{beside.column!r}, and the folders {listed(tops)} would be classes",
         need="one of the two",
         fix=f"{given}; or declare that the folders are classes: --layout folder",
@@ -198,12 +199,13 @@ def refuse_unlabelled(source: Path, names: Sequence[str], loose: Sequence[str]) 
     """Return the error for images that lie in no class folder."""
     if len(loose) == len(names):
         return DataError(
-            f"{source} has {len(names)} images and no class folders, so none has a label: {listed(loose)}",
+            f"{source} has {plural(len(names), 'image')} and no class folders, so none has a label: {listed(loose)}",
             need="a folder for each class, or a table that names images and labels",
             fix="move the images into folders called like their classes, or give the table",
         )
     return DataError(
-        f"{len(loose)} of {len(names)} images of {source} lie beside the class folders and have no label: {listed(loose)}",
+        f"{len(loose)} of {plural(len(names), 'image')} of {source} {verb(len(loose), 'lies', 'lie')} "
+        f"beside the class folders, without a label: {listed(loose)}",
         fix="move them into a class folder or away, or keep them as context of their sequences: --set data.blank=context",
     )
 

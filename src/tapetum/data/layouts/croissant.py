@@ -21,6 +21,7 @@ from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
+from tapetum.core.words import plural
 from tapetum.data.layouts.delimited import read_delimited
 from tapetum.data.layouts.listing import listing, refuse_undecodable
 from tapetum.data.layouts.sheet import ARCHIVE_MARK, Sheet
@@ -77,7 +78,7 @@ def read(source: Path, data: Data, log: Log) -> Sheet:
             paths.append(name)
     if len({len(column) for column in columns}) != 1:
         raise DataError(f"record set {_id(records)!r} of {path.name} mixes fields of several sources", need="one table or one set of files")
-    log(f"{path.name}: record set {_id(records)!r}, {len(columns[0])} records, fields {listed(c.name for c in columns)}")
+    log(f"{path.name}: record set {_id(records)!r}, {plural(len(columns[0]), 'record')}, fields {listed(c.name for c in columns)}")
     return Sheet(pl.DataFrame(columns), root, path.name, {"path": paths[0] if len(paths) == 1 else tuple(paths)} if paths else {})
 
 

@@ -17,6 +17,7 @@ from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import read_target
+from tapetum.core.words import plural, verb
 from tapetum.data.layouts import class_folders
 from tapetum.data.layouts.listing import Listing, is_hidden, listing, refuse_undecodable
 from tapetum.data.layouts.sheet import ARCHIVE_MARK, Sheet, copy_image, images_among
@@ -71,7 +72,7 @@ def read(source: Path, data: Data, log: Log) -> Sheet:
     frame = pl.DataFrame({name: pl.Series(values, dtype=pl.String) for name, values in columns.items()})
     deep = sum(name.count("/") > 1 + by_split for name in short)
     if deep:
-        log(f"{deep} images lie deeper than their class folder and count as its own")
+        log(f"{plural(deep, 'image lies', 'images lie')} deeper than the class folder, of whose class {verb(deep, 'it is', 'they are')}")
     return Sheet(frame, source.parent if source.is_file() else source, source.name, roles, (target,), found=True)
 
 
@@ -113,7 +114,8 @@ def write(manifest: Manifest, place: Path, log: Log) -> Path:
         paths = manifest.frame["path"][row].to_list()
         if label is None or len(paths) != 1 or "/" in label or is_hidden(label):
             raise UserError(
-                f"row {manifest.row_ids[row]!r} ({targets[0].name} = {label!r}, {len(paths)} files) cannot be held by a class folder",
+                f"row {manifest.row_ids[row]!r} ({targets[0].name} = {label!r}, "
+                f"{plural(len(paths), 'file')}) cannot be held by a class folder",
                 fix="write a table",
             )
     seen: Counter[str] = Counter()
@@ -125,7 +127,7 @@ def write(manifest: Manifest, place: Path, log: Log) -> Path:
             if seen[f"{above}/{name}"] > 1:
                 raise UserError(f"two images of class {label!r} are called {name!r}", fix="write a table")
             copy_image(manifest.paths(row)[0], aside / above / name)
-    log(f"{len(labels)} images copied to {place}")
+    log(f"{plural(len(labels), 'image')} copied to {place}")
     return place
 
 
@@ -150,12 +152,16 @@ def _images(source: Path, log: Log) -> tuple[list[str], Listing]:
     other = Counter(Path(name).suffix.lower() or "no ending" for name in seen if name not in images)
     refuse_undecodable(names, f"{source}")
     if found.hidden:
-        log(f"{source.name}: {found.hidden} hidden files left out")
+        log(f"{source.name}: {plural(found.hidden, 'hidden file')} left out")
     if found.runs:
-        log(f"{source.name}: {len(found.runs)} folders are runs, pipelines or Python environments and no data: {listed(found.runs)}")
+        log(
+            f"{source.name}: "
+            f"{plural(len(found.runs), 'folder holds a run, pipeline or environment', 'folders hold runs, pipelines or environments')} "
+            f"and no data: {listed(found.runs)}"
+        )
     if other:
         kinds = listed(f"{count} {ending}" for ending, count in other.most_common())
-        log(f"{source.name}: {sum(other.values())} files that are no images left out ({kinds})")
+        log(f"{source.name}: {plural(sum(other.values()), 'file that is no image', 'files that are no images')} left out ({kinds})")
     if not names:
         raise DataError(f"{source} holds no images", need="JPEG, PNG, TIFF, WebP, BMP, GIF or PPM files", fix="check the path")
     return names, found
@@ -190,7 +196,7 @@ def _splits_above(source: Path, folders: list[str], data: Data, log: Log) -> boo
     inner = {top: {f.split("/")[1] for f in folders if f.startswith(f"{top}/")} for top in alike}
     same = len({frozenset(classes) for classes in inner.values()}) == 1 and all(inner.values())
     if same and len(alike) == len(tops):
-        log(f"{source.name}: folders {listed(alike)} hold the same {len(inner[alike[0]])} class folders and are read as splits")
+        log(f"{source.name}: folders {listed(alike)} hold the same {plural(len(inner[alike[0]]), 'class folder')} and are read as splits")
         return True
     if data.layout == "auto" and not any(inner.values()):  # images of parts, with labels elsewhere
         return False
@@ -218,7 +224,10 @@ def _beside_a_table(
     if unlike and len(tops) > 1:
         raise class_folders.refuse_parts(source, tops)
     if beside is not None and beside.labels is not None:
-        log(f"{beside.path.name} lists {beside.images} of {len(names)} images; column {beside.labels!r} has the same labels as the folders")
+        log(
+            f"{beside.path.name} lists {beside.images} of {plural(len(names), 'image')}; "
+            f"column {beside.labels!r} has the same labels as the folders"
+        )
 
 
 def _label(name: str, by_split: bool) -> str | None:
@@ -233,4 +242,4 @@ def _refuse_empty(source: Path, folders: list[str], names: list[str], by_split: 
     filled = {"/".join(name.split("/")[:depth]) for name in names}
     empty = sorted(classes - filled)
     if empty:
-        raise DataError(f"{source} has {len(empty)} class folders without images: {listed(empty)}", fix="fill or remove them")
+        raise DataError(f"{source} has {plural(len(empty), 'class folder')} without images: {listed(empty)}", fix="fill or remove them")

@@ -18,6 +18,7 @@ from tapetum.core.errors import DataError, listed
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import read_target
+from tapetum.core.words import plural
 from tapetum.data.images import formats
 from tapetum.data.layouts.cells import as_text
 from tapetum.data.layouts.roles import ID_NAMES
@@ -53,7 +54,7 @@ def read(source: Any, data: Data, log: Log) -> Sheet:
         if index is not None and data.id is None and index not in _spoken_for(data) and _names_rows(frame, index):
             roles["id"] = index
             log(f"the table's index {index!r} is read as the id column")
-    log(f"the table: {len(frame)} rows, {len(frame.columns)} columns")
+    log(f"the table: {plural(len(frame), 'row')}, {plural(len(frame.columns), 'column')}")
     return Sheet(frame, Path.cwd(), "the table", roles)
 
 

@@ -17,6 +17,7 @@ from tapetum.core.expressions import expression_names
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target, read_target
+from tapetum.core.words import plural, verb
 from tapetum.data.layouts.available import is_class_folders
 from tapetum.data.layouts.cells import parse_column, settle_derived
 from tapetum.data.layouts.reading import open_sheet
@@ -68,7 +69,7 @@ def read_truth(source: Any, data: Data, wanted: Wanted, log: Log) -> Manifest:
     if wanted.split is not None:
         part = _in_split(sheet, labels, wanted.split)
         rows, labels = rows.where(part.to_numpy()), labels.filter(part)
-        log(f"{sheet.name}: {len(labels)} of {len(part)} rows are of split {wanted.split!r}")
+        log(f"{sheet.name}: {len(labels)} of {plural(len(part), 'row')} {verb(len(labels), 'is', 'are')} of split {wanted.split!r}")
     found = _columns(sheet, wanted)
     name_of = {t.name: t for t in wanted.targets}
     kept = rows.frame.drop([name for name in name_of if name in rows.frame.columns])
@@ -113,13 +114,15 @@ def _aligned(sheet: Sheet, rows: Manifest) -> pl.DataFrame:
     """Return the sheet's columns, one line for each of the rows, in their order."""
     if not is_class_folders(sheet.layout):
         if len(sheet.frame) != len(rows):
-            raise DataError(f"{sheet.name} has {len(sheet.frame)} rows and {len(rows)} samples", need="one sample a row")
+            raise DataError(
+                f"{sheet.name} has {plural(len(sheet.frame), 'row')} and {plural(len(rows), 'sample')}", need="one sample a row"
+            )
         return sheet.frame
     place = {os.path.abspath(sheet.root / path): i for i, path in enumerate(sheet.frame[sheet.roles["path"]].to_list())}
     wanted = [os.path.abspath(rows.root / paths[0]) for paths in rows.frame["path"].to_list()]
     lost = [path for path in wanted if path not in place]
     if lost:
-        raise DataError(f"{sheet.name} gives no label to {len(lost)} images: {listed(lost, 3)}", need="a class folder above each")
+        raise DataError(f"{sheet.name} gives no label to {plural(len(lost), 'image')}: {listed(lost, 3)}", need="a class folder above each")
     return sheet.frame[[place[path] for path in wanted]]
 
 
@@ -193,14 +196,17 @@ def _known_classes(frame: pl.DataFrame, targets: Sequence[Target], name: str, sk
         counts = Counter(one for row in odd for one in dict.fromkeys(row))
         if not counts:
             continue
-        named = listed(f"{one!r} ({'1 row' if n == 1 else f'{n} rows'})" for one, n in counts.most_common())
+        named = listed(f"{one!r} ({plural(n, 'row')})" for one, n in counts.most_common())
         rows = sum(bool(row) for row in odd)
-        what = f"{name}: {rows} of {len(cells)} rows have a {target.name!r} that the pipeline does not know: {named}"
+        what = (
+            f"{name}: {rows} of {plural(len(cells), 'row')} {verb(rows, 'has', 'have')} a "
+            f"{target.name!r} that the pipeline does not know: {named}"
+        )
         if not skip:
             close = nearest(next(iter(counts)), target.classes)
             raise DataError(
                 f"{what}.{close}",
-                need=f"one of its {len(target.classes)} classes ({listed(target.classes, 20)})",
+                need=f"one of its {plural(len(target.classes), 'class', 'classes')} ({listed(target.classes, 20)})",
                 fix="correct the labels, or count such rows as unlabelled: --on-bad skip",
             )
         log(f"warning: {what}; they count as unlabelled")

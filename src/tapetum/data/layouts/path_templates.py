@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tapetum.core.errors import DataError, listed
 from tapetum.core.progress import Log
+from tapetum.core.words import plural
 from tapetum.data.layouts.listing import archive_names, children
 from tapetum.data.layouts.paths import row_paths
 from tapetum.data.layouts.sheet import ARCHIVE_MARK, Sheet, missing_files
@@ -56,8 +57,9 @@ def group_files(names: Sequence[str], template: str, *, partial: str = "refuse")
         labels = ["_".join(options[i] for options, i in zip(places, order, strict=True)) for order in orders]
         counted = ", ".join(f"{label} {counts[order]}" for label, order in zip(labels, orders, strict=True))
         what = (
-            f"{len(lacking)} samples lack some of their {len(orders)} files ({template}): {listed(lacking)}. "
-            f"{len(samples) - len(lacking)} of {len(samples)} rows complete: {counted}"
+            f"{plural(len(lacking), 'sample lacks', 'samples lack')} some of the "
+            f"{plural(len(orders), 'file')} ({template}): {listed(lacking)}. "
+            f"{len(samples) - len(lacking)} of {plural(len(samples), 'row')} complete: {counted}"
         )
         raise DataError(what, fix="add or remove them, or go on without them: --on-bad skip")
     return [(key, [files.get(order) or _named(parts, places, *cells_of[key], order) for order in orders]) for key, files in samples.items()]
@@ -89,11 +91,15 @@ def placed(template: str, sheet: Sheet, log: Log) -> str:
         return folder + rest
     if len(best) > 1:
         raise DataError(
-            f"{sheet.name}: {len(best)} folders hold {most} of the {total} files called {rest!r}: {listed(best)}",
+            f"{sheet.name}: {plural(len(best), 'folder holds', 'folders hold')} {most} of the "
+            f"{plural(total, 'file')} called {rest!r}: {listed(best)}",
             need="the one to read",
             fix=f"name it: --path '{best[0]}{rest}'",
         )
-    log(f"{sheet.name}: {folder or 'its folder'} holds {here} of {total} files, {best[0] or 'its folder'} holds {most}: read from there")
+    log(
+        f"{sheet.name}: {folder or 'its folder'} holds {here} of {plural(total, 'file')}, "
+        f"{best[0] or 'its folder'} holds {most}: read from there"
+    )
     return best[0] + rest
 
 

@@ -17,6 +17,7 @@ from tapetum.core.places import absent, moved, refuse_nowhere
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest, check_ids
 from tapetum.core.targets import Target, look_alikes
+from tapetum.core.words import plural, verb
 from tapetum.data.layouts import additions, available, folder, several
 from tapetum.data.layouts.cells import count_blanks, decimal_point, parse_column, settle_derived, settle_targets, text_column
 from tapetum.data.layouts.frame import plain_columns
@@ -48,7 +49,7 @@ def read(source: Any, data: Data, log: Log, *, labelled: bool = True) -> Manifes
     """
     written = written_before(source, data)
     if written is not None:
-        log(f"{Path(source).name} is a manifest: {len(written)} rows, targets {listed(t.name for t in written.targets)}")
+        log(f"{Path(source).name} is a manifest: {plural(len(written), 'row')}, targets {listed(t.name for t in written.targets)}")
         log_absent(written, Path(source), data, log)
         return written
     sheet = additions.join_tables(open_sheet(source, data, log), data, log)
@@ -248,7 +249,7 @@ def _with_slashes(paths: list[list[str]], sheet: Sheet, log: Log) -> list[list[s
     still = set(missing_files([windows[path] for path in gone], sheet.root))
     there = {path: windows[path] for path in gone if windows[path] not in still}
     if there:
-        log(f"{sheet.name}: {len(there)} paths are written with backslashes and are read with /")
+        log(f"{sheet.name}: {plural(len(there), 'path is', 'paths are')} written with backslashes and are read with /")
     return [[there.get(path, path) for path in row] for row in paths] if there else paths
 
 
@@ -259,7 +260,7 @@ def _check_files(frame: pl.DataFrame, sheet: Sheet, data: Data, log: Log) -> Non
         beside = path_beside(sheet.frame, sheet.root) if len(missing) == len(every) else None
         raise refuse_missing(missing, frame["path"].to_list(), sheet.name, sheet.root, beside)
     if missing:
-        gone = f"{len(missing)} of {len(every)} image files that do not exist"
+        gone = f"{len(missing)} of {plural(len(every), 'image file')} that do not exist"
         counts = count_complete(frame["path"].to_list(), missing)
         log(f"warning: {sheet.name} names {gone}; their rows stay as missing: {listed(missing)}{counts}")
 
@@ -270,7 +271,10 @@ def _numbers(column: pl.Series, row_ids: Sequence[str], name: str) -> pl.Series:
     bad = column.is_not_null() & (numbers.is_null() | ~numbers.is_finite().fill_null(False))
     if bad.any():
         row, cell = int(bad.arg_true()[0]), column.filter(bad).to_list()[0]
-        what = f"{name} row {row_ids[row]!r} has {column.name} = {cell!r} ({int(bad.sum())} of {len(bad)} cells are no numbers)"
+        what = (
+            f"{name} row {row_ids[row]!r} has {column.name} = {cell!r} ({int(bad.sum())} of "
+            f"{plural(len(bad), 'cell')} {verb(int(bad.sum()), 'is no number', 'are no numbers')})"
+        )
         raise DataError(what, need=f"a finite number{decimal_point(cell)}, or a blank")
     return numbers
 
@@ -293,7 +297,10 @@ def log_absent(manifest: Manifest, file: Path, data: Data, log: Log) -> None:
         return
     if data.on_bad == "refuse" or len(gone) == len(manifest):
         raise moved(manifest, gone, f"put the data back, or move {file.name} into the folder that its paths start from")
-    log(f"warning: the images of {len(gone)} of {len(manifest)} rows are not below {manifest.root}; they stay as missing: {listed(gone)}")
+    log(
+        f"warning: the images of {len(gone)} of {plural(len(manifest), 'row')} "
+        f"{verb(len(gone), 'is', 'are')} not below {manifest.root}; they stay as missing: {listed(gone)}"
+    )
 
 
 def _log_classes(target: Target, log: Log) -> None:
@@ -301,7 +308,7 @@ def _log_classes(target: Target, log: Log) -> None:
         log(f"target {target.name!r}: a number" + (f", with the borders {listed(target.borders, 12)}" if target.borders else ""))
     else:
         joint = f", from {target.expression}" if target.expression else ""
-        log(f"target {target.name!r}: {len(target.classes)} classes in this order{joint}: {listed(target.classes, 12)}")
+        log(f"target {target.name!r}: {plural(len(target.classes), 'class', 'classes')} in this order{joint}: {listed(target.classes, 12)}")
         for names in look_alikes(target.classes) if not target.expression else ():
             alike = listed(map(repr, names))
             log(f"target {target.name!r}: classes {alike} differ only in case, blanks or the form of a number; each is a class of its own")

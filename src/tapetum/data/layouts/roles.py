@@ -14,6 +14,7 @@ from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.expressions import codes, expression_names
 from tapetum.core.tables import RESERVED
 from tapetum.core.targets import Target, read_target
+from tapetum.core.words import plural, verb
 from tapetum.data.images.formats import IMAGE_SUFFIXES
 from tapetum.data.layouts import several
 from tapetum.data.layouts.nearby import path_beside
@@ -171,7 +172,7 @@ def _path_role(sheet: Sheet, data: Data) -> tuple[str | tuple[str, ...], str]:
         return "path", "inferred: it is called so, and its cells end like image files"
     if candidates:
         raise DataError(
-            f"{sheet.name} has {len(candidates)} columns of image files: {listed(candidates)}",
+            f"{sheet.name} has {plural(len(candidates), 'column')} of image files: {listed(candidates)}",
             need="the one to read, or all of them as channels or views",
             fix=f"name it: --path {candidates[0]}, or several: {' '.join(f'--path {c}' for c in candidates)}",
         )
@@ -191,7 +192,10 @@ def _nearly(frame: pl.DataFrame) -> str:
     row, count = int(odd.arg_true()[0]), int(odd.sum())
     cell = frame[name][row]
     shown = "blank" if cell is None else repr(cell.to_list() if isinstance(cell, pl.Series) else cell)
-    return f". {name!r} comes nearest: {count} of {len(frame)} cells do not, first row {row + 1}, which is {shown}"
+    return (
+        f". {name!r} comes nearest: {count} of {plural(len(frame), 'cell')} "
+        f"{verb(count, 'does', 'do')} not, first row {row + 1}, which is {shown}"
+    )
 
 
 def _odd_paths(column: pl.Series) -> pl.Series | None:

@@ -18,6 +18,7 @@ from tapetum.core import files
 from tapetum.core.errors import DataError, listed
 from tapetum.core.progress import Log
 from tapetum.core.targets import Target, same_text
+from tapetum.core.words import plural
 
 BLANK = " "
 MARKS = ("|", ";", ",")  # whichever of them is in a column separates its labels; where none does, blanks do
@@ -106,7 +107,7 @@ def with_separator(target: Target, column: pl.Series, row_ids: Sequence[Any], na
     many = sum(len(split_cell(text, dataclasses.replace(target, separator=separator))) > 1 for text in texts)
     if many:
         how = "blanks" if separator == BLANK else repr(separator)
-        log(f"target {target.name!r}: labels of one cell are separated by {how} (in {many} of {len(texts)} different cells)")
+        log(f"target {target.name!r}: labels of one cell are separated by {how} (in {many} of {plural(len(texts), 'different cell')})")
     return dataclasses.replace(target, separator=separator)
 
 
@@ -150,7 +151,7 @@ def number_hint(target: Target, column: pl.Series) -> str | None:
     if not ((fractions and count >= MANY // 2) or (count > MANY and count * 5 > len(known))):
         return None
     flag = shlex.quote(f"{target.name}:regression")
-    return f"target {target.name!r} holds {count} different numbers, each read as a class; if it is a number: --target {flag}"
+    return f"target {target.name!r} holds {plural(count, 'different number')}, each read as a class; if it is a number: --target {flag}"
 
 
 def _separator(target: Target, texts: Mapping[str, Any], lists: bool, name: str) -> str:
@@ -169,7 +170,7 @@ def _separator(target: Target, texts: Mapping[str, Any], lists: bool, name: str)
     rows = [f"row {texts[text]!r}: {text!r}" for mark in found for text in rest if mark in text][: len(found) + 1]
     ways = [*(repr(mark) for mark in found), *(["printed lists"] if lists else [])]
     raise DataError(
-        f"{name}: labels of {target.name!r} are separated in {len(ways)} ways ({listed(ways)}): {listed(dict.fromkeys(rows))}",
+        f"{name}: labels of {target.name!r} are separated in {plural(len(ways), 'way')} ({listed(ways)}): {listed(dict.fromkeys(rows))}",
         need="one separator in a column",
         fix=f'correct the cells, or declare it: --set \'data.targets=[{{name="{target.name}", kind="multi", separator="{found[0]}"}}]\'',
     )

@@ -14,6 +14,7 @@ import polars as pl
 from tapetum.core import files
 from tapetum.core.errors import DataError, listed
 from tapetum.core.targets import same_text
+from tapetum.core.words import plural
 from tapetum.data.images import formats
 from tapetum.data.images.archives import read_bytes, read_head
 from tapetum.data.layouts.listing import archive_names
@@ -96,7 +97,7 @@ def refuse_missing(missing: Iterable[str], rows: Sequence[Sequence[str]], name: 
         beside: the option that leads to all of them, if one does.
     """
     gone, total = list(missing), sum(map(len, rows))
-    what = f"{name} names {len(gone)} of {total} image files that do not exist: {listed(gone)}"
+    what = f"{name} names {len(gone)} of {plural(total, 'image file')} that do not exist: {listed(gone)}"
     otherwise = "correct the paths, or go on without them: --on-bad skip"
     return DataError(
         what + count_complete(rows, gone) + _alike(gone[0], root), fix=f"say where they are: {beside}" if beside else otherwise
@@ -132,7 +133,7 @@ def count_complete(rows: Sequence[Sequence[str]], missing: Iterable[str]) -> str
     whole = [row for row in rows if len(row) == width]
     counts = [sum(row[i] not in gone for row in whole) for i in range(width)]
     named = ", ".join(f"{label} {count}" for label, count in zip(_place_names(whole[0]), counts, strict=True))
-    return f". {complete} of {len(rows)} rows complete: {named}"
+    return f". {complete} of {plural(len(rows), 'row')} complete: {named}"
 
 
 def _place_names(row: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ import polars as pl
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.progress import Log
 from tapetum.core.tables import SPLITS
+from tapetum.core.words import plural, verb
 from tapetum.data.layouts.cells import text_column
 
 HELD = "val"  # validation rows: training rows that fold 0 holds out
@@ -39,7 +40,8 @@ def read_splits(frame: pl.DataFrame, name: str, log: Log) -> pl.DataFrame:
     if odd:
         row_id, word = frame["row_id"][odd[0]], words[odd[0]]
         raise DataError(
-            f"{name} row {row_id!r} has split = {word!r} ({len(odd)} of {len(words)} rows have such a word)",
+            f"{name} row {row_id!r} has split = {word!r} ({len(odd)} of {plural(len(words), 'row')} "
+            f"{verb(len(odd), 'has', 'have')} such a word)",
             need=f"one of {listed(SPLIT_WORDS, 20)}",
             fix="correct the column, or, if it means something else: --set data.split=none",
         )
@@ -52,5 +54,8 @@ def read_splits(frame: pl.DataFrame, name: str, log: Log) -> pl.DataFrame:
         raise UserError(
             f"{name} has rows of split {listed(sorted(map(str, found)))} and a fold column", fix="leave one: --set data.fold=none"
         )
-    log(f"{name}: {sum(heldout)} rows of the validation split are held out as fold 0; the other training rows always train")
+    log(
+        f"{name}: {plural(sum(heldout), 'row')} of the validation split "
+        f"{verb(sum(heldout), 'is', 'are')} held out as fold 0; the other training rows always train"
+    )
     return frame.with_columns(pl.Series("fold", [0 if is_held else -1 for is_held in heldout], dtype=pl.Int16))

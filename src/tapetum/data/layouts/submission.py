@@ -24,6 +24,7 @@ from tapetum.core.monitor import prior_decision
 from tapetum.core.progress import Log
 from tapetum.core.tables import Dense, decided
 from tapetum.core.targets import Target, decode
+from tapetum.core.words import plural, verb
 from tapetum.data.images.formats import has_image_name
 from tapetum.data.layouts.delimited import read_delimited, sniff, to_delimited
 from tapetum.data.layouts.submission_template import Wish, Writing, finite, writing_of
@@ -118,18 +119,21 @@ def submit(
 
 def _report(form: Template, target: Target, labels: np.ndarray, fill: str, without: int, absent: int, place: Path, log: Log) -> None:
     n = len(labels)
-    parts = [f"{absent} ids without a prediction"] if absent else []
-    parts += [f"{without - absent} rows without an answer"] if without > absent else []
-    log(f"{n} answers written to {place}: {form.writing.why}")
+    parts = [f"{plural(absent, 'id')} without a prediction"] if absent else []
+    parts += [f"{plural(without - absent, 'row')} without an answer"] if without > absent else []
+    log(f"{plural(n, 'answer')} written to {place}: {form.writing.why}")
     if parts:
         log(f"warning: {' and '.join(parts)} filled with {fill!r}")
     if form.matched:
         log(f"warning: {form.matched}")
     none = int((labels.sum(axis=1) == 0).sum()) if target.kind == "multi" else 0
     if none == n and n:
-        log(f"warning: no label for any of the {n} rows: every answer is blank; lower thresholds give some (decide.steps = ['thresholds'])")
+        log(
+            f"warning: no label for any of the {plural(n, 'row')}: every answer is blank; "
+            "lower thresholds give some (decide.steps = ['thresholds'])"
+        )
     elif none:
-        log(f"warning: {none} of {n} rows have no label")
+        log(f"warning: {none} of {plural(n, 'row')} {verb(none, 'has', 'have')} no label")
 
 
 def read_template(path: Path, dense: Dense, wish: Wish) -> Template:
@@ -188,11 +192,11 @@ def _by_order(
     raw: pl.DataFrame, delimiter: str, first: list[str], order: Sequence[str], target: Target, wish: Wish, path: Path
 ) -> Template:
     if len(raw.columns) != 1:
-        raise UserError(f"{path.name} has {len(raw.columns)} columns", need="one, where rows go by a stated order")
+        raise UserError(f"{path.name} has {plural(len(raw.columns), 'column')}", need="one, where rows go by a stated order")
     header = len(raw) == len(order) + 1  # a header above
     frame = raw[1:].rename({"column_1": first[0]}) if header else raw
     if len(frame) != len(order):
-        raise DataError(f"{path.name} has {len(frame)} rows", need=f"{len(order)}, as the stated order has")
+        raise DataError(f"{path.name} has {plural(len(frame), 'row')}", need=f"{len(order)}, as the stated order has")
     writing = writing_of(frame, frame.columns, target, wish, path.name)
     return Template(frame, delimiter, header, None, tuple(order), writing, tuple(frame.columns))
 
@@ -253,8 +257,12 @@ def _same_ids(form: Template, dense: Dense, name: str, fill: str) -> int:
     given, wanted = set(dense.row_ids.tolist()), set(form.row_ids)
     missing = [text for text, row_id in zip(asked, form.row_ids, strict=True) if row_id not in given]
     extra = [row_id for row_id in dense.row_ids.tolist() if row_id not in wanted]
-    parts = [f"{len(missing)} ids of it have no prediction: {listed(missing)}"] if missing and fill == "none" else []
-    parts += [f"{len(extra)} predicted ids are not in it: {listed(extra)}"] if extra else []
+    parts = (
+        [f"{plural(len(missing), 'id')} of it {verb(len(missing), 'has', 'have')} no prediction: {listed(missing)}"]
+        if missing and fill == "none"
+        else []
+    )
+    parts += [f"{plural(len(extra), 'predicted id is', 'predicted ids are')} not in it: {listed(extra)}"] if extra else []
     if parts:
         fixes = [PREDICT_FIRST] + (["fill them in: --fill prior, or --fill CLASS"] if missing else [])
         what = f"{name} and the predictions differ ({'; '.join(parts)})"
@@ -294,7 +302,8 @@ def _filler(
     """Return probabilities and decided labels (K,) for rows that have none."""
     if fill == "none":
         raise DataError(
-            f"{len(lost)} rows have no prediction: {listed(lost)}", fix="repair the images, or fill them in: --fill prior, or --fill CLASS"
+            f"{plural(len(lost), 'row has', 'rows have')} no prediction: {listed(lost)}",
+            fix="repair the images, or fill them in: --fill prior, or --fill CLASS",
         )
     if fill == "prior":
         if prior is None or len(prior) != target.width or np.isnan(prior).any():

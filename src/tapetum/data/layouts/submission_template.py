@@ -23,6 +23,7 @@ import polars as pl
 
 from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.targets import Target
+from tapetum.core.words import plural
 
 Way = Literal["labels", "probabilities", "zero-one", "number"]
 WISHES = ("auto", *get_args(Way)[:3])  # what a user may ask for
@@ -166,13 +167,13 @@ def _by_class(frame: pl.DataFrame, rest: Sequence[str], target: Target, wish: Wi
     if odd and wish.write == "auto":
         return f"column {odd[0][0]!r} holds {odd[0][1]!r}, which is no number from 0 to 1"
     way, why = _numbers(frame, known, wish)
-    return Writing(tuple(known), way, tuple(place[c] for c in known), why=f"{why} in {len(known)} columns, one for each class")
+    return Writing(tuple(known), way, tuple(place[c] for c in known), why=f"{why} in {plural(len(known), 'column')}, one for each class")
 
 
 def _one_column(frame: pl.DataFrame, rest: Sequence[str], target: Target, wish: Wish) -> Writing | str:
     """Read a template with one column to fill; else return why it cannot be."""
     if len(rest) != 1 and target.name not in rest:
-        return f"{len(rest)} columns could be filled: {listed(rest, 20)}" if rest else "there is no column beside the ids"
+        return f"{plural(len(rest), 'column')} could be filled: {listed(rest, 20)}" if rest else "there is no column beside the ids"
     column = rest[0] if len(rest) == 1 else target.name
     cells = [c for c in frame[column].unique(maintain_order=True).to_list() if c is not None and not _hollow(c)]
     if target.kind == "regression":

@@ -17,6 +17,7 @@ from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target, sorted_classes
+from tapetum.core.words import plural
 from tapetum.data.layouts.delimited import DELIMITERS, read_delimited, to_delimited
 from tapetum.data.layouts.folder import refuse_columns
 from tapetum.data.layouts.roles import PLAIN_ROLES
@@ -39,7 +40,7 @@ def read(source: Path, data: Data, log: Log) -> Sheet:
     else:
         frame, delimiter = read_delimited(source)
         how = f"separated by {DELIMITERS.get(delimiter, repr(delimiter))}"
-    log(f"{source.name}: {len(frame)} rows, {len(frame.columns)} columns, {how}")
+    log(f"{source.name}: {plural(len(frame), 'row')}, {plural(len(frame.columns), 'column')}, {how}")
     kept = _manifest(source)
     targets = kept.targets if kept is not None and data.targets else ()
     own = tuple({k: v for k, v in t.to_dict().items() if k != "expression"} for t in targets if t.expression is None)

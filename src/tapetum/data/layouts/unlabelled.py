@@ -20,6 +20,7 @@ from tapetum.core.places import refuse_nowhere
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest, check_ids
 from tapetum.core.targets import read_target
+from tapetum.core.words import plural
 from tapetum.data.layouts.available import is_class_folders, sample_files
 from tapetum.data.layouts.folder import keep_images
 from tapetum.data.layouts.listing import refuse_undecodable
@@ -124,7 +125,7 @@ def _rows(source: Any, wanted: _Wanted, root: Path, log: Log) -> pl.DataFrame:
         used = {name for _, files in samples for name in files}
         rest = [name for name in names if name not in used]
         log(
-            f"{source.name}: {len(samples)} samples by {wanted.several}"
+            f"{source.name}: {plural(len(samples), 'sample')} by {wanted.several}"
             + (f"; files that do not fit are left out: {listed(rest)}" if rest else "")
         )
         if not samples:
@@ -140,7 +141,7 @@ def _table(source: Any, wanted: _Wanted, root: Path, log: Log) -> pl.DataFrame:
 
     written = None if set(wanted.declared) & {"path", *_COLUMNS} else written_before(source, wanted.data)
     if written is not None:
-        log(f"{source.name} is a manifest: {len(written)} rows")
+        log(f"{source.name} is a manifest: {plural(len(written), 'row')}")
         log_absent(written, source, wanted.data, log)
         known = {*(t.name for t in written.targets), "split", "fold"}
         frame, start = written.frame.drop([c for c in written.frame.columns if c in known]), written.root
@@ -165,7 +166,7 @@ def _with_blanks(sheet: Sheet, roles: Roles, data: Data, log: Log) -> Sheet:
     blank = sheet.frame[path].null_count()
     if not blank or sheet.frame.schema[path] != pl.String:
         return sheet
-    log(f"warning: {sheet.name} names no image in {blank} of {len(sheet.frame)} rows of {path!r}; they stay as missing")
+    log(f"warning: {sheet.name} names no image in {blank} of {plural(len(sheet.frame), 'row')} of {path!r}; they stay as missing")
     return dataclasses.replace(sheet, frame=sheet.frame.with_columns(pl.col(path).fill_null("(blank)")))
 
 

@@ -20,6 +20,7 @@ from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.progress import Log
 from tapetum.core.stand_ins import HEAD, stand_in
 from tapetum.core.tables import Manifest
+from tapetum.core.words import plural
 from tapetum.data.images.archives import read_bytes, read_head
 from tapetum.data.images.tars import Place, is_image, open_tar, places
 from tapetum.data.layouts.folder import refuse_columns
@@ -51,7 +52,7 @@ def read(source: Path, data: Data, log: Log) -> Sheet:
         raise DataError(f"{source} holds no samples", need="images called KEY.png beside KEY.json, KEY.cls or KEY.txt")
     columns = list(dict.fromkeys(name for row in rows for name in row))
     frame = pl.DataFrame([_column(name, [row.get(name) for row in rows], source) for name in columns])
-    log(f"{source.name}: {len(rows)} samples in {len(shards)} archives")
+    log(f"{source.name}: {plural(len(rows), 'sample')} in {plural(len(shards), 'archive')}")
     roles = {"path": "path", "id": "row_id" if "row_id" in columns else KEY}
     rest = [name for name in columns if name not in (KEY, "path", "row_id")]
     return Sheet(frame, source.parent if source.is_file() else source, source.name, roles, ("cls",) if rest == ["cls"] else (), found=True)
@@ -77,7 +78,7 @@ def write(manifest: Manifest, place: Path, log: Log) -> Path:
                 _add(tar, f"{key}{number}{path.suffix.lower()}", read_bytes(path))
             known = {name: cell for name, cell in cells.items() if cell is not None}
             _add(tar, f"{key}.json", files.to_json(known).encode())
-    log(f"{len(manifest)} samples written to {place}")
+    log(f"{plural(len(manifest), 'sample')} written to {place}")
     return place
 
 
@@ -102,10 +103,10 @@ def _samples(shard: Path, log: Log) -> list[dict[str, Any]]:
                 other.append(name)
     refuse_undecodable((path for row in rows.values() for path in row.get("path", ())), shard.name)
     if other:
-        log(f"{shard.name}: {len(other)} files of other kinds left out: {listed(other)}")
+        log(f"{shard.name}: {plural(len(other), 'file')} of other kinds left out: {listed(other)}")
     bare = [key for key, row in rows.items() if "path" not in row]
     if bare:
-        raise DataError(f"{shard.name} has {len(bare)} samples without an image: {listed(bare)}", fix="correct the archive")
+        raise DataError(f"{shard.name} has {plural(len(bare), 'sample')} without an image: {listed(bare)}", fix="correct the archive")
     for row in rows.values():
         row["path"] = sorted(row["path"])
     return list(rows.values())

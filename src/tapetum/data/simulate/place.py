@@ -12,6 +12,7 @@ import polars as pl
 
 from tapetum.core import files
 from tapetum.core.errors import UserError
+from tapetum.core.words import plural
 
 LAYOUT, TRUTH, SUMMARY, EXCLUDED = "data", "truth.csv", "simulation.json", "exclude.txt"
 _THEN = (2020, 1, 1, 0, 0, 0)  # the time in archives, so that the same seed gives the same bytes
@@ -64,7 +65,7 @@ def how_many(size: str | int, sizes: dict[str, int], least: int) -> int:
     if count is None:
         raise UserError(f"size is {size!r}", need=f"{' or '.join(map(repr, sizes))} or a number of images")
     if count < least:
-        raise UserError(f"size is {count} images", need=f"at least {least}, so that each class is in both parts")
+        raise UserError(f"size is {plural(count, 'image')}", need=f"at least {least}, so that each class is in both parts")
     return count
 
 

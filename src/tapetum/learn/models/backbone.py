@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from tapetum.core import files
 from tapetum.core.errors import DataError, UserError
+from tapetum.core.words import plural
 from tapetum.learn.models import channels as adaptation
 from tapetum.learn.models.weights import Weights
 
@@ -65,7 +66,7 @@ def create(
     if channels != weights.channels:
         if weights.channels != 3:
             raise UserError(
-                f"the weights {weights.source} were trained on {weights.channels} channels, the images have {channels}",
+                f"the weights {weights.source} were trained on {plural(weights.channels, 'channel')}, the images have {channels}",
                 need="the same number, or weights trained on 3",
             )
         state = adaptation.adapt_state(state, adaptation.stems(backbone, channels), channels, policy)
@@ -93,7 +94,7 @@ def load(backbone: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     for what, keys in (("lack", missing), ("have another shape of", odd), ("have, unknown to the model,", left)):
         if keys:
             raise DataError(
-                f"the weights {source} {what} {keys[0]!r} and {len(keys) - 1} more tensors"
+                f"the weights {source} {what} {keys[0]!r} and {plural(len(keys) - 1, 'more tensor')}"
                 if len(keys) > 1
                 else f"the weights {source} {what} {keys[0]!r}",
                 need=f"the tensors of {type(backbone).__name__} as it is configured",
@@ -218,7 +219,7 @@ def _as_map(backbone: Any, x: Tensor, out: Tensor) -> Tensor:
         rows = embed.dynamic_feat_size(x.shape[-2:])[0] if hasattr(embed, "dynamic_feat_size") else int(tokens.shape[1] ** 0.5)
         if rows < 1 or tokens.shape[1] % rows:
             raise UserError(
-                f"{type(backbone).__name__} gives {tokens.shape[1]} tokens, which lie on no grid", fix="choose another backbone"
+                f"{type(backbone).__name__} gives {plural(tokens.shape[1], 'token')}, which lie on no grid", fix="choose another backbone"
             )
         return tokens.transpose(1, 2).unflatten(2, (rows, -1))
     if out.shape[1] != backbone.num_features and out.shape[-1] == backbone.num_features:

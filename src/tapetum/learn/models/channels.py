@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tapetum.core.errors import UserError, listed, nearest
+from tapetum.core.words import plural
 
 POLICIES = ("repeat", "zero", "mean", "copy:R", "copy:G", "copy:B")
 COLOURS = "RGB"
@@ -36,7 +37,7 @@ def adapt(weight: Tensor, channels: int, policy: str) -> Tensor:
     check_policy(policy)
     if weight.ndim != 4 or weight.shape[1] != 3:
         raise UserError(
-            f"a first layer of shape {tuple(weight.shape)} cannot be adapted to {channels} channels", need="weights (O, 3, h, w)"
+            f"a first layer of shape {tuple(weight.shape)} cannot be adapted to {plural(channels, 'channel')}", need="weights (O, 3, h, w)"
         )
     if channels == 3:
         return weight
@@ -72,7 +73,7 @@ def statistics(values: tuple[float, ...], channels: int, policy: str) -> tuple[f
     if len(values) == channels:
         return tuple(values)
     if len(values) != 3:
-        raise UserError(f"{len(values)} channel statistics were given for {channels} channels", need="3, or one a channel")
+        raise UserError(f"{len(values)} channel statistics were given for {plural(channels, 'channel')}", need="3, or one a channel")
     average = sum(values) / 3
     if policy.startswith("copy:"):
         fill = values[COLOURS.index(policy[-1])]
@@ -118,7 +119,7 @@ def stems(backbone: nn.Module, channels: int) -> tuple[str, ...]:
         if isinstance(layer, nn.Conv2d) and layer.in_channels == channels and layer.groups == 1:
             return (name,)
     raise UserError(
-        f"{type(backbone).__name__} has no convolution over {channels} channels, so its weights cannot be adapted",
+        f"{type(backbone).__name__} has no convolution over {plural(channels, 'channel')}, so its weights cannot be adapted",
         fix="use images with the channels that it was trained on, or another backbone",
     )
 

@@ -18,6 +18,7 @@ from tapetum.core.choices import pick
 from tapetum.core.errors import UserError
 from tapetum.core.progress import Log
 from tapetum.core.targets import Target
+from tapetum.core.words import plural
 from tapetum.learn.choices import HEADS, SHARINGS, answered_targets, head_of
 from tapetum.learn.models import backbone as trunk
 from tapetum.learn.models import channels as adaptation
@@ -82,7 +83,7 @@ class Network(nn.Module):
         channels = len(scale.mean)
         self.gains = tuple(scale.gains) or (1.0,) * channels
         if len(self.gains) != channels or min(self.gains) <= 0:
-            raise UserError(f"input.gains is {list(self.gains)}", need=f"{channels} numbers above 0, one a channel")
+            raise UserError(f"input.gains is {list(self.gains)}", need=f"{plural(channels, 'number')} above 0, one a channel")
         self.register_buffer("mean", torch.zeros(channels, 1, 1))
         self.register_buffer("std", torch.ones(channels, 1, 1))
         self.set_normalisation(scale.mean, scale.std)
@@ -99,7 +100,10 @@ class Network(nn.Module):
     def set_normalisation(self, mean: Sequence[float], std: Sequence[float]) -> None:
         """Take mean and deviation of each channel, for images in [0, 1] (measured on a training fold, say)."""
         if len(mean) != self.channels or len(std) != self.channels:
-            raise UserError(f"{len(mean)} means and {len(std)} deviations for {self.channels} channels", need="one each a channel")
+            raise UserError(
+                f"{plural(len(mean), 'mean')} and {plural(len(std), 'deviation')} for {plural(self.channels, 'channel')}",
+                need="one each a channel",
+            )
         if min(std) <= 0:
             raise UserError(f"a channel's deviation is {min(std)}", need="more than 0", fix="set input.normalise = 'weights'")
         self.mean.copy_(torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1))
@@ -108,7 +112,9 @@ class Network(nn.Module):
     def normalise(self, x: Tensor) -> Tensor:
         """Return images as the backbone expects them: float32, uint8 scaled by 255, less the mean, over the deviation."""
         if x.shape[-3] != self.channels:
-            raise UserError(f"images with {x.shape[-3]} channels came to a network for {self.channels}", need="the channels of training")
+            raise UserError(
+                f"images with {plural(x.shape[-3], 'channel')} came to a network for {self.channels}", need="the channels of training"
+            )
         x = x.to(torch.float32) / 255 if x.dtype == torch.uint8 else x.to(torch.float32)
         return (x - self.mean) / self.std
 
@@ -268,7 +274,9 @@ def normalisation(
     if isinstance(how.normalise, dict):
         mean, std = how.normalise.get("mean", ()), how.normalise.get("std", ())
         if len(mean) != channels or len(std) != channels:
-            raise UserError(f"input.normalise gives {len(mean)} means and {len(std)} deviations", need=f"{channels} each")
+            raise UserError(
+                f"input.normalise gives {plural(len(mean), 'mean')} and {plural(len(std), 'deviation')}", need=f"{channels} each"
+            )
         return tuple(mean), tuple(std), f"normalised by the recipe's mean {_short(mean)}, deviation {_short(std)}"
     if how.normalise == "none":
         return (0.0,) * channels, (1.0,) * channels, "images are not normalised, only scaled to [0, 1]"

@@ -22,6 +22,7 @@ from tapetum.core import config, draws
 from tapetum.core.choices import pick
 from tapetum.core.errors import UserError
 from tapetum.core.progress import Log
+from tapetum.core.words import plural
 from tapetum.learn.choices import SEQUENCES, head_of
 from tapetum.learn.models import backbone as trunk
 from tapetum.learn.models import network as networks
@@ -120,7 +121,9 @@ class Transformer(nn.Module):
     def __init__(self, features: int, *, width: int = 256, layers: int = 4, heads: int = 8, dropout: float = 0.1) -> None:
         super().__init__()
         if width % heads:
-            raise UserError(f"a transformer of width {width} cannot have {heads} heads", need="a width that is a multiple of heads")
+            raise UserError(
+                f"a transformer of width {width} cannot have {plural(heads, 'head')}", need="a width that is a multiple of heads"
+            )
         self.project = nn.Linear(features, width)
         self.layers = nn.ModuleList(  # made one by one: torch's encoder would start all layers with the same weights
             nn.TransformerEncoderLayer(width, heads, 4 * width, dropout, "gelu", batch_first=True, norm_first=True) for _ in range(layers)
@@ -197,7 +200,7 @@ class SequenceNetwork(Network):
         columns = map_.float().mean(dim=2)
         if columns.shape[2] < self.positions:
             raise UserError(
-                f"sequence.positions is {self.positions} and the last feature map has {columns.shape[2]} columns",
+                f"sequence.positions is {self.positions} and the last feature map has {plural(columns.shape[2], 'column')}",
                 need="as many columns as positions",
                 fix="use wider images, or fewer positions",
             )
@@ -274,7 +277,7 @@ def around(
         extra = (model.side_width or side) if side else 0
         heads = {name: networks.make_head(head_of(model, t), body.width, extra, t) for name, t in base.targets.items()}
     if log is not None:
-        log(f"sequences: {sequence.length} steps × {sequence.positions} positions, answering {sequence.target}")
+        log(f"sequences: {plural(sequence.length, 'step')} × {plural(sequence.positions, 'position')}, answering {sequence.target}")
     joined = (sequence.windows, sequence.window_width, sequence.window_stride) if sequence.windows else None
     return SequenceNetwork(base, body, heads, target=sequence.target, positions=sequence.positions, joined=joined)
 
@@ -319,7 +322,7 @@ def windows(x: Tensor, count: int, width: int, stride: int) -> Tensor:
     needed = (count - 1) * stride + width
     if count < 1 or width < 1 or needed > joined.shape[-1]:
         raise UserError(
-            f"{count} windows of {width} pixels every {stride} reach to {needed}, the joined image to {joined.shape[-1]}",
+            f"{plural(count, 'window')} of {width} pixels every {stride} reach to {needed}, the joined image to {joined.shape[-1]}",
             fix="set sequence.windows, window_width and window_stride to fit",
         )
     return torch.stack([joined[..., i * stride : i * stride + width] for i in range(count)], dim=1)

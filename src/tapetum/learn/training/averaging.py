@@ -17,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tapetum.core.config import Average
 from tapetum.core.errors import DataError, UserError
+from tapetum.core.words import plural
 from tapetum.learn.training.schedules import swa_start
 
 Weights = dict[str, Tensor]
@@ -90,7 +91,9 @@ class Ema(_Averager):
         super().__init__(model)
         self.decay = max(0.0, min(decay, 1 - 10 / max(steps, 1)))
         if self.decay < decay:
-            self.remarks = (f"EMA decay {decay:g} is lowered to {self.decay:.4g}: its horizon would exceed a tenth of the {steps} steps",)
+            self.remarks = (
+                f"EMA decay {decay:g} is lowered to {self.decay:.4g}: its horizon would exceed a tenth of the {plural(steps, 'step')}",
+            )
 
     def update(self, network: nn.Module) -> None:
         """Average the network in."""

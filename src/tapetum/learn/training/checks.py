@@ -11,6 +11,7 @@ from tapetum.core import config
 from tapetum.core.choices import Choice, name_of, pick
 from tapetum.core.errors import UserError, listed, nearest
 from tapetum.core.targets import Target
+from tapetum.core.words import plural
 from tapetum.learn.choices import HEADS, IDENTITY_LOSS, LOSSES, head_of
 from tapetum.learn.training import schedules
 
@@ -182,7 +183,7 @@ def check_checkpoint(recipe: config.Recipe, epochs: int) -> list[str]:
     if kind is not None and average.name != kind:
         why = f"average.name is {average.name!r}"
     elif number > epochs + (average.epochs if average.name == "swa" else 0):
-        why = f"there are {epochs} epochs"
+        why = f"there are {plural(epochs, 'epoch')}"
     return [] if why is None else [f"warning: train.checkpoint is {wanted!r}, and {why}: each fold answers with its last checkpoint"]
 
 
@@ -221,7 +222,8 @@ def _check_class_weights(loss: config.Loss, targets: Sequence[Target]) -> list[s
             width = len(target.borders) + 1 if target.kind == "regression" else target.width
             if target.name not in without and width != len(loss.class_weights):
                 raise UserError(
-                    f"loss.class_weights has {len(loss.class_weights)} numbers and target {target.name!r} has {width} classes",
+                    f"loss.class_weights has {plural(len(loss.class_weights), 'number')} and target "
+                    f"{target.name!r} has {plural(width, 'class', 'classes')}",
                     need="one for each class in order",
                 )
     return [f"class weights do not touch the number {name!r}" for name in without]

@@ -19,6 +19,7 @@ from tapetum.core.config import Recipe, Stage
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
+from tapetum.core.words import plural
 from tapetum.data.images import dataset, mixing, sampling
 from tapetum.data.images.form import Form
 from tapetum.data.images.transforms import EvalTransform, TrainTransform
@@ -151,7 +152,7 @@ class Epochs:
         order, sizes = np.concatenate([part.rows for part in parts]), [len(part) for part in parts]
         freezing.check_batch(self.network, min(sizes))
         if min(sizes) < self.runtime.ranks.count:
-            what = f"an epoch has a batch of {min(sizes)} rows for {self.runtime.ranks.count} devices"
+            what = f"an epoch has a batch of {plural(min(sizes), 'row')} for {plural(self.runtime.ranks.count, 'device')}"
             raise UserError(what, need="a row for each", fix="use fewer devices, or another train.batch")
         steps = math.ceil(len(parts) / train.accumulate)
         watched = [row["valid_loss"] for row in self.history[epochs.start :]]
@@ -248,7 +249,9 @@ class Epochs:
             return
         self.progress.batch = max(self.recipe.memory.floor, self._batch(stage) // self.progress.pieces)
         self.progress.pieces = 1
-        self.fold.log(f"warning: memory ran out: batches are {self.progress.batch} images from now on (memory.keep_effective = false)")
+        self.fold.log(
+            f"warning: memory ran out: batches are {plural(self.progress.batch, 'image')} from now on (memory.keep_effective = false)"
+        )
 
     def _images(self, stage: Stage) -> tuple[dataset.ImageDataset, dataset.ImageDataset]:
         """Return the images that a stage's network takes: of its size, or the activations that are kept."""

@@ -19,6 +19,7 @@ from tapetum.core import draws, files
 from tapetum.core.config import Predict, Stage
 from tapetum.core.runs import START
 from tapetum.core.tables import Predictions
+from tapetum.core.words import plural
 from tapetum.data.images import dataset
 from tapetum.learn import inference
 from tapetum.learn.training import averaging, freezing, fronts, heldout, loop, optimizers, state
@@ -221,7 +222,7 @@ class Training(Epochs):
         )
         if self.keeper.writes:
             table.write(file)
-        self.fold.log(f"{self.fold.member} fold {self.fold.number}: stage {number + 1} is done, {len(rows)} test rows answered")
+        self.fold.log(f"{self.fold.member} fold {self.fold.number}: stage {number + 1} is done, {plural(len(rows), 'test row')} answered")
 
     @property
     def _held_weight(self) -> np.ndarray | None:
@@ -281,7 +282,7 @@ class Training(Epochs):
         if reason := heldout.come_apart(row, first_loss, self.prior_loss):
             self.stop = reason
         elif patience is not None and len(self.fold.heldout) and self.progress.waited >= patience:
-            self.stop = f"patience: no better for {patience} epochs"
+            self.stop = f"patience: no better for {plural(patience, 'epoch')}"
         elif self.progress.epoch < self.fold.epochs:
             cut = self.fold.until is not None and self.progress.epoch >= self.fold.until
             if cut or (may_go_on is not None and not may_go_on(self.progress.epoch, row["seconds"])):

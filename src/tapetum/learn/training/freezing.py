@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tapetum.core.errors import UserError
+from tapetum.core.words import plural
 
 _TRAINS = re.compile(r"head|all|top-([1-9]\d*)")
 _HEAD = "tapetum_head"  # a name that no backbone has, to see where timm puts what follows the last block
@@ -58,7 +59,7 @@ def freeze(network: nn.Module, trains: str) -> dict[str, bool]:
     depth = depths(network)
     most = max(depth.values())
     if layers is not None and layers > most:
-        raise UserError(f"stages.trains is {trains!r} and the backbone has {most} layers", need=f"top-{most} at most, or 'all'")
+        raise UserError(f"stages.trains is {trains!r} and the backbone has {plural(most, 'layer')}", need=f"top-{most} at most, or 'all'")
     owned = {id(p) for p in network.backbone.parameters()}  # type: ignore[union-attr]
     chosen: dict[str, bool] = {}
     for name, parameter in network.named_parameters():

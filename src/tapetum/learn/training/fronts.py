@@ -21,6 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from tapetum.core import draws, files
 from tapetum.core.arrays import load_array
 from tapetum.core.config import Stage
+from tapetum.core.words import plural
 from tapetum.data.images import dataset
 from tapetum.learn import compiled, features
 from tapetum.learn.models import backbone as trunk
@@ -265,7 +266,7 @@ def _prepared(training: Epochs, stage: Stage, folder: Path) -> tuple[Kept, Front
         return None
     places = _vectors(training, images, rows) if not front.units else _parts(training, images, rows, front, folder)
     what = "vectors of the frozen backbone" if not front.units else f"activations behind {len(front.units)} frozen modules"
-    fold.log(f"{what} are kept for {len(places)} images ({size / 2**20:.0f} MiB)")
+    fold.log(f"{what} are kept for {plural(len(places), 'image')} ({size / 2**20:.0f} MiB)")
     return Kept(images, places, torch.float32 if not front.units else one.dtype, one[0].shape), front
 
 

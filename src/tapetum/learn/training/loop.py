@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from tapetum.core import draws
 from tapetum.core.errors import DataError, EnvironmentFault
+from tapetum.core.words import plural
 from tapetum.data.images.dataset import Batch
 from tapetum.learn.runtime import Runtime
 
@@ -249,7 +250,7 @@ def forward_backward(
         for parameter, gradient in zip(parameters, before, strict=True):
             parameter.grad = None if gradient is None else gradient.clone()
         progress.pieces = min(2 * progress.pieces, len(batch.x))
-        runtime.message(f"out of memory: a batch of {len(batch.x)} is now computed in {progress.pieces} pieces")
+        runtime.message(f"out of memory: a batch of {len(batch.x)} is now computed in {plural(progress.pieces, 'piece')}")
 
 
 def _pieces(

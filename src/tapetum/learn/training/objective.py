@@ -15,6 +15,7 @@ from tapetum.core import config
 from tapetum.core.choices import pick
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.targets import Target
+from tapetum.core.words import plural
 from tapetum.learn.choices import LOSSES
 from tapetum.learn.training import losses
 from tapetum.learn.training.checks import check_loss, loss_of, parse_loss
@@ -225,6 +226,6 @@ def _check_truth(target: Target, x: Tensor, y: Tensor) -> None:
     right = {target.width, target.width - 1} if target.kind == "ordinal" else {target.width}
     if y.shape[1] != target.width or x.shape[1] not in right:
         raise UserError(
-            f"target {target.name!r}: the head gives {x.shape[1]} values and the labels have {y.shape[1]}",
+            f"target {target.name!r}: the head gives {plural(x.shape[1], 'value')} and the labels have {y.shape[1]}",
             need=f"{listed(sorted(right))} and {target.width}",
         )

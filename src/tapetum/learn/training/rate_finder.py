@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tapetum.core.errors import DataError
+from tapetum.core.words import plural
 from tapetum.learn.training.optimizers import set_rate
 
 
@@ -74,7 +75,9 @@ def find(
     finite = np.isfinite(losses)
     tried = len(losses) if finite.all() else int(finite.argmin())
     if tried < 3:
-        raise DataError(f"the range test stopped after {tried} steps", need="a loss that is a number at small rates", fix="lower its rates")
+        raise DataError(
+            f"the range test stopped after {plural(tried, 'step')}", need="a loss that is a number at small rates", fix="lower its rates"
+        )
     return read(rates[:tried], np.array(losses[:tried]), smoothing)
 
 

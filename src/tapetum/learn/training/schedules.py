@@ -15,6 +15,7 @@ import numpy as np
 from tapetum.core.choices import pick
 from tapetum.core.config import Average, Schedule
 from tapetum.core.errors import UserError
+from tapetum.core.words import plural
 from tapetum.learn.choices import SCHEDULES
 
 AFTER_WARMUP = ("constant", "cosine", "flat_cosine")  # stretched over what the warm-up leaves; the others keep their epochs
@@ -41,7 +42,7 @@ def plan(schedule: Schedule, *, steps_per_epoch: int, epochs: int, base_rate: fl
         return np.zeros(0)
     warm = warmup_steps(schedule, steps, steps_per_epoch)
     if warm >= steps > 1:
-        raise UserError(f"a warm-up of {warm} steps in a training of {steps}", need="fewer", fix="lower schedule.warmup")
+        raise UserError(f"a warm-up of {plural(warm, 'step')} in a training of {steps}", need="fewer", fix="lower schedule.warmup")
     shape = choice.load()
     if schedule.name == "one_cycle":
         return base_rate * shape(steps, steps_per_epoch, rise=warm / steps, **options)

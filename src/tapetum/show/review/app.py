@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from tapetum.core.errors import TapetumError
+from tapetum.core.words import plural
 from tapetum.show import words
 from tapetum.show.local import LocalOnly
 from tapetum.show.review import asked
@@ -68,7 +69,7 @@ class Pages:
         self._templates = jinja2.Environment(
             loader=jinja2.PackageLoader("tapetum.show.review", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
         )
-        self._templates.filters["breakable"] = words.breakable
+        self._templates.filters["breakable"], self._templates.filters["plural"] = words.breakable, plural
         classes = review.queue.classes
         free = [key for key in FREE_KEYS if key not in look.keys.values()]
         others = [name for name in classes if name not in look.keys]

@@ -159,7 +159,7 @@ async function bulk(action) {
     place.innerHTML = "";
     document.querySelector("#bulk-number").value = "";
     await advance();
-    say(`${done.decided} images decided at once; u undoes them all`);
+    say(`${done.decided} ${done.decided === 1 ? "image" : "images"} decided at once; u undoes the whole`);
   } catch (error) {
     say(error.message);
   }

@@ -14,6 +14,7 @@ import polars as pl
 from tapetum.core import files
 from tapetum.core.errors import UserError
 from tapetum.core.tables import Manifest
+from tapetum.core.words import plural
 from tapetum.show.review.queue import PLAIN, Queue
 from tapetum.show.review.store import Decided, Store
 
@@ -124,7 +125,9 @@ class Review:
         if action == "accept":
             rows = [row for row in rows if self.queue.suggested[row]]
         if len(rows) != count:
-            raise UserError(f"{len(rows)} images are open now, and {count} were confirmed", fix="look again and confirm")
+            raise UserError(
+                f"{plural(len(rows), 'image is', 'images are')} open now, and {count} were confirmed", fix="look again and confirm"
+            )
         ids, name = self.queue.manifest.row_ids, f"{window}-{self.store.last()}"
         if action == "accept":
             for labels in dict.fromkeys(self.queue.suggested[row] for row in rows):

@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from tapetum.core import answers
 from tapetum.core.errors import TapetumError
 from tapetum.core.requests import ImageAnswers, ImageRequest
+from tapetum.core.words import plural
 from tapetum.show.service import described
 from tapetum.show.service.batching import Batcher
 from tapetum.show.service.body import Desk
@@ -143,7 +144,7 @@ def _add_answers(app: FastAPI, served: Served, batcher: Batcher, desk: Desk, met
         async with desk.taken(request) as (images, _):
             served.predictor.check(images)
             if len(images) != 1:
-                raise Refusal(422, f"{len(images)} images came; needed: one image to explain")
+                raise Refusal(422, f"{plural(len(images), 'image')} came; needed: one image to explain")
             if served.explain is None:
                 return JSONResponse({"saliency": None, "neighbours": [], "why": str(served.about["explains"])})
             if explaining.locked():

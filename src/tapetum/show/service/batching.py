@@ -14,7 +14,8 @@ from typing import Any
 
 from tapetum.core.errors import TapetumError
 from tapetum.core.requests import ImageAnswers, ImageRequest
-from tapetum.show.service.limits import Limits, Refusal, plural
+from tapetum.core.words import plural
+from tapetum.show.service.limits import Limits, Refusal
 from tapetum.show.service.metrics import Metrics
 
 logger = logging.getLogger(__name__)

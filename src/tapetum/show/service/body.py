@@ -17,7 +17,8 @@ from starlette.requests import ClientDisconnect, Request
 
 from tapetum.core import files
 from tapetum.core.requests import ImageRequest
-from tapetum.show.service.limits import MIB, Limits, Refusal, plural
+from tapetum.core.words import plural
+from tapetum.show.service.limits import MIB, Limits, Refusal
 
 MULTIPART, JSON = "multipart/form-data", "application/json"
 PASSED_OVER = 8  # times the largest body that is read and thrown away, so that the sender of too much sees the answer
@@ -213,7 +214,7 @@ def _request(rows: tuple[tuple[bytes, ...], ...], fields: Mapping[str, Any]) -> 
     if not isinstance(sequence, bool):
         raise Refusal(422, "'sequence' is neither true nor false")
     if not isinstance(side, list) or not all(isinstance(one, dict) for one in side) or len(side) not in (0, len(rows)):
-        raise Refusal(422, f"'side' is not a list of {len(rows)} objects, one for each image")
+        raise Refusal(422, f"'side' is not a list of {plural(len(rows), 'object')}, one for each image")
     return ImageRequest(rows, tuple({str(name): _number(name, value) for name, value in one.items()} for one in side), sequence)
 
 

@@ -66,8 +66,3 @@ class Refusal(Exception):
     def headers(self) -> dict[str, str]:
         """Headers of the response."""
         return {} if self.retry is None else {"retry-after": str(max(1, round(self.retry)))}
-
-
-def plural(count: int, what: str) -> str:
-    """Return ``1 image``, ``3 images``."""
-    return f"{count:,} {what}" + ("" if count == 1 else "s")

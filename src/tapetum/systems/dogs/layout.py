@@ -18,6 +18,7 @@ from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import read_target
+from tapetum.core.words import plural
 from tapetum.data.layouts.folder import keep_images, refuse_columns
 from tapetum.data.layouts.listing import children
 from tapetum.data.layouts.sheet import Sheet, copy_image
@@ -43,7 +44,7 @@ def read(source: Path, data: Data, log: Log) -> Sheet:
     own = {folder for folder in folders if folder.count("/") < 2 and _FOLDER.fullmatch(folder.split("/")[0])}
     empty = sorted(own - {name.rpartition("/")[0] for name in names})
     if empty:
-        raise DataError(f"{root} has {len(empty)} class folders without images: {listed(empty)}", fix="fill or remove them")
+        raise DataError(f"{root} has {plural(len(empty), 'class folder')} without images: {listed(empty)}", fix="fill or remove them")
     loose = [name for name in names if not _FOLDER.fullmatch(name.split("/")[0])]
     if loose:
         raise DataError(f"{root} has images outside the folders of breeds: {listed(loose)}", fix="move or remove them")
@@ -81,7 +82,7 @@ def write(manifest: Manifest, place: Path, log: Log) -> Path:
             copy_image(manifest.paths(row)[0], aside / "Images" / row_id)
         for part, name in LISTS.items() if "split" in manifest.frame.columns else ():
             _write_list(aside / name, [r for r, s in zip(manifest.row_ids, splits, strict=True) if s == part])
-    log(f"{len(manifest)} images copied to {place}")
+    log(f"{plural(len(manifest), 'image')} copied to {place}")
     return place
 
 
@@ -98,9 +99,12 @@ def _splits(source: Path, names: list[str], log: Log) -> pl.Series | None:
     part_of = {name: part for part, path in found.items() if path is not None for name in _read_list(path)}
     unlisted = [name for name in names if name not in part_of]
     if unlisted:
-        raise DataError(f"{len(unlisted)} images are in neither of the official lists: {listed(unlisted)}", fix="remove the lists")
+        raise DataError(
+            f"{plural(len(unlisted), 'image is', 'images are')} in neither of the official lists: {listed(unlisted)}",
+            fix="remove the lists",
+        )
     counts = {part: sum(part_of[name] == part for name in names) for part in LISTS}
-    log(f"the official lists give {counts['train']} training and {counts['test']} test images")
+    log(f"the official lists give {counts['train']} training and {plural(counts['test'], 'test image')}")
     return pl.Series("split", [part_of[name] for name in names], dtype=pl.String)
 
 

@@ -19,6 +19,7 @@ from PIL import Image, ImageEnhance
 
 from tapetum.core import draws, files, progress
 from tapetum.core.progress import Log
+from tapetum.core.words import plural
 from tapetum.data.simulate import place
 from tapetum.systems.dogs.breeds import BREEDS, TWINS, breed_given_traits, draw_traits, label_given_traits
 from tapetum.systems.dogs.photos import draw_photo
@@ -116,7 +117,7 @@ def simulate_dogs(
         "twins": [list(pair) for pair in TWINS],
     }
     done = place.finish(out, _truth(photos), summary, source=source, exclude=out / place.EXCLUDED)
-    text = f"{len(photos):,} photos in {out / place.LAYOUT}"
+    text = f"{plural(len(photos), 'photo')} in {out / place.LAYOUT}"
     log(f"{text}; the best {summary['metric']} possible on the test part is {summary['ceiling']:.3f}")
     return done
 

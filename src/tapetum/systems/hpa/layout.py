@@ -17,6 +17,7 @@ from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
+from tapetum.core.words import plural
 from tapetum.data.layouts.delimited import header_of, read_delimited, to_delimited
 from tapetum.data.layouts.folder import refuse_columns
 from tapetum.data.layouts.listing import archive_names
@@ -87,7 +88,7 @@ def write(manifest: Manifest, place: Path, log: Log) -> Path:
         if (splits == "test").any():
             empty = texts.filter(pl.Series(splits == "test")).select("Id", pl.lit("0").alias("Predicted"))
             files.write_text(aside / TEMPLATE, to_delimited(empty))
-    log(f"{len(manifest)} samples written to {place}")
+    log(f"{plural(len(manifest), 'sample')} written to {place}")
     return place
 
 
@@ -117,7 +118,7 @@ def _part(root: Path, part: str, table: str, columns: list[str], log: Log) -> pl
         raise DataError(f"{root} has no images {part}/…_{CHANNELS[1]}.png", need=f"a folder {part} or an archive {part}.zip")
     if frame["Id"].null_count():
         raise DataError(f"{table} has rows without an Id", fix="fill it in or remove the rows")
-    log(f"{table}: {len(frame)} samples, images {before}…_{{{','.join(CHANNELS)}}}.png")
+    log(f"{table}: {plural(len(frame), 'sample')}, images {before}…_{{{','.join(CHANNELS)}}}.png")
     paths = [[f"{before}{row_id}_{channel}.png" for channel in CHANNELS] for row_id in frame["Id"].to_list()]
     found = frame.with_columns(pl.Series("path", paths, dtype=pl.List(pl.String)), pl.lit(part).alias("split"))
     return found.select("Id", "path", "split", *(["Target"] if "Target" in columns else []))

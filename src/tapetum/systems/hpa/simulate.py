@@ -20,6 +20,7 @@ from PIL import Image
 
 from tapetum.core import draws, files, progress
 from tapetum.core.progress import Log
+from tapetum.core.words import plural
 from tapetum.data.simulate import place
 from tapetum.systems.hpa.antibodies import LABELS, LEAST, ROWS, best_score, draw_antibodies, draw_brightness, stray_rates
 from tapetum.systems.hpa.cells import Field, Line, draw_field, draw_microtubules, draw_nuclei, draw_reticulum
@@ -100,7 +101,7 @@ def simulate_hpa(
         "ceiling": best_score(test, every, seed),
     }
     done = place.finish(out, _truth(samples), summary, source=out / place.LAYOUT, antibodies=out / place.LAYOUT / "antibodies.csv")
-    text = f"{len(samples):,} samples in {out / place.LAYOUT}"
+    text = f"{plural(len(samples), 'sample')} in {out / place.LAYOUT}"
     log(f"{text}; the best {summary['metric']} possible on the test part is {summary['ceiling']:.3f}")
     return done
 

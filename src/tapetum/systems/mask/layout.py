@@ -19,6 +19,7 @@ from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
+from tapetum.core.words import plural, verb
 from tapetum.data.images.formats import has_image_name
 from tapetum.data.layouts.delimited import header_of, read_delimited, to_delimited
 from tapetum.data.layouts.folder import refuse_columns
@@ -114,7 +115,7 @@ def write(manifest: Manifest, place: Path, log: Log) -> Path:
             answers = frame["ans"].fill_null("0") if "ans" in frame.columns else pl.Series(["0"] * len(frame))
             info = pl.DataFrame({"ImageID": frame["row_id"], "ans": answers}).filter(pl.Series(test))
             files.write_text(aside / "eval" / "info.csv", to_delimited(info))
-    log(f"{len(people)} people and {int(test.sum())} test images written to {place}")
+    log(f"{plural(len(people), 'person', 'people')} and {plural(int(test.sum()), 'test image')} written to {place}")
     return place
 
 
@@ -132,25 +133,32 @@ def _people(root: Path, data: Data, log: Log) -> list[tuple[str | None, ...]]:
         photos = _photos(root / "train" / "images" / folder)
         hidden, deeper = hidden + photos.hidden, deeper + [f"{folder}/{name}" for name in photos.deeper]
         if photos.odd:
-            wrong.append(f"{folder} holds {photos.count} images, unlike the others: {listed(photos.odd)}")
+            wrong.append(f"{folder} holds {plural(photos.count, 'image')}, unlike the others: {listed(photos.odd)}")
         years = _whole(age)
         for state, photo in photos.of_state.items():
             name = f"train/images/{folder}/{photo}"
             rows.append((name, name, person, STATES[state], gender, age_class(years), str(years), race, "train", None))
     if wrong and (data.on_bad == "refuse" or not rows):
         raise DataError(
-            f"train.csv has {len(table)} people, {len(wrong)} of them unlike the others: {listed(wrong, 5)}",
+            f"train.csv has {plural(len(table), 'person', 'people')}, {len(wrong)} of them unlike the others: {listed(wrong, 5)}",
             need=f"male or female, 0 to {OLDEST} whole years, and a folder id_gender_race_age with the seven images {listed(STATES, 7)}",
             fix="correct them, or go on without what is wrong: --on-bad skip" if data.on_bad == "refuse" else "correct them",
         )
     if wrong:
         log(
-            f"warning: {len(wrong)} of {len(table)} people are unlike the others, and what is wrong of them is left out: {listed(wrong, 5)}"
+            f"warning: {len(wrong)} of {plural(len(table), 'person', 'people')} "
+            f"{verb(len(wrong), 'is', 'are')} unlike the others, and what is wrong of them is left out: {listed(wrong, 5)}"
         )
     _name_strange_folders(root, table["path"].to_list(), log)
     if deeper:
-        log(f"warning: {len(deeper)} images lie in folders within those of people and are left out: {listed(deeper)}")
-    log(f"train.csv: {len(table)} people, {len(rows)} images" + (f"; {hidden} hidden files left out" if hidden else ""))
+        log(
+            f"warning: {plural(len(deeper), 'image lies', 'images lie')} in folders within those of "
+            f"people and {verb(len(deeper), 'is', 'are')} left out: {listed(deeper)}"
+        )
+    log(
+        f"train.csv: {plural(len(table), 'person', 'people')}, {plural(len(rows), 'image')}"
+        + (f"; {plural(hidden, 'hidden file')} left out" if hidden else "")
+    )
     return rows
 
 
@@ -229,7 +237,10 @@ def _name_strange_folders(root: Path, known: list[str | None], log: Log) -> None
     place = root / "train" / "images"
     there = sorted(path.name for path in place.iterdir() if path.is_dir() and not is_hidden(path.name)) if place.is_dir() else []
     if strange := [name for name in there if name not in set(known)]:
-        log(f"warning: {len(strange)} folders of train/images are in no line of train.csv and are left out: {listed(strange)}")
+        log(
+            f"warning: {plural(len(strange), 'folder')} of train/images "
+            f"{verb(len(strange), 'is', 'are')} in no line of train.csv and {verb(len(strange), 'is', 'are')} left out: {listed(strange)}"
+        )
 
 
 def _unknown(root: Path, log: Log) -> list[tuple[str | None, ...]]:
@@ -241,7 +252,10 @@ def _unknown(root: Path, log: Log) -> list[tuple[str | None, ...]]:
     given = sorted({answer for answer in answers if answer is not None})
     known = len(given) > 1
     alike = f"every ans is {given[0]!r}" if given else "no ans is given"
-    log(f"eval/info.csv: {len(table)} images, {'with labels' if known else f'without labels ({alike}: a template)' if answers else 'none'}")
+    log(
+        f"eval/info.csv: {plural(len(table), 'image')}, "
+        f"{'with labels' if known else f'without labels ({alike}: a template)' if answers else 'none'}"
+    )
     _name_unlisted(root, names, log)
     rows: list[tuple[str | None, ...]] = []
     for name, answer in zip(names, answers, strict=True):
@@ -261,4 +275,7 @@ def _name_unlisted(root: Path, names: Sequence[str], log: Log) -> None:
     place = root / "eval" / "images"
     there = sorted(path.name for path in place.iterdir() if not is_hidden(path.name)) if place.is_dir() else []
     if unlisted := sorted(images_among(place, there) - set(names)):
-        log(f"warning: {len(unlisted)} photos of eval/images are in no line of eval/info.csv and are left out: {listed(unlisted)}")
+        log(
+            f"warning: {plural(len(unlisted), 'photo')} of eval/images {verb(len(unlisted), 'is', 'are')} "
+            f"in no line of eval/info.csv and {verb(len(unlisted), 'is', 'are')} left out: {listed(unlisted)}"
+        )

@@ -19,6 +19,7 @@ import polars as pl
 
 from tapetum.core import draws, files, progress
 from tapetum.core.progress import Log
+from tapetum.core.words import plural
 from tapetum.data.simulate import place
 from tapetum.systems.mask.faces import Looks, draw_photo
 from tapetum.systems.mask.layout import AGES, COLUMNS, GENDERS, MASKS
@@ -102,7 +103,7 @@ def simulate_mask(
         "ceiling": _ceiling([p for p in photos if p.person.part == "eval"], seed),
     }
     done = place.finish(out, _truth(photos), summary, source=out / place.LAYOUT)
-    text = f"{len(people):,} people, {len(photos):,} photos in {out / place.LAYOUT}"
+    text = f"{plural(len(people), 'person', 'people')}, {plural(len(photos), 'photo')} in {out / place.LAYOUT}"
     log(f"{text}; the best {summary['metric']} possible on the evaluation part is {summary['ceiling']:.3f}")
     return done
 

@@ -19,6 +19,7 @@ from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
+from tapetum.core.words import plural, verb
 from tapetum.data.layouts.delimited import read_delimited, to_delimited
 from tapetum.data.layouts.folder import refuse_columns
 from tapetum.data.layouts.listing import is_hidden, refuse_undecodable
@@ -95,7 +96,7 @@ def write(manifest: Manifest, place: Path, log: Log) -> Path:
         if (splits == "test").any():
             hidden = columns.filter(pl.Series(splits == "test")).drop("stage")
             files.write_text(aside / TEST, to_delimited(hidden, header=False))
-    log(f"{len(manifest)} epochs written to {place}")
+    log(f"{plural(len(manifest), 'epoch')} written to {place}")
     return place
 
 
@@ -110,7 +111,7 @@ def _part(root: Path, table: str, data: Data, log: Log) -> pl.DataFrame:
     frame = _in_their_exam(frame, table, data, log)
     exams = frame["exam"].unique(maintain_order=True).to_list()
     folders = {exam: _folder(root, exam, split, table) for exam in exams}
-    log(f"{table}: {len(frame)} epochs of {len(exams)} exams")
+    log(f"{table}: {plural(len(frame), 'epoch')} of {plural(len(exams), 'exam')}")
     in_table = set(frame["image"].to_list())
     frame = _with_context(frame, root, folders, data, log)
     positions = [_position(image) for image in frame["image"].to_list()]
@@ -135,7 +136,10 @@ def _in_their_exam(frame: pl.DataFrame, table: str, data: Data, log: Log) -> pl.
             need="names such as EXAM_0007.png, whose number is the order in time, each in the row of its own exam",
             fix="correct the table, or go on without these rows: --on-bad skip",
         )
-    log(f"warning: {len(wrong)} of {len(frame)} rows of {table} are left out, for their image is no epoch of their exam: it names {named}")
+    log(
+        f"warning: {len(wrong)} of {plural(len(frame), 'row')} of {table} "
+        f"{verb(len(wrong), 'is', 'are')} left out, for the image is no epoch of the exam: it names {named}"
+    )
     return frame[[row for row in problems if row not in wrong]]
 
 
@@ -151,22 +155,34 @@ def _with_context(frame: pl.DataFrame, root: Path, folders: dict[str, str], data
     """Add images of the exams that stand in no table, or count them; what is no epoch of its exam is left out."""
     unnamed, strange, doubled = _in_no_table(frame, root, folders)
     if strange:
-        log(f"warning: {len(strange)} images in folders of exams are no epochs of them and are left out: {listed(strange)}")
+        log(
+            f"warning: {plural(len(strange), 'image')} in folders of exams "
+            f"{verb(len(strange), 'is no epoch', 'are no epochs')} of them and "
+            f"{verb(len(strange), 'is', 'are')} left out: {listed(strange)}"
+        )
     if doubled and data.blank == "context" and data.on_bad == "refuse":
         raise DataError(
-            f"{len(doubled)} images that no table names have the number of another epoch: {listed(doubled)}",
+            f"{plural(len(doubled), 'image')} that no table names {verb(len(doubled), 'has', 'have')} "
+            f"the number of another epoch: {listed(doubled)}",
             need="one image for each epoch",
             fix="remove these files, or leave them out: --on-bad skip",
         )
     if doubled:
-        log(f"warning: {len(doubled)} images that no table names have the number of another epoch and are left out: {listed(doubled)}")
+        log(
+            f"warning: {plural(len(doubled), 'image')} that no table names "
+            f"{verb(len(doubled), 'has', 'have')} the number of another epoch and "
+            f"{verb(len(doubled), 'is', 'are')} left out: {listed(doubled)}"
+        )
     if not unnamed:
         return frame
-    what = f"{len(unnamed)} further images of these exams are in no table ({listed(name for _, name in unnamed)})"
+    what = (
+        f"{plural(len(unnamed), 'further image')} of these exams {verb(len(unnamed), 'is', 'are')} "
+        f"in no table ({listed(name for _, name in unnamed)})"
+    )
     if data.blank != "context":
-        log(f"{what} and are left out; --set data.blank=context keeps them")
+        log(f"{what} and {verb(len(unnamed), 'is', 'are')} left out; --set data.blank=context keeps them")
         return frame
-    log(f"{what} and are kept as context")
+    log(f"{what} and {verb(len(unnamed), 'is', 'are')} kept as context")
     more = pl.DataFrame([(*row, None) for row in unnamed], schema=frame.schema, orient="row")
     return pl.concat([frame, more]).sort("exam", "image", maintain_order=True)
 
@@ -206,7 +222,9 @@ def _refuse_doubled(frame: pl.DataFrame) -> None:
     if len(twice):
         named = [f"{int(row['position'])} of {row['exam']} ({' and '.join(row['image'])})" for row in twice.iter_rows(named=True)]
         raise DataError(
-            f"{len(twice)} numbers stand twice in an exam: {listed(named)}", need="one image for each epoch", fix="correct the tables"
+            f"{plural(len(twice), 'number stands', 'numbers stand')} twice in an exam: {listed(named)}",
+            need="one image for each epoch",
+            fix="correct the tables",
         )
 
 
@@ -221,14 +239,15 @@ def _log_faults(frame: pl.DataFrame, data: Data, log: Log) -> None:
             f"{exam} {int(position - lost)}" + (f"–{int(position - 1)}" if lost > 1 else "") for exam, position, lost in gaps.iter_rows()
         ]
         log(
-            f"warning: {len(gaps)} gaps in the numbers of exams: {listed(named)} ({int(gaps['lost'].sum())} epochs). Epochs before "
+            f"warning: {plural(len(gaps), 'gap')} in the numbers of exams: "
+            f"{listed(named)} ({plural(int(gaps['lost'].sum()), 'epoch')}). Epochs before "
             "and after a gap are no neighbours: windows, transitions and rules do not reach across it"
         )
     train = frame.filter(pl.col("split") == "train")
     blank = train.group_by("exam").agg(pl.col("stage").is_null().all()).filter("stage")["exam"].sort().to_list()
     if blank and len(blank) < train["exam"].n_unique():
         goes = "; its epochs train and score nothing" if data.blank == "context" else ""
-        log(f"warning: {len(blank)} exams in {TRAIN} have no label at all: {listed(blank)}{goes}")
+        log(f"warning: {plural(len(blank), 'exam')} in {TRAIN} {verb(len(blank), 'has', 'have')} no label at all: {listed(blank)}{goes}")
 
 
 def _log_unnamed_exams(root: Path, named: set[str], log: Log) -> None:
@@ -239,7 +258,10 @@ def _log_unnamed_exams(root: Path, named: set[str], log: Log) -> None:
             if folder.is_dir() and folder.name not in named and any(folder.glob(f"{glob.escape(folder.name)}_*")):
                 found.add(f"{place}/{folder.name}" if place else folder.name)
     if found:
-        log(f"warning: {len(found)} folders of exams are in no table and are left out: {listed(sorted(found))}")
+        log(
+            f"warning: {plural(len(found), 'folder')} of exams {verb(len(found), 'is', 'are')} in no "
+            f"table and {verb(len(found), 'is', 'are')} left out: {listed(sorted(found))}"
+        )
 
 
 def _folder(root: Path, exam: str, split: str, table: str) -> str:

@@ -18,6 +18,7 @@ from PIL import Image
 
 from tapetum.core import draws, files, progress
 from tapetum.core.progress import Log
+from tapetum.core.words import plural
 from tapetum.data.layouts.delimited import to_delimited
 from tapetum.data.simulate import place
 from tapetum.sleep.drawing import draw
@@ -104,7 +105,7 @@ def simulate_sleep(
     }
     made = place.finish(out, _truth(exams), summary, **places)
     log(
-        f"{total:,} images of {len(exams)} exams in {out / place.LAYOUT}; the best macro-F1 possible on the test part is "
+        f"{plural(total, 'image')} of {plural(len(exams), 'exam')} in {out / place.LAYOUT}; the best macro-F1 possible on the test part is "
         f"{summary['ceiling']:.3f} from whole nights, {found['frame_wise']['macro_f1']:.3f} from single images"
     )
     return made

@@ -16,6 +16,7 @@ from tapetum.core.config import Loaded
 from tapetum.core.errors import UserError, listed, nearest
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Manifest, Predictions
+from tapetum.core.words import plural, verb
 from tapetum.data import audit, layouts
 from tapetum.data.audit.findings import count_kinds
 from tapetum.data.audit.sets import about_the_data
@@ -96,7 +97,8 @@ def _of_run(run: Run, data: Path | str | None, out: Path | str | None, record: R
         raise places.moved(manifest, gone, f"give the place where the data are now: --data DIR{elsewhere}")
     if gone:
         record(
-            f"the images of {len(gone)} of {len(manifest)} rows are not below {manifest.root}: {listed(gone)}. Nothing is decided of them"
+            f"the images of {len(gone)} of {plural(len(manifest), 'row')} "
+            f"{verb(len(gone), 'is', 'are')} not below {manifest.root}: {listed(gone)}. Nothing is decided of them"
         )
     return manifest
 

@@ -8,6 +8,7 @@ from tapetum.core import files, table_files
 from tapetum.core.errors import UserError
 from tapetum.core.runs import Run
 from tapetum.core.tables import Predictions
+from tapetum.core.words import plural
 from tapetum.decide import conformal, reliability
 from tapetum.decide.steps import Rows
 
@@ -30,7 +31,7 @@ def sets_of(run: Run, *, coverage: float, method: Any, by_class: bool, target: s
     dense = table.dense(target or table.targets[0].name)
     rows = Rows.of(run.manifest(), dense.row_ids.tolist())
     if most < 1:
-        raise UserError(f"a review list of {most} rows was asked for", need="1 or more")
+        raise UserError(f"a review list of {plural(most, 'row')} was asked for", need="1 or more")
     found = conformal.crossfit_sets(conformal.Conformal(method, 1 - coverage, by_class, one_per_group=True), dense, rows)
     abstain = conformal.Abstain(risk=1 - coverage).fit(dense, rows)
     ece = reliability.reliability(dense, rows)

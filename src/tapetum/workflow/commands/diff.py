@@ -15,6 +15,7 @@ from tapetum.core.marks import main
 from tapetum.core.nested import flatten
 from tapetum.core.runs import Run
 from tapetum.core.tables import Manifest
+from tapetum.core.words import plural
 
 RESULT, ROUNDING, NOTHING = "result", "rounding", "nothing"  # what a difference can change; rounding grows while a network trains
 _EFFECTS = {RESULT: "can change the result", ROUNDING: "changes rounding", NOTHING: "changes no result"}
@@ -91,7 +92,7 @@ def _data(first: Run, second: Run) -> Iterator[Difference]:
             changed = joined.filter(pl.col(column).ne_missing(pl.col(f"{column} of the second")))
             if len(changed):
                 row = changed.row(0, named=True)
-                key = f"{words}: {len(changed):,} rows, as {row['row_id']}"
+                key = f"{words}: {plural(len(changed), 'row')}, as {row['row_id']}"
                 yield Difference("data", key, row[column], row[f"{column} of the second"])
         elif (column in one.frame.columns) != (column in other.frame.columns) and column in _COLUMNS:
             given, other_given = ("given" if column in table.frame.columns else None for table in (one, other))
@@ -172,7 +173,7 @@ def _by_id(table: Manifest) -> pl.DataFrame:
 
 
 def _some(rows: set[str]) -> str | None:
-    return f"{len(rows):,} rows: {listed(sorted(rows), 3)}" if rows else None
+    return f"{plural(len(rows), 'row')}: {listed(sorted(rows), 3)}" if rows else None
 
 
 def _short(value: Any) -> str:

@@ -16,6 +16,7 @@ from tapetum.core.metrics import headline_metric
 from tapetum.core.monitor import prior_answer, prior_decision
 from tapetum.core.runs import Record
 from tapetum.core.tables import Dense, Manifest, decided
+from tapetum.core.words import plural, verb
 from tapetum.data.audit import exact_duplicates, hashes_of
 from tapetum.data.images.decode import Composition
 from tapetum.data.layouts.labelled import Wanted, place_of, read_columns, read_truth
@@ -65,7 +66,7 @@ def evaluate(
     manifest = read_truth(source, Data.model_validate(pipeline.spec["data"]), wanted, record)
     if len(places.absent(manifest)) == len(manifest):
         raise DataError(
-            f"{place_of(source)}: none of the files of its {len(manifest)} images is there (the first is {manifest.paths(0)[0]})",
+            f"{place_of(source)}: none of the files of its {plural(len(manifest), 'image')} is there (the first is {manifest.paths(0)[0]})",
             need="paths that start from the folder of the table",
             fix="move the table to the folder that its paths start from, or correct the paths",
         )
@@ -75,7 +76,7 @@ def evaluate(
     problems = {manifest.row_ids[row]: why for row, why in sorted(pipeline.problems.items())}
     if problems and on_bad == "refuse":
         named = listed(f"{row_id} ({why})" for row_id, why in problems.items())
-        raise DataError(f"{len(problems)} of {len(manifest)} images cannot be read: {named}", fix="repair or remove them")
+        raise DataError(f"{len(problems)} of {plural(len(manifest), 'image')} cannot be read: {named}", fix="repair or remove them")
     asked = set(wanted.columns) or {t.name for t in manifest.targets}
     scored = [t for t in manifest.targets if t.scored and t.name in asked]
     answers = {t.name: dataclasses.replace(answered[t.name], y=manifest.truth(t.name)) for t in scored}
@@ -165,10 +166,15 @@ def _marks(manifest: Manifest, known: np.ndarray, has_list: bool, record: Record
     if not has_list:
         marks.append("this pipeline has no list of its training images, so rows known from training are not told apart")
     elif known.all():
-        marks.append(f"all {len(known)} rows are known from training: every figure is in-sample, none is of unseen images")
+        marks.append(
+            f"all {plural(len(known), 'row is', 'rows are')} known from training: every figure is in-sample, none is of unseen images"
+        )
     elif known.any():
         names = listed(row_id for row_id, is_known in zip(manifest.row_ids, known, strict=True) if is_known)
-        marks.append(f"{int(known.sum())} of {len(known)} rows are known from training and scored apart, in-sample: {names}")
+        marks.append(
+            f"{int(known.sum())} of {plural(len(known), 'row')} {verb(int(known.sum()), 'is', 'are')} "
+            f"known from training and scored apart, in-sample: {names}"
+        )
     for mark in marks:
         record(mark)
     return marks
@@ -186,11 +192,13 @@ def summary(found: Evaluated) -> str:
             base = prior.get(f["metric"], {}).get("value")
             beside = "" if base is None else f"  (baseline {base:.4f})"
             how = ", in-sample," if f["how"] == "in-sample" else ""
-            lines.append(f"{name} {f['metric']}: {_value(f)}{how} on {f['n']} {lead} in {f['groups']} groups{beside}")
+            lines.append(f"{name} {f['metric']}: {_value(f)}{how} on {f['n']} {lead} in {plural(f['groups'], 'group')}{beside}")
     if len(targets) > 4:
-        lines.append(f"… {len(targets) - 4} more targets: see --json or --report")
+        lines.append(f"… {plural(len(targets) - 4, 'more target')}: see --json or --report")
     n = found.figures["counts"]
-    lines.append(f"{n['rows']} rows: {n['missing']} missing, {_unknown(n['unknown'])} without a label, {n['known']} known from training")
+    lines.append(
+        f"{plural(n['rows'], 'row')}: {n['missing']} missing, {_unknown(n['unknown'])} without a label, {n['known']} known from training"
+    )
     lines += found.figures["marks"]
     apart = [
         f for f in figures if f["name"] == KNOWN and lead != KNOWN and f["metric"] == headline_metric(found.answers[f["target"]].target)

@@ -15,6 +15,7 @@ from tapetum.core.config import Loaded, Recipe
 from tapetum.core.errors import UserError, listed, nearest
 from tapetum.core.progress import Log
 from tapetum.core.runs import Record, Run
+from tapetum.core.words import plural
 from tapetum.workflow.session import Session
 from tapetum.workflow.stages.plan import plan_of
 from tapetum.workflow.stages.prepare import prepare
@@ -46,7 +47,7 @@ class RangeTest:
     def __post_init__(self) -> None:
         if self.repeats < 1 or self.steps < 10 or not 0 < self.low < self.high:
             raise UserError(
-                f"a range test of {self.repeats} repeats and {self.steps} steps from {self.low:g} to {self.high:g}",
+                f"a range test of {self.repeats} repeats and {plural(self.steps, 'step')} from {self.low:g} to {self.high:g}",
                 need="1 or more, 10 or more, 0 < low < high",
             )
 
@@ -127,7 +128,7 @@ def _curves(session: Session, name: str, test: RangeTest) -> Sequence[Any]:
         training.key = (session.recipe.seed, f"{name}/{NAME}-{repeat}", fold)
         optimizer = training.begin()
         curve = rate_finder.find(_steps(training, optimizer), training.network, optimizer, test.rates, others=[training.fold.objective])
-        session.log(f"{name}: test {repeat + 1} of {test.repeats}: {len(curve.rates)} rates, steepest at {curve.steepest:.2g}")
+        session.log(f"{name}: test {repeat + 1} of {test.repeats}: {plural(len(curve.rates), 'rate')}, steepest at {curve.steepest:.2g}")
         curves.append(curve)
     return curves
 

@@ -8,6 +8,7 @@ from typing import Any
 from tapetum.core import columns, intervals
 from tapetum.core.marks import numbered
 from tapetum.core.runs import Run
+from tapetum.core.words import plural
 from tapetum.workflow.session import Session
 from tapetum.workflow.stages.decide import RunDecisions, source_of
 
@@ -73,7 +74,8 @@ def table(figures: Mapping[str, Any]) -> str:
     text = [columns.aligned(lines)]
     counts = figures["counts"]
     text.append(
-        f"{counts['scored']} rows scored in {counts['groups']} groups; missing {counts['missing']}, uncovered {counts['uncovered']}, "
+        f"{plural(counts['scored'], 'row')} scored in {plural(counts['groups'], 'group')}; "
+        f"missing {counts['missing']}, uncovered {counts['uncovered']}, "
         f"without a label {counts['unknown']}"
     )
     text.append(f"chosen: {figures['choice']['final']} ({figures['choice']['reason']})")

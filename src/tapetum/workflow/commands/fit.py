@@ -14,6 +14,7 @@ from tapetum.core.errors import UserError, listed
 from tapetum.core.nested import flatten
 from tapetum.core.progress import Log
 from tapetum.core.runs import PROBE, Record, Run
+from tapetum.core.words import plural
 from tapetum.workflow.commands.finish import finish, ship_run
 from tapetum.workflow.launch import places
 from tapetum.workflow.launch.places import LOCAL, At
@@ -123,7 +124,7 @@ def _explain(session: Session, decided: RunDecisions) -> None:
 
 def _log_recipe(recipe: Recipe, loaded: Loaded, record: Record) -> None:
     changed = [f"{key} = {json.dumps(value)}" for key, value, origin in loaded.explain() if origin != "default"]
-    record(f"recipe {recipe.name}" + (f": {', '.join(changed)}" if len(changed) <= 12 else f" ({len(changed)} values set)"))
+    record(f"recipe {recipe.name}" + (f": {', '.join(changed)}" if len(changed) <= 12 else f" ({plural(len(changed), 'value')} set)"))
 
 
 def _repeat_plan(run: Run, file: Path, recipe: Recipe) -> None:

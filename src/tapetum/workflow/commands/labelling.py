@@ -16,6 +16,7 @@ from tapetum.core.errors import UserError, listed
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Dense, Manifest
 from tapetum.core.targets import Target
+from tapetum.core.words import plural
 from tapetum.decide.labelling import confidence, uncertainty, worth_labelling
 from tapetum.show.review.queue import Queue
 from tapetum.show.review.review import Review
@@ -71,7 +72,7 @@ def label_source(source: Any, record: Record, how: Reviewing, ready: Callable[[s
     review = Review(_queue(pipeline, manifest, target, record) if how.is_served else _plain(manifest, target), store)
     if how.is_served:
         pages = pages_of(review, recipe.input, lambda: table_files.as_csv(labelled(review, recipe, place)), folder.resolve().name)
-        serve(pages, f"{len(manifest):,} images", how.port, record, ready)
+        serve(pages, f"{plural(len(manifest), 'image')}", how.port, record, ready)
     table = labelled(review, recipe, place)
     spreadsheets.warn(place, table, record)
     return {**written(review, table, place, store_file, for_people=False), "labelled": len(table)}
@@ -121,9 +122,12 @@ def _without_known(manifest: Manifest, run: Run, store: Store, record: Record) -
         dtype=bool,
     )
     if not keep.all():
-        record(f"{int((~keep).sum()):,} images are left out, since the run learnt from them")
+        record(f"{plural(int((~keep).sum()), 'image is', 'images are')} left out, since the run learnt from them")
     if lost := [row_id for row_id in decided if row_id not in there]:
-        record(f"{len(lost):,} decisions are on images that are not there now; they are kept in {store.path.name}: {listed(lost, 3)}")
+        record(
+            f"{plural(len(lost), 'decision is', 'decisions are')} on images that are not there now; "
+            f"they are kept in {store.path.name}: {listed(lost, 3)}"
+        )
     return manifest.where(keep)
 
 

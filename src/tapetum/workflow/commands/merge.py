@@ -13,6 +13,7 @@ from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest, Predictions
+from tapetum.core.words import plural
 from tapetum.data import layouts
 
 KEY = ("target", "member", "source", "checkpoint", "draw")  # of a row's answer, besides its id; a fold's model may be another one
@@ -101,17 +102,19 @@ def _check_whole(tables: Sequence[Path], frames: Sequence[pl.DataFrame], wanted:
     problems = []
     foreign = numbered.join(ids, on="row_id", how="anti")
     if len(foreign):
-        problems.append(f"{foreign['row_id'].n_unique():,} rows are not among what was predicted: {_named(foreign, tables)}")
+        problems.append(
+            f"{plural(foreign['row_id'].n_unique(), 'row is', 'rows are')} not among what was predicted: {_named(foreign, tables)}"
+        )
     doubled = numbered.filter(pl.struct("row_id", *key).is_duplicated())
     if len(doubled):
-        problems.append(f"{doubled['row_id'].n_unique():,} rows are in more than one place: {_named(doubled, tables)}")
+        problems.append(f"{plural(doubled['row_id'].n_unique(), 'row is', 'rows are')} in more than one place: {_named(doubled, tables)}")
     answers = numbered.select(key).unique(maintain_order=True) if key else pl.DataFrame({"one": [0]})
     asked = ids.join(answers, how="cross")
     missing = asked.join(numbered, on=["row_id", *key], how="anti")["row_id"].unique(maintain_order=True).to_list()
     if missing:
-        problems.append(f"{len(missing):,} rows are missing: {listed(missing)}")
+        problems.append(f"{plural(len(missing), 'row is', 'rows are')} missing: {listed(missing)}")
     if problems:
-        what = f"the {len(tables)} tables are not the whole of {len(wanted):,} rows: {'; '.join(problems)}"
+        what = f"the {plural(len(tables), 'table is', 'tables are')} not the whole of {plural(len(wanted), 'row')}: {'; '.join(problems)}"
         raise DataError(what, fix="predict the missing rows, and give each table once")
 
 

@@ -21,6 +21,7 @@ from tapetum.core.errors import DataError, listed
 from tapetum.core.parts import Parts, made_of, refuse_foreign
 from tapetum.core.runs import Record
 from tapetum.core.tables import Dense, Manifest, Predictions
+from tapetum.core.words import plural, verb
 from tapetum.decide.apart import joint_steps
 from tapetum.decide.steps import assemble
 from tapetum.pipeline.combine import combine
@@ -171,7 +172,7 @@ def _read_flat(out: Path) -> pl.DataFrame:
 def _refuse(work: Work, reasons: Mapping[str, str]) -> None:
     if reasons:
         named = listed(f"{row_id} ({why})" for row_id, why in reasons.items())
-        what = f"{len(reasons)} of {len(work.manifest)} images cannot be read: {named}"
+        what = f"{len(reasons)} of {plural(len(work.manifest), 'image')} cannot be read: {named}"
         raise DataError(what, fix="repair or remove them, or go on without them: --on-bad skip")
 
 
@@ -187,7 +188,10 @@ def finish(work: Work, parts: Parts, elsewhere: Elsewhere | None = None) -> dict
     kept = _standing(parts, marks)
     total, done = len(work.manifest), sum(len(work.parts[number]) for number in kept)
     if kept:
-        work.log(f"going on: {done:,} of {total:,} rows are predicted already ({len(kept):,} of {len(marks):,} parts in {parts.folder})")
+        work.log(
+            f"going on: {done:,} of {plural(total, 'row')} {verb(done, 'is', 'are')} predicted "
+            f"already ({len(kept):,} of {plural(len(marks), 'part')} in {parts.folder})"
+        )
     if elsewhere is not None and len(kept) < len(marks):
         elsewhere(work, parts, {number: mark for number, mark in enumerate(marks) if number not in kept})
         kept = _standing(parts, marks)

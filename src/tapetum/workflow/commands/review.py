@@ -15,6 +15,7 @@ from tapetum.core.config import Loaded, Recipe
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target
+from tapetum.core.words import plural
 from tapetum.data import audit, layouts
 from tapetum.data.images.decode import Composition
 from tapetum.decide.labelling import confidence
@@ -66,7 +67,7 @@ def review_source(
     if how.is_served:
         title = Path(source).resolve().name if isinstance(source, (str, Path)) else "images"
         pages = pages_of(review, recipe.input, lambda: table_files.as_csv(review.table(table), for_people=True), title)
-        serve(pages, f"{len(manifest):,} images", how.port, record, ready)
+        serve(pages, f"{plural(len(manifest), 'image')}", how.port, record, ready)
     return written(review, review.table(table), place, store_file)
 
 

@@ -18,6 +18,7 @@ from tapetum.core.errors import DataError
 from tapetum.core.runs import Record
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target
+from tapetum.core.words import plural
 from tapetum.show.review import queue
 from tapetum.show.review.review import Review
 from tapetum.show.review.store import Store
@@ -196,7 +197,7 @@ def _serve(
 
     title = opened.queue.manifest.frame["path"][0][0]
     pages = app.build(opened, Epochs(prepared), changes, title, app.Look(KEYS, NAMES, is_wide=True))
-    serve(pages, f"{len(night):,} epochs", port, record, ready)
+    serve(pages, f"{plural(len(night), 'epoch')}", port, record, ready)
 
 
 def _decisions(opened: Review) -> list[review.Decision]:

@@ -15,6 +15,7 @@ from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.runs import Record
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target
+from tapetum.core.words import plural
 from tapetum.data import layouts
 from tapetum.data.audit import check_files
 from tapetum.data.images import dataset, mixing, sampling
@@ -44,7 +45,7 @@ def show_batches(
         ``{"out", "rows", "channels"}``.
     """
     if rows < 1 or draws < 1:
-        raise UserError(f"{rows} rows and {draws} draws were asked for", need="1 or more of each")
+        raise UserError(f"{plural(rows, 'row')} and {plural(draws, 'draw was', 'draws were')} asked for", need="1 or more of each")
     if Path(out).suffix.lower() != ".png":
         raise UserError(f"images cannot be drawn to {Path(out).suffix or 'a file without suffix'}", need=".png")
     members = recipe.members()

@@ -18,6 +18,7 @@ from tapetum.core.monitor import prior_answer
 from tapetum.core.prediction_csv import read_alone
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import FINAL, Dense, Manifest, Predictions
+from tapetum.core.words import plural
 from tapetum.data.layouts import submission
 from tapetum.data.layouts.delimited import read_delimited
 from tapetum.data.layouts.submission_template import Wish
@@ -87,7 +88,7 @@ def predictions_of(source: Path, target: str | None = None) -> Predictions:
 def _only_member(table: Predictions) -> str:
     members = table.members
     if FINAL not in members and len(members) != 1:
-        raise UserError(f"the predictions hold {len(members)} members: {listed(members)}", need=f"one, or one called {FINAL!r}")
+        raise UserError(f"the predictions hold {plural(len(members), 'member')}: {listed(members)}", need=f"one, or one called {FINAL!r}")
     return FINAL if FINAL in members else members[0]
 
 

@@ -24,6 +24,7 @@ from tapetum.core.monitor import monitor, monitor_of
 from tapetum.core.progress import Log
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Dense, Manifest, Predictions
+from tapetum.core.words import plural
 from tapetum.decide.steps import Rows, assemble, counting
 from tapetum.workflow.commands import search_space as space
 from tapetum.workflow.commands import trials
@@ -79,7 +80,7 @@ def tune(
         for value in wish if isinstance(wish, (list, tuple)) else (wish["low"], wish["high"]):
             trials.changed(recipe, {key: value})
     if trials_ is not None and trials_ < 1:
-        raise UserError(f"{trials_} trials were asked for", need="1 or more")
+        raise UserError(f"{plural(trials_, 'trial was', 'trials were')} asked for", need="1 or more")
     places.check(at)
     optuna = _optuna()
     record = Record(log)
@@ -119,7 +120,7 @@ def _search(optuna: Any, session: Session, wanted: int) -> Any:
     longest = 0.0
     while (done := len(study.get_trials(states=(state.COMPLETE, state.PRUNED)))) < wanted:
         if not clock.allows(longest):
-            record(f"the time ends after {done} of {wanted} trials")
+            record(f"the time ends after {done} of {plural(wanted, 'trial')}")
             break
         began = clock.elapsed
         proposed = [_proposed(optuna, study, recipe) for _ in range(1 if session.place is None else min(ROUND, wanted - done))]
@@ -159,7 +160,7 @@ def _one(optuna: Any, study: Any, session: Session, asked: Any, values: dict[str
         trial, decided = trials.run_trial(session, changed, name, after_fold)
     except optuna.TrialPruned:
         study.tell(asked, state=optuna.trial.TrialState.PRUNED)
-        record(f"trial {asked.number}: {shown}: cut after {done} folds")
+        record(f"trial {asked.number}: {shown}: cut after {plural(done, 'fold')}")
         return
     except DataError as error:  # values that cannot be trained (a loss that is no number) are an answer, too
         study.tell(asked, state=optuna.trial.TrialState.FAIL)

@@ -10,6 +10,7 @@ import torch
 from tapetum.core import draws
 from tapetum.core.choices import name_of
 from tapetum.core.config import Predict, Recipe, Spec
+from tapetum.core.words import plural
 from tapetum.data.images.dataset import ImageDataset
 from tapetum.data.images.transforms import EvalTransform
 from tapetum.data.images.views import expand, first_draw
@@ -53,7 +54,8 @@ def plan_answers(
     if not worth:
         most = max(images for images, _ in uses)
         return _told(
-            session, f"{most:,} images at once take {most * each:.1f} s by {own.name}, too little to convert the network for each time"
+            session,
+            f"{plural(most, 'image')} at once take {most * each:.1f} s by {own.name}, too little to convert the network for each time",
         )
     rows, times = sum(images * often for images, often in worth), sum(often for _, often in worth)
     judge = _judge(session, member_recipe, network)
@@ -64,7 +66,7 @@ def plan_answers(
     convert = seconds_to_convert(network, work, best)
     seconds = choice.measured.seconds
     least = 0 if force else images_to_repay(convert, each, seconds[best.name])
-    why = f"{choice.why}; a conversion takes {convert:.1f} s and is repaid from {least:,} images on" if least else choice.why
+    why = f"{choice.why}; a conversion takes {convert:.1f} s and is repaid from {plural(least, 'image')} on" if least else choice.why
     session.log(f"held-out answers: {best.name}; {why}")
     return {**choice.to_dict(), "convert_seconds": round(convert, 2), "from_images": least, "why": why}
 

@@ -13,6 +13,7 @@ import torch
 from tapetum.core.config import Train
 from tapetum.core.errors import UserError
 from tapetum.core.runs import Record, Run
+from tapetum.core.words import plural
 from tapetum.learn import machine
 
 RESERVE = 0.08  # share of the budget kept for what takes longer than it was measured to
@@ -74,7 +75,7 @@ def plan(left: float, folds: Mapping[int, tuple[int, int]], epochs: int, rates: 
     chosen, n = every, 0
     if epochs and total(every, fewest) <= usable:
         n = max(e for e in range(fewest, epochs + 1) if total(every, e) <= usable)
-        why = f"all {len(every)} folds for {n} of {epochs} epochs"
+        why = f"all {plural(len(every), 'fold')} for {n} of {plural(epochs, 'epoch')}"
     else:
         chosen = []
         for fold in every:
@@ -84,9 +85,11 @@ def plan(left: float, folds: Mapping[int, tuple[int, int]], epochs: int, rates: 
         if len(chosen) == 1:
             n = max(e for e in range(fewest, epochs + 1) if total(chosen, e) <= usable)
         why = (
-            f"{len(chosen)} of {len(every)} folds for {n} epochs; fewer folds than the probe's, so they are compared but do not replace it"
+            f"{len(chosen)} of {plural(len(every), 'fold')} for {plural(n, 'epoch')}; "
+            "fewer folds than the probe's, so they are compared but do not replace it"
             if chosen
-            else f"no fine-tuning: one fold for {fewest} epochs needs {total(every[:1], fewest):.0f} s, {max(usable, 0):.0f} s are left"
+            else f"no fine-tuning: one fold for {plural(fewest, 'epoch')} needs "
+            f"{total(every[:1], fewest):.0f} s, {max(usable, 0):.0f} s are left"
         )
     return {
         "folds": chosen,
@@ -109,7 +112,10 @@ def against(kept: Mapping[str, Any], budget: float | None, *, given: bool) -> st
     if given:
         return "" if budget is None else "the given plan is repeated as it stands; the budget ends no training"
     if budget is None:
-        stands = f"{len(kept['folds'])} folds for {kept['epochs']} epochs stand. For more, choose a new folder with -o"
+        stands = (
+            f"{plural(len(kept['folds']), 'fold')} for "
+            f"{plural(kept['epochs'], 'epoch stands', 'epochs stand')}. For more, choose a new folder with -o"
+        )
         return f"its plan was made within a budget: {stands}" if within else ""
     if not within:
         return "its plan was made without a budget: folds and epochs stand, and the budget ends training after an epoch"
@@ -138,7 +144,10 @@ def plan_probe(left: float, rows: int, views: Sequence[Any], each: float) -> dic
     chosen, why = list(views), ""
     if needed(len(views)) > usable and len(views) > 1:
         chosen = chosen[:1]
-        why = f"the probe would need about {needed(len(views)):.0f} s in {len(views)} views and {max(left, 0):.0f} s are left; it takes one"
+        why = (
+            f"the probe would need about {needed(len(views)):.0f} s in {plural(len(views), 'view')} "
+            f"and {max(left, 0):.0f} s are left; it takes one"
+        )
     seconds = needed(len(chosen))
     overrun = max(0.0, seconds - left)
     if seconds > usable:

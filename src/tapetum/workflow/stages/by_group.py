@@ -12,6 +12,7 @@ import numpy as np
 
 from tapetum.core.runs import BY_GROUP_FILE
 from tapetum.core.tables import Predictions
+from tapetum.core.words import plural
 from tapetum.data import split
 from tapetum.learn.runtime import one_thread
 from tapetum.workflow.session import Session
@@ -29,7 +30,11 @@ def probe_by_group(session: Session) -> None:
     if many == len(groups):
         return  # no group has two images, so nothing crosses
     if many < least or probe_input(recipe).normalise == "data":
-        why = f"there are {many} groups for {least} folds" if many < least else "channels are measured on the run's own folds"
+        why = (
+            f"there are {plural(many, 'group')} for {plural(least, 'fold')}"
+            if many < least
+            else "channels are measured on the run's own folds"
+        )
         session.log(f"what folds by image are worth is not measured: {why}")
         return
     prepared = dataclasses.replace(session.prepared, manifest=split.by_group(manifest, recipe.split, recipe.seed), heldout_trains=False)
@@ -37,4 +42,4 @@ def probe_by_group(session: Session) -> None:
     with one_thread():
         tables = [fitted(apart, found, fold)[2] for fold in np.unique(prepared.manifest.fold).tolist() if fold >= 0]
     Predictions.concat(tables).write(session.run.file(BY_GROUP_FILE))
-    session.log(f"probe: {len(tables)} folds by group fitted beside those by image, to measure what these are worth")
+    session.log(f"probe: {plural(len(tables), 'fold')} by group fitted beside those by image, to measure what these are worth")

@@ -11,6 +11,7 @@ from tapetum.core import files
 from tapetum.core.config import Recipe
 from tapetum.core.runs import PROBE, Record, Run
 from tapetum.core.tables import Dense, Manifest
+from tapetum.core.words import plural
 from tapetum.data.images import dataset
 from tapetum.data.images.transforms import EvalTransform
 from tapetum.learn import models
@@ -183,4 +184,4 @@ def write_loss_maps(run: Run, manifest: Manifest, record: Record) -> None:
         methods=("loss",),
         classes=target.classes,
     )
-    record(f"saliency of the loss drawn for {len(rows)} held-out images")
+    record(f"saliency of the loss drawn for {plural(len(rows), 'held-out image')}")

@@ -15,6 +15,7 @@ from tapetum.core.monitor import prior_answer, prior_decision
 from tapetum.core.runs import BY_GROUP_FILE, PROBE, START, Run
 from tapetum.core.tables import Dense, Predictions, decided
 from tapetum.core.targets import Target
+from tapetum.core.words import plural
 from tapetum.data.audit.sets import about_the_data
 from tapetum.data.lacking import lacking
 from tapetum.decide import view_reduction
@@ -275,7 +276,8 @@ def everywhere(prepared: Prepared, recipe: Recipe) -> tuple[Mark, ...]:
     pseudo = int(frame["pseudo"].fill_null(False).sum()) if "pseudo" in frame.columns else 0
     if pseudo:
         text = (
-            f"{pseudo} of {len(prepared.train) + len(prepared.extra)} rows that train have pseudo-labels ({recipe.data.pseudo}, confidence "
+            f"{pseudo} of {plural(len(prepared.train) + len(prepared.extra), 'row')} that train have "
+            f"pseudo-labels ({recipe.data.pseudo}, confidence "
             f"{recipe.data.pseudo_bound:g}); what predicted them may have seen the rows held out here"
         )
         marks.append(Mark(text))

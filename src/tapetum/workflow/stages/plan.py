@@ -10,6 +10,7 @@ import torch
 from tapetum.core import files
 from tapetum.core.config import Recipe, Schedule
 from tapetum.core.errors import UserError, listed
+from tapetum.core.words import plural
 from tapetum.learn import memory, models, runtime, speed
 from tapetum.learn.training import schedules
 from tapetum.workflow.session import Prepared, Session
@@ -75,7 +76,7 @@ def _measured(session: Session, member: str, folds: list[int], share: float) -> 
     plan: dict[str, Any] = {"engine": measured.engine.to_dict(), "folds": folds, "epochs": epochs, "why": "the recipe's folds and epochs"}
     if member_recipe.train.batch == "auto" and not stored:
         plan["batch"], why = _largest_batch(member_recipe, network, prepared, measured.engine, folds)
-        log(f"member {member}: batches of {plan['batch']} images ({why})")
+        log(f"member {member}: batches of {plural(plan['batch'], 'image')} ({why})")
     if clock.budget is not None:
         rates = _rates(member_recipe, network, work, measured, **how)
         plan |= _within_budget(session, member_recipe, folds, rates, share)
@@ -99,7 +100,11 @@ def _within_budget(session: Session, member_recipe: Recipe, folds: list[int], ra
     plan["budget"] = clock.budget
     if plan["epochs"] < epochs and (member_recipe.stages or not _fits(member_recipe.schedule, plan["epochs"])):
         what = "stages" if member_recipe.stages else f"schedule {member_recipe.schedule.name!r}"
-        plan |= {"folds": [], "epochs": 0, "why": f"the recipe's {what} takes {epochs} epochs, the budget allows {plan['epochs']}"}
+        plan |= {
+            "folds": [],
+            "epochs": 0,
+            "why": f"the recipe's {what} takes {plural(epochs, 'epoch')}, the budget allows {plan['epochs']}",
+        }
     return plan
 
 
@@ -125,7 +130,7 @@ def _hopeless(session: Session, member_recipe: Recipe, folds: list[int]) -> dict
     if least <= left:
         return None
     engine = speed.engines_for(member_recipe.train, training=True)[0]
-    why = f"no fine-tuning: one fold for {fewest} epochs needs {least:.0f} s at least, {max(left, 0):.0f} s are left"
+    why = f"no fine-tuning: one fold for {plural(fewest, 'epoch')} needs {least:.0f} s at least, {max(left, 0):.0f} s are left"
     return {"engine": engine.to_dict(), "folds": [], "epochs": 0, "epoch_seconds": {}, "seconds": 0.0, "why": why, "budget": clock.budget}
 
 

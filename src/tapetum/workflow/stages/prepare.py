@@ -17,6 +17,7 @@ from tapetum.core.errors import DataError, EnvironmentFault, UserError, listed
 from tapetum.core.expressions import expression_names
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Manifest
+from tapetum.core.words import plural
 from tapetum.data import audit, layouts, split
 from tapetum.data.audit.table import found_text
 from tapetum.data.choices import MIXES
@@ -180,7 +181,7 @@ def _check_sequence(member_recipe: Recipe, manifest: Manifest, record: Record) -
     if how.length > 1 and _trains(member_recipe):
         step, odd = window_rows.check(manifest, how.length)
         if odd:
-            record(f"{len(odd)} sequences have rows closer than half a step of {step:g}: {listed(odd)}. "
+            record(f"{plural(len(odd), 'sequence has', 'sequences have')} rows closer than half a step of {step:g}: {listed(odd)}. "
                    "Their neighbours are counted there, and not measured")  # fmt: skip
 
 
@@ -195,7 +196,7 @@ def _with_hashes(manifest: Manifest, checked: pl.DataFrame) -> Manifest:
 
 def _refuse_or_warn(bad: pl.DataFrame, rows: int, recipe: Recipe, record: Record, run: Run) -> None:
     named = [f"{row['row_id']} ({row['reason']})" for row in bad.iter_rows(named=True)]
-    what = f"{len(bad)} of {rows} images cannot be read: {listed(named, 5)}"
+    what = f"{len(bad)} of {plural(rows, 'image')} cannot be read: {listed(named, 5)}"
     if recipe.data.on_bad == "refuse":
         listing = f". All are in {run.file('audit.parquet')}" if len(bad) > 5 else ""
         raise DataError(what + listing, fix="repair or remove them, or go on without them: --on-bad skip")
@@ -213,7 +214,9 @@ def _same(run: Run, manifest: Manifest) -> Manifest:
     changed = [r for r in was if r in now and was[r] != now[r]]
     gone, new = [r for r in was if r not in now], [r for r in now if r not in was]
     parts = [(changed, "have other content"), (gone, "are gone"), (new, "are new")]
-    what = "; ".join(f"{len(rows)} rows {words}: {listed(rows, 3)}" for rows, words in parts if rows) or "labels or columns changed"
+    what = (
+        "; ".join(f"{plural(len(rows), 'row')} {words}: {listed(rows, 3)}" for rows, words in parts if rows) or "labels or columns changed"
+    )
     raise DataError(f"{run.root} was made from other data ({what})", fix="put the data back as it was, or choose another run with -o")
 
 

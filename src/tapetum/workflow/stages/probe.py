@@ -11,6 +11,7 @@ from tapetum.core import draws, files
 from tapetum.core.runs import PROBE
 from tapetum.core.schema import statuses
 from tapetum.core.tables import Dense, Predictions
+from tapetum.core.words import plural
 from tapetum.data.images.dataset import ImageDataset, channel_statistics
 from tapetum.data.images.transforms import EvalTransform
 from tapetum.learn import engines, features, models, probe
@@ -37,7 +38,7 @@ def probe_member(session: Session) -> None:
         found = shared or vectors_for(session, measured_for=fold)
         with one_thread():
             _fit_fold(session, found, fold)
-    session.log(f"probe: {len(every)} folds fitted on {found.about}")
+    session.log(f"probe: {plural(len(every), 'fold')} fitted on {found.about}")
 
 
 def refit_probe(session: Session) -> None:
@@ -92,7 +93,7 @@ def vectors_for(session: Session, measured_for: int | None = None) -> Vectors:
         after_batch=record.share("features"),
     )
     vectors = found.of(manifest.row_ids)
-    about = f"{vectors.shape[2]} numbers a view, views {', '.join(found.views)}"
+    about = f"{plural(vectors.shape[2], 'number')} a view, views {', '.join(found.views)}"
     return Vectors(vectors, last_width(network.backbone), about)
 
 

@@ -18,6 +18,7 @@ from tapetum.core.choices import name_of
 from tapetum.core.config import Recipe
 from tapetum.core.tables import Manifest
 from tapetum.core.vectors import Gallery, Neighbors, Vectors
+from tapetum.core.words import plural
 from tapetum.data.images.dataset import ImageDataset
 from tapetum.data.images.transforms import EvalTransform
 from tapetum.decide.choose import EpochChoice
@@ -158,7 +159,7 @@ class _Work:
             found = embed(network, self.images, rows, self.target, runtime, **how)
         found.write(file, {"member": self.member, "target": self.target, "fold": fold, "checkpoint": checkpoint})
         whose = "all rows" if fold < 0 else f"fold {fold}"
-        self.session.log(f"member {self.member} {whose}: vectors of {self.target!r} for {len(rows)} rows at {checkpoint}")
+        self.session.log(f"member {self.member} {whose}: vectors of {self.target!r} for {plural(len(rows), 'row')} at {checkpoint}")
         return found
 
     def gallery(self, fold: int, checkpoint: str, truths: Mapping[str, np.ndarray]) -> Gallery:

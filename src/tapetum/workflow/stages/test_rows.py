@@ -14,6 +14,7 @@ from tapetum.core.metrics import headline_metric
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Dense, Predictions
 from tapetum.core.targets import Target
+from tapetum.core.words import plural, verb
 from tapetum.decide.ensemble import mean_of
 from tapetum.decide.steps import Rows
 from tapetum.workflow.session import Session
@@ -124,7 +125,7 @@ def _single_views(
             spread = {"low": None, "high": None, "n": int(know.sum()), "groups": len(set(inside.groups.tolist()))}
             found.append({"target": name, "name": SINGLE_VIEWS, "metric": metric, "how": TEST, "value": value, **spread})
             low, high = min(known), max(known)
-            record(f"{metric} of {len(known)} single views of the test rows: mean {value:.4f}, from {low:.4f} to {high:.4f}")
+            record(f"{metric} of {plural(len(known), 'single view')} of the test rows: mean {value:.4f}, from {low:.4f} to {high:.4f}")
     return found
 
 
@@ -138,5 +139,8 @@ def _scores(answered: Mapping[str, Dense], rows: Rows, record: Record) -> list[d
             value = interval_of(metric, dense, rows)
             found.append({"target": name, "name": ON_TEST, "metric": metric, "how": TEST, **value})
         known = int(np.count_nonzero(dense.scorable))
-        record(f"{known} of {len(dense.row_ids)} test rows have a known {name!r}: they are scored apart, and nothing is chosen on them")
+        record(
+            f"{known} of {plural(len(dense.row_ids), 'test row')} {verb(known, 'has', 'have')} a "
+            f"known {name!r}: they are scored apart, and nothing is chosen on them"
+        )
     return found

@@ -14,6 +14,7 @@ from tapetum.core.errors import UserError
 from tapetum.core.progress import Log
 from tapetum.core.runs import PROBE, Run, checkpoint_of
 from tapetum.core.tables import Manifest, Predictions
+from tapetum.core.words import plural
 from tapetum.decide import choose
 from tapetum.learn.training import job, windowed
 from tapetum.learn.training.keep import Keeper
@@ -127,7 +128,10 @@ def _run_fold(session: Session, ref: FoldRef, plan: dict[str, Any], later: int =
     after = functools.partial(session.trackers.epoch, ref.member, ref.fold)
     state = job.run(spec, may_go_on=may_go_on if bounded else None, log=session.log, after_epoch=after)
     if ref.fold < 0:
-        session.log(f"member {ref.member} trained once more on all {len(session.prepared.fitting(-1))} rows, {state['epochs']} epochs")
+        session.log(
+            f"member {ref.member} trained once more on all "
+            f"{plural(len(session.prepared.fitting(-1)), 'row')}, {plural(state['epochs'], 'epoch')}"
+        )
     elif state.get("stop") == "budget":
         session.log(f"warning: member {ref.member} fold {ref.fold} was cut after epoch {state['epochs']}: the budget ends")
         _keep_cut(session.run, ref, state["epochs"])

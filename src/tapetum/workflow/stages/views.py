@@ -14,6 +14,7 @@ from tapetum.core.metrics import headline_metric
 from tapetum.core.schema import statuses
 from tapetum.core.tables import REDUCED, Dense, Predictions
 from tapetum.core.targets import Target
+from tapetum.core.words import plural
 from tapetum.decide import view_reduction as deciding
 from tapetum.decide.steps import Rows
 from tapetum.workflow.session import FoldRef, Session
@@ -47,7 +48,7 @@ def answer(
                 continue
         found[fold] = _answered(session, ref, checkpoint)
         views, rows = found[fold].frame["draw"].n_unique() - 1, len(session.prepared.heldout(fold))
-        session.log(f"member {member} fold {fold}: {views} views of {rows} rows answered")
+        session.log(f"member {member} fold {fold}: {plural(views, 'view')} of {plural(rows, 'row')} answered")
         if keep:
             found[fold].write(file)
     return found

@@ -57,10 +57,10 @@ def test_changed_labels_folds_and_rows_are_counted_with_the_first(make):
         frame["row_id"][3], frame["label"][1], frame["sha256"][2], frame["fold"][0] = "e", "x", "9", 1
 
     assert found(make("one"), make("two", change)) == {
-        ("data", "rows in one run only", "result"): ("1 rows: d", "1 rows: e"),
-        ("data", "the images' content: 1 rows, as c", "result"): ("3", "9"),
-        ("data", "folds: 1 rows, as a", "result"): (0, 1),
-        ("data", "labels of label: 1 rows, as b", "result"): ("y", "x"),
+        ("data", "rows in one run only", "result"): ("1 row: d", "1 row: e"),
+        ("data", "the images' content: 1 row, as c", "result"): ("3", "9"),
+        ("data", "folds: 1 row, as a", "result"): (0, 1),
+        ("data", "labels of label: 1 row, as b", "result"): ("y", "x"),
     }
 
 

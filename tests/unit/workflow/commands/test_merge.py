@@ -50,9 +50,9 @@ def test_parts_in_any_order_give_the_whole_table(tmp_path, of):
     ("parts", "named"),
     [
         ((IDS[:2], IDS[4:]), "2 rows are missing: r2, r3"),
-        ((IDS[:4], IDS[3:]), r"1 rows are in more than one place: r3 \(.*0.parquet, .*1.parquet\)"),
-        ((IDS, ["r9"]), r"1 rows are not among what was predicted: r9 \(.*1.parquet\)"),
-        ((IDS[:1], ["r0", "r7"]), "r7 .*; 1 rows are in .*r0 .*; 5 rows are missing: r1"),
+        ((IDS[:4], IDS[3:]), r"1 row is in more than one place: r3 \(.*0.parquet, .*1.parquet\)"),
+        ((IDS, ["r9"]), r"1 row is not among what was predicted: r9 \(.*1.parquet\)"),
+        ((IDS[:1], ["r0", "r7"]), "r7 .*; 1 row is in .*r0 .*; 5 rows are missing: r1"),
     ],
 )
 def test_rows_that_do_not_add_up_are_named(parts, named, tmp_path, of):
@@ -65,7 +65,7 @@ def test_one_target_with_a_row_less_is_found(tmp_path, of):
     both = Predictions.read(table(tmp_path / "both.parquet", IDS, ("label", "other")))
     less = both.frame.filter(~((pl.col("row_id") == "r2") & (pl.col("target") == "other")))
     Predictions(less, both.targets).write(tmp_path / "less.parquet")
-    with pytest.raises(DataError, match="1 rows are missing: r2"):
+    with pytest.raises(DataError, match="1 row is missing: r2"):
         api.merge([tmp_path / "less.parquet"], tmp_path / "all.parquet", of, id="id", path="file")
 
 
@@ -102,7 +102,7 @@ def test_a_manifest_says_what_was_predicted(tmp_path):
     said = small_runs.cli(
         "merge", table(tmp_path / "0.parquet", IDS), "--of", tmp_path / "manifest.parquet", "-o", tmp_path / "all.parquet"
     )
-    assert (said.code, "6 rows of 1 tables" in said.out) == (0, True)
+    assert (said.code, "6 rows of 1 table" in said.out) == (0, True)
 
 
 def test_parts_of_two_pipelines_are_refused(tmp_path, of):

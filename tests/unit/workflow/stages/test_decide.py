@@ -449,7 +449,7 @@ def test_fold_stopped_before_the_fixed_epoch_is_named(kinds):
     desk.says("main", {f"epoch-00{e}": {"kind": sure(y, True)} for e in (1, 2)}, folds=(0, 1, 2))
     desk.says("main", {"epoch-001": {"kind": sure(y, True)}}, folds=(3,))
     for fold in range(FOLDS):
-        _state(desk, fold, stop="patience: no better for 1 epochs")
+        _state(desk, fold, stop="patience: no better for 1 epoch")
     ((how, marks),) = _how(desk.decide(), "finetune")
     assert how == "in-sample"
     assert "(fold 3)" in marks[0]
