@@ -72,14 +72,10 @@ def refuse_own(out: Path | str | None, *given: Any) -> None:
     for one in given:
         if out is None or not isinstance(one, (str, os.PathLike)) or not (Path(out).exists() and Path(one).exists()):
             continue
-        if os.path.samefile(out, one) and Path(one).is_dir():
-            what = f"{out} is read by this very command, and what it writes would be among the data"
-            raise UserError(what, need="another folder to write", fix="choose another folder with -o")
         if os.path.samefile(out, one):
+            what, kind = ("what it writes would be among the data", "folder") if Path(one).is_dir() else ("would be replaced", "file")
             raise UserError(
-                f"{out} is read by this very command, and would be replaced",
-                need="another file to write",
-                fix="choose another name with -o",
+                f"{out} is read by this very command, and {what}", need=f"another {kind} to write", fix="choose another name with -o"
             )
 
 

@@ -101,7 +101,19 @@ class Run:
 
     def plan(self) -> dict[str, Any]:
         """Read plan.json; empty where nothing is planned yet."""
-        return files.read_json(self.plan_file) if self.plan_file.exists() else {}
+        return self.described("plan.json")
+
+    def described(self, name: str) -> dict[str, Any]:
+        """Read one of the run's JSON files; empty where it is not there yet.
+
+        Raises:
+            DataError: it holds no JSON object.
+        """
+        place = self.file(name)
+        found = files.read_json(place) if place.exists() else {}
+        if not isinstance(found, dict):
+            raise DataError(f"{place} holds a {type(found).__name__}", need="a JSON object", fix="restore the file, or make the run again")
+        return found
 
     def keep_plan(self, **values: Any) -> dict[str, Any]:
         """Add values to plan.json; what is there already wins, since a plan is only read on resume."""

@@ -8,7 +8,6 @@ from typing import Any
 
 import polars as pl
 
-from tapetum.core import files
 from tapetum.core.columns import aligned
 from tapetum.core.errors import listed
 from tapetum.core.marks import main
@@ -20,8 +19,8 @@ from tapetum.core.words import plural
 RESULT, ROUNDING, NOTHING = "result", "rounding", "nothing"  # what a difference can change; rounding grows while a network trains
 _EFFECTS = {RESULT: "can change the result", ROUNDING: "changes rounding", NOTHING: "changes no result"}
 # keys of the recipe that decide how a run computes, stores or shows, and not what
-_NO_RESULT = ("name", "input.cache", "predict.saliency", "predict.saliency_rows", "predict.keep_draws", "train.workers")
-_NO_RESULT_BELOW = ("profile", "tune")
+_NO_RESULT = ("name", "input.cache", "predict.saliency", "predict.saliency_rows", "predict.keep_draws", "predict.arrays", "train.workers")
+_NO_RESULT_BELOW = ("profile", "track", "tune")
 _ROUNDING = ("train.precision", "train.channels_last", "train.threads", "predict.batch", "predict.engine")
 _MEASURED = ("seconds", "rates", "seconds_per_image", "parity", "epoch_seconds", "overrun", "budget", "why")  # of plan.json: no choices
 _COLUMNS = {"sha256": "the images' content", "group": "groups", "sequence": "sequences", "position": "positions", "split": "parts",
@@ -121,7 +120,7 @@ def _recipe(first: Run, second: Run) -> Iterator[Difference]:
 
 def _plan(first: Run, second: Run) -> Iterator[Difference]:
     """Yield what was decided differently from measurements: precision and layout change rounding, epochs and folds the result."""
-    one, other = (dict(flatten(run.plan())) for run in (first, second))
+    one, other = (dict(flatten(run.described("plan.json"))) for run in (first, second))
     for key in {**one, **other}:
         if one.get(key) != other.get(key) and not set(key.split(".")) & {*_MEASURED}:
             changes = ROUNDING if ".engine." in f".{key}" or key.endswith("threads") else RESULT
@@ -129,8 +128,7 @@ def _plan(first: Run, second: Run) -> Iterator[Difference]:
 
 
 def _environment(first: Run, second: Run) -> Iterator[Difference]:
-    places = [run.file("environment.json") for run in (first, second)]
-    one, other = (dict(flatten(files.read_json(place))) if place.exists() else {} for place in places)
+    one, other = (dict(flatten(run.described("environment.json"))) for run in (first, second))
     for key in {**one, **other}:
         if one.get(key) != other.get(key):
             changes = RESULT if key == "versions.tapetum" else ROUNDING
@@ -139,10 +137,7 @@ def _environment(first: Run, second: Run) -> Iterator[Difference]:
 
 def _figures(first: Run, second: Run) -> list[dict[str, Any]]:
     """Return the main figure of each target that both runs have."""
-    places = [run.file("metrics.json") for run in (first, second)]
-    if not all(place.exists() for place in places):
-        return []
-    one, other = (files.read_json(place)["figures"] for place in places)
+    one, other = (run.described("metrics.json").get("figures") or [] for run in (first, second))
     out = []
     for target in dict.fromkeys(figure["target"] for figure in one):
         mine = main(one, target)

@@ -118,6 +118,23 @@ def test_unfinished_runs_and_no_runs(make):
     assert "is not a run" in small_runs.cli("diff", one, one.parent).error
 
 
+def test_trackers_and_arrays_change_no_result(make):
+    other = make("two", **{"track.to": ["mlflow"], "track.experiment": "x", "predict.arrays": True})
+    result = api.diff(make("one"), other)
+    assert {each["changes"] for each in result["differences"]} == {"nothing"}
+    assert len(result["differences"]) == 3
+    assert result["verdict"] == "the figures are the same; nothing that is recorded can change a result"
+
+
+@pytest.mark.parametrize("name", ["plan.json", "environment.json", "metrics.json"])
+@pytest.mark.parametrize("content", [None, [], "x"])
+def test_a_file_that_holds_no_object_is_named(name, content, make):
+    one, other = make("one"), make("two")
+    files.write_json(other / name, content)
+    done = small_runs.cli("diff", one, other)
+    assert (done.code, f"{name} holds a {type(content).__name__}" in done.error) == (3, True)
+
+
 def test_the_command_prints_a_table_or_json(make):
     one, other = make("one"), make("two", **{"train.epochs": 3})
     lines = small_runs.cli("diff", one, other).out.splitlines()
