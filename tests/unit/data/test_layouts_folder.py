@@ -134,3 +134,29 @@ def test_a_folder_refuses_what_it_cannot_hold(tmp_path):
     many = layouts.read(planted.table, Data(targets=("label:multi",), group="none"), quiet)
     with pytest.raises(UserError, match=r"targets label \(multi\) cannot be held"):
         layouts.write(many, tmp_path / "x", "folder", quiet)
+
+
+def added(images: Path, column: str, name: str = "more.csv") -> str:
+    """Write a table of two new images beside the class folders, with their labels in a column."""
+    place = images.parent / "new"
+    place.mkdir(exist_ok=True)
+    for number in range(2):
+        shutil.copy(images / "ant" / f"ant_00{number}.png", place / f"n{number}.png")
+    (place / name).write_text(f"path,{column}\nn0.png,ant\nn1.png,bee\n")
+    return str(place / name)
+
+
+@pytest.mark.parametrize("option", ["extra", "test"])
+def test_labels_of_an_added_table_are_those_of_the_folder(images, option):
+    """The folder's target is found, not declared; the labels of the added rows were dropped without a word."""
+    said: list[str] = []
+    manifest = layouts.read(images, Data.model_validate({option: (added(images, "label"),)}), said.append)
+    assert manifest.frame["label"].to_list()[-2:] == ["ant", "bee"]
+    assert any("as in the first table" in text for text in said)
+    assert not any("warning" in text for text in said)
+
+
+def test_added_rows_that_train_nothing_are_counted(images):
+    said: list[str] = []
+    layouts.read(images, Data(extra=(added(images, "kind"),)), said.append)
+    assert "warning: 2 of 2 extra rows have no label and train nothing" in said

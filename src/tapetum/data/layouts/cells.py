@@ -155,7 +155,12 @@ def count_blanks(targets: Sequence[Target], frame: pl.DataFrame, data: Data, log
         blank = int(frame[target.name].filter(trains).null_count())
         if blank:
             log(f"warning: target {target.name!r} is blank in {blank} of {plural(total, 'training row')}: they neither train nor score it")
-    empty = trains & frame.select(pl.all_horizontal(pl.col(t.name).is_null() for t in columns)).to_series()
+    unlabelled = frame.select(pl.all_horizontal(pl.col(t.name).is_null() for t in columns)).to_series()
+    if "split" in frame.columns:
+        extra = frame["split"] == "extra"
+        if idle := int((extra & unlabelled).sum()):
+            log(f"warning: {idle} of {plural(int(extra.sum()), 'extra row')} have no label and train nothing")
+    empty = trains & unlabelled
     bare = frame["row_id"].filter(empty).to_list()
     if bare and data.blank == "refuse":
         raise DataError(

@@ -164,9 +164,7 @@ def to_rows(sheet: Sheet, roles: Roles, data: Data, log: Log, split: str = "trai
 def _append(frame: pl.DataFrame, root: Path, place: Path, split: str, *, targets: tuple[Target, ...], data: Data, log: Log) -> pl.DataFrame:
     """Add the rows of another table as test or extra rows; its paths are seen from the main table's folder, its labels split as there."""
     sheet = additions.join_tables(open_sheet(place, data, log), data, log)
-    roles = find_roles(sheet, data, labelled=False)
-    main = {target.name: target for target in targets}
-    roles = dataclasses.replace(roles, targets=tuple(main.get(target.name, target) for target in roles.targets))
+    roles = find_roles(sheet, data, labelled=False, first=targets)
     log("\n".join([f"{sheet.name}: columns read as", *roles.lines(), f"  every row is split {split!r}"]))
     more = to_rows(sheet, roles, data, log, split).with_columns(pl.lit(split).alias("split"))
     if "split" not in frame.columns:

@@ -57,13 +57,14 @@ class Roles:
             yield f"  not used: {listed(self.unused, 20)}"
 
 
-def find_roles(sheet: Sheet, data: Data, *, labelled: bool = True) -> Roles:
+def find_roles(sheet: Sheet, data: Data, *, labelled: bool = True, first: Sequence[Target] = ()) -> Roles:
     """Give every column of a sheet its meaning.
 
     Args:
         sheet: the rows.
         data: what the user declares.
         labelled: false where targets may be absent (test tables, images to predict).
+        first: the targets of the table that this one is added to, which are its own too, whether declared or found there.
 
     Raises:
         UserError: a declared column that does not exist, or no target named: the candidates are listed.
@@ -84,6 +85,8 @@ def find_roles(sheet: Sheet, data: Data, *, labelled: bool = True) -> Roles:
     targets = tuple(_as_the_layout_has_it(read_target(spec), data.targets, sheet) for spec in specs)
     if not any(target.scored for target in targets):  # identities are beside what the layout brings, not in its place
         targets = (*(read_target(spec) for spec in sheet.targets), *targets) if data.targets else targets
+    if first:
+        targets, origin = tuple(first), "declared" if data.targets else "as in the first table"
     side = tuple(data.side)
     _refuse_reserved([t.name for t in targets], "target", sheet.name)
     _refuse_reserved(side, "side number", sheet.name)
@@ -97,7 +100,11 @@ def find_roles(sheet: Sheet, data: Data, *, labelled: bool = True) -> Roles:
                 raise unknown_column(target.name, frame.columns, sheet.name, "--target", _rest(target, specs))
             why.append(("target", target.name, "absent: no labels"))
         else:
-            brought = "of this layout" if target.scored and not any(read_target(s).name == target.name for s in data.targets) else origin
+            brought = (
+                "of this layout"
+                if not first and target.scored and not any(read_target(s).name == target.name for s in data.targets)
+                else origin
+            )
             why.append(("target", target.name, f"{_kind_text(target)}, {brought}"))
     for column in side:
         if column not in frame.columns:
