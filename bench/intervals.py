@@ -24,6 +24,7 @@ GROUPS = (2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100)
 MANY = 20_000  # groups that stand for all
 ROWS = 20  # of a group, at the middle
 SIZES = {"equal": 0.0, "unequal": 0.8}  # deviation of the logarithm of a group's rows
+RARE, SEEN = "macro-F1, pairs", 15  # below so many pairs of rows the rarest class is often absent: shown, not asked for
 MEAN, EACH = 0.93, 0.90  # what intervals must cover: all figures together, and each of them
 SINGLE = Target("single", "single", tuple("abcd"))
 MULTI = Target("multi", "multi", tuple("abcde"))
@@ -31,7 +32,9 @@ NUMBER = Target("number", "regression")
 FIGURES: dict[str, tuple[str, Target, bool]] = {
     "accuracy": ("accuracy", SINGLE, False),
     "accuracy near 1": ("accuracy", SINGLE, False),
+    "accuracy, pairs": ("accuracy", SINGLE, False),
     "macro-F1": ("macro_f1", SINGLE, False),
+    "macro-F1, pairs": ("macro_f1", SINGLE, False),
     "log-loss": ("log_loss", SINGLE, False),
     "average precision": ("average_precision", MULTI, False),
     "area under ROC": ("roc_auc", MULTI, False),
@@ -43,9 +46,9 @@ FIGURES: dict[str, tuple[str, Target, bool]] = {
 }
 
 
-def sample(target: Target, groups: int, spread: float, ease: float, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def sample(target: Target, groups: int, spread: float, ease: float, rng: np.random.Generator, rows: int = ROWS) -> dict[str, np.ndarray]:
     """Return truth, two answers and groups of rows; groups vary in size, ease and mix."""
-    size = np.maximum(1, np.round(ROWS * np.exp(rng.normal(0, spread, groups)))).astype(int)
+    size = np.maximum(1, np.round(rows * np.exp(rng.normal(0, spread, groups)))).astype(int)
     of = np.repeat(np.arange(groups), size)
     n, hard = len(of), rng.normal(0, 0.8, groups)[of]
     if target.kind == "regression":
@@ -82,13 +85,14 @@ def found(name: str, rows: dict[str, np.ndarray]) -> intervals.Interval:
 def measured(name: str, spread: float, draws: int) -> list[dict[str, Any]]:
     """Return, for each number of groups, how often a figure's interval held the truth, and its mean width."""
     metric, target, paired = FIGURES[name]
-    ease = 4.0 if name == "accuracy near 1" else 1.5
-    whole = sample(target, MANY, spread, ease, np.random.default_rng(1))
+    ease = 1.5 if name in ("accuracy", "macro-F1") or target is not SINGLE or paired else 4.0
+    rows = 2 if name.endswith("pairs") else ROWS
+    whole = sample(target, MANY, spread, ease, np.random.default_rng(1), rows)
     truth, other = (metrics.score(metric, target, whole[part], whole["y"]) or 0.0 for part in ("a", "b"))
     truth -= other if paired else 0.0
     out = []
     for groups in GROUPS:
-        made = [found(name, sample(target, groups, spread, ease, np.random.default_rng([groups, draw]))) for draw in range(draws)]
+        made = [found(name, sample(target, groups, spread, ease, np.random.default_rng([groups, draw]), rows)) for draw in range(draws)]
         known = [(*one.bounds, one.value) for one in made if one.bounds is not None]
         held = [low <= truth <= high for low, high, _ in known]
         line = {"groups": groups, "intervals": len(known) / draws, "coverage": float(np.mean(held)) if held else None}
@@ -117,17 +121,21 @@ def main() -> int:
             lines.append([name, *("–" if one["coverage"] is None else f"{one['coverage']:.3f}" for one in results[name, sizes])])
         cells = np.array([[one["coverage"] for one in results[name, sizes]] for name in FIGURES], dtype=np.float64)
         shown = np.array(GROUPS) >= fewest
-        holds &= bool((cells.mean(axis=0) >= MEAN)[shown].all() and (cells >= EACH)[:, shown].all())
-        lines.append(["**mean**", *(f"**{mean:.3f}**" for mean in cells.mean(axis=0))])
+        cells[list(FIGURES).index(RARE), np.array(GROUPS) < SEEN] = np.nan
+        middle = np.nanmean(cells, axis=0)
+        holds &= bool((middle >= MEAN)[shown].all() and not (cells < EACH)[:, shown].any())
+        lines.append(["**mean**", *(f"**{mean:.3f}**" for mean in middle)])
         head = [f"groups of {sizes} size", *(str(groups) for groups in GROUPS)]
         text.append(recorded.table(head, lines))
     seconds, width = time.perf_counter() - began, results["accuracy", "unequal"][0]["width"]
     about = (
         f"Share of 95 % intervals that hold the true figure, {wish.draws:,} samples a cell (a standard error of "
-        f"{np.sqrt(0.95 * 0.05 / wish.draws):.3f}); groups of about {ROWS} rows that differ in size, ease and mix of classes. Intervals "
+        f"{np.sqrt(0.95 * 0.05 / wish.draws):.3f}); groups of about {ROWS} rows that differ in size, ease and mix of classes; "
+        "*pairs*: of about 2 rows, few of which are wrong. Intervals "
         f"count as holding where each figure's cover {EACH:.2f} or more and their mean {MEAN:.2f} or more: from {fewest} groups on. This "
-        f"{'holds' if holds else '**does not hold**'} here. With two groups Tapetum gives no interval: it would rest on one degree of "
-        f"freedom and say next to nothing (that of accuracy is {width:.2f} wide). {seconds:.0f} s."
+        f"{'holds' if holds else '**does not hold**'} here, but for macro-F1 of fewer than {SEEN} pairs, which is left out of the mean: "
+        "where rows are so few that the rarest class is absent, no interval knows of it. With two groups Tapetum gives no interval: "
+        f"it would rest on one degree of freedom and say next to nothing (that of accuracy is {width:.2f} wide). {seconds:.0f} s."
     )
     page = "\n\n".join([about, *text])
     print(page)

@@ -26,6 +26,7 @@ from tapetum.core.words import plural
 
 JACKKNIFE, WILSON, ALIKE = "jackknife clustered by group, t", "Wilson", "the same answers"
 NOTHING = "no interval: no row can be scored"
+FEW = 2.0  # degrees of freedom that the error of a limited figure has at least, where it comes from one group and the sizes allow them
 FEWEST = 3  # groups from which on intervals hold (docs/benchmarks.md, intervals)
 _SHARES = ("accuracy", "exact_match")  # means of 0 and 1, for which Wilson's interval holds
 
@@ -229,10 +230,13 @@ def bounded(
     error, freedom = (None, None) if found is None else (found.standard_error, found.freedom)
     if reason or found is None or error is None or freedom is None:
         return Interval(value, None, None, n, groups, reason, error, freedom)
-    q, (low, high) = float(stdtrit(freedom, 0.5 + level / 2)), limits
+    limited = math.isfinite(limits[0]) or math.isfinite(limits[1])
+    counted = max(freedom, min(FEW, found.by_size)) if limited else freedom
+    q, (low, high) = float(stdtrit(counted, 0.5 + level / 2)), limits
     if math.isfinite(high - low):
         share = min(max((value - low) / (high - low), 0.0), 1.0)
-        ends = _share_bounds(share, error / (high - low), found.effective, rows, q, level)
+        score = float(stdtrit(found.by_size, 0.5 + level / 2))
+        ends = _share_bounds(share, error / (high - low), min(found.effective, rows), rows, (q, score), level)
         bounds = (low + (high - low) * ends[0], low + (high - low) * ends[1])
     elif not error:
         return Interval(value, None, None, n, groups, "no interval: the figure is the same without any of the groups", 0.0, freedom)
@@ -246,15 +250,27 @@ def bounded(
     return Interval(value, min(bounds[0], value), max(bounds[1], value), n, groups, JACKKNIFE, error, freedom)
 
 
-def _share_bounds(share: float, error: float, effective: float, rows: float, q: float, level: float) -> tuple[float, float]:
-    """Return the bounds of a share on the scale of its logit; where nothing varies, those of as many groups that agree (Wilson)."""
+def _share_bounds(share: float, error: float, many: float, rows: float, q: tuple[float, float], level: float) -> tuple[float, float]:
+    """Return the bounds of a share: the narrower of those on the scale of its logit and those of as many groups, each right or wrong.
+
+    Args:
+        share: 0 to 1.
+        error: its standard error.
+        many: groups of equal size that these are worth, or the rows where they are fewer.
+        rows: as of :func:`bounded`.
+        q: quantiles for the first and for the second.
+        level: for a share that nothing moves, which has the second alone (Wilson).
+    """
     from scipy.special import expit, logit
 
     inside = share * (1 - share)
     if not error or not inside:
-        return wilson(share * min(effective, rows), min(effective, rows), level)
-    half = q * max(error, math.sqrt(inside / rows)) / inside
-    return float(expit(logit(share) - half)), float(expit(logit(share) + half))
+        return wilson(share * many, many, level)
+    error = max(error, math.sqrt(inside / rows))
+    half = q[0] * error / inside
+    by_logit = float(expit(logit(share) - half)), float(expit(logit(share) + half))
+    by_groups = _score_bounds(share, min(many, inside / error**2), q[1])
+    return min(by_logit, by_groups, key=lambda ends: ends[1] - ends[0])
 
 
 def span(found: Mapping[str, Any], digits: int = 4, sign: str = "") -> str:
@@ -276,7 +292,11 @@ def wilson(successes: float, n: float, level: float = 0.95) -> tuple[float, floa
         return math.nan, math.nan
     if not 0 <= successes <= n * (1 + 1e-12):
         raise UserError(f"Wilson's interval was given {successes} successes of {n}", need="a number from 0 to n")
-    z, place = float(ndtri(0.5 + level / 2)), min(successes / n, 1.0)
+    return _score_bounds(min(successes / n, 1.0), n, float(ndtri(0.5 + level / 2)))
+
+
+def _score_bounds(place: float, n: float, z: float) -> tuple[float, float]:
+    """Return the bounds (low, high) of a share of ``n``, whose variance is taken at the bound itself."""
     middle = (place + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(place * (1 - place) / n + z * z / (4 * n * n))
     return max(0.0, min(middle - half, place)), min(1.0, max(middle + half, place))

@@ -44,11 +44,13 @@ class Spread:
         standard_error: of the figure; 0 where it is the same without any of the groups.
         freedom: degrees of freedom of that error, 1 or more.
         effective: groups of equal size that would be worth as much as these.
+        by_size: degrees of freedom that the groups' sizes alone allow, 1 or more; ``freedom`` looks at where the error comes from as well.
     """
 
     standard_error: float
     freedom: float
     effective: float
+    by_size: float
 
 
 def left_out(metric: Metric, parts: list[ScoredRows], codes: np.ndarray, groups: int) -> Left:
@@ -111,12 +113,12 @@ def spread(values: np.ndarray, times: np.ndarray, sizes: np.ndarray, scale: floa
     apart = values - times @ values / many
     second, fourth = float(times @ apart**2), float(times @ apart**4)
     error = math.sqrt((many - 1) / many * second)
-    by_size = (times @ sizes**1.5) ** 2 / (times @ sizes**3) - 1
+    by_size = max(1.0, min(float((times @ sizes**1.5) ** 2 / (times @ sizes**3)) - 1, many - 1))
     effective = float((times @ sizes) ** 2 / (times @ sizes**2))
     if error <= _NOISE * max(scale, float(np.abs(values).max())):
-        return Spread(0.0, max(1.0, float(by_size)), effective)
+        return Spread(0.0, by_size, effective, by_size)
     by_tails = 3 * second**2 / fourth - 2 if fourth > 0 else math.inf
-    return Spread(error, max(1.0, float(min(by_size, by_tails, many - 1))), effective)
+    return Spread(error, max(1.0, min(by_size, by_tails)), effective, by_size)
 
 
 def standard_error(score: Callable[[np.ndarray], float], codes: np.ndarray, groups: int, most: int = MOST) -> float | None:

@@ -224,6 +224,41 @@ def test_width_of_a_perfect_score_shrinks_with_groups(right, edge):
     assert found.low == pytest.approx(intervals.wilson(10, 10)[0])
 
 
+def one_wrong(n=97):
+    """Four classes, one row wrong, and two pairs of rows that are groups."""
+    y = np.eye(4)[np.arange(n) % 4]
+    p = 0.9 * y + 0.025
+    p[0] = np.roll(p[0], 1)
+    groups = np.arange(n)
+    groups[[1, 3]] = 0, 2
+    return Target("kind", "single", tuple("abcd")), p, y, groups
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "balanced_accuracy"])
+def test_one_error_in_a_hundred_groups_leaves_bounds_that_say_something(metric):
+    """Its standard error has one degree of freedom, which gave bounds from .001 to 1."""
+    target, p, y, groups = one_wrong()
+    found = intervals.interval(metric, target, p, y, groups)
+    single = intervals.wilson(96, 97)
+    assert found.freedom < 1.5
+    assert single[0] - 0.02 < found.low < single[0]
+    assert found.value < found.high < 1
+
+
+def test_classes_with_one_error_have_bounds_of_their_groups():
+    target, p, y, groups = one_wrong()
+    first = intervals.per_class_intervals(target, p, y, groups)[0]
+    assert 0.75 < first["recall_low"] < intervals.wilson(24, 25)[0]
+    assert 0.8 < first["f1_low"] < 0.9
+
+
+def test_errors_from_one_group_are_known_to_a_factor():
+    target, p, y, groups = one_wrong()
+    found = intervals.interval("log_loss", target, p, y, groups)
+    assert found.freedom < 1.5
+    assert found.value / 10 < found.low < found.value < found.high < found.value * 10
+
+
 def test_groups_of_very_unequal_size_widen_the_interval():
     """One group with nine tenths of the rows is about one group: it is known of few only how they differ."""
     p, y = rows_of(SINGLE, 400)
