@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 
 import polars as pl
 import pytest
@@ -44,6 +45,26 @@ def test_decisions_edited_in_a_spreadsheet_are_obeyed(images, tmp_path):
     label = dict(zip(frame["row_id"], frame["label"], strict=True))
     assert [row for row, part in split.items() if part == "spare"] == ["ant/ant_000.png"]
     assert label["bee/bee_001.png"] == "ant"
+    said = small_runs.cli("audit", tmp_path / "run", "-o", tmp_path / "after.csv")  # what the run was trained on is not lost
+    assert said.code == 0, said.err
+    after = pl.read_csv(tmp_path / "after.csv")
+    assert set(after.filter(pl.col("decision") != "keep").select("row_id", "decision", "suggested").iter_rows()) == {
+        ("ant/ant_000.png", "exclude", None),
+        ("bee/bee_001.png", "relabel", "ant"),
+    }
+
+
+def test_what_an_audit_recommends_trains_with_damaged_files(images, tmp_path):
+    """It excludes them, and said the very command that then refused them."""
+    shutil.copytree(images, tmp_path / "images")
+    (tmp_path / "images" / "ant" / "ant_003.png").write_bytes(b"no image")
+    assert small_runs.cli("audit", tmp_path / "images", "-o", tmp_path / "a.csv").code == 0
+    flags = small_runs.flags(**QUICK, data__audit=str(tmp_path / "a.csv"))
+    said = small_runs.cli("fit", tmp_path / "images", "-o", tmp_path / "run", *flags)
+    assert said.code == 0, said.err
+    frame = Manifest.read(tmp_path / "run" / "manifest.parquet").frame
+    assert frame.filter(pl.col("split") == "spare")["row_id"].to_list() == ["ant/ant_003.png"]
+    assert len(frame) == 12
 
 
 def test_decision_of_an_absent_row_is_refused(images, tmp_path):

@@ -26,6 +26,9 @@ def test_parts_of_a_step_add_up_to_it(workers, planted, tmp_path):
     assert (found["trains_at"] is None) == (workers == 0)
     kept = files.read_json(tmp_path / "run" / "trace.json")
     assert kept["parts"] == found["parts"]
+    listed = json.loads(small_runs.cli("runs", tmp_path, "--json", verbose=False).out)
+    assert [line["state"] for line in listed["runs"]] == ["a trace"]
+    assert "is a trace" in small_runs.cli("leaderboard", tmp_path / "run", verbose=False).error
     shown = small_runs.cli("trace", planted / "labels.csv", "-o", tmp_path / "other", "--steps", 1, *small_runs.flags(**values))
     assert [line.split()[0] for line in shown.out.splitlines()[1:10]] == PARTS
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -19,6 +19,14 @@ def monitor_of(name: str, answers: Mapping[str, Dense], weight: np.ndarray | Non
     decided = {n: d.answer for n, d in answers.items() if d.answer is not None}
     shown = {n: (d.p, d.y) for n, d in answers.items()}
     return monitor(name, {n: d.target for n, d in answers.items()}, shown, weight, decided)
+
+
+def called(name: str, targets: Sequence[Target]) -> tuple[str, float]:
+    """Return what the monitored figure of these scored targets is called, and −1 where it is the negative of an error, else 1."""
+    if name == "auto" and len(targets) != 1:
+        return "mean skill of the targets", 1
+    metric = metrics.default_metric(targets[0]) if name == "auto" else metrics.parse(name, list(targets))[1]
+    return (metric if name == "auto" else name), metrics.METRICS[metric].sign
 
 
 def monitor(

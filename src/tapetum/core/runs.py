@@ -25,6 +25,7 @@ from tapetum.core.tables import Manifest
 PROBE = "probe"  # the member that every run has unless it is switched off
 BY_GROUP_FILE = "probe-by-group.parquet"  # the probe's held-out answers under folds by group, where the run's own go by image
 BEFORE_MANIFEST = ("recipe.toml", "origin.json", "environment.json", "run-id.json", "run.json", "audit.parquet", "plan.json")
+TRACE = "trace.json"  # what ``tapetum trace`` leaves; such a folder is no run of ``fit``
 START = "epoch-000"  # the checkpoint of a fold before any training
 
 
@@ -154,6 +155,8 @@ class Run:
         """
         run = cls.existing(root)
         if not run.file("oof.parquet").exists():
+            if run.file(TRACE).exists():
+                raise DataError(f"{root} is a trace: it measured some steps and has no predictions", need="a run that tapetum fit made")
             raise DataError(f"{root} is not finished (it has no oof.parquet)", fix=f"finish it: tapetum fit DATA -o {root}")
         return run
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from tapetum.core import jackknife, metrics
 from tapetum.core.derived import with_derived
-from tapetum.core.monitor import monitor, monitor_of
+from tapetum.core.monitor import called, monitor, monitor_of
 from tapetum.core.tables import Dense, Predictions
 from tapetum.core.targets import Target
 from tapetum.decide.simplest import paired, simplest
@@ -128,7 +128,8 @@ def pick_candidate(
         watch: ``train.monitor``.
         weight: of each row (N,); None: each counts 1.
     """
-    first = next(iter(next(iter(candidates.values())).values()))
+    first_of = next(iter(candidates.values()))
+    first = next(iter(first_of.values()))
     common = np.ones(len(first.row_ids), dtype=bool)
     for tables in candidates.values():
         for dense in tables.values():
@@ -147,8 +148,9 @@ def pick_candidate(
     if tie:
         reason = f"{candidate_text(best)} is better by less than one standard error, and {candidate_text(final)} is simpler"
     else:
-        others = ", ".join(f"{candidate_text(name)} {value:.3f}" for name, value in figures.items() if name != final)
-        reason = f"the best figure, {figures[final]:.3f}" + (f" ({others})" if others else "")
+        what, sign = called(watch, [dense.target for dense in first_of.values()])
+        others = ", ".join(f"{candidate_text(name)} {sign * value:.3f}" for name, value in figures.items() if name != final)
+        reason = f"the best {what}, {sign * figures[final]:.3f}" + (f" ({others})" if others else "")
     return Choice(per_fold, final, figures, reason)
 
 

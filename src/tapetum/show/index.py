@@ -11,7 +11,7 @@ from typing import Any
 from tapetum.core import columns, files, marks
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.progress import Log
-from tapetum.core.runs import Run, stage_seconds
+from tapetum.core.runs import TRACE, Run, stage_seconds
 from tapetum.core.words import plural
 from tapetum.show import words
 from tapetum.show.report import templates
@@ -59,7 +59,7 @@ def line_of(found: RunFiles, name: str) -> dict[str, Any]:
     kept = figure or {}
     return {
         "run": name,
-        "state": "finished" if found.final is not None and head else "not finished",
+        "state": _state(found, bool(head)),
         "recipe": next((row["value"] for row in found.origin if row["key"] == "name"), None),
         "targets": [target.name for target in found.targets],
         "target": head.get("target"),
@@ -126,6 +126,12 @@ def _line(place: Path, folder: Path) -> dict[str, Any]:
         empty = dict.fromkeys(("recipe", "target", "metric", "value", "low", "high", "n", "groups", "how", "started", "seconds"))
         state = "not finished" if not (place / "manifest.parquet").exists() else f"cannot be read: {error}"
         return {"run": name, "state": state, "targets": [], "marks": [], "warnings": 0, **empty}
+
+
+def _state(found: RunFiles, is_scored: bool) -> str:
+    if found.final is not None and is_scored:
+        return "finished"
+    return "a trace" if found.run.file(TRACE).exists() else "not finished"
 
 
 def _figure_text(line: dict[str, Any]) -> str:

@@ -301,19 +301,19 @@ def test_decisions_are_obeyed_and_no_row_is_dropped(few):
     said: list[str] = []
     done = audit.apply(manifest, decided(table, b="exclude", c="exclude"), said.append)
     assert done.row_ids == manifest.row_ids
-    assert done.split.tolist() == ["train", "spare", "test", "train", "train"]  # test rows stay, damaged ones are missing anyway
+    assert done.split.tolist() == ["train", "spare", "test", "train", "spare"]  # test rows stay; e is damaged
     assert said == [
         "warning: exclude and relabel are for training rows alone; 1 other row stays in: c",
-        "1 row is left out as the audit decided: b",
+        "2 rows are left out as the audit decided: b, e",
     ]
-    assert audit.apply(manifest, table, quiet) is manifest
+    assert audit.apply(manifest, decided(table, e="keep"), quiet) is manifest
 
 
 @pytest.mark.parametrize(("target", "labels", "cell"), [("kind", ["y"], "y"), ("tags", ["p", "q"], ["p", "q"])])
 def test_relabelled_rows_get_what_is_suggested(few, target, labels, cell):
     manifest, table = few
     mine = pl.col("row_id") == "a"
-    table = decided(table, a="relabel").with_columns(
+    table = decided(table, a="relabel", e="keep").with_columns(
         pl.when(mine).then(pl.lit(target)).otherwise(pl.col("target")).alias("target"),
         pl.when(mine).then(pl.lit(pl.Series([labels]))).otherwise(pl.col("suggested")).alias("suggested"),
     )
@@ -322,7 +322,7 @@ def test_relabelled_rows_get_what_is_suggested(few, target, labels, cell):
     assert done.frame.schema == manifest.frame.schema
     assert done.frame[1:].equals(manifest.frame[1:])
     wrong = table.with_columns(pl.when(mine).then(pl.lit(pl.Series([["z"]]))).otherwise(pl.col("suggested")).alias("suggested"))
-    with pytest.raises(UserError, match="z"):
+    with pytest.raises(UserError, match="of a as 'z'"):
         audit.apply(manifest, wrong, quiet)
 
 

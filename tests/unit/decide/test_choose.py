@@ -51,6 +51,7 @@ def test_mean_of_two_weak_answers_wins(rows):
     rng, truth, fold, groups = rows
     choice = choose.pick_candidate(candidates(answers(rng, truth, fold, 1.6), answers(rng, truth, fold, 1.6)), groups)
     assert choice.final == "mean"
+    assert choice.reason.startswith(f"the best macro_f1, {choice.figures['mean']:.3f} (")
 
 
 def test_gain_within_chance_keeps_the_probe(rows):

@@ -216,14 +216,13 @@ def duplicates(table: pl.DataFrame) -> dict[str, str]:
 def apply(manifest: Manifest, table: pl.DataFrame, log: Log) -> Manifest:
     """Return the manifest as decided: excluded training rows become ``spare``, relabelled ones get their new label.
 
-    Test rows stay as they are, and damaged rows too: they are rows with status ``missing`` in every table. No row is dropped.
+    Test rows stay as they are; damaged rows that are not excluded have the status ``missing`` in every table. No row is dropped.
 
     Raises:
         UserError: a target that the manifest does not have.
         DataError: a row to be relabelled whose target is blank, where there are several; no training row is left.
     """
-    damaged = set(table.filter(pl.col("status") != "ok")["row_id"].to_list())
-    decided = {row_id: d for row_id, d in decisions(table).items() if row_id not in damaged}
+    decided = decisions(table)
     splits, ids = manifest.split.tolist(), manifest.row_ids
     changed: dict[str, dict[int, tuple[str, ...]]] = {}
     left_out, idle = [], []
@@ -294,8 +293,9 @@ def _relabelled(manifest: Manifest, name: str, rows: dict[int, tuple[str, ...]])
     target = manifest.target(name)
     unknown = sorted({label for labels in rows.values() for label in labels} - set(target.classes))
     if unknown or (target.expression is not None and name not in manifest.frame.columns):
+        meant = [manifest.row_ids[row] for row, labels in rows.items() if set(labels) & set(unknown)] or [manifest.row_ids[r] for r in rows]
         raise UserError(
-            f"the audit relabels {name!r} as {listed(map(repr, unknown)) if unknown else 'a derived target'}",
+            f"the audit relabels {name!r} of {listed(meant)} as {listed(map(repr, unknown)) if unknown else 'a derived target'}",
             need=f"classes of it: {listed(target.classes)}",
         )
     several = [manifest.row_ids[row] for row, labels in rows.items() if len(labels) > 1 and target.kind != "multi"]

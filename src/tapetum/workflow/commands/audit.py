@@ -59,8 +59,10 @@ def audit_source(
     if run is not None:
         table = judged(run, table, record, target=target)
     place = Path(out) if out is not None else Path("audit.parquet") if run is None else run.file("audit.parquet")
-    if place.exists():
-        table = audit.with_kept(table, place, record)
+    obeyed = [] if run is None else [run.file("audit.parquet")]  # the run's labels and rows are as this one decided
+    for before in dict.fromkeys([*obeyed, place]):
+        if before.exists():
+            table = audit.with_kept(table, before, record)
     table_files.write_table(place, table, for_people=True)
     suspects = int(table["suspect"].fill_null(False).sum())
     decided = table.group_by("decision").len().sort("decision")

@@ -9,7 +9,7 @@ from tapetum.core import columns, files
 from tapetum.core.config import Loaded
 from tapetum.core.errors import UserError, listed, nearest
 from tapetum.core.progress import Log
-from tapetum.core.runs import Record, Run
+from tapetum.core.runs import TRACE, Record, Run
 from tapetum.workflow.session import Session
 from tapetum.workflow.stages.plan import plan_of
 from tapetum.workflow.stages.prepare import prepare
@@ -62,7 +62,7 @@ def trace(
             with record.stage("trace"):
                 found, engine = _traced(session, name, steps)
             result = {"run": str(run.root), "member": name, "engine": engine, **_figures(found)}
-            files.write_json(run.file("trace.json"), result)
+            files.write_json(run.file(TRACE), result)
             return {**result, "table": table_of(found)}
         finally:
             record.write(run, command)

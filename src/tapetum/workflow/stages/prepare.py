@@ -47,7 +47,7 @@ def prepare(run: Run, source: Any, recipe: Recipe, record: Record) -> Prepared:
     manifest = _with_hashes(manifest, checked)
     if recipe.data.on_bad == "skip":
         checked = without_odd(checked)
-    bad = checked.filter(pl.col("status") != "ok")
+    bad = checked.filter(pl.col("status") != "ok", ~pl.col("row_id").is_in(_excluded(manifest, checked)))
     if not run.manifest_file.exists():
         files.write_parquet(run.file("audit.parquet"), checked)
     if len(bad):
@@ -187,6 +187,14 @@ def _check_sequence(member_recipe: Recipe, manifest: Manifest, record: Record) -
 
 def _schedules(member_recipe: Recipe) -> list[Schedule]:
     return [stage.schedule or member_recipe.schedule for stage in member_recipe.stages] or [member_recipe.schedule]
+
+
+def _excluded(manifest: Manifest, checked: pl.DataFrame) -> list[str]:
+    """Return the rows that the audit's decisions leave out, so that it does not matter whether they can be read."""
+    if "decision" not in checked.columns:
+        return []
+    spare = [row_id for row_id, split in zip(manifest.row_ids, manifest.split.tolist(), strict=True) if split == "spare"]
+    return checked.filter(pl.col("row_id").is_in(spare), pl.col("decision") == "exclude")["row_id"].to_list()
 
 
 def _with_hashes(manifest: Manifest, checked: pl.DataFrame) -> Manifest:
