@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, assert_all_finite, check_consistent_length, check_is_fitted, column_or_1d
 
-from tapetum.core.errors import DataError, KindError, UserError, for_python, listed
+from tapetum.core.errors import DataError, KindError, UserError, for_python, listed, warn_caller
 from tapetum.core.places import free_folder
 from tapetum.core.words import plural
 from tapetum.data.images.encode import ImagesError, write_rows
@@ -136,7 +135,7 @@ class TapetumClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         found = self.pipeline_.predict_proba(self._images(X), value_range=self.value_range)
         if found.problems:
-            warnings.warn(f"{plural(len(found.problems), 'image')} cannot be read: {_reasons(found.problems)}", UserWarning, stacklevel=2)
+            warn_caller(f"{plural(len(found.problems), 'image')} cannot be read: {_reasons(found.problems)}")
         p = np.asarray(found, dtype=np.float64)[:, self._order()]
         return p / p.sum(axis=1, keepdims=True)
 

@@ -6,6 +6,8 @@ import difflib
 import functools
 import inspect
 import os
+import sys
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar
 
@@ -73,6 +75,14 @@ def said_by(stderr: str) -> tuple[str | None, str | None]:
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     sentences = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     return (sentences[-1] if sentences else None), (lines[-1] if lines else None)
+
+
+def warn_caller(message: str) -> None:
+    """Warn at the line outside of Tapetum that called it."""
+    level, frame = 1, sys._getframe(0)
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "tapetum":
+        level, frame = level + 1, frame.f_back  # type: ignore[assignment]
+    warnings.warn(message, UserWarning, stacklevel=level)
 
 
 def for_python(function: Callable[Given, Made]) -> Callable[Given, Made]:

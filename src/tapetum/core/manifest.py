@@ -239,11 +239,9 @@ def check_ids(frame: pl.DataFrame, name: str = "the manifest", column: str = "ro
             paths_of_first = doubled.filter(pl.col("row_id") == names[0])["path"].to_list()
             files_ = [", ".join(paths) if isinstance(paths, list) else str(paths) for paths in paths_of_first]
             where = f" ({names[0]} is {' and '.join(files_[:3])})" if any(file != names[0] for file in files_) else ""
-        raise DataError(
-            f"{plural(len(names), 'id is', 'ids are')} in more than one row: {listed(names)}{where}",
-            need="each id once",
-            fix="remove the doubled rows",
-        )
+        two = "; files of one name in two folders: name the folder above both, or an id column" if where else ""
+        what = f"{plural(len(names), 'id is', 'ids are')} in more than one row: {listed(names)}{where}"
+        raise DataError(what, need="each id once", fix=f"remove the doubled rows{two}")
 
 
 def free_name(name: str, taken: Iterable[str]) -> str:

@@ -7,7 +7,6 @@ averages folds, blends, derives and decides, exactly as ``decisions.json`` says.
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import numpy as np
 from tapetum.core import answers, files, places
 from tapetum.core.answers import labels
 from tapetum.core.config import Data
-from tapetum.core.errors import DataError, for_python
+from tapetum.core.errors import DataError, for_python, warn_caller
 from tapetum.core.progress import Log
 from tapetum.core.scoring import score_of
 from tapetum.core.tables import Dense, Manifest
@@ -191,7 +190,7 @@ class Pipeline(Frozen):
         self.log_missing(manifest, log)
         if told is not None:
             told(answered, rows)
-        return combine(self.decisions, self.scored, answered, rows, log or _warn)
+        return combine(self.decisions, self.scored, answered, rows, log or warn_caller)
 
     def _answered(self, images: Any, value_range: tuple[float, float] | None) -> dict[str, Dense]:
         """Return the answers for whatever :meth:`predict_proba` takes."""
@@ -202,7 +201,7 @@ class Pipeline(Frozen):
         answered = able.answer(manifest, sources=sources)
         self.problems, self.draws = able.problems, able.draws
         if self.problems:
-            _warn(self._unanswered(manifest))
+            warn_caller(self._unanswered(manifest))
         return answered
 
     def _unanswered(self, manifest: Manifest) -> str:
@@ -217,10 +216,6 @@ class Pipeline(Frozen):
 
 def _quiet(_: str) -> None:
     """Say nothing."""
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, UserWarning, stacklevel=3)
 
 
 def _nothing(target: Target) -> Dense:

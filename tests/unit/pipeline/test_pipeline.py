@@ -185,8 +185,9 @@ def test_unreadable_image_is_named_and_moves_no_other(pipeline, trained, tmp_pat
 def test_images_without_an_answer_are_warned_of(pipeline, trained, tmp_path):
     with pytest.warns(UserWarning, match=r"1 of 1 image .* nosuch\.png \(.*not found|no such"):
         assert pipeline.predict(tmp_path / "nosuch.png") == [None]
-    with pytest.warns(UserWarning, match="2 of 3 images .* number 1, "):
+    with pytest.warns(UserWarning, match="2 of 3 images .* number 1, ") as warned:
         pipeline.predict_proba([trained[1][0], tmp_path / "a.png", b"no image"])
+    assert warned[0].filename == __file__  # the caller's line, not one of ours
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         pipeline.predict(trained[1][:2])
