@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tapetum.core import draws, intervals, metrics
+from tapetum.core import draws, intervals, metrics, shares
 from tapetum.core.folds import count_groups
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target, decode
@@ -93,7 +93,7 @@ def reliability(dense: Dense, groups: np.ndarray) -> dict[str, Any] | None:
     mean = np.bincount(place, stated, minlength=BINS)[full] / n[full]
     seen = np.bincount(place, true.astype(np.float64), minlength=BINS)[full] / n[full]
     alone = count_groups(groups[keep]) == len(rows.row_ids) and dense.target.kind != "multi"
-    ends = np.array([intervals.wilson(round(s * m), int(m)) for s, m in zip(seen, n[full], strict=True)]) if alone else None
+    ends = np.array([shares.wilson(round(s * m), int(m)) for s, m in zip(seen, n[full], strict=True)]) if alone else None
     figure = figures.reliability(mean, seen, n[full], *([ends[:, 0], ends[:, 1]] if ends is not None else []))
     error = float(np.sum(n[full] * np.abs(mean - seen)) / n.sum())
     lean = float(np.sum(n[full] * (mean - seen)) / n.sum())

@@ -10,6 +10,7 @@ from scipy.stats import binomtest, bootstrap
 
 from tapetum.core import counts, intervals, metrics
 from tapetum.core.errors import UserError
+from tapetum.core.shares import wilson
 from tapetum.core.targets import Target
 
 K = 4
@@ -100,23 +101,23 @@ def test_rows_of_one_group_widen_the_interval():
 def test_wilson_equals_the_published_example():
     """Newcombe 1998, Stat. Med. 17, 857, table I: 81/263, 15/148, 0/20 and 1/29."""
     for successes, n, low, high in ((81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)):
-        assert intervals.wilson(successes, n) == pytest.approx((low, high), abs=5e-5)
-    assert intervals.wilson(20, 20)[1] == 1.0
-    assert all(math.isnan(bound) for bound in intervals.wilson(0, 0))
+        assert wilson(successes, n) == pytest.approx((low, high), abs=5e-5)
+    assert wilson(20, 20)[1] == 1.0
+    assert all(math.isnan(bound) for bound in wilson(0, 0))
     with pytest.raises(UserError, match="21 successes of 20"):
-        intervals.wilson(21, 20)
+        wilson(21, 20)
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 7), (3, 7), (7, 7), (81, 263), (1, 5000)])
 @pytest.mark.parametrize("level", [0.9, 0.95])
 def test_wilson_equals_scipy_for_whole_numbers(successes: int, n: int, level: float):
     expected = binomtest(successes, n).proportion_ci(level, method="wilson")
-    assert intervals.wilson(successes, n, level) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    assert wilson(successes, n, level) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
 def test_wilson_takes_effective_numbers_of_rows():
     """Between 37 and 38 rows the bounds of the same share lie between theirs."""
-    lows = [intervals.wilson(0.8 * n, n)[0] for n in (37, 37.4, 38)]
+    lows = [wilson(0.8 * n, n)[0] for n in (37, 37.4, 38)]
     assert lows == sorted(lows)
 
 
@@ -125,7 +126,7 @@ def test_wilson_stands_only_where_every_row_is_its_own_group():
     alone = intervals.interval("accuracy", SINGLE, p, y, np.arange(90))
     right = round(alone.value * 90)
     assert alone.method == intervals.WILSON
-    assert (alone.low, alone.high) == pytest.approx(intervals.wilson(right, 90))
+    assert (alone.low, alone.high) == pytest.approx(wilson(right, 90))
     groups = np.arange(90)
     groups[1] = 0
     assert intervals.interval("accuracy", SINGLE, p, y, groups).method == intervals.JACKKNIFE
@@ -216,12 +217,12 @@ def test_width_of_a_perfect_score_shrinks_with_groups(right, edge):
         y = np.eye(2)[np.zeros(len(groups), int)]
         p = y if right else 1 - y
         found = intervals.interval("accuracy", Target("b", "single", ("x", "y")), p, y, groups)
-        assert (found.low, found.high) == pytest.approx(intervals.wilson(5 * right, 5))
+        assert (found.low, found.high) == pytest.approx(wilson(5 * right, 5))
         assert getattr(found, edge) == found.value == right
     y = rows_of(MULTI, 60)[1]
     found = intervals.interval("average_precision", MULTI, y, y, np.arange(60) // 6)
     assert found.value == found.high == 1
-    assert found.low == pytest.approx(intervals.wilson(10, 10)[0])
+    assert found.low == pytest.approx(wilson(10, 10)[0])
 
 
 def one_wrong(n=97):
@@ -235,11 +236,11 @@ def one_wrong(n=97):
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "balanced_accuracy"])
-def test_one_error_in_a_hundred_groups_leaves_bounds_that_say_something(metric):
+def test_one_error_in_a_hundred_groups_leaves_narrow_bounds(metric):
     """Its standard error has one degree of freedom, which gave bounds from .001 to 1."""
     target, p, y, groups = one_wrong()
     found = intervals.interval(metric, target, p, y, groups)
-    single = intervals.wilson(96, 97)
+    single = wilson(96, 97)
     assert found.freedom < 1.5
     assert single[0] - 0.02 < found.low < single[0]
     assert found.value < found.high < 1
@@ -248,7 +249,7 @@ def test_one_error_in_a_hundred_groups_leaves_bounds_that_say_something(metric):
 def test_classes_with_one_error_have_bounds_of_their_groups():
     target, p, y, groups = one_wrong()
     first = intervals.per_class_intervals(target, p, y, groups)[0]
-    assert 0.75 < first["recall_low"] < intervals.wilson(24, 25)[0]
+    assert 0.75 < first["recall_low"] < wilson(24, 25)[0]
     assert 0.8 < first["f1_low"] < 0.9
 
 
@@ -311,7 +312,7 @@ def test_rows_of_weight_zero_are_no_evidence():
 def test_a_share_counts_rows_clustered_by_group():
     hit = np.arange(60) % 4 > 0
     alone = intervals.share(hit, np.arange(60))
-    assert (alone.value, alone.low, alone.high) == pytest.approx((0.75, *intervals.wilson(45, 60)))
+    assert (alone.value, alone.low, alone.high) == pytest.approx((0.75, *wilson(45, 60)))
     assert intervals.share(hit, np.arange(60) // 30).bounds is None
 
 

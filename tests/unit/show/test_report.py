@@ -18,7 +18,7 @@ from PIL import Image
 from sklearn.metrics import confusion_matrix
 
 from report_runs import FOLDS, NASTY, TARGETS, dense_of, make_run, text_of
-from tapetum.core import config, files, intervals, metrics
+from tapetum.core import config, files, intervals, metrics, shares
 from tapetum.core.errors import DataError
 from tapetum.core.tables import Manifest, Predictions
 from tapetum.core.targets import Target
@@ -248,7 +248,7 @@ def test_errorless_class_keeps_a_wilson_interval():
     target = Target("t", "single", ("a", "b"))
     y = np.eye(2, dtype=np.float32)[[0] * 7 + [1] * 7]
     rows = target_sections.classes(dense_of(target, y, y), np.arange(14).astype(str))["lines"]
-    low, _ = intervals.wilson(7, 7)
+    low, _ = shares.wilson(7, 7)
     assert f"{low:.2f}–1.00" in str(rows[0]["cells"][1]["figure"])
     assert f"{low:.2f}–1.00" in str(rows[0]["cells"][2]["figure"])  # F1 of seven images without an error: as sure as seven groups make it
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from tapetum.core.errors import listed
 from tapetum.core.folds import count_groups
-from tapetum.core.intervals import wilson
 from tapetum.core.order import usual_step
+from tapetum.core.shares import wilson
 from tapetum.core.tables import Manifest
 from tapetum.core.words import plural, verb
 
