@@ -89,24 +89,20 @@ def embedding(found: RunFiles, target: Target | None) -> dict[str, Any] | None:
     }
 
 
-def components(vectors: np.ndarray, rounds: int = 16) -> tuple[np.ndarray, float]:
+def components(vectors: np.ndarray) -> tuple[np.ndarray, float]:
     """Return the first two principal components of vectors (N, D) → (N, 2), and the share of the variance that they hold.
 
-    Subspace iteration from a fixed start: cheap, and the same on every run. The sign is that of each component's largest value.
-
-    Source: Halko, Martinsson and Tropp 2011, arXiv 0909.4061.
+    The same vectors give the same points on every run: the start of the solver is fixed, and so is the sign of a component.
     """
-    centred = vectors - vectors.mean(axis=0)
-    total = float((centred**2).sum())
-    width = min(8, *centred.shape)
-    basis = draws.generator("components", centred.shape[1]).normal(size=(centred.shape[1], width))
-    for _ in range(rounds):
-        basis, _ = np.linalg.qr(centred.T @ (centred @ basis))
-    left, values, _ = np.linalg.svd(centred @ basis, full_matrices=False)
+    from sklearn.decomposition import PCA
+
     points = np.zeros((len(vectors), 2))
-    points[:, : min(2, width)] = (left * values)[:, :2]
-    points *= np.where(points[np.abs(points).argmax(axis=0), [0, 1]] < 0, -1.0, 1.0)
-    return points, float((points**2).sum() / total) if total > 0 else 0.0
+    if not np.ptp(vectors, axis=0).any():  # all are the same
+        return points, 0.0
+    count = min(2, *vectors.shape)
+    fitted = PCA(count, svd_solver="arpack" if count < min(vectors.shape) else "full", random_state=0)
+    points[:, :count] = fitted.fit_transform(vectors)
+    return points, float(fitted.explained_variance_ratio_.sum())
 
 
 def alike(vectors: np.ndarray, labels: list[str]) -> np.ndarray:

@@ -6,7 +6,6 @@ import re
 
 import numpy as np
 import pytest
-from sklearn.decomposition import PCA
 
 from report_runs import TARGETS, dense_of, make_run
 from tapetum.core import files
@@ -20,17 +19,23 @@ def found(tmp_path_factory):
     return read_run(make_run(tmp_path_factory.mktemp("images"), rows=60, sequences=6))
 
 
-def test_components_equal_those_of_scikit_learn():
+@pytest.mark.parametrize("shape", [(80, 30), (600, 520), (5, 1), (3, 40)])
+def test_components_are_the_singular_vectors_of_the_centred_rows(shape):
     rng = np.random.default_rng(0)
-    vectors = rng.normal(size=(80, 30)) * np.linspace(6, 1, 30)
+    vectors = rng.normal(size=shape) * np.linspace(6, 1, shape[1]) ** 3
     points, share = embedding.components(vectors)
-    known = PCA(2).fit(vectors)
-    assert share == pytest.approx(known.explained_variance_ratio_.sum(), rel=1e-4)
-    expected = known.transform(vectors)
-    for k in (0, 1):
-        assert abs(np.corrcoef(points[:, k], expected[:, k])[0, 1]) == pytest.approx(1, abs=1e-4)
-        assert points[np.abs(points[:, k]).argmax(), k] > 0
+    left, values, _ = np.linalg.svd(vectors - vectors.mean(axis=0), full_matrices=False)
+    expected = (left * values)[:, :2]
+    assert points.shape == (shape[0], 2)
+    assert share == pytest.approx((expected**2).sum() / (values**2).sum(), rel=1e-3)
+    for k in range(expected.shape[1]):
+        assert abs(np.corrcoef(points[:, k], expected[:, k])[0, 1]) == pytest.approx(1, abs=1e-3)
     assert np.array_equal(points, embedding.components(vectors)[0])
+
+
+def test_equal_vectors_have_no_components():
+    points, share = embedding.components(np.ones((4, 3)))
+    assert (points.tolist(), share) == ([[0, 0]] * 4, 0)
 
 
 def test_nearest_images_with_the_same_label_are_counted():
