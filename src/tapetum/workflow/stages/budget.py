@@ -15,6 +15,7 @@ from tapetum.core.errors import UserError
 from tapetum.core.runs import Record, Run
 from tapetum.core.words import plural
 from tapetum.learn import machine
+from tapetum.learn.runtime import Engine
 
 RESERVE = 0.08  # share of the budget kept for what takes longer than it was measured to
 AFTER = 3.0  # seconds that decisions, pipeline and report take on a machine on which the imports take ``IMPORTS``
@@ -26,18 +27,54 @@ FEWEST = 3  # epochs below which fine-tuning all folds is not worth it: fewer fo
 
 
 @dataclasses.dataclass(frozen=True)
+class OtherEngine:
+    """An engine that answers held-out images in place of the one that trains.
+
+    Args:
+        inference: images a second.
+        convert: seconds of a conversion, for each answer with other weights.
+        least: images at once from which it answers.
+    """
+
+    inference: float
+    convert: float
+    least: int
+
+    @classmethod
+    def from_plan(cls, answers: Mapping[str, Any] | None) -> OtherEngine | None:
+        """Return the engine that ``plan.json`` has under a member's ``answers``; None where the one that trains answers."""
+        if answers is None or "from_images" not in answers:
+            return None
+        each = answers["seconds_per_image"][Engine.from_dict(answers["engine"]).name]
+        return cls(rate(each), answers["convert_seconds"], answers["from_images"])
+
+
+@dataclasses.dataclass(frozen=True)
 class Rates:
     """What was measured before planning, in images a second.
 
     Args:
         training: forward, backward and step.
-        inference: forward alone, as a held-out fold is answered.
+        inference: forward alone, by the engine that trains.
         start: seconds that each fold needs before its first epoch.
+        other: the engine of held-out images, where that is another one.
     """
 
     training: float
     inference: float
     start: float
+    other: OtherEngine | None = None
+
+    def answering(self, images: int) -> float:
+        """Return the seconds in which so many held-out images are answered at once, counting each view."""
+        if self.other is not None and images and images >= self.other.least:
+            return self.other.convert + images / self.other.inference
+        return images / self.inference
+
+
+def rate(each: float) -> float:
+    """Return images a second where the network needs ``each`` seconds for one: a tenth more, and the image is decoded."""
+    return 1 / (each * 1.1 + DECODE)
 
 
 def seconds(text: str) -> float:
@@ -65,7 +102,7 @@ def plan(left: float, folds: Mapping[int, tuple[int, int]], epochs: int, rates: 
         ``{"folds": [...], "epochs": n, "epoch_seconds": {fold: s}, "seconds": expected, "why": sentence}``, JSON-able.
     """
     usable = left * (1 - RESERVE)
-    cost = {f: train / rates.training + views * heldout / rates.inference for f, (train, heldout) in folds.items()}
+    cost = {f: train / rates.training + rates.answering(views * heldout) for f, (train, heldout) in folds.items()}
 
     def total(chosen: list[int], n: int) -> float:
         return sum(rates.start + n * cost[f] for f in chosen)

@@ -77,10 +77,12 @@ def _measured(session: Session, member: str, folds: list[int], share: float) -> 
     if member_recipe.train.batch == "auto" and not stored:
         plan["batch"], why = _largest_batch(member_recipe, network, prepared, measured.engine, folds)
         log(f"member {member}: batches of {plural(plan['batch'], 'image')} ({why})")
-    if clock.budget is not None:
-        rates = _rates(member_recipe, network, work, measured, **how)
+    rates = None if clock.budget is None else _rates(member_recipe, network, work, measured, **how)
+    if rates is not None:
         plan |= _within_budget(session, member_recipe, folds, rates, share)
     answers = plan_answers(session, member_recipe, network, measured.engine, {**plan, "folds": folds})
+    if rates is not None and (other := budgets.OtherEngine.from_plan(answers)) is not None:  # it leaves time for more
+        plan |= _within_budget(session, member_recipe, folds, dataclasses.replace(rates, other=other), share)
     return plan | ({"answers": answers} if answers else {})
 
 
@@ -92,11 +94,12 @@ def _within_budget(session: Session, member_recipe: Recipe, folds: list[int], ra
     if member_recipe.sequence.length > 1:
         rates = window_rates(rates, member_recipe, len(prepared.manifest))
     rows = {f: (len(prepared.fitting(f)), len(prepared.heldout(f))) for f in folds}
-    again = count_answers(member_recipe, shape) * max(heldout for _, heldout in rows.values()) / rates.inference  # at the end of a fold
+    again = rates.answering(count_answers(member_recipe, shape) * max(heldout for _, heldout in rows.values()))  # at the end of a fold
     again += len(prepared.test) * count_views(member_recipe, shape) / rates.inference  # the fold's model in the pipeline
     rates = dataclasses.replace(rates, start=rates.start + again)
     plan = budgets.plan(clock.left * share, rows, epochs, rates)
     plan["rates"] = {"training": round(rates.training, 2), "inference": round(rates.inference, 2)}
+    plan["rates"] |= {"held_out": round(rates.other.inference, 2)} if rates.other else {}
     plan["budget"] = clock.budget
     if plan["epochs"] < epochs and (member_recipe.stages or not _fits(member_recipe.schedule, plan["epochs"])):
         what = "stages" if member_recipe.stages else f"schedule {member_recipe.schedule.name!r}"
@@ -174,8 +177,7 @@ def _rates(member_recipe: Recipe, network: torch.nn.Module, work: speed.Work, me
         named = member_recipe.train.model_copy(update={"precision": engine.precision, "channels_last": engine.channels_last})
         found = speed.decide_engine(named, network, dataclasses.replace(work, training=False), device=engine.device, **how)
         answer = found.seconds[engine.name]
-    training, inference = (1 / (value * 1.1 + budgets.DECODE) for value in (given, answer))
-    return budgets.Rates(training, inference, start=START)
+    return budgets.Rates(budgets.rate(given), budgets.rate(answer), start=START)
 
 
 def window_rates(single: budgets.Rates, member_recipe: Recipe, rows: int) -> budgets.Rates:
@@ -192,7 +194,7 @@ def window_rates(single: budgets.Rates, member_recipe: Recipe, rows: int) -> bud
     shared = (
         1 if member_recipe.sequence.features == "frozen" else 0
     )  # those of a pretrained backbone serve all folds, and often stand already
-    return budgets.Rates(BODY, 2 * BODY, single.start + (0.3 if shared else 1.0) * rows / single.inference)
+    return budgets.Rates(BODY, 2 * BODY, single.start + (0.3 if shared else 1.0) * single.answering(rows))
 
 
 def _fits(schedule: Schedule, epochs: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 
 import numpy as np
@@ -15,6 +16,8 @@ from tapetum.core import files
 from tapetum.core.errors import UserError
 from tapetum.core.runs import Record, Run
 from tapetum.data.images.form import Form
+from tapetum.learn.runtime import Engine
+from tapetum.learn.speed import Measured
 from tapetum.workflow.session import Session
 from tapetum.workflow.stages import budget
 from tapetum.workflow.stages import plan as planning
@@ -56,6 +59,55 @@ def test_with_time_enough_all_folds_train_the_recipes_epochs():
     plan = budget.plan(1e6, FIVE, 8, budget.Rates(10, 40, 2))
     assert (plan["folds"], plan["epochs"]) == ([0, 1, 2, 3, 4], 8)
     assert plan["seconds"] == pytest.approx(5 * (2 + 8 * (80 / 10 + 20 / 40)))
+
+
+def test_a_faster_engine_of_held_out_images_leaves_more_epochs():
+    # held-out images cost 20 / 1 s an epoch by the engine that trains, and 1 + 20 / 20 s by the other, its conversion counted
+    slow, other = budget.Rates(10, 1, 2), budget.OtherEngine(20, 1.0, 20)
+    fast = dataclasses.replace(slow, other=other)
+    before, after = (budget.plan(620, FIVE, 20, rates) for rates in (slow, fast))
+    assert (before["epochs"], after["epochs"]) == (4, 11)
+    assert after["epoch_seconds"]["0"] == pytest.approx(80 / 10 + 1 + 20 / 20)
+    few = dataclasses.replace(slow, other=dataclasses.replace(other, least=21))
+    assert budget.plan(620, FIVE, 20, few) == before
+
+
+def test_the_planned_engine_of_answers_is_what_the_budget_counts():
+    answers = {
+        "engine": {"device": "cpu", "precision": "32", "channels_last": True, "backend": "onnx"},
+        "from_images": 101,
+        "convert_seconds": 2.0,
+    }
+    answers["seconds_per_image"] = {"cpu-32-channels_last": 0.030, "onnx-32": 0.010}
+    assert budget.OtherEngine.from_plan(answers) == budget.OtherEngine(1 / (0.011 + budget.DECODE), 2.0, 101)
+    assert budget.OtherEngine.from_plan({"why": "too few"}) is None
+    assert budget.OtherEngine.from_plan(None) is None
+
+
+def test_a_member_is_planned_by_the_engine_that_answers(tmp_path, monkeypatch):
+    torchs = Engine("cpu", "32", True)
+    answers = {"engine": {**torchs.to_dict(), "backend": "onnx"}, "from_images": 10, "convert_seconds": 1.0}
+    answers["seconds_per_image"] = {torchs.name: 1.0, "onnx-32": 0.01}
+    monkeypatch.setattr(planning.models, "build", lambda *_, **__: None)
+    monkeypatch.setattr(planning, "set_threads", lambda *_: None)
+    monkeypatch.setattr(planning.speed, "decide_engine", lambda *_, **__: Measured(torchs, {torchs.name: 1.0}))
+    recipe = small_runs.recipe(train__epochs=20, split__folds=5).recipe
+    prepared = types.SimpleNamespace(
+        manifest=types.SimpleNamespace(targets=[], side=[]),
+        form=Form(3),
+        test=[],
+        fitting=lambda k: np.arange(80),
+        heldout=lambda k: range(20),
+    )
+    epochs = {}
+    for name, found in (("torch", {"why": "too few"}), ("other", answers)):
+        monkeypatch.setattr(planning, "plan_answers", lambda *_, found=found: found)
+        session = Session(Run(tmp_path / name), prepared, recipe, Record(None), budget.Clock(3000.0))
+        plan = planning._measured(session, "main", list(range(5)), 1.0)
+        assert plan["answers"] == found
+        epochs[name] = plan["epochs"]
+        assert plan["rates"].get("held_out") == (None if name == "torch" else round(budget.rate(0.01), 2))
+    assert epochs["other"] > epochs["torch"] > 0
 
 
 def test_epochs_fall_before_folds_do():
