@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import re
@@ -13,10 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import exported_runs
 import small_runs
-from kinds import fit, plant_hpa, plant_people
+from kinds import fit, plant_hpa
 from tapetum import api
 from tapetum.core import errors, files, processors
+from tapetum.core.runs import Run
 from tapetum.pipeline import exchange, quantised
 
 pytest.importorskip("onnxscript")
@@ -27,37 +30,9 @@ COLOURS = ("red", "green", "blue", "yellow")
 
 
 @pytest.fixture(scope="module")
-def people(tmp_path_factory):
-    """Fine-tuned: two single targets, an ordered one and a number; temperatures by fold."""
-
-    def make(place):
-        table = plant_people(place / "data", rows=36)
-        more = {"decide__choose": "finetune", "decide__calibrate": "temperature", "data__group": "person", "predict__views": "flips"}
-        heads = {"model__heads": {"age_group": "coral"}}
-        targets = ["mask", "gender", "age_group:ordinal=young<middle<old", "age:regression"]
-        fit(table, place / "run", data__targets=targets, **more, **heads)
-
-    return small_runs.once(tmp_path_factory, "exported-people", make)
-
-
-@pytest.fixture(scope="module")
-def proteins(tmp_path_factory):
-    """Four files a row as channels, several labels, thresholds."""
-
-    def make(place):
-        plant_hpa(place / "data", rows=24, test=2, labels=4)
-        table = (place / "data" / "train.csv").rename(place / "data" / "labels.csv")
-        how = {"data__path": "train/{Id}_{red,green,blue,yellow}.png", "data__targets": ["Target:multi"]}
-        fit(table, place / "run", decide__choose="finetune", decide__steps=["thresholds"], **how)
-
-    return small_runs.once(tmp_path_factory, "exported-proteins", make)
-
-
-@pytest.fixture(scope="module")
-def onnx(tmp_path_factory, people, proteins):
-    """The exports of both, and what was said of them."""
-    place = tmp_path_factory.mktemp("onnx")
-    return {name: (root, api.export(root / "run", "onnx", place / name)) for name, root in (("people", people), ("proteins", proteins))}
+def onnx(tmp_path_factory):
+    """The runs of people and proteins, and what was said of their exports."""
+    return {name: exported_runs.onnx(tmp_path_factory, name) for name in ("people", "proteins")}
 
 
 def alike(one, other):
@@ -100,14 +75,68 @@ def test_every_format_answers_as_the_pipeline(to, probed, planted, tmp_path, mon
         alike(api.predict(tmp_path / "out", images), api.predict(probed, images))
 
 
-@pytest.mark.parametrize("name", ["people", "proteins"])
-def test_targets_of_every_kind_are_exported(name, onnx):
-    root, found = onnx[name]
-    targets = {"people": {"mask", "gender", "age_group", "age"}, "proteins": {"Target"}}[name]
-    assert found["gate"]["targets"].keys() == targets
-    assert min(one["agreement"] for one in found["gate"]["targets"].values()) >= 0.995
-    assert found["simple"] is None
-    alike(api.predict(found["out"], root / "data" / "labels.csv"), api.predict(root / "run", root / "data" / "labels.csv"))
+KINDS = {
+    "cnn": ("cnn", {"mask"}),
+    "vit": ("vit", {"mask"}),
+    "four-channels": ("proteins", {"Target"}),
+    "several-labels": ("proteins", {"Target"}),
+    "several-tasks": ("people", {"mask", "gender", "age_group", "age"}),
+    "ordinal": ("people", {"age_group"}),
+    "sequence": ("nights", {"stage"}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pipelines_of_every_kind_answer_as_exported(kind, tmp_path_factory):
+    name, targets = KINDS[kind]
+    root, found = exported_runs.onnx(tmp_path_factory, name)
+    assert targets <= found["gate"]["targets"].keys()
+    table = root / "data" / "labels.csv"
+    mine, theirs = api.predict(found["out"], table), api.predict(root / "run", table)
+    alike(mine, theirs)
+    for target in targets:
+        said = found["gate"]["targets"][target]
+        assert said["agreement"] >= 0.995
+        assert said["close_calls"] <= said["differ"] <= 0.005 * found["gate"]["images"]
+        given = [row["answers"][target]["answer"] for row in mine["answers"]]
+        assert len({str(one) for one in given}) > 1  # an answer that never changes would agree anyhow
+    if kind == "four-channels":
+        assert files.read_json(Path(found["out"]) / "ensemble.json")["members"][0]["form"]["channels"] == 4
+
+
+def in_bf16(run):
+    """Return a run's pipeline as if it had been planned in bf16."""
+    from tapetum.pipeline import Pipeline
+
+    pipeline = Pipeline.load(run)
+    members = [dataclasses.replace(one, engine=dataclasses.replace(one.engine, precision="bf16")) for one in pipeline.members]
+    pipeline.members = members
+    return pipeline
+
+
+def test_a_pipeline_in_bf16_is_compared_in_32_bits(onnx, tmp_path):
+    root, found = onnx["people"]
+    pipeline, said = in_bf16(root / "run"), []
+    manifest = Run.existing(root / "run").manifest()
+    half = pipeline.answer(manifest)["mask"].p
+    written = exchange.export(pipeline, "onnx", tmp_path / "out", manifest, said.append)
+    assert np.abs(exchange.Exported.load(tmp_path / "out").answer(manifest)["mask"].p - half).max() > 1e-4
+    assert written["gate"]["targets"]["mask"]["largest_difference"] < 1e-5
+    assert written["gate"]["targets"]["mask"] == pytest.approx(found["gate"]["targets"]["mask"], abs=1e-5)
+
+
+def test_openvino_takes_bf16_only_where_the_plan_does(probed, tmp_path, monkeypatch):
+    pytest.importorskip("openvino")
+    there = processors.has_bf16()
+    monkeypatch.setattr(processors, "has_bf16", lambda: True)
+    said = []
+    api.export(probed, "openvino", tmp_path / "out", log=said.append)
+    assert "bf16" not in files.read_json(tmp_path / "out" / "ensemble.json")
+    assert not any(line.startswith("in bf16") for line in said)
+    if there:
+        manifest = Run.existing(probed).manifest()
+        exchange.export(in_bf16(probed), "openvino", tmp_path / "half", manifest, said.append)
+        assert any(line.startswith("in bf16") for line in said)
 
 
 @pytest.mark.parametrize("name", ["people", "proteins"])

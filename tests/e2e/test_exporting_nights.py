@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+import exported_runs
 import small_runs
 from tapetum import api
 from tapetum.core import errors, files, processors
@@ -16,30 +17,9 @@ from tapetum.core import errors, files, processors
 pytest.importorskip("onnxscript")
 
 
-NAMED = {"data__targets": ["stage"], "data__sequence": "night", "data__position": "place", "data__path": "file", "data__group": None}
-
-
 @pytest.fixture(scope="module")
 def night(tmp_path_factory):
-    """Two classes in long runs, in the order of a night; single images, then context."""
-    import numpy as np
-    from PIL import Image
-
-    def make(place):
-        rng = np.random.default_rng(0)
-        lines = ["file,stage,night,place"]
-        files.make_folder(place / "data")
-        for night in range(4):
-            for at in range(12):
-                stage = (at // 4 + night) % 2
-                pixels = np.clip(rng.normal(90 + 70 * stage, 45, (32, 32, 3)), 0, 255).astype(np.uint8)
-                Image.fromarray(pixels).save(place / "data" / f"n{night}-{at:02d}.png")
-                lines.append(f"n{night}-{at:02d}.png,{'ab'[stage]},{night},{at}")
-        files.write_text(place / "data" / "labels.csv", "\n".join(lines) + "\n")
-        how = {"train__epochs": 0, "split__folds": 2, "decide__steps": ["context"], **NAMED}
-        small_runs.fit(place / "data" / "labels.csv", place / "run", **how)
-
-    return small_runs.once(tmp_path_factory, "exported-night", make)
+    return exported_runs.run(tmp_path_factory, "context")
 
 
 def test_context_over_a_night_is_decided_as_by_the_pipeline(night, tmp_path):
@@ -53,40 +33,6 @@ def test_context_over_a_night_is_decided_as_by_the_pipeline(night, tmp_path):
         assert one["answers"]["stage"]["p"] == pytest.approx(other["answers"]["stage"]["p"], abs=1e-4)
     spec = files.read_json(tmp_path / "out" / "ensemble.json")
     assert [step["name"] for step in spec["decisions"]["steps"]["stage"]["steps"]] == ["context"]
-
-
-MEMBERS = """
-[[member]]
-name = "single"
-[[member]]
-name = "nights"
-[member.sequence]
-length = 4
-features = "single"
-head = {name = "bilstm", hidden = 8, layers = 1, project = 8}
-"""
-JOINED = {
-    "sequence__length": 3,
-    "sequence__target": "last",
-    "sequence__windows": 4,
-    "sequence__window_width": 24,
-    "sequence__window_stride": 16,
-    "sequence__head": {"name": "bilstm", "hidden": 8, "layers": 1, "project": 8},
-}
-LEARNT = {"train__epochs": 1, "split__folds": 2, "decide__choose": "finetune", "probe__enabled": False, **NAMED}
-
-
-@pytest.fixture(scope="module")
-def over_nights(tmp_path_factory, night):
-    """As the sleep recipe: a network of single images, its features into a BiLSTM, both blended, then context; the table has the place."""
-
-    def make(place):
-        files.write_text(place / "recipe.toml", MEMBERS)
-        flags = {key.replace("__", "."): value for key, value in {**LEARNT, "decide__steps": ["context"], "data__side": ["place"]}.items()}
-        recipe = api.load_recipe(place / "recipe.toml", flags={**small_runs.BASE, **flags, "data.group": None})
-        api.fit(night / "data" / "labels.csv", place / "run", recipe=recipe)
-
-    return small_runs.once(tmp_path_factory, "exported-over-nights", make)
 
 
 @pytest.fixture(scope="module")
@@ -118,38 +64,35 @@ def same(mine, theirs):
 
 
 @pytest.fixture(scope="module")
-def written(over_nights, tmp_path_factory):
-    return api.export(over_nights / "run", "onnx", tmp_path_factory.mktemp("written") / "out")
+def over_nights(tmp_path_factory):
+    return exported_runs.onnx(tmp_path_factory, "nights")
 
 
-def test_a_model_over_sequences_answers_as_the_pipeline(written, over_nights, night, recordings):
+def test_a_model_over_sequences_answers_as_the_pipeline(over_nights, night, recordings):
+    root, written = over_nights
     assert written["files"] == ["single.onnx", "nights-images.onnx", "nights-windows.onnx"]
     assert written["gate"]["images"] == 48
     assert written["gate"]["targets"]["stage"]["agreement"] == 1
     assert written["gate"]["targets"]["stage"]["largest_difference"] < 1e-4
     assert "answers sequences" in written["simple"]
     for table in (night / "data" / "labels.csv", recordings):
-        mine, theirs = (api.predict(place, table)["answers"] for place in (written["out"], over_nights / "run"))
+        mine, theirs = (api.predict(place, table)["answers"] for place in (written["out"], root / "run"))
         same(mine, theirs)
         assert [one["status"] for one in mine].count("missing") == (1 if table is recordings else 0)
 
 
-def test_an_exported_night_is_predicted_without_torch(written, over_nights, recordings):
+def test_an_exported_night_is_predicted_without_torch(over_nights, recordings):
+    root, written = over_nights
     code = "import sys; sys.modules.update(dict.fromkeys(['torch', 'timm', 'torchvision'])); from tapetum.cli import main; main()"
     words = [sys.executable, "-c", code, "predict", written["out"], str(recordings), "--json"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == errors.PARTLY, done.stderr
-    same(json.loads(done.stdout)["answers"], api.predict(over_nights / "run", recordings)["answers"])
+    same(json.loads(done.stdout)["answers"], api.predict(root / "run", recordings)["answers"])
 
 
 @pytest.fixture(scope="module")
-def joined(tmp_path_factory, night):
-    """As the other sleep recipe: three images joined, windows that cross their borders, the stage of the last."""
-    return small_runs.once(
-        tmp_path_factory,
-        "exported-joined",
-        lambda place: small_runs.fit(night / "data" / "labels.csv", place / "run", **LEARNT, **JOINED),
-    )
+def joined(tmp_path_factory):
+    return exported_runs.run(tmp_path_factory, "joined")
 
 
 @pytest.mark.parametrize("to", ["openvino", "torch-export"])

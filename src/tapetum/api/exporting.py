@@ -40,7 +40,8 @@ def export(
 
     Returns:
         ``{"out", "to", "files", "gate", "simple"}``, and ``int8`` where that was asked for; ``gate`` has the number of images and, for
-        each target, ``agreement`` (the share of images with the pipeline's label) and ``largest_difference`` (of a probability).
+        each target, ``agreement`` (the share of images with the label of the pipeline in 32 bits), ``largest_difference`` (of a
+        probability), ``differ`` (images with another label) and ``close_calls`` (those of them that rounding alone can decide).
 
     Raises:
         UserError: an unknown format, a pipeline that cannot be exported, or no images to compare on.

@@ -107,6 +107,7 @@ def export(result: Result, verbose: bool) -> list[str]:
     lines = [
         f"{name}: {one['agreement']:.1%} of {plural(gate['images'], 'image')} answered alike, "
         f"largest difference {one['largest_difference']:.2g}"
+        + (f"; {one['differ']:,} with another label, {one['close_calls']:,} of them close calls" if one["differ"] else "")
         for name, one in gate["targets"].items()
     ]
     if "int8" in result:

@@ -1,4 +1,7 @@
-"""How far two ways of computing agree on the same images: the share of equal labels, and the largest difference of a probability."""
+"""How far two ways of computing agree on the same images: the share of equal labels, and the largest difference of a probability.
+
+Of labels that differ, close calls are counted: there rounding alone can decide.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from tapetum.core.words import plural
 
 AGREEMENT = 0.995  # share of images whose label must be the reference's
 CLOSE = 0.005  # of a number: part of the deviation of the reference's answers by which it may differ and count as the same
+CLOSE_CALL = 0.05  # of a probability: the reference's best two classes lie nearer, or a label of several moved by less
 CONSTANT = 1e-3  # a class whose probability moves by less than this over all images has no label to compare: rounding would decide it
 
 
@@ -24,7 +28,8 @@ class Agreement:
 
     Args:
         images: that both could read.
-        targets: target → ``{"agreement", "largest_difference"}``.
+        targets: target → ``{"agreement", "largest_difference", "differ", "close_calls"}``: the share of equal labels, of a probability,
+            images with another label, and how many of those are close calls, see :data:`CLOSE_CALL`.
     """
 
     images: int
@@ -34,20 +39,28 @@ class Agreement:
     def low(self) -> list[str]:
         """The targets that agree too little, in words."""
         return [
-            f"{name}: {one['agreement']:.2%} of the labels agree, largest difference {one['largest_difference']:.2g}"
+            f"{name}: {one['agreement']:.2%} of the labels agree, largest difference {one['largest_difference']:.2g}{_close(one)}"
             for name, one in self.targets.items()
             if one["agreement"] < AGREEMENT
         ]
 
     def summary(self) -> str:
         """Return the least agreement and the largest difference as words."""
-        worst = min(one["agreement"] for one in self.targets.values())
+        worst = min(self.targets.values(), key=lambda one: one["agreement"])
         most = max(one["largest_difference"] for one in self.targets.values())
-        return f"{worst:.1%} of the labels of {plural(self.images, 'image agrees', 'images agree')}, largest difference {most:.2g}"
+        share = f"{worst['agreement']:.1%} of the labels of {plural(self.images, 'image agrees', 'images agree')}"
+        return f"{share}, largest difference {most:.2g}{_close(worst)}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return dataclasses.asdict(self)
+
+
+def _close(one: Mapping[str, float]) -> str:
+    """Return how many labels differ, and how many of those are close calls, in words; nothing where none differs."""
+    if not one["differ"]:
+        return ""
+    return f"; {one['differ']:,} with another label, {one['close_calls']:,} of them close calls (within {CLOSE_CALL:g} of it)"
 
 
 def agreement(ours: Mapping[str, Dense], theirs: Mapping[str, Dense], other: str = "the other") -> Agreement:
@@ -70,7 +83,13 @@ def agreement(ours: Mapping[str, Dense], theirs: Mapping[str, Dense], other: str
         if not mine.ok.any():
             raise DataError("not one image to compare the answers on can be read", fix="give images that can: --images DIR")
         p, q = mine.p[mine.ok], also.p[mine.ok]
-        out[name] = {"agreement": float(_same(mine, also, p, q).mean()), "largest_difference": float(np.abs(p - q).max())}
+        same = _same(mine, also, p, q)
+        out[name] = {
+            "agreement": float(same.mean()),
+            "largest_difference": float(np.abs(p - q).max()),
+            "differ": int((~same).sum()),
+            "close_calls": int((~same & _is_close(mine, also, p, q)).sum()),
+        }
     first = next(iter(ours.values()))
     return Agreement(int(first.ok.sum()), out)
 
@@ -86,3 +105,15 @@ def _same(mine: Dense, also: Dense, p: np.ndarray, q: np.ndarray) -> np.ndarray:
         return np.asarray(alike.all(axis=1))
     pairs = zip(labels(mine), labels(also), mine.ok, strict=True)
     return np.array([a == b for a, b, ok in pairs if ok])
+
+
+def _is_close(mine: Dense, also: Dense, p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """Return in which of the rows that can be read (N,) rounding alone can decide the label."""
+    if mine.target.kind == "regression":
+        return np.zeros(len(p), dtype=bool)
+    if mine.target.kind == "multi":  # a label that flips lies no farther from its threshold than its probability moved
+        other = decided(mine)[mine.ok] != decided(also)[mine.ok]
+        near: np.ndarray = (~other | (np.abs(p - q) < CLOSE_CALL)).all(axis=1)
+        return near
+    best = np.sort(p, axis=1)
+    return np.asarray(best[:, -1] - best[:, -2] < CLOSE_CALL)

@@ -185,7 +185,7 @@ def by_vectors(network: Network, sample: Sample, truth: Mapping[str, np.ndarray]
 
     def judge(engine: Engine, count: int) -> Agreement:
         x, rows = sample.take(count)
-        plain = Engine(engine.device, "32", engine.channels_last)
+        plain = engine.reference()
         for one in (plain, engine):
             if (one.name, count) not in kept:
                 kept[one.name, count] = vectors_of(network, x, one)

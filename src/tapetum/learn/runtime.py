@@ -66,6 +66,10 @@ class Engine:
         """Return the same with torch as its backend."""
         return dataclasses.replace(self, backend="torch")
 
+    def reference(self) -> Engine:
+        """Return torch in 32 bits: what other ways to compute are compared with."""
+        return dataclasses.replace(self, precision="32", backend="torch")
+
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Engine:
         """Rebuild from :meth:`to_dict`."""

@@ -18,7 +18,7 @@ from tapetum.core.tables import Dense, Manifest
 from tapetum.core.words import plural
 from tapetum.learn import graphs, sequence_graphs
 from tapetum.learn.models.sequence import SequenceNetwork
-from tapetum.pipeline import merged, quantised
+from tapetum.pipeline import fastest, merged, quantised
 from tapetum.pipeline.export import exported_card
 from tapetum.pipeline.exported import FORMAT, Exported, write_spec
 from tapetum.pipeline.framed import RESAMPLING, size_of
@@ -31,7 +31,7 @@ _SIMPLE = {"crop": None, "bands": (), "join": "none", "paths": "channels", "resi
 
 
 def export(pipeline: Pipeline, to: str, out: Path, manifest: Manifest, log: Log, *, heldout: Manifest | None = None) -> dict[str, Any]:
-    """Write a pipeline in another format, and compare its answers with the pipeline's.
+    """Write a pipeline in another format, and compare its answers with the pipeline's, which torch computes in 32 bits.
 
     Args:
         pipeline: loaded.
@@ -60,7 +60,7 @@ def export(pipeline: Pipeline, to: str, out: Path, manifest: Manifest, log: Log,
     with files.whole_folder(out) as aside:
         simple, why = _simple(pipeline)
         log(f"comparing answers to {plural(len(manifest), 'image')}")
-        ours = pipeline.for_rows(manifest, "torch").answer(manifest, log)
+        ours = fastest.reference(pipeline).answer(manifest, log)
         spec = None
         if len(pipeline.members) > 1 and heldout is None:
             spec = _as_one(pipeline, aside, to, simple, (ours, manifest), log)
@@ -68,7 +68,7 @@ def export(pipeline: Pipeline, to: str, out: Path, manifest: Manifest, log: Log,
             spec = _as_members(pipeline, aside, to, simple, log)
             spec["gate"] = compare(ours, Exported.load(aside).answer(manifest))
         write_spec(aside, {**spec, "bf16": True})
-        if to == "openvino" and processors.has_bf16():
+        if to == "openvino" and processors.has_bf16() and all(one.engine.precision == "bf16" for one in pipeline.members):
             half = agreement(ours, Exported.load(aside).answer(manifest))
             log(f"in bf16 {half.summary()}" + ("; it is used where the processor has it" if not half.low else "; 32 bits are used"))
             spec |= {} if half.low else {"bf16": half.to_dict()}
@@ -174,9 +174,8 @@ def compare(ours: Mapping[str, Dense], theirs: Mapping[str, Dense]) -> dict[str,
     """
     found = agreement(ours, theirs, "the export")
     if found.low:
-        raise DataError(
-            f"the exported answers are not the pipeline's ({listed(found.low)}); nothing was written", need=f"{AGREEMENT:.1%} of the labels"
-        )
+        what = f"the exported answers are not those of the pipeline in 32 bits ({listed(found.low)}); nothing was written"
+        raise DataError(what, need=f"{AGREEMENT:.1%} of the labels of each target", fix="try another format with --to")
     return found.to_dict()
 
 

@@ -25,7 +25,7 @@ from tapetum.learn.runtime import Engine, Runtime
 from tapetum.pipeline.load import Member
 
 SERVED = 10_000  # images that a service is expected to answer, so that a conversion is worth its seconds
-PARITY = "parity"  # file of the user's cache: how far a pipeline's answers by an engine agree with those by torch
+PARITY = "agreements"  # file of the user's cache: how far a pipeline's answers by an engine agree with those by torch
 
 
 def planned(pipeline: Any, rows: int) -> Any:
@@ -121,8 +121,7 @@ def _judge(pipeline: Any, member: Member, manifest: Manifest) -> engines.Judge:
         rows = draws.evenly(len(manifest), count)
         some = manifest.where(rows)
         if count not in references:
-            plain = Engine(engine.device, "32", engine.channels_last)
-            references[count] = with_engines(pipeline, {member.name: plain}).answer(some)
+            references[count] = with_engines(pipeline, {member.name: engine.reference()}).answer(some)
         found = agreement(references[count], with_engines(pipeline, {member.name: engine}).answer(some), engine.name)
         cache.add(PARITY, {key: found.to_dict()})
         return found
@@ -152,6 +151,11 @@ def _shape(member: Member) -> tuple[int, int, int]:
 def _views(member: Member) -> tuple[Spec, ...]:
     views = member.predict.views
     return views if isinstance(views, tuple) else (views,)
+
+
+def reference(pipeline: Any) -> Any:
+    """Return a pipeline that answers by torch in 32 bits, however it was planned."""
+    return with_engines(pipeline, {member.name: member.engine.reference() for member in pipeline.members})
 
 
 def with_engines(pipeline: Any, chosen: Mapping[str, Engine]) -> Any:

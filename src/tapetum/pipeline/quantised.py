@@ -82,7 +82,7 @@ def quantise(folder: Path, manifest: Manifest, log: Log) -> dict[str, Any]:
         lost = {"bound": BOUND, "rows": len(rows), "kept": kept, "members": found}
         if not _beyond(found):
             break
-    refused_beyond_bound(found, len(rows))
+    check_losses(found, len(rows))
     worst = max(one["loss"] for of_targets in found.values() for one in of_targets.values())
     fall = f"fall by {max(worst, 0):.4f} at most (bound {BOUND:g})"
     lost["summary"] = f"in 8 bits, {kept} in 32, the metrics of {plural(len(rows), 'out-of-fold row')} {fall}"
@@ -100,7 +100,7 @@ def _beyond(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
     ]
 
 
-def refused_beyond_bound(found: Mapping[str, Mapping[str, Mapping[str, Any]]], rows: int) -> None:
+def check_losses(found: Mapping[str, Mapping[str, Mapping[str, Any]]], rows: int) -> None:
     """Refuse what 8 bits lose, where that is beyond the bound.
 
     Raises:

@@ -48,6 +48,24 @@ def test_a_class_that_varies_is_compared_by_label():
     assert agreement({"t": several(p, 0.5)}, {"t": several(p + 0.06, 0.5)}).targets["t"]["agreement"] == 0.95
 
 
+def test_labels_that_rounding_can_decide_are_close_calls():
+    one, _ = single(n=30, k=3)
+    dense = Dense(one.target, *(value[:3] for value in (one.row_ids, one.p, one.y, one.fold, one.status)))
+    p = np.array([[0.41, 0.40, 0.19], [0.90, 0.06, 0.04], [0.2, 0.7, 0.1]], dtype=np.float32)
+    q = np.array([[0.40, 0.41, 0.19], [0.10, 0.86, 0.04], [0.2, 0.7, 0.1]], dtype=np.float32)
+    found = agreement({"t": dense.with_p(p)}, {"t": dense.with_p(q)})
+    assert (found.targets["t"]["differ"], found.targets["t"]["close_calls"]) == (2, 1)
+    assert "2 with another label, 1 of them close calls" in found.summary()
+    assert "2 with another label, 1 of them close calls" in found.low[0]
+    assert "close calls" not in agreement({"t": dense}, {"t": dense}).summary()
+
+
+def test_several_labels_are_close_where_none_moved_far():
+    p, q = [[0.52, 0.1], [0.52, 0.9], [0.1, 0.9]], [[0.49, 0.1], [0.49, 0.2], [0.1, 0.9]]
+    found = agreement({"t": several(p, 0.5)}, {"t": several(q, 0.5)}).targets["t"]
+    assert (found["differ"], found["close_calls"]) == (2, 1)
+
+
 def test_rows_that_only_one_could_read_are_named():
     dense, _ = single(n=4)
     status = dense.status.copy()

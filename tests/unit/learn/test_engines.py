@@ -43,7 +43,7 @@ def world(monkeypatch):
         def judge(self, engine, count):
             self.judged.append((engine, count))
             share = 0.99 if engine in World.differing else 1.0
-            return Agreement(count, {"c": {"agreement": share, "largest_difference": 0.01}})
+            return Agreement(count, {"c": {"agreement": share, "largest_difference": 0.01, "differ": 0, "close_calls": 0}})
 
     monkeypatch.setattr(speed, "seconds_of", lambda net, work, beside: {e.name: seconds[e.name] for e in beside})
     monkeypatch.setattr(trunks, "is_kept", lambda *_, **__: World.kept)

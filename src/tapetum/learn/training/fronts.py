@@ -287,8 +287,8 @@ def _vectors(training: Epochs, images: dataset.ImageDataset, rows: np.ndarray) -
     part = dataset.ImageDataset(manifest, images.settings, images.transform, form=fold.form, missing=fold.missing)
     found = features.extract(training.network, part, store=fold.store, runtime=runtime, batch=training.recipe.predict.batch, log=fold.log)
     fold.runtime.to_device(training.network)  # training is by torch
-    images.missing.update({int(row): found.reasons[row_id] for row, row_id in zip(rows, manifest.row_ids, strict=True)
-                           if row_id in found.reasons})  # fmt: skip
+    missing = [at for at, row_id in enumerate(manifest.row_ids) if row_id in found.reasons]
+    images.missing.update({int(rows[at]): found.reasons[manifest.row_ids[at]] for at in missing})
     return {int(row): (found.vectors[:, 0], at) for at, row in enumerate(rows) if found.status[at] == "ok"}
 
 

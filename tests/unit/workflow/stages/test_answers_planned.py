@@ -39,7 +39,7 @@ def world(monkeypatch):
             if not self.same:
                 return engines.Choice(measured, {}, "onnx-32 gives other labels")
             seconds = {**measured.seconds, ONNX.name: 0.010}
-            agrees = Agreement(64, {"label": {"agreement": 1.0, "largest_difference": 0.0}})
+            agrees = Agreement(64, {"label": {"agreement": 1.0, "largest_difference": 0.0, "differ": 0, "close_calls": 0}})
             return engines.Choice(Measured(ONNX, seconds), {ONNX.name: agrees.to_dict()}, "onnx-32 agrees")
 
     found = World()
