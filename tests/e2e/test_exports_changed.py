@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import small_runs
 import tapetum
 from tapetum import api
 from tapetum.core import errors, files
-from tapetum.pipeline.exported import write_spec
+from tapetum.pipeline.exported import Exported, write_spec
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -66,6 +68,21 @@ def test_an_export_is_named_where_a_pipeline_is_needed(name, whole, tmp_path):
 def test_values_of_a_wrong_kind_are_said_in_a_sentence(call):
     with pytest.raises(errors.UserError, match=r"is no pipeline|top is '3'"):
         call()
+
+
+def test_an_answer_that_is_no_number_is_a_missing_row(whole, planted):
+    loaded = Exported.load(whole)
+    (member,) = loaded.members
+
+    def broken(*arrays):
+        found = member.session(*arrays)
+        found[0][1] = np.nan
+        return found
+
+    loaded.members = [dataclasses.replace(member, session=broken)]
+    result = api.predict(loaded, sorted((planted / "images").rglob("*.png"))[:3])
+    assert [one["status"] for one in result["answers"]] == ["ok", "missing", "ok"]
+    assert result["answers"][1]["reason"] == "the network's answer is no finite number"
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "null", "\ufeff{}", ""])

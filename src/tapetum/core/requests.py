@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 from tapetum.core.tables import Dense
 
+LARGEST_NUMBER = 1e30  # of a side number: networks compute in 32 bits, where larger ones become infinite
+
 
 @dataclasses.dataclass(frozen=True)
 class ImageRequest:

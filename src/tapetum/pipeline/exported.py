@@ -160,6 +160,10 @@ class Exported(Frozen):
                 found = member.session(*_inputs(member, x, manifest, at))
                 for whole, part in zip(answered[member.spec["name"]], found, strict=True):
                     whole[at] = part
+                    finite = np.isfinite(part).reshape(len(at), -1).all(axis=1)
+                    self.problems |= {
+                        row: "the network's answer is no finite number" for row, good in zip(at, finite, strict=True) if not good
+                    }
             if member is alone[-1]:
                 count(rows.stop * len(alone) // len(self.members), total)
         for number, member in enumerate(over, start=len(alone)):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import date, datetime
 from pathlib import Path
 
 import numpy as np
@@ -389,3 +390,12 @@ def test_a_hash_in_an_id_is_no_comment(tmp_path):
         layouts.read(table, data, quiet)
     (tmp_path / "out.txt").write_text("a.png#1.png # blurred\n# nothing\n")
     assert layouts.read(table, data, quiet).row_ids == ["a.png", "b.png", "c.png"]
+
+
+@pytest.mark.parametrize("odd", [1e31, -1e300, date(2020, 1, 1), datetime(2020, 1, 1)])
+def test_side_numbers_that_no_network_takes_are_refused(odd, tmp_path):
+    small(tmp_path, ["id", "file", "t"], [["1", "a.png", "x"], ["2", "b.png", "y"]])
+    frame = pl.DataFrame({"file": [str(tmp_path / "a.png"), str(tmp_path / "b.png")], "size": [odd, odd]})
+    with pytest.raises(DataError, match=r"has size = .*\(2 of 2 cells are no numbers\)"):
+        layouts.loose([frame], Data(side=("size",)), quiet)
+    assert layouts.loose([frame.with_columns(size=pl.lit(1e29))], Data(side=("size",)), quiet).frame["size"].to_list() == [1e29] * 2

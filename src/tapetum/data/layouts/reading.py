@@ -15,6 +15,7 @@ from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.expressions import expression_names
 from tapetum.core.places import absent, moved, refuse_nowhere
 from tapetum.core.progress import Log
+from tapetum.core.requests import LARGEST_NUMBER
 from tapetum.core.tables import Manifest, check_ids
 from tapetum.core.targets import Target, look_alikes
 from tapetum.core.words import plural, verb
@@ -264,9 +265,9 @@ def _check_files(frame: pl.DataFrame, sheet: Sheet, data: Data, log: Log) -> Non
 
 
 def _numbers(column: pl.Series, row_ids: Sequence[str], name: str) -> pl.Series:
-    nested = column.dtype.is_nested() or column.dtype == pl.Object
+    nested = column.dtype.is_nested() or column.dtype.is_temporal() or column.dtype == pl.Object
     numbers = column.cast(pl.Float64, strict=False) if not nested else pl.Series([None] * len(column), dtype=pl.Float64)
-    bad = column.is_not_null() & (numbers.is_null() | ~numbers.is_finite().fill_null(False))
+    bad = column.is_not_null() & (numbers.is_null() | ~(numbers.is_finite() & (numbers.abs() <= LARGEST_NUMBER)).fill_null(False))
     if bad.any():
         row, cell = int(bad.arg_true()[0]), column.filter(bad).to_list()[0]
         what = (

@@ -16,7 +16,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from tapetum.core import files
-from tapetum.core.requests import ImageRequest
+from tapetum.core.requests import LARGEST_NUMBER, ImageRequest
 from tapetum.core.words import plural
 from tapetum.show.service.limits import MIB, Limits, Refusal
 
@@ -221,6 +221,6 @@ def _request(rows: tuple[tuple[bytes, ...], ...], fields: Mapping[str, Any]) -> 
 def _number(name: str, value: Any) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or abs(value) > 1e30 or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or abs(value) > LARGEST_NUMBER or not math.isfinite(value):
         raise Refusal(422, f"the side number {name!r} is no number")
     return float(value)
