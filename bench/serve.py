@@ -139,7 +139,7 @@ def serving(place: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     process = subprocess.Popen([*TAPETUM, "serve", str(place), "--port", "0", "--waiting", "256"], stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None
-        yield re.search(r"http://\S+", process.stderr.readline())[0], process  # type: ignore[index]
+        yield next(found[0] for line in process.stderr if (found := re.search(r"http://\S+", line))), process
     finally:
         process.terminate()
         process.wait(60)

@@ -182,7 +182,8 @@ def audit(result: Result, verbose: bool) -> list[str]:
 
 def review(result: Result, verbose: bool) -> list[str]:
     """Return what was decided and how training reads it."""
-    counts = f"{result['kept']:,} kept, {result['excluded']:,} excluded, {result['relabelled']:,} relabelled"
+    given = "labelled" if "labelled" in result else "relabelled"
+    counts = f"{result['kept']:,} kept, {result['excluded']:,} excluded, {result['relabelled']:,} {given}"
     lines = [f"{result['decided']:,} of {plural(result['rows'], 'image')} decided: {counts}"]
     if result["contested"]:
         lines.append(f"decided differently by two reviewers: {listed(result['contested'], 5)}; the later decision holds")

@@ -39,6 +39,8 @@ def for_service(pipeline: Any, log: Log | None = None) -> Any:
     Engines are compared on training images of the run that the pipeline lies in. Without them it answers as it was planned.
     """
     some = _training_images(pipeline)
+    if some is not None and log is not None:
+        log("measuring which engine answers fastest, up to a minute the first time")
     out = planned(pipeline, SERVED) if some is None else fastest(pipeline, some, log=log, rows=SERVED)
     for member in out.members:
         if member.engine.backend != "torch":

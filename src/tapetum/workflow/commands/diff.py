@@ -64,7 +64,7 @@ def diff(first: Run, second: Run) -> dict[str, Any]:
     lines += [[one.part, one.key, _short(one.first), _short(one.second), _EFFECTS[one.changes]] for one in found]
     measured = [["target", "metric", "first", "second", "difference"]]
     measured += [[f["target"], f["metric"], f"{f['first']:.4f}", f"{f['second']:.4f}", f"{f['second'] - f['first']:+.4f}"] for f in figures]
-    tables = [aligned(lines, whole=(0, 4)) if found else "", aligned(measured, right=(2, 3, 4)) if figures else "", verdict]
+    tables = [aligned(lines, whole=(0, 1, 4)) if found else "", aligned(measured, right=(2, 3, 4)) if figures else "", verdict]
     return {
         "differences": [dataclasses.asdict(one) for one in found],
         "figures": figures,
