@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from tapetum.api.results import Result
-from tapetum.core import files, locks, table_files
+from tapetum.core import locks, table_files
 from tapetum.core.errors import KindError, UserError, for_python
 from tapetum.core.options import OPTIONS, several
+from tapetum.core.own_files import refuse_own
 from tapetum.core.parts import ENDING
 from tapetum.core.places import pipeline_folder, refuse_nowhere
 from tapetum.core.progress import Log
@@ -80,6 +81,7 @@ def predict(
     place = None if out is None else Path(out)
     if place is not None:
         table_files.ending(place)
+        refuse_own(place, pipeline)
         locks.refuse_held(place.with_name(place.name + ENDING))
     if not isinstance(top, int) or top < 1:
         raise UserError(f"top is {top!r}", need="how many classes to list, 1 or more")
@@ -91,7 +93,7 @@ def predict(
     if place is None and on not in (None, "local"):
         raise UserError(f"--on {on} was given without a table to write", need="a place that all machines see: -o predictions.parquet")
     sources = _sources(images)
-    files.refuse_own(place, *sources)
+    refuse_own(place, *sources)
     refuse_nowhere(*sources)
     loaded = loaded_from(pipeline)
     from tapetum.workflow.commands import predict as prediction
@@ -131,7 +133,7 @@ def merge(tables: Sequence[Path | str], out: Path | str, of: Any, *, log: Log | 
     if not given:
         raise UserError("no tables are given", need="one or more")
     refuse_nowhere(*given, *([of] if isinstance(of, (str, os.PathLike)) else []))
-    files.refuse_own(out, *given, of)
+    refuse_own(out, *given, of)
     from tapetum.workflow.commands.merge import merge as put_together
 
     source = Path(of) if isinstance(of, (str, os.PathLike)) else of
@@ -204,7 +206,8 @@ def evaluate(
 
     places = [None if place is None else Path(place) for place in (out, report)]
     evaluation_files.check_place(*places)
-    files.refuse_own(places[0], data)
+    for place in places:
+        refuse_own(place, data, pipeline)
     loaded = loaded_from(pipeline)
     how: dict[str, Any] = {"target": several(target), "split": split, "on_bad": on_bad, **_columns(declared)}
     record = Record(log)
@@ -248,7 +251,7 @@ def submit(
     refuse_nowhere(source, template)
     if Path(source).is_dir():
         Run.existing(source)
-    files.refuse_own(out, source, template)
+    refuse_own(out, source, template)
     from tapetum.data.layouts.submission_template import Wish
     from tapetum.workflow.commands import submit as command
 

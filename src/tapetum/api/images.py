@@ -9,10 +9,11 @@ from typing import Any
 
 from tapetum.api.recipe import recipe_of
 from tapetum.api.results import Result
-from tapetum.core import files, table_files
+from tapetum.core import table_files
 from tapetum.core.config import Loaded
 from tapetum.core.errors import UserError, for_python
 from tapetum.core.options import several
+from tapetum.core.own_files import refuse_own
 from tapetum.core.places import refuse_nowhere
 from tapetum.core.progress import Log
 from tapetum.core.registry import find_systems
@@ -54,7 +55,7 @@ def folds(
 
     record = Record(log)
     kind = None if out is None else table_files.ending(out)
-    files.refuse_own(out, data)
+    refuse_own(out, data)
     manifest = layouts.read(data, loaded.data, record)
     duplicates = audits.exact_duplicates(manifest, audits.hashes_of(manifest), Composition.from_input(loaded.input), record)
     manifest = splitting.assign_folds(manifest, loaded.split, loaded.seed, record, duplicates=duplicates)

@@ -198,12 +198,19 @@ def report(
     """
     places = [Path(place) for place in (run, *several(others))]
     refuse_nowhere(*places, data)
+    _check_page(out, "a report")
     if len(places) > 1:
         return str(_comparison(places, out, data))
     existing = Run.existing(places[0])
     from tapetum.show.report import write_report
 
     return str(write_report(existing.root, None if out is None else Path(out), data=None if data is None else Path(data)))
+
+
+def _check_page(out: Path | str | None, what: str) -> None:
+    """Refuse to write a page to a file that is called otherwise, as the metrics of a run are."""
+    if out is not None and not Path(out).is_dir() and Path(out).suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"{what} cannot be written as {Path(out).suffix or 'a file without suffix'}", need=".html")
 
 
 def _comparison(places: Sequence[Path], out: Path | str | None, data: Path | str | None) -> Path:
@@ -243,8 +250,7 @@ def list_runs(folder: Path | str = "runs", out: Path | str | None = None, *, log
         ``high``, ``n``, ``groups``, ``how``, ``marks``, ``started`` and ``seconds``.
     """
     refuse_nowhere(folder)
-    if out is not None and Path(out).suffix.lower() not in (".html", ".htm"):
-        raise UserError(f"an index cannot be written as {Path(out).suffix or 'a file without suffix'}", need=".html")
+    _check_page(out, "an index")
     from tapetum.show import index
 
     lines = index.lines_of(Path(folder), Record(log))

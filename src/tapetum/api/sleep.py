@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tapetum.api.results import Result
-from tapetum.core import files
 from tapetum.core.errors import for_python
+from tapetum.core.own_files import refuse_own
 from tapetum.core.progress import Log
 from tapetum.core.runs import Record
 
@@ -96,7 +96,7 @@ def sleep_stats(
     record = Record(log)
     issues: list[Any] = []
 
-    files.refuse_own(out, *([hypnograms] if isinstance(hypnograms, (str, Path)) else hypnograms))
+    refuse_own(out, *([hypnograms] if isinstance(hypnograms, (str, Path)) else hypnograms))
     paths = nights.find(hypnograms, (*RECORDINGS, *TABLES, ".json"))
     called = nights.called(paths)
 
@@ -140,7 +140,7 @@ def sleep_export(hypnogram: Path | str, out: Path | str, *, epoch: float = 30.0,
     from tapetum.sleep.issues import Issues
 
     record = Record(log)
-    files.refuse_own(out, hypnogram)
+    refuse_own(out, hypnogram)
     issues = Issues(Path(hypnogram).name)
     night = read_hypnogram(hypnogram, epoch=epoch, scheme=scheme, issues=issues)
     for one in issues:
@@ -200,7 +200,7 @@ def sleep_plot(
     from tapetum.sleep import plots, scored
 
     record = Record(log)
-    files.refuse_own(out, *hypnograms)
+    refuse_own(out, *hypnograms)
     read = scored.reader(epoch, scheme, record)
     if len(hypnograms) == 1:
         night = read(Path(hypnograms[0]))

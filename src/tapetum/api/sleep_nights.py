@@ -9,6 +9,7 @@ from typing import Any
 from tapetum.api.results import Result
 from tapetum.core import files
 from tapetum.core.errors import for_python
+from tapetum.core.own_files import refuse_own
 from tapetum.core.progress import Log
 from tapetum.core.runs import Record
 from tapetum.core.words import plural, verb
@@ -173,7 +174,7 @@ def sleep_review(
     given = [Path(one) for one in ([stages] if isinstance(stages, (str, Path)) else stages)]
     refuse_nowhere(recording, *given)
     exports.refuse_ending(out)
-    files.refuse_own(out, recording, *given)
+    refuse_own(out, recording, *given)
     kept = None if decisions is None else Path(decisions)
     how = Reviewing(given, names.load(channels), scheme, kept, port, not export)
     found, issues = review_night(Path(recording), Path(out), how, Record(log), ready)

@@ -59,26 +59,6 @@ def whole(path: Path | str) -> Iterator[Path]:
             aside.unlink(missing_ok=True)
 
 
-def refuse_own(out: Path | str | None, *given: Any) -> None:
-    """Refuse to write over a file that the same command reads (a table of labels, a template), and into the folder that it reads.
-
-    Args:
-        out: the file or folder to write; None where nothing is written.
-        given: what is read; only paths are looked at.
-
-    Raises:
-        UserError: they are one file or one folder.
-    """
-    for one in given:
-        if out is None or not isinstance(one, (str, os.PathLike)) or not (Path(out).exists() and Path(one).exists()):
-            continue
-        if os.path.samefile(out, one):
-            what, kind = ("what it writes would be among the data", "folder") if Path(one).is_dir() else ("would be replaced", "file")
-            raise UserError(
-                f"{out} is read by this very command, and {what}", need=f"another {kind} to write", fix="choose another name with -o"
-            )
-
-
 @contextlib.contextmanager
 def whole_folder(path: Path | str) -> Iterator[Path]:
     """Yield a fresh folder aside of ``path``; when the block ends well, it replaces ``path``.

@@ -18,8 +18,9 @@ from PIL import Image
 from sklearn.metrics import confusion_matrix
 
 from report_runs import FOLDS, NASTY, TARGETS, dense_of, make_run, text_of
+from tapetum import api
 from tapetum.core import config, files, intervals, metrics, shares
-from tapetum.core.errors import DataError
+from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Manifest, Predictions
 from tapetum.core.targets import Target
 from tapetum.show import figures, matrix, measured, report, target_sections, words
@@ -416,3 +417,13 @@ def test_a_file_of_another_shape_is_named(tmp_path, name, kind):
     (run / name).write_text("{}" if kind == "list" else "[]")
     with pytest.raises(DataError, match=rf"{name} holds no {kind}"):
         read_run(run)
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "recipe.toml", "report"])
+def test_a_page_replaces_no_other_file(tmp_path, name):
+    run = make_run(tmp_path, 8)
+    before = (run / "metrics.json").read_bytes()
+    for others in ((), (run,)):
+        with pytest.raises(UserError, match="a report cannot be written as"):
+            api.report(run, run / name, others=others)
+    assert (run / "metrics.json").read_bytes() == before

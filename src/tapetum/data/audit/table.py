@@ -291,6 +291,8 @@ def _only_target(manifest: Manifest, row_id: str) -> str:
 
 def _relabelled(manifest: Manifest, name: str, rows: dict[int, tuple[str, ...]]) -> Manifest:
     target = manifest.target(name)
+    if target.kind == "regression":
+        raise UserError(f"the audit relabels {name!r}, a regression", need="a target with classes", fix="correct its values in the data")
     unknown = sorted({label for labels in rows.values() for label in labels} - set(target.classes))
     if unknown or (target.expression is not None and name not in manifest.frame.columns):
         meant = [manifest.row_ids[row] for row, labels in rows.items() if set(labels) & set(unknown)] or [manifest.row_ids[r] for r in rows]

@@ -14,6 +14,7 @@ from tapetum.core.arrays import load_array
 from tapetum.core.choices import name_of
 from tapetum.core.config import Loaded
 from tapetum.core.errors import UserError, listed, nearest
+from tapetum.core.own_files import refuse_own
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Manifest, Predictions
 from tapetum.core.words import plural, verb
@@ -47,7 +48,7 @@ def audit_source(
     """
     if out is not None:
         table_files.ending(out)
-    files.refuse_own(out, source)
+    refuse_own(out, source)
     run = Run.at(source)
     recipe = loaded.recipe if run is None else run.recipe()
     if run is None and data is not None:

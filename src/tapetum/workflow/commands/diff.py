@@ -88,6 +88,8 @@ def _data(first: Run, second: Run) -> Iterator[Difference]:
     joined = _by_id(one).join(_by_id(other), on="row_id", suffix=" of the second")
     for column, words in {**_COLUMNS, **{t.name: f"labels of {t.name}" for t in one.targets}}.items():
         if column in one.frame.columns and column in other.frame.columns:
+            if joined.schema[column].is_nested() != joined.schema[f"{column} of the second"].is_nested():
+                continue  # a target of another kind, which is said
             changed = joined.filter(pl.col(column).ne_missing(pl.col(f"{column} of the second")))
             if len(changed):
                 row = changed.row(0, named=True)

@@ -13,6 +13,7 @@ import polars as pl
 from tapetum.core import files, spreadsheets, table_files
 from tapetum.core.config import Recipe
 from tapetum.core.errors import UserError, listed
+from tapetum.core.own_files import refuse_own
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Dense, Manifest
 from tapetum.core.targets import Target
@@ -55,7 +56,7 @@ def label_source(source: Any, record: Record, how: Reviewing, ready: Callable[[s
     place = how.out or store_file.with_name(OUT)
     table_files.ending(place)
     refuse_one_file(store_file, place)
-    files.refuse_own(place, source, folder)
+    refuse_own(place, source, folder)
     if how.is_served:
         needs_extra()
     from tapetum.pipeline.pipeline import Pipeline

@@ -12,6 +12,7 @@ import polars as pl
 from tapetum.core import files, places, table_files
 from tapetum.core.choices import name_of
 from tapetum.core.config import Loaded, Recipe
+from tapetum.core.own_files import refuse_own
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target
@@ -59,7 +60,7 @@ def review_source(
     place = how.out or store_file.with_name(OUT)
     table_files.ending(place)
     refuse_one_file(store_file, place)
-    files.refuse_own(place, source, how.audited)
+    refuse_own(place, source, how.audited)
     about = target_of(manifest, how.target)
     table = _audit(run, manifest, recipe, how.audited, record)
     found = queue.build(manifest, table, about, None if run is None else _answers(run, manifest, about))

@@ -140,3 +140,12 @@ def test_the_command_prints_a_table_or_json(make):
     lines = small_runs.cli("diff", one, other).out.splitlines()
     assert lines[1].split() == ["recipe", "train.epochs", "8", "3", "can", "change", "the", "result"]
     assert json.loads(small_runs.cli("diff", one, other, "--json").out)["differences"][0]["key"] == "train.epochs"
+
+
+def test_targets_of_other_kinds_are_compared_by_their_kind(make):
+    one, other = make("one"), make("two")
+    manifest = Manifest.read(other / "manifest.parquet")
+    several = manifest.frame.with_columns(label=pl.concat_list("label"))
+    Manifest(several, (Target("label", "multi", manifest.targets[0].classes),), other).write(other / "manifest.parquet")
+    found = {each["key"]: (each["first"], each["second"]) for each in api.diff(one, other)["differences"]}
+    assert found["kind of target label"] == ("single", "multi")
