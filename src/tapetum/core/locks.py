@@ -7,10 +7,11 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import filelock
 
-from tapetum.core.errors import EnvironmentFault
+from tapetum.core.errors import DataError, EnvironmentFault
 from tapetum.core.files import make_folder, read_json, write_json
 
 HOLDER, LOCK = ".holder.json", ".lock"  # in a folder that is or was locked: by whom
@@ -37,7 +38,7 @@ def lock(folder: Path | str, *, wait: bool = False) -> Iterator[int]:
     except filelock.Timeout:
         raise _held(folder) from None
     try:
-        generation = 1 + (read_json(holder)["generation"] if holder.exists() else 0)
+        generation = 1 + (_holder(folder)["generation"] if holder.exists() else 0)
         write_json(holder, {"process": os.getpid(), "host": socket.gethostname(), "generation": generation})
         yield generation
     finally:
@@ -66,9 +67,23 @@ def refuse_held(folder: Path | str) -> Path:
     return folder
 
 
+def _holder(folder: Path) -> dict[str, Any]:
+    """Return who holds a folder, or held it last.
+
+    Raises:
+        DataError: the file says something else: counting its holders anew could let two of them write.
+    """
+    found = read_json(folder / HOLDER)
+    if not isinstance(found, dict) or not isinstance(found.get("generation"), int):
+        raise DataError(
+            f"{folder / HOLDER} names no holder", fix="remove it once no process works in that folder, and run the command again"
+        )
+    return {"process": "unknown", "host": "an unknown machine", **found}
+
+
 def _held(folder: Path) -> EnvironmentFault:
     holder = folder / HOLDER
-    who = read_json(holder) if holder.exists() else {"process": "unknown", "host": "this machine"}
+    who = _holder(folder) if holder.exists() else {"process": "unknown", "host": "this machine"}
     what = f"{folder} is in use by process {who['process']} on {who['host']}"
     return EnvironmentFault(what, fix="wait for it to end, or choose another run with -o")
 
@@ -83,7 +98,7 @@ def check_generation(folder: Path | str, generation: int) -> None:
     Raises:
         EnvironmentFault: a later holder has the folder.
     """
-    now = read_json(Path(folder) / HOLDER)
+    now = _holder(Path(folder))
     if now["generation"] != generation:
         what = f"{folder} was taken over by process {now['process']} on {now['host']}"
         raise EnvironmentFault(what, fix="nothing is lost: that process goes on with the same work")

@@ -9,7 +9,7 @@ import filelock
 import pytest
 
 from tapetum.core import files, locks
-from tapetum.core.errors import EnvironmentFault
+from tapetum.core.errors import DataError, EnvironmentFault
 
 
 def _holds(folder, ready, done):
@@ -88,3 +88,13 @@ def test_a_look_at_the_lock_stops_nobody(tmp_path):
     threading.Timer(locks.PATIENCE / 4, look.release).start()
     with locks.lock(tmp_path / "run") as generation:
         assert generation == 2
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "null", '{"generation": "x"}', "{"])
+def test_a_holder_that_cannot_be_read_is_named(tmp_path, content):
+    (tmp_path / locks.HOLDER).write_text(content)
+    with pytest.raises(DataError, match=locks.HOLDER), locks.lock(tmp_path):
+        pass
+    files.remove(tmp_path / locks.HOLDER)
+    with locks.lock(tmp_path) as generation:  # the lock was let go
+        assert generation == 1
