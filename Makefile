@@ -42,8 +42,11 @@ bench: $(VENV)/.ready  ## the measured figures of docs/benchmarks.md, one script
 	failed=; for script in $(BENCHES); do $(BIN)/python $$script || failed="$$failed $$script"; done; \
 	test -z "$$failed" || { echo "these failed, or broke a bound:$$failed"; exit 1; }
 
-bench-peers: $(VENV)/.ready  ## beside scikit-learn, timm, fastai and torchvision's reference; fastai is installed in .bench/peers
+bench-peers: $(VENV)/.ready  ## beside scikit-learn, timm, fastai, cleanvision and others, which are installed in .bench/peers
 	$(BIN)/python bench/peers.py
+	test -x .bench/peers/audit/bin/python || $(PYTHON) -m venv .bench/peers/audit
+	.bench/peers/audit/bin/python -m pip install --quiet cleanvision imagededup
+	$(BIN)/python bench/audit.py
 
 acceptance: $(VENV)/.ready  ## reference systems on simulated data, as written against plus → docs/reference-systems.md; SEEDS=3 for the table
 	$(BIN)/python -m bench.acceptance

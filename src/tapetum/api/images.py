@@ -116,6 +116,7 @@ def audit(
     recipe: Loaded | str | Path | None = None,
     target: Any = None,
     data: Path | str | None = None,
+    channels: bool = False,
     log: Log | None = None,
     **options: Any,
 ) -> Result:
@@ -127,6 +128,7 @@ def audit(
         recipe: how images are composed; as for :func:`~tapetum.api.fit`.
         target: of data: as for :func:`~tapetum.api.fit`; of a run: whose labels are judged.
         data: of a run: where its data are now, if they moved.
+        channels: whether exchanged channels are also looked for by features; each image goes through the backbone twice.
         log: told what was found.
         options: as for :func:`~tapetum.api.fit`.
 
@@ -143,7 +145,7 @@ def audit(
     from tapetum.workflow.commands.audit import audit_source
 
     judged = None if judged is None or not of_run else str(several(judged)[0])
-    found = audit_source(source, out, loaded, Record(log), target=judged, data=data)
+    found = audit_source(source, out, loaded, Record(log), target=judged, data=data, channels=channels)
     return Result(found, rows=functools.partial(table_files.read_any, found["out"], escaped=True), path=found["out"])
 
 

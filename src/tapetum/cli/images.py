@@ -26,11 +26,14 @@ def audit(
     ] = None,
     target: Annotated[list[str] | None, typer.Option("--target", help="of data: as for fit; of a run: whose labels are judged")] = None,
     data: NowAt = None,
+    channels: Annotated[
+        bool, typer.Option("--channels", help="also look for exchanged channels by features: each image goes through the backbone twice")
+    ] = False,
 ) -> dict[str, Any]:
     """Find damaged, misnamed, gray, doubled and wrongly labelled images; training obeys the column 'decision' (data.audit)."""
     from tapetum import api
 
-    return api.audit(source, out, recipe=recipe, target=target[0] if target else None, data=data, log=log)
+    return api.audit(source, out, recipe=recipe, target=target[0] if target else None, data=data, channels=channels, log=log)
 
 
 @command(app, "tapetum review runs/first", "tapetum review images --audit audit.csv -o decisions.csv", text=texts.review)

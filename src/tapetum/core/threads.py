@@ -21,9 +21,12 @@ def mapped(function: Callable[[A], B], items: Iterable[A], workers: int) -> Iter
     Args:
         function: called in threads.
         items: its arguments.
-        workers: threads.
+        workers: threads; one works in this thread.
     """
+    if workers <= 1:
+        yield from map(function, items)
+        return
     rest = iter(items)
-    with ThreadPoolExecutor(max(1, workers)) as pool:
+    with ThreadPoolExecutor(workers) as pool:
         while part := list(islice(rest, AHEAD)):
             yield from pool.map(function, part)

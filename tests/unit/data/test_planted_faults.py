@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -168,11 +169,30 @@ def test_exchanged_channels_are_found_where_the_order_can_be_told():
     grids[3] = grids[3][[2, 1, 0]]
     pairs = [np.stack([base + rng.normal(0, 0.03, 10) for base in (0.7, 0.2)]).astype(np.float32) for _ in range(60)]
     pairs[11] = pairs[11][::-1]
-    found = channel_faults(grids, [()] * 80)
-    assert {row: notes for row, notes in enumerate(found) if notes} == {3: ["swapped channels: 1 and 3, by the other images"]}
-    assert [row for row, notes in enumerate(channel_faults(pairs, [()] * 60)) if notes] == [11]
+    found = channel_faults(grids, [()] * 80, [None] * 80)
+    assert [row for row, notes in enumerate(found) if notes] == [3]
+    assert re.fullmatch(r"swapped channels: probably 1 and 3 \(\d+%\), by the other images", found[3][0])
+    assert [row for row, notes in enumerate(channel_faults(pairs, [()] * 60, [None] * 60)) if notes] == [11]
     alike = [np.abs(rng.normal(0.5, 0.1, (3, 10))).astype(np.float32) for _ in range(80)]
-    assert channel_faults(alike, [()] * 80) == [[]] * 80
+    assert channel_faults(alike, [()] * 80, [None] * 80) == [[]] * 80
+
+
+def test_tints_tell_exchanged_channels_where_brightness_does_not():
+    rng = np.random.default_rng(1)
+
+    def drawn() -> np.ndarray:
+        """Return a gray image with a red area; as a whole it is warmer or colder by chance."""
+        image = np.repeat(rng.integers(60, 200, (64, 64, 1)), 3, axis=2).astype(np.float32)
+        image[:, :, 0] += rng.normal(0, 25)
+        y, x = rng.integers(0, 48, 2)
+        image[y : y + 14, x : x + 14] = (170, 60, 80)
+        return np.clip(image, 0, 255).astype(np.uint8)
+
+    images = [drawn() for _ in range(80)]
+    images[5], images[60] = images[5][..., ::-1].copy(), images[60][..., ::-1].copy()
+    seen = [measure_image([], [image]) for image in images]
+    found = channel_faults([one.channels for one in seen], [()] * 80, [one.chroma for one in seen])
+    assert [row for row, notes in enumerate(found) if notes] == [5, 60]
 
 
 def test_planted_twins_across_folds_are_impossible_after_the_audit(crops, tmp_path):
@@ -202,3 +222,13 @@ def test_other_depths_measure_as_bytes_do():
             assert getattr(other, name) == pytest.approx(getattr(plain, name), abs=0.3), name
     bright = image.astype(np.float64).mean(axis=-1)[::2, ::2] / 255
     assert [plain.low, plain.middle, plain.high] == pytest.approx(np.percentile(bright, [5, 50, 99]), abs=0.01)
+
+
+def test_features_tell_exchanged_channels_where_colours_do_not():
+    rng = np.random.default_rng(2)
+    grids, tints = [rng.normal(0.5, 0.1, (3, 10)).astype(np.float32) for _ in range(80)], [np.zeros(63, np.float32)] * 80
+    exchanged = rng.normal(0, 1, (80, 20)) + np.linspace(1, 2, 20)
+    exchanged[[7, 40]] *= -1
+    told = channel_faults(grids, [()] * 80, tints, exchanged)
+    assert [row for row, notes in enumerate(told) if notes] == [7, 40]
+    assert channel_faults(grids, [()] * 80, tints) == [[]] * 80

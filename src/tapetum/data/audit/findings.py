@@ -33,7 +33,7 @@ KINDS = {  # the most important first; the order of the review page
     "blurred": "no fine detail",
     "blank channel": "a channel that shows nothing",
     "equal channels": "one channel twice",
-    "swapped channels": "channels in another order than in the other images",
+    "swapped channels": "channels probably in another order than in the other images",
     "odd mode": "other channels or another depth than most images",
     "odd size": "far smaller or larger than the other images",
     "odd aspect": "far narrower or wider than the other images",
@@ -68,6 +68,7 @@ class Seen:
         sets: rows that show the same image.
         gray: which are gray where most are in colour.
         alone: (N,) of ``neighbours.loneliness``; NaN without vectors.
+        exchanged: of ``channels.channel_faults``; None without features.
     """
 
     manifest: Manifest
@@ -76,6 +77,7 @@ class Seen:
     sets: DuplicateSets
     gray: list[bool | None]
     alone: np.ndarray
+    exchanged: np.ndarray | None = None
 
 
 def find(seen: Seen) -> tuple[list[list[str]], list[str | None]]:
@@ -168,7 +170,8 @@ def _of_sizes(seen: Seen) -> Found:
 
 def _of_channels(seen: Seen) -> Found:
     grids = [None if one is None else one.channels for one in seen.statistics]
-    faults = channel_faults(grids, [() if one is None else one.doubled for one in seen.statistics])
+    doubled = [() if one is None else one.doubled for one in seen.statistics]
+    faults = channel_faults(grids, doubled, [None if one is None else one.chroma for one in seen.statistics], seen.exchanged)
     return [(row, (text.partition(":")[0], text)) for row, found in enumerate(faults) for text in found]
 
 

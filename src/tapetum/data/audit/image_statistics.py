@@ -18,6 +18,8 @@ GRAY_DIFFERENCE = 8.0  # 99 % of a gray image's pixels have channels closer than
 GRAY_DEVIATION = 3.0  # and the differences hardly vary; a sepia print is no gray image
 THUMBNAIL = 32
 FLAT = 2.0  # a thumbnail that deviates less, of 255, shows nothing to compare by
+TINTS = (-40, -16, -5, 5, 16, 40)  # borders of red and blue against green, of 255
+LEVELS = 3  # of brightness, for each of which tints are counted
 GRID = 3  # a channel is described by so many means along each side
 _STRIDE = 256  # colour is measured on so many rows and columns at most
 _DETAIL = 512  # sharpness is measured on so many rows and columns in the middle
@@ -46,6 +48,8 @@ class ImageStatistics:
         sharpness: detail at half size beside that at an eighth; small in blurred images; None where it is too small.
         channels: (C, GRID² + 1) mean of each channel in a grid, 0…1, and its standard deviation.
         doubled: pairs of channels that are equal in every pixel.
+        chroma: which colours there are, and how much more of each than of the same with red and blue exchanged; None but for three
+            channels.
         orientation: what the EXIF data of the first file say, 1 where they say nothing.
         frames: of the file with most; more than 1 for an animation or several pages.
     """
@@ -60,6 +64,7 @@ class ImageStatistics:
     sharpness: float | None
     channels: np.ndarray
     doubled: tuple[tuple[int, int], ...]
+    chroma: np.ndarray | None
     orientation: int
     frames: int
 
@@ -92,6 +97,7 @@ def measure_image(paths: Sequence[Path], images: list[np.ndarray], contents: Seq
         sharpness(images[0]),
         _channels(part),
         _doubled(part),
+        _colours(part),
         orientation,
         frames,
     )
@@ -206,6 +212,20 @@ def _channels(part: np.ndarray) -> np.ndarray:
     part = part.astype(np.float32)
     means = _areas(part.shape[1], GRID) @ part @ _areas(part.shape[2], GRID).T
     return np.column_stack([means.reshape(len(part), -1), part.std(axis=(1, 2))]).astype(np.float32) / 255
+
+
+def _colours(part: np.ndarray) -> np.ndarray | None:
+    """Return the histogram of tints at each level of brightness, as the difference of roots from that with red and blue exchanged."""
+    if len(part) != 3:
+        return None
+    rows = [_sparse_areas(part.shape[1], THUMBNAIL) @ plane.astype(np.float32) for plane in part]
+    red, green, blue = small = np.stack(rows) @ _areas(part.shape[2]).T
+    count = len(TINTS) + 1
+    level = np.clip(small.sum(axis=0) * (LEVELS / 3 / 256), 0, LEVELS - 1).astype(np.int64)
+    codes = (level * count + np.digitize(red - green, TINTS)) * count + np.digitize(blue - green, TINTS)
+    shares = np.bincount(codes.ravel(), minlength=LEVELS * count**2).reshape(LEVELS, count, count) / codes.size
+    apart = np.sqrt(shares) - np.sqrt(shares).transpose(0, 2, 1)
+    return np.asarray(apart[:, *np.tril_indices(count, -1)].reshape(-1), dtype=np.float32)
 
 
 def _doubled(part: np.ndarray) -> tuple[tuple[int, int], ...]:

@@ -69,6 +69,7 @@ def examine(
     *,
     vectors: np.ndarray | None = None,
     dihedral: bool = False,
+    exchanged: np.ndarray | None = None,
     workers: int | None = None,
 ) -> pl.DataFrame:
     """Look at every image once: damaged and misnamed files, gray among colour, exact and near duplicates.
@@ -79,6 +80,7 @@ def examine(
         log: receives messages about progress and what was found.
         vectors: (N, D) features whose neighbours are candidates for duplicates too; rows of NaN are passed over.
         dihedral: whether images turned or mirrored count as duplicates, as cells do.
+        exchanged: (N, D) features less those of the images with channels 1 and 3 exchanged, which tell where they were; NaN: unknown.
         workers: threads; None for as many as there are processors.
 
     Returns:
@@ -102,7 +104,7 @@ def examine(
         log(_kept_apart(manifest, sets))
     gray = gray_among_colour(files, statistics)
     alone = np.full(len(manifest), np.nan) if vectors is None else loneliness(vectors)
-    kinds, notes = find(Seen(manifest, files, statistics, sets, gray, alone))
+    kinds, notes = find(Seen(manifest, files, statistics, sets, gray, alone, exchanged))
     missing = (files["status"] != "ok").to_list()
     bad = [lost and not is_absence(reason) for lost, reason in zip(missing, files["reason"].to_list(), strict=True)]
     flat = [one is not None and not one.thumbnail.any() for one in statistics]  # blank images tell nothing of who is on them

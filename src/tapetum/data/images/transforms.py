@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,21 @@ class EvalTransform:
             key: taken so that both transforms are called alike.
         """
         return together([self.frame.show(to_tensor(image)) for image in images])
+
+
+class Exchanged:
+    """Show images with their first and last channel exchanged, as programs do that read BGR.
+
+    Args:
+        transform: what is done to them then.
+    """
+
+    def __init__(self, transform: Callable[..., Tensor]) -> None:
+        self.transform = transform
+
+    def __call__(self, images: Sequence[np.ndarray], key: int = 0) -> Tensor:
+        """Return what the transform returns of the images (H, W, C)."""
+        return self.transform([np.ascontiguousarray(image[..., ::-1]) for image in images], key)
 
 
 class TrainTransform:

@@ -26,7 +26,14 @@ from tapetum.data.images.decode import Composition
 
 
 def audit_source(
-    source: Any, out: Path | str | None, loaded: Loaded, record: Record, *, target: str | None = None, data: Path | str | None = None
+    source: Any,
+    out: Path | str | None,
+    loaded: Loaded,
+    record: Record,
+    *,
+    target: str | None = None,
+    data: Path | str | None = None,
+    channels: bool = False,
 ) -> dict[str, Any]:
     """Audit data before training, or a run after it; a run's out-of-fold answers also tell which labels are suspect.
 
@@ -37,6 +44,7 @@ def audit_source(
         record: receives messages about what was found.
         target: whose labels are judged; None: the first scored target that has classes.
         data: of a run: where its data are now, if they moved.
+        channels: whether exchanged channels are looked for by what the recipe's backbone sees of each image as it is, and exchanged.
 
     Returns:
         ``{"out", "rows", "suspects", "findings", "data", "table"}``: how many rows each kind of finding has, sentences on the data as a
@@ -56,7 +64,13 @@ def audit_source(
     manifest = layouts.read(source, recipe.data, record) if run is None else _of_run(run, data, out, record)
     turned = any(name_of(spec) == "dihedral" for spec in recipe.augment)
     vectors = None if run is None else vectors_of(run, manifest.row_ids)
-    table = audit.examine(manifest, Composition.from_input(recipe.input), record, vectors=vectors, dihedral=turned)
+    exchanged = None
+    if channels:
+        from tapetum.workflow.commands.exchanged import exchanged_features  # imports torch
+
+        exchanged = exchanged_features(manifest, recipe, record)
+    how = Composition.from_input(recipe.input)
+    table = audit.examine(manifest, how, record, vectors=vectors, dihedral=turned, exchanged=exchanged)
     if run is not None:
         table = judged(run, table, record, target=target)
     place = Path(out) if out is not None else Path("audit.parquet") if run is None else run.file("audit.parquet")
