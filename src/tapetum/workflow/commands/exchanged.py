@@ -17,7 +17,7 @@ from tapetum.learn import features, models
 from tapetum.learn.runtime import Runtime
 from tapetum.workflow.stages.networks import probe_input
 
-ORDER = Target("order of channels", "single", ("as it is", "exchanged"))  # a network answers something; its features are asked for
+ASKED = Target("order of channels", "single", ("as it is", "exchanged"))  # a network answers something; its features are asked for
 
 
 def exchanged_features(manifest: Manifest, recipe: Recipe, record: Record) -> np.ndarray | None:
@@ -38,7 +38,7 @@ def exchanged_features(manifest: Manifest, recipe: Recipe, record: Record) -> np
         return None
     form, lost = Form.of(found), found.filter(found["status"] != "ok")
     model = recipe.model.model_copy(update={"head": None, "heads": {}, "targets": ()})
-    network = models.build(model, (ORDER,), form.channels, settings, seed=recipe.seed, log=record)
+    network = models.build(model, (ASKED,), form.channels, settings, seed=recipe.seed, log=record)
     images = ImageDataset(manifest, settings, EvalTransform(settings), form=form, missing=dict(lost.select("row_id", "reason").iter_rows()))
     seen = []
     for part, name in ((images, "features"), (images.with_transform(Exchanged(images.transform)), "features of exchanged channels")):
