@@ -1,7 +1,7 @@
 """The review page in a browser: decisions a minute, killed tabs and browsers, and 100,000 images.
 
 Run: ``python bench/review.py [--rows 100000] [--kills 100]``; needs playwright and Chromium. The large set is a table whose rows repeat
-a few images.
+a few images. The pictures of the docs: ``make demo``, then ``python bench/review.py --pictures docs --report runs/demo/report.html``.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--pictures", type=Path, help="only write screenshots to this folder")
+    parser.add_argument("--report", type=Path, help="with --pictures: a report, whose first screen is written too")
     parser.add_argument("--dry", action="store_true", help="print, record nothing")
     args = parser.parse_args()
     from playwright.sync_api import sync_playwright
@@ -57,6 +58,8 @@ def main() -> int:
     if args.pictures is not None:
         with sync_playwright() as started:
             screenshots(started, args.pictures)
+            if args.report is not None:
+                taken(started, args.report.resolve().as_uri(), args.pictures, ("report", "report-dark"), (1100, 900))
         return 0
 
     with tempfile.TemporaryDirectory() as place, sync_playwright() as started:
@@ -319,15 +322,20 @@ def screenshots(started: Any, folder: Path) -> None:
         )
         review = Review(queue.build(manifest, table, target), Store(Path(place) / "review.sqlite", fingerprint(manifest)))
         with served(review) as address:
-            browser = opened(started)
-            for theme in ("light", "dark"):
-                size = {"width": 1000, "height": 640}
-                page = browser.new_context(viewport=size, color_scheme=theme).new_page()
-                ready(page, address)
-                file = folder / f"review-{theme}.png"
-                page.screenshot(path=str(file))
-                Image.open(file).convert("RGB").quantize(128).save(file, optimize=True)
-            browser.close()
+            taken(started, address, folder, ("review-light", "review-dark"), (1000, 760))
+
+
+def taken(started: Any, address: str, folder: Path, names: tuple[str, str], size: tuple[int, int]) -> None:
+    """Write the first screen of a page in the light and the dark theme, in few colours."""
+    browser = opened(started)
+    for theme, name in zip(("light", "dark"), names, strict=True):
+        page = browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=theme).new_page()
+        page.goto(address, wait_until="load")
+        page.wait_for_load_state("networkidle")
+        file = folder / f"{name}.png"
+        page.screenshot(path=str(file))
+        Image.open(file).convert("RGB").quantize(128).save(file, optimize=True)
+    browser.close()
 
 
 if __name__ == "__main__":

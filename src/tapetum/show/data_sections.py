@@ -21,7 +21,7 @@ MOST_SIZES = 6
 SAMPLES = 16
 MOST_DRAWN = 20_000  # rows among which samples are drawn
 SUSPECTS = 12  # with their images
-SPLITS = {"train": "train and score", "extra": "train only", "test": "predicted only", "spare": "left out"}
+SPLITS = {"train": "train and score", "extra": "train only", "test": "predicted, never chosen on", "spare": "left out"}
 
 
 def overview(found: RunFiles, thumbnails: Thumbnails) -> dict[str, Any] | None:

@@ -40,7 +40,7 @@ def _data(counts: dict[str, int], folds: int) -> str:
     rows = int(counts.get("rows") or 0)
     judged = int(counts.get("scored") or rows)
     text = plural(judged, "image")
-    if counts.get("groups"):
+    if counts.get("groups") not in (None, 0, judged):  # else each image is its own group
         text += f" in {plural(int(counts['groups']), 'group')}"
     text += f", each held out once in {plural(folds, 'fold')}" if folds > 1 else ", one part held out" if folds else ""
     return text + (f"; {plural(rows - judged, 'more row')} in other splits" if rows > judged else "")

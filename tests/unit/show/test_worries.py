@@ -114,6 +114,8 @@ def test_first_screen_has_question_result_and_baseline(tmp_path):
     assert shown["data"] == "60 images in 30 groups, each held out once in 4 folds"
     apart = summary(found, {"rows": 70, "scored": 60, "groups": 30}, 4)["data"]
     assert apart == "60 images in 30 groups, each held out once in 4 folds; 10 more rows in other splits"
+    alone = summary(found, {"rows": 60, "groups": 60}, 4)["data"]  # each image is its own group
+    assert alone == "60 images, each held out once in 4 folds"
     assert [one["target"] for one in shown["results"]] == ["breed", "marks", "age", "weight_kg"]
     figures = {(f["target"], f["how"]): f["value"] for f in found.metrics["figures"] if f["name"] == "final"}
     assert [one["figure"]["value"] for one in shown["results"]] == [figures[t.name, "cross-validated"] for t in found.targets]
