@@ -54,6 +54,17 @@ def test_an_edited_description_is_refused(edit, whole, photo, tmp_path):
         assert "export the pipeline again" in done.error
 
 
+def test_other_training_images_are_refused(whole, photo, tmp_path):
+    """``evaluate`` tells by them which images are unseen."""
+    copy = shutil.copytree(whole, tmp_path / "copy")
+    frame, _ = files.read_parquet(copy / "training_images.parquet")
+    files.write_parquet(copy / "training_images.parquet", frame.head(1))
+    done = small_runs.cli("evaluate", copy, photo)
+    assert (done.code, "training_images.parquet is not the file that was written" in done.error) == (errors.DATA, True)
+    (copy / "training_images.parquet").unlink()
+    assert "training_images.parquet is absent" in small_runs.cli("evaluate", copy, photo).error
+
+
 @pytest.mark.parametrize("name", ["", "ensemble.json"])
 def test_an_export_is_named_where_a_pipeline_is_needed(name, whole, tmp_path):
     with pytest.raises(errors.UserError, match=r"is an exported pipeline|is a file of a pipeline") as said:

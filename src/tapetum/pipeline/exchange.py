@@ -58,6 +58,8 @@ def export(pipeline: Pipeline, to: str, out: Path, manifest: Manifest, log: Log,
     rows = draws.evenly(len(manifest), MOST)
     manifest = manifest.where(rows)
     with files.whole_folder(out) as aside:
+        if (pipeline.folder / known.FILE).exists():
+            files.copy(pipeline.folder / known.FILE, aside / known.FILE)
         simple, why = _simple(pipeline)
         log(f"comparing answers to {plural(len(manifest), 'image')}")
         ours = fastest.reference(pipeline).answer(manifest, log)
@@ -126,11 +128,12 @@ def _as_one(
 def _described(pipeline: Pipeline, to: str) -> dict[str, Any]:
     """Return what an export says of its pipeline."""
     of_pipeline = {key: pipeline.spec[key] for key in ("targets", "sources", "data", "manifest_hash", "recipe_hash")}
-    return {"format": FORMAT, "to": to, **of_pipeline}
+    images = pipeline.folder / known.FILE
+    return {"format": FORMAT, "to": to, **of_pipeline, "known": files.sha256(images) if images.exists() else None}
 
 
 def _write_beside(pipeline: Pipeline, folder: Path, note: str) -> None:
-    """Write what an export holds of the pipeline besides: its model card, the hashes of its images, and its backbone as timm reads it.
+    """Write what an export holds of the pipeline besides: its model card, and its backbone as timm reads it.
 
     A backbone stands there where all networks share one, without the heads: those work on vectors of unit length, as no timm model does.
 
@@ -139,11 +142,9 @@ def _write_beside(pipeline: Pipeline, folder: Path, note: str) -> None:
         folder: of the export.
         note: a sentence for the card; nothing where there is none.
     """
-    card, images = pipeline.folder / "README.md", pipeline.folder / known.FILE
+    card = pipeline.folder / "README.md"
     if card.exists():
         files.write_text(folder / card.name, exported_card(files.read_text(card), note))
-    if images.exists():
-        files.copy(images, folder / images.name)
     backbones = list((pipeline.folder / "backbones").glob("*"))
     if len(backbones) == 1:
         for name in ("config.json", "model.safetensors"):

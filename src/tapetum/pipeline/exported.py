@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tapetum.core import files, processors
+from tapetum.core import files, known, processors
 from tapetum.core.config import Input, SequenceConfig
 from tapetum.core.errors import DataError, EnvironmentFault, TapetumError, UserError
 from tapetum.core.places import EXPORT, refuse_nowhere
@@ -94,6 +94,8 @@ class Exported(Frozen):
         spec = checked(files.read_json(place), place, FORMAT, keys=(*KEYS, "to", DIGEST), fix="export the pipeline again")
         if spec.pop(DIGEST) != _digest(spec):
             raise DataError(f"{place} is not the file that was written: its content was changed", fix="export the pipeline again")
+        if spec.get("known"):  # older exports do not say
+            check_files(folder, {known.FILE: spec["known"]}, MARKER, fix="export the pipeline again")
         members = []
         for one in spec["members"]:
             check_files(folder, one["files"], MARKER, fix="export the pipeline again")
