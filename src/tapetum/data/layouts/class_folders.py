@@ -166,7 +166,7 @@ def refuse_parts(source: Path, tops: Sequence[str]) -> DataError:
     return DataError(
         f"{source} has the folders {listed(tops)}, whose names are those of parts of a data set, not of classes",
         need="folders that are called like their classes, or a table of labels",
-        fix="give the table; or, if they are classes: --set data.split=none",
+        fix="give the table; or, if they are classes: --set data.split=none; an audit reads parts without labels: --set data.split=folder",
     )
 
 

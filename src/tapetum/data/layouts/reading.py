@@ -17,7 +17,7 @@ from tapetum.core.places import absent, moved, refuse_nowhere
 from tapetum.core.progress import Log
 from tapetum.core.requests import LARGEST_NUMBER
 from tapetum.core.tables import Manifest, check_ids
-from tapetum.core.targets import Target, look_alikes
+from tapetum.core.targets import Target, look_alikes, read_target
 from tapetum.core.words import plural, verb
 from tapetum.data.layouts import additions, available, folder, several
 from tapetum.data.layouts.cells import count_blanks, decimal_point, parse_column, settle_derived, settle_targets, text_column
@@ -33,13 +33,14 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".tab", ".parquet")
 
 
 def read(source: Any, data: Data, log: Log, *, labelled: bool = True) -> Manifest:
-    """Read labelled images.
+    """Read images with their labels.
 
     Args:
         source: a folder, a table, an archive, a manifest written before, or a polars or pandas frame.
         data: what the user declares; ``layout = "auto"`` recognises the source, and logs what it is.
         log: receives messages about the schema and whatever is inferred, joined or left out.
-        labelled: false where truth may be absent (images to predict); blanks are then fine and classes are not settled.
+        labelled: false where labels are of use and not needed (an audit): images without a label stay, and data without labels have no
+            targets.
 
     Returns:
         The manifest: targets with classes from training rows, derived ones last; folds only where the data bring them.
@@ -54,10 +55,11 @@ def read(source: Any, data: Data, log: Log, *, labelled: bool = True) -> Manifes
         log_absent(written, Path(source), data, log)
         return written
     sheet = additions.join_tables(open_sheet(source, data, log), data, log)
+    needed, labelled = labelled, labelled or _has_labels(sheet, data, log)
     roles = find_roles(sheet, data, labelled=labelled)
     log("\n".join([f"{sheet.name}: columns read as", *roles.lines()]))
     roles = _with_separators(sheet, roles, data, log, labelled)
-    if labelled and sheet.layout == "folder":
+    if needed and sheet.layout == "folder":
         folder.check_labels(sheet, roles.targets[0].name, data)
     frame = to_rows(sheet, roles, data, log)
     for places, split in ((data.test, "test"), (data.extra, "extra")):
@@ -72,9 +74,10 @@ def read(source: Any, data: Data, log: Log, *, labelled: bool = True) -> Manifes
     if not labelled:
         targets: tuple[Target, ...] = ()
         frame = frame.drop([name for name in (*(t.name for t in roles.targets), *sheet.derive, *data.derive) if name in frame.columns])
+        frame = additions.draw_limit(frame, targets, data, log)
     else:
         frame = additions.add_pseudo_labels(frame, roles.targets, data, log)
-        count_blanks(roles.targets, frame, data, log)
+        count_blanks(roles.targets, frame, data if needed else data.model_copy(update={"blank": "context"}), log)
         targets = settle_targets(roles.targets, frame, derive)
         frame = settle_derived(targets, frame)
         frame = additions.draw_limit(frame, targets, data, log)
@@ -173,6 +176,22 @@ def _append(frame: pl.DataFrame, root: Path, place: Path, split: str, *, targets
     both = pl.concat([frame, _moved(more, sheet.root, root)], how="diagonal_relaxed")
     check_ids(both)
     return both
+
+
+def _has_labels(sheet: Sheet, data: Data, log: Log) -> bool:
+    """Tell whether a sheet has labels: class folders, or a target that the user or the layout names."""
+    if sheet.layout == "folder":
+        labels = sheet.frame[read_target(sheet.targets[0]).name]
+        has, why = (
+            labels.n_unique() > 1,
+            "all images lie in one folder" if labels.null_count() < len(labels) else "there are no class folders",
+        )
+    else:
+        rest = [name for name in sheet.frame.columns if sheet.frame[name].n_unique() > 1]
+        has, why = bool(data.targets or sheet.targets), f"no target is named (columns: {listed(rest)}); name it: --target COLUMN"
+    if not has:
+        log(f"warning: {sheet.name} is read without labels, since {why}")
+    return has
 
 
 def _with_separators(sheet: Sheet, roles: Roles, data: Data, log: Log, labelled: bool) -> Roles:

@@ -61,7 +61,7 @@ def audit_source(
     recipe = loaded.recipe if run is None else run.recipe()
     if run is None and data is not None:
         raise UserError("--data was given for data that no run was made from", need="a run, whose data moved", fix="audit the data alone")
-    manifest = layouts.read(source, recipe.data, record) if run is None else _of_run(run, data, out, record)
+    manifest = layouts.read(source, recipe.data, record, labelled=False) if run is None else _of_run(run, data, out, record)
     turned = any(name_of(spec) == "dihedral" for spec in recipe.augment)
     vectors = None if run is None else vectors_of(run, manifest.row_ids)
     exchanged = None
@@ -83,10 +83,17 @@ def audit_source(
     decided = table.group_by("decision").len().sort("decision")
     about = about_the_data(manifest)
     lines = [found_text(table), *about, *(f"{n:>8,} decided {name}" for name, n in decided.iter_rows())]
-    lines.append(f"{suspects:>8,} labels suspect" if run is not None else "labels are judged from a run: tapetum audit RUN")
+    lines.append(f"{suspects:>8,} labels suspect" if run is not None else _without_a_run(manifest))
     lines.append(f"change the column 'decision' ({listed(audit.DECISIONS)}) and train with --set data.audit={place}")
     kinds = count_kinds([found or [] for found in table["findings"].to_list()])
     return {"out": str(place), "rows": len(table), "suspects": suspects, "findings": kinds, "data": about, "table": "\n".join(lines)}
+
+
+def _without_a_run(manifest: Manifest) -> str:
+    """Say what the audit of data alone leaves out."""
+    if manifest.targets:
+        return "labels are judged from a run: tapetum audit RUN"
+    return "the images have no labels: copies with several labels, small classes and label suspects are left out"
 
 
 def vectors_of(run: Run, row_ids: Sequence[str]) -> np.ndarray | None:

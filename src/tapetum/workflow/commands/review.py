@@ -53,7 +53,7 @@ def review_source(
         needs_extra()
     run = Run.at(source)
     recipe = loaded.recipe if run is None else run.recipe()
-    manifest = layouts.read(source, recipe.data, record) if run is None else run.manifest(how.data)
+    manifest = layouts.read(source, recipe.data, record, labelled=False) if run is None else run.manifest(how.data)
     if run is not None and len(gone := places.absent(manifest)) == len(manifest):
         raise places.moved(manifest, gone, "give the place where the data are now: --data DIR")
     store_file = how.decisions or (Path(STORE) if run is None else run.file(STORE))
