@@ -184,6 +184,7 @@ class Run:
                 raise DataError(
                     f"{root} is the run of another {' and '.join(changed)} ({what})", fix="choose another folder with -o, or remove it"
                 )
+            run._refuse_edited(loaded.recipe)
             return run
         ours = BEFORE_MANIFEST if (run.root / locks.HOLDER).exists() else ()
         if any(p for p in run.root.iterdir() if not p.name.startswith(".") and p.name not in ours):
@@ -227,6 +228,14 @@ class Run:
         origin = [{"key": key, "value": value, "origin": source} for key, value, source in loaded.explain()]
         files.write_json(self.file("origin.json"), origin)
         files.write_json(marker, {"recipe": loaded.recipe.hash(), **known})
+
+    def _refuse_edited(self, recipe: Recipe) -> None:
+        """Refuse a recipe.toml that is not the one that the run began with: later commands work by that file."""
+        if not self.recipe_file.exists():
+            raise DataError(f"{self.root} has no {self.recipe_file.name}", fix="restore it, or choose another folder with -o")
+        if self.recipe().hash() != recipe.hash():
+            what = f"{self.recipe_file} was changed since the run began ({self._differences(recipe)})"
+            raise DataError(what, fix="undo the change, or choose another folder with -o")
 
     def _differences(self, recipe: Recipe) -> str:
         from tapetum.core.config import flatten

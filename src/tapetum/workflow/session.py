@@ -11,8 +11,9 @@ import numpy as np
 
 from tapetum.core import draws
 from tapetum.core.config import Recipe
+from tapetum.core.errors import DataError
 from tapetum.core.runs import Record, Run
-from tapetum.core.tables import Manifest
+from tapetum.core.tables import Manifest, Predictions
 from tapetum.core.trackers import Trackers
 from tapetum.data.images.form import Form
 from tapetum.workflow.launch.tasks import Place
@@ -128,6 +129,28 @@ class Session:
         """Return the folder of a member's fold."""
         return self.run.member(ref.member, ref.fold)
 
+    def heldout_answers(self, member: str, file: str) -> dict[int, Predictions]:
+        """Return fold → the held-out answers that a member's folds keep in ``file``.
+
+        Raises:
+            DataError: a file is that of another fold, or of other rows.
+        """
+        found, rows = {}, self.manifest.content_hash()
+        for fold, path in self.run.folds_of(member, file).items():
+            found[fold] = table = Predictions.read(path)
+            others = [number for number in table.frame["fold"].unique().to_list() if number != fold]
+            if others:
+                raise misplaced(path, f"has answers of fold {others[0]}")
+            if table.manifest_hash not in ("", rows):
+                raise misplaced(path, "was written for other rows or folds")
+        return found
+
     def without_budget(self) -> Session:
         """Return the same session without a budget."""
         return dataclasses.replace(self, clock=None)
+
+
+def misplaced(path: Path, what: str) -> DataError:
+    """Return the error for a file of a fold that was copied there from elsewhere."""
+    fix = f"put the fold's own files back, or remove the folder {path.parent} and run tapetum fit again, which makes the fold anew"
+    return DataError(f"{path} {what}", fix=fix)

@@ -7,7 +7,7 @@ import torch
 
 import small_runs
 from tapetum.core import files, locks
-from tapetum.core.errors import EnvironmentFault
+from tapetum.core.errors import DataError, EnvironmentFault
 from tapetum.learn.training.keep import Keeper
 
 STATE = {"progress": {"step": 1, "epoch": 1}, "checkpoints": []}
@@ -28,3 +28,30 @@ def test_an_orphan_whose_folder_was_taken_over_writes_nothing(tmp_path):
             with pytest.raises(EnvironmentFault, match="process 7 on other"):
                 write()
         assert small_runs.contents(tmp_path) == before
+
+
+def test_another_folds_weights_are_refused(tmp_path):
+    for fold in range(2):
+        weights = {"a": torch.full((2,), float(fold))}
+        keeper = Keeper(tmp_path / f"fold-{fold}")
+        keeper.keep(weights, {"epoch-001": weights}, None, [{"epoch": 1}], {**STATE, "checkpoints": ["epoch-001"]})
+    mine, other = Keeper(tmp_path / "fold-0"), Keeper(tmp_path / "fold-1")
+    assert mine.checkpoint("epoch-001")["a"].tolist() == mine.tensors(mine.state())["a"].tolist() == [0, 0]
+    for name in ("checkpoints/epoch-001.safetensors", mine.state()["last"]):
+        files.copy(other.folder / name, mine.folder / name)
+    with pytest.raises(DataError, match=r"epoch-001\.safetensors is not the file that this fold wrote"):
+        mine.checkpoint("epoch-001")
+    with pytest.raises(DataError, match=r"step-0000001-001\.safetensors is not the file"):
+        mine.tensors(mine.state())
+
+
+def test_hashes_outlast_the_end_of_a_fold(tmp_path):
+    weights = {"a": torch.zeros(2)}
+    keeper = Keeper(tmp_path)
+    keeper.keep(weights, {"epoch-001": weights}, None, [{"epoch": 1}], {**STATE, "checkpoints": ["epoch-001"]})
+    keeper.add("swa", weights, None)
+    keeper.finish({**keeper.state(), "checkpoints": ["epoch-001", "swa"]})
+    assert keeper.checkpoint("swa")["a"].tolist() == [0, 0]
+    files.write_bytes(keeper.checkpoint_file("swa"), b"other")
+    with pytest.raises(DataError, match="swa"):
+        keeper.checkpoint("swa")

@@ -1,12 +1,13 @@
 """What a fold leaves on disk while it trains, in an order that a kill cannot break: weights, predictions, history, and the marker last.
 
-``state.json`` names the one resume file that counts and how many rows of history and which checkpoints belong to it; whatever a killed
-epoch left beyond that is dropped at the next start.
+``state.json`` names the one resume file that counts and how many rows of history and which checkpoints belong to it, with their hashes;
+whatever a killed epoch left beyond that is dropped at the next start.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,12 @@ import polars as pl
 from torch import Tensor
 
 from tapetum.core import files, locks
+from tapetum.core.errors import DataError
 from tapetum.core.tables import Predictions
 from tapetum.learn.models.backbone import tensors_from_bytes, tensors_to_bytes
 from tapetum.learn.ranks import ALONE, Ranks
+
+LAST = "last"  # as the hash of the resume file is named, beside those of the checkpoints
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,15 +54,19 @@ class Keeper:
 
     def tensors(self, state: Mapping[str, Any]) -> dict[str, Tensor]:
         """Return the tensors that a state resumes from."""
-        return tensors_from_bytes((self.folder / state["last"]).read_bytes())
+        return tensors_from_bytes(self._content(self.folder / state["last"], state.get("sha256", {}).get(LAST)))
 
     def checkpoint_file(self, checkpoint: str) -> Path:
         """Return the file of a checkpoint's weights (``epoch-003/ema`` is in ``epoch-003+ema.safetensors``)."""
         return self.folder / "checkpoints" / f"{checkpoint.replace('/', '+')}.safetensors"
 
     def checkpoint(self, name: str) -> dict[str, Tensor]:
-        """Return the weights of a checkpoint."""
-        return tensors_from_bytes(self.checkpoint_file(name).read_bytes())
+        """Return the weights of a checkpoint.
+
+        Raises:
+            DataError: the file is not the one that this fold wrote.
+        """
+        return tensors_from_bytes(self._content(self.checkpoint_file(name), self.state().get("sha256", {}).get(name)))
 
     def keep(
         self,
@@ -87,7 +95,8 @@ class Keeper:
             last = f"last/step-{state['progress']['step']:07d}-{state['progress']['epoch']:03d}.safetensors"
             files.write_bytes(self.folder / last, tensors_to_bytes(tensors))
             self._check_holder()
-            files.write_json(self.state_file, {**state, "last": last})
+            hashes = {**self._hashes(state), LAST: files.sha256(self.folder / last)}
+            files.write_json(self.state_file, {**state, "last": last, "sha256": hashes})
             for old in (self.folder / "last").glob("*.safetensors"):
                 if old.name != Path(last).name:
                     files.remove(old)
@@ -107,10 +116,26 @@ class Keeper:
         done = {k: v for k, v in state.items() if k not in ("last", "rest")} | {"status": "done"}
         if self.writes:
             self._check_holder()
+            done["sha256"] = self._hashes(state)
             files.write_json(self.state_file, done)
             files.remove(self.folder / "last")
         self.ranks.wait()
         return done
+
+    def _hashes(self, state: Mapping[str, Any]) -> dict[str, str]:
+        """Return the hashes of a state's checkpoints; those that were kept stay as they were then."""
+        known = self.state().get("sha256", {})
+        return {name: known.get(name) or files.sha256(self.checkpoint_file(name)) for name in state.get("checkpoints", ())}
+
+    def _content(self, path: Path, digest: str | None) -> bytes:
+        """Return the bytes of a file of this fold; one without a hash was written by an earlier version."""
+        content = path.read_bytes()
+        if digest is not None and hashlib.sha256(content).hexdigest() != digest:
+            raise DataError(
+                f"{path} is not the file that this fold wrote (its bytes are others)",
+                fix=f"copy it again, or remove the folder {self.folder} and run tapetum fit again, which trains the fold anew",
+            )
+        return content
 
     def _check_holder(self) -> None:
         """Refuse to write where another process holds the folder by now."""

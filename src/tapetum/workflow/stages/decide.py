@@ -124,7 +124,7 @@ def _select_epochs(session: Session, scored: _Scored) -> Members:
     answers: dict[str, Answers] = {}
     reduced: dict[str, dict[str, view_reduction.Chosen]] = {}
     for member, recipe in session.recipe.members().items():
-        heldout = {fold: Predictions.read(path) for fold, path in session.run.folds_of(member, "epochs.parquet").items()}
+        heldout = session.heldout_answers(member, "epochs.parquet")
         if not heldout:
             continue
         fixed, targets = checkpoint_of(recipe.train.checkpoint), list(scored.targets.values())
@@ -188,7 +188,7 @@ def _answers(tables: list[Predictions], member: str, scored: _Scored) -> Answers
 def _blend(session: Session, scored: _Scored, members: Members, decisions: dict[str, Any]) -> dict[str, Answers]:
     """Return the candidates: the probe, the members blended target by target, and the mean of both. Steps come after the choice."""
     candidates: dict[str, Answers] = {}
-    probe = [Predictions.read(path) for path in session.run.folds_of(PROBE, "oof.parquet").values()]
+    probe = list(session.heldout_answers(PROBE, "oof.parquet").values())
     if probe:
         candidates[PROBE] = _answers(probe, PROBE, scored)
     if not members.answers:

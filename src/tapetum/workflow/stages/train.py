@@ -10,7 +10,7 @@ from typing import Any
 
 from tapetum.core import files
 from tapetum.core.config import Recipe
-from tapetum.core.errors import UserError
+from tapetum.core.errors import DataError, UserError
 from tapetum.core.progress import Log
 from tapetum.core.runs import PROBE, Run, checkpoint_of
 from tapetum.core.tables import Manifest, Predictions
@@ -19,7 +19,7 @@ from tapetum.decide import choose
 from tapetum.learn.training import job, windowed
 from tapetum.learn.training.keep import Keeper
 from tapetum.workflow.launch.tasks import Task, run_all
-from tapetum.workflow.session import FoldRef, Session
+from tapetum.workflow.session import FoldRef, Session, misplaced
 from tapetum.workflow.stages import budget as budgets
 from tapetum.workflow.stages.plan import plan_member
 
@@ -140,9 +140,25 @@ def _run_fold(session: Session, ref: FoldRef, plan: dict[str, Any], later: int =
 
 
 def _spec_of(session: Session, ref: FoldRef, plan: dict[str, Any]) -> Path:
-    """Return a fold's spec, written where it is not there."""
+    """Return a fold's spec, written where it is not there.
+
+    Raises:
+        DataError: the spec that is there is of another fold, member or data.
+    """
     spec = files.make_folder(session.folder(ref)) / "spec.json"
-    return spec if spec.exists() else write_spec(session, ref, plan, spec)
+    if not spec.exists():
+        return write_spec(session, ref, plan, spec)
+    known = files.read_json(spec)
+    if (known["member"], known["fold"]) != (ref.member, ref.fold):
+        raise misplaced(spec, f"describes member {known['member']!r} fold {known['fold']}")
+    if known["manifest_hash"] != session.manifest.content_hash():
+        raise misplaced(spec, "was written for other rows or folds")
+    if not ref.recipe.stages and (begun := known["recipe"]["train"]["epochs"]) != plan["epochs"]:
+        what = (
+            f"{session.run.plan_file} plans {plural(plan['epochs'], 'epoch')} of member {ref.member!r}, and fold {ref.fold} was begun with"
+        )
+        raise DataError(f"{what} {begun}", fix="undo the change of plan.json, or choose another folder with -o")
+    return spec
 
 
 def _may_begin(session: Session, ref: FoldRef, plan: dict[str, Any]) -> bool:
