@@ -52,7 +52,7 @@ def read_bytes(path: Path | str) -> bytes:
     if member is not None:
         return _read_tarred(path, archive, member) if archive.lower().endswith(".tar") else _read_member(path, archive, member)
     try:
-        with open(path, "rb", opener=_plain) as file:
+        with open(Path(path), "rb", opener=_plain) as file:  # a blank text is the folder at work
             return file.read()
     except FileNotFoundError:
         plain = "an address: nothing is downloaded" if "://" in _text(path) else "no such file"
