@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from images import quiet, save
 from tapetum import api
 from tapetum.core.errors import DataError
 from tapetum.core.tables import Manifest
+from tapetum.core.targets import Target
 from tapetum.data import audit
 from tapetum.data.images.decode import Composition
 
@@ -50,3 +52,18 @@ def test_hashes_without_decoding_are_those_of_the_checks(tmp_path):
     ids = [Path(file).name for file in table["file"]]
     manifest = Manifest(pl.DataFrame({"row_id": [*ids, "gone"], "path": [*([i] for i in ids), ["gone.png"]]}), (), tmp_path)
     assert audit.hashes_of(manifest) == audit.check_files(manifest, Composition(), quiet)["sha256"].to_list()
+
+
+@pytest.mark.parametrize(
+    ("cells", "shown"), [(["a", "b"], r"\(a\).*\(b\)"), ([["a", "b"], ["b"]], r"\(a, b\).*\(b\)"), (["a", None], None)]
+)
+def test_equal_images_with_several_labels_are_named(tmp_path, cells, shown):
+    for name in ("one.png", "two.png"):
+        save(tmp_path / name, np.arange(192, dtype=np.uint8).reshape(8, 8, 3))
+    target = Target("stage", "multi" if isinstance(cells[0], list) else "single", ("a", "b"))
+    frame = pl.DataFrame({"row_id": ["one", "two"], "path": [["one.png"], ["two.png"]], "stage": cells})
+    manifest, said = Manifest(frame, (target,), tmp_path), []
+    audit.exact_duplicates(manifest, ["x", "x"], Composition(), said.append)
+    warned = [text for text in said if "1 image is there several times with several labels of 'stage'" in text]
+    assert len(warned) == (shown is not None)
+    assert shown is None or re.search(f"one {shown.replace('.*', ' and two ')}", warned[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -34,6 +35,7 @@ def exact_duplicates(manifest: Manifest, hashes: Sequence[str | None], how: Comp
     found = {ids[row]: digest for row, digest in same.iter_rows() if digest not in blank}
     if found:
         log(f"{plural(len(found), 'row is', 'rows are')} byte-equal duplicates of other rows; duplicates share a fold")
+        _warn_of_conflicts(manifest, {row: digest for row, digest in same.iter_rows() if digest not in blank}, log)
     if blank:
         named = [ids[first[digest]] for digest in blank]
         log(
@@ -41,6 +43,36 @@ def exact_duplicates(manifest: Manifest, hashes: Sequence[str | None], how: Comp
             f"({listed(sorted(named))}); blank images join no groups"
         )
     return found
+
+
+def _warn_of_conflicts(manifest: Manifest, found: dict[int, str], log: Log) -> None:
+    """Warn of equal images with several labels, which train against one another; ``found``: row → its set."""
+    for target in manifest.targets:
+        if not target.scored or target.name not in manifest.frame.columns:
+            continue
+        cells = manifest.frame[target.name].to_list()
+        first: dict[str, int] = {}
+        pairs = {}
+        for row, digest in found.items():
+            if cells[row] is None or manifest.split[row] not in ("train", "extra"):
+                continue
+            other = first.setdefault(digest, row)
+            if _plain(cells[other]) != _plain(cells[row]):
+                pairs.setdefault(digest, (other, row))
+        if pairs:
+            named = [" and ".join(f"{manifest.row_ids[row]} ({_shown(cells[row])})" for row in pair) for pair in pairs.values()]
+            log(
+                f"warning: {plural(len(pairs), 'image is', 'images are')} there several times with several labels of {target.name!r}, "
+                f"of which at least one is wrong: {listed(named, 3)}"
+            )
+
+
+def _plain(cell: Any) -> Any:
+    return sorted(cell) if isinstance(cell, list) else cell
+
+
+def _shown(cell: Any) -> str:
+    return listed(cell, 5) or "none" if isinstance(cell, list) else str(cell)
 
 
 def hashes_of(manifest: Manifest) -> list[str | None]:
