@@ -61,3 +61,15 @@ def test_each_target_is_compared_where_both_labels_are_known():
         frame = seen.manifest.frame.with_columns(size=pl.Series(sizes, dtype=pl.String), tags=pl.Series(tags, dtype=pl.List(pl.String)))
         kinds, _ = findings.find(dataclasses.replace(seen, manifest=Manifest(frame, other, Path())))
         assert [("label conflict" in found) for found in kinds] == [conflict] * 2
+
+
+def test_images_kept_apart_name_the_group_they_joined():
+    """0 is of group g and joins 1, 3 of group h joins 2; 1 and 2 look alike and have no group of their own."""
+    names = ["0", "1", "2", "3"]
+    seen = copies(["x"] * 4, ["train"] * 4)
+    sets = DuplicateSets(np.array([0, 0, 2, 2]), np.zeros(4, bool), np.ones(4), ((1, 2),))
+    manifest = seen.manifest.with_column("group", pl.Series(["g", None, None, "h"]))
+    assert manifest.row_ids == names
+    _, notes = findings.find(dataclasses.replace(seen, manifest=manifest, sets=sets))
+    assert notes[1] == "shows the same as 0; looks like 2 of group h, not joined"
+    assert notes[2] == "shows the same as 3; looks like 1 of group g, not joined"

@@ -202,10 +202,20 @@ def _of_copies(seen: Seen) -> Found:
             for _, _, leak, conflict, text in sorted(pairs):  # what is wrong is said first
                 out.append((row, ("leak" if leak else "label conflict" if conflict else own, text)))
                 out += [(row, ("label conflict", text))] if conflict else []
-    groups = manifest.declared_groups
+    groups = groups_kept_apart(manifest, sets)
     for pair in sets.apart:
         out += [(a, ("look-alike", f"looks like {ids[b]} of group {groups[b]}, not joined")) for a, b in (pair, pair[::-1])]
     return out
+
+
+def groups_kept_apart(manifest: Manifest, sets: DuplicateSets) -> dict[int, str]:
+    """Return the group of each row of the pairs that stay apart: its own, or the one that its duplicates brought it into."""
+    declared, own = manifest.declared_groups, manifest.groups
+    of_set: dict[int, str] = {}
+    for row in np.flatnonzero(sets.set >= 0).tolist() if sets.apart else ():
+        if (group := declared[row]) is not None:
+            of_set.setdefault(int(sets.set[row]), group)
+    return {row: declared[row] or of_set.get(int(sets.set[row]), str(own[row])) for pair in sets.apart for row in pair}
 
 
 def _sides(manifest: Manifest) -> list[str | None]:

@@ -15,7 +15,7 @@ from tapetum.core.tables import Dense, Manifest
 from tapetum.core.words import plural, verb
 from tapetum.data.audit.alignment import SIDE
 from tapetum.data.audit.file_checks import FILES_SCHEMA, scan
-from tapetum.data.audit.findings import KINDS, Seen, count_kinds, find, gray_among_colour
+from tapetum.data.audit.findings import KINDS, Seen, count_kinds, find, gray_among_colour, groups_kept_apart
 from tapetum.data.audit.image_statistics import THUMBNAIL, detail, measure_image
 from tapetum.data.audit.label_errors import NEIGHBOURS, find_suspects
 from tapetum.data.audit.near_duplicates import DuplicateSets, find_duplicates
@@ -275,7 +275,7 @@ def found_text(table: pl.DataFrame) -> str:
 
 def _kept_apart(manifest: Manifest, sets: DuplicateSets) -> str:
     """Return in words which images look alike and do not join the groups that the data give them."""
-    ids, groups = manifest.row_ids, manifest.groups
+    ids, groups = manifest.row_ids, groups_kept_apart(manifest, sets)
     pairs = [f"{ids[a]} (group {groups[a]}) and {ids[b]} (group {groups[b]})" for a, b in sets.apart]
     return (
         f"{plural(len(pairs), 'pair')} of images of different groups "
