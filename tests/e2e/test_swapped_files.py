@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 
+import polars as pl
 import pytest
 
 import small_runs
@@ -43,12 +44,18 @@ def edit_recipe(run):
     (run / "recipe.toml").write_text(text.replace("epochs = 1", "epochs = 4"))
 
 
+def exchange_folds(run):
+    frame, meta = files.read_parquet(run / "manifest.parquet")
+    files.write_parquet(run / "manifest.parquet", frame.with_columns((1 - pl.col("fold")).cast(pl.Int16).alias("fold")), meta)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (exchange_folders, r"main/fold-0/spec\.json describes member 'main' fold 1"),
         (copy_checkpoint, r"fold-0/checkpoints/.* is not the file that this fold wrote"),
         (plan_more_epochs, r"plan\.json plans 5 epochs of member 'main', and fold 0 was begun with 1"),
+        (exchange_folds, r"fold-0/.*parquet has answers of rows that fold 0 does not hold out"),
         (edit_recipe, r"recipe\.toml was changed since the run began \(train\.epochs was 4, now 1\)"),
         (
             lambda run: shutil.copy(run / "members/main/fold-1/epochs.parquet", run / "members/main/fold-0"),

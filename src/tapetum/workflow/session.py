@@ -135,14 +135,13 @@ class Session:
         Raises:
             DataError: a file is that of another fold, or of other rows.
         """
-        found, rows = {}, self.manifest.content_hash()
+        found, rows, ids = {}, self.manifest.content_hash(), np.array(self.manifest.row_ids, dtype=object)
         for fold, path in self.run.folds_of(member, file).items():
             found[fold] = table = Predictions.read(path)
-            others = [number for number in table.frame["fold"].unique().to_list() if number != fold]
-            if others:
-                raise misplaced(path, f"has answers of fold {others[0]}")
+            if set(table.frame["row_id"].unique().to_list()) - set(ids[self.prepared.heldout(fold)].tolist()):
+                raise misplaced(path, f"has answers of rows that fold {fold} does not hold out")
             if table.manifest_hash not in ("", rows):
-                raise misplaced(path, "was written for other rows or folds")
+                raise misplaced(path, "was written for other rows")
         return found
 
     def without_budget(self) -> Session:

@@ -52,7 +52,7 @@ def _warn_of_conflicts(manifest: Manifest, found: dict[int, str], log: Log) -> N
             continue
         cells = manifest.frame[target.name].to_list()
         first: dict[str, int] = {}
-        pairs = {}
+        pairs: dict[str, tuple[int, int]] = {}
         for row, digest in found.items():
             if cells[row] is None or manifest.split[row] not in ("train", "extra"):
                 continue

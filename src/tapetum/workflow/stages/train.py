@@ -152,7 +152,7 @@ def _spec_of(session: Session, ref: FoldRef, plan: dict[str, Any]) -> Path:
     if (known["member"], known["fold"]) != (ref.member, ref.fold):
         raise misplaced(spec, f"describes member {known['member']!r} fold {known['fold']}")
     if known["manifest_hash"] != session.manifest.content_hash():
-        raise misplaced(spec, "was written for other rows or folds")
+        raise misplaced(spec, "was written for other rows")
     if not ref.recipe.stages and (begun := known["recipe"]["train"]["epochs"]) != plan["epochs"]:
         what = (
             f"{session.run.plan_file} plans {plural(plan['epochs'], 'epoch')} of member {ref.member!r}, and fold {ref.fold} was begun with"
