@@ -56,6 +56,9 @@ def exchange_folds(run):
         (copy_checkpoint, r"fold-0/checkpoints/.* is not the file that this fold wrote"),
         (plan_more_epochs, r"plan\.json plans 5 epochs of member 'main', and fold 0 was begun with 1"),
         (exchange_folds, r"fold-0/.*parquet has answers of rows that fold 0 does not hold out"),
+        (lambda run: files.write_text(run / "members/main/fold-1/spec.json", "{}"), r"fold-1/spec\.json has no 'manifest'"),
+        (lambda run: files.write_text(run / "members/main/fold-0/state.json", "[]"), r"fold-0/state\.json holds a list"),
+        (lambda run: files.write_text(run / "plan.json", '{"members": []}'), r"plan\.json has no JSON object as 'members'"),
         (edit_recipe, r"recipe\.toml was changed since the run began \(train\.epochs was 4, now 1\)"),
         (
             lambda run: shutil.copy(run / "members/main/fold-1/epochs.parquet", run / "members/main/fold-0"),

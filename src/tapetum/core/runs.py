@@ -102,7 +102,10 @@ class Run:
 
     def plan(self) -> dict[str, Any]:
         """Read plan.json; empty where nothing is planned yet."""
-        return self.described("plan.json")
+        plan = self.described("plan.json")
+        if not isinstance(plan.get("members", {}), dict):
+            raise DataError(f"{self.plan_file} has no JSON object as 'members'", fix="restore the file, or make the run again")
+        return plan
 
     def described(self, name: str) -> dict[str, Any]:
         """Read one of the run's JSON files; empty where it is not there yet.
@@ -111,10 +114,7 @@ class Run:
             DataError: it holds no JSON object.
         """
         place = self.file(name)
-        found = files.read_json(place) if place.exists() else {}
-        if not isinstance(found, dict):
-            raise DataError(f"{place} holds a {type(found).__name__}", need="a JSON object", fix="restore the file, or make the run again")
-        return found
+        return files.read_object(place) if place.exists() else {}
 
     def keep_plan(self, **values: Any) -> dict[str, Any]:
         """Add values to plan.json; what is there already wins, since a plan is only read on resume."""

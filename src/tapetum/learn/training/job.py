@@ -48,6 +48,15 @@ def write_spec(folder: Path, manifest_file: Path, **values: Any) -> Path:
     return files.write_json(folder / "spec.json", {"format": 1, "manifest": place.as_posix(), **values})
 
 
+def read_spec(spec_file: Path) -> dict[str, Any]:
+    """Read what :func:`write_spec` wrote.
+
+    Raises:
+        DataError: it is something else.
+    """
+    return files.read_object(spec_file, having=("manifest", "member", "fold", "recipe", "manifest_hash", "train", "heldout", "engine"))
+
+
 def run(
     spec_file: Path | str,
     *,
@@ -73,7 +82,7 @@ def run(
     folder = spec_file.parent
     if (state := Keeper(folder).state()).get("status") == "done":
         return state
-    spec = files.read_json(spec_file)
+    spec = read_spec(spec_file)
     recipe = Recipe.stored(spec["recipe"])
     runtime = Runtime.from_train(recipe.train, Engine.from_dict(spec["engine"]), log, spec.get("threads"))
     with _held(folder, runtime.ranks, wait) as generation:

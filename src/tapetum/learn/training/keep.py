@@ -50,7 +50,7 @@ class Keeper:
 
     def state(self) -> dict[str, Any]:
         """Return the marker; empty before the first epoch ended."""
-        return files.read_json(self.state_file) if self.state_file.exists() else {}
+        return files.read_object(self.state_file) if self.state_file.exists() else {}
 
     def tensors(self, state: Mapping[str, Any]) -> dict[str, Tensor]:
         """Return the tensors that a state resumes from."""

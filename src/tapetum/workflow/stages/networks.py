@@ -16,7 +16,7 @@ from tapetum.learn import models, probe
 from tapetum.learn.choices import DEFAULT_HEADS
 from tapetum.learn.models import sequence as networks
 from tapetum.learn.side import Scaling
-from tapetum.learn.training import windowed
+from tapetum.learn.training import job, windowed
 from tapetum.learn.training.keep import Keeper
 from tapetum.workflow.session import FoldRef, Session
 
@@ -43,7 +43,7 @@ def whole_network(session: Session, ref: FoldRef, state: dict[str, Any]) -> mode
     """
     trained = any(key.startswith("backbone.") for key in state)
     keeper, manifest, recipe = Keeper(session.folder(ref)), session.manifest, ref.recipe
-    spec = files.read_json(keeper.folder / "spec.json")
+    spec = job.read_spec(keeper.folder / "spec.json")
     source = None if spec["features"] is None else spec["features"]["from"]
     model: Model = recipe.model if not trained and source is None else recipe.model.model_copy(update={"weights": "none"})
     side, channels = len(manifest.side), session.prepared.form.channels

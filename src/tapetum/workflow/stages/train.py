@@ -148,7 +148,7 @@ def _spec_of(session: Session, ref: FoldRef, plan: dict[str, Any]) -> Path:
     spec = files.make_folder(session.folder(ref)) / "spec.json"
     if not spec.exists():
         return write_spec(session, ref, plan, spec)
-    known = files.read_json(spec)
+    known = job.read_spec(spec)
     if (known["member"], known["fold"]) != (ref.member, ref.fold):
         raise misplaced(spec, f"describes member {known['member']!r} fold {known['fold']}")
     if known["manifest_hash"] != session.manifest.content_hash():
@@ -228,7 +228,7 @@ def base_of(run: Run, member_recipe: Recipe, fold: int, manifest: Manifest) -> t
     folder = run.member(source, fold)
     if not (folder / "state.json").exists() or not heldout:
         raise UserError(f"features of member {source!r} are wanted for fold {fold}, which it did not train", fix="give both the same folds")
-    other = Recipe.stored(files.read_json(folder / "spec.json")["recipe"])
+    other = Recipe.stored(job.read_spec(folder / "spec.json")["recipe"])
     scored = [t for t in manifest.targets if t.scored]
     found = choose.pick_epochs(heldout, other.train.monitor, checkpoint_of(other.train.checkpoint), scored, manifest.weights)
     known = Keeper(folder).state()["checkpoints"]
