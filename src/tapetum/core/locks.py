@@ -32,17 +32,13 @@ def lock(folder: Path | str, *, wait: bool = False) -> Iterator[int]:
     """
     folder = make_folder(folder)
     holder = folder / HOLDER
-    taken_lock = filelock.FileLock(folder / LOCK, timeout=-1 if wait else PATIENCE)
-    try:
-        taken_lock.acquire(poll_interval=0.05 if wait else PATIENCE / 8)
-    except filelock.Timeout:
-        raise _held(folder) from None
+    taken = _taken(folder, wait=wait)
     try:
         generation = 1 + (_holder(folder)["generation"] if holder.exists() else 0)
         write_json(holder, {"process": os.getpid(), "host": socket.gethostname(), "generation": generation})
         yield generation
     finally:
-        taken_lock.release()
+        taken.release()
 
 
 def refuse_held(folder: Path | str) -> Path:
@@ -58,13 +54,22 @@ def refuse_held(folder: Path | str) -> Path:
     if not (folder / HOLDER).exists():
         return folder
     with contextlib.suppress(OSError):  # one may look into it and not write: then there is nothing to hold
-        look = filelock.FileLock(folder / LOCK, timeout=0)
-        try:
-            look.acquire()
-        except filelock.Timeout:
-            raise _held(folder) from None
-        look.release()
+        _taken(folder).release()
     return folder
+
+
+def _taken(folder: Path, *, wait: bool = False) -> filelock.BaseFileLock:
+    """Return a folder's lock, taken; another process that looks for an instant whether it is free is waited for.
+
+    Raises:
+        EnvironmentFault: another live process holds the folder.
+    """
+    found = filelock.FileLock(folder / LOCK, timeout=-1 if wait else PATIENCE)
+    try:
+        found.acquire(poll_interval=0.05 if wait else PATIENCE / 8)
+    except filelock.Timeout:
+        raise _held(folder) from None
+    return found
 
 
 def _holder(folder: Path) -> dict[str, Any]:

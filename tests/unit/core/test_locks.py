@@ -90,6 +90,16 @@ def test_a_look_at_the_lock_stops_nobody(tmp_path):
         assert generation == 2
 
 
+def test_two_looks_at_a_lock_refuse_neither(tmp_path):
+    """Two processes of one fold look at the same time (``--devices 2``): one of them was refused now and then."""
+    with locks.lock(tmp_path / "run"):
+        pass
+    look = filelock.FileLock(tmp_path / "run" / locks.LOCK, thread_local=False)
+    look.acquire()
+    threading.Timer(locks.PATIENCE / 4, look.release).start()
+    locks.refuse_held(tmp_path / "run")
+
+
 @pytest.mark.parametrize("content", ["{}", "[]", "null", '{"generation": "x"}', "{"])
 def test_a_holder_that_cannot_be_read_is_named(tmp_path, content):
     (tmp_path / locks.HOLDER).write_text(content)
