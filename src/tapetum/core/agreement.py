@@ -48,7 +48,7 @@ class Agreement:
         """Return the least agreement and the largest difference as words."""
         worst = min(self.targets.values(), key=lambda one: one["agreement"])
         most = max(one["largest_difference"] for one in self.targets.values())
-        share = f"{worst['agreement']:.1%} of the labels of {plural(self.images, 'image agrees', 'images agree')}"
+        share = f"{worst['agreement']:.1%} of the labels of {plural(self.images, 'image')} agree"
         return f"{share}, largest difference {most:.2g}{_close(worst)}"
 
     def to_dict(self) -> dict[str, Any]:

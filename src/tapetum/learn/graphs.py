@@ -99,13 +99,10 @@ class Graph(Written):
         out = []
         for number, network in enumerate(self._networks()):
             f, map_ = inputs[number] if inputs else network.head_inputs(x)
-            extra = None if network.side is None or side is None else network.side(self._scaled(side, number))
+            extra = None if network.side is None or side is None else network.side(scaled(self, side, number))
             shared = [f] * len(network.targets) if network.sharing is None else network.sharing(f, map_)
             out.append({name: network.head(name)(part, extra) for name, part in zip(network.targets, shared, strict=True)})
         return out
-
-    def _scaled(self, side: Tensor, number: int) -> Tensor:
-        return scaled(self, side, number)
 
     def _reduced(self, head: Head, name: str, logits: Sequence[Tensor]) -> Tensor:
         """Return one network's probabilities for one target (B, K), as :mod:`tapetum.learn.inference` reduces views."""

@@ -112,14 +112,11 @@ def threads_now() -> tuple[int, str]:
     found = load()
     most = max(1, min(DEFAULT_THREADS, found.cores))
     if found.idle is None:
-        return most, f"{plural(found.cores, 'processor')}"
+        return most, plural(found.cores, "processor")
     count = max(1, min(most, round(found.idle)))
-    return (
-        count,
-        f"{found.idle:.1f} of {plural(found.cores, 'processor is', 'processors are')} idle"
-        if found.idle <= found.cores
-        else f"{plural(found.cores, 'processor')}",
-    )
+    if found.idle > found.cores:
+        return count, plural(found.cores, "processor")
+    return count, f"{found.idle:.1f} of {plural(found.cores, 'processor is', 'processors are')} idle"
 
 
 def threads(recipe: int | None, planned: int | None) -> int | None:

@@ -22,7 +22,7 @@ from tapetum.core.scoring import score_of
 from tapetum.core.tables import Dense, Manifest
 from tapetum.core.targets import Target
 from tapetum.core.vectors import Gallery, Neighbors
-from tapetum.core.words import plural
+from tapetum.core.words import plural, verb
 from tapetum.data.images.given import Source
 from tapetum.decide.steps import Rows
 from tapetum.learn.inference import Watch
@@ -209,8 +209,8 @@ class Pipeline(Frozen):
         row, reason = min(self.problems.items())
         first = f"the first is number {row}, {' + '.join(manifest.frame['path'][row])} ({reason})"
         return (
-            f"{len(self.problems):,} of {plural(len(manifest), 'image')} cannot be read, "
-            f"without an answer: {first}; the result's .problems has all"
+            f"{len(self.problems):,} of {plural(len(manifest), 'image')} cannot be read and {verb(len(self.problems), 'has', 'have')} "
+            f"no answer: {first}; the result's .problems has all"
         )
 
 

@@ -228,13 +228,7 @@ def _is_per_fold(value: Mapping[str, Any]) -> bool:
 def _describe(target: Target) -> str:
     if target.kind == "regression":
         return f"{target.name}: a number"
-    n = len(target.classes)
-    kinds = {
-        "single": f"one of {plural(n, 'class', 'classes')}",
-        "multi": f"any of {plural(n, 'class', 'classes')}",
-        "ordinal": f"one of {plural(n, 'ordered class', 'ordered classes')}",
-    }
-    return f"{target.name}: {kinds[target.kind]}"
+    return f"{target.name}: {'any' if target.kind == 'multi' else 'one'} of {words.classes_text(target)}"
 
 
 def _date(started: Any) -> str | None:

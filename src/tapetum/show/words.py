@@ -106,18 +106,18 @@ def duration(seconds: Any) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def classes_text(target: Target) -> str:
+    """Return how many classes a target has, and whether they are ordered."""
+    kind = ("ordered class", "ordered classes") if target.kind == "ordinal" else ("class", "classes")
+    return plural(len(target.classes), *kind)
+
+
 def question(target: Target) -> str:
     """Say what is asked of an image."""
     if target.kind == "regression":
         return f"Which number is {target.name}?"
-    names = listed(target.classes, 6)
-    n = len(target.classes)
-    kinds = {
-        "single": f"Which of {plural(n, 'class', 'classes')}",
-        "multi": f"Which of {plural(n, 'class', 'classes')}, any number of them,",
-        "ordinal": f"Which of {plural(n, 'ordered class', 'ordered classes')}",
-    }
-    return f"{kinds[target.kind]} is {target.name}: {names}?"
+    several = ", any number of them," if target.kind == "multi" else ""
+    return f"Which of {classes_text(target)}{several} is {target.name}: {listed(target.classes, 6)}?"
 
 
 def breakable(text: Any) -> Markup:

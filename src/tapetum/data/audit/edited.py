@@ -66,10 +66,9 @@ def as_now(table: pl.DataFrame, checked: pl.DataFrame) -> pl.DataFrame:
     now = table.drop("status").join(checked.select("row_id", "status", pl.col("sha256").alias("__now")), on="row_id", how="left")
     other = now.filter(pl.col("decision").is_in(_DONE) & (pl.col("sha256") != pl.col("__now")))["row_id"].to_list()
     if other:
+        rows = plural(len(other), "excluded or relabelled row is", "excluded or relabelled rows are")
         raise DataError(
-            "data.audit: the image of "
-            f"{plural(len(other), 'excluded or relabelled row is', 'excluded or relabelled rows is')} not what was "
-            f"audited: {listed(other)}",
+            f"data.audit: the {verb(len(other), 'image', 'images')} of {rows} not what was audited: {listed(other)}",
             need="decisions on these images",
             fix="audit the data again, or, if they show the same, remove the column sha256 from a CSV file of the audit",
         )

@@ -267,7 +267,7 @@ def _with_slashes(paths: list[list[str]], sheet: Sheet, log: Log) -> list[list[s
     still = set(missing_files([windows[path] for path in gone], sheet.root))
     there = {path: windows[path] for path in gone if windows[path] not in still}
     if there:
-        log(f"{sheet.name}: {plural(len(there), 'path is', 'paths are')} written with backslashes and are read with /")
+        log(f"{sheet.name}: {plural(len(there), 'path is', 'paths are')} written with backslashes, here read with /")
     return [[there.get(path, path) for path in row] for row in paths] if there else paths
 
 

@@ -93,9 +93,10 @@ class Keeper:
                 heldout.write(self.folder / "epochs.parquet")
             files.write_csv(self.folder / "history.csv", pl.DataFrame(history, infer_schema_length=None))
             last = f"last/step-{state['progress']['step']:07d}-{state['progress']['epoch']:03d}.safetensors"
-            files.write_bytes(self.folder / last, tensors_to_bytes(tensors))
+            content = tensors_to_bytes(tensors)
+            files.write_bytes(self.folder / last, content)
             self._check_holder()
-            hashes = {**self._hashes(state), LAST: files.sha256(self.folder / last)}
+            hashes = {**self._hashes(state), LAST: hashlib.sha256(content).hexdigest()}
             files.write_json(self.state_file, {**state, "last": last, "sha256": hashes})
             for old in (self.folder / "last").glob("*.safetensors"):
                 if old.name != Path(last).name:

@@ -73,7 +73,7 @@ def label_source(source: Any, record: Record, how: Reviewing, ready: Callable[[s
     review = Review(_queue(pipeline, manifest, target, record) if how.is_served else _plain(manifest, target), store)
     if how.is_served:
         pages = pages_of(review, recipe.input, lambda: table_files.as_csv(labelled(review, recipe, place)), folder.resolve().name)
-        serve(pages, f"{plural(len(manifest), 'image')}", how.port, record, ready)
+        serve(pages, plural(len(manifest), "image"), how.port, record, ready)
     table = labelled(review, recipe, place)
     spreadsheets.warn(place, table, record)
     return {**written(review, table, place, store_file, for_people=False), "labelled": len(table)}

@@ -68,7 +68,7 @@ def review_source(
     if how.is_served:
         title = Path(source).resolve().name if isinstance(source, (str, Path)) else "images"
         pages = pages_of(review, recipe.input, lambda: table_files.as_csv(review.table(table), for_people=True), title)
-        serve(pages, f"{plural(len(manifest), 'image')}", how.port, record, ready)
+        serve(pages, plural(len(manifest), "image"), how.port, record, ready)
     return written(review, review.table(table), place, store_file)
 
 

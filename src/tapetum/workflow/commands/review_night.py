@@ -197,7 +197,7 @@ def _serve(
 
     title = opened.queue.manifest.frame["path"][0][0]
     pages = app.build(opened, Epochs(prepared), changes, title, app.Look(KEYS, NAMES, is_wide=True))
-    serve(pages, f"{plural(len(night), 'epoch')}", port, record, ready)
+    serve(pages, plural(len(night), "epoch"), port, record, ready)
 
 
 def _decisions(opened: Review) -> list[review.Decision]:
