@@ -47,6 +47,7 @@ def exact_duplicates(manifest: Manifest, hashes: Sequence[str | None], how: Comp
 
 def _warn_of_conflicts(manifest: Manifest, found: dict[int, str], log: Log) -> None:
     """Warn of equal images with several labels, which train against one another; ``found``: row → its set."""
+    split = manifest.split
     for target in manifest.targets:
         if not target.scored or target.name not in manifest.frame.columns:
             continue
@@ -54,7 +55,7 @@ def _warn_of_conflicts(manifest: Manifest, found: dict[int, str], log: Log) -> N
         first: dict[str, int] = {}
         pairs: dict[str, tuple[int, int]] = {}
         for row, digest in found.items():
-            if cells[row] is None or manifest.split[row] not in ("train", "extra"):
+            if cells[row] is None or split[row] not in ("train", "extra"):
                 continue
             other = first.setdefault(digest, row)
             if _plain(cells[other]) != _plain(cells[row]):

@@ -109,7 +109,7 @@ def write(manifest: Manifest, place: Path, log: Log) -> Path:
             fix="write a table",
         )
     labels = manifest.frame[targets[0].name].to_list()
-    by_split = "split" in manifest.frame.columns
+    split = manifest.split.tolist() if "split" in manifest.frame.columns else None
     for row, label in enumerate(labels):
         paths = manifest.frame["path"][row].to_list()
         if label is None or len(paths) != 1 or "/" in label or is_hidden(label):
@@ -121,7 +121,7 @@ def write(manifest: Manifest, place: Path, log: Log) -> Path:
     seen: Counter[str] = Counter()
     with files.whole_folder(place) as aside:
         for row, label in enumerate(labels):
-            above = f"{manifest.split[row]}/{label}" if by_split else label
+            above = label if split is None else f"{split[row]}/{label}"
             name = manifest.frame["path"][row][0].rpartition("/")[2]
             seen[f"{above}/{name}"] += 1
             if seen[f"{above}/{name}"] > 1:
