@@ -125,6 +125,7 @@ def _check_header(names: Sequence[str], file: str) -> None:
     blank = [i + 1 for i, name in enumerate(names) if not name]
     doubled = sorted({name for name in names if names.count(name) > 1 and name})
     if blank:
-        raise DataError(f"{file} has no name for column {listed(blank)}", fix="name it in the header line")
+        index = " (pandas wrote its index there: write without it, index=False)" if blank == [1] else ""
+        raise DataError(f"{file} has no name for column {listed(blank)}", fix=f"name it in the header line{index}")
     if doubled:
         raise DataError(f"{file} has two columns called {listed(doubled)}", need="each name once", fix="rename one in the header line")

@@ -139,6 +139,10 @@ def test_blank_cells_are_counted_and_refused_without_any_target(tmp_path):
     assert sum("blank in 1 of 4" in text for text in said) == 2
     with pytest.raises(DataError, match=r"1 of 4 training rows has no label: d\.png"):
         layouts.read(table, Data(targets=("t",)), quiet)
+    with pytest.raises(DataError, match=r"fill them in \(\[\] where an image has none of several labels\), or"):
+        layouts.read(table, Data(targets=("t:multi",)), quiet)
+    written = small(tmp_path, ["file", "t"], [["a.png", "x"], ["b.png", "y"], ["d.png", "[]"]], name="none.csv")
+    assert layouts.read(written, Data(targets=("t:multi",)), quiet).frame["t"].to_list() == [["x"], ["y"], []]
     kept = layouts.read(table, Data(targets=("t",), blank="context"), quiet)
     assert kept.frame["t"].to_list() == ["x", "y", "x", None]
 
@@ -176,6 +180,7 @@ def test_derived_answers_are_composed_and_a_contradiction_is_named(tmp_path):
         ("a.png,x\nb.png,y\n", "has no header"),
         ("file,t,t\na.png,x,y\n", "two columns called t"),
         ("file,\na.png,x\n", "no name for column 2"),
+        (",file,t\n0,a.png,x\n1,b.png,y\n", r"no name for column 1. name it in the header line \(pandas wrote .* index=False\)"),
         ('file,t\na.png,"x\n', "cannot be read near line"),
         ("", "is empty"),
         ("file,t\n", "has no rows"),

@@ -163,9 +163,10 @@ def count_blanks(targets: Sequence[Target], frame: pl.DataFrame, data: Data, log
     empty = trains & unlabelled
     bare = frame["row_id"].filter(empty).to_list()
     if bare and data.blank == "refuse":
+        none = " ([] where an image has none of several labels)" if any(t.kind == "multi" for t in columns) else ""
         raise DataError(
             f"{len(bare)} of {plural(total, 'training row')} {verb(len(bare), 'has', 'have')} no label: {listed(bare)}",
-            fix="fill them in, or keep them as context of their sequences: --set data.blank=context",
+            fix=f"fill them in{none}, or keep them as context of their sequences: --set data.blank=context",
         )
     if bare:
         log(f"{len(bare)} of {plural(total, 'training row')} {verb(len(bare), 'has', 'have')} no label at all, kept as context")
