@@ -23,6 +23,8 @@ DUPLICATE = "duplicate"  # optional column: rows with the same value show the sa
 ALWAYS = -1  # fold of a training row that is never held out
 MOST_CLASSES = 40  # printed of one target
 
+Set = tuple[int, str]  # a set of duplicates: whether the mapping (0) or the column (1) names it where both are given, and its name
+
 
 def assign_folds(manifest: Manifest, split: Split, seed: int, log: Log, *, duplicates: Mapping[str, str] | None = None) -> Manifest:
     """Return the manifest with ``fold``: which fold holds each training row out.
@@ -35,7 +37,7 @@ def assign_folds(manifest: Manifest, split: Split, seed: int, log: Log, *, dupli
         split: number of folds or a holdout, and the scheme.
         seed: of the draws among equals.
         log: receives messages about what was taken over, joined, or too rare.
-        duplicates: row id → name of its set of duplicates, as the audit finds them; a column ``duplicate`` serves too.
+        duplicates: row id → name of its set of duplicates, as the audit finds them; a column ``duplicate`` joins, too.
 
     Raises:
         DataError: a group that is in two given folds, or in the training and the test part; too few groups.
@@ -161,9 +163,8 @@ def refuse_divided(manifest: Manifest, split: Split, uses: Sequence[str]) -> Non
     """
     divided = divided_sequences(manifest) if uses and not (split.allow_leak or "").strip() else []
     if divided:
-        several = len(divided) > 1
         raise DataError(
-            f"{len(divided)} sequence{'s' if several else ''} ({listed(divided)}) {'are' if several else 'is'} in several folds or parts, "
+            f"{plural(len(divided), 'sequence')} ({listed(divided)}) {verb(len(divided), 'is', 'are')} in several folds or parts, "
             f"and {listed(uses)} looks at neighbours: neighbours of held-out rows would train",
             need="each sequence in one fold",
             fix="let the sequence be the group (--group with the column of the sequence; no fold or split column that divides it), or "
@@ -178,25 +179,21 @@ def join_duplicates(manifest: Manifest, duplicates: Mapping[str, str], log: Log,
 
     Args:
         manifest: the rows.
-        duplicates: row id → name of its set; ids that the manifest lacks are passed over.
+        duplicates: row id → name of its set; ids that the manifest lacks are passed over. Sets of a column ``duplicate`` join as well.
         log: receives messages about how many groups were joined.
         split: how folds will be drawn, if they will.
 
     Raises:
         DataError: the groups were enough for the folds, and joined they are not: the images and the groups are named.
     """
-    has_column = DUPLICATE in manifest.frame.columns and DUPLICATE not in {*manifest.side, *(t.name for t in manifest.targets)}
-    if not duplicates and not has_column:
+    sets = _sets(manifest, duplicates)
+    if sets is None:
         return manifest
-    sets: list[str | None] = [duplicates.get(row_id) for row_id in manifest.row_ids]
-    if has_column:
-        column = manifest.frame[DUPLICATE].cast(pl.String).to_list()
-        sets = [mine if mine is not None else theirs for mine, theirs in zip(sets, column, strict=True)]
     groups, inside = manifest.groups.tolist(), np.isin(manifest.split, ["train", "extra"])
     pseudo = manifest.frame["pseudo"].fill_null(False).to_numpy() if "pseudo" in manifest.frame.columns else np.zeros(len(sets), dtype=bool)
-    leaks = {s for s, is_in in zip(sets, inside & ~pseudo, strict=True) if s and is_in} & {
-        s for s, part in zip(sets, manifest.split, strict=True) if s and part == "test"
-    }
+    trained = {one for row, is_in in zip(sets, inside & ~pseudo, strict=True) if is_in for one in row}
+    tested = [[one for one in row if one in trained] for row, part in zip(sets, manifest.split, strict=True) if part == "test"]
+    leaks = {row[0] for row in tested if row}
     if leaks:
         log(
             f"warning: {plural(len(leaks), 'image is', 'images are')} in both the training and the "
@@ -210,10 +207,10 @@ def join_duplicates(manifest: Manifest, duplicates: Mapping[str, str], log: Log,
             group = leader[group]
         return group
 
-    first: dict[str, str] = {}
-    for group, name, is_in in zip(groups, sets, inside, strict=True):
-        if name and is_in:
-            leader[lead(group)] = lead(first.setdefault(name, group))
+    first: dict[Set, str] = {}
+    for group, row, is_in in zip(groups, sets, inside, strict=True):
+        for one in row if is_in else ():
+            leader[lead(group)] = lead(first.setdefault(one, group))
     joined = [f"{group} to {lead(group)}" for group in leader if lead(group) != group]
     if not joined:
         return manifest
@@ -227,23 +224,30 @@ def join_duplicates(manifest: Manifest, duplicates: Mapping[str, str], log: Log,
     return manifest.with_column("group", pl.Series(names, dtype=pl.String))
 
 
-def _refuse_too_few(manifest: Manifest, sets: Sequence[str | None], joined: Sequence[str], split: Split) -> None:
+def _sets(manifest: Manifest, duplicates: Mapping[str, str]) -> list[tuple[Set, ...]] | None:
+    """Return the sets of duplicates that each row is in, by the mapping and by the column; None where neither is given."""
+    sources: list[list[str | None]] = [[duplicates.get(row_id) for row_id in manifest.row_ids]] if duplicates else []
+    if DUPLICATE in manifest.frame.columns and DUPLICATE not in {*manifest.side, *(t.name for t in manifest.targets)}:
+        sources.append(manifest.frame[DUPLICATE].cast(pl.String).to_list())
+    return [tuple((i, name) for i, name in enumerate(row) if name) for row in zip(*sources, strict=True)] if sources else None
+
+
+def _refuse_too_few(manifest: Manifest, sets: Sequence[tuple[Set, ...]], joined: Sequence[str], split: Split) -> None:
     """Refuse duplicates that leave fewer groups than folds, where the groups of the data were enough."""
     trains, groups = manifest.split == "train", manifest.groups
     least = split.folds if split.holdout is None else 2
     left = len({name for name, is_in in zip(joined, trains, strict=True) if is_in})
     if left >= least or len(set(groups[trains].tolist())) < least:
         return
-    of_set: dict[str, dict[str, str]] = {}
-    for row_id, group, name, is_in in zip(manifest.row_ids, groups.tolist(), sets, trains, strict=True):
-        if name and is_in:
-            of_set.setdefault(name, {}).setdefault(group, row_id)
+    of_set: dict[Set, dict[str, str]] = {}
+    for row_id, group, row, is_in in zip(manifest.row_ids, groups.tolist(), sets, trains, strict=True):
+        for one in row if is_in else ():
+            of_set.setdefault(one, {}).setdefault(group, row_id)
     widest = max(of_set.values(), key=len)
-    many = plural(left, "group")
     raise DataError(
         f"the image {next(iter(widest.values()))} is in {plural(len(widest), 'group')} "
         f"({listed(widest)}); the same images share a fold, and joined "
-        f"so the groups are {many} for {'a held-out part' if split.holdout is not None else plural(split.folds, 'fold')}",
+        f"so the groups are {plural(left, 'group')} for {'a held-out part' if split.holdout is not None else plural(split.folds, 'fold')}",
         need="a group for each fold",
         fix="leave the doubled images out: write their row ids in a text file and give --set data.exclude=FILE",
     )
