@@ -29,7 +29,6 @@ JACKKNIFE, WILSON, ALIKE = "jackknife clustered by group, t", "Wilson", "the sam
 NOTHING = "no interval: no row can be scored"
 FEW = 2.0  # degrees of freedom that the error of a limited figure has at least, where it comes from one group and the sizes allow them
 FEWEST = 3  # groups from which on intervals hold (docs/benchmarks.md, intervals)
-_SHARES = ("accuracy", "exact_match")  # means of 0 and 1, for which Wilson's interval holds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,13 +109,13 @@ def interval(
     kept = _counting(select_scorable(target, p, y, weight, answer))
     codes, many = _codes(groups, len(p), kept.rows)
     whole = _nan(chosen(kept))
-    if metric in _SHARES and many == len(kept) > 1 and not kept.weighted:
+    if chosen.share and many == len(kept) > 1 and not kept.weighted:
         return _wilson(whole, len(kept), level)
     found = None
     if many > 1:
         left = jackknife.left_out(chosen, [kept], codes, many)
         found = jackknife.spread(left.values[0], left.times, left.sizes, abs(whole))
-    rows = _effective_rows(kept.weight) if metric in _SHARES else math.inf
+    rows = _effective_rows(kept.weight) if chosen.share else math.inf
     return bounded(whole, found, chosen.limits, len(kept), many, level=level, rows=rows)
 
 
@@ -149,7 +148,7 @@ def difference(
     if many > 1:
         left = jackknife.left_out(chosen, [a, b], codes, many)
         found = jackknife.spread(left.values[0] - left.values[1], left.times, left.sizes, max(abs(of_a), abs(of_b)))
-    if many >= FEWEST and found is not None and not found.standard_error and not whole and metric in _SHARES:
+    if many >= FEWEST and found is not None and not found.standard_error and not whole and chosen.share:
         most = wilson(0, found.effective, level)[1]  # neither is right alone in any group: so seldom may it be
         return Interval(whole, -most, most, len(a), many, JACKKNIFE, 0.0, found.freedom)
     got = bounded(whole, found, (-math.inf, math.inf), len(a), many, level=level)
@@ -295,8 +294,7 @@ def _ratio(
 
 def _same_answers(metric: Metric, a: ScoredRows, b: ScoredRows) -> bool:
     """Return whether two answers are one and the same as far as a metric looks at them."""
-    decisions = metric.of == "counts" or (metric.terms is not None and metric.name == "ordinal_mae")
-    return np.array_equal(a.answer, b.answer) if decisions else np.array_equal(a.p, b.p)
+    return np.array_equal(a.answer, b.answer) if metric.sees_decisions_alone else np.array_equal(a.p, b.p)
 
 
 def _counting(kept: ScoredRows) -> ScoredRows:

@@ -80,7 +80,7 @@ def worse_than_baseline(differences: Iterable[Mapping[str, Any]]) -> list[str]:
     """
     found = []
     for one in (d for d in differences if (d["a"], d["b"]) == ("final", "chance") and d.get("value")):
-        sign = 1 if METRICS[one["metric"]].greater_is_better else -1
+        sign = METRICS[one["metric"]].sign
         if sign * one["value"] >= 0:
             continue
         ends = [sign * one[key] for key in ("low", "high") if one.get(key) is not None]

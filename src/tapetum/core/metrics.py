@@ -48,6 +48,8 @@ class Metric:
         terms: sums only: rows → the columns (N, C) to be summed.
         aside: kinds for which it is computed only when it is asked for by name (it sorts every class).
         limits: the least and the largest value it can have; they give the scale of its interval.
+        title: how reports call it; empty: ``name`` with blanks.
+        share: it is a mean of 0 and 1 over the rows, for which Wilson's interval holds.
     """
 
     name: str
@@ -58,11 +60,21 @@ class Metric:
     terms: Callable[[ScoredRows], np.ndarray] | None = None
     aside: tuple[str, ...] = ()
     limits: tuple[float, float] = (0.0, 1.0)
+    title: str = ""
+    share: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "title", self.title or self.name.replace("_", " "))
 
     @property
     def sign(self) -> float:
         """1, or −1 for errors and losses: times it, the greater value is the better one."""
         return 1.0 if self.greater_is_better else -1.0
+
+    @property
+    def sees_decisions_alone(self) -> bool:
+        """Whether two answers with the same decisions have the same score, whatever their probabilities."""
+        return self.of == "counts" or self.terms is absolute_errors
 
     def sums(self, kept: ScoredRows, codes: np.ndarray | None = None, groups: int = 1) -> np.ndarray:
         """Return the sums of each group (groups, S) from which :attr:`value` is computed; not for ``rows``."""
@@ -137,26 +149,32 @@ ERROR, CORRELATION, EXPLAINED = (0.0, math.inf), (-1.0, 1.0), (-math.inf, 1.0)  
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("accuracy", ONE, True, "counts", counts.accuracy),
+        Metric("accuracy", ONE, True, "counts", counts.accuracy, share=True),
         Metric("balanced_accuracy", ONE, True, "counts", counts.balanced_accuracy),
-        Metric("macro_f1", CLASSES, True, "counts", counts.macro_f1),
-        Metric("micro_f1", CLASSES, True, "counts", counts.micro_f1),
-        Metric("weighted_f1", CLASSES, True, "counts", counts.weighted_f1),
-        Metric("kappa", ONE, True, "counts", counts.kappa, limits=CORRELATION),
+        Metric("macro_f1", CLASSES, True, "counts", counts.macro_f1, title="macro F1"),
+        Metric("micro_f1", CLASSES, True, "counts", counts.micro_f1, title="micro F1"),
+        Metric("weighted_f1", CLASSES, True, "counts", counts.weighted_f1, title="weighted F1"),
+        Metric("kappa", ONE, True, "counts", counts.kappa, limits=CORRELATION, title="Cohen’s kappa"),
         Metric("log_loss", CLASSES, False, "sums", _mean, log_losses, limits=ERROR),
-        Metric("brier", CLASSES, False, "sums", _mean, brier_terms, limits=ERROR),
+        Metric("brier", CLASSES, False, "sums", _mean, brier_terms, limits=ERROR, title="Brier score"),
         Metric("quadratic_kappa", ("ordinal",), True, "counts", counts.quadratic_kappa, limits=CORRELATION),
-        Metric("ordinal_mae", ("ordinal",), False, "sums", _mean, absolute_errors, limits=ERROR),
-        Metric("mae", ("regression",), False, "sums", _mean, absolute_errors, limits=ERROR),
-        Metric("rmse", ("regression",), False, "sums", _root_mean, squared_errors, limits=ERROR),
-        Metric("r2", ("regression",), True, "sums", _r2, squared_errors, limits=EXPLAINED),
+        Metric("ordinal_mae", ("ordinal",), False, "sums", _mean, absolute_errors, limits=ERROR, title="mean absolute error in classes"),
+        Metric("mae", ("regression",), False, "sums", _mean, absolute_errors, limits=ERROR, title="mean absolute error"),
+        Metric("rmse", ("regression",), False, "sums", _root_mean, squared_errors, limits=ERROR, title="root mean square error"),
+        Metric("r2", ("regression",), True, "sums", _r2, squared_errors, limits=EXPLAINED, title="R²"),
         Metric("average_precision", CLASSES, True, "rows", aside=ONE),
-        Metric("roc_auc", CLASSES, True, "rows", aside=ONE),
-        Metric("exact_match", ("multi",), True, "counts", counts.exact_match),
+        Metric("roc_auc", CLASSES, True, "rows", aside=ONE, title="area under ROC"),
+        Metric("exact_match", ("multi",), True, "counts", counts.exact_match, share=True),
     )
 }
 
 _DEFAULTS = {"single": "macro_f1", "multi": "macro_f1", "ordinal": "ordinal_mae", "regression": "mae"}
+_SHOWN = {  # beside these and the headline
+    "single": ("accuracy", "log_loss", "kappa"),
+    "ordinal": ("accuracy", "quadratic_kappa", "log_loss"),
+    "multi": ("micro_f1", "average_precision", "log_loss"),
+    "regression": ("rmse", "r2"),
+}
 
 
 def default_metric(target: Target) -> str:
@@ -167,6 +185,11 @@ def default_metric(target: Target) -> str:
 def headline_metric(target: Target) -> str:
     """Return the score that tables and reports lead with: accuracy for single labels, else the default."""
     return "accuracy" if target.kind == "single" else default_metric(target)
+
+
+def shown(target: Target) -> list[str]:
+    """Return the scores that runs and evaluations measure, the one that leads first."""
+    return list(dict.fromkeys([headline_metric(target), default_metric(target), *_SHOWN[target.kind]]))
 
 
 def suiting(target: Target) -> list[str]:

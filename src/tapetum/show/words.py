@@ -11,28 +11,10 @@ from markupsafe import Markup, escape
 
 from tapetum.core.errors import listed
 from tapetum.core.marks import BASELINE, BY_GROUP, CROSS_VALIDATED, GIVEN, HELD_OUT, IN_SAMPLE, TEST
+from tapetum.core.metrics import METRICS
 from tapetum.core.targets import Target
 from tapetum.core.words import plural
 
-METRIC_NAMES = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_f1": "macro F1",
-    "micro_f1": "micro F1",
-    "weighted_f1": "weighted F1",
-    "kappa": "Cohen’s kappa",
-    "quadratic_kappa": "quadratic kappa",
-    "log_loss": "log loss",
-    "brier": "Brier score",
-    "ordinal_mae": "mean absolute error in classes",
-    "mae": "mean absolute error",
-    "rmse": "root mean square error",
-    "r2": "R²",
-    "average_precision": "average precision",
-    "roc_auc": "area under ROC",
-    "exact_match": "exact match",
-    "f1": "F1",
-}
 HOW = {
     CROSS_VALIDATED: "each fold is scored by models and choices of the other folds",
     HELD_OUT: "one fold was held out and nothing was chosen on it",
@@ -41,22 +23,19 @@ HOW = {
     GIVEN: "of predictions as they were given",
     TEST: "on test rows with labels; nothing was chosen on them",
 }
-LESS_IS_BETTER = frozenset({"log_loss", "brier", "ordinal_mae", "mae", "rmse"})
 MINUS = "−"
 
 
 def metric_name(metric: str) -> str:
-    """Return a metric as readers name it."""
-    return METRIC_NAMES.get(metric, metric.replace("_", " "))
+    """Return a metric, or a figure of a class, as readers name it."""
+    if metric in METRICS:
+        return METRICS[metric].title
+    return "F1" if metric == "f1" else metric.replace("_", " ")
 
 
 def greater_is_better(metric: str) -> bool:
-    """Return the direction of a metric; ``core.metrics`` is asked for one that this page does not know."""
-    if metric in METRIC_NAMES:
-        return metric not in LESS_IS_BETTER
-    from tapetum.core.metrics import METRICS
-
-    return METRICS[metric].greater_is_better if metric in METRICS else True
+    """Return the direction of a metric."""
+    return METRICS[metric].greater_is_better
 
 
 def number(value: Any, digits: int = 3, *, sign: bool = False) -> str:

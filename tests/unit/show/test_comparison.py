@@ -37,6 +37,13 @@ def read(place) -> str:
     return Path(place).read_text(encoding="utf-8")
 
 
+def test_a_metrics_line_says_its_name_and_direction(monkeypatch):
+    made = metrics.Metric("hinge", ("single",), False, "counts", title="hinge error")
+    monkeypatch.setitem(metrics.METRICS, "hinge", made)
+    told = {"a": "probe", "b": "chance", "metric": "hinge", "value": -0.5, "low": -0.6, "high": -0.4}
+    assert words.verdict(told) == "The probe is better than the baseline by 0.500 in hinge error (95 % interval 0.400 to 0.600)."
+
+
 def test_paired_difference_is_that_of_compare(two, tmp_path):
     page = text_of(read(api.report(two[0], tmp_path / "c.html", others=[two[1]])))
     a, b = (read_run(run) for run in two)

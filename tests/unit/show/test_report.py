@@ -19,7 +19,7 @@ from sklearn.metrics import confusion_matrix
 
 from report_runs import FOLDS, NASTY, TARGETS, dense_of, make_run, text_of
 from tapetum import api
-from tapetum.core import config, files, intervals, metrics, shares
+from tapetum.core import config, files, intervals, shares
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Manifest, Predictions
 from tapetum.core.targets import Target
@@ -326,7 +326,6 @@ def test_verdict_knows_the_better_direction_and_doubt():
     )
     assert "is worse than the probe" in said("log_loss", 0.02, 0.01, 0.03)
     assert "is not clearly different from" in said("log_loss", 0.02, -0.01, 0.03)
-    assert all(words.greater_is_better(m.name) == m.greater_is_better for m in metrics.METRICS.values())
 
 
 def test_verdict_names_what_folds_by_image_are_worth():

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tapetum.core import columns, counts, intervals, places
+from tapetum.core import columns, counts, intervals, metrics, places
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.known import read_known
-from tapetum.core.metrics import headline_metric
 from tapetum.core.monitor import prior_answer, prior_decision
 from tapetum.core.runs import Record
 from tapetum.core.tables import Dense, Manifest, decided
@@ -23,7 +22,7 @@ from tapetum.data.layouts.labelled import Wanted, place_of, read_columns, read_t
 from tapetum.data.split import join_duplicates
 from tapetum.decide.steps import Rows
 from tapetum.workflow.commands.evaluation_files import Evaluated
-from tapetum.workflow.stages.measure import interval_of, shown_metrics
+from tapetum.workflow.stages.measure import interval_of
 
 if TYPE_CHECKING:
     from tapetum.pipeline import Pipeline
@@ -121,11 +120,11 @@ def _figures(answers: Mapping[str, Dense], manifest: Manifest, known: np.ndarray
                 if (matrix := _confusion(part)) is not None:
                     confusion[name] = matrix
             for title, kind, one in series:
-                for metric in shown_metrics(dense.target):
+                for metric in metrics.shown(dense.target):
                     figures.append({"target": name, "name": title, "metric": metric, "how": kind, **interval_of(metric, one, inside)})
     first = next(iter(answers.values()))
     return {
-        "headline": {"target": first.target.name, "metric": headline_metric(first.target)},
+        "headline": {"target": first.target.name, "metric": metrics.headline_metric(first.target)},
         "counts": {
             "rows": len(manifest),
             "groups": len(set(manifest.groups.tolist())),
@@ -201,7 +200,9 @@ def summary(found: Evaluated) -> str:
     )
     lines += found.figures["marks"]
     apart = [
-        f for f in figures if f["name"] == KNOWN and lead != KNOWN and f["metric"] == headline_metric(found.answers[f["target"]].target)
+        f
+        for f in figures
+        if f["name"] == KNOWN and lead != KNOWN and f["metric"] == metrics.headline_metric(found.answers[f["target"]].target)
     ]
     lines += [f"{f['target']} {f['metric']}, in-sample: {_value(f)} on {f['n']} {KNOWN}" for f in apart[:1]]
     return "\n".join(lines)

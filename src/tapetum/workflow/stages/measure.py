@@ -14,7 +14,6 @@ from tapetum.core.marks import BASELINE, BY_GROUP, CROSS_VALIDATED, HELD_OUT, IN
 from tapetum.core.monitor import prior_answer, prior_decision
 from tapetum.core.runs import BY_GROUP_FILE, PROBE, START, Run
 from tapetum.core.tables import Dense, Predictions, decided
-from tapetum.core.targets import Target
 from tapetum.core.words import plural
 from tapetum.data.audit.sets import about_the_data
 from tapetum.data.lacking import lacking
@@ -86,7 +85,7 @@ def figures_of(found: RunDecisions, recipe: Recipe, marks: Marks, total: int) ->
         main = metrics.headline_metric(dense.target) if watched is None or watched[0].name != name else watched[1]
         prior = _cross_prior(dense, found.rows)
         chance = dataclasses.replace(dense.with_p(prior), answer=prior_decision(dense.target, prior))
-        figures += _figures(found, name, context, chance, list(dict.fromkeys([main, *shown_metrics(dense.target)])))
+        figures += _figures(found, name, context, chance, list(dict.fromkeys([main, *metrics.shown(dense.target)])))
         differences += _differences(found, name, context, chance, main)
     first, choice = next(iter(found.nested.values())), found.decisions["choice"]
     lead, metric = (first.target, metrics.headline_metric(first.target)) if watched is None else watched
@@ -192,17 +191,6 @@ class _Context:
 
 def _same(a: Dense, b: Dense) -> bool:
     return np.array_equal(a.p, b.p, equal_nan=True) and np.array_equal(decided(a), decided(b), equal_nan=True)
-
-
-def shown_metrics(target: Target) -> list[str]:
-    """Return the metrics that are computed of a target, the one that leads first."""
-    secondary = {
-        "single": ["accuracy", "log_loss", "kappa"],
-        "ordinal": ["accuracy", "quadratic_kappa", "log_loss"],
-        "multi": ["micro_f1", "average_precision", "log_loss"],
-        "regression": ["rmse", "r2"],
-    }[target.kind]
-    return list(dict.fromkeys([metrics.headline_metric(target), metrics.default_metric(target), *secondary]))
 
 
 def interval_of(metric: str, dense: Dense, rows: Rows) -> dict[str, Any]:
