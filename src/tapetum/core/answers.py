@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from tapetum.core import columns
+from tapetum.core.labels import cells_of
 from tapetum.core.tables import FINAL, Dense, Predictions, free_name
 from tapetum.core.targets import decode
 
@@ -59,9 +60,7 @@ def of_targets(found: Mapping[str, Any], problems: Mapping[int, str]) -> Any:
 
 def labels(dense: Dense) -> list[Any]:
     """Return the decided label, number or list of labels of each row; None where there is no answer."""
-    if dense.answer is None:
-        return decode(dense.target, dense.p)
-    return decode(dense.target, np.where(dense.ok[:, None], dense.answer, np.nan))
+    return decode(dense.target, _decided(dense))
 
 
 def entries(answered: Mapping[str, Dense], problems: Mapping[int, str], top: int = TOP) -> list[dict[str, Any]]:
@@ -118,15 +117,17 @@ def flat_table(answered: Mapping[str, Dense]) -> pl.DataFrame:
     flat: dict[str, Any] = {id_column: first.row_ids.tolist(), free_name("status", answered): first.status.tolist()}
     for name, dense in answered.items():
         before = f"{name}_" if len(answered) > 1 else ""
-        decided = labels(dense)
-        if dense.target.kind == "multi":
-            decided = [None if one is None else dense.target.separator.join(one) for one in decided]
-        flat[name] = decided
+        flat[name] = cells_of(dense.target, _decided(dense)) if dense.target.kind == "multi" else labels(dense)
         if dense.target.kind != "regression":
             used = {*answered, *flat}
             shares = {free_name(f"{before}p_{c}", used): dense.p[:, k] for k, c in enumerate(dense.target.classes)}
             flat |= {column: np.where(dense.ok, p, np.nan) for column, p in shares.items()}
     return pl.DataFrame(flat, nan_to_null=True, strict=False)
+
+
+def _decided(dense: Dense) -> np.ndarray:
+    """Return what labels are decoded from (N, K): what a step decided, else p; NaN where there is no answer."""
+    return dense.p if dense.answer is None else np.where(dense.ok[:, None], dense.answer, np.nan)
 
 
 def _entry(dense: Dense, row: int, label: Any, top: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Decided labels as one cell of a table for people, and back."""
+"""Several labels as one cell of a table, and back."""
 
 from __future__ import annotations
 
@@ -34,11 +34,18 @@ def answer_of(target: Target, cells: Sequence[str | None], row_ids: Sequence[str
     """
     if target.kind != "multi":
         return encode(target, [cell or None for cell in cells], row_ids)
-    return encode(target, [_several(target, cell or "", row_id) for cell, row_id in zip(cells, row_ids, strict=True)], row_ids)
+    return encode(target, [labels_of(target, cell or "", row_id) for cell, row_id in zip(cells, row_ids, strict=True)], row_ids)
 
 
-def _several(target: Target, cell: str, row_id: str) -> list[Any]:
-    if not cell.startswith("[") or cell in target.classes:
+def labels_of(target: Target, cell: str, row_id: Any) -> list[Any]:
+    """Return the labels of one cell that :func:`cells_of` made, or a person: a whole class name is itself, whatever it holds.
+
+    Raises:
+        DataError: it begins like a list and is none; the row is named.
+    """
+    if cell in target.classes:
+        return [cell]
+    if not cell.startswith("["):
         return [name for name in cell.split(target.separator) if name]
     try:
         return list(files.from_json(cell))

@@ -10,6 +10,7 @@ import numpy as np
 
 from tapetum.core import metrics
 from tapetum.core.errors import DataError, KindError, UserError, listed, nearest
+from tapetum.core.labels import labels_of
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target, encode
 from tapetum.core.words import plural, verb
@@ -78,7 +79,7 @@ def truth_of(target: Target, labels: Any) -> np.ndarray:
         if matrix.shape[1] != 1 or (target.kind == "multi" and target.width == 1):
             return _by_class(target, matrix)
         labels = matrix[:, 0]
-    cells = [_cell(cell, target) for cell in _listed(labels)]
+    cells = [_cell(cell, target, row) for row, cell in enumerate(_listed(labels))]
     if target.kind == "regression":
         odd = [row for row, cell in enumerate(cells) if cell is not None and not (isinstance(cell, float) and math.isfinite(cell))]
         if odd:
@@ -119,7 +120,7 @@ def _listed(truth: Any) -> list[Any]:
     return list(truth)
 
 
-def _cell(cell: Any, target: Target) -> Any:
+def _cell(cell: Any, target: Target, row: int) -> Any:
     if cell is None or (isinstance(cell, float) and np.isnan(cell)) or type(cell).__name__ in ("NAType", "NaTType"):
         return None
     if target.kind == "regression":
@@ -129,7 +130,7 @@ def _cell(cell: Any, target: Target) -> Any:
             return cell
     if target.kind == "multi":
         if isinstance(cell, str):
-            return [cell] if cell in target.classes else [part for part in cell.split(target.separator) if part]
+            return labels_of(target, cell, row)
         return [_named(one, target) for one in (cell if isinstance(cell, Iterable) else [cell])]
     return _named(cell, target)
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from tapetum.core.answers import entries, text_of
+from tapetum.core import prediction_csv, scoring, table_files
+from tapetum.core.answers import entries, flat_table, text_of
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
 
@@ -43,3 +45,14 @@ def test_several_labels_show_the_decided_ones_and_numbers_themselves():
     text = text_of({"tags": tags, "age": age}, {})
     assert "0.png  age     31.25" in text
     assert "no label" in text
+
+
+@pytest.mark.parametrize("classes", [("a", "b", "a b"), ("[x]", "a b", "c")])
+def test_labels_that_hold_the_separator_are_read_back(tmp_path, classes):
+    target = Target("tags", "multi", classes, separator=" ")
+    answer = np.array([[0, 0, 1], [1, 1, 0], [0, 0, 0], [1, 0, 0]], np.float32)
+    table = flat_table({"tags": dense(target, answer / 2 + 0.2, answer)})
+    table_files.write_table(tmp_path / "p.csv", table)
+    read = prediction_csv.read_alone(tmp_path / "p.csv", like=target).dense("tags")
+    assert read.answer.tolist() == answer.tolist()
+    assert scoring.truth_of(target, table["tags"]).tolist() == answer.tolist()
