@@ -39,10 +39,10 @@ def write_spec(folder: Path, manifest_file: Path, **values: Any) -> Path:
     Args:
         folder: the fold's folder.
         manifest_file: the run's manifest.
-        values: member, fold, recipe (a member's, resolved), manifest_hash, data_root, train and held (row numbers), form, missing (row_id →
-            why its image cannot be read), probe (the fold's probe heads, relative to the folder, or None), engine, threads (planned, or
-            None), until (epochs after which training ends before its plan does, or None), answers (the plan of held-out answers, or None),
-            store (the run's vectors, relative to the folder).
+        values: member, fold, recipe (a member's, resolved), manifest_hash, data_root, train and heldout (row numbers), form, missing
+            (row_id → why its image cannot be read), probe (the fold's probe heads, relative to the folder, or None), engine, threads
+            (planned, or None), until (epochs after which training ends before its plan does, or None), answers (the plan of held-out
+            answers, or None), store (the run's vectors, relative to the folder).
     """
     place = Path(*[".."] * len(folder.relative_to(manifest_file.parent).parts)) / manifest_file.name
     return files.write_json(folder / "spec.json", {"format": 1, "manifest": place.as_posix(), **values})
