@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tapetum.core import files
+from tapetum.core.drawings import save_figure
 
 Curve = tuple[np.ndarray, np.ndarray, np.ndarray]  # rates, losses, smoothed losses
 
@@ -20,11 +20,9 @@ def draw(curves: Sequence[Curve], found: Mapping[str, float], path: Path | str) 
         found: ``steepest``, ``tenth`` and ``suggestion``.
         path: the file.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots()
     for number, (rates, losses, smoothed) in enumerate(curves):
         axes.plot(rates, losses, color=f"C{number}", alpha=0.25, linewidth=0.8)
@@ -40,8 +38,4 @@ def draw(curves: Sequence[Curve], found: Mapping[str, float], path: Path | str) 
     axes.set_xlabel("learning rate")
     axes.set_ylabel("loss of a batch")
     axes.legend(frameon=False, fontsize=8)
-    suffix = Path(path).suffix.lstrip(".")
-    with files.whole(path) as aside:
-        metadata = {"Date": None} if suffix in ("svg", "pdf") else None  # the same curves give the same file
-        figure.savefig(aside, format=suffix, dpi=150, metadata=metadata)
-    return Path(path)
+    return save_figure(figure, path, dpi=150)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tapetum.core import files
+from tapetum.core.drawings import save_figure
 from tapetum.core.errors import UserError
 from tapetum.core.words import plural
 from tapetum.sleep.agreement import agreement
@@ -46,7 +46,7 @@ def night_figure(path: Path | str, night: Hypnogram, signal: Signal | None = Non
     last.set_xlim(0, hours[-1])
     last.set_xlabel("hours from the start" if night.clock is None else f"hours from the start ({night.clock:%H:%M})")
     figure.suptitle(title, fontsize=10)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def agreement_figure(path: Path | str, pairs: Sequence[tuple[Hypnogram, Hypnogram]]) -> Path:
@@ -66,7 +66,7 @@ def agreement_figure(path: Path | str, pairs: Sequence[tuple[Hypnogram, Hypnogra
     of = [of_both(*pair) for pair in pairs]
     for number, name in enumerate(COMPARED):
         _bland_altman(figure.add_subplot(grid[number // 3, 2 + number % 3]), name, of)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def bland_altman(a: np.ndarray, b: np.ndarray) -> dict[str, float | None]:
@@ -171,9 +171,3 @@ def _bland_altman(axis: Any, name: str, of: Sequence[tuple[Mapping[str, Any], ..
 def _check(path: Path | str) -> None:
     if Path(path).suffix.lower() not in (".png", ".svg"):
         raise UserError(f"{path} is no place for a figure", need="a name that ends in .png or .svg")
-
-
-def _save(figure: Any, path: Path | str) -> Path:
-    with files.whole(path) as aside:
-        figure.savefig(aside, metadata={"Software": None} if Path(path).suffix.lower() == ".png" else {"Date": None})
-    return Path(path)
