@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from tapetum.core import files
 from tapetum.core.errors import EnvironmentFault, UserError, listed, nearest
 from tapetum.core.words import plural
-from tapetum.learn.models.backbone import _as_map
+from tapetum.learn.models.backbone import as_map
 
 Method = Literal["gradient", "loss", "integrated", "gradcam"]
 METHODS: tuple[str, ...] = get_args(Method)
@@ -298,7 +298,7 @@ def _gradcam(network: nn.Module, x: Tensor, score: _Score) -> Tensor:
     raw = kept[-1]
     slope = torch.autograd.grad(total, raw)[0]
     images = x.flatten(0, 1) if x.ndim == 5 else x
-    activation, weight = (_as_map(network.backbone, images, part.detach()).float() for part in (raw, slope))
+    activation, weight = (as_map(network.backbone, images, part.detach()).float() for part in (raw, slope))
     cam = (weight.mean(dim=(2, 3), keepdim=True) * activation).sum(dim=1, keepdim=True).relu()
     cam = F.interpolate(cam, size=x.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
     return cam.unflatten(0, (-1, x.shape[1])) if x.ndim == 5 else cam

@@ -207,12 +207,13 @@ def vector_and_map(backbone: Any, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the feature vector (B, D) and the last feature map (B, C, h, w) of one pass."""
     if hasattr(backbone, "levels_width"):
         f, out = _over_levels(backbone, x)
-        return f, _as_map(backbone, x, out)
+        return f, as_map(backbone, x, out)
     out = backbone.forward_features(x)
-    return backbone.forward_head(out), _as_map(backbone, x, out)
+    return backbone.forward_head(out), as_map(backbone, x, out)
 
 
-def _as_map(backbone: Any, x: Tensor, out: Tensor) -> Tensor:
+def as_map(backbone: Any, x: Tensor, out: Tensor) -> Tensor:
+    """Return what a backbone gives for images ``x`` as a map (B, F, H, W); a transformer's tokens lie as its patches do."""
     if out.ndim == 3:
         tokens = out[:, getattr(backbone, "num_prefix_tokens", 0) :]
         embed: Any = getattr(backbone, "patch_embed", None)

@@ -187,7 +187,7 @@ class Epochs:
         Raises:
             DataError: an image to train on was readable when the run began and is not any more; its label never trains on zeros.
         """
-        images = self._images(stage)[1 if key is None else 0]
+        images = self.inputs_of(stage)[1 if key is None else 0]
         own = key is not None and not self.recipe.mix  # what is mixed may come from anywhere in the batch
         share = self.runtime.ranks.share if own else (0, 1)
         whole = np.split(np.asarray(rows, dtype=np.int64), np.cumsum(sizes)[:-1])
@@ -227,7 +227,7 @@ class Epochs:
         """Return the batch's mixing at this point of training, or None."""
         if not self.recipe.mix:
             return None
-        images = self._images(stage)[0]
+        images = self.inputs_of(stage)[0]
 
         def pool(wanted: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, Tensor]]:
             name, options = "half_cutmix", {}
@@ -253,7 +253,7 @@ class Epochs:
             f"warning: memory ran out: batches are {plural(self.progress.batch, 'image')} from now on (memory.keep_effective = false)"
         )
 
-    def _images(self, stage: Stage) -> tuple[dataset.ImageDataset, dataset.ImageDataset]:
+    def inputs_of(self, stage: Stage) -> tuple[dataset.ImageDataset, dataset.ImageDataset]:
         """Return the images that a stage's network takes: of its size, or the activations that are kept."""
         return self.images_of(stage) if self.kept is None else (self.kept, self.kept)
 

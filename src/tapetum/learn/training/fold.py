@@ -247,7 +247,7 @@ class Training(Epochs):
 
     def _answers(self, stage: Stage, rows: np.ndarray, predict: Predict, *front: str) -> inference.Answers:
         """Answer for some rows with the network as it is; ``front`` keys random views."""
-        images, ranks = self._images(stage)[1], self.runtime.ranks
+        images, ranks = self.inputs_of(stage)[1], self.runtime.ranks
         shared = ranks.count > 1 and len(rows) >= ranks.count
         mine = rows[ranks.rank :: ranks.count] if shared else rows
         with self.fold.answering.of(self.network, self.runtime, len(rows)) as runtime:

@@ -122,7 +122,7 @@ def trace(training: Training, optimizer: torch.optim.Optimizer, steps: int) -> T
 def _put_clocks(training: Training, clock: Clock) -> None:
     stage, runtime = training.fold.stages[0], training.runtime
     training.recipe = training.recipe.model_copy(update={"train": training.recipe.train.model_copy(update={"workers": 0})})
-    augmented, plain = training._images(stage)
+    augmented, plain = training.inputs_of(stage)
     training.images = dict.fromkeys(training.images, (_Images.of(augmented, clock), plain))
     vars(runtime).update(backward=clock.timed("backward", runtime.backward), step=clock.timed("optimizer", runtime.step))
 

@@ -52,7 +52,7 @@ class OverSequences(Training):
         source: windows.Source = self.fold.windows
         if source.vectors is not None:
             return source
-        return dataclasses.replace(source, images=self._images(stage)[0 if augmented else 1])
+        return dataclasses.replace(source, images=self.inputs_of(stage)[0 if augmented else 1])
 
     def _order(self) -> sampling.Order:
         """Return the epoch's target rows; where every step is answered, a drawn part of them is enough to show each row twice."""
