@@ -115,6 +115,27 @@ def test_second_call_does_not_stage_what_the_first_wrote(tmp_path):
         assert [night["file"] for night in json.loads(said.out)["nights"]] == ["a.edf"]
 
 
+def test_staged_nights_are_read_once_each(tmp_path):
+    nights, given, staged = tmp_path / "nights", tmp_path / "given", tmp_path / "staged"
+    nights.mkdir()
+    given.mkdir()
+    for name in ("a.1", "b"):
+        (nights / f"{name}.edf").write_bytes(plus(300).bytes())
+        another_program(given, name, 10)
+    assert small_runs.cli("sleep", "stage", nights, "-o", staged, "--engine", given).code == 0
+    (given / "b-changes.csv").write_text("epoch,onset,from,to,at,reviewer\n", encoding="utf-8")  # as a review leaves it
+    for place, called in ((staged, ["a.1", "b"]), (staged / "b", ["b"]), (given, ["a.1.csv", "b.csv"])):
+        said = small_runs.cli("sleep", "stats", place, "--json")
+        assert said.code == 0, said.err
+        found = json.loads(said.out)["nights"]
+        assert [(night["file"], night["TST"]) for night in found] == [(name, 3.0) for name in called]
+    said = small_runs.cli("sleep", "plot", given, staged, "-o", tmp_path / "agreement.png")
+    assert said.code == 0, said.err
+    said = small_runs.cli("sleep", "compare", given / "b.csv", staged / "b")
+    assert said.code == 0, said.err
+    assert "accuracy 1.000" in said.out
+
+
 def test_engine_that_is_not_there_is_named(tmp_path):
     (tmp_path / "a.edf").write_bytes(plus(60).bytes())
     said = small_runs.cli("sleep", "stage", tmp_path / "a.edf", "-o", tmp_path / "out", "--engine", "yassa")

@@ -89,7 +89,7 @@ def sleep_stats(
         ``{"nights", "issues", "refused", "definitions", "out"}``: a row a night; the issue table; what each figure is.
     """
     from tapetum.sleep import exports, nights
-    from tapetum.sleep.hypnogram_files import RECORDINGS, TABLES, read_hypnogram
+    from tapetum.sleep.hypnogram_files import read_hypnogram
     from tapetum.sleep.issues import Issues, table
     from tapetum.sleep.statistics import DEFINITIONS, night_of, statistics
 
@@ -97,7 +97,7 @@ def sleep_stats(
     issues: list[Any] = []
 
     refuse_own(out, *([hypnograms] if isinstance(hypnograms, (str, Path)) else hypnograms))
-    paths = nights.find(hypnograms, (*RECORDINGS, *TABLES, ".json"))
+    paths = nights.hypnograms(hypnograms)
     called = nights.called(paths)
 
     def work(path: Path) -> dict[str, Any]:

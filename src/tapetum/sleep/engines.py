@@ -23,7 +23,7 @@ from tapetum.core.words import plural
 from tapetum.sleep import render
 from tapetum.sleep.edf import Recording
 from tapetum.sleep.hypnogram import Hypnogram, Lights
-from tapetum.sleep.hypnogram_files import TABLES, read_hypnogram
+from tapetum.sleep.hypnogram_files import STAGED, TABLES, read_hypnogram
 from tapetum.sleep.issues import ALL, EPOCH, NOTE, Issues, spans
 from tapetum.sleep.lights import lights_of, lit
 from tapetum.sleep.montage import Montage, Signal
@@ -178,7 +178,7 @@ def beside(recording: Path, folder: Path) -> Path | None:
 def _staged(recording: Path, folder: Path) -> Path | None:
     """Return the hypnogram that ``tapetum sleep stage`` wrote of a recording: in its folder within ``folder``, or ``folder`` itself."""
     places = (folder / recording.stem, folder) if folder.name == recording.stem else (folder / recording.stem,)
-    return next((path for place in places if (path := place / "hypnogram.json").is_file()), None)
+    return next((path for place in places if (path := place / STAGED).is_file()), None)
 
 
 def fitted(night: Hypnogram, recording: Recording, name: str, issues: Issues) -> Hypnogram:

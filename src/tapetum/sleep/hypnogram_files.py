@@ -48,6 +48,12 @@ STAGE_COLUMNS = (
 ONSETS, DURATIONS, NUMBERS = ("onset", "start", "time", "seconds"), ("duration", "length"), ("epoch", "epochs", "epoch_index", "number")
 UNSCORED_TEXTS = ("?", "unscored", "uns", "mt", "movement time")  # of annotations
 LONGEST = 7 * 24 * 3600
+STAGED = "hypnogram.json"  # of the files of a staged night, the one that holds everything
+
+
+def staged_in(folder: Path) -> Path | None:
+    """Return the hypnogram of a night's folder that ``tapetum sleep stage`` wrote; None for any other folder."""
+    return folder / STAGED if (folder / STAGED).is_file() and (folder / "statistics.json").is_file() else None
 
 
 def read_hypnogram(path: Path | str, *, epoch: float = EPOCH, scheme: str = "auto", issues: Issues | None = None) -> Hypnogram:
@@ -55,7 +61,7 @@ def read_hypnogram(path: Path | str, *, epoch: float = EPOCH, scheme: str = "aut
 
     Args:
         path: ``.edf`` or ``.bdf`` with annotations; ``.csv``, ``.tsv`` or ``.txt`` with a column of stages (and of onsets or epochs), or a
-            label a line; ``.json`` as :func:`tapetum.sleep.exports.export` writes it.
+            label a line; ``.json`` as :func:`tapetum.sleep.exports.export` writes it; or the folder of a night that was staged.
         epoch: seconds of an epoch, where the file does not tell.
         scheme: what the numbers 4 and 5 mean: ``auto``, ``aasm`` or ``rk``; see :func:`tapetum.sleep.stages.stages_of`.
         issues: receives what was assumed.
@@ -69,7 +75,9 @@ def read_hypnogram(path: Path | str, *, epoch: float = EPOCH, scheme: str = "aut
     if scheme not in SCHEMES:
         raise UserError(f"scheme is {scheme!r}", need=f"one of {listed(SCHEMES)}")
     if path.is_dir():
-        raise UserError(f"{path} is a folder", need="one hypnogram", fix="name a file in it")
+        if (inside := staged_in(path)) is None:
+            raise UserError(f"{path} is a folder", need="one hypnogram", fix="name a file in it, or the folder of one staged night")
+        path = inside
     issues = Issues(path.name) if issues is None else issues
     kind = path.suffix.lower()
     if kind in RECORDINGS:

@@ -13,6 +13,7 @@ from tapetum.core.errors import DataError, EnvironmentFault, TapetumError, UserE
 from tapetum.core.places import refuse_nowhere
 from tapetum.core.progress import Log
 from tapetum.core.words import plural
+from tapetum.sleep.hypnogram_files import RECORDINGS, TABLES, staged_in
 from tapetum.sleep.issues import REFUSED, Issue
 
 Made = TypeVar("Made")
@@ -36,6 +37,34 @@ def find(places: Path | str | Sequence[Path | str], endings: Sequence[str]) -> l
             raise UserError(f"{path} holds no file that ends in {', '.join(endings)}", need="one or more")
         out += found
     return list(dict.fromkeys(out))
+
+
+def hypnograms(places: Path | str | Sequence[Path | str]) -> list[Path]:
+    """Return files of hypnograms as :func:`find` does, each night once.
+
+    Of a folder that ``tapetum sleep stage`` wrote it is one file a night, and neither its tables of issues, statistics and epochs to review
+    nor the same hypnogram in other formats; of a review it is the hypnogram without the log of changes.
+    """
+    found = find(places, (*RECORDINGS, *TABLES, ".json"))
+    named = {Path(place) for place in ([places] if isinstance(places, (str, Path)) else places)}
+    staged = {folder: inside for folder in {path.parent for path in found} if (inside := staged_in(folder)) is not None}
+    above = {folder.parent for folder in staged}
+
+    def counts(path: Path) -> bool:
+        if path in named:
+            return True
+        if path.parent in staged:
+            return path == staged[path.parent]
+        if path.parent in above and path.name in ("issues.csv", "statistics.csv"):
+            return False
+        return not path.name.endswith("-changes.csv")
+
+    return [path for path in found if counts(path)]
+
+
+def night_of(path: Path) -> Path:
+    """Return what a hypnogram is called by: its file, or the folder of a night that was staged."""
+    return path.parent if staged_in(path.parent) == path else path
 
 
 def each(paths: Iterable[Path], work: Callable[[Path], Made], log: Log) -> tuple[dict[Path, Made], list[Issue]]:
@@ -67,14 +96,18 @@ def each(paths: Iterable[Path], work: Callable[[Path], Made], log: Log) -> tuple
 
 
 def called(paths: Sequence[Path]) -> dict[Path, str]:
-    """Return what each file is called in tables: its name, with as many folders before it as tell files of one name apart."""
+    """Return what each file is called in tables: its name, with as many folders before it as tell files of one name apart.
+
+    The hypnogram of a staged night is called as the night's folder.
+    """
+    places = {path: night_of(path) for path in paths}
     out: dict[Path, str] = {}
-    for path in paths:
-        others = [other for other in paths if other.name == path.name and other != path]
+    for path, place in places.items():
+        others = [other for other in places.values() if other.name == place.name and other != place]
         depth = 1
-        while depth < len(path.parts) and any(other.parts[-depth:] == path.parts[-depth:] for other in others):
+        while depth < len(place.parts) and any(other.parts[-depth:] == place.parts[-depth:] for other in others):
             depth += 1
-        out[path] = "/".join(path.parts[-depth:])
+        out[path] = "/".join(place.parts[-depth:])
     return out
 
 

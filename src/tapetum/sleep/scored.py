@@ -12,9 +12,9 @@ from tapetum.core.words import plural
 from tapetum.sleep.edf import Recording
 from tapetum.sleep.engines import beside, fitted
 from tapetum.sleep.hypnogram import Hypnogram
-from tapetum.sleep.hypnogram_files import RECORDINGS, TABLES, of_annotations, read_hypnogram
+from tapetum.sleep.hypnogram_files import of_annotations, read_hypnogram
 from tapetum.sleep.issues import Issues
-from tapetum.sleep.nights import find
+from tapetum.sleep.nights import hypnograms, night_of
 
 _MARKS = ("hypnogram", "_stages", "_events")
 
@@ -75,7 +75,7 @@ def reader(epoch: float, scheme: str, log: Log) -> Callable[[Path], Hypnogram]:
 
 
 def pairs(places: Sequence[Path], read: Callable[[Path], Hypnogram]) -> list[tuple[Hypnogram, Hypnogram]]:
-    """Return the pairs of hypnograms of two files, or of two folders whose files have the same stems.
+    """Return the pairs of hypnograms of two files, or of two folders whose files (of staged nights: folders) have the same names.
 
     Raises:
         UserError: not two places, or a file in one folder alone.
@@ -86,8 +86,13 @@ def pairs(places: Sequence[Path], read: Callable[[Path], Hypnogram]) -> list[tup
         )
     if not any(place.is_dir() for place in places):
         return [(read(places[0]), read(places[1]))]
-    a, b = ({path.stem: path for path in find(place, (*RECORDINGS, *TABLES, ".json"))} for place in places)
+    a, b = ({_name(path): path for path in hypnograms(place)} for place in places)
     alone = sorted(set(a) ^ set(b))
     if alone:
         raise UserError(f"nights are in one place alone: {listed(alone)}", need="the same names in both")
     return [(read(a[stem]), read(b[stem])) for stem in sorted(a)]
+
+
+def _name(path: Path) -> str:
+    place = night_of(path)
+    return place.stem if place == path else place.name
