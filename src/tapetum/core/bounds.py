@@ -64,7 +64,7 @@ LIMITS = {  # parameters that mean the same wherever a choice has them; a choice
     "reach": COUNT, "tau": Range(words=("fit",)), "bound": Range(-1, 1, words=("fit",)), "width": COUNT,
     "gamma": AMOUNT, "gamma_neg": AMOUNT, "gamma_pos": AMOUNT, "margin": AMOUNT, "clip": BELOW_1, "delta": POSITIVE, "unit": POSITIVE,
     "momentum": BELOW_1, "betas": BELOW_1, "eps": AMOUNT, "k": COUNT, "wd_ratio": AMOUNT,
-    "floor": AMOUNT, "t0": POSITIVE, "t_mult": POSITIVE, "decay": POSITIVE, "cycle": POSITIVE, "low": POSITIVE, "high": POSITIVE,
+    "floor": AMOUNT, "t0": Range(0.01), "t_mult": Range(1), "decay": POSITIVE, "cycle": POSITIVE, "low": POSITIVE, "high": POSITIVE,
     "rise": SHARE, "phases": AMOUNT, "div": POSITIVE, "final_div": POSITIVE, "flat": SHARE, "factor": Range(0, 1, True, True),
     "patience": AMOUNT, "threshold": AMOUNT, "cooldown": AMOUNT,
     "hidden": COUNT, "dropout": BELOW_1, "layers": COUNT, "keep": PART, "project": COUNT, "heads": COUNT,

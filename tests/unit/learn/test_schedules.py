@@ -140,6 +140,8 @@ def test_warm_up_is_a_share_below_one_else_epochs():
     ("schedule", "epochs", "words"),
     [
         (Schedule(name="cosine_restarts", options={"t0": 10}), 4, "T0"),
+        (Schedule(name="cosine_restarts", options={"t0": 2, "t_mult": 0.5}), 12, "1 or more"),  # cycles that never reach the end
+        (Schedule(name="cosine_restarts", options={"t0": 1e-9}), 12, "0.01 or more"),
         (Schedule(name="phases", options={"phases": [[2, 1, 0.1], [3, 0.1, 0.01]]}), 6, "5 epochs"),
         (Schedule(name="phases", options={"phases": [[6, 0.1, 1.0]]}), 6, "max"),
         (Schedule(warmup=6), 6, "warm-up"),

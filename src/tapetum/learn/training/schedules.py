@@ -78,13 +78,8 @@ def check(schedule: Schedule, epochs: int) -> None:
                 need="T0 within the training length",
                 fix="lower schedule.options.t0, raise train.epochs, or use schedule 'cosine'",
             )
-        _positive(schedule.name, options, "t0", "t_mult", "decay")
-    elif schedule.name == "cyclic":
-        _positive(schedule.name, options, "cycle", "decay")
     elif schedule.name == "phases":
         _check_phases(options["phases"], epochs)
-    elif schedule.name == "plateau" and not 0 < options["factor"] < 1:
-        raise UserError(f"schedule 'plateau' has factor {options['factor']}", need="a number between 0 and 1")
 
 
 def remarks(schedule: Schedule, epochs: int) -> list[str]:
@@ -291,12 +286,6 @@ def _triangle(place: np.ndarray, rise: float) -> np.ndarray:
     up = place / rise if rise > 0 else np.zeros_like(place)
     down = (1 - place) / (1 - rise) if rise < 1 else np.ones_like(place)
     return np.clip(np.where(place < rise, up, down), 0.0, 1.0)
-
-
-def _positive(name: str, options: dict[str, Any], *keys: str) -> None:
-    for key in keys:
-        if not options[key] > 0:
-            raise UserError(f"schedule {name!r} has {key} = {options[key]}", need="a number above 0")
 
 
 def _check_phases(phases: Sequence[Sequence[float]], epochs: int) -> None:
