@@ -94,3 +94,10 @@ def test_words_that_the_project_does_not_use():
 def test_help_answers():
     done = CliRunner().invoke(get_command(app), ["--help"])
     assert done.exit_code == 0
+
+
+def test_the_page_of_the_audit_names_every_finding():
+    from tapetum.data.audit.findings import KINDS
+
+    page = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
+    assert [kind for kind in KINDS if f"`{kind}`" not in page] == []
