@@ -15,6 +15,7 @@ ONCE = {
     "figures[best] - figure": {"decide/simplest.py"},  # the one-standard-error rule
     "len(np.unique(groups": {"core/folds.py"},  # how many groups
     "isinstance(spec, str) else": {"core/choices.py"},  # the name of a choice
+    '"JPEG", "PNG"': set(),  # the formats that are decoded, which data/images/formats.py has by their endings
     " PCA(": {"show/embedding.py"},  # principal components
     "linalg.svd(": set(),
     "1.0 if self.greater_is_better": {"core/metrics.py"},  # a score's sign

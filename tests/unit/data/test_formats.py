@@ -15,7 +15,7 @@ from tapetum.data import layouts
 from tapetum.data.images import formats
 from tapetum.data.images.archives import read_head
 from tapetum.data.images.decode import DecodeError, decode
-from tapetum.data.images.pillow import FORMATS
+from tapetum.data.images.formats import DECODED
 from tapetum.data.layouts.webdataset import read as read_tar
 
 RGB = Image.fromarray(np.arange(12 * 10 * 3, dtype=np.uint8).reshape(12, 10, 3))
@@ -28,7 +28,7 @@ def saved(kind: str) -> bytes:
     return out.getvalue()
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", DECODED)
 def test_what_is_decoded_is_known_by_name_and_by_content(kind):
     data = saved(kind)
     assert formats.content_format(data[: formats.HEAD]) == kind

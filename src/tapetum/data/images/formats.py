@@ -21,6 +21,7 @@ SUFFIXES = {  # of the formats that are decoded
     ".webp": "WEBP",
     ".gif": "GIF",
 }
+DECODED = tuple(dict.fromkeys(SUFFIXES.values()))  # by Pillow, which would also start other programs, for EPS
 FOREIGN = {  # image formats that are named in the reason and not decoded
     **dict.fromkeys((".heic", ".heif", ".hif"), "HEIC"),
     **dict.fromkeys((".jp2", ".j2k", ".jpf", ".jpx"), "JPEG 2000"),

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from tapetum.core.errors import KindError
-from tapetum.data.images.pillow import FORMATS
+from tapetum.data.images.formats import DECODED
 
 TAKEN = (
     "a path, bytes, an open binary file, a PIL image, an array (H, W) or (H, W, C) of uint8 or uint16, or of floats with value_range, "
@@ -24,7 +24,7 @@ TAKEN = (
     "or a table of paths (CSV, Parquet, polars, pandas), a folder or an archive"
 )
 _CHANNELS = range(1, 5)  # numbers of channels that say which side of a tensor they are
-_READ_FORMATS = (*FORMATS, "MPO")
+_READ_FORMATS = (*DECODED, "MPO")
 
 
 @dataclasses.dataclass(frozen=True)

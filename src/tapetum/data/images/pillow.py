@@ -12,9 +12,9 @@ import imagecodecs
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from tapetum.data.images.formats import DECODED
 from tapetum.data.images.tiff import check_size
 
-FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM")  # Pillow would also start other programs, for EPS
 PNG = b"\x89PNG\r\n\x1a\n"
 _unlimited = threading.Lock()  # while Pillow's limit is lifted for an image that input.max_pixels allows
 ORIENTATION = 0x0112
@@ -74,7 +74,7 @@ def opened(data: bytes, most: int) -> Image.Image:
     """
     Image.init()
     why: Exception | None = None
-    for name in FORMATS:
+    for name in DECODED:
         factory, accept = Image.OPEN[name]
         fits = True if accept is None else accept(data[:16])
         if not fits or isinstance(fits, str):  # a text says why this Pillow does not know the format

@@ -18,6 +18,7 @@ from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import read_target
 from tapetum.core.words import plural, verb
+from tapetum.data.images import formats
 from tapetum.data.layouts import class_folders
 from tapetum.data.layouts.listing import Listing, is_hidden, listing, refuse_undecodable
 from tapetum.data.layouts.sheet import ARCHIVE_MARK, Sheet, copy_image, images_among
@@ -163,7 +164,7 @@ def _images(source: Path, log: Log) -> tuple[list[str], Listing]:
         kinds = listed(f"{count} {ending}" for ending, count in other.most_common())
         log(f"{source.name}: {plural(sum(other.values()), 'file that is no image', 'files that are no images')} left out ({kinds})")
     if not names:
-        raise DataError(f"{source} holds no images", need="JPEG, PNG, TIFF, WebP, BMP, GIF or PPM files", fix="check the path")
+        raise DataError(f"{source} holds no images", need=f"files of these formats: {listed(formats.DECODED)}", fix="check the path")
     return names, found
 
 
