@@ -228,6 +228,21 @@ def test_every_kind_is_scored_and_absent_targets_left_out(several, tmp_path):
     assert value(only, "accuracy")["value"] == value(result, "accuracy", target="ans")["value"]
 
 
+def test_first_screen_of_the_page_has_result_and_baseline(probed, planted, fresh, tmp_path):
+    pages = {}
+    for name, data in (("unseen", fresh.table), ("known", planted / "labels.csv")):
+        result = api.evaluate(probed, data, report=tmp_path / f"{name}.html")
+        page = (tmp_path / f"{name}.html").read_text(encoding="utf-8")
+        pages[name] = page.split('<section id="summary">')[1].split("</section>")[0]
+        assert f"accuracy <b>{result['figures'][0]['value']:.3f}</b>" in pages[name]
+        assert "always the most frequent class; the shares are those of these very rows" in pages[name]
+        assert "<td>train</td>" not in page
+    assert "on 24 unseen images." in pages["unseen"]
+    assert "in-sample, on 24 images known from training." in pages["known"]
+    assert "leaks" not in pages["unseen"]
+    assert "differences between folds" not in pages["unseen"]
+
+
 def test_run_is_never_overwritten_and_odd_places_are_refused(probed, fresh, tmp_path):
     before = small_runs.sha256(probed / "metrics.json")
     assert small_runs.cli("evaluate", probed, fresh.table, "-o", probed).code == 2

@@ -50,7 +50,8 @@ def _result(found: RunFiles, target: str) -> dict[str, Any] | None:
     """Return a target's figure, its baseline, and the sentence on their difference."""
     head, figures = found.metrics.get("headline") or {}, found.metrics["figures"]
     metric = head["metric"] if head.get("target") == target else next((f["metric"] for f in figures if f["target"] == target), None)
-    figure, chance = (marks.main(figures, target, metric, name) for name in ("final", "chance"))
+    name, constant = ("final", "chance") if not found.is_evaluation else (str(figures[0]["name"]), "prior")
+    figure, chance = (marks.main(figures, target, metric, one) for one in (name, constant))
     if figure is None:
         return None
     apart = [d for d in found.metrics.get("differences") or [] if (d["target"], d["metric"], d["b"]) == (target, metric, "chance")]
@@ -58,11 +59,22 @@ def _result(found: RunFiles, target: str) -> dict[str, Any] | None:
         "target": target,
         "metric": metric,
         "figure": figure,
-        "how": marks.how_of(figure),
+        "how": _how(figure, name) if found.is_evaluation else marks.how_of(figure),
         "chance": chance,
-        "constant": BASELINES.get(str(metric), "from the class shares alone, without an image"),
+        "constant": _constant(found, str(metric)),
         "verdict": words.verdict(apart[0]) if apart else "",
     }
+
+
+def _how(figure: marks.Figure, name: str) -> str:
+    """Say which images a figure of an evaluation is of."""
+    return f"{'in-sample, ' if marks.how_of(figure) == marks.IN_SAMPLE else ''}on {int(figure['n']):,} {name}"
+
+
+def _constant(found: RunFiles, metric: str) -> str:
+    """Say what the baseline predicts; that of an evaluation knows the rows that it is measured on."""
+    text = BASELINES.get(metric, "from the class shares alone, without an image")
+    return f"{text}; the shares are those of these very rows" if found.is_evaluation else text
 
 
 def _answered(found: RunFiles) -> str:

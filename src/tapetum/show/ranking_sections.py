@@ -9,7 +9,7 @@ import numpy as np
 from tapetum.core import ranking
 from tapetum.core.tables import Dense
 from tapetum.show import plots, words
-from tapetum.show.figures import Line, thin
+from tapetum.show.figures import Line
 
 MOST_CURVES = 8  # classes that are drawn: of more, those of the lowest and of the highest average precision
 MOST_LINES = 400  # classes in a table
@@ -52,7 +52,7 @@ def rankings(dense: Dense, weight: np.ndarray | None, most: int = MOST_LINES) ->
         precision = right / np.maximum(right + wrong, 1e-12)
         roc.append(Line(*_ends(wrong / all_wrong, right / all_right), f"c{number}", f"{line['class']} {words.number(line['roc_auc'])}"))
         pr_x, pr_y = np.concatenate([[0.0], right / all_right]), np.concatenate([precision[:1], precision])
-        pr.append(Line(*thin(pr_x, pr_y, MOST_POINTS), f"c{number}", f"{line['class']} {words.number(line['average_precision'])}"))
+        pr.append(Line(*_simplified(pr_x, pr_y), f"c{number}", f"{line['class']} {words.number(line['average_precision'])}"))
     return {
         "roc": plots.unit_curves(roc, x_label="false positive rate", y_label="true positive rate", title="ROC curves; area", diagonal=True),
         "pr": plots.unit_curves(pr, x_label="recall", y_label="precision", title="Precision–recall curves; average precision"),
@@ -116,5 +116,21 @@ def _counts(p: np.ndarray, truth: np.ndarray, weight: np.ndarray) -> tuple[np.nd
 
 
 def _ends(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return a curve from the origin, thinned."""
-    return thin(np.concatenate([[0.0], x]), np.concatenate([[0.0], y]), MOST_POINTS)
+    """Return a curve from the origin, simplified."""
+    return _simplified(np.concatenate([[0.0], x]), np.concatenate([[0.0], y]))
+
+
+def _simplified(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a curve of the unit square without the points between others on a straight line; of many, some at equal ways along it.
+
+    Taken by their number instead, corners would be cut: where a class is rare, most of its curve lies in the first few thresholds.
+    """
+    dx, dy = np.diff(x), np.diff(y)
+    turns = ~np.isclose(dx[:-1] * dy[1:], dx[1:] * dy[:-1], atol=1e-12) | (dx[:-1] * dx[1:] + dy[:-1] * dy[1:] < 0)
+    kept = np.concatenate([[True], turns, [True]])[: len(x)]
+    x, y = x[kept], y[kept]
+    if len(x) <= MOST_POINTS:
+        return x, y
+    way = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(x), np.diff(y)))])
+    picked = np.unique(np.searchsorted(way, np.linspace(0, way[-1], MOST_POINTS)).clip(0, len(x) - 1))
+    return x[picked], y[picked]

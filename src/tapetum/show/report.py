@@ -97,7 +97,7 @@ def page(found: RunFiles) -> dict[str, Any]:
         "first": first_screen.summary(found, about["counts"], about["folds"]),
         "worries": worries.worries(found, about["counts"]),
         "most_worries": MOST_WORRIES,
-        "checked": worries.CHECKED,
+        "checked": worries.CHECKED_OF_ANSWERS if found.is_evaluation else worries.CHECKED,
         "overview": data_sections.overview(found, thumbnails),
         "findings": data_sections.findings(found),
         "headline": measured.headline(found),

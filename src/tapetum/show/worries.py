@@ -23,6 +23,7 @@ ODD = 0.01  # p-value below which folds differ by more than their size explains
 CHECKED = (
     "leaks, small classes, few groups, differences between folds, calibration, images of ImageNet, in-sample choices and unread images"
 )
+CHECKED_OF_ANSWERS = "few groups, calibration, images known from training and unread images"  # of an evaluation, which has no folds
 
 NOT_SCORED = {  # of one image, and of several
     "missing": ("could not be read and has no prediction", "could not be read and have no prediction"),

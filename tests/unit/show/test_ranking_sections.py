@@ -52,6 +52,20 @@ def test_curve_of_many_rows_has_few_points():
     assert line.count("L") <= ranking_sections.MOST_POINTS + 5
 
 
+@pytest.mark.parametrize(("positive", "n", "shift"), [(5, 126, 9.0), (60, 20_000, 3.0), (300, 20_000, 1.5)])
+def test_drawn_curves_enclose_the_areas_beside_them(positive, n, shift, monkeypatch):
+    rng = np.random.default_rng(positive)
+    y = np.zeros((n, 2), dtype=np.float32)
+    y[:, 1] = np.arange(n) < positive
+    p = 1 / (1 + np.exp(-rng.standard_normal((n, 2)) - shift * y))
+    drawn = []
+    monkeypatch.setattr(ranking_sections.plots, "unit_curves", lambda lines, **_: drawn.append(lines[-1]) or "")
+    line = ranking_sections.rankings(dense_of(Target("t", "single", ("a", "b")), p.astype(np.float32), y), None)["lines"][-1]
+    roc, pr = drawn
+    assert np.trapezoid(roc.y, roc.x) == pytest.approx(line["roc_auc"], abs=0.004)
+    assert np.trapezoid(pr.y, pr.x) == pytest.approx(line["average_precision"], abs=0.02)
+
+
 def test_a_class_without_rows_has_no_curve():
     dense = answers("multi", 3)
     dense.y[:, 1] = 0
