@@ -9,6 +9,7 @@ import numpy as np
 from tapetum.core.errors import listed
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target
+from tapetum.core.words import plural
 
 
 def lacking(manifest: Manifest, usable: np.ndarray | None = None) -> list[str]:
@@ -54,13 +55,14 @@ def _extra_of_test(manifest: Manifest, teaches: np.ndarray) -> Iterator[str]:
     """Warn of extra rows whose group has test rows; pseudo-labelled copies of test rows are meant so and marked elsewhere."""
     columns = manifest.frame.columns
     pseudo = manifest.frame["pseudo"].fill_null(False).to_numpy() if "pseudo" in columns else np.zeros(len(manifest), dtype=bool)
-    tested = set(manifest.groups[manifest.split == "test"].tolist())
-    rows = [i for i in np.flatnonzero(teaches & (manifest.split == "extra") & ~pseudo) if manifest.groups[i] in tested]
-    if rows:
-        groups = list(dict.fromkeys(manifest.groups[rows].tolist()))
+    groups, split = manifest.groups, manifest.split  # made anew each time that they are asked for
+    tested = set(groups[split == "test"].tolist())
+    shared = [group for group in groups[teaches & (split == "extra") & ~pseudo].tolist() if group in tested]
+    if shared:
+        several = list(dict.fromkeys(shared))
         yield (
-            f"{len(rows)} extra row{'s share' if len(rows) > 1 else ' shares'} {len(groups)} group{'s' if len(groups) > 1 else ''} with "
-            f"test rows ({listed(groups)}): they make the figures of the test part too good"
+            f"{plural(len(shared), 'extra row shares', 'extra rows share')} {plural(len(several), 'group')} with "
+            f"test rows ({listed(several)}): they make the figures of the test part too good"
         )
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pytest
 
 from images import quiet
 from tapetum.core.config import Split
@@ -74,3 +75,13 @@ def test_several_labels_of_a_row_are_checked_singly():
 
 def test_splits_that_leave_nothing_out_say_nothing():
     assert lacking(assign_folds(table("ab" * 20), Split(folds=4), 0, quiet)) == []
+
+
+@pytest.mark.parametrize("name", ["groups", "split"])
+def test_no_column_is_made_anew_for_each_row(monkeypatch, name):
+    made, plain = [], getattr(Manifest, name).fget
+    monkeypatch.setattr(Manifest, name, property(lambda self: made.append(name) or plain(self)))
+    parts = ["train"] * 20 + ["extra"] * 40 + ["test"] * 40
+    found = lacking(table("ab" * 50, split=parts, group=[f"g{i % 20}" for i in range(100)]))
+    assert any("40 extra rows share 20 groups with test rows" in text for text in found)
+    assert len(made) < 10

@@ -32,14 +32,14 @@ def about_the_data(manifest: Manifest) -> list[str]:
 
 def small_classes(manifest: Manifest) -> list[str]:
     """Return which classes have too few groups for an interval of ±5 points of their recall (Wilson, 95 %, at a recall of 90 %)."""
-    judged = manifest.split == "train"
+    judged, group = manifest.split == "train", manifest.groups
     need = _needed()
     out = []
     for target in manifest.targets:
         if target.kind == "regression" or target.is_identity or target.expression is not None or not target.scored:
             continue
         has = np.nan_to_num(manifest.truth(target.name)) > 0.5
-        groups = [count_groups(manifest.groups[judged & has[:, k]]) for k in range(len(target.classes))]
+        groups = [count_groups(group[judged & has[:, k]]) for k in range(len(target.classes))]
         few = sorted((n, name) for n, name in zip(groups, target.classes, strict=True) if 0 < n < need)
         if few:
             named = listed([f"{name} ({n})" for n, name in few], 5)

@@ -116,7 +116,8 @@ def _seen_from(path: Path, folder: Path) -> str:
 def _without_known(manifest: Manifest, run: Run, store: Store, record: Record) -> Manifest:
     """Return the rows that the run did not learn from; those that were decided here stay, so that their decisions do."""
     learnt = run.manifest()
-    ours = {os.path.abspath(path) for row in range(len(learnt)) if learnt.split[row] != "test" for path in learnt.paths(row)}
+    learnt = learnt.where(learnt.split != "test")
+    ours = {os.path.abspath(path) for row in range(len(learnt)) for path in learnt.paths(row)}
     decided, there = store.holding(), set(manifest.row_ids)
     keep = np.array(
         [row_id in decided or os.path.abspath(manifest.paths(row)[0]) not in ours for row, row_id in enumerate(manifest.row_ids)],
