@@ -16,6 +16,7 @@ ONCE = {
     "len(np.unique(groups": {"core/folds.py"},  # how many groups
     "isinstance(spec, str) else": {"core/choices.py"},  # the name of a choice
     '"JPEG", "PNG"': set(),  # the formats that are decoded, which data/images/formats.py has by their endings
+    "'s' if": set(),  # the words that go with a count, which core/words.py has
     " PCA(": {"show/embedding.py"},  # principal components
     "linalg.svd(": set(),
     "1.0 if self.greater_is_better": {"core/metrics.py"},  # a score's sign

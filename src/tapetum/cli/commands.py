@@ -12,6 +12,7 @@ import typer
 from tapetum.cli.progress import Progress
 from tapetum.cli.streams import show
 from tapetum.core import errors
+from tapetum.core.words import verb
 
 Text = Callable[[Mapping[str, Any], bool], Sequence[str]]  # (result, verbose) → lines for people
 Json = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
@@ -65,4 +66,4 @@ def command(
 
 
 def _epilog(examples: Sequence[str]) -> str:
-    return "\n".join([f"Example{'s' if len(examples) > 1 else ''}:", "", "\b", *(f"  {line}" for line in examples)])
+    return "\n".join([f"{verb(len(examples), 'Example', 'Examples')}:", "", "\b", *(f"  {line}" for line in examples)])

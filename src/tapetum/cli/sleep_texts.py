@@ -44,7 +44,7 @@ def issues(rows: Sequence[Mapping[str, str]], verbose: bool) -> list[str]:
         lines.append(f"… and {more} more: --verbose")
     notes = len(rows) - len(shown)
     if notes:
-        lines.append(f"{notes} note{'s' if notes > 1 else ''}: --verbose")
+        lines.append(f"{plural(notes, 'note')}: --verbose")
     return lines
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from tapetum.core.errors import listed
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target
-from tapetum.core.words import plural
+from tapetum.core.words import plural, verb
 
 
 def lacking(manifest: Manifest, usable: np.ndarray | None = None) -> list[str]:
@@ -34,21 +34,21 @@ def _classes(manifest: Manifest, target: Target, judged: np.ndarray, teaches: np
     used = np.unique(fold[judged])
     never = [c for c in range(len(target.classes)) if has[:, c].any() and not has[teaches, c].any()]
     if never:
-        yield f"no row trains {_named(target, never)}: no answer can name {'it' if len(never) == 1 else 'them'}"
+        yield f"no row trains {_named(target, never)}: no answer can name {verb(len(never), 'it', 'them')}"
     for k in used:
         judged_classes = [c for c in range(len(target.classes)) if c not in never and has[judged & (fold == k), c].any()]
         if gone := [c for c in judged_classes if not has[teaches & (fold != k), c].any()]:
             rows = int(has[judged & (fold == k)][:, gone].any(axis=1).sum())
             where = "the held-out part" if len(used) == 1 else f"fold {k}"
-            verb, them = ("is", "it") if len(gone) == 1 else ("are", "them")
             yield (
-                f"{_named(target, gone)} {verb} in {where} only ({rows} row{'s' if rows > 1 else ''}): no row of {them} trains where "
-                "they are scored, so these rows cannot be predicted correctly"
+                f"{_named(target, gone)} {verb(len(gone), 'is', 'are')} in {where} only ({plural(rows, 'row')}): no row of "
+                f"{verb(len(gone), 'it', 'them')} trains where they are scored, so these rows cannot be predicted correctly"
             )
     if len(used) == 1:
         unseen = [c for c in range(len(target.classes)) if has[teaches, c].any() and not has[judged, c].any()]
         if unseen:
-            yield f"{_named(target, unseen)} {'has' if len(unseen) == 1 else 'have'} no held-out row: no figure covers it"
+            has_none, it = verb(len(unseen), "has", "have"), verb(len(unseen), "it", "them")
+            yield f"{_named(target, unseen)} {has_none} no held-out row: no figure covers {it}"
 
 
 def _extra_of_test(manifest: Manifest, teaches: np.ndarray) -> Iterator[str]:

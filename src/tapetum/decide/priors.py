@@ -103,7 +103,8 @@ class PriorShift:
         n = int(np.count_nonzero(dense.ok))
         if not self.joint or n >= self.least:
             return ""
-        return f"class rates are not estimated on {_rows(n)} (at least {self.least} are needed): the probabilities stay as they are"
+        few = plural(n, "answered row")
+        return f"class rates are not estimated on {few} (at least {self.least} are needed): the probabilities stay as they are"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -242,10 +243,6 @@ def stated_prior(target: Target, values: Sequence[float]) -> np.ndarray:
             f"rates {list(values)} were stated for {target.name!r}", need=f"{plural(target.width, 'number')}, one for each class in order"
         )
     return rates / rates.sum() if target.is_distribution else rates
-
-
-def _rows(n: int) -> str:
-    return f"{n} answered row" + ("" if n == 1 else "s")
 
 
 def _worded(target: Target, value: Prior, words: dict[str, np.ndarray], more: str = "'balanced', 'truth'") -> np.ndarray:

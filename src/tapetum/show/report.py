@@ -80,7 +80,7 @@ def templates() -> jinja2.Environment:
     environment.filters["plural"], environment.filters["verb"] = plural, verb
     environment.filters["tojson"] = _json
     environment.filters["per_fold"] = _is_per_fold
-    environment.filters["fold_names"] = lambda folds: f"Fold{'s' if len(folds) > 1 else ''} {listed(folds, 20)}"
+    environment.filters["fold_names"] = lambda folds: f"{verb(len(folds), 'Fold', 'Folds')} {listed(folds, 20)}"
     return environment
 
 

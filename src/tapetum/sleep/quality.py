@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tapetum.core.words import plural
+from tapetum.core.words import plural, verb
 from tapetum.sleep.edf import Recording
 from tapetum.sleep.issues import ALL, EPOCH, QUALITY, Issues, spans
 from tapetum.sleep.montage import Montage, Signal
@@ -104,7 +104,7 @@ def report(found: Sequence[Quality], issues: Issues) -> None:
             if kind == "lost" or not where.any():
                 continue
             what = f"{KINDS[kind]} in {int(where.sum())} of {plural(len(where), 'epoch')}"
-            share = f"{100 * where.mean():.2g} %, epoch{'s' if where.sum() > 1 else ''} {spans(where)}"
+            share = f"{100 * where.mean():.2g} %, {verb(int(where.sum()), 'epoch', 'epochs')} {spans(where)}"
             assumed = "another channel is preferred for staging"
             if where.mean() >= BAD_SHARE:
                 issues.add(f"bad channel: {what} ({share})", assumed, signal=quality.signal, kind=QUALITY, epochs=ALL)

@@ -245,7 +245,7 @@ def threads_of(run: Run, train: Train, record: Record) -> int | None:
     if train.threads is None and not machine.threads_are_given() and "threads" not in run.plan():
         count, why = machine.threads_now()
         run.keep_plan(threads=count)
-        record(f"computing with {count} thread{'s' if count > 1 else ''} ({why})")
+        record(f"computing with {plural(count, 'thread')} ({why})")
     return machine.threads(train.threads, run.plan().get("threads"))
 
 

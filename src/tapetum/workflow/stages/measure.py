@@ -14,7 +14,7 @@ from tapetum.core.marks import BASELINE, BY_GROUP, CROSS_VALIDATED, HELD_OUT, IN
 from tapetum.core.monitor import prior_answer, prior_decision
 from tapetum.core.runs import BY_GROUP_FILE, PROBE, START, Run
 from tapetum.core.tables import Dense, Predictions, decided
-from tapetum.core.words import plural
+from tapetum.core.words import plural, verb
 from tapetum.data.audit.sets import about_the_data
 from tapetum.data.lacking import lacking
 from tapetum.decide import view_reduction
@@ -331,4 +331,4 @@ def _stopped_itself(run: Run, member: str, fold: int) -> bool:
 
 
 def _folds(folds: list[int]) -> str:
-    return ("fold " if len(folds) == 1 else "folds ") + ", ".join(map(str, sorted(folds)))
+    return f"{verb(len(folds), 'fold', 'folds')} {', '.join(map(str, sorted(folds)))}"
