@@ -11,7 +11,7 @@ from tapetum.core.tables import Manifest
 from tapetum.workflow.commands import labelling
 
 
-def test_what_a_run_learnt_from_is_left_out_in_one_pass(tmp_path, monkeypatch):
+def test_what_a_run_learnt_from_is_left_out(tmp_path, monkeypatch):
     made, plain = [], Manifest.split.fget
     monkeypatch.setattr(Manifest, "split", property(lambda self: made.append(1) or plain(self)))
     ids = [f"{i}.png" for i in range(60)]
