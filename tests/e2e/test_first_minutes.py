@@ -29,6 +29,16 @@ def test_a_run_that_is_not_finished_is_called_that(probed, tmp_path):
         assert "run is not finished" in said.error
 
 
+def test_decisions_without_effect_are_told(probed, tmp_path):
+    shutil.copytree(probed, tmp_path / "run")
+    said = small_runs.cli("decide", tmp_path / "run", "--set", "decide.calibrate=temperature", "--set", 'decide.steps=["thresholds"]')
+    assert said.code == 0
+    assert "warning: decide.calibrate had no effect, since the probe answers: use decide.steps=['temperature']" in said.out
+    assert "'thresholds' is for multi targets and was left out" in said.out
+    said = small_runs.cli("decide", tmp_path / "run", "--set", "decide.calibrate=none", "--set", 'decide.steps=["temperature"]')
+    assert "no effect" not in said.out + said.err
+
+
 def test_a_typo_in_a_changed_recipe_is_named(planted, tmp_path, probed):
     shutil.copytree(probed, tmp_path / "run")
     words = ["fit", planted / "labels.csv", "-o", tmp_path / "run"]

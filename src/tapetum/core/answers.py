@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -90,14 +90,27 @@ def entries(answered: Mapping[str, Dense], problems: Mapping[int, str], top: int
 def text_of(answered: Mapping[str, Dense], problems: Mapping[int, str], top: int = TOP) -> str:
     """Return a table for people: a line for each row and target, a row without an answer with its reason."""
     several = len(answered) > 1
-    lines = [["image", *(["target"] if several else []), "answer", "probabilities" if _any_classes(answered) else ""]]
+    lines = [["image", *(["target"] if several else []), "answer"]]
+    ends: list[str | list[str]] = ["probabilities" if _any_classes(answered) else ""]
     for one in entries(answered, problems, top):
         if not one["answers"]:
-            lines.append([one["id"], *([""] if several else []), "-", f"{one['status']}: {one['reason'] or 'no answer'}"])
+            lines.append([one["id"], *([""] if several else []), "-"])
+            ends.append(f"{one['status']}: {one['reason'] or 'no answer'}")
         for name, entry in one["answers"].items():
-            shares = ", ".join(f"{label} {p:.3f}" for label, p in entry.get("p", {}).items())
-            lines.append([one["id"], *([name] if several else []), _shown(entry["answer"]), shares])
-    return columns.aligned(lines, whole=range(len(lines[0]) - 1))
+            lines.append([one["id"], *([name] if several else []), _shown(entry["answer"])])
+            ends.append([f"{label} {p:.3f}" for label, p in entry.get("p", {}).items()])
+    before = len(lines[0])
+    room = columns.WIDTH - sum(max(len(line[i]) for line in lines) + 2 for i in range(before))
+    cells = [end if isinstance(end, str) else _fitting(end, room) for end in ends]
+    return columns.aligned([[*line, cell] for line, cell in zip(lines, cells, strict=True)], whole=range(before))
+
+
+def _fitting(shares: Sequence[str], room: int) -> str:
+    """Return classes with their probabilities, the likeliest first and as many as fit, but never none."""
+    many = len(shares)
+    while many > 1 and len(", ".join(shares[:many])) + 3 * (many < len(shares)) > room:
+        many -= 1
+    return ", ".join([*shares[:many], *(["…"] if many < len(shares) else [])])
 
 
 def table_of(answered: Mapping[str, Dense], spec: Mapping[str, Any]) -> Predictions:

@@ -39,6 +39,8 @@ def steps(found: RunFiles) -> list[dict[str, Any]]:
     """Return, for each target, the steps from the members' probabilities to the final answer, in order, in words."""
     out = []
     blends, after = (found.decisions.get(key) or {} for key in ("blend", "steps"))
+    if (found.decisions.get("choice") or {}).get("final") == PROBE:
+        blends = {}  # of fine-tuned members, which do not answer
     for target in found.targets:
         lines = []
         for part in (blends.get(target.name) or {}, after.get(target.name) or {}):

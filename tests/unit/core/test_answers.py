@@ -56,3 +56,12 @@ def test_labels_that_hold_the_separator_are_read_back(tmp_path, classes):
     read = prediction_csv.read_alone(tmp_path / "p.csv", like=target).dense("tags")
     assert read.answer.tolist() == answer.tolist()
     assert scoring.truth_of(target, table["tags"]).tolist() == answer.tolist()
+
+
+def test_printed_probabilities_are_whole_and_the_likeliest_stay():
+    breeds = Target("breed", "single", tuple(f"{kind}_of_the_north_{number}" for number, kind in enumerate(("setter", "hound", "pointer"))))
+    shown = text_of({"breed": dense(breeds, [[0.2, 0.7, 0.1], [0.05, 0.9, 0.05]])}, {}).splitlines()
+    assert shown[1].endswith("  hound_of_the_north_1 0.700, setter_of_the_north_0 0.200, …")
+    assert all(len(line) <= 100 for line in shown)
+    several = text_of({"kind": dense(KIND, P[:1])}, {}).splitlines()
+    assert several[1].endswith("cat 0.400, dog 0.300, elk 0.140, fox 0.100, bee 0.050"), "what fits is shown without a sign of more"

@@ -157,3 +157,7 @@ def test_members_have_their_weight_and_steps_their_order(found, tmp_path):
         ("blend", "weights"),
         ("decide", "thresholds"),
     ]
+    files.write_json(run / "decisions.json", {"choice": {"final": "probe"}, "blend": {"breed": blend}, "steps": {}})
+    assert members.steps(read_run(run)) == [], "the probe answers: nothing of this makes its answer"
+    files.write_json(run / "decisions.json", {"choice": {"final": "mean"}, "blend": {"breed": blend}, "steps": {}})
+    assert len(members.steps(read_run(run))[0]["lines"]) == 3

@@ -94,7 +94,7 @@ def decide_tables(
     rows = Rows.of(manifest, [manifest.row_ids[r] for r in scored])
     found = chain.fit(members, rows, decide, strict=strict)
     for note in found.notes:
-        record(note)
+        record(f"warning: {note}")
     decided = {f"decided ({how})": (how, dense) for how, dense in ((CROSS_VALIDATED, found.nested), (IN_SAMPLE, found.optimistic))}
     entries = [*members.items(), *((name, dense) for name, (_, dense) in decided.items())]
     board = leaderboard.leaderboard(entries, rows, how={name: how for name, (how, _) in decided.items()})

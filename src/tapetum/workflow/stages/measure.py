@@ -19,6 +19,7 @@ from tapetum.data.audit.sets import about_the_data
 from tapetum.data.lacking import lacking
 from tapetum.decide import view_reduction
 from tapetum.decide.choose import EpochChoice
+from tapetum.decide.effect import without_effect
 from tapetum.decide.steps import Rows, counting
 from tapetum.workflow.session import Prepared, Session
 from tapetum.workflow.stages.decide import RunDecisions
@@ -36,7 +37,9 @@ def measure_run(session: Session, decided: RunDecisions) -> RunDecisions:
         figures["views"] = [
             {"member": member, **line, "marks": told[member]} for member, one in views.items() for line in view_reduction.lines(one)
         ]
-    figures["warnings"] = [*worse_than_baseline(figures["differences"]), *lacking(session.manifest, session.prepared.usable)]
+    scored, by_probe = [dense.target for dense in decided.nested.values()], decided.decisions["choice"]["final"] == PROBE
+    idle = without_effect(session.recipe.decide, scored, probe_answers=by_probe)
+    figures["warnings"] = [*worse_than_baseline(figures["differences"]), *idle, *lacking(session.manifest, session.prepared.usable)]
     figures["data"] = about_the_data(session.manifest)
     files.write_json(session.run.file("metrics.json"), figures)
     return dataclasses.replace(decided, figures=figures)
