@@ -163,3 +163,13 @@ def listed(names: Iterable[object], most: int = 8) -> str:
     texts = [str(n) for n in names]
     more = f", … ({len(texts) - most} more)" if len(texts) > most else ""
     return ", ".join(texts[:most]) + more
+
+
+def first_line(error: BaseException, *, named: bool = False) -> str:
+    """Return the first line of what an error of another package says, cut to 200 letters; its type where it says nothing, as many do.
+
+    ``named``: with its type in front.
+    """
+    kind = type(error).__name__
+    said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return (f"{kind}: {said}" if named and said else said or kind)[:200]

@@ -23,7 +23,7 @@ import numpy as np
 import polars as pl
 
 from tapetum.core import disk, threads
-from tapetum.core.errors import DataError, TapetumError, UserError
+from tapetum.core.errors import DataError, TapetumError, UserError, first_line
 from tapetum.core.stand_ins import HEAD, stand_in
 
 META_KEY = "tapetum"
@@ -282,7 +282,7 @@ def read_parquet(path: Path | str, rows: range | None = None) -> tuple[pl.DataFr
         with contextlib.suppress(OSError), path.open("rb") as file:
             if (what := stand_in(file.read(HEAD))) is not None:
                 raise DataError(f"{path} is {what}") from None
-        raise DataError(f"{path} is not a Parquet file ({str(error).splitlines()[0]})", fix="check the path") from None
+        raise DataError(f"{path} is not a Parquet file ({first_line(error)})", fix="check the path") from None
     try:
         return frame, dict(json.loads(meta.get(META_KEY, "{}")))
     except (ValueError, TypeError):
@@ -299,7 +299,7 @@ def read_csv(path: Path | str) -> pl.DataFrame:
     except (*UNREADABLE, OSError) as error:
         if (known := disk.of_system(error, path, path)) is not error:
             raise known from None
-        raise DataError(f"{path} is not a table ({str(error).splitlines()[0]})", fix="remove it and run the command again") from None
+        raise DataError(f"{path} is not a table ({first_line(error)})", fix="remove it and run the command again") from None
 
 
 def to_json(value: Any, indent: int | None = None) -> str:

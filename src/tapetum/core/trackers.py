@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tapetum.core import extras, files
+from tapetum.core.errors import first_line
 from tapetum.core.progress import Log
 from tapetum.core.sections import Track
 
@@ -58,9 +59,7 @@ class Trackers:
             except Exception as error:  # a server that is gone, a full disk
                 del self._items[name]
                 if self._log is not None:
-                    self._log(
-                        f"warning: {name} gets no more figures of this run ({type(error).__name__}: {str(error).splitlines()[0][:200]})"
-                    )
+                    self._log(f"warning: {name} gets no more figures of this run ({first_line(error, named=True)})")
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:

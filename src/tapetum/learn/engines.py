@@ -17,7 +17,7 @@ from torch import Tensor
 from tapetum.core import draws
 from tapetum.core.agreement import Agreement, agreement
 from tapetum.core.config import Train
-from tapetum.core.errors import TapetumError
+from tapetum.core.errors import TapetumError, first_line
 from tapetum.core.progress import Log
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
@@ -114,7 +114,7 @@ def choose(
     except TapetumError:
         raise
     except Exception as error:  # exporters and engines raise whatever they stumble over
-        return Choice(measured, why=f"the backbone cannot be converted ({f'{type(error).__name__}: {error}'.splitlines()[0][:120]})")
+        return Choice(measured, why=f"the backbone cannot be converted ({first_line(error, named=True)})")
     return _judged(Measured(measured.engine, {**measured.seconds, **timed}), engines, rows, judge, force)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from tapetum.core import draws, files, known, processors
 from tapetum.core.agreement import AGREEMENT, agreement
 from tapetum.core.config import Input
-from tapetum.core.errors import DataError, TapetumError, UserError, listed
+from tapetum.core.errors import DataError, TapetumError, UserError, first_line, listed
 from tapetum.core.progress import Log
 from tapetum.core.tables import Dense, Manifest
 from tapetum.core.words import plural
@@ -230,7 +230,7 @@ def _written(folder: Path, parts: Sequence[tuple[graphs.Written, Sequence[Tensor
     except TapetumError:
         raise
     except Exception as error:  # exporters raise whatever they stumble over
-        first = f"{type(error).__name__}: {error}".splitlines()[0]
+        first = first_line(error, named=True)
         raise UserError(f"member {named!r} cannot be written as {to} ({first[:200]})", fix="try another format") from error
     return {
         "files": {one: files.sha256(folder / one) for written in opened for one in written},

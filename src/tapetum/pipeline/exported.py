@@ -19,7 +19,7 @@ import numpy as np
 
 from tapetum.core import files, known, processors
 from tapetum.core.config import Input, SequenceConfig
-from tapetum.core.errors import DataError, EnvironmentFault, TapetumError, UserError
+from tapetum.core.errors import DataError, EnvironmentFault, TapetumError, UserError, first_line
 from tapetum.core.places import EXPORT, refuse_nowhere
 from tapetum.core.progress import Log
 from tapetum.core.tables import Dense, Manifest
@@ -280,8 +280,9 @@ def open_session(spec: Mapping[str, Any], place: Path) -> Session:
         raise
     except Exception as error:  # each package raises what it has
         version = importlib.metadata.version(package)
-        first = " ".join(str(error).split())[:160]
-        raise EnvironmentFault(f"{place.name} cannot be opened by {package} {version} ({first})", fix=f"pip install -U {package}") from None
+        raise EnvironmentFault(
+            f"{place.name} cannot be opened by {package} {version} ({first_line(error)})", fix=f"pip install -U {package}"
+        ) from None
 
 
 def _opened(to: str, spec: Mapping[str, Any], place: Path) -> Session:

@@ -16,7 +16,7 @@ import numpy as np
 from tapetum.core import answers, files, places
 from tapetum.core.answers import labels
 from tapetum.core.config import Data
-from tapetum.core.errors import DataError, for_python, warn_caller
+from tapetum.core.errors import DataError, first_line, for_python, warn_caller
 from tapetum.core.progress import Log
 from tapetum.core.scoring import score_of
 from tapetum.core.tables import Dense, Manifest
@@ -80,7 +80,7 @@ class Pipeline(Frozen):
             Data.model_validate(spec["data"])
             return cls(folder, spec, [load_member(folder, m, spec["targets"]) for m in spec["members"]])
         except (KeyError, TypeError, ValueError, RuntimeError, OSError) as error:  # RuntimeError: tensors of another shape
-            first = f"{type(error).__name__}: {error}".splitlines()[0]
+            first = first_line(error, named=True)
             raise DataError(
                 f"{folder} is damaged, or its files are of several pipelines ({first})", fix="copy the whole folder again"
             ) from None

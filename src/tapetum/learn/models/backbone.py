@@ -14,7 +14,7 @@ from timm.models._input import get_model_args
 from torch import Tensor, nn
 
 from tapetum.core import files
-from tapetum.core.errors import DataError, UserError
+from tapetum.core.errors import DataError, UserError, first_line
 from tapetum.core.words import plural
 from tapetum.learn.models import channels as adaptation
 from tapetum.learn.models.weights import Weights
@@ -264,7 +264,7 @@ def _created(
         except (AssertionError, RuntimeError, ValueError, NotImplementedError) as error:
             pool = arguments.get("global_pool")
             raise UserError(
-                f"backbone {name!r} cannot be built with {dict(arguments)}: {str(error).splitlines()[0] if str(error) else 'refused'}",
+                f"backbone {name!r} cannot be built with {dict(arguments)}: {first_line(error)}",
                 fix=f"choose another model.pooling than {pool!r}" if pool else "check model.options",
             ) from None
     raise UserError(f"backbone {name!r} takes no image size", fix="choose another backbone")

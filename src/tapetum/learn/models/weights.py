@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from tapetum.core import files
-from tapetum.core.errors import DataError, EnvironmentFault, UserError, listed, nearest
+from tapetum.core.errors import DataError, EnvironmentFault, UserError, first_line, listed, nearest
 from tapetum.learn.models.lite import lite_names
 
 FOLDER = Path("weights")  # ./weights/NAME holds the weights of backbone NAME
@@ -253,7 +253,7 @@ def _hub_state(backbone: str) -> dict[str, Tensor]:
         return timm.create_model(backbone, pretrained=True).state_dict()
     except Exception as error:  # many kinds: no network, no such file, no such model
         raise EnvironmentFault(
-            f"the hub did not give weights for {backbone!r} ({str(error).splitlines()[0] if str(error) else type(error).__name__})",
+            f"the hub did not give weights for {backbone!r} ({first_line(error)})",
             fix=f"try again later, or use what is at hand: {_listing(FOLDER)}",
         ) from None
 
@@ -281,7 +281,7 @@ def _torch_state(file: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, OSError, EOFError) as error:
-        raise DataError(f"{file} cannot be read ({str(error).splitlines()[0]})", fix="install or copy it again") from None
+        raise DataError(f"{file} cannot be read ({first_line(error)})", fix="install or copy it again") from None
     return state.get("state_dict", state)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 from tapetum.core import processors
-from tapetum.core.errors import EnvironmentFault
+from tapetum.core.errors import EnvironmentFault, first_line
 from tapetum.workflow.launch.tasks import GONE, KEPT, Ended, Task, called, environment
 
 SILENT = {  # the usage report is what looks for a cloud, so both end with it
@@ -81,7 +81,7 @@ class Ray:
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             what = "Ray does not start" if own else f"no Ray cluster answers at {self.address}"
             raise EnvironmentFault(
-                f"{what} ({str(error).splitlines()[0]})", fix="start a cluster first, with Ray's own command, or leave the address out"
+                f"{what} ({first_line(error)})", fix="start a cluster first, with Ray's own command, or leave the address out"
             ) from None
         self._ray = ray
         return ray
@@ -91,7 +91,7 @@ def _ended(ray: Any, reference: Any) -> Ended:
     try:
         return Ended(*ray.get(reference))
     except ray.exceptions.RayError as error:  # its worker or its machine is gone
-        return Ended(GONE, err=str(error).strip().splitlines()[0])
+        return Ended(GONE, err=first_line(error))
 
 
 def _command(words: list[str], folder: str, variables: Mapping[str, str]) -> tuple[int, str, str]:
