@@ -17,7 +17,7 @@ ONCE = {
     "isinstance(spec, str) else": {"core/choices.py"},  # the name of a choice
     '"JPEG", "PNG"': set(),  # the formats that are decoded, which data/images/formats.py has by their endings
     "'s' if": set(),  # the words that go with a count, which core/words.py has
-    "splitlines()[0]": {"api/recipe.py", "workflow/launch/slurm.py"},  # of an error, core/errors.py has it; these are lines of a text
+    "splitlines()[0]": {"workflow/launch/slurm.py"},  # of an error, core/errors.py has it; this is what a command printed
     " PCA(": {"show/embedding.py"},  # principal components
     "linalg.svd(": set(),
     "1.0 if self.greater_is_better": {"core/metrics.py"},  # a score's sign

@@ -34,7 +34,7 @@ def load_recipe(
 
 def recipes() -> dict[str, str]:
     """Return the recipes that have a name, and the first line of each without its name."""
-    lines = {name: path.read_text(encoding="utf-8").splitlines()[0] for name, path in find_recipes().items()}
+    lines = {name: path.read_text(encoding="utf-8").partition("\n")[0] for name, path in find_recipes().items()}
     return {name: line.removeprefix("# ").removeprefix(f"{name}: ") for name, line in lines.items()}
 
 

@@ -72,3 +72,11 @@ def test_recipes_are_told_without_their_own_names():
     found = api.recipes()
     assert found
     assert not [name for name, line in found.items() if line.startswith((f"{name}:", "#")) or not line]
+
+
+def test_an_empty_recipe_of_another_package_is_listed(tmp_path, monkeypatch):
+    from tapetum import api
+
+    (tmp_path / "bare.toml").write_text("", encoding="utf-8")
+    monkeypatch.setattr("tapetum.api.recipe.find_recipes", lambda: {"bare": tmp_path / "bare.toml"})
+    assert api.recipes() == {"bare": ""}
