@@ -16,9 +16,9 @@ from tapetum.learn import choices as learn
 from tapetum.workflow.choices import ALL
 
 TABLES = {
-    f"{room.__name__.split('.')[1]}.{name}.{key}": choice
-    for room in (data, decide, learn)
-    for name, table in vars(room).items()
+    f"{package.__name__.split('.')[1]}.{name}.{key}": choice
+    for package in (data, decide, learn)
+    for name, table in vars(package).items()
     if name.isupper() and isinstance(table, dict)
     for key, choice in table.items()
     if isinstance(choice, Choice)

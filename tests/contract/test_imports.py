@@ -1,4 +1,4 @@
-"""Imports run one way, and torch stays out of the rooms that promise it."""
+"""Imports run one way, and torch stays out of the packages that need none."""
 
 from __future__ import annotations
 
@@ -100,10 +100,10 @@ def _top_level(tree: ast.Module):
 
 @pytest.mark.parametrize("path", modules(), ids=name_of)
 def test_imports_run_one_way(path):
-    room = path.relative_to(SOURCE).parts[0].removesuffix(".py")
-    if room in EVERYTHING:
+    package = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    if package in EVERYTHING:
         return
-    allowed = MAY_IMPORT[room] | ({"workflow"} if path == RUNS_SYSTEMS else set())
+    allowed = MAY_IMPORT[package] | ({"workflow"} if path == RUNS_SYSTEMS else set())
     for name in imported(path):
         if not name.startswith("tapetum."):
             continue

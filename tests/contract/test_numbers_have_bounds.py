@@ -19,8 +19,8 @@ SECTIONS = [Recipe] + [c for c in vars(sections).values() if isinstance(c, type)
 FIELDS = {f"{c.__name__}.{name}": field for c in SECTIONS for name, field in c.model_fields.items()}
 CHOICES = {
     f"{key}.{parameter}": (choice, parameter)
-    for room in (data, decide, learn)
-    for table in vars(room).values()
+    for package in (data, decide, learn)
+    for table in vars(package).values()
     if isinstance(table, dict)
     for key, choice in table.items()
     if isinstance(choice, Choice)

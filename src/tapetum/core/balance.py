@@ -25,17 +25,17 @@ def split(table: np.ndarray, shares: np.ndarray, rng: np.random.Generator) -> np
         rng: decides among equals.
     """
     first, place, times = alike(table)
-    parcel = _Parcel(table[first].astype(np.float64), times, shares)
-    parcel.deal()
-    parcel.place_rarest_first(rng)
-    parcel.fill_empty()
-    parcel.compare_shares()
-    parcel.improve(rng)
-    parcel.even_out(rng)
-    return _hand_out(parcel.assigned, place, rng)
+    found = _Parts(table[first].astype(np.float64), times, shares)
+    found.give_whole_shares()
+    found.place_rarest_first(rng)
+    found.fill_empty()
+    found.compare_shares()
+    found.improve(rng)
+    found.even_out(rng)
+    return _of_things(found.assigned, place, rng)
 
 
-class _Parcel:
+class _Parts:
     """Types of things, and how many of each type every part holds.
 
     Args:
@@ -73,7 +73,7 @@ class _Parcel:
         self.pull[:, source] -= self.inverse[source] * toll
         self.pull[:, goal] += self.inverse[goal] * toll
 
-    def deal(self) -> None:
+    def give_whole_shares(self) -> None:
         """Give every part its whole share of each type; what is left is fewer things than parts."""
         whole = np.floor(self.times[:, None] * self.shares + 1e-9).astype(np.int64)
         self.assigned += whole
@@ -191,8 +191,8 @@ def _some(kinds: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return kinds if len(kinds) <= SAMPLE else np.sort(rng.choice(kinds, SAMPLE, replace=False))
 
 
-def _hand_out(counts: np.ndarray, place: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the part of each thing, those of one type being handed out at random."""
+def _of_things(counts: np.ndarray, place: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the part of each thing, those of one type at random."""
     shuffled = rng.permutation(len(place))
     order = shuffled[np.argsort(place[shuffled], kind="stable")]
     parts = np.tile(np.arange(counts.shape[1]), len(counts))

@@ -3,7 +3,7 @@
 scikit-learn balances one single-label target. Here groups carry any number of labels of any kind, so the assignment is our own: groups
 are placed rarest label first into the fold that lacks their labels most (after Sechidis et al. 2011, "On the stratification of
 multi-label data"), then moved and swapped as long as that evens out the folds. Groups with the same labels are interchangeable and are
-dealt out together, so a million rows without groups cost no more than their distinct label sets.
+placed together, so a million rows without groups cost no more than their distinct label sets.
 """
 
 from __future__ import annotations

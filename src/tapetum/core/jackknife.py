@@ -127,7 +127,7 @@ def standard_error(score: Callable[[np.ndarray], float], codes: np.ndarray, grou
     Args:
         score: weights (N,) of 0 and 1 → the figure.
         codes: the group of each row (N,).
-        groups: how many there are; beyond ``most`` they are put into blocks by lot.
+        groups: how many there are; beyond ``most`` they are put into blocks at random.
         most: how often the figure is worked out again.
     """
     codes, groups = blocks(codes, groups, most)
@@ -140,7 +140,7 @@ def standard_error(score: Callable[[np.ndarray], float], codes: np.ndarray, grou
 
 
 def blocks(codes: np.ndarray, groups: int, most: int = MOST) -> tuple[np.ndarray, int]:
-    """Put more than ``most`` groups into that many blocks by lot; return the block of each row (N,) and their number."""
+    """Put more than ``most`` groups into that many blocks at random; return the block of each row (N,) and their number."""
     if groups <= most:
         return codes, groups
     return (draws.generator("jackknife", groups).permutation(groups) % most)[codes], most

@@ -1,6 +1,6 @@
 """Which fold holds each row of a manifest out, and the printed table of what is where.
 
-Folds that the data bring win, after a check that no group crosses them. Else duplicates join groups, and groups are dealt out
+Folds that the data bring win, after a check that no group crosses them. Else duplicates join groups, and groups are drawn
 balanced over the classes.
 """
 

@@ -257,12 +257,12 @@ def systematic(expected: np.ndarray, rng: np.random.Generator, strata: np.ndarra
         rng: of the epoch.
         strata: class numbers (N,), or None for one stratum.
     """
-    lot = rng.permutation(len(expected))
+    drawn = rng.permutation(len(expected))
     if strata is not None:
-        lot = lot[np.argsort(strata[lot], kind="stable")]
-    edges = np.floor(np.round(np.concatenate([[0.0], np.cumsum(expected[lot])]), 9) + rng.random())
+        drawn = drawn[np.argsort(strata[drawn], kind="stable")]
+    edges = np.floor(np.round(np.concatenate([[0.0], np.cumsum(expected[drawn])]), 9) + rng.random())
     count = np.zeros(len(expected), dtype=np.int64)
-    count[lot] = np.diff(edges).astype(np.int64)
+    count[drawn] = np.diff(edges).astype(np.int64)
     return count
 
 
@@ -287,10 +287,10 @@ def _parts(members: np.ndarray, n: int, groups: np.ndarray | None, fixed: np.ran
     """Return which of n parts, as equal as groups allow, each member of a class is in."""
     owner = members if groups is None else groups[members]
     names, inverse, size = np.unique(owner, return_inverse=True, return_counts=True)
-    lot = fixed.permutation(len(names))
-    lot = lot[np.argsort(-size[lot], kind="stable")]  # large groups first, each to the part that has least
+    drawn = fixed.permutation(len(names))
+    drawn = drawn[np.argsort(-size[drawn], kind="stable")]  # large groups first, each to the part that has least
     part, load = np.empty(len(names), dtype=np.int64), np.zeros(n)
-    for group in lot:
+    for group in drawn:
         part[group] = load.argmin()
         load[part[group]] += size[group]
     if (load == 0).any():
