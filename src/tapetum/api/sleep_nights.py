@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -272,11 +273,13 @@ def _folders(paths: Sequence[Path], out: Path, is_ours: Callable[[str], bool]) -
     for place in (out, *out.parents):
         if place.is_file():
             raise UserError(f"{place} is a file", need="a folder to write to", fix="choose another name with -o")
-    taken: dict[str, int] = {}
-    found = {}
-    for path in paths:
-        taken[path.stem] = taken.get(path.stem, 0) + 1
-        place = found[path] = out / (path.stem if taken[path.stem] == 1 else f"{path.stem}-{taken[path.stem]}")
+    stems = [path.stem for path in paths]
+    taken, found = set(stems), {}
+    for number, path in enumerate(paths):
+        free = (f"{path.stem}-{n}" for n in itertools.count(2) if f"{path.stem}-{n}" not in taken)
+        name = path.stem if path.stem not in stems[:number] else next(free)
+        taken.add(name)
+        place = found[path] = out / name
         others = sorted(one.name for one in place.iterdir() if not is_ours(one.name)) if place.is_dir() else []
         if others or place.is_file():
             what = f"{place} holds {listed(others)}, which would be lost" if others else f"{place} is a file, and would be replaced"

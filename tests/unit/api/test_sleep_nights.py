@@ -44,3 +44,9 @@ def test_a_pipeline_sees_the_place_in_the_night_it_learned(monkeypatch, tmp_path
 def test_more_than_9999_epochs_stay_in_the_order_of_time(monkeypatch, tmp_path):
     _, night = staged(monkeypatch, tmp_path, 10_003)
     assert np.array_equal(night.stages, np.arange(10_003) % len(STAGES))
+
+
+def test_recordings_of_one_name_never_share_a_folder(tmp_path):
+    paths = [tmp_path / "in" / name for name in ("1/a.edf", "2/a.edf", "3/a-2.edf", "4/a.edf")]
+    found = sleep_nights._folders(paths, tmp_path / "out", lambda name: True)
+    assert [found[path].name for path in paths] == ["a", "a-3", "a-2", "a-4"]
