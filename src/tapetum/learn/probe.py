@@ -143,7 +143,7 @@ def fit_probe(
         target: kind and classes.
         groups: (N,), for the inner folds.
         side: (N, S) side numbers, scaled on these rows; None where there are none.
-        weight: (N,), 1 for all if None.
+        weight: (N,), 1 for all if None; rows of weight 0 are left out.
         how: what is chosen from, and by which inner folds.
 
     Returns:
@@ -156,7 +156,8 @@ def fit_probe(
     how = how or Fitting()
     z, numbers = unit(vectors), vectors.shape[-1]
     z = z if side is None else np.concatenate([z, side.astype(np.float32)], axis=1)
-    rows = np.flatnonzero(~(np.isnan(z).any(axis=1) | np.isnan(truth).any(axis=1)))
+    known = ~(np.isnan(z).any(axis=1) | np.isnan(truth).any(axis=1))
+    rows = np.flatnonzero(known if weight is None else known & (np.asarray(weight) > 0))
     if not len(rows):
         raise DataError(f"no image has both a vector and a known {target.name!r}", need="two rows or more with a label")
     if not len(how.strengths) or min(how.strengths) <= 0:

@@ -245,3 +245,16 @@ def test_bytes_bring_the_same_probe_back():
 def test_the_same_rows_give_the_same_bits():
     x, y, groups = clouds(60)
     assert fit_probe(x, y, THREE, groups).to_bytes() == fit_probe(x, y, THREE, groups).to_bytes()
+
+
+def test_rows_of_weight_zero_take_part_in_nothing():
+    x, y, groups = clouds(60)
+    weight = np.ones(60)
+    weight[20:] = 0
+    x[20:], y[20:] = 7.0, [1, 0, 0]
+    head = fit_probe(x, y, THREE, groups, weight=weight, strengths=(1.0, 100.0))
+    alone = fit_probe(x[:20], y[:20], THREE, groups[:20], strengths=(1.0, 100.0))
+    assert (head.strength, head.scores) == (alone.strength, alone.scores)
+    np.testing.assert_array_equal(head.weight, alone.weight)
+    with pytest.raises(DataError, match="no image has both"):
+        fit_probe(x, y, THREE, groups, weight=np.zeros(60))
