@@ -160,11 +160,14 @@ def test_a_star_in_a_croissant_glob_stays_within_a_folder(tmp_path):
 def test_croissant_refuses_by_name_what_it_does_not_read(tmp_path):
     plant(tmp_path, each=2)
     image = field("image", "labels.csv", "fileObject", {"column": "file"}, IMAGE)
+    changed = field("kind", "labels.csv", "fileObject", {"column": "label"})
+    changed["source"]["transform"] = {"@type": "x", "replace": "a/b", "regex": ".*", "delimiter": ","}
     for odd, says in (
         (field("kind", "labels.csv", "fileObject", {"jsonPath": "$.x"}), r"'kind' uses extract\.jsonPath"),
         ({**field("kind", "labels.csv", "fileObject", {"column": "label"}), "references": {}}, "'kind' uses references"),
         (field("kind", "labels.csv", "fileObject", {"column": "lable"}), "reads 'lable' of 'labels.csv'"),
         (field("kind", "gone.csv", "fileObject", {"column": "label"}), "comes from 'gone.csv'"),
+        (changed, "uses transform delimiter, replace;"),
     ):
         with pytest.raises((UserError, DataError), match=says):
             layouts.read(croissant(tmp_path, [CSV], [image, odd]), Data(targets=("kind",)), quiet)

@@ -213,8 +213,8 @@ def _local(thing: Mapping[str, Any], root: Path) -> Path:
 
 def _transformed(column: pl.Series, transform: Any, name: str) -> pl.Series:
     for step in [transform] if isinstance(transform, Mapping) else transform or []:
-        if set(step) - {"regex", "@type"}:
-            raise UserError(f"Croissant field {name!r} uses transform {listed(set(step) - {'regex'})}", need="regex")
+        if odd := sorted(set(step) - {"regex", "@type"}):
+            raise UserError(f"Croissant field {name!r} uses transform {listed(odd)}", need="regex")
         pattern = re.compile(step["regex"])
         cells = [pattern.search(cell) if cell is not None else None for cell in column.to_list()]
         column = pl.Series(name, [(m[1] if m.groups() else m[0]) if m else None for m in cells], dtype=pl.String)
