@@ -17,13 +17,12 @@ from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target
+from tapetum.core.unions import Unions, united
 from tapetum.core.words import plural, verb
 
 DUPLICATE = "duplicate"  # optional column: rows with the same value show the same image
 ALWAYS = -1  # fold of a training row that is never held out
 MOST_CLASSES = 40  # printed of one target
-
-Set = tuple[int, str]  # a set of duplicates: whether the mapping (0) or the column (1) names it where both are given, and its name
 
 
 def assign_folds(manifest: Manifest, split: Split, seed: int, log: Log, *, duplicates: Mapping[str, str] | None = None) -> Manifest:
@@ -186,63 +185,49 @@ def join_duplicates(manifest: Manifest, duplicates: Mapping[str, str], log: Log,
     Raises:
         DataError: the groups were enough for the folds, and joined they are not: the images and the groups are named.
     """
-    sets = _sets(manifest, duplicates)
-    if sets is None:
+    own = DUPLICATE in manifest.frame.columns and DUPLICATE not in {*manifest.side, *(t.name for t in manifest.targets)}
+    column = manifest.frame.select("row_id", pl.col(DUPLICATE).cast(pl.String)).drop_nulls().iter_rows() if own else ()
+    if not (set_of := united(duplicates, {row_id: name for row_id, name in column if name})):
         return manifest
+    sets = [set_of.get(row_id) for row_id in manifest.row_ids]
     groups, inside = manifest.groups.tolist(), np.isin(manifest.split, ["train", "extra"])
     pseudo = manifest.frame["pseudo"].fill_null(False).to_numpy() if "pseudo" in manifest.frame.columns else np.zeros(len(sets), dtype=bool)
-    trained = {one for row, is_in in zip(sets, inside & ~pseudo, strict=True) if is_in for one in row}
-    tested = [[one for one in row if one in trained] for row, part in zip(sets, manifest.split, strict=True) if part == "test"]
-    leaks = {row[0] for row in tested if row}
+    trained = {name for name, is_in in zip(sets, inside & ~pseudo, strict=True) if name and is_in}
+    leaks = trained & {name for name, part in zip(sets, manifest.split, strict=True) if part == "test"}
     if leaks:
         log(
             f"warning: {plural(len(leaks), 'image is', 'images are')} in both the training and the "
             "test part: they make the figures of the test part too good"
         )
-    leader: dict[str, str] = {}
-
-    def lead(group: str) -> str:
-        while leader.setdefault(group, group) != group:
-            leader[group] = leader[leader[group]]
-            group = leader[group]
-        return group
-
-    first: dict[Set, str] = {}
-    for group, row, is_in in zip(groups, sets, inside, strict=True):
-        for one in row if is_in else ():
-            leader[lead(group)] = lead(first.setdefault(one, group))
-    joined = [f"{group} to {lead(group)}" for group in leader if lead(group) != group]
+    of_group = Unions[str]()
+    first: dict[str, str] = {}
+    for group, name, is_in in zip(groups, sets, inside, strict=True):
+        if name and is_in:
+            of_group.join(first.setdefault(name, group), group)
+    joined = [f"{group} to {leading}" for group, leading in of_group.joined()]
     if not joined:
         return manifest
     log(
         f"{plural(len(joined), 'group holds', 'groups hold')} duplicates of others and "
         f"{verb(len(joined), 'was', 'were')} joined to them: {listed(joined, 3)}"
     )
-    names = [lead(group) if is_in else group for group, is_in in zip(groups, inside, strict=True)]
+    names = [of_group.first(group) if is_in else group for group, is_in in zip(groups, inside, strict=True)]
     if split is not None and split.scheme != "image" and not (manifest.fold[manifest.split == "train"] >= 0).any():
         _refuse_too_few(manifest, sets, names, split)
     return manifest.with_column("group", pl.Series(names, dtype=pl.String))
 
 
-def _sets(manifest: Manifest, duplicates: Mapping[str, str]) -> list[tuple[Set, ...]] | None:
-    """Return the sets of duplicates that each row is in, by the mapping and by the column; None where neither is given."""
-    sources: list[list[str | None]] = [[duplicates.get(row_id) for row_id in manifest.row_ids]] if duplicates else []
-    if DUPLICATE in manifest.frame.columns and DUPLICATE not in {*manifest.side, *(t.name for t in manifest.targets)}:
-        sources.append(manifest.frame[DUPLICATE].cast(pl.String).to_list())
-    return [tuple((i, name) for i, name in enumerate(row) if name) for row in zip(*sources, strict=True)] if sources else None
-
-
-def _refuse_too_few(manifest: Manifest, sets: Sequence[tuple[Set, ...]], joined: Sequence[str], split: Split) -> None:
+def _refuse_too_few(manifest: Manifest, sets: Sequence[str | None], joined: Sequence[str], split: Split) -> None:
     """Refuse duplicates that leave fewer groups than folds, where the groups of the data were enough."""
     trains, groups = manifest.split == "train", manifest.groups
     least = split.folds if split.holdout is None else 2
     left = len({name for name, is_in in zip(joined, trains, strict=True) if is_in})
     if left >= least or len(set(groups[trains].tolist())) < least:
         return
-    of_set: dict[Set, dict[str, str]] = {}
-    for row_id, group, row, is_in in zip(manifest.row_ids, groups.tolist(), sets, trains, strict=True):
-        for one in row if is_in else ():
-            of_set.setdefault(one, {}).setdefault(group, row_id)
+    of_set: dict[str, dict[str, str]] = {}
+    for row_id, group, name, is_in in zip(manifest.row_ids, groups.tolist(), sets, trains, strict=True):
+        if name and is_in:
+            of_set.setdefault(name, {}).setdefault(group, row_id)
     widest = max(of_set.values(), key=len)
     raise DataError(
         f"the image {next(iter(widest.values()))} is in {plural(len(widest), 'group')} "

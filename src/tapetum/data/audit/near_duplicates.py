@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from tapetum.core.unions import Unions
 from tapetum.core.vectors import unit
 from tapetum.data.audit import alignment
 
@@ -98,28 +99,21 @@ def _united(
     exact: Sequence[tuple[int, int]], pairs: Mapping[tuple[int, int], float], groups: Sequence[str | None]
 ) -> tuple[np.ndarray, tuple[tuple[int, int], ...]]:
     """Return the set of each row (N,), named by its smallest row, and the pairs that groups keep apart; the most alike unite first."""
-    leader = list(range(len(groups)))
+    together = Unions[int]()
     inside: list[set[str]] = [set() if group is None else {group} for group in groups]
-
-    def lead(row: int) -> int:
-        while leader[row] != row:
-            leader[row] = leader[leader[row]]
-            row = leader[row]
-        return row
-
     apart = []
     by_bytes = set(exact)
     near = sorted((pair for pair in pairs if pair not in by_bytes), key=lambda pair: (-pairs[pair], pair))
     for pair, of_bytes in [*((one, True) for one in exact), *((one, False) for one in near)]:
-        first, second = sorted(map(lead, pair))
+        first, second = sorted(map(together.first, pair))
         if first == second:
             continue
         if of_bytes or inside[first] <= inside[second] or inside[second] <= inside[first]:  # no group meets a new one
-            leader[second] = first
+            together.join(first, second)
             inside[first] |= inside[second]
         else:
             apart.append(pair)
-    sets = np.array([lead(row) for row in range(len(groups))], dtype=np.int64)
+    sets = np.array([together.first(row) for row in range(len(groups))], dtype=np.int64)
     return sets, tuple(sorted(pair for pair in apart if sets[pair[0]] != sets[pair[1]]))
 
 

@@ -17,6 +17,7 @@ from tapetum.core.errors import DataError, EnvironmentFault, UserError, listed
 from tapetum.core.expressions import expression_names
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Manifest
+from tapetum.core.unions import united
 from tapetum.core.words import plural
 from tapetum.data import audit, layouts, split
 from tapetum.data.audit.table import found_text
@@ -54,7 +55,7 @@ def prepare(run: Run, source: Any, recipe: Recipe, record: Record) -> Prepared:
         _refuse_or_warn(bad, len(manifest), recipe, record, run)
     Form.of(checked)  # images that do not go together are refused before anything is made of them
     hashes, how = manifest.frame["sha256"].to_list(), Composition.from_input(recipe.input)
-    duplicates = {**audit.exact_duplicates(manifest, hashes, how, record), **alike}
+    duplicates = united(audit.exact_duplicates(manifest, hashes, how, record), alike)
     split.refuse_crossing(manifest, duplicates, recipe.split)
     manifest = split.join_duplicates(manifest, duplicates, record, recipe.split)
     if run.manifest_file.exists():

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
+import polars as pl
 import pytest
 
 from images import plant, quiet
 from tapetum import api
 from tapetum.core.config import Data
-from tapetum.core.errors import UserError
+from tapetum.core.errors import DataError, UserError
+from tapetum.core.runs import Record, Run
 from tapetum.data import layouts
 from tapetum.data.images.form import Form
 from tapetum.workflow.session import Prepared
-from tapetum.workflow.stages.prepare import check_recipe
+from tapetum.workflow.stages.prepare import check_recipe, prepare
 
 BASE = ("model.backbone=test_resnet", "model.weights=none", "input.size=32", "data.targets=['label', 'side']")
 DERIVED = "data.derive={code='label*2 + side'}"
@@ -60,3 +64,17 @@ def test_drawn_training_rows_of_a_derived_target(table):
     rows = prepared.fitting(0)
     assert len(rows) == 4
     assert set(manifest.fold[rows]) == {1}
+
+
+def test_a_decision_on_one_copy_keeps_both_together(table, tmp_path):
+    shutil.copytree(table.parent, tmp_path / "data")
+    place = tmp_path / "data" / table.name
+    one, copy, third, *_ = pl.read_csv(place)["file"].to_list()
+    shutil.copy(place.parent / one, place.parent / copy)
+    decided = pl.DataFrame({"row_id": [one, copy, third], "decision": ["keep", "group", "group"], "duplicate": [None, "x", "x"]})
+    decided.write_csv(tmp_path / "audit.csv")
+    sets = [*BASE, "data.targets=['label']", f"data.audit='{tmp_path / 'audit.csv'}'", "split.folds=2"]
+    loaded = api.load_recipe(None, sets=sets)
+    with Run.opened(tmp_path / "run", loaded, {}) as run:
+        groups = prepare(run, place, loaded.recipe, Record()).manifest.groups.tolist()
+    assert groups[0] == groups[1] == groups[2]
