@@ -58,11 +58,13 @@ class Prepared:
     def fitting(self, fold: int) -> np.ndarray:
         """Rows that train when ``fold`` is held out: the other folds and the extra rows, without bad images (−1: all folds).
 
-        With ``heldout_trains`` the rows that are held out are among them. Where ``split.train_rows`` is fewer, they are drawn in
-        proportion to the labels; a refit on all folds draws as many.
+        Rows of weight 0 are not among them: they count in no loss, no class rates and no statistics. With ``heldout_trains`` the rows
+        that are held out are among them. Where ``split.train_rows`` is fewer, they are drawn in proportion to the labels; a refit on
+        all folds draws as many.
         """
         folds = self.manifest.fold
         every = np.union1d(self.train, self.extra)
+        every = every[self.manifest.weight[every] > 0]
         rows = every[(folds[every] != fold) | (fold < 0) | self.heldout_trains].astype(np.int64)
         if self.train_rows is None or self.train_rows >= len(rows):
             return rows

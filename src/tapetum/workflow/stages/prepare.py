@@ -119,6 +119,9 @@ def _check_recipe(recipe: Recipe, manifest: Manifest, record: Record) -> None:
     """Refuse what the targets cannot be trained with (weights, losses, heads, mixing, schedules), before any image is read."""
     if not any(target.scored for target in manifest.targets):
         raise UserError("no target is scored", need="a target to answer beside the identities", fix="name it: --target NAME")
+    if not (manifest.weight[manifest.split == "train"] > 0).any():
+        fix = "correct the column, or, if it means something else: --set data.weight=none"
+        raise DataError("every training row has weight 0, so that none trains", need="weights above 0", fix=fix)
     for member_recipe in recipe.members(off=True).values():
         backbone.check_name(member_recipe.model.backbone)
         heads = answered_targets(member_recipe.model, manifest.targets)  # names are checked also where only the probe is fitted

@@ -66,6 +66,23 @@ def test_drawn_training_rows_of_a_derived_target(table):
     assert set(manifest.fold[rows]) == {1}
 
 
+def test_rows_of_weight_zero_are_no_training_rows(table):
+    manifest = layouts.read(table, Data(targets=("label",)), quiet)
+    weight = [float(i % 3 > 0) for i in range(len(manifest))]
+    manifest = manifest.with_column("fold", [i % 2 for i in range(len(manifest))]).with_column("weight", weight)
+    none = np.array([], dtype=np.int64)
+    prepared = Prepared(manifest, frozenset(), np.arange(len(manifest)), none, none, Form(3))
+    assert prepared.fitting(0).tolist() == [i for i in range(len(manifest)) if i % 2 == 1 and i % 3 > 0]
+    assert prepared.heldout(0).tolist() == [i for i in range(len(manifest)) if i % 2 == 0]  # they are answered all the same
+
+
+def test_weights_that_are_all_zero_are_refused(table):
+    rows = pl.read_csv(table).with_columns(weight=pl.lit(0))
+    rows.write_csv(table.with_name("zero.csv"))
+    with pytest.raises(DataError, match="every training row has weight 0"):
+        check_recipe(table.with_name("zero.csv"), api.load_recipe(None, sets=[*BASE, "data.targets=['label']"]).recipe)
+
+
 def test_a_decision_on_one_copy_keeps_both_together(table, tmp_path):
     shutil.copytree(table.parent, tmp_path / "data")
     place = tmp_path / "data" / table.name
