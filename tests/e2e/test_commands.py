@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -198,6 +199,22 @@ def test_template_with_other_ids_is_refused_by_the_first(tuned, damaged, tmp_pat
     assert said.code == 3
     assert named in said.error
     assert not (tmp_path / "s.csv").exists()
+
+
+def test_submission_of_predicted_images_enters_the_ledger_with_its_score(probed, other_images, tmp_path):
+    shutil.copytree(probed, tmp_path / "run")
+    predictions, template, submission = (tmp_path / name for name in ("p.csv", "template.csv", "submission.csv"))
+    assert small_runs.cli("predict", probed, other_images, "-o", predictions).code == 0
+    ids = pl.read_csv(predictions)["id"].to_list()
+    template.write_text("id,label\n" + "".join(f"{row_id},ant\n" for row_id in reversed(ids)), encoding="utf-8")
+    assert small_runs.cli("submit", predictions, "--template", template, "-o", submission).code == 0
+    assert "--score FILE VALUE" in small_runs.cli("ledger", tmp_path / "run").out
+    for score in ("0.5", "0.75"):
+        said = small_runs.cli("ledger", tmp_path / "run", "--score", submission, score, "--json")
+        assert said.code == 0, said.err
+    entries = json.loads(said.out)["submissions"]
+    assert [(one["file"], one["outside outside"], one["how"]) for one in entries] == [("submission.csv", 0.75, "cross-validated")]
+    assert "there is no submission 'gone.csv'" in small_runs.cli("ledger", tmp_path / "run", "--score", "gone.csv", "0.5").error
 
 
 def test_submitting_from_what_is_no_run(tmp_path, damaged):

@@ -170,7 +170,10 @@ class Ledger:
                 f"{plural(len(found), 'submission is', 'submissions are')} called {which!r}: {listed(s.sha256[:12] for s in found)}",
                 need="the beginning of one hash",
             )
-        raise UserError(f"there is no submission {which!r} (there are: {listed(f'{s.file} {s.sha256[:12]}' for s in every) or 'none'})")
+        raise UserError(
+            f"there is no submission {which!r} (there are: {listed(f'{s.file} {s.sha256[:12]}' for s in every) or 'none'})",
+            need="a name or the beginning of a hash from the list, or a submission's file that is there",
+        )
 
     def submissions(self) -> list[Submission]:
         """Return all submissions in the order in which they were entered."""

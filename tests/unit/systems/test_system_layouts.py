@@ -75,8 +75,21 @@ def test_hpa_takes_more_columns_in_any_order(hpa):
     said: list[str] = []
     again = layouts.read(hpa, Data(), said.append)
     assert "layout 'hpa'" in said[0]
-    assert "train.csv: columns note are not used" in said
+    assert any("not used: note" in line for line in said)
     same(whole, again)
+
+
+def test_hpa_keeps_a_column_of_groups_and_takes_declared_paths(hpa, monkeypatch):
+    (hpa / "train.csv").write_text("Id,Target,antibody\na,16 0,x\nb,25,y\n", encoding="utf-8")
+    manifest = layouts.read(hpa, Data(group="antibody"), quiet)
+    assert dict(zip(manifest.row_ids, manifest.groups, strict=True)) == {"a": "x", "b": "y", "c": "c", "d": "d"}
+    said = []
+    declared = layouts.read(hpa / "train.csv", Data(group="antibody", path="train/{Id}_{red,green,blue,yellow}.png"), said.append)
+    assert declared.row_ids == ["a", "b"]
+    assert "sample_submission.csv is passed over: data.path says where the images of train.csv are" in said
+    monkeypatch.chdir(hpa)
+    with pytest.raises(UserError, match=r"^hpa has no column 'antibdy'"):
+        layouts.read(Path("."), Data(group="antibdy"), quiet)
 
 
 def test_hpa_in_zip_archives_reads_the_same(hpa, tmp_path):

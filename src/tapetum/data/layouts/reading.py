@@ -114,12 +114,13 @@ def open_sheet(source: Any, data: Data, log: Log) -> Sheet:
     name = data.layout
     if name == "auto":
         name, why = recognised(source)
-        log(f"{source.name if isinstance(source, Path) else 'the table'} is read as layout {name!r}: {why}")
+        log(f"{source.resolve().name if isinstance(source, Path) else 'the table'} is read as layout {name!r}: {why}")
     choice, options = pick(name, available.layouts(), "layout")
     sheet = choice.load()(source, data, log, **options)
     if not len(sheet.frame):
-        raise DataError(f"{sheet.name} has no rows", need="one line an image")
-    return dataclasses.replace(sheet, frame=plain_columns(sheet.frame, data, log), layout=name)
+        raise DataError(f"{sheet.name or sheet.root.resolve()} has no rows", need="one line an image")
+    called = sheet.name or sheet.root.resolve().name  # the folder "." has no name of its own
+    return dataclasses.replace(sheet, frame=plain_columns(sheet.frame, data, log), layout=name, name=called)
 
 
 def recognised(source: Any) -> tuple[str, str]:

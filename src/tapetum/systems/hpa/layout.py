@@ -1,6 +1,6 @@
 """Layout ``hpa``: the Human Protein Atlas challenge, four one-channel images and several of 28 labels a sample.
 
-``train.csv`` (Id, Target: class ids with blanks between), ``sample_submission.csv`` (Id, Predicted), images
+``train.csv`` (Id, Target: class ids with blanks between, and any further columns), ``sample_submission.csv`` (Id, Predicted), images
 ``train/{Id}_{red,green,blue,yellow}.png`` and ``test/…``, as folders or as zip archives read in place. A part of the images may be in
 folders called ``train_…`` and ``test_…`` instead (``train_sample``).
 """
@@ -50,11 +50,13 @@ def read(source: Path, data: Data, log: Log) -> Sheet:
         )
     frames = [_part(root, "train", TABLE, TRUTH, log)]
     if (root / TEMPLATE).is_file():
-        if _images(root, "test") is None:
+        if data.path is not None:
+            log(f"{TEMPLATE} is passed over: data.path says where the images of {TABLE} are")
+        elif _images(root, "test") is None:
             log(f"{TEMPLATE} is passed over: there are no images in {root.name}/test or test.zip")
         else:
             frames.append(_part(root, "test", TEMPLATE, ANSWER, log).with_columns(pl.lit(None, pl.String).alias("Target")))
-    frame = pl.concat(frames)
+    frame = pl.concat(frames, how="diagonal_relaxed")
     targets = ({"name": "Target", "kind": "multi", "classes": list(CLASSES)},)
     return Sheet(frame, root, root.name, {"id": "Id", "path": "path", "split": "split"}, targets)
 
@@ -111,8 +113,6 @@ def _part(root: Path, part: str, table: str, columns: list[str], log: Log) -> pl
     frame, _ = read_delimited(root / table)
     if not set(columns) <= set(frame.columns):
         raise DataError(f"{table} has the columns {listed(frame.columns)}", need=listed(columns), fix="or read it with --layout table")
-    if others := [name for name in frame.columns if name not in columns]:
-        log(f"{table}: columns {listed(others)} are not used")
     before = _images(root, part)
     if before is None:
         raise DataError(f"{root} has no images {part}/…_{CHANNELS[1]}.png", need=f"a folder {part} or an archive {part}.zip")
@@ -121,4 +121,6 @@ def _part(root: Path, part: str, table: str, columns: list[str], log: Log) -> pl
     log(f"{table}: {plural(len(frame), 'sample')}, images {before}…_{{{','.join(CHANNELS)}}}.png")
     paths = [[f"{before}{row_id}_{channel}.png" for channel in CHANNELS] for row_id in frame["Id"].to_list()]
     found = frame.with_columns(pl.Series("path", paths, dtype=pl.List(pl.String)), pl.lit(part).alias("split"))
-    return found.select("Id", "path", "split", *(["Target"] if "Target" in columns else []))
+    own = ("Id", "path", "split", "Target")
+    others = [name for name in frame.columns if name not in (*own, *columns)]  # as an antibody, for --group
+    return found.select("Id", "path", "split", *(["Target"] if "Target" in columns else []), *others)

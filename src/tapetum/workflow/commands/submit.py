@@ -52,7 +52,7 @@ def submit(
     prior = _prior_of(source, table, name)
     written = submission.submit(dense, template, out, log, fill=fill, prior=prior, wish=wish)
     if source.is_dir():
-        _enter(Run(source), written.place, name)
+        enter(Run(source), written.place, name)
     return {"out": str(written.place), "rows": written.rows, "filled": written.filled, "sha256": files.sha256(written.place)}
 
 
@@ -66,12 +66,20 @@ def _prior_of(source: Path, table: Predictions, target: str) -> np.ndarray | Non
     return prior_answer(found.target, known)[0] if len(known) else None
 
 
-def _enter(run: Run, written: Path, target: str) -> None:
-    """Enter a submission in the run's ledger, with our own estimate of the target's leading metric and how it was measured."""
-    figure = main(files.read_json(run.file("metrics.json"))["figures"], target)
+def enter(run: Run, written: Path, target: str | None = None, *, note: str = "") -> None:
+    """Enter a submission in the run's ledger, with our own estimate of the target's leading metric and how it was measured.
+
+    Args:
+        run: whose ledger.
+        written: the file that is handed in.
+        target: which one it answers; None: the leading one.
+        note: free text.
+    """
+    measured = files.read_json(run.file("metrics.json"))
+    figure = main(measured["figures"], target or measured["headline"]["target"])
     recipe, metric = run.recipe(), None if figure is None else figure["metric"]
     made_by = {"name": recipe.name, "hash": recipe.hash()}
-    Ledger(run.root).add(written, recipe=made_by, metric=metric, own=None if figure is None else estimate(figure))
+    Ledger(run.root).add(written, recipe=made_by, metric=metric, own=None if figure is None else estimate(figure), note=note)
 
 
 def predictions_of(source: Path, target: str | None = None) -> Predictions:
