@@ -143,7 +143,8 @@ def conformal(result: Result, verbose: bool) -> list[str]:
         f"set size {result['size']:.2f} classes on average; {result['single']:.1%} hold one class, {result['empty']:.1%} none",
     ]
     if abstain["risk"] is None:
-        lines.append(f"abstain  always: no threshold keeps the error below the wanted one ({plural(abstain['n'], 'image')})")
+        wanted = f"below {abstain['wanted']:.1%} with 95 % confidence ({plural(abstain['n'], 'image')})"
+        lines.append(f"abstain  always: no threshold was found that keeps the error {wanted}; more images may help")
     else:
         answered = f"answers {abstain['coverage']:.1%} of the images with an error of {abstain['risk']:.1%}"
         lines.append(f"abstain  below probability {abstain['threshold']:.3f}: it {answered} (at most {abstain['bound']:.1%})")

@@ -16,6 +16,8 @@ import numpy as np
 
 from tapetum.core import files
 from tapetum.core.errors import DataError, UserError, listed
+from tapetum.core.marks import estimate, main
+from tapetum.core.runs import Run
 from tapetum.core.words import plural
 
 NAME = "ledger.jsonl"
@@ -226,3 +228,19 @@ def _spearman(a: np.ndarray, b: np.ndarray) -> float | None:
     if len(a) < 3 or (a == a[0]).all() or (b == b[0]).all():
         return None
     return float(spearmanr(a, b).statistic)
+
+
+def enter(run: Run, written: Path, target: str | None = None, *, note: str = "") -> None:
+    """Enter a submission in the run's ledger, with our own estimate of the target's leading metric and how it was measured.
+
+    Args:
+        run: whose ledger.
+        written: the file that is handed in.
+        target: which one it answers; None: the leading one.
+        note: free text.
+    """
+    measured = files.read_json(run.file("metrics.json"))
+    figure = main(measured["figures"], target or measured["headline"]["target"])
+    recipe, metric = run.recipe(), None if figure is None else figure["metric"]
+    made_by = {"name": recipe.name, "hash": recipe.hash()}
+    Ledger(run.root).add(written, recipe=made_by, metric=metric, own=None if figure is None else estimate(figure), note=note)

@@ -95,8 +95,8 @@ def check_targets(members: Mapping[str, Dense]) -> None:
         other = members[name].target
         if (other.name, other.kind, other.classes) != (first.name, first.kind, first.classes):
             raise DataError(
-                f"member {name!r} answers {other.name!r} ({other.kind}: {listed(other.classes)}), "
-                f"member {names[0]!r} {first.name!r} ({first.kind}: {listed(first.classes)})",
+                f"{name!r} answers {other.name!r} ({other.kind}: {listed(other.classes)}), "
+                f"{names[0]!r} {first.name!r} ({first.kind}: {listed(first.classes)})",
                 need="one target with the same classes in the same order",
             )
 

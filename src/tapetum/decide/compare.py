@@ -121,6 +121,7 @@ def compare_many(named: Mapping[str, Dense | Predictions], reference: str | None
     )
     if not pairs:
         raise UserError(f"there is nothing to compare {listed(names)} with", need="two or more")
+    check_targets({name: as_dense(one, how.get("target")) for name, one in named.items()})
     found = [compare(named[n], named[m], **how) for n, m in pairs]
     frame = pl.DataFrame(
         [

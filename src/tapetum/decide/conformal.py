@@ -166,7 +166,7 @@ class Abstain:
     one_per_group: bool = True
 
     def fit(self, dense: Dense, rows: Rows) -> dict[str, Any]:
-        """Return ``{"threshold", "risk", "bound", "coverage", "n"}``; threshold 2 (never answer) where the risk cannot be kept."""
+        """Return ``{"threshold", "risk", "bound", "coverage", "n", "wanted"}``; threshold 2 (never answer) where no risk is kept."""
         _needs_distribution(dense.target)
         take = _labelled(dense, rows, one_per_group=self.one_per_group)
         top = dense.p[take].max(axis=1).astype(np.float64)
@@ -189,7 +189,7 @@ class Abstain:
                 low = middle
             else:
                 high = max(low, middle - 1)
-        return {**(kept or {"threshold": ALL, "risk": None, "bound": None, "coverage": 0.0}), "n": len(top)}
+        return {**(kept or {"threshold": ALL, "risk": None, "bound": None, "coverage": 0.0}), "n": len(top), "wanted": self.risk}
 
     def answers(self, dense: Dense, fitted: dict[str, Any]) -> np.ndarray:
         """Return which rows are answered (N,) bool."""

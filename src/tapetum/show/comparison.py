@@ -117,8 +117,8 @@ def _classes(runs: Mapping[str, RunFiles], target: str) -> dict[str, Any] | None
     for k in every:
         values = [table[k]["f1"] if k in table else None for table in of_run.values()]
         known = [value for value in values if value is not None and np.isfinite(value)]
-        lines.append({"class": k, "values": values, "apart": max(known) - min(known) if len(known) > 1 else 0.0})
-    lines.sort(key=lambda line: (-line["apart"], line["class"]))
+        lines.append({"class": k, "values": values, "apart": max(known) - min(known) if len(known) > 1 else None})
+    lines.sort(key=lambda line: (-(line["apart"] or 0.0), line["class"]))
     return {"lines": lines[:MOST_CLASSES], "more": max(len(lines) - MOST_CLASSES, 0)} if lines else None
 
 

@@ -63,9 +63,12 @@ def _of_one(metrics: Mapping[str, Any], target: str) -> list[str]:
     if figure is None:
         return [f"{metric} not defined: no held-out image has both a prediction and a label"]
     text = f"{metric} {figure_text(figure)}, {how_of(figure)}, {plural(figure['n'], 'image')} in {plural(figure['groups'], 'group')}"
-    if baseline is None:
-        return [text]
-    return [text, f"baseline {baseline['value']:.3f} ({BASELINES.get(metric, 'from the class shares alone, without an image')})"]
+    found = [text]
+    if baseline is not None:
+        found.append(f"baseline {baseline['value']:.3f} ({BASELINES.get(metric, 'from the class shares alone, without an image')})")
+    if (test := main(metrics["figures"], target, metric, "test rows")) is not None:
+        found.append(f"test rows {figure_text(test)}, {plural(test['n'], 'image')}; nothing was chosen on them")
+    return found
 
 
 def _of_several(metrics: Mapping[str, Any], targets: Sequence[str], most: int) -> list[str]:

@@ -164,7 +164,10 @@ def _bland_altman(axis: Any, name: str, of: Sequence[tuple[Mapping[str, Any], ..
     for key, style in (("mean", "-"), ("low", ":"), ("high", ":")):
         if found[key] is not None:
             axis.axhline(float(found[key] or 0.0), color="#555", linewidth=0.8, linestyle=style)
-    axis.set_title(f"{name}, second − first", fontsize=8)
+    unit = "%" if name in ("SE", "SME") else "min"
+    axis.set_title(f"{name}, {plural(len(both), 'night')}", fontsize=8)
+    axis.set_xlabel(f"mean of both ({unit})", fontsize=7)
+    axis.set_ylabel(f"second − first ({unit})", fontsize=7)
     axis.tick_params(labelsize=7)
 
 

@@ -41,3 +41,11 @@ def test_a_file_that_may_not_be_read_is_said_so(tmp_path, monkeypatch):
     monkeypatch.setattr("os.access", lambda *_: False)
     said = cli._told(PermissionError(errno.EACCES, "", str(tmp_path)))
     assert said == f"error: {tmp_path} cannot be read: Permission denied. Give yourself the right to read it"
+
+
+def test_abstaining_from_all_says_which_error_was_wanted():
+    coverage = {"value": 0.9, "low": 0.8, "high": 0.95}
+    result = {"coverage": coverage, "size": 1.5, "single": 0.5, "empty": 0.0, "classes": {}, "conformal": "c.json", "review": "r.csv"}
+    abstain = {"threshold": 2.0, "risk": None, "bound": None, "coverage": 0.0, "n": 125, "wanted": 0.1}
+    line = texts.conformal({**result, "abstain": abstain}, False)[2]
+    assert "keeps the error below 10.0% with 95 % confidence (125 images)" in line

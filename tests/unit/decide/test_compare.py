@@ -128,6 +128,9 @@ def test_what_cannot_be_compared_is_refused() -> None:
     dense, _ = single(50)
     with pytest.raises(DataError, match="same classes in the same order"):
         compare(dense, dataclasses.replace(dense, target=Target("stage", "single", dense.target.classes[::-1])))
+    other = dataclasses.replace(dense, target=Target("breed", "single", dense.target.classes))
+    with pytest.raises(DataError, match=r"^'runs/b' answers 'breed' .*'runs/a' '"):
+        compare_many({"runs/a": dense, "runs/b": other})
     with pytest.raises(DataError, match="two labels: r0"):
         compare(dense, dataclasses.replace(dense, y=np.roll(dense.y, 1, axis=1)))
     with pytest.raises(DataError, match="first row ids are 'r0' and 'x0'; needed: common row ids"):

@@ -76,6 +76,16 @@ def test_classes_that_differ_most_come_first(two, tmp_path):
     assert values[0] == pytest.approx(max(abs(scores[0][k] - scores[1][k]) for k in scores[0]), abs=5e-4)
 
 
+def test_class_that_one_run_alone_scores_has_no_difference(two, tmp_path):
+    other = make_run(tmp_path / "c", rows=40)
+    table = Predictions.read(other / "oof.parquet")
+    Predictions.from_dense([table.dense(t.name) for t in table.targets if t.name != "breed"]).write(other / "oof.parquet")
+    page = read(api.report(two[0], tmp_path / "c.html", others=[other]))
+    part = page[page.index("F1 of each class") :]
+    part = part[: part.index("</table>")]
+    assert part.count("<td>–</td></tr>") == part.count("</tr>") - 1, "all but the heading"
+
+
 def test_runs_on_other_rows_have_no_paired_difference(two, tmp_path):
     other = make_run(tmp_path / "c", rows=40)
     table = Predictions.read(other / "oof.parquet")

@@ -24,6 +24,12 @@ def test_one_target_has_its_figure_baseline_and_selection():
     ]
 
 
+def test_figure_of_labelled_test_rows_is_shown_beside():
+    found = metrics()
+    found["figures"].append(figure("breed", "test rows", 0.8, how="test", n=50))
+    assert lines(found)[2] == "test rows 0.800 [0.100, 0.950], 50 images; nothing was chosen on them"
+
+
 def test_many_targets_and_warnings_stay_within_the_lines():
     found = lines(metrics(targets=tuple("abcde"), warnings=[f"class {i} has one image" for i in range(9)], marks=["leaks by intent: why"]))
     assert len(found) == 6

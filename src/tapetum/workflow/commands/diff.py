@@ -59,7 +59,7 @@ def diff(first: Run, second: Run) -> dict[str, Any]:
     ``figures`` has the main figure of each target of both, where both have it; ``verdict`` says what can explain that they differ.
     """
     found, figures = differences(first, second), _figures(first, second)
-    verdict = _verdict(found, figures)
+    verdict = _verdict(found, figures, _uncompared(first, second))
     lines = [["part", "key", "first", "second", "effect"]]
     lines += [[one.part, one.key, _short(one.first), _short(one.second), _EFFECTS[one.changes]] for one in found]
     measured = [["target", "metric", "first", "second", "difference"]]
@@ -149,12 +149,23 @@ def _figures(first: Run, second: Run) -> list[dict[str, Any]]:
     return out
 
 
-def _verdict(found: list[Difference], figures: list[dict[str, Any]]) -> str:
+def _uncompared(first: Run, second: Run) -> str:
+    """Say why two runs have no figure in common."""
+    targets = []
+    for run in (first, second):
+        figures = run.described("metrics.json").get("figures")
+        if not figures:
+            return f"{run.root} is not finished"
+        targets.append(listed(dict.fromkeys(figure["target"] for figure in figures)))
+    return f"the first answers {targets[0]}, the second {targets[1]}"
+
+
+def _verdict(found: list[Difference], figures: list[dict[str, Any]], uncompared: str) -> str:
     """Return one sentence: what can explain that the results differ."""
     able = {level: [f"{one.part} ({one.key})" for one in found if one.changes == level] for level in (RESULT, ROUNDING)}
     same = all(figure["first"] == figure["second"] for figure in figures)
     if not figures:
-        start = "the results are not compared (one of the runs is not finished, or they share no target); "
+        start = f"the results are not compared ({uncompared}); "
     else:
         start = "the figures are the same; " if same else "the figures differ; "
     if able[RESULT]:

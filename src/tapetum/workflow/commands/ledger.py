@@ -8,10 +8,9 @@ from typing import Any
 import polars as pl
 
 from tapetum.core import files
-from tapetum.core.ledger import Ledger
+from tapetum.core.ledger import Ledger, enter
 from tapetum.core.runs import Run
 from tapetum.workflow.commands.figure_tables import text_of
-from tapetum.workflow.commands.submit import enter
 
 NONE_YET = "no submission yet: tapetum submit RUN enters one, and so does --score FILE VALUE for a file made of its predictions"
 

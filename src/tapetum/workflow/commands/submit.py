@@ -11,8 +11,8 @@ import numpy as np
 from tapetum.core import files
 from tapetum.core.config import Recipe
 from tapetum.core.errors import DataError, UserError, listed
-from tapetum.core.ledger import Ledger
-from tapetum.core.marks import estimate, how_by, main, texts
+from tapetum.core.ledger import Ledger, enter
+from tapetum.core.marks import how_by, texts
 from tapetum.core.metrics import headline_metric
 from tapetum.core.monitor import prior_answer
 from tapetum.core.prediction_csv import read_alone
@@ -64,22 +64,6 @@ def _prior_of(source: Path, table: Predictions, target: str) -> np.ndarray | Non
     found = heldout.dense(target, _only_member(heldout))
     known = found.y[~np.isnan(found.y).any(axis=1)]
     return prior_answer(found.target, known)[0] if len(known) else None
-
-
-def enter(run: Run, written: Path, target: str | None = None, *, note: str = "") -> None:
-    """Enter a submission in the run's ledger, with our own estimate of the target's leading metric and how it was measured.
-
-    Args:
-        run: whose ledger.
-        written: the file that is handed in.
-        target: which one it answers; None: the leading one.
-        note: free text.
-    """
-    measured = files.read_json(run.file("metrics.json"))
-    figure = main(measured["figures"], target or measured["headline"]["target"])
-    recipe, metric = run.recipe(), None if figure is None else figure["metric"]
-    made_by = {"name": recipe.name, "hash": recipe.hash()}
-    Ledger(run.root).add(written, recipe=made_by, metric=metric, own=None if figure is None else estimate(figure), note=note)
 
 
 def predictions_of(source: Path, target: str | None = None) -> Predictions:

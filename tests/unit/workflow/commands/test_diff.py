@@ -112,10 +112,16 @@ def test_unfinished_runs_and_no_runs(make):
         files.remove(other / name)
     result = api.diff(one, other)
     assert {each["part"] for each in result["differences"]} == {"data", "plan", "environment"}
-    assert result["verdict"].startswith("the results are not compared")
+    assert result["verdict"].startswith(f"the results are not compared ({other} is not finished); ")
     done = small_runs.cli("diff", one, other / "nothing")
     assert (done.code, "does not exist" in done.error) == (2, True)
     assert "is not a run" in small_runs.cli("diff", one, one.parent).error
+
+
+def test_runs_of_other_targets_are_not_compared(make):
+    other = make("two", lambda parts: parts["figure"].update(target="breed"))
+    verdict = api.diff(make("one"), other)["verdict"]
+    assert verdict.startswith("the results are not compared (the first answers label, the second breed); ")
 
 
 def test_trackers_and_arrays_change_no_result(make):
