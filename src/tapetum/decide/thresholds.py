@@ -83,7 +83,7 @@ class MatchRates:
         rates = train if isinstance(self.prior, str) else priors.stated_prior(target, self.prior)
         if isinstance(self.prior, str) and self.prior not in ("train", "estimate"):
             raise UserError(f"class_rates has prior = {self.prior!r}", need="'train', 'estimate' or a rate for each class")
-        found = [rate_threshold(p[:, c], float(rates[c])) for c in range(target.width)]
+        found = [rate_threshold(p[:, c], float(rates[c]), weight) for c in range(target.width)]
         return {"thresholds": found, "rates": rates.tolist(), "train": train.tolist(), "n": len(p)}
 
     def apply(self, dense: Dense, rows: Rows, fitted: dict[str, Any]) -> Dense:
@@ -172,16 +172,23 @@ def best_f1_threshold(p: np.ndarray, y: np.ndarray, weight: np.ndarray | None = 
     return _cut_after(ranked, int(f1.argmax()))
 
 
-def rate_threshold(p: np.ndarray, rate: float) -> float:
-    """Return the threshold at which the share of rows named comes nearest to ``rate``; 2 (never) for a rate that rounds to no row."""
-    ranked = np.sort(p.astype(np.float64))[::-1]
-    many = round(rate * len(p))
-    if many <= 0:
+def rate_threshold(p: np.ndarray, rate: float, weight: np.ndarray | None = None) -> float:
+    """Return the threshold at which the share of rows named comes nearest to ``rate``; 2 (never) for a rate that rounds to no row.
+
+    With weights above 0 (N,) it is the share of their sum.
+    """
+    order = np.argsort(-p, kind="stable")
+    ranked = p[order].astype(np.float64)
+    if weight is None or (weight == weight[:1]).all():
+        many, named = float(round(rate * len(p))), np.arange(1.0, len(p) + 1)
+    else:
+        many, named = rate * float(weight.sum()), np.cumsum(weight[order])
+    if many <= named[0] / 2:
         return NEVER if rate <= 0 else float(min(1.0, np.nextafter(ranked[0], 2)))
-    if many >= len(p):
+    if many >= named[-1]:
         return 0.0
     ends = np.flatnonzero(np.append(ranked[1:] < ranked[:-1], True))
-    return _cut_after(ranked, int(ends[np.abs(ends + 1 - many).argmin()]))
+    return _cut_after(ranked, int(ends[np.abs(named[ends] - many).argmin()]))
 
 
 def needs_multi(target: Target) -> Target:

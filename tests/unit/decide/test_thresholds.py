@@ -36,6 +36,23 @@ def test_the_rate_threshold_names_the_rounded_share(values, rate):
     assert abs(named - many) <= (1 if many == 0 or min(values) <= 0 else 0)
 
 
+@given(st.dictionaries(st.integers(1, 31), st.integers(1, 4), min_size=1), st.floats(0.0, 1.0))
+@settings(max_examples=200, deadline=None)
+def test_a_rate_is_a_share_of_the_weight(rows, rate):
+    p, weight = np.array(list(rows), np.float32) / 32, np.array([*rows.values()], np.float64)
+    named = np.average(p >= rate_threshold(p, rate, weight), weights=weight)
+    assert abs(named - rate) <= weight.max() / weight.sum() / 2 + 1e-9
+
+
+def test_class_rates_are_met_by_weight():
+    dense, rows = multi(n=900, rates=(0.2, 0.4), seed=3)
+    weight = np.where(dense.p[:, 0] > np.median(dense.p[:, 0]), 5.0, 1.0).astype(np.float32)
+    rows = dataclasses.replace(rows, weight=weight)
+    fitted = MatchRates(at_least_one=False).fit(dense, rows)
+    named = MatchRates(at_least_one=False).apply(dense, rows, fitted).answer
+    assert np.average(named, axis=0, weights=weight) == pytest.approx(fitted["rates"], abs=0.005)
+
+
 def test_in_sample_thresholds_flatter_and_nested_ones_do_not():
     """Rare classes, no shrinkage; a large sample of the same kind tells what the thresholds are worth."""
     rates = (0.08,) * 12
