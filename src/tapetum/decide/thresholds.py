@@ -184,7 +184,7 @@ def rate_threshold(p: np.ndarray, rate: float, weight: np.ndarray | None = None)
     else:
         many, named = rate * float(weight.sum()), np.cumsum(weight[order])
     if many <= named[0] / 2:
-        return NEVER if rate <= 0 else float(min(1.0, np.nextafter(ranked[0], 2)))
+        return NEVER if rate <= 0 else min(1.0, float(np.nextafter(np.float32(ranked[0]), np.float32(2))))
     if many >= named[-1]:
         return 0.0
     ends = np.flatnonzero(np.append(ranked[1:] < ranked[:-1], True))
@@ -199,7 +199,12 @@ def needs_multi(target: Target) -> Target:
 
 
 def _cut_after(ranked: np.ndarray, place: int) -> float:
-    return float(ranked[place] / 2 if place + 1 == len(ranked) else (ranked[place] + ranked[place + 1]) / 2)
+    """Return a threshold between a probability and the next one below, also where it is compared in 32 bits."""
+    named = float(ranked[place])
+    if place + 1 == len(ranked):
+        return named / 2
+    middle = (named + float(ranked[place + 1])) / 2
+    return middle if np.float32(middle) > ranked[place + 1] else named
 
 
 def _between(low: float, high: float, share: float) -> float:

@@ -44,6 +44,17 @@ def test_a_rate_is_a_share_of_the_weight(rows, rate):
     assert abs(named - rate) <= weight.max() / weight.sum() / 2 + 1e-9
 
 
+@pytest.mark.parametrize("top", [0.03125, 0.3, 0.999])
+def test_thresholds_hold_in_32_bits(top):
+    high = np.float32(top)
+    low = np.nextafter(high, np.float32(0))  # the next number below
+    p, y = np.array([[high], [low], [low]], np.float32), np.array([1.0, 0.0, 0.0])
+    target = Target("t", "multi", ("a",))
+    for threshold, named in ((rate_threshold(p[:, 0], 0.1), 0), (rate_threshold(p[:, 0], 0.34), 1), (best_f1_threshold(p[:, 0], y), 1)):
+        answer = cut(dense_of(target, p, y[:, None], np.zeros(3)), np.array([threshold]), False).answer
+        assert answer.sum() == named
+
+
 def test_class_rates_are_met_by_weight():
     dense, rows = multi(n=900, rates=(0.2, 0.4), seed=3)
     weight = np.where(dense.p[:, 0] > np.median(dense.p[:, 0]), 5.0, 1.0).astype(np.float32)
