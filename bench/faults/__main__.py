@@ -2,6 +2,8 @@
 
 ``--only NAME`` runs the campaigns whose name begins so; ``--scale 0.1`` makes a tenth of the trials (of planted bugs: all).
 ``--minutes`` is the time of all together: each campaign gets its part of what is left, and what it does not need goes to those behind it.
+With ``--long`` each finished trial is kept in a journal (``.bench/faults/journal``): the same command, stopped at any point, goes on where
+it stopped, and ``--long --finished --record`` writes the table of what is there, also while another process goes on.
 """
 
 from __future__ import annotations
@@ -11,12 +13,15 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from bench import recorded
 from bench.faults import trials
-from bench.faults.trials import Base, Outcome
+from bench.faults.journal import Journal, Outcome
+from bench.faults.trials import Base
 
+JOURNALS = recorded.ROOT / ".bench" / "faults" / "journal"
 PAGE = recorded.ROOT / "docs" / "reliability.md"
 SHORT: dict[str, Any] = {  # of the first four: about as many as there are sorts of faults
     "fit": 2_600,
@@ -54,12 +59,39 @@ LONG: dict[str, Any] = {
 }
 
 
+NAMES = {  # campaign → its line in the table, where that is another
+    "bugs": "planted bugs",
+    "writers": "two writers of one run",
+    "states": "crash states of fit",
+    "tables": "hostile tables",
+    "images": "mutated images",
+    "kills": "random kills of fit",
+}
+FUZZED = ("changed recipes", "changed predictions", "changed submissions", "changed pipelines")
+
+
 def main() -> int:
     asked = _asked()
+    outcomes = _finished(asked) if asked.finished else _run(asked)
+    if asked.finished and asked.record:
+        write(outcomes)
+    print(table(outcomes))
+    return int(any(one.survived < one.trials for one in outcomes))
+
+
+def _finished(asked: argparse.Namespace) -> list[Outcome]:
+    every = [*NAMES, *FUZZED, *(f"faults: {step}" for step in trials.RESULTS)]
+    found = [Journal(NAMES.get(name, name), asked.journal).finished() for name in every if name.startswith(asked.only)]
+    return [one for one in found if one is not None]
+
+
+def _run(asked: argparse.Namespace) -> list[Outcome]:
     counts = {name: None if n is None else max(1, round(n * asked.scale)) for name, n in (LONG if asked.long else SHORT).items()}
     outcomes: list[Outcome] = []
     end = time.perf_counter() + 60 * asked.minutes
-    base = trials.begin(asked.workers)
+    steps = [step for step in trials.RESULTS if f"faults: {step}".startswith(asked.only)]
+    base = trials.begin(asked.workers, steps or ["fit"])
+    base.journals, base.also = asked.journal if asked.long else None, asked.also
     chosen = {name: one for name, one in campaigns(base, counts, asked.workers).items() if name.startswith(asked.only)}
     names = list(chosen)
     try:
@@ -75,15 +107,16 @@ def main() -> int:
             print(line(outcome), outcome.notes, *outcome.failures[:8], sep="\n  ", file=sys.stderr, flush=True)
     finally:
         base.close()
-    text = table(outcomes)
-    print(text)
-    return int(any(one.survived < one.trials for one in outcomes))
+    return outcomes
 
 
 def _asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--long", action="store_true")
     parser.add_argument("--only", default="")
+    parser.add_argument("--finished", action="store_true", help="run nothing: the table of what the journals hold")
+    parser.add_argument("--journal", type=Path, default=JOURNALS, help="the folder of the journals")
+    parser.add_argument("--also", nargs="*", default=(), help="sources (see the journal) whose trials count too, where they survived")
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--minutes", type=float, default=0, help="the most that all campaigns take together; 0: no end")
     parser.add_argument("--workers", type=int, default=max(2, os.cpu_count() or 2))
@@ -98,8 +131,7 @@ def campaigns(base: Base, counts: dict[str, Any], workers: int) -> dict[str, Cal
     def faults_of(step: str) -> Callable[[], Outcome]:
         return lambda: enumerated.campaign(base, step, counts[step])
 
-    kinds = ("changed recipes", "changed predictions", "changed submissions", "changed pipelines")
-    fuzzed = {kind: _fuzz_of(base, kind, counts["pipelines" if kind.endswith("pipelines") else "fuzz"], workers) for kind in kinds}
+    fuzzed = {kind: _fuzz_of(base, kind, counts["pipelines" if kind.endswith("pipelines") else "fuzz"], workers) for kind in FUZZED}
     every = {
         "bugs": lambda: _bugs(base, workers),
         "writers": lambda: kills.two_writers(base, counts["writers"]),

@@ -15,12 +15,12 @@ import re
 import shutil
 import sqlite3
 import tempfile
-import threading
 from pathlib import Path
 
 from bench.faults import shim, trials
 from bench.faults.forge import FINE, Forge
-from bench.faults.trials import Base, Outcome
+from bench.faults.journal import Outcome
+from bench.faults.trials import Base
 
 _DRAWN = re.compile(r"-[a-z0-9_]{8}(?=\.aside)|[0-9a-f]{12,}|\d+")  # names of files on their way, hashes, numbers
 
@@ -35,6 +35,11 @@ class Trial:
     mode: str
     forever: bool
     file: str = ""
+
+    @property
+    def key(self) -> str:
+        """Return what tells it from others of its step, run after run."""
+        return f"{self.number} {self.kind} {self.file}: {self.mode}{' forever' if self.forever else ''}"
 
     @property
     def sort(self) -> tuple[str, str, str, bool]:
@@ -81,18 +86,15 @@ def campaign(base: Base, step: str, count: int | None, seed: int = 0) -> Outcome
     operations, wanted, place = operations_of(base, step)
     assert wanted, step
     possible = in_turn(every(step, operations, place), seed)
-    outcome, lock = Outcome(f"faults: {step}", of=len(possible)), threading.Lock()
-    met: set[tuple[str, str, str, bool]] = set()
+    sorts, journal = {one.key: one.sort for one in possible}, base.journal(f"faults: {step}")
+    journal.begin(sorts, len(possible), **{"operations": len(operations), "sorts of faults": len(set(sorts.values()))})
 
     def one(forge: Forge, trial: Trial) -> None:
         wrong, found = attempt(base, forge, trial, wanted)
-        with lock:
-            outcome.add(found and f"{trial}: {found}", wrong=wrong)
-            met.add(trial.sort)
+        journal.add(trial.key, [f"{trial}: {found}"] if found else [], wrong=wrong)
 
-    trials.each(base, possible[:count], one)
-    outcome.notes |= {"operations": len(operations), "sorts of faults": len({one.sort for one in possible}), "sorts met": len(met)}
-    return outcome
+    trials.each(base, [one for one in possible[:count] if one.key not in journal.done], one)
+    return journal.outcome()
 
 
 def attempt(base: Base, forge: Forge, trial: Trial, wanted: dict[str, str]) -> tuple[int, str]:

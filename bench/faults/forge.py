@@ -7,6 +7,8 @@ A trial's step is the name of a function in ``steps.py``, or ``module:function``
 from __future__ import annotations
 
 import contextlib
+import functools
+import gc
 import importlib
 import json
 import os
@@ -111,9 +113,23 @@ def _child(trial: dict[str, Any], log: int, learned: int) -> None:
     os._exit(code)
 
 
+def _prepare() -> None:
+    """Do once what each command does alike: build the command line, compile the templates of the report."""
+    import typer.main
+
+    from tapetum.cli import app
+    from tapetum.show.report import templates
+
+    typer.main.get_command = functools.cache(typer.main.get_command)
+    typer.main.get_command(app)
+    for name in templates().list_templates(filter_func=lambda name: name.endswith(".jinja") and "/" not in name):
+        templates().get_template(name)
+
+
 def main() -> None:
     for name in MODULES:
         importlib.import_module(name)
+    _prepare()
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for line in sys.stdin:
@@ -130,6 +146,7 @@ def main() -> None:
             if name not in sys.modules:
                 with contextlib.suppress(Exception):
                     importlib.import_module(name)
+        gc.freeze()  # what is here lasts: a child that collected it would copy all of it
         print(json.dumps({"code": code, "printed": printed}), file=answers)
 
 

@@ -6,18 +6,19 @@ started the fit is killed, the fit goes on as an orphan: a second start is refus
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import os
 import random
 import shutil
 import signal
-import threading
 import time
 from pathlib import Path
 
 from bench.faults import trials
 from bench.faults.forge import FINE, Forge
-from bench.faults.trials import Base, Outcome
+from bench.faults.journal import Outcome
+from bench.faults.trials import Base
 
 TIMES = 4  # kills of one run
 HELD = 5  # exit code of a start that is refused
@@ -33,30 +34,25 @@ def campaign(base: Base, kills: int, seed: int = 0) -> Outcome:
     assert code in FINE, printed
     seconds = time.perf_counter() - began
     again = trials.differences(trials.results("fit", reference), wanted)
-    outcome, lock = Outcome("random kills of fit"), threading.Lock()
-    outcome.notes |= {"seconds of a fit": round(seconds, 2), "killed": {"worker": 0, "launcher": 0, "group": 0, "too late": 0}}
-    if again:
-        outcome.add(f"an uninterrupted repeat differs: {again}", wrong=1)
+    assert not again, f"an uninterrupted repeat differs: {again}"
+    runs, journal = [f"{seed}-{number}" for number in range(-(-kills // TIMES))], base.journal("random kills of fit")
+    journal.begin(runs, kills)
 
-    def one(forge: Forge, number: int) -> None:
-        rng, place = random.Random(f"{seed}-{number}"), base.home / f"kills-{number}"
+    def one(forge: Forge, drawn: str) -> None:
+        rng, place = random.Random(drawn), base.home / f"kills-{drawn}"
         place.mkdir()
-        hit = [_killed(base, forge, place, rng, seconds) for _ in range(TIMES)]
+        hit = collections.Counter(_killed(base, forge, place, rng, seconds) for _ in range(TIMES))
         code, printed = forge.run("fit", None, **base.given("fit", place))
         found = f"went on with {code}: {printed[-1500:]}" if code not in FINE else ""
         found = found or trials.differences(trials.results("fit", place), wanted)
-        with lock:
-            for who in hit:
-                outcome.notes["killed"][who] += 1
-                outcome.add("")
-            if found:
-                outcome.survived -= TIMES
-                outcome.wrong += code in FINE
-                outcome.failures.append(found)
+        wrong = int(bool(found) and code in FINE)
+        journal.add(
+            drawn, [found] * TIMES if found else [], trials=TIMES, wrong=wrong, notes={f"killed: {who}": n for who, n in hit.items()}
+        )
         shutil.rmtree(place, ignore_errors=True)
 
-    trials.each(base, range(-(-kills // TIMES)), one)
-    return outcome
+    trials.each(base, [one for one in runs if one not in journal.done], one)
+    return journal.outcome()
 
 
 def _killed(base: Base, forge: Forge, place: Path, rng: random.Random, seconds: float) -> str:
@@ -97,10 +93,10 @@ def _alive(session: int) -> list[int]:
 def two_writers(base: Base, count: int) -> Outcome:
     """Start a second fit into a run that another one holds: refused by name; then the first one ends right."""
     wanted = trials.results("fit", base.run.parent)
-    outcome = Outcome("two writers of one run")
+    journal = base.journal("two writers of one run")
+    journal.begin(map(str, range(count)), count)
     first, second = base.forges[:2]
-    slowest = 0.0
-    for number in range(count):
+    for number in (one for one in range(count) if str(one) not in journal.done):
         place = base.home / f"writers-{number}"
         place.mkdir()
         holder = first.start("fit", None, **base.given("fit", place))
@@ -109,13 +105,12 @@ def two_writers(base: Base, count: int) -> Outcome:
         os.kill(holder, signal.SIGSTOP)
         began = time.perf_counter()
         code, printed = second.run("fit", None, **base.given("fit", place))
-        slowest = max(slowest, time.perf_counter() - began)
+        seconds = time.perf_counter() - began
         os.kill(holder, signal.SIGCONT)
         ended, _ = first.end()
         found = "" if code == HELD and f"process {holder}" in printed else f"the second one ended with {code}: {printed[-1000:]}"
         found = found or ("" if ended in FINE else f"the first one ended with {ended}")
         found = found or trials.differences(trials.results("fit", place), wanted)
-        outcome.add(found)
+        journal.add(str(number), [found] if found else [], notes={"seconds of all refusals": round(seconds, 2)})
         shutil.rmtree(place)
-    outcome.notes["slowest refusal in seconds"] = round(slowest, 2)
-    return outcome
+    return journal.outcome()

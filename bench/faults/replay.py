@@ -14,15 +14,16 @@ import functools
 import hashlib
 import random
 import shutil
-import threading
 from collections.abc import Sequence
 
 from bench.faults import trials
 from bench.faults.enumerated import operations_of
 from bench.faults.forge import FINE, Forge
+from bench.faults.journal import Outcome
 from bench.faults.shim import Operation
-from bench.faults.trials import Base, Outcome
+from bench.faults.trials import Base
 
+TOGETHER = 1_000  # states that are made and checked at a time
 Names = dict[int, dict[str, int]]  # folder → name → what it is of
 
 
@@ -194,37 +195,40 @@ def digest(content: bytes) -> str:
 def campaign(base: Base, states: int, resumed: int, seed: int = 0) -> Outcome:
     """Make states of crashes, check all of them in memory, and go on from some of them."""
     operations, wanted, place = operations_of(base, "fit", with_data=True)
-    disk, rng = Disk(operations, str(place)), random.Random(seed)
-    outcome, lock = Outcome("crash states of fit"), threading.Lock()
-    seen: set[str] = set()
-    chosen: list[dict[str, bytes]] = []
-    every = max(1, states // max(resumed, 1))
-    for number in range(states):
-        state = disk.crash(1 + number * disk.operations // states, rng)
-        found = disk.wrong(state)
-        outcome.add(found, wrong=int(bool(found)))
-        seen.add(digest(repr(sorted((path, digest(content)) for path, content in state.items())).encode()))
-        if number % every == every // 2 and len(chosen) < resumed:
-            chosen.append(state)
+    disk, every, journal = Disk(operations, str(place)), max(1, states // max(resumed, 1)), base.journal("crash states of fit")
+    numbers = range(every // 2, states, every)[:resumed]
+    parts = [f"{seed}: {a}-{min(a + TOGETHER, states)} of {states}" for a in range(0, states, TOGETHER)]
+    journal.begin([*parts, *(f"{seed}: on from {number} of {states}" for number in numbers)], states, operations=len(operations))
+    seen: set[str] = set()  # hashes of states, those of parts that were finished before left out
 
-    def go_on(forge: Forge, numbered: tuple[int, dict[str, bytes]]) -> None:
-        number, state = numbered
+    def drawn(number: int) -> dict[str, bytes]:
+        return disk.crash(1 + number * disk.operations // states, random.Random(f"{seed}-{number}"))
+
+    for part, first in zip(parts, range(0, states, TOGETHER), strict=True):
+        if part not in journal.done:
+            made = [drawn(number) for number in range(first, min(first + TOGETHER, states))]
+            found = [one for one in map(disk.wrong, made) if one]
+            before = len(seen)
+            seen |= {digest(repr(sorted((path, digest(content)) for path, content in state.items())).encode()) for state in made}
+            journal.add(part, found, trials=len(made), wrong=len(found), notes={"different states": len(seen) - before})
+
+    def go_on(forge: Forge, number: int) -> None:
         at = base.home / f"crash-{number}"
-        for path, content in state.items():
+        for path, content in drawn(number).items():
             (at / path).parent.mkdir(parents=True, exist_ok=True)
             (at / path).write_bytes(content)
         at.mkdir(exist_ok=True)
         code, printed = forge.run("fit", None, **base.given("fit", at))
         found = printed[-1500:] if code not in FINE else trials.differences(trials.results("fit", at), wanted)
-        with lock:
-            outcome.notes["resumed"] = outcome.notes.get("resumed", 0) + 1
-            if found:
-                outcome.survived -= 1
-                outcome.wrong += code in FINE
-                outcome.failures.append(f"resumed from state {number}: {found}")
+        journal.add(
+            f"{seed}: on from {number} of {states}",
+            [f"resumed from state {number}: {found}"] if found else [],
+            trials=0,
+            wrong=int(bool(found) and code in FINE),
+            notes={"resumed": 1},
+        )
         shutil.rmtree(at, ignore_errors=True)
 
-    trials.each(base, list(enumerate(chosen)), go_on)
-    outcome.notes |= {"operations": len(operations), "different states": len(seen)}
+    trials.each(base, [one for one in numbers if f"{seed}: on from {one} of {states}" not in journal.done], go_on)
     shutil.rmtree(place)
-    return outcome
+    return journal.outcome()

@@ -16,6 +16,7 @@ from typing import Any
 
 from bench.faults import shim
 from bench.faults.forge import FINE, ROOT, Forge
+from bench.faults.journal import Journal
 
 MINUTES = 0.0  # the most that one campaign takes; 0: no end
 RESULTS = {  # what a step must leave, below its place
@@ -36,41 +37,6 @@ RESULTS = {  # what a step must leave, below its place
 
 
 @dataclasses.dataclass
-class Outcome:
-    """A line of the table.
-
-    Args:
-        campaign: its name.
-        trials: how many were made.
-        of: of how many that there are; 0: there is no such number.
-        survived: those that ended well, or were refused by name and then ended well.
-        lost: rows that were lost, doubled or moved.
-        wrong: results that differ from those of the uninterrupted command, or torn files that were read as good.
-        failures: what went wrong, the first of them.
-        notes: what else is worth keeping.
-    """
-
-    campaign: str
-    trials: int = 0
-    of: int = 0
-    survived: int = 0
-    lost: int = 0
-    wrong: int = 0
-    failures: list[str] = dataclasses.field(default_factory=list)
-    notes: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-    def add(self, found: str, *, lost: int = 0, wrong: int = 0) -> None:
-        """Count a trial; ``found`` is blank where it survived."""
-        self.trials += 1
-        self.lost += lost
-        self.wrong += wrong
-        if not (found or lost or wrong):
-            self.survived += 1
-        elif len(self.failures) < 40:
-            self.failures.append(found[:2000])
-
-
-@dataclasses.dataclass
 class Base:
     """Where trials begin.
 
@@ -78,11 +44,15 @@ class Base:
         home: holds all that trials write; in memory where the system has such a folder.
         library: see ``shim.py``.
         forges: one for each trial that runs at a time.
+        journals: the folder of the journals; None: trials are not kept.
+        also: see :class:`Journal`.
     """
 
     home: Path
     library: Path | None
     forges: list[Forge]
+    journals: Path | None = None
+    also: Sequence[str] = ()
 
     @property
     def data(self) -> Path:
@@ -93,13 +63,22 @@ class Base:
         """A finished run."""
         return self.home / "reference" / "run"
 
+    @property
+    def graph(self) -> Path:
+        """What an export traces, see :func:`bench.faults.steps.export`."""
+        return self.home / "graph.onnx"
+
+    def journal(self, campaign: str) -> Journal:
+        """Return the journal of a campaign."""
+        return Journal(campaign, self.journals, self.also)
+
     def given(self, step: str, place: Path) -> dict[str, Any]:
         """Return the arguments of a step at a place."""
         table, plan = str(self.data / "labels.csv"), str(self.run / "plan.json")
         of = {
             "fit": {"data": table, "plan": plan},
             "predict": {"run": str(self.run), "data": str(self.data / "images")},
-            "export": {"run": str(self.run)},
+            "export": {"run": str(self.run), "graph": str(self.graph) if self.graph.exists() else ""},
             "review": {"run": str(self.run), "told": f"{place}.told"},
         }
         return {"place": str(place), **of[step]}
@@ -125,6 +104,12 @@ def begin(workers: int, steps: Sequence[str] = tuple(RESULTS)) -> Base:
     plant(base.data, classes=3, each=4, size=32, group_size=2, truncated=True)
     (home / "reference").mkdir()
     base.forges[0].learn("fit", data=str(base.data / "labels.csv"), place=str(home / "reference"))
+    if "export" in steps:
+        whole = home / "traced"
+        whole.mkdir()
+        code, printed = base.forges[0].run("export", None, **base.given("export", whole))
+        assert code in FINE, printed
+        shutil.copy(*whole.glob("exported/*.onnx"), base.graph)
 
     def learn(forge: Forge) -> None:
         for step in steps:
