@@ -51,7 +51,7 @@ def every(step: str, operations: list[shim.Operation], place: Path) -> list[Tria
     """Return all faults of a step whose operations below a place are known."""
     out = []
     for number, operation in enumerate(operations, start=1):
-        file = _DRAWN.sub("#", operation.path.removeprefix(str(place)))
+        file = _named(operation, place)
         for mode in shim.MODES:
             if operation.kind in shim.APPLIES.get(mode, operation.kind):
                 lasting = (False,) if mode.startswith("kill") else (False, True)
@@ -85,6 +85,7 @@ def campaign(base: Base, step: str, count: int | None, seed: int = 0) -> Outcome
     """Run some of a step's faults, or all of them (``count`` None)."""
     operations, wanted, place = operations_of(base, step)
     assert wanted, step
+    assert step != "export" or _as_traced(base, operations, wanted, place), "a graph that is kept is not written as one that is traced"
     possible = in_turn(every(step, operations, place), seed)
     sorts, journal = {one.key: one.sort for one in possible}, base.journal(f"faults: {step}")
     journal.begin(sorts, len(possible), **{"operations": len(operations), "sorts of faults": len(set(sorts.values()))})
@@ -95,6 +96,18 @@ def campaign(base: Base, step: str, count: int | None, seed: int = 0) -> Outcome
 
     trials.each(base, [one for one in possible[:count] if one.key not in journal.done], one)
     return journal.outcome()
+
+
+def _as_traced(base: Base, operations: list[shim.Operation], wanted: dict[str, str], place: Path) -> bool:
+    """Tell whether an export that takes the graph traced before does and leaves what the one does that traces it."""
+    whole = base.home / "traced"
+    traced = [(one.kind, _named(one, whole)) for one in shim.read_trace(base.home / "traced.trace")]
+    return traced == [(one.kind, _named(one, place)) for one in operations] and trials.results("export", whole) == wanted
+
+
+def _named(operation: shim.Operation, place: Path) -> str:
+    """Return the file of an operation, without what is drawn or counted in its name."""
+    return _DRAWN.sub("#", operation.path.removeprefix(str(place)))
 
 
 def attempt(base: Base, forge: Forge, trial: Trial, wanted: dict[str, str]) -> tuple[int, str]:

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import gc
 import importlib
+import importlib.metadata
 import json
 import os
 import signal
@@ -122,8 +123,9 @@ def _prepare() -> None:
 
     typer.main.get_command = functools.cache(typer.main.get_command)
     typer.main.get_command(app)
-    for name in templates().list_templates(filter_func=lambda name: name.endswith(".jinja") and "/" not in name):
+    for name in templates().list_templates(filter_func=lambda name: name.endswith(".jinja") and not name.startswith("review/")):
         templates().get_template(name)
+    importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_points)
 
 
 def main() -> None:

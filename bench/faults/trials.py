@@ -98,7 +98,11 @@ def begin(workers: int, steps: Sequence[str] = tuple(RESULTS)) -> Base:
     from images import plant
 
     memory = Path("/dev/shm")
-    home = Path(tempfile.mkdtemp(prefix="tapetum-faults-", dir=memory if os.access(memory, os.W_OK) else None))
+    place = memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
+    for left in place.glob("tapetum-faults-*-*"):  # of a campaign that was killed
+        if not Path("/proc", left.name.split("-")[2]).exists():
+            shutil.rmtree(left, ignore_errors=True)
+    home = Path(tempfile.mkdtemp(prefix=f"tapetum-faults-{os.getpid()}-", dir=place))
     library = shim.build(ROOT / ".bench" / "faults") if shim.compiler() else None
     base = Base(home, library, [Forge(library) for _ in range(workers)])
     plant(base.data, classes=3, each=4, size=32, group_size=2, truncated=True)
@@ -107,7 +111,8 @@ def begin(workers: int, steps: Sequence[str] = tuple(RESULTS)) -> Base:
     if "export" in steps:
         whole = home / "traced"
         whole.mkdir()
-        code, printed = base.forges[0].run("export", None, **base.given("export", whole))
+        trace = None if library is None else dataclasses.asdict(shim.Fault(str(whole), trace=str(home / "traced.trace")))
+        code, printed = base.forges[0].run("export", trace, **base.given("export", whole))
         assert code in FINE, printed
         shutil.copy(*whole.glob("exported/*.onnx"), base.graph)
 
