@@ -54,7 +54,7 @@ acceptance: $(VENV)/.ready  ## reference systems on simulated data, as written a
 faults: $(VENV)/.ready  ## faults, kills and hostile input: one table, in under half an hour on two cores
 	$(BIN)/python -m bench.faults --minutes 28 --workers $(WORKERS)
 
-faults-long: $(VENV)/.ready  ## every fault, 3,000 kills, a million images: hours
+faults-long: $(VENV)/.ready  ## every fault, 3,000 kills, a million images: hours; stopped, it goes on
 	$(BIN)/python -m bench.faults --long --workers $(WORKERS)
 
 supply: $(VENV)/.ready  ## licences, a bill of materials and known weaknesses of what Tapetum is built on, as a report
