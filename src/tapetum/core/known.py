@@ -23,7 +23,7 @@ def write_known(folder: Path, manifest: Manifest, folds: Sequence[int]) -> Path:
         manifest: of the run, with hashes and folds.
         folds: whose models ship; −1 is one trained on all rows.
     """
-    ours = np.isin(manifest.split, ["train", "extra"])
+    ours = np.isin(manifest.split, ["train", "extra"]) & (manifest.weight > 0)  # others taught nothing, and nothing was chosen on them
     held_out = np.array([set(folds) == {int(fold)} and fold >= 0 for fold in manifest.fold])  # out by the only model that ships
     use = pl.Series("use", np.where(held_out, CHOSEN_ON, TRAINED).tolist(), dtype=pl.String)
     frame = manifest.frame.select("sha256").with_columns(use).filter(pl.Series(ours) & pl.col("sha256").is_not_null())

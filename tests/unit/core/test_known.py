@@ -35,5 +35,10 @@ def test_list_holds_trained_and_decided_images(tmp_path, manifest, folds, chosen
     assert b"secret" not in (tmp_path / "training_images.parquet").read_bytes()
 
 
+def test_rows_of_weight_zero_are_unknown(tmp_path, manifest):
+    write_known(tmp_path, manifest.with_column("weight", [0.0, 1, 1, 0, 1, 1, 1, 1]), [0, 1])
+    assert set(read_known(tmp_path)) == {"ha", "hb", "hc"}  # of two copies one taught
+
+
 def test_pipeline_without_a_list_differs_from_an_empty_one(tmp_path):
     assert read_known(tmp_path) is None
