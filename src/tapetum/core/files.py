@@ -148,6 +148,11 @@ def write_array(path: Path | str, array: np.ndarray) -> Path:
     return Path(path)
 
 
+def read_lines(path: Path | str) -> list[str]:
+    """Return the lines of a text; a line may hold what Unicode alone calls a line end, as U+2028, which ``splitlines`` would cut at."""
+    return re.split(r"\r\n|\r|\n", read_text(path))
+
+
 def append_line(path: Path | str, value: Any) -> Path:
     """Append ``value`` as one line of JSON; the whole file is rewritten, so a kill cannot leave half a line."""
     path = Path(path)

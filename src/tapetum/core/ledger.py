@@ -216,7 +216,7 @@ class Ledger:
         if not self.path.exists():
             return []
         try:
-            return [files.from_json(line) for line in files.read_text(self.path).splitlines() if line.strip()]
+            return [files.from_json(line) for line in files.read_lines(self.path) if line.strip()]
         except ValueError as error:
             raise DataError(f"{self.path} is not a ledger ({error})", need="one JSON object a line", fix="restore the file") from None
 

@@ -131,7 +131,7 @@ def write_csv(path: Path | str, dense: Dense, log: Log) -> Path:
 def write_array(path: Path | str, ids: Path | str, dense: Dense) -> tuple[Path, Path]:
     """Write the rows with an answer as ``.npy`` and their ids as text, one a line; the class order is the target's."""
     ok = np.flatnonzero(dense.ok)
-    broken = [name for name in dense.row_ids[ok] if "\n" in name or name != name.strip()]
+    broken = [name for name in dense.row_ids[ok] if {"\n", "\r"} & set(name) or name != name.strip()]
     if broken:
         raise DataError(
             f"ids hold line ends or outer blanks: {listed(broken)}",
@@ -237,10 +237,6 @@ def _check_fold(path: str, row_ids: list[str], given: np.ndarray, drawn: np.ndar
 
 
 def _read_ids(path: Path | str) -> list[str]:
-    try:
-        if str(path).endswith(".csv"):
-            return read_table(path).to_series(0).to_list()
-        text = files.read_text(path)
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist", fix="check the path") from None
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    if str(path).endswith(".csv"):
+        return read_table(path).to_series(0).to_list()
+    return [line.strip() for line in files.read_lines(path) if line.strip()]

@@ -350,3 +350,8 @@ def test_json_that_nests_too_deep_is_named(tmp_path):
     (tmp_path / "pipeline.json").write_text("[" * 100_000)
     with pytest.raises(DataError, match="nests too deep"):
         files.read_json(tmp_path / "pipeline.json")
+
+
+def test_lines_end_where_editors_end_them(tmp_path):
+    place = files.write_text(tmp_path / "ids.txt", "a\u2028b\nc\x85d\r\ne\x0cf\rg")
+    assert files.read_lines(place) == ["a\u2028b", "c\x85d", "e\x0cf", "g"]

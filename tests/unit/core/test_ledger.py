@@ -110,3 +110,12 @@ def test_estimates_without_an_interval_are_called_so(tmp_path):
     book.add(file, metric="accuracy", own={"value": 0.8, "low": None, "high": None, "method": "no interval: 2 groups are too few"})
     book.score("one.csv", 0.7)
     assert "our estimates have no interval" in str(book.relation())
+
+
+@pytest.mark.parametrize("end", ["\u2028", "\x85", "\x0b", "\x1e"])
+def test_a_note_may_hold_what_unicode_calls_a_line_end(tmp_path, end):
+    (tmp_path / "s.csv").write_text("id", encoding="utf-8")
+    ledger = Ledger(tmp_path)
+    ledger.add(tmp_path / "s.csv", note=f"one{end}two")
+    ledger.score("s.csv", 0.5)
+    assert [one.note for one in ledger.submissions()] == [f"one{end}two"]

@@ -70,6 +70,17 @@ def test_a_written_table_is_read_back(manifest, tmp_path):
     assert (again.p == dense.p).all()
 
 
+def test_ids_of_an_array_may_hold_line_ends_of_unicode(manifest, tmp_path):
+    named = dataclasses.replace(manifest, frame=manifest.frame.with_columns(row_id=pl.Series(["a\u2028x", "b\x85x", "c", "t"])))
+    dense = dataclasses.replace(dense_of(TARGET, P, P), row_ids=np.array(named.row_ids, dtype=object))
+    array, ids = write_array(tmp_path / "out.npy", tmp_path / "ids.txt", dense)
+    again = read_array(array, ids, named, "k", classes=TARGET.classes).dense("k", row_ids=named.row_ids)
+    assert (again.p == dense.p).all()
+    broken = dataclasses.replace(dense, row_ids=np.array(["a\rb", "b", "c", "t"], dtype=object))
+    with pytest.raises(DataError, match="ids hold line ends"):
+        write_array(tmp_path / "x.npy", tmp_path / "x.txt", broken)
+
+
 def test_an_array_must_say_its_class_order(manifest, tmp_path):
     path = tmp_path / "p.npy"
     np.save(path, P[:, [2, 0, 1]])

@@ -70,7 +70,7 @@ def leave_out(frame: pl.DataFrame, data: Data, log: Log) -> pl.DataFrame:
     if not path.is_file():
         raise UserError(f"{path} does not exist", need="a text file with one row id a line")
     have = set(frame["row_id"].to_list())
-    lines = _ids_of(path) if _is_table(path) else [_without_comment(line, have) for line in files.read_text(path).splitlines()]
+    lines = _ids_of(path) if _is_table(path) else [_without_comment(line, have) for line in files.read_lines(path)]
     wanted = [line for line in dict.fromkeys(lines) if line]
     unknown = [row_id for row_id in wanted if row_id not in have]
     if unknown:
