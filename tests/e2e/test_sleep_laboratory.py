@@ -136,6 +136,20 @@ def test_staged_nights_are_read_once_each(tmp_path):
     assert "accuracy 1.000" in said.out
 
 
+def test_folder_of_recordings_with_their_scoring_is_read(tmp_path):
+    (scored := tmp_path / "scored").mkdir()
+    (other := tmp_path / "other").mkdir()
+    for name, scoring in (("a", "a.csv"), ("b", "b-hypnogram.txt")):
+        (scored / f"{name}.edf").write_bytes(plus(300).bytes())
+        (scored / scoring).write_text("W\nN2\nN2\nN2\nR\n", encoding="utf-8")
+        (other / f"{name}.txt").write_text("W\nN2\nN2\nN2\nW\n", encoding="utf-8")
+    said = small_runs.cli("sleep", "stats", scored, "--json")
+    assert said.code == 0, said.err
+    assert [night["file"] for night in json.loads(said.out)["nights"]] == ["a.csv", "b-hypnogram.txt"]
+    said = small_runs.cli("sleep", "plot", scored, other, "-o", tmp_path / "agreement.png")
+    assert said.code == 0, said.err
+
+
 def test_engine_that_is_not_there_is_named(tmp_path):
     (tmp_path / "a.edf").write_bytes(plus(60).bytes())
     said = small_runs.cli("sleep", "stage", tmp_path / "a.edf", "-o", tmp_path / "out", "--engine", "yassa")

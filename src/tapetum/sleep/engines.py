@@ -23,7 +23,7 @@ from tapetum.core.words import plural
 from tapetum.sleep import render
 from tapetum.sleep.edf import Recording
 from tapetum.sleep.hypnogram import Hypnogram, Lights
-from tapetum.sleep.hypnogram_files import STAGED, TABLES, read_hypnogram
+from tapetum.sleep.hypnogram_files import STAGED, beside, read_hypnogram
 from tapetum.sleep.issues import ALL, EPOCH, NOTE, Issues, spans
 from tapetum.sleep.lights import lights_of, lit
 from tapetum.sleep.montage import Montage, Signal
@@ -163,16 +163,6 @@ def of_images(answer: Callable[[Path], pl.DataFrame], name: str, log: Record) ->
         return Hypnogram(np.array(stages), EPOCH, recording.clock, p, "pipeline")
 
     return engine
-
-
-def beside(recording: Path, folder: Path) -> Path | None:
-    """Return the hypnogram of a recording in a folder: a file with its stem, or with its stem and ``-hypnogram``, ``_stages`` …"""
-    for after in ("", "-hypnogram", "_hypnogram", "-Hypnogram", "_stages", ".hypnogram", "_events"):
-        for ending in (*TABLES, ".json", ".edf"):
-            path = folder / f"{recording.stem}{after}{ending}"
-            if path.is_file() and path.resolve() != recording.resolve():
-                return path
-    return None
 
 
 def _staged(recording: Path, folder: Path) -> Path | None:

@@ -48,7 +48,18 @@ STAGE_COLUMNS = (
 ONSETS, DURATIONS, NUMBERS = ("onset", "start", "time", "seconds"), ("duration", "length"), ("epoch", "epochs", "epoch_index", "number")
 UNSCORED_TEXTS = ("?", "unscored", "uns", "mt", "movement time")  # of annotations
 LONGEST = 7 * 24 * 3600
+AFTER = ("", "-hypnogram", "_hypnogram", "-Hypnogram", "_stages", ".hypnogram", "_events")  # what a scoring's name adds
 STAGED = "hypnogram.json"  # of the files of a staged night, the one that holds everything
+
+
+def beside(recording: Path, folder: Path) -> Path | None:
+    """Return the hypnogram of a recording in a folder: a file with its stem, or with its stem and ``-hypnogram``, ``_stages`` …"""
+    for after in AFTER:
+        for ending in (*TABLES, ".json", ".edf"):
+            path = folder / f"{recording.stem}{after}{ending}"
+            if path.is_file() and path.resolve() != recording.resolve():
+                return path
+    return None
 
 
 def staged_in(folder: Path) -> Path | None:

@@ -13,7 +13,7 @@ from tapetum.core.errors import DataError, EnvironmentFault, TapetumError, UserE
 from tapetum.core.places import refuse_nowhere
 from tapetum.core.progress import Log
 from tapetum.core.words import plural
-from tapetum.sleep.hypnogram_files import RECORDINGS, TABLES, staged_in
+from tapetum.sleep.hypnogram_files import RECORDINGS, TABLES, beside, staged_in
 from tapetum.sleep.issues import REFUSED, Issue
 
 Made = TypeVar("Made")
@@ -43,7 +43,8 @@ def hypnograms(places: Path | str | Sequence[Path | str]) -> list[Path]:
     """Return files of hypnograms as :func:`find` does, each night once.
 
     Of a folder that ``tapetum sleep stage`` wrote it is one file a night, and neither its tables of issues, statistics and epochs to review
-    nor the same hypnogram in other formats; of a review it is the hypnogram without the log of changes.
+    nor the same hypnogram in other formats; of a review it is the hypnogram without the log of changes. A recording whose scoring lies beside
+    it (``night.csv``, ``night-hypnogram.edf``) is left out.
     """
     found = find(places, (*RECORDINGS, *TABLES, ".json"))
     named = {Path(place) for place in ([places] if isinstance(places, (str, Path)) else places)}
@@ -57,6 +58,8 @@ def hypnograms(places: Path | str | Sequence[Path | str]) -> list[Path]:
             return path == staged[path.parent]
         if path.parent in above and path.name in ("issues.csv", "statistics.csv"):
             return False
+        if path.suffix.lower() in RECORDINGS and beside(path, path.parent) is not None:
+            return False  # the recording of a night whose scoring lies beside it
         return not path.name.endswith("-changes.csv")
 
     return [path for path in found if counts(path)]

@@ -10,9 +10,9 @@ from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.progress import Log
 from tapetum.core.words import plural
 from tapetum.sleep.edf import Recording
-from tapetum.sleep.engines import beside, fitted
+from tapetum.sleep.engines import fitted
 from tapetum.sleep.hypnogram import Hypnogram
-from tapetum.sleep.hypnogram_files import of_annotations, read_hypnogram
+from tapetum.sleep.hypnogram_files import AFTER, beside, of_annotations, read_hypnogram
 from tapetum.sleep.issues import Issues
 from tapetum.sleep.nights import hypnograms, night_of
 
@@ -94,5 +94,8 @@ def pairs(places: Sequence[Path], read: Callable[[Path], Hypnogram]) -> list[tup
 
 
 def _name(path: Path) -> str:
+    """Return the night of a hypnogram: the folder's name where it was staged, else the file's without ``-hypnogram``, ``_stages`` …"""
     place = night_of(path)
-    return place.stem if place == path else place.name
+    if place != path:
+        return place.name
+    return next((name for after in AFTER if after and (name := path.stem.removesuffix(after)) != path.stem), path.stem)
