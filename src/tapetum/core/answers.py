@@ -100,15 +100,15 @@ def text_of(answered: Mapping[str, Dense], problems: Mapping[int, str], top: int
             lines.append([one["id"], *([name] if several else []), _shown(entry["answer"])])
             ends.append([f"{label} {p:.3f}" for label, p in entry.get("p", {}).items()])
     before = len(lines[0])
-    room = columns.WIDTH - sum(max(len(line[i]) for line in lines) + 2 for i in range(before))
-    cells = [end if isinstance(end, str) else _fitting(end, room) for end in ends]
+    width = columns.WIDTH - sum(max(len(line[i]) for line in lines) + 2 for i in range(before))
+    cells = [end if isinstance(end, str) else _fitting(end, width) for end in ends]
     return columns.aligned([[*line, cell] for line, cell in zip(lines, cells, strict=True)], whole=range(before))
 
 
-def _fitting(shares: Sequence[str], room: int) -> str:
+def _fitting(shares: Sequence[str], width: int) -> str:
     """Return classes with their probabilities, the likeliest first and as many as fit, but never none."""
     many = len(shares)
-    while many > 1 and len(", ".join(shares[:many])) + 3 * (many < len(shares)) > room:
+    while many > 1 and len(", ".join(shares[:many])) + 3 * (many < len(shares)) > width:
         many -= 1
     return ", ".join([*shares[:many], *(["…"] if many < len(shares) else [])])
 

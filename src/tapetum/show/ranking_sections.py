@@ -88,6 +88,7 @@ def thresholds(dense: Dense) -> dict[str, Any] | None:
         "data": {"classes": names, "steps": steps, "n": len(rows.row_ids), **found},
         "first": first,
         "left_out": k - len(names) if k > 2 else 0,
+        "step": "thresholds" if dense.target.kind == "multi" else "bias",  # of decide.steps, which chooses on other folds
     }
 
 

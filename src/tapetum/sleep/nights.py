@@ -43,8 +43,8 @@ def hypnograms(places: Path | str | Sequence[Path | str]) -> list[Path]:
     """Return files of hypnograms as :func:`find` does, each night once.
 
     Of a folder that ``tapetum sleep stage`` wrote it is one file a night, and neither its tables of issues, statistics and epochs to review
-    nor the same hypnogram in other formats; of a review it is the hypnogram without the log of changes. A recording whose scoring lies beside
-    it (``night.csv``, ``night-hypnogram.edf``) is left out.
+    nor the same hypnogram in other formats; of a review it is the hypnogram without the log of changes. A recording whose scoring lies
+    beside it (``night.csv``, ``night-hypnogram.edf``) is left out.
     """
     found = find(places, (*RECORDINGS, *TABLES, ".json"))
     named = {Path(place) for place in ([places] if isinstance(places, (str, Path)) else places)}

@@ -10,6 +10,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from report_runs import dense_of
 from tapetum.core.targets import Target
+from tapetum.decide.choices import STEPS
 from tapetum.show import ranking_sections
 
 
@@ -88,3 +89,8 @@ def test_only_two_classes_or_several_labels_have_a_threshold():
     many = ranking_sections.thresholds(answers("multi", 300))
     assert len(many["data"]["classes"]) == ranking_sections.MOST_SLIDERS
     assert many["left_out"] == 100
+
+
+@pytest.mark.parametrize(("kind", "k"), [("multi", 3), ("single", 2), ("ordinal", 2)])
+def test_step_that_chooses_a_threshold_suits_the_target(kind, k):
+    assert kind in STEPS[ranking_sections.thresholds(answers(kind, k))["step"]].kinds

@@ -40,7 +40,7 @@ def small_classes(manifest: Manifest) -> list[str]:
             continue
         has = np.nan_to_num(manifest.truth(target.name)) > 0.5
         groups = [count_groups(group[judged & has[:, k]]) for k in range(len(target.classes))]
-        few = sorted((n, name) for n, name in zip(groups, target.classes, strict=True) if 0 < n < need)
+        few = sorted(((n, name) for n, name in zip(groups, target.classes, strict=True) if 0 < n < need), key=lambda one: one[0])
         if few:
             named = listed([f"{name} ({n})" for n, name in few], 5)
             out.append(
