@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,25 @@ from tapetum.data.images.decode import Composition
 
 
 def check(folder: Path) -> dict[str, Any]:
-    names = sorted(path.name for path in folder.iterdir())
-    manifest = Manifest(pl.DataFrame({"row_id": names, "path": [[name] for name in names]}), (), folder)
-    table = audit.examine(manifest, Composition(), lambda _: None, workers=1)
+    table = audit.examine(listed(folder), Composition(), lambda _: None, workers=1)
     flagged: dict[str, list[str]] = {}
-    sets: dict[str, list[str]] = {}
-    for name, kinds, copies in table.select("row_id", "findings", "duplicate").iter_rows():
+    for name, kinds in table.select("row_id", "findings").iter_rows():
         for kind in kinds:
             flagged.setdefault(kind, []).append(name)
-        if copies is not None:
-            sets.setdefault(copies, []).append(name)
-    return {"flagged": flagged, "sets": list(sets.values())}
+    return {"flagged": flagged, "sets": sets_of(table.select("row_id", "duplicate").drop_nulls().iter_rows())}
+
+
+def listed(folder: Path) -> Manifest:
+    names = sorted(path.name for path in folder.iterdir())
+    return Manifest(pl.DataFrame({"row_id": names, "path": [[name] for name in names]}), (), folder)
+
+
+def sets_of(rows: Iterable[tuple[str, str]]) -> list[list[str]]:
+    """Return the rows of each set, of pairs (row, set)."""
+    sets: dict[str, list[str]] = {}
+    for name, of in rows:
+        sets.setdefault(of, []).append(name)
+    return list(sets.values())
 
 
 if __name__ == "__main__":

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
 
-from tapetum.core import progress, threads
+from tapetum.core import allocator, progress, threads
 from tapetum.core.errors import listed
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
@@ -48,14 +49,14 @@ def check_files(manifest: Manifest, how: Composition, log: Log, workers: int | N
         One row a manifest row, in its order: row_id, status (``ok`` or ``missing``), reason (null where ok), and, null where
         missing: sha256, height and width of the first view, channels and dtype (``uint8``, ``uint16``, ``float32``) of all of them.
     """
-    found = scan(manifest, how, lambda row, images, contents: None, log, workers)
+    found = scan(manifest, how, lambda paths, images, contents: None, log, workers)
     return pl.DataFrame([facts for facts, _ in found], schema=FILES_SCHEMA)
 
 
 def scan(
     manifest: Manifest,
     how: Composition,
-    measure: Callable[[int, list[np.ndarray], list[bytes]], T],
+    measure: Callable[[list[Path], list[np.ndarray], list[bytes]], T],
     log: Log,
     workers: int | None = None,
 ) -> list[tuple[dict[str, Any], T | None]]:
@@ -64,20 +65,22 @@ def scan(
     Args:
         manifest: the rows.
         how: how the files of a row become an image.
-        measure: called in threads with the row's number, its views and the bytes of its files; what it returns is kept.
+        measure: called in threads with the row's files, its views and the bytes of its files; what it returns is kept.
         log: receives messages about progress and what was found.
         workers: threads; None for as many as there are processors.
 
     Returns:
         For each row, in order, the facts of ``FILES_SCHEMA`` and what ``measure`` returned, None where the image cannot be read.
     """
+    allocator.keep_memory()  # of a Python caller, for whom no command line did
     expected, how = manifest.frame["sha256"].to_list(), dataclasses.replace(how, least=None)  # every file is looked at whole once
     ids = manifest.row_ids
 
-    def check(row: int) -> tuple[dict[str, Any], T | None]:
-        contents: list[bytes] = []
+    def check(numbered: tuple[int, tuple[list[str]]]) -> tuple[dict[str, Any], T | None]:
+        row, (names,) = numbered
+        paths, contents = [manifest.root / name for name in names], list[bytes]()
         try:
-            digest, images = read_row(manifest.paths(row), how, expected[row], contents)
+            digest, images = read_row(paths, how, expected[row], contents)
         except DecodeError as error:
             return {"row_id": ids[row], "status": "missing", "reason": error.reason}, None
         if odd := views_differ(images):
@@ -86,11 +89,11 @@ def scan(
         channels = max(image.shape[2] for image in images)
         dtype = next((p.dtype.name for p in images if p.dtype != np.uint8), "uint8")
         facts = {"sha256": digest, "status": "ok", "height": height, "width": width, "channels": channels, "dtype": dtype}
-        return {"row_id": ids[row], **facts}, measure(row, images, contents)
+        return {"row_id": ids[row], **facts}, measure(paths, images, contents)
 
     workers = workers if workers is not None else os.cpu_count() or 1
     found, tick = [], progress.share(log, "checking images")
-    for result in threads.mapped(check, range(len(ids)), workers):
+    for result in threads.mapped(check, enumerate(manifest.frame.select("path").iter_rows()), workers):
         found.append(result)
         tick(len(found), len(ids))
     checked = pl.DataFrame([facts for facts, _ in found], schema=FILES_SCHEMA)

@@ -19,10 +19,12 @@ GRAY_DEVIATION = 3.0  # and the differences hardly vary; a sepia print is no gra
 THUMBNAIL = 32
 FLAT = 2.0  # a thumbnail that deviates less, of 255, shows nothing to compare by
 TINTS = (-40, -16, -5, 5, 16, 40)  # borders of red and blue against green, of 255
+_BELOW = np.tril_indices(len(TINTS) + 1, -1)  # pairs of tints, each once
 LEVELS = 3  # of brightness, for each of which tints are counted
 GRID = 3  # a channel is described by so many means along each side
 _STRIDE = 256  # colour is measured on so many rows and columns at most
 _DETAIL = 512  # sharpness is measured on so many rows and columns in the middle
+_STRIP = 1 << 20  # samples that are averaged at once
 _ROUNDING = 20 / 48  # variance of the Laplacian of means of four values rounded to whole numbers
 _MARKS = {  # bytes without which a file of a format is neither turned nor animated
     "JPEG": (b"Exif\0\0",),
@@ -79,6 +81,7 @@ class ImageStatistics:
 def measure_image(paths: Sequence[Path], images: list[np.ndarray], contents: Sequence[bytes] = ()) -> ImageStatistics:
     """Return the statistics of a row from its files, their bytes and its views (H, W, C), of which the first counts."""
     part = sampled(images[0])
+    values = part.astype(np.float32, copy=False)
     difference, deviation = chroma(part)
     low, middle, high = _percentiles(_total(part), (5, 50, 99), len(part))
     named = tuple(text for path, data in zip(paths, contents, strict=False) if (text := misnamed(path, data)) is not None)
@@ -95,9 +98,9 @@ def measure_image(paths: Sequence[Path], images: list[np.ndarray], contents: Seq
         middle / 255,
         high / 255,
         sharpness(images[0]),
-        _channels(part),
+        _channels(values),
         _doubled(part),
-        _colours(part),
+        _colours(values),
         orientation,
         frames,
     )
@@ -116,8 +119,8 @@ def chroma(part: np.ndarray) -> tuple[float | None, float | None]:
         return None, None
     red, green, blue = part
     spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
-    red, green, blue = part.astype(np.float32)
-    return _percentiles(spread, (99,))[0], float(np.sqrt(np.var(red - green) + np.var(blue - green)))
+    red, green, blue = part.astype(np.float32, copy=False)
+    return _percentiles(spread, (99,))[0], math.sqrt(_variance(red - green) + _variance(blue - green))
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
@@ -135,9 +138,12 @@ def detail(image: np.ndarray, side: int) -> np.ndarray:
 
 def _reduced(image: np.ndarray, side: int) -> np.ndarray:
     """Return the mean of the channels as (side, side), each pixel the mean of what it covers."""
-    planes, channels = image.transpose(2, 0, 1), image.shape[2]
-    rows = _sparse_areas(image.shape[0], side) @ _total(planes).astype(np.float32)
-    return np.asarray(rows @ _areas(image.shape[1], side).T) * np.float32(255 / full_scale(image.dtype) / channels)
+    height, width, channels = image.shape
+    flat = image.reshape(height, width * channels)  # whole rows in memory order: to take a channel out first takes longer
+    strips = _strips(height, side, max(_STRIP // (width * channels), 1))
+    rows = np.concatenate([weights @ flat[start:end].astype(np.float32) for start, end, weights in strips])
+    mixed = sum(rows[:, channel::channels] for channel in range(channels))
+    return np.asarray(mixed @ _areas(width, side).T) * np.float32(255 / full_scale(image.dtype) / channels)
 
 
 def _total(planes: np.ndarray) -> np.ndarray:
@@ -158,12 +164,12 @@ def sharpness(image: np.ndarray) -> float | None:
     if min(height, width) < 64:
         return None
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
-    part = image[top : top + height, left : left + width, 1 if image.shape[2] == 3 else 0]
-    part = part.astype(np.uint16 if image.dtype == np.uint8 else np.float32)
-    half = _halved(part).astype(np.float32) * np.float32(255 / full_scale(image.dtype) / 4)
-    eighth = _halved(_halved(half)) / 16
-    coarse, fine = _detail(eighth), _detail(half)
-    return float(np.sqrt(max(fine - _ROUNDING, 0) / coarse)) if coarse > 1 else None
+    part = np.ascontiguousarray(image[top : top + height, left : left + width, 1 if image.shape[2] == 3 else 0])
+    half = _halved(part, np.int16 if image.dtype == np.uint8 else np.float32)
+    eighth = _halved(_halved(half)).astype(np.float32)
+    white = 255 / full_scale(image.dtype)
+    fine, coarse = _detail(half) * (white / 4) ** 2, _detail(eighth) * (white / 64) ** 2
+    return math.sqrt(max(fine - _ROUNDING, 0) / coarse) if coarse > 1 else None
 
 
 def header(data: bytes) -> tuple[int, int]:
@@ -195,37 +201,44 @@ def _percentiles(values: np.ndarray, which: Sequence[int], parts: int = 1) -> li
     return [math.floor(int(np.searchsorted(counts, counts[-1] * share / 100)) * unit + 0.5) / 4 for share in which]
 
 
-def _halved(gray: np.ndarray) -> np.ndarray:
-    """Return the sums of squares of four values (H, W), whose sides are even."""
-    rows = gray[::2] + gray[1::2]
+def _halved(gray: np.ndarray, kind: Any = None) -> np.ndarray:
+    """Return the sums of squares of four values (H, W), whose sides are even; as another type where one is given."""
+    rows = np.add(gray[::2], gray[1::2], dtype=kind)
     return np.asarray(rows[:, ::2] + rows[:, 1::2])
 
 
 def _detail(gray: np.ndarray) -> float:
+    """Return the mean square of the Laplacian of values (H, W): float32, or int16 up to 4,095."""
     middle = 4 * gray[1:-1, 1:-1]
     for other in (gray[:-2, 1:-1], gray[2:, 1:-1], gray[1:-1, :-2], gray[1:-1, 2:]):
         middle -= other
-    return float(np.mean(middle * middle))
+    flat = middle.astype(np.float32, copy=False).ravel()
+    return float(flat @ flat) / flat.size
+
+
+def _variance(values: np.ndarray) -> float:
+    flat = (values - values.mean()).ravel()
+    return float(flat @ flat) / flat.size
 
 
 def _channels(part: np.ndarray) -> np.ndarray:
-    part = part.astype(np.float32)
     means = _areas(part.shape[1], GRID) @ part @ _areas(part.shape[2], GRID).T
-    return np.column_stack([means.reshape(len(part), -1), part.std(axis=(1, 2))]).astype(np.float32) / 255
+    deviations = [math.sqrt(_variance(plane)) for plane in part]
+    return np.column_stack([means.reshape(len(part), -1), deviations]).astype(np.float32) / 255
 
 
 def _colours(part: np.ndarray) -> np.ndarray | None:
     """Return the histogram of tints at each level of brightness, as the difference of roots from that with red and blue exchanged."""
     if len(part) != 3:
         return None
-    rows = [_sparse_areas(part.shape[1], THUMBNAIL) @ plane.astype(np.float32) for plane in part]
+    rows = [_sparse_areas(part.shape[1], THUMBNAIL) @ plane for plane in part]
     red, green, blue = small = np.stack(rows) @ _areas(part.shape[2]).T
-    count = len(TINTS) + 1
+    borders, count = np.array(TINTS, dtype=np.float32), len(TINTS) + 1
     level = np.clip(small.sum(axis=0) * (LEVELS / 3 / 256), 0, LEVELS - 1).astype(np.int64)
-    codes = (level * count + np.digitize(red - green, TINTS)) * count + np.digitize(blue - green, TINTS)
+    codes = (level * count + borders.searchsorted(red - green, "right")) * count + borders.searchsorted(blue - green, "right")
     shares = np.bincount(codes.ravel(), minlength=LEVELS * count**2).reshape(LEVELS, count, count) / codes.size
     apart = np.sqrt(shares) - np.sqrt(shares).transpose(0, 2, 1)
-    return np.asarray(apart[:, *np.tril_indices(count, -1)].reshape(-1), dtype=np.float32)
+    return np.asarray(apart[:, *_BELOW].reshape(-1), dtype=np.float32)
 
 
 def _doubled(part: np.ndarray) -> tuple[tuple[int, int], ...]:
@@ -248,3 +261,14 @@ def _sparse_areas(side: int, parts: int) -> Any:
     from scipy.sparse import csr_array
 
     return csr_array(_areas(side, parts))
+
+
+@functools.lru_cache(maxsize=256)
+def _strips(side: int, parts: int, most: int) -> list[tuple[int, int, Any]]:
+    """Return :func:`_sparse_areas` of about so many pixels at once at most: start and end of the pixels, and their weights."""
+    at_once = max(most * parts // side, 1)
+    out = []
+    for part in range(0, parts, at_once):
+        start, end = part * side // parts, -(-min(part + at_once, parts) * side // parts)
+        out.append((start, end, _sparse_areas(side, parts)[part : part + at_once, start:end]))
+    return out

@@ -87,7 +87,7 @@ def examine(
         ``AUDIT_SCHEMA``, one row a manifest row in its order. Damaged rows are decided ``exclude``, duplicates ``group``, all others
         ``keep``; whoever reviews the table may decide otherwise.
     """
-    found = scan(manifest, how, lambda row, images, contents: measure_image(manifest.paths(row), images, contents), log, workers)
+    found = scan(manifest, how, measure_image, log, workers)
     files = pl.DataFrame([facts for facts, _ in found], schema=FILES_SCHEMA)
     statistics = [one for _, one in found]
     empty = np.zeros((THUMBNAIL, THUMBNAIL), dtype=np.float32)
