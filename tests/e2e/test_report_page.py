@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
+import shutil
+from importlib import resources
 
 import pytest
 
 from report_runs import TARGETS, make_run
 from tapetum import api
+from tapetum.core import files
+from tapetum.core.tables import Predictions
+from tapetum.show import words
 from tapetum.show.report import write_report
 from tapetum.show.run_files import read_run
 from tapetum.show.target_sections import answered
@@ -80,9 +87,27 @@ def test_threshold_shows_what_the_rows_give(browser, run):
         assert shown["fn"] == str((~above & positive).sum())
         assert float(shown["recall"]) == pytest.approx((above & positive).sum() / positive.sum(), abs=5e-4)
         assert slider.locator("output").inner_text() == f"{step / 100:.2f}"
+        assert slider.locator("[data-of=precision]").inner_text() == words.number((above & positive).sum() / above.sum())
     slider.locator("input").focus()
     page.keyboard.press("ArrowLeft")
     assert slider.locator("output").inner_text() == "0.79"
+    assert page.asked == []
+
+
+def test_slider_and_server_round_halves_alike(browser, tmp_path):
+    found = json.dumps(
+        {"classes": ["a"], "steps": 15, "n": 32, "tp": [list(range(1, 17))], "fp": [list(range(15, -1, -1))], "positive": [16]}
+    )
+    script = resources.files("tapetum.show").joinpath("report.js").read_text(encoding="utf-8")
+    parts = "".join(f'<b data-of="{name}"></b>' for name in ("tp", "fp", "fn", "precision", "recall", "f1", "specificity"))
+    (tmp_path / "page.html").write_text(
+        f'<div class="slider" hidden><input type="range" min="0" max="15"><output></output>{parts}'
+        f'<script type="application/json">{found}</script></div><script>{script}</script>'
+    )
+    page = opened(browser, tmp_path / "page.html")
+    for step in range(16):
+        page.locator("input").evaluate("(range, step) => { range.value = step; range.dispatchEvent(new Event('input')); }", step)
+        assert page.locator("[data-of=precision]").inner_text() == words.number((step + 1) / 16)
     assert page.asked == []
 
 
@@ -94,18 +119,30 @@ def test_map_brings_one_label_forward(browser, run):
     assert page.locator("#map .map2 g.away").count() == 0
 
 
+def named_at_length(target):
+    """Return a target whose classes have names of any length and writing."""
+    return dataclasses.replace(target, classes=("x" * 700, "a very long name " * 50, "\u05e9\u05dc\u05d5\u05dd (1)", target.classes[2]))
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_overflows_a_phone(browser, run, tmp_path, scheme):
     other = make_run(tmp_path, rows=20)
+    blend = {"members": ["a rather long name of a member"], "calibrate": {"name": "temperature_for_each_class"}, "final": {"w": [0.25] * 9}}
+    files.write_json(other / "decisions.json", {"steps": {"breed": {"fold": {"0": blend, "final": blend}}}})
     write_report(other)
-    places = [run / "report.html"]
+    shutil.copytree(other, named := tmp_path / "named")
+    target, table = named_at_length(TARGETS[0]), Predictions.read(named / "oof.parquet")
+    renamed = [dataclasses.replace(table.dense(t.name), target=target if t.name == target.name else t) for t in table.targets]
+    Predictions.from_dense(renamed).write(named / "oof.parquet")
+    write_report(named)
+    places = [other / "report.html", named / "report.html", run / "report.html"]
     places += [tmp_path / "index.html", tmp_path / "comparison.html"]
-    api.list_runs(tmp_path, places[1])
-    api.report(run, places[2], others=[other])
+    api.list_runs(tmp_path, places[3])
+    api.report(run, places[4], others=[other])
     for place in places:
-        page = opened(browser, place, viewport={"width": 375, "height": 800}, color_scheme=scheme)
+        page = opened(browser, place, viewport={"width": 390, "height": 800}, color_scheme=scheme)
         page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
-        assert page.evaluate("document.documentElement.scrollWidth") <= 375
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
         text, ground = (page.evaluate(f"getComputedStyle(document.body).{name}") for name in ("color", "backgroundColor"))
         light = [sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in (text, ground)]
         assert (light[0] < light[1]) == (scheme == "light")

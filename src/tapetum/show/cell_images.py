@@ -11,15 +11,16 @@ from tapetum.show import words
 from tapetum.show.thumbnails import Thumbnails
 
 MOST_ROWS = 12  # named for a cell
-MOST_NAMED = 2400  # named in all
+MOST_NAMED = 2400  # named in all, over the targets
 MOST_SHOWN = 72  # thumbnails in all, over the targets
 
 
 def openable(rows: Dense, given: np.ndarray, thumbnails: Thumbnails, targets: int) -> dict[str, Any]:
     """Return what the cells of a single or ordinal target's confusion matrix open.
 
-    Cells of errors come before those of right predictions, larger ones before smaller. Each shows its most confident rows; the first
-    row of every cell gets a thumbnail before the second of any.
+    Cells of errors come before those of right predictions, larger ones before smaller; of more cells than can be named, the largest
+    errors and the largest right ones are left. Each shows its most confident rows; the first row of every cell gets a thumbnail before
+    the second of any.
 
     Args:
         rows: that have a label and a prediction.
@@ -35,11 +36,14 @@ def openable(rows: Dense, given: np.ndarray, thumbnails: Thumbnails, targets: in
     places: dict[tuple[int, int], list[int]] = {}
     for i in np.argsort(-rows.p[np.arange(len(true)), given], kind="stable").tolist():
         places.setdefault((int(true[i]), int(given[i])), []).append(i)
+    most = max(MOST_NAMED // targets, 20)
     order = sorted(places, key=lambda cell: (cell[0] == cell[1], -len(places[cell]), cell))
-    named, cells = 0, {}
+    right = [cell for cell in order if cell[0] == cell[1]][: most // 2]
+    order = [*[cell for cell in order if cell[0] != cell[1]][: most - len(right)], *right]
+    left, cells = most - len(order), {}  # rows that may be named beside the first of each cell
     for cell in order:
-        kept = places[cell][: min(MOST_ROWS, max(MOST_NAMED // targets - named, 1))]
-        named += len(kept)
+        kept = places[cell][: min(MOST_ROWS, 1 + left)]
+        left -= len(kept) - 1
         cells[cell] = kept
     images: list[str] = []
     shown: dict[int, int] = {}
@@ -51,8 +55,9 @@ def openable(rows: Dense, given: np.ndarray, thumbnails: Thumbnails, targets: in
             images.append(image)
 
     def line(i: int) -> list[Any]:
-        stated, of_label = rows.p[i, given[i]], rows.p[i, true[i]]
-        return [str(rows.row_ids[i]), words.percent(float(stated)), words.percent(float(of_label)), shown.get(i, -1)]
+        name = words.without_middle(str(rows.row_ids[i]), words.LONGEST_ID)
+        stated, of_label = (words.percent(float(rows.p[i, k])) for k in (given[i], true[i]))
+        return [name, stated, of_label, shown.get(i, -1)]
 
     opened = {f"{a},{b}": {"n": len(places[a, b]), "rows": [line(i) for i in kept]} for (a, b), kept in cells.items()}
     return {"cells": opened, "images": images, "classes": list(rows.target.classes)}

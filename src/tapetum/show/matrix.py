@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from markupsafe import Markup
@@ -10,23 +10,23 @@ from markupsafe import Markup
 from tapetum.core.words import plural
 from tapetum.show.figures import rounded
 
-MOST_SQUARES, MOST_NAMED = 20_000, 1_500  # of a large matrix: squares drawn, and squares with a tooltip
+MOST_SQUARES = 20_000  # of a large matrix, over the targets
 
 
-def confusion_table(counts: np.ndarray, names: Sequence[str], order: Sequence[int] | None = None) -> Markup:
+def confusion_table(counts: np.ndarray, names: Sequence[str], order: Sequence[int], opened: Collection[str]) -> Markup:
     """Draw a confusion matrix as a table: rows are labels, columns predictions, colour the share of the row.
 
     Args:
         counts: (K, K), label by prediction.
         names: K class names.
-        order: how classes are arranged; None as they come.
+        order: how classes are arranged.
+        opened: cells, as ``i,j``, whose images a click opens.
     """
-    order = list(range(len(names))) if order is None else list(order)
     totals = counts.sum(axis=1)
     heads = Markup("").join(Markup('<th scope="col"><span>{}</span></th>').format(names[j]) for j in order)
     body = []
     for i in order:
-        cells = Markup("").join(_count_cell(counts, totals[i], (i, j), names) for j in order)
+        cells = Markup("").join(_count_cell(counts, totals[i], (i, j), names, opened) for j in order)
         body.append(
             Markup('<tr><th scope="row" title="{0}">{0}</th>{1}<td class="sum">{2}</td></tr>').format(names[i], cells, _amount(totals[i]))
         )
@@ -39,16 +39,23 @@ def confusion_table(counts: np.ndarray, names: Sequence[str], order: Sequence[in
     ).format(size, heads, Markup("").join(body), sums, _amount(counts.sum()))
 
 
-def confusion_map(counts: np.ndarray, names: Sequence[str], order: Sequence[int]) -> Markup:
-    """Draw a large confusion matrix without numbers: one square for each cell that is not empty; a tooltip names the larger ones.
+def confusion_map(counts: np.ndarray, names: Sequence[str], order: Sequence[int], opened: Collection[str], targets: int = 1) -> Markup:
+    """Draw a large confusion matrix without numbers: one square for each cell that is not empty.
 
     Squares of one shade are one path, and so the map stays small however many classes and rows there are.
+
+    Args:
+        counts: (K, K), label by prediction.
+        names: K class names.
+        order: how classes are arranged.
+        opened: cells, as ``i,j``, that have a tooltip, and whose images a click opens.
+        targets: of the run, which share the space.
     """
     k = len(names)
     place = np.argsort(np.asarray(order))
     totals = np.maximum(counts.sum(axis=1), 1e-12)
     there = np.argwhere(counts > 0)
-    there = there[np.argsort(-counts[there[:, 0], there[:, 1]], kind="stable")][:MOST_SQUARES]
+    there = there[np.argsort(-counts[there[:, 0], there[:, 1]], kind="stable")][: MOST_SQUARES // targets]
     paths: dict[tuple[str, float], list[str]] = {}
     for i, j in there.tolist():
         shade = max(round(float(counts[i, j] / totals[i]), 1), 0.15)
@@ -60,7 +67,8 @@ def confusion_map(counts: np.ndarray, names: Sequence[str], order: Sequence[int]
         Markup('<rect x="{}" y="{}" width="1" height="1" class="over" data-cell="{},{}"><title>{}</title></rect>').format(
             place[j], place[i], i, j, f"{names[i]} predicted as {names[j]}: {_amount(counts[i, j])}"
         )
-        for i, j in there[:MOST_NAMED].tolist()
+        for i, j in there.tolist()
+        if f"{i},{j}" in opened
     )
     right = float(np.trace(counts) / max(counts.sum(), 1e-12))
     label = (
@@ -86,15 +94,18 @@ def similar_order(counts: np.ndarray) -> list[int]:
     return order if order[0] <= order[-1] else order[::-1]
 
 
-def _count_cell(counts: np.ndarray, total: float, cell: tuple[int, int], names: Sequence[str]) -> Markup:
-    """Return a cell; a click on its button opens its images."""
+def _count_cell(counts: np.ndarray, total: float, cell: tuple[int, int], names: Sequence[str], opened: Collection[str]) -> Markup:
+    """Return a cell; a click on its button opens its images, if it opens any."""
     (i, j), value = cell, counts[cell]
     if value <= 0:
         return Markup('<td class="d"></td>') if i == j else Markup("<td></td>")
     share = value / total
     words = f"{names[i]} predicted as {names[j]}: {_amount(value)} of {_amount(total)}"
-    return Markup('<td class="{}{}" style="--a:{}"><button type="button" data-cell="{},{}" title="{}">{}</button></td>').format(
-        "d" if i == j else "e", " k" if share > 0.45 else "", rounded(max(share, 0.12)), i, j, words, _amount(value)
+    style, shade = "d" if i == j else "e", rounded(max(share, 0.12))
+    if f"{i},{j}" not in opened:
+        return Markup('<td class="{}" style="--a:{}" title="{}">{}</td>').format(style, shade, words, _amount(value))
+    return Markup('<td class="{}" style="--a:{}"><button type="button" data-cell="{},{}" title="{}">{}</button></td>').format(
+        style, shade, i, j, words, _amount(value)
     )
 
 

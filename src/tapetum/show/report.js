@@ -64,7 +64,9 @@ for (const element of document.querySelectorAll("script.cells")) {
 for (const slider of document.querySelectorAll(".slider")) {
   const found = read(slider.querySelector("script"));
   const [range, select, output] = ["input", "select", "output"].map((name) => slider.querySelector(name));
-  const share = (part, whole) => (whole ? (part / whole).toFixed(3) : "–");
+  // Halves (1/16, 5/16, …) are rounded to even, as everywhere else on the page; toFixed rounds them up.
+  const rounded = (value) => (value - ((16 * value) % 4 === 1 ? 1e-9 : 0)).toFixed(3);
+  const share = (part, whole) => (whole ? rounded(part / whole) : "–");
   const show = () => {
     const [k, step] = [select ? +select.value : 0, +range.value];
     const [tp, fp, positive] = [found.tp[k][step], found.fp[k][step], found.positive[k]];

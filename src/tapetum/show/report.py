@@ -14,7 +14,7 @@ import numpy as np
 from markupsafe import Markup
 
 from tapetum.core import files
-from tapetum.core.errors import listed
+from tapetum.core.errors import listed, shorten
 from tapetum.core.folds import count_groups
 from tapetum.core.runs import logged, stage_seconds
 from tapetum.core.targets import Target
@@ -39,7 +39,9 @@ from tapetum.show.thumbnails import Thumbnails, file_uri
 
 TARGET_PARTS = ("confusion", "outcomes", "classes", "rankings", "thresholds", "reliability", "numbers", "worst", "right")
 MOST_WORRIES = 6  # on the first screen
-MOST_LOG = 400  # lines
+MOST_LOG, LONGEST_LINE = 400, 2000  # lines, and characters of one
+MOST_BYTES = 5_000_000  # of the page
+LEAST_NEEDED = ("saliency", "training", "log", "decisions", "plan", "statements", "suspects", "map", "sequences", "environment")
 MOST_TARGETS = 24  # with sections of their own; the figures show all
 KNOWN_ELSEWHERE = ("format", "targets", "choice", "epochs", "views")  # of decisions.json: for the pipeline, or shown above
 MOST_SALIENCY, SALIENCY_SPACE = 24, 1_000_000  # images, and characters of them
@@ -61,8 +63,21 @@ def write_report(run: Path, out: Path | None = None, *, data: Path | None = None
 
 
 def render(found: RunFiles) -> str:
-    """Return the page of a run."""
-    return templates().get_template("report.html.jinja").render(page(found)).lstrip()
+    """Return the page of a run; where it would be too large, without the sections that are least needed, which it names."""
+    template, shown = templates().get_template("report.html.jinja"), page(found)
+    text = template.render(shown)
+    for section in LEAST_NEEDED:
+        if len(text.encode()) <= MOST_BYTES:
+            break
+        if shown[section]:
+            shown |= {section: type(shown[section])(), "left_out": [*shown["left_out"], section]}
+            text = template.render(shown)
+    while len(text.encode()) > MOST_BYTES and len(shown["targets"]) > 1:
+        half = len(shown["targets"]) // 2
+        more = [one["name"] for one in shown["targets"][half:]]
+        shown |= {"targets": shown["targets"][:half], "more_targets": [*more, *shown["more_targets"]]}
+        text = template.render(shown)
+    return text.lstrip()
 
 
 @functools.cache
@@ -86,6 +101,7 @@ def templates() -> jinja2.Environment:
 
 def page(found: RunFiles) -> dict[str, Any]:
     """Return everything that the template shows, section by section; an empty value leaves its section out."""
+    found = found.with_short_names()
     thumbnails, about, log = Thumbnails(found.manifest, found.input()), facts(found), logged(found.record)
     lead = main_target(found)
     targets = [
@@ -114,7 +130,7 @@ def page(found: RunFiles) -> dict[str, Any]:
         "steps": members.steps(found),
         "training": training.curves(found),
         "folds": fold_table(found),
-        "log": log[:MOST_LOG],
+        "log": [shorten(line, LONGEST_LINE) for line in log[:MOST_LOG]],
         "log_more": max(len(log) - MOST_LOG, 0),
         "bad_files": data_sections.bad_files(found),
         "suspects": data_sections.suspects(found, thumbnails),
@@ -125,6 +141,7 @@ def page(found: RunFiles) -> dict[str, Any]:
         "reproduce": reproduce(found),
         "plan": found.plan,
         "environment": found.environment,
+        "left_out": [],
     }
 
 

@@ -15,6 +15,7 @@ from tapetum.core.errors import DataError
 from tapetum.core.runs import Run
 from tapetum.core.tables import FINAL, Dense, Manifest, Predictions
 from tapetum.core.targets import Target
+from tapetum.show import words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +86,13 @@ class RunFiles:
             seen = set(self.final.frame["target"].unique().to_list())
             return tuple(t for t in self.final.targets if t.name in seen)
         return tuple(t for t in self.manifest.targets if t.scored) if self.manifest is not None else ()
+
+    def with_short_names(self) -> RunFiles:
+        """Return the same run whose classes have names that fit a page."""
+        if self.final is None or all(words.class_names(t.classes) == t.classes for t in self.final.targets):
+            return self
+        targets = tuple(dataclasses.replace(t, classes=words.class_names(t.classes)) for t in self.final.targets)
+        return dataclasses.replace(self, final=dataclasses.replace(self.final, targets=targets))
 
     def groups(self, row_ids: np.ndarray) -> np.ndarray:
         """Return the group of each row (N,) of strings; the row itself where the manifest does not tell."""

@@ -42,15 +42,19 @@ def confusion(dense: Dense, thumbnails: Thumbnails | None = None, targets: int =
     k = len(target.classes)
     similar = target.kind == "single" and k > 8
     order = matrix.similar_order(counts) if similar else list(range(k))
-    draw = matrix.confusion_table if k <= MOST_CELLS else matrix.confusion_map
     wrong = [(counts[i, j], i, j) for i, j in np.argwhere(counts > 0).tolist() if i != j]
     pairs = [
         {"truth": target.classes[i], "answer": target.classes[j], "count": int(n), "of": int(counts[i].sum()), "cell": f"{i},{j}"}
         for n, i, j in sorted(wrong, key=lambda item: (-item[0], item[1], item[2]))[:PAIRS]
     ]
     opened = None if thumbnails is None else openable(rows, given, thumbnails, targets)
+    cells = () if opened is None else opened["cells"]
+    if k <= MOST_CELLS:
+        figure = matrix.confusion_table(counts, target.classes, order, cells)
+    else:
+        figure = matrix.confusion_map(counts, target.classes, order, cells, targets)
     return {
-        "figure": draw(counts, target.classes, order),
+        "figure": figure,
         "similar": similar,
         "pairs": pairs if k > 3 else [],
         "large": k > MOST_CELLS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -24,6 +24,7 @@ HOW = {
     TEST: "on test rows with labels; nothing was chosen on them",
 }
 MINUS = "−"
+LONGEST_CLASS, LONGEST_ID = 120, 240  # characters of a name that are shown
 
 
 def metric_name(metric: str) -> str:
@@ -100,8 +101,22 @@ def question(target: Target) -> str:
 
 
 def breakable(text: Any) -> Markup:
-    """Return a name, escaped, that may break over lines after ``_ - / .``."""
-    return Markup(re.sub(r"([_/.-])(?=\w)", r"\1<wbr>", str(escape(text))))
+    """Return a name, escaped, that may break over lines after ``_ - / .``; a very long one without its middle."""
+    return Markup(re.sub(r"([_/.-])(?=\w)", r"\1<wbr>", str(escape(without_middle(str(text), LONGEST_ID)))))
+
+
+def without_middle(text: str, most: int) -> str:
+    """Return a text of at most ``most`` characters; of a longer one the beginning and the end."""
+    return text if len(text) <= most else f"{text[: most - most // 3 - 1]}…{text[-(most // 3) :]}"
+
+
+def class_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of classes as a page shows them: long ones without their middle, each unlike all others."""
+    out: list[str] = []
+    for number, name in enumerate(names):
+        short = without_middle(name, LONGEST_CLASS)
+        out.append(short if short == name or (short not in out and short not in names) else f"{short} ({number})")
+    return tuple(out)
 
 
 def verdict(difference: Mapping[str, Any]) -> str:

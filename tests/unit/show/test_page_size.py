@@ -8,11 +8,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from report_runs import make_run
-from tapetum.core import files
+from report_runs import dense_of, make_run
+from tapetum.core import config, files
 from tapetum.core.tables import Dense, Manifest, Predictions
 from tapetum.core.targets import Target
+from tapetum.show import cell_images, matrix, report, target_sections, words
 from tapetum.show.report import write_report
+from tapetum.show.run_files import read_run
+from tapetum.show.thumbnails import Thumbnails
 
 BOUND = 5_000_000
 
@@ -72,4 +75,52 @@ def test_every_drawing_has_a_text(tmp_path):
     for drawing in drawings:
         assert 'role="img"' in drawing
         assert len(re.search(r'aria-label="([^"]*)"', drawing)[1]) >= 20
-    assert all(re.search(r'alt="[^"]*"', image) for image in re.findall(r"<img\b[^>]*>", page))
+    assert all(re.search(r'alt="[^"]+"', image) for image in re.findall(r"<img\b[^>]*>", page))
+
+
+def confused(k: int, n: int):
+    """Predictions of ``k`` classes that are drawn at random, so that nearly every cell of the matrix has an image."""
+    rng = np.random.default_rng(0)
+    target = Target("t", "single", tuple(f"class {i}" for i in range(k)))
+    y = np.eye(k, dtype=np.float32)[rng.integers(0, k, n)]
+    return dense_of(target, rng.dirichlet(np.ones(k), n).astype(np.float32), y)
+
+
+@pytest.mark.parametrize("targets", [1, 12])
+@pytest.mark.parametrize(("k", "n"), [(60, 6000), (40, 4000)])
+def test_cells_are_bounded_and_each_that_opens_has_images(k, n, targets):
+    shown = target_sections.confusion(confused(k, n), Thumbnails(None, config.Input()), targets)
+    cells = shown["opened"]["cells"]
+    most = cell_images.MOST_NAMED // targets
+    assert sum(len(cell["rows"]) for cell in cells.values()) <= most
+    assert any(len(set(cell.split(","))) == 1 for cell in cells)
+    drawn = re.findall(r'data-cell="([\d,]+)"', str(shown["figure"]))
+    assert set(drawn) <= set(cells)
+    assert len(drawn) >= min(most // 2, len(cells) // 2)
+    assert str(shown["figure"]).count("h1v1h-1z") <= matrix.MOST_SQUARES // targets
+
+
+def test_long_names_of_classes_stay_apart_and_short():
+    names = ("a" * 500, "a" * 501, "short", "b" * 119)
+    shown = words.class_names(names)
+    assert len(set(shown)) == 4
+    assert shown[2:] == names[2:]
+    assert max(map(len, shown)) < 140
+    assert str(words.breakable("x" * 5000)).startswith("x" * 100)
+    assert len(words.breakable("x" * 5000)) <= words.LONGEST_ID
+
+
+def test_too_large_a_page_names_what_it_lacks(tmp_path, monkeypatch):
+    run = make_run(tmp_path, rows=20)
+    whole = report.render(read_run(run))
+    assert "Left out" not in whole
+    monkeypatch.setattr(report, "MOST_BYTES", len(whole.encode()) - 100)
+    less = report.render(read_run(run))
+    assert len(less.encode()) < len(whole.encode())
+    assert 'id="saliency"' not in less
+    assert "at most 5 MB: saliency" in less
+    monkeypatch.setattr(report, "MOST_BYTES", 1000)
+    least = report.render(read_run(run))
+    assert 'id="summary"' in least
+    assert 'id="training"' not in least
+    assert "3 targets more" in least

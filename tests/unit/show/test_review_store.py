@@ -28,7 +28,7 @@ def test_a_full_disk_is_named_and_the_next_decision_kept(tmp_path):
 
 def test_a_place_that_cannot_be_opened_is_named(tmp_path):
     (tmp_path / "review.sqlite").mkdir()
-    with pytest.raises(EnvironmentFault, match=r"review\.sqlite cannot be read or written"):
+    with pytest.raises(EnvironmentFault, match=r"review\.sqlite cannot be opened .*name a file that may be written: --decisions FILE"):
         Store(tmp_path / "review.sqlite", "these")
 
 

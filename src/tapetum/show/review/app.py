@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import secrets
 from collections.abc import Callable, Mapping
 from importlib import resources
 from typing import Any, Protocol
@@ -14,12 +15,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from tapetum.core.errors import TapetumError
+from tapetum.core.errors import TapetumError, UserError
 from tapetum.core.words import plural
 from tapetum.show import words
 from tapetum.show.local import LocalOnly
 from tapetum.show.review import asked
-from tapetum.show.review.review import STATES, Filter, Review
+from tapetum.show.review.review import STATES, Filter, Review, page_mark
+from tapetum.show.review.store import Decided
 
 AHEAD = 20  # images that a page has ready
 FREE_KEYS = "123456789qwertyasdfghjlzvbm"  # for classes; k, x, u, n, p, c, o, i and / are commands
@@ -76,6 +78,8 @@ class Pages:
         self.keys = {**look.keys, **(dict(zip(others, free, strict=False)) if len(others) <= len(free) else {})}
         self.names = {"keep": "keep", "exclude": "exclude", "accept": "as the model says", **look.names}
         self._templates.globals["names"] = self.names
+        self._templates.globals["start"] = secrets.token_hex(4)  # of images: a browser keeps those of another start apart
+        self.mark = page_mark(review.queue)
 
     def ready(self) -> None:
         """Prepare what every first page needs, before anybody waits for it."""
@@ -91,6 +95,7 @@ class Pages:
         queue = self.review.queue
         text = self._templates.get_template("page.html.jinja").render(
             title=self.title,
+            mark=self.mark,
             wanted=wanted,
             item=None if first is None else self.item(first, wanted.turn),
             counts=self.review.counts(wanted),
@@ -111,7 +116,7 @@ class Pages:
         ids = queue.manifest.row_ids
         held = self.review.holding(turn).get(ids[row])
         channels = self.pictures.channels(row)
-        reason = self.pictures.jpeg(row) if channels == 0 else None
+        reason = self.pictures.jpeg(row, None, False) if channels == 0 else None
         return {
             "row": row,
             "row_id": "" if blind else ids[row],
@@ -143,16 +148,12 @@ class Pages:
         return " + ".join(held.labels if held is not None and held.labels else queue.given[row])
 
     def following(self, request: Request) -> Response:
-        """Return the images that come next: ``skip`` names rows that the page has already."""
+        """Return the images that come next in the queue: those behind ``after``, but for those in ``skip``, which the page has."""
         wanted = asked.filter_of(request.query_params)
+        self._refuse_other(request.query_params.get("mark", ""))
         skip = {asked.number(text) for text in request.query_params.get("skip", "").split(",")}
-        after = asked.number(request.query_params.get("after", ""))
-        found, passed = [], after is None
-        template = self._templates.get_template("item.html.jinja")
-        for row in self.review.rows(wanted):
-            if not passed:
-                passed = row == after
-                continue
+        found, template = [], self._templates.get_template("item.html.jinja")
+        for row in self.review.rows(wanted, asked.number(request.query_params.get("after", ""))):
             if row not in skip:
                 item = self.item(row, wanted.turn)
                 found.append({"row": row, "seen": 0 if item["held"] is None else item["held"].number, "html": template.render(item=item)})
@@ -172,7 +173,7 @@ class Pages:
 
     async def decide(self, request: Request) -> Response:
         """Keep a decision; the answer comes when it is on the disk."""
-        given = await asked.body(request)
+        given = await self._asked(request)
         done, other = await run_in_threadpool(
             self.review.decide,
             asked.whole(given, "row"),
@@ -183,33 +184,51 @@ class Pages:
             window=asked.text(given, "window"),
             seen=asked.whole({"seen": 0, **given}, "seen"),
         )
-        also = (
-            None
-            if other is None
-            else {"action": other.action, "labels": list(other.labels), "reviewer": other.reviewer or "another window"}
-        )
-        return JSONResponse({"number": done.number, "also": also})
+        return JSONResponse({"number": done.number, "also": None if other is None else self._told(other, done.turn)})
 
     async def undo(self, request: Request) -> Response:
-        """Take the last decision of a window back and return its image."""
-        given = await asked.body(request)
-        turn = asked.turn(given)
-        taken = await run_in_threadpool(self.review.store.undo, turn=turn, window=asked.text(given, "window"))
+        """Take the last decision of a window back and return its image; of a window that has none, tell of the last one of all windows.
+
+        That one is taken back where its ``number`` is asked for: so there is no end to undo after a window was closed or killed.
+        """
+        given = await self._asked(request)
+        turn, window = asked.turn(given), asked.text(given, "window")
+        number = asked.whole({"number": 0, **given}, "number")
+        taken = await run_in_threadpool(self.review.store.undo, turn=turn, window=window, number=number)
         rows = [self.review.place[one.row_id] for one in taken if one.row_id in self.review.place]
         if not rows:
-            return JSONResponse({"undone": 0, "items": []})
+            last = await run_in_threadpool(self.review.store.latest, turn)
+            return JSONResponse({"undone": 0, "items": [], "earlier": None if last is None else self._told(last, turn)})
         template = self._templates.get_template("item.html.jinja")
         item = await run_in_threadpool(self.item, rows[0], turn)
         seen = 0 if item["held"] is None else item["held"].number
-        return JSONResponse({"undone": len(rows), "items": [{"row": rows[0], "seen": seen, "html": template.render(item=item)}]})
+        items = [{"row": rows[0], "seen": seen, "html": template.render(item=item)}]
+        counts = await run_in_threadpool(self.review.counts, asked.wanted(given))
+        return JSONResponse({"undone": len(rows), "items": items, "counts": counts})
 
     async def bulk(self, request: Request) -> Response:
         """Decide all open images of a filter, as many as were confirmed."""
-        given = await asked.body(request)
+        given = await self._asked(request)
         names = {"reviewer": asked.text(given, "reviewer"), "window": asked.text(given, "window")}
         wanted, action, count = asked.wanted(given), asked.text(given, "action"), asked.whole(given, "count")
         done = await run_in_threadpool(self.review.decide_all, wanted, action, count, **names)
         return JSONResponse({"decided": done})
+
+    def _told(self, one: Decided, turn: int) -> dict[str, Any]:
+        """Return what a page is told of a decision that it did not make; in the blind pass it is not told of which image."""
+        about = {"number": one.number, "row_id": one.row_id if turn == 1 else "", "reviewer": one.reviewer or "another window"}
+        return {**about, "action": one.action, "labels": list(one.labels)}
+
+    async def _asked(self, request: Request) -> dict[str, Any]:
+        """Return the body of a request, which comes from a page of these rows."""
+        given = await asked.body(request)
+        self._refuse_other(asked.text(given, "mark"))
+        return given
+
+    def _refuse_other(self, mark: str) -> None:
+        """Refuse a page that was opened when other data were reviewed at this address: its numbers of rows mean other images."""
+        if mark not in ("", self.mark):
+            raise UserError("this page is of other data, or of an earlier list of them", fix="reload the page")
 
     def exported(self, request: Request) -> Response:
         """Return the decisions as CSV, which training reads."""

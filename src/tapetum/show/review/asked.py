@@ -25,7 +25,7 @@ def filter_of(given: Mapping[str, str]) -> Filter:
     state = given.get("state", "open")
     return Filter(
         given.get("kind", "")[:100],
-        given.get("label", "")[:1000],
+        given.get("label", ""),
         state if state in STATES else "open",
         given.get("text", "")[:1000],
         2 if given.get("pass") == "2" else 1,

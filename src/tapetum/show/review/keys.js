@@ -10,6 +10,8 @@ const marked = () => visible().find((one) => one.classList.contains("marked"));
 function mark(option) {
   options.forEach((one) => one.classList.toggle("marked", one === option));
   options.forEach((one) => one.setAttribute("aria-selected", one === option || chosen.has(one.dataset.label)));
+  if (option) field.setAttribute("aria-activedescendant", option.id);
+  else field?.removeAttribute("aria-activedescendant");
   option?.scrollIntoView({ block: "nearest" });
 }
 
@@ -25,7 +27,6 @@ function narrow() {
   const text = field.value.toLowerCase();
   const found = (one) => one.dataset.label.toLowerCase();
   options.forEach((one) => { one.hidden = !found(one).includes(text); });
-  visible().sort((a, b) => found(b).startsWith(text) - found(a).startsWith(text));
   mark(text ? visible().find((one) => found(one).startsWith(text)) ?? visible()[0] : undefined);
 }
 
@@ -36,20 +37,24 @@ export function leaveField() {
   field.blur();
 }
 
+// Enter and the space bar belong to what has the focus; every other key is free there.
+const isOwnKey = (event) => event.target.matches("input, select, textarea")
+  || (event.target.matches("button, summary, a") && (event.key === "Enter" || event.key === " "));
+
 export function listen({ onClass, onAction }) {
   const commands = { k: "keep", x: "exclude", u: "undo", n: "next", c: "channel", Enter: "accept" };
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.target === field) return;
-    if (event.target.matches("input, select, textarea, summary, a") || (event.target.matches("button") && event.key === "Enter")) return;
-    if (event.key === "/" && field) {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target === field || isOwnKey(event)) return;
+    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key; // with Caps Lock too
+    if (event.repeat && commands[key] !== "undo") return; // a key that is held down decides one image, not all of them
+    if (key === "/" && field) {
       event.preventDefault();
       field.focus();
-    } else if (byKey.has(event.key)) {
-      onClass(byKey.get(event.key));
-    } else if (event.key in commands) {
+    } else if (byKey.has(key)) {
+      onClass(byKey.get(key));
+    } else if (key in commands) {
       event.preventDefault();
-      onAction(commands[event.key]);
+      onAction(commands[key]);
     }
   });
   field?.addEventListener("input", narrow);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import io
 
@@ -28,9 +29,20 @@ class Pictures:
     """
 
     def __init__(self, manifest: Manifest, how: Input) -> None:
-        self._manifest, self._how = manifest, Composition.from_input(how)
-        self.jpeg = functools.lru_cache(maxsize=KEPT)(self._jpeg)
-        self.channels = functools.lru_cache(maxsize=100_000)(self._channels)
+        composed = Composition.from_input(how)  # a person sees more than the network's few pixels
+        self._manifest, self._how = manifest, dataclasses.replace(composed, least=None if composed.least is None else LARGE)
+        self._made = functools.lru_cache(maxsize=KEPT)(self._jpeg)
+        self._channels: dict[int, int] = {}
+
+    def jpeg(self, row: int, channel: int | None = None, small: bool = False) -> bytes | str:
+        """Return a JPEG of a row, or of one of its channels, or why there is none."""
+        return self._made(row, channel, small)
+
+    def channels(self, row: int) -> int:
+        """Return how many channels a row's image has; 0 where it cannot be read. Its JPEG, which the page asks for next, is made too."""
+        if row not in self._channels and isinstance(self._made(row, None, False), str):
+            return 0
+        return self._channels[row]
 
     def _composed(self, row: int) -> np.ndarray | str:
         try:
@@ -39,11 +51,11 @@ class Pictures:
             text = error.what if isinstance(error, TapetumError) else str(error.strerror)
             return text.replace(f"{self._manifest.root}/", "")
 
-    def _jpeg(self, row: int, channel: int | None = None, small: bool = False) -> bytes | str:
-        """Return a JPEG of a row, or of one of its channels, or why there is none."""
+    def _jpeg(self, row: int, channel: int | None, small: bool) -> bytes | str:
         image = self._composed(row)
         if isinstance(image, str):
             return image
+        self._channels[row] = int(image.shape[-1])
         if channel is not None:
             image = image[..., min(channel, image.shape[-1] - 1)]
         opened = Image.fromarray(eight_bits(image))
@@ -52,8 +64,3 @@ class Pictures:
         out = io.BytesIO()
         opened.save(out, "JPEG", quality=QUALITY)
         return out.getvalue()
-
-    def _channels(self, row: int) -> int:
-        """Return how many channels a row's image has; 0 where it cannot be read."""
-        image = self._composed(row)
-        return 0 if isinstance(image, str) else int(image.shape[-1])

@@ -6,12 +6,12 @@ const place = document.querySelector("#item");
 const message = document.querySelector("#message");
 const several = document.body.dataset.several === "yes";
 const ready = []; // the images that come next, loaded
-const passed = new Set(); // rows that were skipped
 const times = []; // when decisions were made, for the rate
 let seen = Number(document.body.dataset.seen);
 let busy = false;
 let loading = null;
-let open = 0;
+let now = null; // how many images there are, how many are decided, open, and open with a suggestion
+let earlier = 0; // a decision of another window that the next undo takes back
 
 const article = () => place.querySelector("article");
 const row = () => (article() ? Number(article().dataset.row) : null);
@@ -29,11 +29,11 @@ function preload(item) {
   return item;
 }
 
-async function load(after) {
+async function load() {
   if (loading) return loading;
-  const have = [...passed, ...ready.map((item) => item.row)];
-  if (row() !== null) have.push(row());
-  loading = server.following(have, after).then((found) => {
+  const have = ready.map((item) => item.row);
+  if (row() !== null) have.unshift(row());
+  loading = server.following(have, have.at(-1)).then((found) => {
     ready.push(...found.items.map(preload));
     count(found.counts);
   }).catch((error) => say(error.message)).finally(() => { loading = null; });
@@ -41,12 +41,14 @@ async function load(after) {
 }
 
 function count(counts) {
-  open = counts.open;
+  now = counts;
   document.querySelector("#progress progress").max = counts.total;
   document.querySelector("#progress progress").value = counts.decided;
   document.querySelector("#count").textContent = `${counts.decided} of ${counts.total} decided`;
-  document.querySelector("#bulk-count").textContent = counts.open;
-  document.querySelector("#bulk-suggested").textContent = counts.suggested;
+  for (const [name, value] of [["#bulk-count", counts.open], ["#bulk-suggested", counts.suggested]]) {
+    const place = document.querySelector(name); // the blind pass has none
+    if (place) place.textContent = value;
+  }
   const recent = times.filter((time) => time > Date.now() - 300000);
   const minutes = recent.length > 1 ? (recent[recent.length - 1] - recent[0]) / 60000 : 0;
   const rate = minutes > 0 ? (recent.length - 1) / minutes : 0;
@@ -57,6 +59,8 @@ function count(counts) {
 
 function show(item) {
   place.innerHTML = item ? item.html : '<p class="done">Nothing is left to decide here.</p>';
+  const skipped = new URLSearchParams(location.search).get("state") === "all" ? 0 : now?.open;
+  if (!item && skipped) place.firstChild.textContent = `The end of the queue is reached. Still open: ${skipped}. Reload the page to see them.`;
   seen = item ? item.seen : 0;
   keys.show(several ? labels("given") : []);
   document.body.dataset.shown = String(Number(document.body.dataset.shown || 0) + 1);
@@ -65,21 +69,21 @@ function show(item) {
 async function advance() {
   if (!ready.length) await load();
   show(ready.shift());
-  if (ready.length < 10) load(filterAll() && ready.length ? ready[ready.length - 1].row : undefined);
+  if (ready.length < 10) load();
 }
-
-const filterAll = () => new URLSearchParams(location.search).get("state") === "all";
 
 async function decide(action, given = []) {
   if (row() === null || busy) return;
   busy = true;
+  earlier = 0;
   try {
     const done = await server.decide(row(), action, given, seen);
     times.push(Date.now());
-    const as = done.also?.labels.length ? ` as ${done.also.labels.join(" + ")}` : "";
-    say(done.also ? `${done.also.reviewer} had decided ${done.also.action}${as}; both are kept, yours holds` : "");
-    const bar = document.querySelector("#progress progress");
-    count({ total: bar.max, decided: bar.value + 1, open: Math.max(open - 1, 0), suggested: document.querySelector("#bulk-suggested").textContent });
+    say(done.also ? `${done.also.reviewer} had decided ${outcome(done.also)}; both are kept, yours holds` : "");
+    const isNew = now && !seen && !done.also;
+    const had = isNew && labels("suggested").length ? 1 : 0;
+    if (isNew) count({ total: now.total, decided: now.decided + 1, open: now.open - 1, suggested: now.suggested - had });
+    else if (now) count(now);
     await advance();
   } catch (error) {
     say(`not kept: ${error.message}`);
@@ -88,21 +92,26 @@ async function decide(action, given = []) {
   }
 }
 
+const outcome = (one) => one.action + (one.labels.length ? ` as ${one.labels.join(" + ")}` : "");
+
 async function undo() {
   if (busy) return;
   busy = true;
   try {
-    const found = await server.undo();
+    const found = await server.undo(earlier);
+    earlier = 0;
     if (!found.undone) {
-      say("nothing of this window is left to undo");
+      const last = found.earlier;
+      earlier = last?.number ?? 0;
+      const about = last?.row_id ? ` of ${last.row_id}` : "";
+      say(`nothing of this window is left to undo${last ? `; u again undoes what ${last.reviewer} decided${about}: ${outcome(last)}` : ""}`);
       return;
     }
     const current = article() ? [preload({ row: row(), seen, html: place.innerHTML })] : [];
     ready.unshift(...current.filter((item) => item.row !== found.items[0].row));
     show(found.items[0]);
     say(found.undone > 1 ? `${found.undone} decisions undone` : "undone");
-    const bar = document.querySelector("#progress progress");
-    count({ total: bar.max, decided: bar.value - found.undone, open: open + found.undone, suggested: document.querySelector("#bulk-suggested").textContent });
+    count(found.counts);
   } catch (error) {
     say(error.message);
   } finally {
@@ -128,21 +137,21 @@ function channel(value) {
   const next = value === undefined ? buttons[(at + 1) % buttons.length] : value;
   buttons.forEach((one) => one.setAttribute("aria-pressed", one === next));
   const image = place.querySelector("figure.main img");
-  if (image) image.src = `/image/${row()}${next.dataset.channel === "" ? "" : `?channel=${next.dataset.channel}`}`;
+  if (!image) return;
+  const address = new URL(image.src);
+  address.searchParams.set("channel", next.dataset.channel);
+  image.src = address.href;
 }
 
 function act(action) {
   if (action === "keep" || action === "exclude") decide(action);
   else if (action === "undo") undo();
   else if (action === "channel") channel();
-  else if (action === "next" && !busy && row() !== null) {
-    passed.add(row());
-    advance();
-  }
+  else if (action === "next" && !busy && row() !== null) advance();
   else if (action === "accept") {
-    const wanted = several && keys.chosen.size ? [...keys.chosen] : labels("suggested");
+    const wanted = several ? [...keys.chosen] : labels("suggested");
     if (wanted.length) decide("relabel", wanted);
-    else say("no model suggests a label here");
+    else say(several ? "no label is marked" : "no model suggests a label here");
   }
 }
 
@@ -153,6 +162,7 @@ async function bulk(action) {
     say(`type ${expected} to confirm`);
     return;
   }
+  earlier = 0;
   try {
     const done = await server.bulk(action, given);
     ready.length = 0;
@@ -162,14 +172,19 @@ async function bulk(action) {
     say(`${done.decided} ${done.decided === 1 ? "image" : "images"} decided at once; u undoes the whole`);
   } catch (error) {
     say(error.message);
+    recount();
   }
 }
+
+// How many images are open, with what other windows decided meanwhile: before somebody types the number.
+const recount = () => server.counted().then(count).catch((error) => say(error.message));
 
 const reviewer = document.querySelector("#reviewer");
 reviewer.value = localStorage.getItem("reviewer") || "";
 reviewer.addEventListener("change", () => localStorage.setItem("reviewer", reviewer.value));
 document.querySelectorAll("button[data-action]").forEach((one) => one.addEventListener("click", () => act(one.dataset.action)));
 document.querySelectorAll("button[data-bulk]").forEach((one) => one.addEventListener("click", () => bulk(one.dataset.bulk)));
+document.querySelector("#all")?.addEventListener("toggle", recount);
 place.addEventListener("click", (event) => { if (event.target.matches(".channels button")) channel(event.target); });
 document.querySelector("#filters").addEventListener("submit", (event) => {
   event.preventDefault(); // a form of its own may not be sent; the address says the filter

@@ -65,10 +65,17 @@ class Review:
             self._read, self._first = now, hash(frozenset(self._holding[1]))
         return self._holding[turn]
 
-    def rows(self, wanted: Filter) -> Iterator[int]:
-        """Yield the rows that a filter lets through, in the order of the queue (in the second pass in another, fixed order)."""
+    def rows(self, wanted: Filter, after: int | None = None) -> Iterator[int]:
+        """Yield the rows that a filter lets through, in the order of the queue (in the second pass in another, fixed order).
+
+        Args:
+            wanted: the filter.
+            after: begin behind this row of the queue, whether it is decided or not; None, or a row that is not there: at the beginning.
+        """
         decided, ids = self.holding(wanted.turn), self.queue.manifest.row_ids
-        for row in self._matching(wanted):
+        matching = self._matching(wanted)
+        start = 0 if after is None or not 0 <= after < len(ids) or not self._masks[self._key(wanted)][after] else matching.index(after) + 1
+        for row in matching[start:]:
             if wanted.state == "all" or (ids[row] in decided) == (wanted.state == "decided"):
                 yield row
 
@@ -109,6 +116,8 @@ class Review:
             UserError: no such row, action or class.
         """
         row_id = self._checked(row, action, labels)
+        if turn == 2 and action == "keep" and self.queue.given[row]:
+            raise UserError("the second pass hides the label, so it cannot be kept", need="the class of the image, or exclude")
         before = self.store.of_row(row_id, turn)
         (done,) = self.store.add([row_id], action, labels, turn=turn, reviewer=reviewer, window=window)
         return done, before if before is not None and before.number > seen and before.window != window else None
@@ -121,7 +130,9 @@ class Review:
         """
         if action not in ("keep", "exclude", "accept"):
             raise UserError(f"a bulk decision is {action!r}", need="keep, exclude or accept")
-        rows = list(self.rows(dataclasses.replace(wanted, state="open", turn=1)))
+        if wanted.turn == 2:
+            raise UserError("the second pass has no bulk decisions", need="a decision on each image by itself")
+        rows = list(self.rows(dataclasses.replace(wanted, state="open")))
         if action == "accept":
             rows = [row for row in rows if self.queue.suggested[row]]
         if len(rows) != count:
@@ -202,3 +213,9 @@ class Review:
 def fingerprint(manifest: Manifest) -> str:
     """Return what tells the rows of a review from those of other data: their ids."""
     return files.fingerprint(sorted(manifest.row_ids))
+
+
+def page_mark(queue: Queue) -> str:
+    """Return what tells a page whose numbers of rows and classes are those of a queue from the page of any other."""
+    target = "" if queue.target is None else queue.target.name
+    return files.fingerprint([*queue.manifest.row_ids, target, *queue.classes])

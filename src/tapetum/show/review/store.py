@@ -30,6 +30,7 @@ CREATE INDEX IF NOT EXISTS by_row ON decisions (row_id, pass);
 COMMIT;
 """
 _COLUMNS = "id, row_id, pass, action, labels, reviewer, window, bulk, at"
+_WAIT = 10  # seconds for another process to let go of the file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Store:
         self.path, self._lock = Path(path), threading.Lock()
         files.make_folder(self.path.parent)
         try:
-            self._open = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None, timeout=30)
+            self._open = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None, timeout=_WAIT)
             _refuse_foreign(self._open, self.path)
             self._open.execute("PRAGMA journal_mode=WAL")
             self._open.execute("PRAGMA synchronous=FULL")  # a commit is on the disk, also when the machine stops
@@ -121,12 +122,18 @@ class Store:
                 out.append(Decided(int(done.lastrowid or 0), row_id, turn, action, tuple(labels), reviewer, window, bulk, at))
         return out
 
-    def undo(self, *, turn: int = 1, window: str = "") -> list[Decided]:
-        """Take back the last decision of a window that still holds, a bulk decision as a whole; return what was taken back."""
+    def undo(self, *, turn: int = 1, window: str = "", number: int = 0) -> list[Decided]:
+        """Take back the last decision of a window that still holds, a bulk decision as a whole; return what was taken back.
+
+        Args:
+            turn: of which pass.
+            window: whose decision.
+            number: of the decision itself, whoever made it, instead of the last one of the window; nothing is done where it was undone.
+        """
+        which, value = ("id = ?", number) if number else ("window = ?", window)
         with self._transaction() as connection:
             found = connection.execute(
-                f"SELECT {_COLUMNS} FROM decisions WHERE undone IS NULL AND pass = ? AND window = ? ORDER BY id DESC LIMIT 1",
-                (turn, window),
+                f"SELECT {_COLUMNS} FROM decisions WHERE undone IS NULL AND pass = ? AND {which} ORDER BY id DESC LIMIT 1", (turn, value)
             ).fetchone()
             if found is None:
                 return []
@@ -150,6 +157,11 @@ class Store:
         rows = self._read(
             f"SELECT {_COLUMNS} FROM decisions WHERE undone IS NULL AND pass = ? AND row_id = ? ORDER BY id DESC LIMIT 1", (turn, row_id)
         )
+        return _decided(rows[0]) if rows else None
+
+    def latest(self, turn: int = 1) -> Decided | None:
+        """Return the last decision of any window that still holds; None where there is none."""
+        rows = self._read(f"SELECT {_COLUMNS} FROM decisions WHERE undone IS NULL AND pass = ? ORDER BY id DESC LIMIT 1", (turn,))
         return _decided(rows[0]) if rows else None
 
     def last(self) -> int:
@@ -216,6 +228,10 @@ def _failed(path: Path, error: sqlite3.DatabaseError) -> TapetumError:
         )
     if "readonly" in str(error):
         return EnvironmentFault(f"{path} may not be written ({error})", fix="name a file elsewhere: --decisions FILE")
+    if "locked" in str(error) or "busy" in str(error):
+        return EnvironmentFault(f"{path} is held by another process ({error})", fix="end what holds it, then decide again")
+    if "unable to open" in str(error):
+        return EnvironmentFault(f"{path} cannot be opened ({error})", fix="name a file that may be written: --decisions FILE")
     return EnvironmentFault(f"{path} cannot be read or written ({error})", fix="free some space or mend the disk, then decide again")
 
 
