@@ -80,3 +80,13 @@ def test_predict_writes_every_image_once(tuned, damaged, tmp_path):
     assert table.frame["row_id"].n_unique() == 24
     assert "cat_007.png" in said.err
     assert '"missing": 1' in said.out
+
+
+def test_features_are_computed_of_rows_that_train_alone(planted, tmp_path):
+    small_runs.fit(planted / "labels.csv", tmp_path / "run", train__epochs=0, data__limit=12)
+    manifest = Run(tmp_path / "run").manifest()
+    (index,) = (tmp_path / "run" / "features").glob("*/index.json")
+    assert sorted(files.read_json(index)["row_id"]) == sorted(
+        row for row, split in zip(manifest.row_ids, manifest.split, strict=True) if split == "train"
+    )
+    assert len(files.read_json(index)["row_id"]) == 12

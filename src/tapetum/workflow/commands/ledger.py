@@ -12,7 +12,7 @@ from tapetum.core.ledger import Ledger, enter
 from tapetum.core.runs import Run
 from tapetum.workflow.commands.figure_tables import text_of
 
-NONE_YET = "no submission yet: tapetum submit RUN enters one, and so does --score FILE VALUE for a file made of its predictions"
+NONE_YET = "no submission yet: enter a file made of its predictions with: tapetum ledger RUN --score FILE VALUE"
 
 
 def ledger_of(run: Run, *, score: tuple[str, float] | None, board: str) -> dict[str, Any]:

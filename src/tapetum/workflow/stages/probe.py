@@ -1,4 +1,4 @@
-"""The probe as a member: vectors once for all rows, a linear head for each fold and target in seconds."""
+"""The probe as a member: vectors once for all rows that train, a linear head for each fold and target in seconds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from tapetum.core import draws, files
 from tapetum.core.runs import PROBE
 from tapetum.core.schema import statuses
-from tapetum.core.tables import Dense, Predictions
+from tapetum.core.tables import Dense, Manifest, Predictions
 from tapetum.core.words import plural
 from tapetum.data.images.dataset import ImageDataset, channel_statistics
 from tapetum.data.images.transforms import EvalTransform
@@ -57,7 +57,7 @@ class Vectors:
     """What the backbone saw in every row.
 
     Args:
-        vectors: (N, V, D), NaN for the rows of the test part.
+        vectors: (N, V, D), NaN for rows of the test part and for spare ones.
         last: how many numbers at the end of a vector are the last level's, where it is over several levels.
         about: what they are in words.
     """
@@ -68,7 +68,7 @@ class Vectors:
 
 
 def vectors_for(session: Session, measured_for: int | None = None) -> Vectors:
-    """Return the vectors of all rows.
+    """Return the vectors of all rows that train.
 
     Args:
         session: whose run keeps them; the recipe says backbone, input and views.
@@ -78,7 +78,7 @@ def vectors_for(session: Session, measured_for: int | None = None) -> Vectors:
     manifest, settings = session.manifest, probe_input(recipe)
     network = probe_network(recipe, prepared.form, manifest, record)
     runtime = Runtime(Engine.from_dict(run.plan()["probe"]["engine"]), threads=threads_of(run, recipe.train, record), log=record)
-    known = np.flatnonzero((manifest.split != "test") & ~manifest.beside_test)
+    known = np.flatnonzero(_asked(manifest))
     part = manifest.where(known)
     images = ImageDataset(part, settings, EvalTransform(settings), form=prepared.form, missing=prepared.reasons)
     if measured_for is not None:
@@ -95,6 +95,11 @@ def vectors_for(session: Session, measured_for: int | None = None) -> Vectors:
     vectors = found.of(manifest.row_ids)
     about = f"{plural(vectors.shape[2], 'number')} a view, views {', '.join(found.views)}"
     return Vectors(vectors, last_width(network.backbone), about)
+
+
+def _asked(manifest: Manifest) -> np.ndarray:
+    """Return which rows (N,) the probe looks at: those that train. Test rows are answered by the pipeline, spare ones by nobody."""
+    return np.isin(manifest.split, ("train", "extra"))
 
 
 def _measure(session: Session, network: models.Network, images: ImageDataset, fold: int) -> None:
@@ -122,7 +127,7 @@ def _planned(session: Session, passes: int) -> None:
     height, width = prepared.form.size if size == "native" else (size, size) if isinstance(size, int) else size
     set_threads(run, recipe.train, record)
     shape, dtype = (prepared.form.channels, height, width), getattr(torch, prepared.form.dtype)
-    there = (prepared.manifest.split != "test") & prepared.usable  # others are not computed
+    there = _asked(prepared.manifest) & prepared.usable  # others are not computed
     rows, has_budget, work = passes * int(there.sum()), clock.budget is not None, Work(shape, training=False, dtype=dtype)
     asked = recipe.predict.engine not in ("auto", "torch")
     views, matters = len(recipe.probe.views), recipe.predict.engine != "torch" and size != "native"
