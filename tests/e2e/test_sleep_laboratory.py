@@ -30,6 +30,9 @@ def test_one_refused_file_does_not_stop_the_rest(tmp_path):
     assert any(row.startswith("a.edf,repair,,the number of records is -1") for row in rows)
     assert any(row.startswith("b.edf,refused,") for row in rows)
     assert not any(row.startswith(("c.EDF,refused", "._d")) for row in rows)
+    lines = [line for line in (said.out + said.err).splitlines() if "refused: b.edf" in line]
+    assert len(lines) == 2, "as it goes, and among the issues"
+    assert [line.count("b.edf") for line in lines] == [1, 1]
 
 
 def test_the_only_file_that_is_refused_ends_with_code_3(tmp_path):

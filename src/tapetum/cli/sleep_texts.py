@@ -160,7 +160,8 @@ def _clock(seconds: float) -> str:
 def _issue(row: Mapping[str, str]) -> str:
     where = f", {row['signal']}" if row["signal"] else ""
     epochs = "" if row["epochs"] == "none" else f" (epochs {row['epochs']})"
-    return f"{row['kind']}: {row['file']}{where}: {row['what']}; {row['assumed']}{epochs}"
+    about = "" if row["what"].startswith(row["file"]) else f"{row['file']}{where}: "  # a refusal names its file itself
+    return f"{row['kind']}: {about}{row['what']}; {row['assumed']}{epochs}"
 
 
 def _written(result: Result) -> list[str]:

@@ -191,8 +191,10 @@ def review(result: Result, verbose: bool) -> list[str]:
     if result["twice"]:
         kappa = "undefined" if result["kappa"] is None else f"{result['kappa']:.3f}"
         lines.append(f"second pass: {plural(result['twice'], 'image')}, Cohen's kappa {kappa}")
-    option = "--extra " if "labelled" in result else "--set data.audit="
-    return [*lines, f"written to {result['out']}", f"next     tapetum fit DATA {option}{result['out']}"]
+    lines.append(f"written to {result['out']}")
+    if "labelled" in result:  # a table without a row is none to train on
+        return [*lines, *([f"next     tapetum fit DATA --extra {result['out']}"] if result["relabelled"] else [])]
+    return [*lines, f"next     tapetum fit DATA --set data.audit={result['out']}"]
 
 
 def show(result: Result, verbose: bool) -> list[str]:

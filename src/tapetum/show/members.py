@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tapetum.core import marks
+import numpy as np
+
+from tapetum.core import files, marks
 from tapetum.core.errors import TapetumError
 from tapetum.core.runs import PROBE
 from tapetum.core.words import plural
@@ -22,7 +24,7 @@ def members(found: RunFiles, target: str | None) -> list[dict[str, Any]]:
     out = []
     for name in dict.fromkeys([*found.members, *names]):
         recipe = recipes.get(name)
-        what = "linear probe on stored features" if name == PROBE and recipe is None else ""
+        what = _probe(found) if name == PROBE and recipe is None else ""
         if recipe is not None:
             what = f"{recipe.model.backbone}, {recipe.input.size} pixels, {plural(recipe.train.epochs, 'epoch')}"
         label = name if name == PROBE else f"member {name}"
@@ -33,6 +35,17 @@ def members(found: RunFiles, target: str | None) -> list[dict[str, Any]]:
         line = {"member": name, "what": what, "folds": sorted(found.members.get(name, {}))}
         out.append(line | {"figure": figure, "weight": weight.get(name)})
     return out
+
+
+def _probe(found: RunFiles) -> str:
+    """Say what the probe sees: its images may be larger than those of training. Of several stores, the one with most views is its own."""
+    stores = [files.read_json(place)["what"] for place in sorted(found.run.features.glob("*/index.json"))]
+    seen = max(stores, key=lambda what: len(what.get("views") or ()), default={})
+    size = (seen.get("preprocessing") or {}).get("size")
+    if size is None:
+        return "linear probe on stored features"
+    shown = "images at their own size" if size == "native" else f"{'×'.join(map(str, np.atleast_1d(size)))} pixels"
+    return f"linear probe on {seen.get('backbone') or 'stored features'}, {shown}"
 
 
 def steps(found: RunFiles) -> list[dict[str, Any]]:

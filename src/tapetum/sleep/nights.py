@@ -88,7 +88,7 @@ def each(paths: Iterable[Path], work: Callable[[Path], Made], log: Log) -> tuple
         except TapetumError as error:
             if len(paths) == 1:
                 raise
-            log(f"warning: {names[path]} is refused: {error.text}")
+            log(f"warning: refused: {error.text if names[path] in error.text else f'{names[path]}: {error.text}'}")
             fix = ". ".join(part for part in (error.need and f"needed: {error.need}", error.fix) if part)
             refused.append(Issue(names[path], REFUSED, "", error.what, fix, "all"))
     if refused and not made:

@@ -49,3 +49,10 @@ def test_abstaining_from_all_says_which_error_was_wanted():
     abstain = {"threshold": 2.0, "risk": None, "bound": None, "coverage": 0.0, "n": 125, "wanted": 0.1}
     line = texts.conformal({**result, "abstain": abstain}, False)[2]
     assert "keeps the error below 10.0% with 95 % confidence (125 images)" in line
+
+
+@pytest.mark.parametrize(("many", "told"), [(0, False), (2, True)])
+def test_empty_table_of_labels_is_not_offered_to_training(many, told):
+    counts = {"decided": many, "rows": 9, "kept": 0, "excluded": 0, "relabelled": many, "contested": [], "twice": 0, "kappa": None}
+    lines = texts.review({**counts, "labelled": many, "out": "labelled.csv"}, False)
+    assert any("--extra labelled.csv" in line for line in lines) == told

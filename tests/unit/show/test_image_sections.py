@@ -161,3 +161,14 @@ def test_members_have_their_weight_and_steps_their_order(found, tmp_path):
     assert members.steps(read_run(run)) == [], "the probe answers: nothing of this makes its answer"
     files.write_json(run / "decisions.json", {"choice": {"final": "mean"}, "blend": {"breed": blend}, "steps": {}})
     assert len(members.steps(read_run(run))[0]["lines"]) == 3
+
+
+@pytest.mark.parametrize(("size", "said"), [(288, "288 pixels"), ([64, 480], "64×480 pixels"), ("native", "images at their own size")])
+def test_probe_says_at_which_size_it_sees_images(size, said, tmp_path):
+    run = make_run(tmp_path, rows=20)
+    what = {"backbone": "resnet18", "views": ["plain", "hflip"], "preprocessing": {"size": size}}
+    for name, stored in (("a", {**what, "views": ["plain"], "preprocessing": {"size": 32}}), ("b", what)):
+        files.write_json(run / "features" / name / "index.json", {"what": stored, "row_id": []})
+    shown = read_run(run)
+    shown.members["probe"] = {0: shown.members["main"][0]}
+    assert {line["member"]: line["what"] for line in members.members(shown, "breed")}["probe"] == f"linear probe on resnet18, {said}"
