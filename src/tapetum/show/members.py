@@ -40,7 +40,7 @@ def members(found: RunFiles, target: str | None) -> list[dict[str, Any]]:
 def _probe(found: RunFiles) -> str:
     """Say what the probe sees: its images may be larger than those of training. Of several stores, the one with most views is its own."""
     stores = [files.read_json(place)["what"] for place in sorted(found.run.features.glob("*/index.json"))]
-    seen = max(stores, key=lambda what: len(what.get("views") or ()), default={})
+    seen: dict[str, Any] = max(stores, key=lambda what: len(what.get("views") or ()), default={})
     size = (seen.get("preprocessing") or {}).get("size")
     if size is None:
         return "linear probe on stored features"
