@@ -84,6 +84,14 @@ def test_architecture_lists_packages_and_stages():
     assert rows[: len(ORDER)] == list(ORDER)
 
 
+def test_architecture_names_every_file_of_a_run():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    code = "\n".join(file.read_text(encoding="utf-8") for file in sorted((ROOT / "src").rglob("*.py")))
+    named = set(re.findall(r"""\brun\.file\("([^"{]+)"\)""", code))
+    assert len(named) > 15
+    assert not {name for name in named if name not in text}
+
+
 def test_words_that_the_project_does_not_use():
     never = re.compile(r"house|\brooms?\b|\bdoors?\b|taken for what", re.I)
     texts = [*PAGES, *(p for p in (ROOT / "src").rglob("*") if p.suffix in (".py", ".toml", ".jinja", ".css", ".js"))]
