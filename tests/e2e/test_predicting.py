@@ -6,6 +6,7 @@ import json
 import shutil
 
 import polars as pl
+import pytest
 from PIL import Image
 
 import small_runs
@@ -73,3 +74,21 @@ def test_columns_are_named_on_the_command(probed, planted, tmp_path):
     said = small_runs.cli("predict", probed, table, "--id", "kye")
     assert said.code == USAGE
     assert "--id key" in said.error
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_tables_of_parts_are_merged_to_that_of_the_whole(probed, other_images, tmp_path, kind):
+    names = sorted(path.name for path in other_images.iterdir())
+    parts = []
+    for part, some in (("one", names[3:]), ("two", names[:3])):
+        rows = write_table(other_images / f"{part}.csv", ["file"], [[name] for name in some])
+        parts.append(tmp_path / f"{part}.{kind}")
+        assert small_runs.cli("predict", probed, rows, "-o", parts[-1]).code == 0
+        rows.unlink()
+    assert small_runs.cli("predict", probed, other_images, "-o", tmp_path / f"whole.{kind}").code == 0
+    said = small_runs.cli("merge", *parts, "--of", other_images, "-o", tmp_path / f"all.{kind}")
+    assert said.code == 0, said.err
+    read = pl.read_csv if kind == "csv" else pl.read_parquet
+    merged, whole = read(tmp_path / f"all.{kind}"), read(tmp_path / f"whole.{kind}")
+    assert merged[:, 0].to_list() == whole[:, 0].to_list()
+    assert merged.columns == whole.columns

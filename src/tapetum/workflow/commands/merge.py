@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from tapetum.core import files, table_files
@@ -41,15 +42,17 @@ def merge(tables: Sequence[Path], out: Path, of: Any, *, log: Log, **declared: A
         raise UserError(f"tables of the kinds {listed(kinds)} cannot be one", need="all .parquet or all .csv, -o too")
     wanted = _wanted(of, log, declared)
     if kinds == [".csv"]:
-        frames = [table_files.read_table(place, {}) for place in tables]  # every cell is text, as it is written
+        frames = [table_files.read_any(place) for place in tables]  # every cell is text, as it is written
         _check_columns(tables, frames)
-        _check_whole(tables, [frame.select("row_id") for frame in frames], wanted)
-        table_files.write_matched(out, _ordered(pl.concat(frames), wanted), log)
+        whole, ids = pl.concat(frames), frames[0].columns[0]  # the first column is that of the ids, whatever it is called
+        _check_whole(tables, [frame.select(pl.col(ids).alias("row_id")) for frame in frames], wanted)
+        at = {row_id: place for place, row_id in enumerate(wanted)}
+        table_files.write_matched(out, whole[np.argsort([at[row_id] for row_id in whole[ids].to_list()])], log)
     else:
         read = [Predictions.read(place) for place in tables]
-        whole = _concat(read, tables)
+        joined = _concat(read, tables)
         _check_whole(tables, [one.frame for one in read], wanted)
-        Predictions(_ordered(whole.frame, wanted), whole.targets, whole.manifest_hash, whole.recipe_hash).write(out)
+        Predictions(_ordered(joined.frame, wanted), joined.targets, joined.manifest_hash, joined.recipe_hash).write(out)
     return {"out": str(out), "rows": len(wanted), "tables": len(tables)}
 
 
@@ -127,12 +130,7 @@ def _named(rows: pl.DataFrame, tables: Sequence[Path]) -> str:
 def _ordered(frame: pl.DataFrame, wanted: Sequence[str]) -> pl.DataFrame:
     """Return the rows in the order wanted; what a row has several answers of stays in its order: target after target."""
     place = pl.DataFrame({"row_id": pl.Series(wanted, dtype=pl.String), "_place": range(len(wanted))})
-    if "target" in frame.columns:
-        first = frame.select(KEY).unique(maintain_order=True).with_row_index("_answer")
-        return (
-            frame.join(place, on="row_id", how="left")
-            .join(first, on=list(KEY), how="left")
-            .sort("_answer", "_place")
-            .drop("_answer", "_place")
-        )
-    return frame.join(place, on="row_id", how="left").sort("_place").drop("_place")
+    first = frame.select(KEY).unique(maintain_order=True).with_row_index("_answer")
+    return (
+        frame.join(place, on="row_id", how="left").join(first, on=list(KEY), how="left").sort("_answer", "_place").drop("_answer", "_place")
+    )
