@@ -228,6 +228,30 @@ def test_every_kind_is_scored_and_absent_targets_left_out(several, tmp_path):
     assert value(only, "accuracy")["value"] == value(result, "accuracy", target="ans")["value"]
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_two_evaluations_of_the_same_images_are_compared(probed, fresh, tmp_path, kind):
+    result = api.evaluate(probed, fresh.table, tmp_path / f"one.{kind}")
+    shutil.copy(tmp_path / f"one.{kind}", tmp_path / f"two.{kind}")
+    said = small_runs.cli("compare", tmp_path / f"one.{kind}", tmp_path / f"two.{kind}", "--metric", "accuracy", "--json")
+    assert said.code == 0, said.err
+    (pair,) = json.loads(said.out)["pairs"]
+    assert (pair["n"], pair["value_a"]) == (24, pytest.approx(value(result, "accuracy")["value"]))
+    if kind == "parquet":
+        said = small_runs.cli("compare", tmp_path / "one.parquet", tmp_path / "two.parquet", "--manifest", tmp_path / "one.parquet")
+        assert "one.parquet is a table of predictions, not a manifest" in said.error
+
+
+def test_truth_of_every_kind_is_read_back_from_csv(several, tmp_path):
+    table = with_tags(kinds.plant_people(tmp_path / "people", rows=18, seed=5))
+    result = api.evaluate(several / "run", table, tmp_path / "one.csv")
+    shutil.copy(tmp_path / "one.csv", tmp_path / "two.csv")
+    for target, metric in (("count", "mae"), ("tags", "macro_f1"), ("mask", "accuracy")):
+        words = ["compare", tmp_path / "one.csv", tmp_path / "two.csv", "--target", target, "--metric", metric, "--json"]
+        said = small_runs.cli(*words)
+        assert said.code == 0, said.err
+        assert json.loads(said.out)["pairs"][0]["value_a"] == pytest.approx(value(result, metric, target=target)["value"], abs=1e-5)
+
+
 def test_first_screen_of_the_page_has_result_and_baseline(probed, planted, fresh, tmp_path):
     pages = {}
     for name, data in (("unseen", fresh.table), ("known", planted / "labels.csv")):

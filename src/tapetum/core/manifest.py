@@ -193,6 +193,8 @@ class Manifest:
         frame, meta = files.read_parquet(path, rows)
         if "targets" not in meta:
             raise DataError(f"{path} is a table, but not a manifest", fix="read it with layout 'table'")
+        if "path" not in frame.columns:
+            raise DataError(f"{path} is a table of predictions, not a manifest", need="a manifest, as tapetum split -o writes it")
         targets = tuple(Target.from_dict(t) for t in meta["targets"])
         place = Path(root) if root is not None else places.found_root(Path(path), meta, frame["path"].to_list())
         return cls(frame, targets, place, tuple(meta["side"]), meta.get("layout", ""))

@@ -64,10 +64,25 @@ def read_alone(path: Path | str, target: str | None = None, like: Target | None 
     kind = Target(name, "single" if one else "multi", tuple(c.removeprefix(prefix) for c in found)) if found else Target(name, "regression")
     kind = like or kind
     check_values(place, kind, p[ok], [i for i, known in zip(row_ids, ok, strict=True) if known])
-    y, fold = np.full_like(p, np.nan), np.full(len(row_ids), -1, dtype=np.int16)
+    y, fold = _truth(table, kind, row_ids, place), np.full(len(row_ids), -1, dtype=np.int16)
     answer = answer_column(table, kind, row_ids)
     stated = statuses(ok) if status is None else status
     return Predictions.from_dense(Dense(kind, np.array(row_ids, dtype=object), p, y, fold, stated, answer), role="test")
+
+
+def _truth(table: pl.DataFrame, target: Target, row_ids: Sequence[str], place: str) -> np.ndarray:
+    """Return the truth (N, K) of a table that ``evaluate -o`` wrote, from its column ``<target>_true``; NaN where it tells none."""
+    column = f"{target.name}_true"
+    y = np.full((len(row_ids), max(len(target.classes), 1)), np.nan, dtype=np.float32)
+    if status_of(table) is None or column not in table.columns:
+        return y
+    known = np.array([bool(cell) for cell in table[column].to_list()])  # a blank cell: no label, or none of several
+    some = table.filter(pl.Series(known))
+    if target.kind == "regression":
+        y[known] = numbers(place, some, [column], table.columns[0])
+    else:
+        y[known] = answer_of(target, some[column].to_list(), [row for row, is_known in zip(row_ids, known, strict=True) if is_known])
+    return y
 
 
 def read_table(path: Path | str) -> pl.DataFrame:

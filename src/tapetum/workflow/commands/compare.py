@@ -64,9 +64,13 @@ def _rows_of_text(place: Path) -> Manifest:
     return Manifest(known.with_columns(pl.lit([""]).alias("path")), (), place.parent)
 
 
+def _is_predictions(place: Path) -> bool:
+    return "path" not in files.read_parquet(place, range(0))[0].columns
+
+
 def _manifest_of(places: Sequence[Path], given: Path | None = None) -> Manifest | None:
     for place in places:
-        manifest = Manifest.read(place) if place.suffix == ".parquet" and place.name != "oof.parquet" else None
+        manifest = Manifest.read(place) if place.suffix == ".parquet" and (place == given or not _is_predictions(place)) else None
         if place == given and place.suffix.lower() in table_files.TEXTS:
             return _rows_of_text(place)
         if manifest is None and place.is_dir():
