@@ -122,10 +122,14 @@ def _line(place: Path, folder: Path) -> dict[str, Any]:
     name = name if name != "." else place.resolve().name
     try:
         return line_of(read_run(place), name)
-    except DataError as error:
+    except (DataError, KeyError, TypeError, ValueError, AttributeError) as error:  # one run never hides the others
         empty = dict.fromkeys(("recipe", "target", "metric", "value", "low", "high", "n", "groups", "how", "started", "seconds"))
-        state = "not finished" if not (place / "manifest.parquet").exists() else f"cannot be read: {error}"
+        state = "not finished" if not (place / "manifest.parquet").exists() else f"cannot be read: {_why(error)}"
         return {"run": name, "state": state, "targets": [], "marks": [], "warnings": 0, **empty}
+
+
+def _why(error: Exception) -> str:
+    return str(error) if isinstance(error, DataError) else f"a file of it is not what a run writes ({type(error).__name__}: {error})"
 
 
 def _state(found: RunFiles, is_scored: bool) -> str:

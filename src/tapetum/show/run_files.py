@@ -17,6 +17,19 @@ from tapetum.core.tables import FINAL, Dense, Manifest, Predictions
 from tapetum.core.targets import Target
 from tapetum.show import words
 
+PARTS: dict[str, type] = {  # of the JSON files: what pages read, and its form
+    **dict.fromkeys(("headline", "counts", "choice", "blend", "epochs", "versions", "seconds"), dict),
+    **dict.fromkeys(("figures", "differences", "marks", "warnings", "starts", "log"), list),
+}
+KEYS = {  # that such a part, or each of its entries, has
+    "headline": {"target", "metric"},
+    "figures": {"target", "name", "metric", "value", "low", "high"},
+    "differences": {"target", "metric", "a", "b"},
+    "starts": {"seconds"},
+    "origin.json": {"key", "value", "origin"},
+    "saliency.json": {"file"},
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class RunFiles:
@@ -176,10 +189,21 @@ def _if_there(path: Path, read: Any) -> Any:
 
 
 def _json(path: Path, kind: type) -> Any:
-    """Return what a JSON file holds, an object or a list; empty where there is no file."""
+    """Return what a JSON file holds, an object or a list; empty where there is no file.
+
+    Raises:
+        DataError: it holds something else, or a part that pages read has another form.
+    """
     found = files.read_json(path) if path.exists() else kind()
+    fix = "remove it and run the command again"
     if not isinstance(found, kind):
-        raise DataError(f"{path} holds no {'object' if kind is dict else 'list'}", fix="remove it and run the command again")
+        raise DataError(f"{path} holds no {'object' if kind is dict else 'list'}", fix=fix)
+    for name, value in (found if isinstance(found, dict) else {path.name: found}).items():
+        if value is not None and not isinstance(value, PARTS.get(name, object)):
+            raise DataError(f"{name!r} in {path} is no {'object' if PARTS[name] is dict else 'list'}", fix=fix)
+        entries = value if isinstance(value, list) else [value] if value else []
+        if name in KEYS and not all(isinstance(one, dict) and KEYS[name] <= set(one) for one in entries):
+            raise DataError(f"{name!r} in {path} is not what a run writes", fix=fix)
     return found
 
 

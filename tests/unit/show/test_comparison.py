@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -142,6 +143,25 @@ def test_index_names_broken_and_unfinished_runs(tmp_path):
     assert found["whole/run"] == "finished"
     assert found["started"] == "not finished"
     assert "is not JSON" in found["broken/run"]
+
+
+ODD = {
+    "metrics.json": [{"figures": 5}, {"headline": {"target": "breed"}}, {"headline": 5}, {"figures": [{"target": "breed"}]}],
+    "run.json": [{"starts": 3}, {"starts": [4]}, {"seconds": "x"}, {"log": 5}],
+    "origin.json": [[1], [{"key": "name"}]],
+}
+
+
+@pytest.mark.parametrize(("name", "content"), [(name, content) for name, every in ODD.items() for content in every])
+def test_files_of_another_form_are_named_and_hide_nothing(two, tmp_path, name, content):
+    run = shutil.copytree(two[1], tmp_path / "odd")
+    shutil.copytree(two[1], tmp_path / "whole")
+    files.write_json(run / name, content)
+    found = {line["run"]: line["state"] for line in index.lines_of(tmp_path)}
+    assert found["whole"] == "finished"
+    assert name in found["odd"]
+    with pytest.raises(DataError, match=re.escape(name)):
+        api.report(run, tmp_path / "report.html")
 
 
 def test_links_and_the_inside_of_runs_are_left_out(tmp_path):

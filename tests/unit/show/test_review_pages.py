@@ -15,7 +15,7 @@ from tapetum.core.errors import EnvironmentFault, UserError
 from tapetum.core.tables import Manifest
 from tapetum.show.review import store
 from tapetum.show.review.pictures import LARGE, Pictures
-from tapetum.show.review.review import Filter, page_mark
+from tapetum.show.review.review import Filter, fingerprint, page_mark
 from tapetum.show.review.store import Store
 
 
@@ -115,3 +115,32 @@ def test_other_methods_change_nothing(page, method, status):
     found = page.request(method, "/", headers={**POST, **HOST})
     assert (found.status_code, found.content if method == "HEAD" else b"") == (status, b"")
     assert page.get("/state", headers=HOST).json()["counts"]["decided"] == 0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_is_read_bit_by_bit_equals_the_file(review, tmp_path, monkeypatch, seed):
+    """Decisions, undo and bulk undo of two windows and another process, in any order."""
+    rng, other = np.random.default_rng(seed), Store(review.store.path, fingerprint(review.queue.manifest))
+    monkeypatch.setattr("tapetum.show.review.review.MOST_UNDONE", 3)
+    for number in range(60):
+        window, turn, row = str(rng.integers(2)), int(rng.integers(1, 3)), int(rng.integers(8))
+        what = rng.integers(5)
+        if what < 2:
+            decide(review, row, "exclude", window=window, turn=turn)
+        elif what == 2:
+            other.add([IDS[row], IDS[-row]], "keep", turn=turn, window=window, bulk=f"b{number}")
+        else:
+            (review.store if what == 3 else other).undo(turn=turn, window=window)
+        if rng.random() < 0.5:
+            assert {each: review.holding(each) for each in (1, 2)} == {each: other.holding(each) for each in (1, 2)}
+    other.close()
+
+
+def test_few_decisions_are_read_after_many(review, monkeypatch):
+    decide(review, 0, "keep")
+    assert set(review.holding()) == {"r0"}
+    monkeypatch.setattr(review.store, "holding", lambda turn=1: pytest.fail("every decision was read again"))
+    decide(review, 1, "keep")
+    assert set(review.holding()) == {"r0", "r1"}
+    review.store.undo(window="w")
+    assert set(review.holding()) == {"r0"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -20,6 +21,7 @@ from tapetum.show.review.store import Decided, Store
 
 ACTIONS = ("keep", "exclude", "relabel")
 STATES = ("open", "decided", "all")
+MOST_UNDONE = 500  # since the last look: of more, all decisions are read again
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,18 +54,35 @@ class Review:
     def __init__(self, queue: Queue, store: Store) -> None:
         self.queue, self.store = queue, store
         self.place = {row_id: row for row, row_id in enumerate(queue.manifest.row_ids)}
-        self._read, self._first = -1, 0  # what was read of the file last; which images the first pass had decided then
+        self._read: tuple[int, int] | None = None  # what was read of the file last
+        self._first = 0  # which images the first pass had decided then
         self._holding: dict[int, dict[str, Decided]] = {1: {}, 2: {}}
+        self._reading = threading.Lock()
         self._kept: dict[tuple[Filter, int], list[int]] = {}
         self._masks: dict[tuple[Filter, int], np.ndarray] = {}
         self._suggested = np.array([bool(labels) for labels in queue.suggested], dtype=bool)
 
     def holding(self, turn: int = 1) -> dict[str, Decided]:
         """Return the decisions that hold, those of other processes too."""
-        if (now := self.store.last()) != self._read:
-            self._holding = {each: self.store.holding(each) for each in (1, 2)}
-            self._read, self._first = now, hash(frozenset(self._holding[1]))
-        return self._holding[turn]
+        with self._reading:
+            if (now := self.store.last()) != self._read:
+                self._holding, self._read = self._held(self._read, now), now
+                self._first = hash(frozenset(self._holding[1]))
+            return self._holding[turn]
+
+    def _held(self, before: tuple[int, int] | None, now: tuple[int, int]) -> dict[int, dict[str, Decided]]:
+        """Return what holds, of which only what changed is read: a hundred thousand decisions take seconds."""
+        if before is None or now[1] - before[1] > MOST_UNDONE:
+            return {each: self.store.holding(each) for each in (1, 2)}
+        held = {each: dict(known) for each, known in self._holding.items()}  # others may read the old ones
+        for row_id, turn in self.store.undone(now[1] - before[1]):
+            if (one := self.store.of_row(row_id, turn)) is not None:
+                held[turn][row_id] = one
+            else:
+                held[turn].pop(row_id, None)
+        for turn, known in held.items():
+            known.update({one.row_id: one for one in self.store.standing(turn, before[0])})
+        return held
 
     def rows(self, wanted: Filter, after: int | None = None) -> Iterator[int]:
         """Yield the rows that a filter lets through, in the order of the queue (in the second pass in another, fixed order).
@@ -139,7 +158,7 @@ class Review:
             raise UserError(
                 f"{plural(len(rows), 'image is', 'images are')} open now, and {count} were confirmed", fix="look again and confirm"
             )
-        ids, name = self.queue.manifest.row_ids, f"{window}-{self.store.last()}"
+        ids, name = self.queue.manifest.row_ids, "-".join(map(str, (window, *self.store.last())))
         if action == "accept":
             for labels in dict.fromkeys(self.queue.suggested[row] for row in rows):
                 same = [ids[row] for row in rows if self.queue.suggested[row] == labels]
@@ -177,7 +196,7 @@ class Review:
 
     def table(self, audit: pl.DataFrame) -> pl.DataFrame:
         """Return an audit with the decisions of the first pass in its columns ``decision``, ``target`` and ``suggested``."""
-        decided, target = self.holding(1), self.queue.target
+        decided, target = self.store.holding(1), self.queue.target
         rows = audit.select("row_id", "decision", "target", "suggested").rows()
         out = []
         for row_id, decision, about, suggested in rows:

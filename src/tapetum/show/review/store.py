@@ -27,6 +27,7 @@ CREATE TABLE IF NOT EXISTS decisions (
   reviewer TEXT NOT NULL, window TEXT NOT NULL, bulk TEXT NOT NULL, at REAL NOT NULL, undone REAL
 );
 CREATE INDEX IF NOT EXISTS by_row ON decisions (row_id, pass);
+CREATE INDEX IF NOT EXISTS by_undone ON decisions (undone) WHERE undone IS NOT NULL;
 COMMIT;
 """
 _COLUMNS = "id, row_id, pass, action, labels, reviewer, window, bulk, at"
@@ -147,10 +148,19 @@ class Store:
         """Return the decision that holds for each row that has one."""
         return {one.row_id: one for one in self.standing(turn)}
 
-    def standing(self, turn: int = 1) -> list[Decided]:
-        """Return all decisions that were not undone, in the order in which they were made; the last of a row holds."""
-        rows = self._read(f"SELECT {_COLUMNS} FROM decisions WHERE undone IS NULL AND pass = ? ORDER BY id", (turn,))
+    def standing(self, turn: int = 1, after: int = 0) -> list[Decided]:
+        """Return the decisions that were not undone, in the order in which they were made; the last of a row holds.
+
+        Args:
+            turn: of which pass.
+            after: the number of a decision: only later ones.
+        """
+        rows = self._read(f"SELECT {_COLUMNS} FROM decisions WHERE undone IS NULL AND pass = ? AND id > ? ORDER BY id", (turn, after))
         return [_decided(row) for row in rows]
+
+    def undone(self, most: int) -> list[tuple[str, int]]:
+        """Return row and pass of the decisions that were undone last."""
+        return self._read("SELECT row_id, pass FROM decisions WHERE undone IS NOT NULL ORDER BY undone DESC, id DESC LIMIT ?", (most,))
 
     def of_row(self, row_id: str, turn: int = 1) -> Decided | None:
         """Return the decision that holds for a row; None where there is none."""
@@ -164,14 +174,17 @@ class Store:
         rows = self._read(f"SELECT {_COLUMNS} FROM decisions WHERE undone IS NULL AND pass = ? ORDER BY id DESC LIMIT 1", (turn,))
         return _decided(rows[0]) if rows else None
 
-    def last(self) -> int:
-        """Return a number that changes with every decision and every undo, of any process."""
-        ((highest, undone),) = self._read("SELECT COALESCE(MAX(id), 0), COUNT(undone) FROM decisions")
-        return int(highest) * 1_000_003 + int(undone)
+    def last(self) -> tuple[int, int]:
+        """Return the highest number of a decision, and how many were undone: no decision or undo of any process leaves both as they are."""
+        count = "SELECT COUNT(*) FROM decisions WHERE undone IS NOT NULL"
+        ((highest, undone),) = self._read(f"SELECT COALESCE(MAX(id), 0), ({count}) FROM decisions")
+        return int(highest), int(undone)
 
     def contested(self) -> list[tuple[Decided, Decided]]:
         """Return rows on which two windows or reviewers decided otherwise, both decisions still standing: (earlier, holding)."""
-        rows = self._read(f"SELECT {_COLUMNS} FROM decisions WHERE undone IS NULL AND pass = 1 ORDER BY row_id, id")
+        several = "GROUP BY row_id HAVING COUNT(*) > 1"  # of many thousand decisions few are on a row that has another
+        which = f"row_id IN (SELECT row_id FROM decisions WHERE undone IS NULL AND pass = 1 {several})"
+        rows = self._read(f"SELECT {_COLUMNS} FROM decisions WHERE undone IS NULL AND pass = 1 AND {which} ORDER BY row_id, id")
         by_row: dict[str, list[Decided]] = {}
         for row in rows:
             by_row.setdefault(row[1], []).append(_decided(row))
