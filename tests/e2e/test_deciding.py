@@ -159,6 +159,14 @@ def test_bad_predictions_are_named_and_refused(desk, damage, says):
     assert not (desk / "out" / "oof.parquet").exists()
 
 
+def test_predictions_of_test_rows_alone_are_refused(desk):
+    table = Predictions.read(desk / "a/oof.parquet")
+    Predictions(table.frame.with_columns(role=pl.lit("test")), table.targets).write(desk / "test.parquet")
+    code, text = decide(desk, sources=("test.parquet",))
+    assert code == errors.DATA
+    assert "test.parquet holds no out-of-fold predictions (its rows are: test)" in text
+
+
 def test_another_class_order_is_refused(desk):
     decide(desk)
     table = Predictions.read(desk / "out" / "oof.parquet")

@@ -110,7 +110,14 @@ def read_member(
 ) -> Dense:
     """Return one target's out-of-fold answers from a file of any kind that Tapetum reads."""
     if path.suffix == ".parquet":
-        table = Predictions.read(path).select(role="oof")
+        every = Predictions.read(path)
+        table = every.select(role="oof")
+        if not len(table):
+            held = listed(every.frame["role"].unique().sort().to_list())
+            raise DataError(
+                f"{path} holds no out-of-fold predictions (its rows are: {held})",
+                need="predictions of labelled rows by models that were not trained on them, as oof.parquet of a run",
+            )
         _same_classes(table, manifest, target, path)
     elif path.suffix == ".npy":
         table = external.read_array(path, path.with_suffix(".ids.txt"), manifest, target, classes=classes, member=member, log=log)
