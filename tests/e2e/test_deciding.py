@@ -160,7 +160,8 @@ def test_bad_predictions_are_named_and_refused(desk, damage, says):
 
 
 def test_predictions_of_test_rows_alone_are_refused(desk):
-    table = Predictions.read(desk / "a/oof.parquet")
+    assert decide(desk)[0] == 0
+    table = Predictions.read(desk / "out" / "oof.parquet")
     Predictions(table.frame.with_columns(role=pl.lit("test")), table.targets).write(desk / "test.parquet")
     code, text = decide(desk, sources=("test.parquet",))
     assert code == errors.DATA
