@@ -9,7 +9,7 @@ import pytest
 
 import small_runs
 from images import plant, write_table
-from tapetum.core import files
+from tapetum.core import files, hashes
 from tapetum.core.tables import Manifest
 
 QUICK = {"train__epochs": 0, "data__targets": None, "data__group": None}
@@ -23,13 +23,18 @@ def made(tmp_path_factory):
     return place
 
 
+def move(run, root):
+    """Let a run say that its data were below ``root``."""
+    with hashes.renewed(run, "manifest.parquet"):
+        Manifest.read(run / "manifest.parquet", root).write(run / "manifest.parquet")
+
+
 @pytest.fixture
 def moved(made, tmp_path):
     """A run whose data were renamed after it: (run, where they were, where they are)."""
     shutil.copytree(made / "run", tmp_path / "run")
     shutil.copytree(made / "images", tmp_path / "away")
-    manifest = Manifest.read(tmp_path / "run" / "manifest.parquet", tmp_path / "images")
-    manifest.write(tmp_path / "run" / "manifest.parquet")
+    move(tmp_path / "run", tmp_path / "images")
     return tmp_path / "run", tmp_path / "images", tmp_path / "away"
 
 
@@ -102,8 +107,7 @@ def test_manifest_of_moved_data_is_refused_until_beside_them(moved):
 
 def test_decisions_on_test_rows_wait_for_their_images(damaged, tuned, tmp_path):
     shutil.copytree(tuned, tmp_path / "run")
-    manifest = Manifest.read(tmp_path / "run" / "manifest.parquet", tmp_path / "nowhere")
-    manifest.write(tmp_path / "run" / "manifest.parquet")
+    move(tmp_path / "run", tmp_path / "nowhere")
     kept = small_runs.sha256(tmp_path / "run" / "test.parquet")
     error = small_runs.cli("decide", tmp_path / "run", "--set", "decide.calibrate=none").error
     assert "--data DIR" in error

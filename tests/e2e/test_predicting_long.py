@@ -232,3 +232,39 @@ def test_tar_shards_are_predicted_in_parts(probed, planted, tmp_path, parts):
     assert sorted(table["id"].to_list()) == sorted(place.stem for place in files)
     expected = {place.stem: one for place, one in zip(files, api.predict(probed, files)["answers"], strict=True)}
     assert table["label"].to_list() == [expected[name]["answers"]["label"]["answer"] for name in table["id"]]
+
+
+@pytest.mark.parametrize("name", ["p.parquet", "p.csv"])
+def test_parts_of_a_longer_prediction_do_not_stay(name, probed, planted, tmp_path, monkeypatch):
+    monkeypatch.setattr(predict, "PART", 4)
+    with monkeypatch.context() as killed:
+        Counted(killed, stop=9)
+        with pytest.raises(small_runs.Killed):
+            api.predict(probed, planted / "images", tmp_path / name)
+    assert (tmp_path / f"{name}.parts").is_dir()
+    said = []
+    few = sorted((planted / "images").rglob("*.png"))[:2]
+    api.predict(probed, few, tmp_path / name, log=said.append)
+    assert sorted(one.name for one in tmp_path.iterdir()) == [name]
+    assert any("parts of another prediction" in line for line in said)
+
+
+def test_folder_that_only_looks_like_parts_stays(probed, planted, tmp_path):
+    kept = tmp_path / "p.csv.parts" / "notes.txt"
+    kept.parent.mkdir()
+    kept.write_text("mine")
+    api.predict(probed, sorted((planted / "images").rglob("*.png"))[:2], tmp_path / "p.csv")
+    assert kept.read_text() == "mine"
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_one_image_of_an_archive_is_answered_as_its_file(kind, probed, planted, tmp_path):
+    file = sorted((planted / "images").rglob("*.png"))[0]
+    archive = shutil.make_archive(str(tmp_path / "a"), kind, planted, "images")
+    member = f"{archive}!/{file.relative_to(planted).as_posix()}"
+    mine, theirs = api.predict(probed, member), api.predict(probed, file)
+    assert mine["answers"][0]["answers"] == theirs["answers"][0]["answers"]
+    said = small_runs.cli("predict", probed, f"{archive}!/images/none.png")
+    assert said.code == PARTLY
+    assert "none.png" in said.out + said.err
+    assert "in an archive" in small_runs.cli("audit", member).error

@@ -14,7 +14,7 @@ from tapetum.core.errors import KindError, UserError, for_python
 from tapetum.core.options import OPTIONS, several
 from tapetum.core.own_files import refuse_own
 from tapetum.core.parts import ENDING
-from tapetum.core.places import pipeline_folder, refuse_nowhere
+from tapetum.core.places import archive_of, pipeline_folder, refuse_nowhere
 from tapetum.core.progress import Log
 from tapetum.core.runs import Record, Run
 from tapetum.core.words import plural
@@ -94,7 +94,7 @@ def predict(
         raise UserError(f"--on {on} was given without a table to write", need="a place that all machines see: -o predictions.parquet")
     sources = _sources(images)
     refuse_own(place, *sources)
-    refuse_nowhere(*sources)
+    refuse_nowhere(*(archive_of(Path(one)) or one if isinstance(one, (str, os.PathLike)) and one else one for one in sources))
     loaded = loaded_from(pipeline)
     from tapetum.workflow.commands import predict as prediction
 

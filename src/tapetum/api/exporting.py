@@ -88,6 +88,6 @@ def _of_run(folder: Path, fix: str = "name some: --images DIR") -> Manifest:
     if folder.name != run.pipeline.name or not run.manifest_file.exists():
         what = "there are no images to compare the exported answers on: the pipeline lies in no run"
         raise UserError(what, fix=fix)
-    manifest = run.manifest()
+    manifest = run.checked(run.manifest_file.name).manifest()
     refuse_absent(manifest, fix="name others: --images DIR")
     return manifest

@@ -138,7 +138,7 @@ def diff(first: Path | str, second: Path | str) -> Result:
     refuse_nowhere(first, second)
     from tapetum.workflow.commands import diff as command
 
-    found = command.diff(Run.existing(first), Run.existing(second))
+    found = command.diff(Run.existing(first).checked(), Run.existing(second).checked())
     return Result(found, lines=found["table"].splitlines(), rows=found["differences"])
 
 

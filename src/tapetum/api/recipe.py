@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tapetum.core import config, files
+from tapetum.core import config, kept_json
 from tapetum.core.config import Loaded, Recipe
 from tapetum.core.errors import UserError, closest, for_python, listed
 from tapetum.core.options import OPTIONS, several, to_keys
@@ -43,7 +43,7 @@ def explain(
 ) -> Iterator[tuple[str, Any, str]]:
     """Yield (key, value, origin) of every value of a recipe, or of a run's."""
     if recipe is not None and Path(recipe).is_dir():
-        for row in files.read_json(Run.existing(recipe).file("origin.json")):
+        for row in kept_json.read_list(Run.existing(recipe).checked().file("origin.json")):
             yield row["key"], row["value"], row["origin"]
         return
     yield from load_recipe(recipe, over=over, profile=profile, sets=sets).explain()

@@ -42,6 +42,9 @@ from tapetum.core.sections import (
 )
 from tapetum.core.toml import assignment, dump_toml, read_toml
 
+TRAINED = "trained-"  # before a hash that leaves out decisions
+_UNTRAINED = {"name", "profile", "statements", "track", "tune", "decide", "member"}
+
 
 class Recipe(Section):
     """All sections; see the classes of the same names."""
@@ -128,6 +131,10 @@ class Recipe(Section):
     def hash(self) -> str:
         """Return a short hash of every value that decides results."""
         return files.fingerprint(self.model_dump(mode="json", exclude={"profile", "statements", "track"}))
+
+    def trained_hash(self) -> str:
+        """Return a short hash of the values that decide what a fold learns; decisions and the members beside it may change later."""
+        return TRAINED + files.fingerprint(self.model_dump(mode="json", exclude=_UNTRAINED))
 
     def to_toml(self) -> str:
         """Return the recipe with every value written out."""

@@ -95,7 +95,9 @@ def for_python(function: Callable[Given, Made]) -> Callable[Given, Made]:
     @functools.wraps(function)
     def run(*given: Given.args, **named: Given.kwargs) -> Made:
         try:
-            _check_kinds({**dict(zip(names, given, strict=False)), **{name: one for name, one in named.items() if name in names}})
+            _check_kinds(
+                {**dict(zip(names, given, strict=False)), **{name: one for name, one in named.items() if name in names or name == "port"}}
+            )
             return function(*given, **named)
         except TapetumError as error:
             error.asked_from_python = True
@@ -120,6 +122,10 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {  # arguments that mean 
     "budget": (lambda value: isinstance(value, str), "a time as '90s', '10m' or '2h'"),
     "profile": (lambda value: isinstance(value, str), "a name"),
     "preset": (lambda value: isinstance(value, str), "a name"),
+    "port": (
+        lambda value: isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 65535,
+        "a whole number from 0 to 65535",
+    ),
     "log": (callable, "a function that takes a text, as print"),
 }
 

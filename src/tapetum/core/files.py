@@ -250,24 +250,6 @@ def read_json(path: Path | str) -> Any:
         raise DataError(f"{path} is not JSON ({error})", fix="remove it and run the command again") from None
 
 
-def read_object(path: Path | str, having: Iterable[str] = ()) -> dict[str, Any]:
-    """Read a JSON object that a run keeps.
-
-    Args:
-        path: the file.
-        having: keys that it must have.
-
-    Raises:
-        DataError: the file is absent, broken, something else than an object, or lacks a key.
-    """
-    found = read_json(path)
-    lacks = [key for key in having if key not in found] if isinstance(found, dict) else []
-    if not isinstance(found, dict) or lacks:
-        what = f"has no {lacks[0]!r}" if lacks else f"holds a {type(found).__name__}"
-        raise DataError(f"{path} {what}", need="the JSON object that was written there", fix="restore the file, or make the run again")
-    return found
-
-
 def read_parquet(path: Path | str, rows: range | None = None) -> tuple[pl.DataFrame, dict[str, Any]]:
     """Read a table, or some rows of it, and the JSON that :func:`write_parquet` put beside it."""
     path = Path(path)

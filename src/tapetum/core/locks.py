@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -28,17 +29,40 @@ def lock(folder: Path | str, *, wait: bool = False) -> Iterator[int]:
         wait: until another process lets go of it, which may do the same work and then has done it.
 
     Raises:
-        EnvironmentFault: another live process holds the folder.
+        EnvironmentFault: another live process holds the folder, or this one may not write there.
     """
-    folder = make_folder(folder)
-    holder = folder / HOLDER
-    taken = _taken(folder, wait=wait)
+    with _writable(Path(folder)):
+        folder = make_folder(folder)
+        taken = _taken(folder, wait=wait)
     try:
-        generation = 1 + (_holder(folder)["generation"] if holder.exists() else 0)
-        write_json(holder, {"process": os.getpid(), "host": socket.gethostname(), "generation": generation})
+        with _writable(folder):
+            generation = _next_holder(folder / HOLDER)
         yield generation
     finally:
         taken.release()
+
+
+def _next_holder(holder: Path) -> int:
+    """Write that this process holds a folder; return its generation."""
+    generation = 1 + (_holder(holder.parent)["generation"] if holder.exists() else 0)
+    write_json(holder, {"process": os.getpid(), "host": socket.gethostname(), "generation": generation})
+    return generation
+
+
+@contextlib.contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    """Say which folder cannot be written where the right to do so lacks.
+
+    Raises:
+        EnvironmentFault: names the folder.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        what = f"{error.filename or folder} cannot be written: {os.strerror(error.errno)}"
+        raise EnvironmentFault(what, fix="give yourself the right to write there, or choose another place with -o") from None
 
 
 def refuse_held(folder: Path | str) -> Path:

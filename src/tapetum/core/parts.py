@@ -81,6 +81,12 @@ def _state(path: str) -> list[int] | None:
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns]  # cp -p and tar keep the time of the content alone
 
 
+def holds_parts(folder: Path) -> bool:
+    """Tell whether a folder holds parts and nothing else."""
+    names = [one.name for one in folder.iterdir()]
+    return any(name.startswith("part-") for name in names) and all(name.startswith((".", "part-")) for name in names)
+
+
 def refuse_foreign(folder: Path) -> None:
     """Refuse a folder that holds something else than parts.
 

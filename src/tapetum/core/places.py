@@ -31,8 +31,17 @@ def refuse_nowhere(*given: Any) -> None:
             raise UserError("a path is blank", need="a file or folder")
         place = Path(one)
         if not place.exists():
+            if archive_of(place) is not None:
+                what = f"{one} is an image in an archive"
+                raise UserError(what, need="a file or folder", fix="name the archive, or predict this image alone: tapetum predict")
             beside = sorted(os.listdir(place.parent)) if place.parent.is_dir() else ()
             raise UserError(f"{one} does not exist", fix=nearest(place.name, beside).strip() or "check the path")
+
+
+def archive_of(place: Path) -> Path | None:
+    """Return the archive of ``a.zip!/x.png``, which is there; None for every other path."""
+    archive, mark, member = place.as_posix().partition(ARCHIVE_MARK)
+    return Path(archive) if mark and member and not place.exists() and Path(archive).is_file() else None
 
 
 def pipeline_folder(path: Path | str) -> Path:

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.metadata
+import fnmatch
 import os
-import platform
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tapetum.core import files, locks, progress
+from tapetum.core import files, hashes, kept_json, locks, progress
 from tapetum.core.config import Loaded, Recipe
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.progress import Log
+from tapetum.core.records import environment, logged
 from tapetum.core.tables import Manifest
 
 PROBE = "probe"  # the member that every run has unless it is switched off
@@ -27,6 +26,11 @@ BY_GROUP_FILE = "probe-by-group.parquet"  # the probe's held-out answers under f
 BEFORE_MANIFEST = ("recipe.toml", "origin.json", "environment.json", "run-id.json", "run.json", "audit.parquet", "plan.json")
 TRACE = "trace.json"  # what ``tapetum trace`` leaves; such a folder is no run of ``fit``
 START = "epoch-000"  # the checkpoint of a fold before any training
+HASHED = ("recipe.toml", "origin.json", "environment.json", "run-id.json", "run.json", "plan.json", "manifest.parquet", BY_GROUP_FILE,
+          "statements.json", "first-look.json", "features/*/index.json", "members/*/*/*.*", "members/*/*/vectors/*")  # fmt: skip
+MADE_ANEW = ("decisions.json", "metrics.json", "oof.parquet", "test.parquet", "test-before-steps.parquet", "saliency/*",
+             "pipeline/pipeline.json")  # by every decision of a run, from its folds  # fmt: skip
+UNREAD = ("memory.json", locks.HOLDER, locks.LOCK)  # of a fold
 
 
 def checkpoint_of(checkpoint: int | str) -> str | None:
@@ -114,12 +118,42 @@ class Run:
             DataError: it holds no JSON object.
         """
         place = self.file(name)
-        return files.read_object(place) if place.exists() else {}
+        return kept_json.read_object(place) if place.exists() else {}
+
+    def seal(self) -> None:
+        """Keep the hashes of a finished run's files; not of audit.parquet, which people change, and of the ledger, which grows."""
+        found = [place for pattern in (*HASHED, *MADE_ANEW) for place in self.root.glob(pattern) if place.is_file()]
+        hashes.keep(self.root, [place.relative_to(self.root).as_posix() for place in found if place.name not in UNREAD])
+
+    def checked(self, *patterns: str) -> Run:
+        """Return the run; refuse a file of it, among those that ``patterns`` name, that was changed, cut or exchanged since it was sealed.
+
+        Args:
+            patterns: of the files that are about to be read (``*`` stands for folders, too); none: those at the run's root.
+
+        Raises:
+            DataError: names the file.
+        """
+
+        def wanted(name: str) -> bool:
+            return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns) if patterns else "/" not in name
+
+        hashes.check(self.root, self.mend, wanted)
+        return self
+
+    def mend(self, name: str) -> str:
+        """Return what mends a file that is not the one that was written."""
+        if name.startswith("members/"):
+            return hashes.mend_fold((self.root / name).parent)
+        again = any(fnmatch.fnmatchcase(name, pattern) for pattern in MADE_ANEW)
+        or_ = f", or make it anew from the folds: tapetum decide {self.root}" if again else ""
+        return f"put the run's own file back{or_}; where the change is meant, remove {self.root / hashes.RECORD}"
 
     def keep_plan(self, **values: Any) -> dict[str, Any]:
         """Add values to plan.json; what is there already wins, since a plan is only read on resume."""
         plan = {**values, **self.plan()}
-        files.write_json(self.plan_file, plan)
+        with hashes.renewed(self.root, self.plan_file.name):
+            files.write_json(self.plan_file, plan)
         return plan
 
     @classmethod
@@ -138,7 +172,7 @@ class Run:
     def at(cls, place: object) -> Run | None:
         """Return the run that lies at a path; None for other folders and files, and for data that are no path."""
         run = cls(Path(place)) if isinstance(place, (str, Path)) else None
-        return run if run is not None and run.recipe_file.exists() else None
+        return run if run is not None and (run.recipe_file.exists() or run.file("run-id.json").exists()) else None
 
     def is_of_another(self, recipe: Recipe) -> bool:
         """Tell whether a run is here, and was made by another recipe."""
@@ -151,14 +185,14 @@ class Run:
 
         Raises:
             UserError: the folder holds no run.
-            DataError: the run is not finished.
+            DataError: the run is not finished, or a file at its root is not the one that was written.
         """
         run = cls.existing(root)
         if not run.file("oof.parquet").exists():
             if run.file(TRACE).exists():
                 raise DataError(f"{root} is a trace: it measured some steps and has no predictions", need="a run that tapetum fit made")
             raise DataError(f"{root} is not finished (it has no oof.parquet)", fix=f"finish it: tapetum fit DATA -o {root}")
-        return run
+        return run.checked()
 
     @classmethod
     def start(cls, root: Path | str, loaded: Loaded, identity: Mapping[str, Any]) -> Run:
@@ -174,6 +208,7 @@ class Run:
         """
         run = cls(Path(root))
         files.make_folder(run.root)
+        run.checked("run-id.json", "recipe.toml")
         mine = {"recipe": loaded.recipe.hash(), **identity}
         marker = run.file("run-id.json")
         if marker.exists() and (run.manifest_file.exists() or files.read_json(marker) == mine):
@@ -214,6 +249,7 @@ class Run:
         try:
             run = cls.start(root, loaded, identity)
             with locks.lock(run.root):
+                run.checked(*HASHED)
                 yield run
         except BaseException:
             if not before & {"manifest.parquet", "run-id.json"}:
@@ -302,34 +338,13 @@ class Record:
     def write(self, run: Run, command: str) -> None:
         """Write the log; messages of earlier starts of the same run stay in front."""
         path = run.file("run.json")
+        with hashes.renewed(run.root, path.name):
+            self._write(path, command)
+
+    def _write(self, path: Path, command: str) -> None:
         before = files.read_json(path) if path.exists() else {"starts": []}
         earlier = [start for start in before["starts"] if start["started"] != self.started]
         starts = [*earlier, {"command": command, "started": self.started, "seconds": self.stages}]
         earlier_messages = logged(before)
         log = [*earlier_messages, *(m for m in self.messages if m not in earlier_messages)]
         files.write_json(path, {"command": command, "started": self.started, "seconds": self.stages, "starts": starts, "log": log})
-
-
-def logged(record: Mapping[str, Any]) -> list[str]:
-    """Return the log in a ``run.json``; earlier versions kept it under ``said``."""
-    return list(record.get("log") or record.get("said") or [])
-
-
-def stage_seconds(record: Mapping[str, Any]) -> tuple[dict[str, float], int]:
-    """Return how long each stage of a ``run.json`` took over all of its starts, and how many starts there were."""
-    starts = {start.get("started"): start for start in record.get("starts") or [record]}  # the last state of each start
-    stages: dict[str, float] = {}
-    for start in starts.values():
-        for name, seconds in (start.get("seconds") or {}).items():
-            stages[name] = stages.get(name, 0.0) + float(seconds)
-    return stages, len(starts)
-
-
-def environment() -> dict[str, Any]:
-    """Return versions and machine, as they are kept in ``environment.json``."""
-    names = ("tapetum", "torch", "torchvision", "timm", "numpy", "polars", "scikit-learn", "pillow", "lightning-fabric")
-    versions = {}
-    for name in names:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    return {"python": sys.version.split()[0], "system": platform.system(), "machine": platform.machine(), "versions": versions}

@@ -96,6 +96,9 @@ class Target:
         return cls(**{**value, "classes": tuple(value["classes"]), "borders": tuple(value["borders"])})
 
 
+_PLAIN_NUMBER = re.compile(r"-?\d{1,300}(\.\d*)?")
+
+
 def same_text(name: str) -> str:
     """Return a class name in the one form (NFC) of what looks the same: macOS writes é as e and an accent."""
     return unicodedata.normalize("NFC", name)
@@ -106,8 +109,16 @@ def look_alikes(classes: Iterable[str]) -> list[tuple[str, ...]]:
     alike: dict[Any, list[str]] = {}
     for name in classes:
         seen = "".join(c for c in unicodedata.normalize("NFKC", name).casefold() if unicodedata.category(c)[0] not in "ZC")
-        alike.setdefault(float(seen) if re.fullmatch(r"-?\d{1,300}(\.\d*)?", seen) else seen, []).append(name)
+        alike.setdefault(float(seen) if _PLAIN_NUMBER.fullmatch(seen) else seen, []).append(name)
     return [tuple(names) for names in alike.values() if len(names) > 1]
+
+
+def as_class(label: str, classes: Sequence[str]) -> str:
+    """Return the one class that is the same number, otherwise written (``2.0`` for ``2``, as spreadsheets write it); else the label."""
+    if label in classes or not _PLAIN_NUMBER.fullmatch(label):
+        return label
+    meant = [name for name in classes if _PLAIN_NUMBER.fullmatch(name) and float(name) == float(label)]
+    return meant[0] if len(meant) == 1 else label
 
 
 def parse_target(text: str) -> Target:

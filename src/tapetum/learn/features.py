@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tapetum.core import draws, files
+from tapetum.core import draws, files, kept_json, stores
 from tapetum.core.arrays import load_array
 from tapetum.core.choices import name_of
 from tapetum.core.config import Input, Spec
@@ -175,7 +175,7 @@ class _Work:
 def _chunk(work: _Work, rows: np.ndarray, folder: Path | None, contents: list[str | None]) -> tuple[np.ndarray, dict[str, str]]:
     """Return the vectors of some rows, from the part that an earlier start left, or computed and then left as one.
 
-    Parts are named by the rows and contents that they hold, so nothing is taken for something else.
+    Parts are named by the rows and contents that they hold, and their hash is kept, so nothing is taken for something else.
     """
     if folder is None:
         return _computed(work, rows)
@@ -183,12 +183,14 @@ def _chunk(work: _Work, rows: np.ndarray, folder: Path | None, contents: list[st
     name = files.fingerprint([[ids[int(r)], contents[r]] for r in rows])
     part, why = folder / "parts" / f"{name}.npy", folder / "parts" / f"{name}.json"
     if part.exists() and why.exists():
-        reasons: dict[str, str] = files.read_json(why)
-        if all(contents[r] is not None or ids[int(r)] in reasons for r in rows):
+        kept = kept_json.read_object(why)
+        reasons: dict[str, str] = kept.get("reasons", {})
+        known = all(contents[r] is not None or ids[int(r)] in reasons for r in rows)
+        if known and kept.get("vectors_sha256") == files.sha256(part):
             return load_array(part), reasons
     vectors, reasons = _computed(work, rows)
-    files.write_json(why, reasons)
     files.write_array(part, vectors)
+    files.write_json(why, {"reasons": reasons, "vectors_sha256": files.sha256(part)})
     return vectors, reasons
 
 
@@ -243,17 +245,20 @@ def _names(views: Sequence[Spec], count: int) -> tuple[str, ...]:
 
 def keep(folder: Path, found: Features, contents: list[str | None], what: dict[str, Any]) -> None:
     """Write vectors first, then the index that says what they are; parts are no longer needed."""
-    files.write_array(folder / "vectors.npy", found.vectors)
-    index = {"row_id": found.row_ids.tolist(), "sha256": contents, "status": found.status.tolist(), "reasons": found.reasons}
-    files.write_json(folder / "index.json", {"what": what, "views": list(found.views), **index})
+    rows = {"row_id": found.row_ids.tolist(), "sha256": contents, "status": found.status.tolist(), "reasons": found.reasons}
+    stores.write(folder, found.vectors, {"what": what, "views": list(found.views), **rows})
     files.remove(folder / "parts")
 
 
 def stored(folder: Path, row_ids: list[str], contents: list[str | None]) -> Features | None:
-    """Return the rows from a finished store, if it has all of them with the same image contents."""
-    if not (folder / "index.json").exists():
+    """Return the rows from a finished store, if it has all of them with the same image contents.
+
+    Raises:
+        DataError: a file of the store is not the one that was written.
+    """
+    if not (folder / stores.INDEX).exists():
         return None
-    index = files.read_json(folder / "index.json")
+    index = stores.index(folder)
     place = {
         (row_id, content): i
         for i, (row_id, content) in enumerate(zip(index["row_id"], index["sha256"], strict=True))
@@ -263,7 +268,7 @@ def stored(folder: Path, row_ids: list[str], contents: list[str | None]) -> Feat
     if any(pair not in place for pair in wanted):
         return None
     at = np.array([place[pair] for pair in wanted], dtype=np.int64)
-    vectors = load_array(folder / "vectors.npy")
+    vectors = stores.vectors(folder, index)
     if len(vectors) != len(index["row_id"]):
         return None
     status = np.array(index["status"], dtype=object)[at]

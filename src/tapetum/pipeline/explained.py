@@ -117,7 +117,7 @@ def _training_files(pipeline: Pipeline) -> dict[str, list[Path]]:
     run = Run(pipeline.folder.parent)
     if pipeline.folder.name != run.pipeline.name or not run.manifest_file.exists():
         return {}
-    manifest = run.manifest()
+    manifest = run.checked(run.manifest_file.name).manifest()
     return {row_id: manifest.paths(row) for row, row_id in enumerate(manifest.row_ids)}
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tapetum.core import files, known, processors
+from tapetum.core import files, hashes, known, processors
 from tapetum.core.config import Input, SequenceConfig
 from tapetum.core.errors import DataError, EnvironmentFault, TapetumError, UserError, first_line
 from tapetum.core.places import EXPORT, refuse_nowhere
@@ -33,7 +33,7 @@ from tapetum.learn.sessions import Session
 from tapetum.pipeline.combine import Answered, combine
 from tapetum.pipeline.exported_windows import Images, Windows
 from tapetum.pipeline.framed import framed, one_view
-from tapetum.pipeline.frozen import KEYS, Frozen, check_files, checked, unseen
+from tapetum.pipeline.frozen import KEYS, Frozen, checked, unseen
 
 MARKER, FORMAT, DIGEST = EXPORT, 2, "digest"  # since format 2: members over sequences
 BATCH = 32
@@ -95,10 +95,10 @@ class Exported(Frozen):
         if spec.pop(DIGEST) != _digest(spec):
             raise DataError(f"{place} is not the file that was written: its content was changed", fix="export the pipeline again")
         if spec.get("known"):  # older exports do not say
-            check_files(folder, {known.FILE: spec["known"]}, MARKER, fix="export the pipeline again")
+            hashes.compare(folder, {known.FILE: spec["known"]}, MARKER, fix="export the pipeline again")
         members = []
         for one in spec["members"]:
-            check_files(folder, one["files"], MARKER, fix="export the pipeline again")
+            hashes.compare(folder, one["files"], MARKER, fix="export the pipeline again")
             opened = [open_session(spec, folder / name) for name in one.get("opens", list(one["files"])[:1])]
             windows = Windows(one["sequence"], opened) if "sequence" in one else None
             members.append(Member(one, Input.model_validate(one["input"]), Form.from_dict(one["form"]), opened[0], windows))

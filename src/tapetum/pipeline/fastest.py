@@ -56,7 +56,7 @@ def _training_images(pipeline: Any) -> Manifest | None:
     run = Run(pipeline.folder.parent)
     if pipeline.folder.name != run.pipeline.name or not run.manifest_file.exists():
         return None
-    manifest = run.manifest()
+    manifest = run.checked(run.manifest_file.name).manifest()
     rows = [row for row in draws.evenly(len(manifest), max(engines.SAMPLE.values())).tolist() if all(map(_is_there, manifest.paths(row)))]
     return manifest.where(np.array(rows)) if len(rows) >= engines.SAMPLE["32"] else None
 

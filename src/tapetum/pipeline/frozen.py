@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tapetum.core import files, places
+from tapetum.core import hashes
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, EnvironmentFault
 from tapetum.core.progress import Log
@@ -102,26 +102,7 @@ def checked(spec: Any, place: Path, newest: int, *, fix: str, keys: Sequence[str
     return dict(spec)
 
 
-def check_files(folder: Path, digests: Mapping[str, str], marker: str, *, fix: str) -> None:
-    """Refuse files that are not those that were written.
-
-    Args:
-        folder: of the pipeline or the export.
-        digests: file → SHA-256, as ``marker`` has them.
-        marker: the file that says what the folder is.
-        fix: what mends a changed file.
-
-    Raises:
-        DataError: names the file.
-    """
-    for name, digest in digests.items():
-        if not places.inside(folder, name, fix).is_file():
-            raise DataError(f"{folder / name} is absent", fix="copy the whole folder again")
-        if files.sha256(folder / name) != digest:
-            raise DataError(f"{folder / name} is not the file that was written: its SHA-256 differs from {marker}", fix=fix)
-
-
 def written_files(folder: Path) -> dict[str, str]:
     """Return file → SHA-256 of all that a folder holds but what is for people (README.md)."""
-    found = sorted(place for place in folder.rglob("*") if place.is_file() and place.suffix != ".md")
-    return {place.relative_to(folder).as_posix(): files.sha256(place) for place in found}
+    found = [place for place in folder.rglob("*") if place.is_file() and place.suffix != ".md"]
+    return hashes.of_files(folder, [place.relative_to(folder).as_posix() for place in found])

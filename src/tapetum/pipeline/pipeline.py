@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from tapetum.core import answers, files, places
+from tapetum.core import answers, files, hashes, places
 from tapetum.core.answers import labels
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, first_line, for_python, warn_caller
 from tapetum.core.progress import Log
+from tapetum.core.runs import Run
 from tapetum.core.scoring import score_of
 from tapetum.core.tables import Dense, Manifest
 from tapetum.core.targets import Target
@@ -31,7 +32,7 @@ from tapetum.pipeline import compose
 from tapetum.pipeline.answer import Tick
 from tapetum.pipeline.combine import Answered, combine
 from tapetum.pipeline.export import FORMAT, MARKER
-from tapetum.pipeline.frozen import Frozen, check_files, checked, unseen
+from tapetum.pipeline.frozen import Frozen, checked, unseen
 from tapetum.pipeline.load import Member, load_member
 
 
@@ -74,8 +75,9 @@ class Pipeline(Frozen):
             EnvironmentFault: a newer version of Tapetum wrote it.
         """
         folder = places.pipeline_folder(path)
+        Run(folder.parent).checked(f"{folder.name}/{MARKER}")
         spec = checked(files.read_json(folder / MARKER), folder / MARKER, FORMAT, fix="copy the whole folder again")
-        check_files(folder, spec.get("files", {}), MARKER, fix="copy the whole folder again")
+        hashes.compare(folder, spec.get("files", {}), MARKER, fix="copy the whole folder again")
         try:
             Data.model_validate(spec["data"])
             return cls(folder, spec, [load_member(folder, m, spec["targets"]) for m in spec["members"]])

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tapetum.core import draws, files
-from tapetum.core.arrays import load_array
+from tapetum.core import draws, stores
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
 from tapetum.core.vectors import unit
@@ -28,14 +27,22 @@ class Vectors:
     """Stored features.
 
     Args:
-        row_ids: of the store.
-        file: vectors (N, V, D).
-        backbone: what made them.
+        folder: of the store.
+        index: its content.
     """
 
-    row_ids: list[str]
-    file: Path
-    backbone: str
+    folder: Path
+    index: dict[str, Any]
+
+    @property
+    def row_ids(self) -> list[str]:
+        """The rows of the store."""
+        return list(self.index["row_id"])
+
+    @property
+    def backbone(self) -> str:
+        """What made them."""
+        return str((self.index.get("what") or {}).get("backbone") or "")
 
 
 def embedding(found: RunFiles, target: Target | None) -> dict[str, Any] | None:
@@ -58,7 +65,9 @@ def embedding(found: RunFiles, target: Target | None) -> dict[str, Any] | None:
     ids, most = [str(rows.row_ids[i]) for i in taken], min(MOST_POINTS, len(taken))
     drawn = taken[draws.in_proportion([labels[i] for i in taken], ids, most, "map of a report")]
     rows, labels = rows.where(drawn), [labels[i] for i in drawn]
-    held = load_array(store.file, mapped=True)
+    held = stores.vectors(store.folder, store.index, mapped=True)
+    if held.ndim != 3 or len(held) != len(place):
+        return None  # an earlier version kept no hash
     vectors = np.asarray(held[np.array([place[str(row_id)] for row_id in rows.row_ids]), 0], dtype=np.float64)
     fine = np.asarray(np.isfinite(vectors).all(axis=1))
     rows, labels, vectors = rows.where(fine), [label for label, good in zip(labels, fine, strict=True) if good], vectors[fine]
@@ -129,13 +138,8 @@ def labels_of(rows: Dense) -> list[str]:
 def _store(found: RunFiles) -> Vectors | None:
     """Return the finished store of features that holds the most rows; of several the first by name."""
     best: Vectors | None = None
-    for folder in sorted(found.run.features.glob("*")):
-        index, file = folder / "index.json", folder / "vectors.npy"
-        if not (index.exists() and file.exists()):
-            continue
-        content = files.read_json(index)
-        ids = content.get("row_id") or []
-        shape = load_array(file, mapped=True).shape
-        if len(shape) == 3 and shape[0] == len(ids) and (best is None or len(ids) > len(best.row_ids)):
-            best = Vectors(ids, file, str((content.get("what") or {}).get("backbone") or ""))
+    for folder in stores.finished(found.run.features):
+        index = stores.index(folder)
+        if best is None or len(index["row_id"]) > len(best.row_ids):
+            best = Vectors(folder, index)
     return best

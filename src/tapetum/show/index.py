@@ -11,7 +11,8 @@ from typing import Any
 from tapetum.core import columns, files, marks
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.progress import Log
-from tapetum.core.runs import TRACE, Run, stage_seconds
+from tapetum.core.records import stage_seconds
+from tapetum.core.runs import TRACE, Run
 from tapetum.core.words import plural
 from tapetum.show import words
 from tapetum.show.report import templates

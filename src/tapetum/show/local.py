@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from tapetum.core.errors import EnvironmentFault
 
+ONCE = frozenset((b"host", b"origin", b"sec-fetch-site", b"content-type", b"authorization"))  # headers by which a request is judged
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -54,6 +55,8 @@ class LocalOnly:
         await sending({"type": "http.response.body", "body": body})
 
     def _refused(self, scope: Any) -> tuple[int, str] | None:
+        if (twice := doubled(scope)) is not None:
+            return 400, f"the request has the header {twice!r} more than once"
         headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
         host = headers.get(b"host", "").strip().lower()
         if host_name(host) not in self._hosts:
@@ -66,6 +69,12 @@ class LocalOnly:
         if scope["method"] not in ("GET", "HEAD") and (origin is None or headers.get(b"content-type", "") != "application/json"):
             return 403, "changes come from the page itself"
         return None
+
+
+def doubled(scope: Any) -> str | None:
+    """Return the first header of :data:`ONCE` that a request has more than once; None where each is there once at most."""
+    names = [name.lower() for name, _ in scope["headers"]]
+    return next((name.decode() for name in names if name in ONCE and names.count(name) > 1), None)
 
 
 def host_name(host: str) -> str:

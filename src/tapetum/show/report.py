@@ -16,7 +16,7 @@ from markupsafe import Markup
 from tapetum.core import files
 from tapetum.core.errors import listed, shorten
 from tapetum.core.folds import count_groups
-from tapetum.core.runs import logged, stage_seconds
+from tapetum.core.records import logged, stage_seconds
 from tapetum.core.targets import Target
 from tapetum.core.words import plural, verb
 from tapetum.show import (

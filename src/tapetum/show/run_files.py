@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tapetum.core import files
+from tapetum.core import audited, files, kept_json
 from tapetum.core.config import Input
 from tapetum.core.errors import DataError
 from tapetum.core.runs import Run
@@ -151,13 +151,15 @@ def read_run(folder: Path | str, data: Path | str | None = None) -> RunFiles:
         data: where the images are now, if they moved.
 
     Raises:
-        DataError: the folder holds neither a manifest nor predictions, or a file in it is broken.
+        DataError: the folder holds neither a manifest nor predictions, or a file in it is broken or not the one that was written.
     """
     run = Run(Path(folder))
     if not (run.manifest_file.exists() or run.file("oof.parquet").exists()):
         raise DataError(
             f"{folder} is not a run (it has neither manifest.parquet nor oof.parquet)", fix="make one with: tapetum fit DATA -o RUN"
         )
+    run.checked("*")
+    manifest = run.manifest(data) if run.manifest_file.exists() else None
     members = sorted(p.name for p in (run.root / "members").glob("*") if p.is_dir())
 
     def by_fold(file: str, read: Any) -> dict[str, dict[int, Any]]:
@@ -166,7 +168,7 @@ def read_run(folder: Path | str, data: Path | str | None = None) -> RunFiles:
 
     return RunFiles(
         run,
-        run.manifest(data) if run.manifest_file.exists() else None,
+        manifest,
         _if_there(run.file("oof.parquet"), Predictions.read),
         by_fold("oof.parquet", Predictions.read),
         by_fold("history.csv", files.read_csv),
@@ -176,7 +178,7 @@ def read_run(folder: Path | str, data: Path | str | None = None) -> RunFiles:
         run.plan(),
         _json(run.file("environment.json"), dict),
         _json(run.file("run.json"), dict),
-        _if_there(run.file("audit.parquet"), _table),
+        audited.found(run, manifest),
         _json(run.file("origin.json"), list),
         _json(run.root / "saliency" / "saliency.json", list),
         _json(run.file("statements.json"), dict),
@@ -194,10 +196,9 @@ def _json(path: Path, kind: type) -> Any:
     Raises:
         DataError: it holds something else, or a part that pages read has another form.
     """
-    found = files.read_json(path) if path.exists() else kind()
+    read: Any = kept_json.read_object if kind is dict else kept_json.read_list
+    found = read(path) if path.exists() else kind()
     fix = "remove it and run the command again"
-    if not isinstance(found, kind):
-        raise DataError(f"{path} holds no {'object' if kind is dict else 'list'}", fix=fix)
     for name, value in (found if isinstance(found, dict) else {path.name: found}).items():
         if value is not None and not isinstance(value, PARTS.get(name, object)):
             raise DataError(f"{name!r} in {path} is no {'object' if PARTS[name] is dict else 'list'}", fix=fix)
@@ -205,7 +206,3 @@ def _json(path: Path, kind: type) -> Any:
         if name in KEYS and not all(isinstance(one, dict) and KEYS[name] <= set(one) for one in entries):
             raise DataError(f"{name!r} in {path} is not what a run writes", fix=fix)
     return found
-
-
-def _table(path: Path) -> pl.DataFrame:
-    return files.read_parquet(path)[0]

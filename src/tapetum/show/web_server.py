@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
+
+
+def _says_nothing(_: logging.LogRecord) -> bool:
+    return False
 
 
 class Server(uvicorn.Server):
@@ -24,8 +29,13 @@ class Server(uvicorn.Server):
         self._ready = ready
 
     async def startup(self, sockets: Any = None) -> None:
-        """Begin to listen."""
-        await super().startup(sockets)
+        """Begin to listen; that the port is taken is told by who serves, not as a line of the log."""
+        log = logging.getLogger("uvicorn.error")
+        log.addFilter(_says_nothing)
+        try:
+            await super().startup(sockets)
+        finally:
+            log.removeFilter(_says_nothing)
         if self.started and self._ready is not None:
             self._ready()
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tapetum.core import config, files, metrics, table_files
+from tapetum.core import config, files, hashes, metrics, table_files
 from tapetum.core.config import Loaded, Recipe
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.intervals import span
@@ -77,9 +77,10 @@ def reproduce(
         )
     result = fit(source, out, loaded, log=record, command=command)
     run, recipe = Run(Path(out)), loaded.recipe
-    _account(run, recipe, name, profile, scaled, simulated)
     manifest = run.manifest()
-    files.write_json(run.file("first-look.json"), first_look(manifest))
+    with hashes.renewed(run.root, "statements.json", "first-look.json"):
+        _account(run, recipe, name, profile, scaled, simulated)
+        files.write_json(run.file("first-look.json"), first_look(manifest))
     table_files.write_table(run.file("classes.csv"), classes_table(run), for_people=True)
     template = _beside(source, system.template)
     submitted, cycles = None, []
@@ -97,6 +98,7 @@ def reproduce(
         from tapetum.workflow.commands.audit import judge_labels
 
         judge_labels(run, record)
+    run.seal()
     result["report"] = write_report(run)
     lines = {"submission": submitted, "classes": str(run.file("classes.csv")), "statements": str(run.file("statements.json"))}
     return {**result, **lines, "cycles": cycles, "test": tested}

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tapetum.core import draws
-from tapetum.core.config import Recipe
+from tapetum.core import draws, hashes
+from tapetum.core.config import TRAINED, Recipe
 from tapetum.core.errors import DataError
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Manifest, Predictions
@@ -135,15 +135,18 @@ class Session:
         """Return fold → the held-out answers that a member's folds keep in ``file``.
 
         Raises:
-            DataError: a file is that of another fold, or of other rows.
+            DataError: a file is that of another fold, or of other rows, or of another recipe.
         """
         found, rows, ids = {}, self.manifest.content_hash(), np.array(self.manifest.row_ids, dtype=object)
         for fold, path in self.run.folds_of(member, file).items():
+            hashes.check_fold(path.parent)
             found[fold] = table = Predictions.read(path)
             if set(table.frame["row_id"].unique().to_list()) - set(ids[self.prepared.heldout(fold)].tolist()):
                 raise misplaced(path, f"has answers of rows that fold {fold} does not hold out")
             if table.manifest_hash not in ("", rows):
                 raise misplaced(path, "was written for other rows")
+            if table.recipe_hash.startswith(TRAINED) and table.recipe_hash != self.recipe.trained_hash():
+                raise misplaced(path, "was written by another recipe")
         return found
 
     def without_budget(self) -> Session:
@@ -153,5 +156,4 @@ class Session:
 
 def misplaced(path: Path, what: str) -> DataError:
     """Return the error for a file of a fold that was copied there from elsewhere."""
-    fix = f"put the fold's own files back, or remove the folder {path.parent} and run tapetum fit again, which makes the fold anew"
-    return DataError(f"{path} {what}", fix=fix)
+    return DataError(f"{path} {what}", fix=hashes.mend_fold(path.parent))

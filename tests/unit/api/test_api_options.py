@@ -14,7 +14,7 @@ from typer.main import get_command
 from tapetum import api
 from tapetum.api.recipe import recipe_of
 from tapetum.cli import app
-from tapetum.core.errors import UserError
+from tapetum.core.errors import KindError, UserError
 from tapetum.core.options import OPTIONS, to_keys
 
 CLI = {parameter.name: parameter for parameter in get_command(app).commands["fit"].params}
@@ -112,3 +112,11 @@ def test_values_of_one_member_are_keywords(tmp_path):
     assert (members["a"].train.epochs, members["b"].train.epochs) == (3, 8)
     with pytest.raises(UserError, match=r"member .a.: the recipe has no key .train\.epochz."):
         api.load_recipe(file, flags=to_keys({"member__a__train__epochz": 3}))
+
+
+@pytest.mark.parametrize("port", ["x", "80", -1, 70000, True, 1.5, [1]])
+def test_port_that_is_none_is_refused_before_anything(port, tmp_path):
+    with pytest.raises(KindError, match=r"port is .*; needed: a whole number from 0 to 65535"):
+        api.serve(tmp_path, port=port)
+    with pytest.raises(KindError, match=r"port is"):
+        api.review(tmp_path, port=port)

@@ -108,3 +108,22 @@ def test_a_holder_that_cannot_be_read_is_named(tmp_path, content):
     files.remove(tmp_path / locks.HOLDER)
     with locks.lock(tmp_path) as generation:  # the lock was let go
         assert generation == 1
+
+
+@pytest.mark.parametrize("kind", [PermissionError(13, "Permission denied"), OSError(30, "Read-only file system")])
+@pytest.mark.parametrize("where", ["acquire", "holder"])
+def test_folder_that_may_not_be_written_is_named(tmp_path, monkeypatch, kind, where):
+    def refused(*_, **__):
+        raise kind
+
+    if where == "acquire":
+        monkeypatch.setattr(filelock.FileLock, "acquire", refused)
+    else:
+        monkeypatch.setattr(locks, "write_json", refused)
+    with pytest.raises(EnvironmentFault, match=r"run cannot be written: .*-o"), locks.lock(tmp_path / "run"):
+        pass
+
+
+def test_errors_of_the_holder_stay_what_they_are(tmp_path):
+    with pytest.raises(PermissionError), locks.lock(tmp_path / "run"):
+        raise PermissionError(13, "of another file")

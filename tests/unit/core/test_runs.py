@@ -142,3 +142,17 @@ def test_a_start_that_fails_keeps_what_it_found(tmp_path, found):
         fails()
     assert (tmp_path / "run" / found).exists()
     assert (tmp_path / "run" / "recipe.toml").exists()
+
+
+def test_a_sealed_run_may_be_planned_and_logged_further(tmp_path):
+    run = Run(tmp_path)
+    run.keep_plan(threads=1)
+    Record().write(run, "tapetum fit")
+    run.seal()
+    run.keep_plan(members={})
+    Record().write(run, "tapetum find-rate")
+    assert run.checked().plan() == {"members": {}, "threads": 1}
+    run.plan_file.write_text("{}")
+    with pytest.raises(DataError, match=r"plan\.json is not the file that was written"):
+        run.checked()
+    run.checked("run.json")

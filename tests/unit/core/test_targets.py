@@ -11,6 +11,7 @@ from tapetum.core.errors import DataError, UserError
 from tapetum.core.targets import (
     Target,
     answer_classes,
+    as_class,
     cut_by_borders,
     decode,
     encode,
@@ -151,3 +152,19 @@ def test_whole_numbers_are_names_of_classes():
     assert read_target({"name": "code", "classes": [2, 0]}).classes == ("2", "0")
     with pytest.raises(UserError, match="borders that are not numbers"):
         read_target("age:regression=30,nan")
+
+
+@pytest.mark.parametrize(
+    ("label", "classes", "found"),
+    [
+        ("2.0", ["1", "2"], "2"),
+        ("2", ["1.0", "2.0"], "2.0"),
+        ("Ant", ["ant", "bee"], "Ant"),
+        ("2.0", ["2", "2.0"], "2.0"),
+        ("2.0", ["2", "02"], "2.0"),
+        ("2.5", ["2", "3"], "2.5"),
+        ("wasp", ["ant"], "wasp"),
+    ],
+)
+def test_label_stands_for_the_one_class_like_it(label, classes, found):
+    assert as_class(label, classes) == found

@@ -326,6 +326,15 @@ def test_relabelled_rows_get_what_is_suggested(few, target, labels, cell):
         audit.apply(manifest, wrong, quiet)
 
 
+def test_relabel_takes_a_number_as_a_spreadsheet_writes_it(few):
+    manifest, table = few
+    names = {"x": "1", "y": "2"}
+    targets = tuple(dataclasses.replace(t, classes=("1", "2")) if t.name == "kind" else t for t in manifest.targets)
+    numbered = Manifest(manifest.frame.with_columns(pl.col("kind").replace(names)), targets, manifest.root)
+    table = decided(table, a="relabel", e="keep").with_columns(target=pl.lit("kind"), suggested=pl.Series([["2.0"]] * len(table)))
+    assert audit.apply(numbered, table, quiet).frame["kind"][0] == "2"
+
+
 def test_several_labels_for_a_single_target_are_refused(few):
     manifest, table = few
     table = decided(table, a="relabel").with_columns(target=pl.lit("kind"), suggested=pl.Series([["y", "x"]] * len(table)))

@@ -404,3 +404,21 @@ def test_side_numbers_that_no_network_takes_are_refused(odd, tmp_path):
     with pytest.raises(DataError, match=r"has size = .*\(2 of 2 cells are no numbers\)"):
         layouts.loose([frame], Data(side=("size",)), quiet)
     assert layouts.loose([frame.with_columns(size=pl.lit(1e29))], Data(side=("size",)), quiet).frame["size"].to_list() == [1e29] * 2
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ({"extra": ("b.csv", "b.csv")}, r"b\.csv is given twice as --extra"),
+        ({"test": ("b.csv", "./b.csv")}, r"b\.csv is given twice as --test"),
+        ({"test": ("b.csv",), "extra": ("b.csv",)}, r"b\.csv is given as --test and as --extra"),
+        ({"extra": ("labels.csv",)}, r"labels\.csv is given as the data and as --extra"),
+    ],
+)
+def test_table_that_is_given_twice_is_refused_as_that(tmp_path, named, message):
+    table = small(tmp_path, ["file", "label"], ROWS)
+    write_table(tmp_path / "b.csv", ["file", "label"], [["b2.png", "x"]])
+    blank_images(tmp_path, ["b2.png"])
+    given = {key: tuple(f"{tmp_path}/{name}" for name in names) for key, names in named.items()}
+    with pytest.raises(UserError, match=message):
+        layouts.read(table, Data(targets=("label",), **given), quiet)

@@ -12,6 +12,7 @@ import polars as pl
 from tapetum.core.errors import DataError, UserError, listed, nearest
 from tapetum.core.progress import Log
 from tapetum.core.tables import Dense, Manifest
+from tapetum.core.targets import as_class
 from tapetum.core.words import plural, verb
 from tapetum.data.audit.alignment import SIDE
 from tapetum.data.audit.file_checks import FILES_SCHEMA, scan
@@ -295,6 +296,7 @@ def _relabelled(manifest: Manifest, name: str, rows: dict[int, tuple[str, ...]])
     target = manifest.target(name)
     if target.kind == "regression":
         raise UserError(f"the audit relabels {name!r}, a regression", need="a target with classes", fix="correct its values in the data")
+    rows = {row: tuple(as_class(label, target.classes) for label in labels) for row, labels in rows.items()}
     unknown = sorted({label for labels in rows.values() for label in labels} - set(target.classes))
     if unknown or (target.expression is not None and name not in manifest.frame.columns):
         meant = [manifest.row_ids[row] for row, labels in rows.items() if set(labels) & set(unknown)] or [manifest.row_ids[r] for r in rows]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -22,6 +24,24 @@ from tapetum.data.layouts.roles import ID_NAMES
 from tapetum.data.layouts.sheet import Sheet
 
 PSEUDO = "pseudo"  # the manifest's column that marks pseudo-labelled rows
+
+
+def refuse_twice(source: Any, data: Data) -> None:
+    """Refuse a table that is given twice: as that, not as rows that are there twice.
+
+    Raises:
+        UserError: names it.
+    """
+    named = [("the data", source), *(("--test", place) for place in data.test), *(("--extra", place) for place in data.extra)]
+    seen: dict[str, str] = {}
+    for flag, place in named:
+        if not isinstance(place, (str, Path)):
+            continue
+        key = os.path.realpath(place)
+        if key in seen:
+            twice = f"twice as {flag}" if seen[key] == flag else f"as {seen[key]} and as {flag}"
+            raise UserError(f"{place} is given {twice}", need="each table once", fix="leave one of the two out")
+        seen[key] = flag
 
 
 def join_tables(sheet: Sheet, data: Data, log: Log) -> Sheet:

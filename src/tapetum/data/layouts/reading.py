@@ -62,6 +62,7 @@ def read(source: Any, data: Data, log: Log, *, labelled: bool = True) -> Manifes
     if needed and sheet.layout == "folder":
         folder.check_labels(sheet, roles.targets[0].name, data)
     frame = to_rows(sheet, roles, data, log)
+    additions.refuse_twice(source, data)
     for places, split in ((data.test, "test"), (data.extra, "extra")):
         for place in places:
             frame = _append(frame, sheet.root, Path(place), split, targets=roles.targets, data=data, log=log)

@@ -16,7 +16,7 @@ import polars as pl
 
 from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError, listed, nearest
-from tapetum.core.places import refuse_nowhere
+from tapetum.core.places import archive_of, refuse_nowhere
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest, check_ids
 from tapetum.core.targets import read_target
@@ -78,7 +78,7 @@ def loose(
     frames, root = [], Path.cwd()
     for source in sources:
         place = Path(source) if isinstance(source, str) else source
-        refuse_nowhere(place)
+        refuse_nowhere((archive_of(place) if isinstance(place, Path) else None) or place)
         frames.append(_rows(place, wanted, root, log))
     if not frames:
         raise UserError("no images are named", need="files, folders or a table")
@@ -109,6 +109,9 @@ def _rows(source: Any, wanted: _Wanted, root: Path, log: Log) -> pl.DataFrame:
     layout = wanted.data.layout
     if not isinstance(source, Path):
         return _table(source, wanted, root, log)
+    if archive_of(source) is not None:
+        _refuse_columns(source, wanted)
+        return pl.DataFrame({"row_id": [source.as_posix()], "path": [[source.as_posix()]]})
     is_place = source.is_dir() or source.suffix.lower() in (".zip", ".tar", ".json")
     if is_place and layout == "auto":
         layout = recognised(source)[0]

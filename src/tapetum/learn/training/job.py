@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tapetum.core import files, locks
+from tapetum.core import files, hashes, kept_json, locks
 from tapetum.core.config import Recipe
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.progress import Log
@@ -54,7 +54,7 @@ def read_spec(spec_file: Path) -> dict[str, Any]:
     Raises:
         DataError: it is something else.
     """
-    return files.read_object(spec_file, having=("manifest", "member", "fold", "recipe", "manifest_hash", "train", "heldout", "engine"))
+    return kept_json.read_object(spec_file, having=("manifest", "member", "fold", "recipe", "manifest_hash", "train", "heldout", "engine"))
 
 
 def run(
@@ -89,6 +89,8 @@ def run(
         keeper = Keeper(folder, generation, runtime.ranks)
         if (state := keeper.state()).get("status") == "done":  # by whom it was waited for
             return state
+        if keeper.writes:
+            hashes.forget(folder)  # of a start that was killed before it could say that the fold is done
         manifest = Manifest.read(folder / spec["manifest"], spec["data_root"])
         if manifest.content_hash() != spec["manifest_hash"]:
             raise DataError(f"{spec_file} was written for another manifest", fix="run tapetum fit again in a new folder")
@@ -196,6 +198,7 @@ def network_for(
         network.head(name).measure(torch.from_numpy(manifest.truth(name)[train]))
     fitted = []
     if from_probe and heads is not None:
+        hashes.check_fold(heads)
         for name, target in network.targets.items():
             file = heads / f"{files.plain_name(name)}.safetensors"
             head = network.head(name)

@@ -15,12 +15,13 @@ from typing import Any
 import polars as pl
 from torch import Tensor
 
-from tapetum.core import files, locks
+from tapetum.core import files, hashes, kept_json, locks
 from tapetum.core.errors import DataError
 from tapetum.core.tables import Predictions
 from tapetum.learn.models.backbone import tensors_from_bytes, tensors_to_bytes
 from tapetum.learn.ranks import ALONE, Ranks
 
+HASHED = ("spec.json", "scaling.json", "history.csv", "schedule.csv", "epochs.parquet", "stage-*.parquet")  # once the fold is done
 LAST = "last"  # as the hash of the resume file is named, beside those of the checkpoints
 
 
@@ -50,7 +51,7 @@ class Keeper:
 
     def state(self) -> dict[str, Any]:
         """Return the marker; empty before the first epoch ended."""
-        return files.read_object(self.state_file) if self.state_file.exists() else {}
+        return kept_json.read_object(self.state_file) if self.state_file.exists() else {}
 
     def tensors(self, state: Mapping[str, Any]) -> dict[str, Tensor]:
         """Return the tensors that a state resumes from."""
@@ -64,8 +65,9 @@ class Keeper:
         """Return the weights of a checkpoint.
 
         Raises:
-            DataError: the file is not the one that this fold wrote.
+            DataError: the file, or another one of the fold, is not the one that this fold wrote.
         """
+        hashes.check_fold(self.folder)
         return tensors_from_bytes(self._content(self.checkpoint_file(name), self.state().get("sha256", {}).get(name)))
 
     def keep(
@@ -118,6 +120,7 @@ class Keeper:
         if self.writes:
             self._check_holder()
             done["sha256"] = self._hashes(state)
+            hashes.keep(self.folder, [place.name for pattern in HASHED for place in self.folder.glob(pattern)])
             files.write_json(self.state_file, done)
             files.remove(self.folder / "last")
         self.ranks.wait()
@@ -130,11 +133,13 @@ class Keeper:
 
     def _content(self, path: Path, digest: str | None) -> bytes:
         """Return the bytes of a file of this fold; one without a hash was written by an earlier version."""
+        if not path.is_file():
+            raise DataError(f"{path} is absent", fix=hashes.mend_fold(self.folder))
         content = path.read_bytes()
         if digest is not None and hashlib.sha256(content).hexdigest() != digest:
             raise DataError(
                 f"{path} is not the file that this fold wrote (its bytes are others)",
-                fix=f"copy it again, or remove the folder {self.folder} and run tapetum fit again, which trains the fold anew",
+                fix=hashes.mend_fold(self.folder),
             )
         return content
 

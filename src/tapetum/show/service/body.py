@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
@@ -20,6 +21,7 @@ from tapetum.core.requests import LARGEST_NUMBER, ImageRequest
 from tapetum.core.words import plural
 from tapetum.show.service.limits import MIB, Limits, Refusal
 
+IMAGE = b"image"
 MULTIPART, JSON = "multipart/form-data", "application/json"
 PASSED_OVER = 8  # times the largest body that is read and thrown away, so that the sender of too much sees the answer
 _FIELD = MIB  # bytes of a field that is no image
@@ -30,6 +32,13 @@ _URL_SAFE = str.maketrans("-_", "+/")
 class _InMemory(MultiPartParser):
     spool_max_size = 1 << 62  # the body is in memory and bounded: no part goes to the disk
     whole = False  # whether the last boundary came; without it, the parser leaves out the last part without a word
+
+    def on_headers_finished(self) -> None:
+        """Take a part ``image`` as a file, with a file name or without one, which senders may leave out (RFC 7578, 4.2)."""
+        disposition, options = parse_options_header(self._current_part.content_disposition)
+        if options.get(b"name") == IMAGE and b"filename" not in options:
+            self._current_part.content_disposition = disposition + b'; name="image"; filename=""'
+        super().on_headers_finished()
 
     def on_end(self) -> None:
         """Note that the body is whole."""
@@ -148,10 +157,11 @@ async def _multipart(request: Request, body: bytes) -> tuple[ImageRequest, list[
                 raise Refusal(422, f"the part {name!r} came twice")
             fields[name] = _value(name, value.file.read() if isinstance(value, UploadFile) else value)
         elif isinstance(value, UploadFile):
+            if not value.filename and value.content_type is None:
+                what = "the part 'image' has no file name and no content type, so it is no file"
+                raise Refusal(422, f"{what}; needed: one of them, as curl -F image=@photo.jpg sends both")
             images.append(value.file.read())
             names.append(value.filename or str(len(names)))
-        elif name == "image":
-            raise Refusal(422, "the part 'image' has no file name; needed: a file, as curl -F image=@photo.jpg sends it")
         else:
             fields[name] = _value(name, value)
     files = _files(request)

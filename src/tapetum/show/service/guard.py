@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
-from tapetum.show.local import host_name, origin_place
+from tapetum.show.local import doubled, host_name, origin_place
 from tapetum.show.service.limits import Refusal
 from tapetum.show.service.metrics import Metrics
 
@@ -90,6 +90,8 @@ class Guard:
             self._metrics.request(path, status, time.perf_counter() - began)
 
     def _check(self, scope: Scope) -> None:
+        if (twice := doubled(scope)) is not None:
+            raise Refusal(400, f"the request has the header {twice!r} more than once")
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         host = headers.get(b"host", "")
         name = host_name(host)

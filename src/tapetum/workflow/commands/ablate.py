@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tapetum.core import columns, files, intervals, metrics
+from tapetum.core import columns, files, hashes, intervals, metrics
 from tapetum.core.choices import name_of
 from tapetum.core.config import Loaded, Recipe
 from tapetum.core.errors import UserError, listed, nearest
@@ -111,11 +111,13 @@ def ablate(
         try:
             with record.stage("files"):
                 prepared = prepare(run, source, recipe, record)
+            hashes.forget(run.root)
             with record.stage("trials"):
                 session = Session(run, prepared, recipe, record, place=place, devices=at.devices)
                 found = _measure(session, {name: known.get(name) for name in wanted}, seeds)
             marks = list(dict.fromkeys(mark for row in found for mark in row["marks"]))
             files.write_json(run.file("ablate.json"), {"seeds": list(seeds), "pieces": found, "marks": marks})
+            run.seal()
             table = "\n".join([text(found), *(f"marked: {mark}" for mark in marks)])
             return {"run": str(run.root), "table": table, "pieces": found, "marks": marks}
         finally:

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tapetum.core import files, places, table_files
-from tapetum.core.arrays import load_array
+from tapetum.core import audited, files, places, stores, table_files
 from tapetum.core.choices import name_of
 from tapetum.core.config import Loaded
 from tapetum.core.errors import UserError, listed, nearest
@@ -58,6 +57,8 @@ def audit_source(
         table_files.ending(out)
     refuse_own(out, source)
     run = Run.at(source)
+    if run is not None:
+        run.checked().checked(f"features/*/{stores.INDEX}")
     recipe = loaded.recipe if run is None else run.recipe()
     if run is None and data is not None:
         raise UserError("--data was given for data that no run was made from", need="a run, whose data moved", fix="audit the data alone")
@@ -98,11 +99,10 @@ def _without_a_run(manifest: Manifest) -> str:
 
 def vectors_of(run: Run, row_ids: Sequence[str]) -> np.ndarray | None:
     """Return the vectors (N, D) that a run kept of its images, views averaged; rows without one are NaN. None where it kept none."""
-    for folder in sorted(run.features.glob("*")):
-        if not (folder / "index.json").exists() or not (folder / "vectors.npy").exists():
-            continue
-        kept = {row_id: i for i, row_id in enumerate(files.read_json(folder / "index.json")["row_id"])}
-        vectors = load_array(folder / "vectors.npy")
+    for folder in stores.finished(run.features):
+        index = stores.index(folder)
+        kept = {row_id: i for i, row_id in enumerate(index["row_id"])}
+        vectors = stores.vectors(folder, index)
         if len(vectors) != len(kept) or vectors.ndim != 3:
             continue
         out = np.full((len(row_ids), vectors.shape[2]), np.nan, dtype=np.float32)
@@ -129,7 +129,7 @@ def _of_run(run: Run, data: Path | str | None, out: Path | str | None, record: R
 
 def judge_labels(run: Run, record: Record) -> int:
     """Add the suspect labels that a run's out-of-fold answers show to the audit that the run began with; return how many are suspect."""
-    table, _ = files.read_parquet(run.file("audit.parquet"))
+    table = audited.read(run, run.manifest())
     if not set(audit.AUDIT_SCHEMA) <= set(table.columns):
         return 0
     table = judged(run, table, record)

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from tapetum.core import files, locks, places
+from tapetum.core import files, hashes, locks, places
 from tapetum.core.config import Data, Decide, load
 from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.marks import CROSS_VALIDATED, IN_SAMPLE
 from tapetum.core.progress import Log
-from tapetum.core.runs import Record, Run
+from tapetum.core.runs import HASHED, Record, Run
 from tapetum.core.tables import FINAL, Dense, Manifest, Predictions
 from tapetum.data import layouts
 from tapetum.decide import chain, external, leaderboard
@@ -51,10 +51,11 @@ def decide_again(
     loaded = load(run.recipe_file, sets=sets, choices=ALL, stored=True)
     record = Record(log)
     with locks.lock(run.root):
-        prepared = prepared_of(run, data)
+        prepared = prepared_of(run.checked(*HASHED), data)
         check_neighbours(prepared.manifest, loaded.recipe)
         places.refuse_absent(prepared.manifest.where(prepared.test), "say where the data are now: --data DIR")
         session = Session(run, prepared, loaded.recipe, record)
+        hashes.forget(run.root)
         with record.stage("decisions"):
             decided = measure_run(session, decide_run(session))
         with record.stage("pipeline"):

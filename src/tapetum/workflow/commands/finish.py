@@ -55,6 +55,7 @@ def finish(session: Session, decided: RunDecisions, command: str) -> dict[str, A
     with record.stage("report"):
         report = write_report(run)
     record.write(run, command)
+    run.seal()
     return {
         "run": str(run.root),
         "report": report,

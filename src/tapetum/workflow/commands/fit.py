@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tapetum.core import files, trackers
+from tapetum.core import files, hashes, trackers
 from tapetum.core.config import Loaded, Recipe
 from tapetum.core.errors import UserError, listed
 from tapetum.core.nested import flatten
@@ -75,6 +75,7 @@ def fit(
             _log_recipe(recipe, loaded, record)
             with record.stage("files"):
                 prepared = prepare(run, source, recipe, record)
+            hashes.forget(run.root)
             _plan_is_possible(recipe, prepared)
             session = Session(run, prepared, recipe, record, clock, tracked, place, at.devices)
             if recipe.probe.enabled:

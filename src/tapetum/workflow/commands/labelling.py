@@ -46,6 +46,8 @@ def label_source(source: Any, record: Record, how: Reviewing, ready: Callable[[s
     """
     folder = how.unlabelled
     run = Run.at(source)
+    if run is not None:
+        run.checked()
     if folder is None or run is None:
         raise UserError(
             f"{source} is no run", need="the run whose model tells which images to label", fix="make one: tapetum fit DATA -o RUN"

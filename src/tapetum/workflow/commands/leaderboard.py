@@ -19,6 +19,7 @@ def board_of(run: Run, *, metric: str = "auto", target: str | None = None) -> di
     final = Predictions.read(run.file("oof.parquet")).dense(name)
     rows = Rows.of(manifest, final.row_ids.tolist())
     entries: list[tuple[str, Dense]] = [("final", final)]
+    run.checked("members/*/oof.parquet")
     for folder in sorted((run.root / "members").iterdir()):
         parts = [Predictions.read(path) for path in run.folds_of(folder.name, "oof.parquet").values()]
         if parts and name in [t.name for t in parts[0].targets]:

@@ -18,7 +18,8 @@ import polars as pl
 
 from tapetum.core import answers, files, locks, spreadsheets, table_files
 from tapetum.core.errors import DataError, listed
-from tapetum.core.parts import Parts, made_of, refuse_foreign
+from tapetum.core.parts import Parts, holds_parts, made_of, refuse_foreign
+from tapetum.core.progress import Log
 from tapetum.core.runs import Record
 from tapetum.core.tables import Dense, Manifest, Predictions
 from tapetum.core.words import plural, verb
@@ -143,6 +144,7 @@ def write(work: Work, out: Path, *, refuse: bool = False, elsewhere: Elsewhere |
     if len(work.parts) == 1:
         answered, problems = answer(work, refuse=refuse)
         _write_whole(work, answered, out)
+        _remove_left(out, work.log)
         return Written(_reasons(answered, problems), functools.partial(answers.flat_table, answered))
     parts = Parts(out)
     refuse_foreign(parts.folder)
@@ -162,6 +164,16 @@ def write(work: Work, out: Path, *, refuse: bool = False, elsewhere: Elsewhere |
             parts.join(len(work.parts), out)
     files.remove(parts.folder)
     return Written(reasons, rows)
+
+
+def _remove_left(out: Path, log: Log) -> None:
+    """Remove the parts of a longer prediction into the same table that was killed: the table is whole without them."""
+    folder = Parts(out).folder
+    if not folder.is_dir() or not holds_parts(folder):
+        return
+    with locks.lock(folder):
+        log(f"{folder} held parts of another prediction into {out.name} that did not end: removed")
+    files.remove(folder)
 
 
 def _read_flat(out: Path) -> pl.DataFrame:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tapetum.core import files, places, table_files
+from tapetum.core import audited, places, table_files
 from tapetum.core.choices import name_of
 from tapetum.core.config import Loaded, Recipe
 from tapetum.core.own_files import refuse_own
@@ -52,6 +52,8 @@ def review_source(
     if how.is_served:
         needs_extra()
     run = Run.at(source)
+    if run is not None:
+        run.checked()
     recipe = loaded.recipe if run is None else run.recipe()
     manifest = layouts.read(source, recipe.data, record, labelled=False) if run is None else run.manifest(how.data)
     if run is not None and len(gone := places.absent(manifest)) == len(manifest):
@@ -76,10 +78,9 @@ def _audit(run: Run | None, manifest: Manifest, recipe: Recipe, given: Path | No
     """Return the audit that is reviewed, with every column and every row: the given one, that of the run, or one made now."""
     if given is not None:
         return _whole(audit.read_decisions(given, manifest, record), manifest)
-    if run is not None and run.file("audit.parquet").exists():
-        table, _ = files.read_parquet(run.file("audit.parquet"))
-        if set(audit.AUDIT_SCHEMA) <= set(table.columns):
-            return table
+    table = None if run is None else audited.found(run, manifest)
+    if table is not None and set(audit.AUDIT_SCHEMA) <= set(table.columns):
+        return table
     turned = any(name_of(spec) == "dihedral" for spec in recipe.augment)
     return audit.examine(manifest, Composition.from_input(recipe.input), record, dihedral=turned)
 

@@ -70,7 +70,7 @@ def predictions_of(source: Path, target: str | None = None) -> Predictions:
     """Return the test predictions of a run (out-of-fold ones where it has no test rows), or those of a file."""
     if not source.is_dir():
         return read_alone(source, target) if source.suffix == ".csv" else Predictions.read(source)
-    run = Run.existing(source)
+    run = Run.existing(source).checked()
     for name in ("test.parquet", "oof.parquet"):
         if run.file(name).exists():
             return Predictions.read(run.file(name))

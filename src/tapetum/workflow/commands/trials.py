@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tapetum.core import config, files
+from tapetum.core import config, files, hashes
 from tapetum.core import marks as figures
 from tapetum.core.config import Recipe
 from tapetum.core.errors import UserError
-from tapetum.core.runs import PROBE, Record, Run
+from tapetum.core.runs import HASHED, PROBE, Record, Run
 from tapetum.core.tables import Dense, Predictions
 from tapetum.workflow.choices import ALL
 from tapetum.workflow.session import Session
@@ -41,6 +41,10 @@ class Trial(Run):
     def features(self) -> Path:
         """The parent's store, so that trials share it."""
         return self.parent.features
+
+    def mend(self, name: str) -> str:
+        """Return what mends a file that is not the one that was written."""
+        return "put the trial's own file back, or begin anew in another folder with -o"
 
 
 def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
@@ -93,7 +97,9 @@ def run_trial(
             after_fold(trial, member, fold)
 
     train_members(session, after_fold=after)
-    return trial, measure_run(session, decide_run(session))
+    decided = measure_run(session, decide_run(session))
+    trial.seal()
+    return trial, decided
 
 
 def train_at_once(parent: Session, recipes: Mapping[str, Recipe]) -> None:
@@ -115,6 +121,8 @@ def train_at_once(parent: Session, recipes: Mapping[str, Recipe]) -> None:
 def _opened(parent: Session, recipe: Recipe, name: str) -> tuple[Trial, Session]:
     """Return a trial and its session, planned, with the probe's answers."""
     trial = Trial(files.make_folder(parent.run.root / "trials" / name), parent.run)
+    trial.checked(*HASHED)
+    hashes.forget(trial.root)
     if not trial.manifest_file.exists():
         files.copy(parent.run.manifest_file, trial.manifest_file)
     files.write_text(trial.recipe_file, recipe.to_toml())
@@ -158,8 +166,12 @@ def keep_small(trial: Trial) -> None:
 
 
 def answers(trial: Run, target: str) -> Dense:
-    """Return a trial's decided out-of-fold answers for a target."""
-    return Predictions.read(trial.file("oof.parquet")).dense(target)
+    """Return a trial's decided out-of-fold answers for a target.
+
+    Raises:
+        DataError: a file of the trial is not the one that it wrote.
+    """
+    return Predictions.read(trial.checked().file("oof.parquet")).dense(target)
 
 
 def marks(trial: Run, target: str) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tapetum.core import columns, draws, extras, files, intervals, metrics
+from tapetum.core import columns, draws, extras, files, hashes, intervals, metrics
 from tapetum.core.config import Loaded, Recipe
 from tapetum.core.derived import with_derived
 from tapetum.core.errors import DataError, UserError
@@ -90,6 +90,7 @@ def tune(
         try:
             with record.stage("files"):
                 session = Session(run, prepare(run, source, recipe, record), recipe, record, clock, place=place, devices=at.devices)
+            hashes.forget(run.root)
             with record.stage("trials"):
                 study = _search(optuna, session, wanted)
             return _report(session, study)
@@ -242,6 +243,7 @@ def _report(session: Session, study: Any) -> dict[str, Any]:
     counts = "the cross-validated one counts" if nested else "there is no other"
     session.log(f"best.toml holds trial {found.best.number}; its own figure is the best of {len(found.folders)}, in-sample: {counts}")
     text = _text(table, nested, optimistic, result["marks"])
+    run.seal()
     return {"run": str(run.root), "table": text, "recipe": str(run.file("best.toml")), **result}
 
 
@@ -256,7 +258,7 @@ def _judged(session: Session, study: Any) -> _Judged:
     if not whole:
         raise DataError("no trial was completed", fix="give more time, or set tune.prune = false")
     names = [t.name for t in manifest.targets if t.scored]
-    folders = {t.number: Run(session.run.root / "trials" / t.user_attrs["folder"]) for t in whole}
+    folders = {t.number: trials.Trial(session.run.root / "trials" / t.user_attrs["folder"], session.run) for t in whole}
     answers = {n: {name: trials.answers(folder, name) for name in names} for n, folder in folders.items()}
     best = max(whole, key=lambda t: t.value)
     row_ids = answers[best.number][names[0]].row_ids.tolist()

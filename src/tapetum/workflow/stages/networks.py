@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tapetum.core import files
+from tapetum.core import files, hashes
 from tapetum.core.choices import name_of
 from tapetum.core.config import Input, Model, Recipe, Spec
 from tapetum.core.runs import PROBE, Record, Run
@@ -82,10 +82,15 @@ def _has_fixed_size(backbone: str) -> bool:
 
 
 def probe_networks(session: Session, folds: Sequence[int]) -> dict[int, models.Network]:
-    """Return fold → network whose heads are the fold's probes (−1: those of the refit); the backbone is one and the same."""
+    """Return fold → network whose heads are the fold's probes (−1: those of the refit); the backbone is one and the same.
+
+    Raises:
+        DataError: a head is not the one that was fitted for this fold.
+    """
     found: dict[int, models.Network] = {}
     for fold in folds:
         folder = session.run.member(PROBE, fold)
+        hashes.check_fold(folder)
         network = probe_network(session.recipe, session.prepared.form, session.manifest)
         for name in network.targets:
             head = probe.ProbeHead.from_bytes((folder / f"{files.plain_name(name)}.safetensors").read_bytes())

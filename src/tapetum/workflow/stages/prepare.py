@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tapetum.core import files
+from tapetum.core import audited, files, hashes
 from tapetum.core.choices import name_of
 from tapetum.core.config import Recipe, Schedule
 from tapetum.core.errors import DataError, EnvironmentFault, UserError, listed
@@ -93,8 +93,8 @@ def _audited(manifest: Manifest, recipe: Recipe, record: Record) -> tuple[Manife
 
 def prepared_of(run: Run, data: Path | str | None = None) -> Prepared:
     """Return the rows of a finished run from its own files; no image is read. ``data``: where they are now, if they moved."""
-    checked, _ = files.read_parquet(run.file("audit.parquet"))
-    return _rows(run.manifest(data), checked, run.recipe())
+    manifest = run.manifest(data)
+    return _rows(manifest, audited.read(run, manifest), run.recipe())
 
 
 def check_neighbours(manifest: Manifest, recipe: Recipe) -> None:
@@ -219,7 +219,8 @@ def _same(run: Run, manifest: Manifest) -> Manifest:
     kept = run.manifest(manifest.root)
     if kept.content_hash() == manifest.content_hash():
         if os.path.abspath(run.manifest().root) != os.path.abspath(kept.root):
-            kept.write(run.manifest_file)  # the data moved, and every later command finds them
+            with hashes.renewed(run.root, run.manifest_file.name):
+                kept.write(run.manifest_file)  # the data moved, and every later command finds them
         return kept
     was = dict(zip(kept.row_ids, kept.frame["sha256"].to_list(), strict=True))
     now = dict(zip(manifest.row_ids, manifest.frame["sha256"].to_list(), strict=True))

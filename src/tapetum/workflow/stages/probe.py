@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import torch
 
-from tapetum.core import draws, files
+from tapetum.core import draws, files, hashes
 from tapetum.core.runs import PROBE
 from tapetum.core.schema import statuses
 from tapetum.core.tables import Dense, Manifest, Predictions
@@ -29,6 +29,7 @@ def probe_member(session: Session) -> None:
     """Write the probe's heads and held-out predictions for every fold that lacks them."""
     run, prepared, recipe, manifest = session.run, session.prepared, session.recipe, session.manifest
     every = sorted({int(f) for f in manifest.fold[prepared.train] if f >= 0})
+    session.heldout_answers(PROBE, "oof.parquet")  # those of another fold would let heads see the rows that are held out
     if all((run.member(PROBE, fold) / "oof.parquet").exists() for fold in every):
         return
     apart = probe_input(recipe).normalise == "data"  # each fold then has statistics of its own, and so vectors of its own
@@ -182,8 +183,11 @@ def _fit_fold(session: Session, found: Vectors, fold: int) -> None:
         return
     scaling, heads, table = fitted(session, found, fold)
     files.write_json(folder / SCALING, None if scaling is None else scaling.to_dict())
+    written = [SCALING, *([CHANNELS] if (folder / CHANNELS).exists() else [])]
     for name, head in heads.items():
-        files.write_bytes(folder / f"{files.plain_name(name)}.safetensors", head.to_bytes())
+        written.append(f"{files.plain_name(name)}.safetensors")
+        files.write_bytes(folder / written[-1], head.to_bytes())
+    hashes.keep(folder, written)
     table.write(folder / "oof.parquet")
 
 
@@ -214,5 +218,5 @@ def fitted(session: Session, found: Vectors, fold: int) -> tuple[Scaling | None,
         p = head.predict(found.vectors[heldout], None if side is None else side[heldout])
         status = statuses(~np.isnan(p).any(axis=1))
         answers.append(Dense(target, ids, p, truth[heldout], np.full(len(heldout), fold, dtype=np.int16), status))
-    table = Predictions.from_dense(answers, member=PROBE, manifest_hash=manifest.content_hash(), recipe_hash=recipe.hash())
+    table = Predictions.from_dense(answers, member=PROBE, manifest_hash=manifest.content_hash(), recipe_hash=recipe.trained_hash())
     return scaling, heads, table

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tapetum.core import files, hashes
 from tapetum.core.choices import name_of
 from tapetum.core.config import Recipe
 from tapetum.core.tables import Manifest
@@ -157,7 +158,9 @@ class _Work:
         how: dict[str, Any] = {"scaling": scaling, "batch": self.member_recipe.predict.batch}
         with Answering.from_plan(plan.get("answers")).of(network, Runtime(Engine.from_dict(plan["engine"])), len(rows)) as runtime:
             found = embed(network, self.images, rows, self.target, runtime, **how)
-        found.write(file, {"member": self.member, "target": self.target, "fold": fold, "checkpoint": checkpoint})
+        folder = self.session.folder(ref)
+        with hashes.renewed(folder, files.relative(file, folder)):
+            found.write(file, {"member": self.member, "target": self.target, "fold": fold, "checkpoint": checkpoint})
         whose = "all rows" if fold < 0 else f"fold {fold}"
         self.session.log(f"member {self.member} {whose}: vectors of {self.target!r} for {plural(len(rows), 'row')} at {checkpoint}")
         return found

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tapetum.core import files
+from tapetum.core import files, hashes
 from tapetum.core.config import Recipe
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.progress import Log
@@ -143,7 +143,7 @@ def _spec_of(session: Session, ref: FoldRef, plan: dict[str, Any]) -> Path:
     """Return a fold's spec, written where it is not there.
 
     Raises:
-        DataError: the spec that is there is of another fold, member or data.
+        DataError: the spec that is there is of another fold, member, recipe or data.
     """
     spec = files.make_folder(session.folder(ref)) / "spec.json"
     if not spec.exists():
@@ -153,12 +153,20 @@ def _spec_of(session: Session, ref: FoldRef, plan: dict[str, Any]) -> Path:
         raise misplaced(spec, f"describes member {known['member']!r} fold {known['fold']}")
     if known["manifest_hash"] != session.manifest.content_hash():
         raise misplaced(spec, "was written for other rows")
+    if _learned(Recipe.stored(known["recipe"])) != _learned(ref.recipe):
+        raise misplaced(spec, "was written for another recipe")
     if not ref.recipe.stages and (begun := known["recipe"]["train"]["epochs"]) != plan["epochs"]:
         what = (
             f"{session.run.plan_file} plans {plural(plan['epochs'], 'epoch')} of member {ref.member!r}, and fold {ref.fold} was begun with"
         )
         raise DataError(f"{what} {begun}", fix="undo the change of plan.json, or choose another folder with -o")
     return spec
+
+
+def _learned(recipe: Recipe) -> str:
+    """Return a hash of what a fold learns by; epochs and batch are those of the plan, which a recipe need not say."""
+    free = Recipe().train
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"epochs": free.epochs, "batch": free.batch})}).trained_hash()
 
 
 def _may_begin(session: Session, ref: FoldRef, plan: dict[str, Any]) -> bool:
@@ -224,7 +232,10 @@ def base_of(run: Run, member_recipe: Recipe, fold: int, manifest: Manifest) -> t
     source = member_recipe.sequence.features
     if member_recipe.sequence.length == 1 or source in ("frozen", "end-to-end"):
         return None
-    heldout = {f: Predictions.read(path) for f, path in run.folds_of(source, "epochs.parquet").items()}
+    paths = run.folds_of(source, "epochs.parquet")
+    for path in paths.values():
+        hashes.check_fold(path.parent)
+    heldout = {f: Predictions.read(path) for f, path in paths.items()}
     folder = run.member(source, fold)
     if not (folder / "state.json").exists() or not heldout:
         raise UserError(f"features of member {source!r} are wanted for fold {fold}, which it did not train", fix="give both the same folds")

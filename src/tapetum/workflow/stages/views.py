@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tapetum.core import metrics
+from tapetum.core import hashes, metrics
 from tapetum.core.config import Decide, Recipe
 from tapetum.core.metrics import headline_metric
 from tapetum.core.schema import statuses
@@ -50,7 +50,8 @@ def answer(
         views, rows = found[fold].frame["draw"].n_unique() - 1, len(session.prepared.heldout(fold))
         session.log(f"member {member} fold {fold}: {plural(views, 'view')} of {plural(rows, 'row')} answered")
         if keep:
-            found[fold].write(file)
+            with hashes.renewed(file.parent, TABLE):
+                found[fold].write(file)
     return found
 
 

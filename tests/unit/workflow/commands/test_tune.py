@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,9 +10,9 @@ import pytest
 
 from images import plant
 from tapetum import api
-from tapetum.core import files
+from tapetum.core import files, hashes
 from tapetum.core.config import Recipe
-from tapetum.core.errors import UserError
+from tapetum.core.errors import DataError, UserError
 from tapetum.core.runs import Record, Run
 from tapetum.core.tables import Dense, Manifest, Predictions
 from tapetum.core.targets import Target
@@ -175,3 +176,15 @@ def test_in_sample_trial_gives_no_cross_validated_figure(tmp_path):
     found = tune._report(Session(run, prepared, recipe, Record()), SimpleNamespace(get_trials=lambda: [trial]))
     assert set(found["cross-validated"]) == {"a"}
     assert set(found["in-sample"]) == {"a", "b"}
+
+
+@pytest.mark.parametrize("name", ["oof.parquet", "metrics.json", "recipe.toml"])
+@pytest.mark.parametrize("finished", [True, False])
+def test_exchanged_files_of_a_trial_are_refused(searched, data, tmp_path, name, finished):
+    run = shutil.copytree(searched[0], tmp_path / "run")
+    if not finished:  # as a search that was killed: each trial still knows its files
+        hashes.forget(run)
+    first, second = sorted(run.glob("trials/*"))[:2]
+    shutil.copy(second / name, first / name)
+    with pytest.raises(DataError, match=rf"{first.name}/{name} is not the file that was written"):
+        api.tune(data, run, recipe=api.load_recipe(sets=TINY), trials=3)
