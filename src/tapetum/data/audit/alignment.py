@@ -1,4 +1,8 @@
-"""How alike two small images are once one is laid over the other: cut edges and sizes are searched by Gauss-Newton steps."""
+"""How alike two small images are once one is laid over the other: cut edges and sizes are searched by Gauss-Newton steps.
+
+A copy and an image of something similar (cells of neighbouring wafers have the same grain) both correlate. They differ in where they
+disagree: a copy disagrees a little everywhere in its finest detail, by noise and compression, and nowhere in what is large or in one place.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,18 @@ HASH_DISTANCE = 16  # bits of 64 in which candidates may differ
 CROWD, FEWEST = 0.25, 50  # data look alike where so large a share of the rows, and so many, hang together by candidates
 TRIED = 8  # candidates of each row that are aligned, the most alike by thumbnails
 SURE = 0.985  # correlation from which two images are the same whatever the others
-SAME, MARGIN = 0.75, 0.1  # else from which, if Fisher's z of it is so much above that of every other candidate of both
+SAME, MARGIN = 0.75, 0.1  # else from which, and stands out if Fisher's z of it is so much above that of every other candidate of both
+EVIDENCE, ALONE = 2.7, 3.1  # evidence of a copy that a pair needs besides: one that stands out, and any other
+UNUSUAL, SAMPLE = 4.0, 500  # robust deviations by which the latter exceeds the usual evidence, and candidates that tell what is usual
 _WIDE = 2.0  # standard deviation, in pixels, of the blur that is taken away: what is larger is layout and light
 _STRONGEST = 3.0  # robust deviations to which the strongest edges are cut: those of the layout would decide alone
 _MOST = 0.06  # of a side by which an edge may be cut
 _STEPS = ((2.0, 4), (0.0, 5))  # blur in pixels and steps at it: the coarse ones bring edges near, the fine ones align them
 _BLOCK = 32
+_LARGE = (4.0, 8.0)  # standard deviations, in pixels, of the two blurs between which large marks are
+_FINE, _HIGHEST = (1.0, 2.0), 8.0  # and fine ones, with the robust deviations to which they are cut
+_PATCHES, _EDGE = 6, 6  # patches along a side, and pixels at the edges that belong to none
+_LOCAL = 0.4  # weight of the patch that differs most beside Fisher's z of the large marks
 
 
 def patterns(images: np.ndarray, blur: float = 0.0) -> np.ndarray:
@@ -28,13 +38,28 @@ def patterns(images: np.ndarray, blur: float = 0.0) -> np.ndarray:
     values = values - gaussian_filter(values, (0, _WIDE + 2 * blur, _WIDE + 2 * blur), mode="reflect", truncate=3)
     if blur:
         values = gaussian_filter(values, (0, blur, blur), mode="reflect", truncate=3)
+    values = _without_layout(values)
+    return values if blur else _cut(values, _STRONGEST)
+
+
+def _marks(images: np.ndarray, blurs: tuple[float, float], strongest: float) -> np.ndarray:
+    """Return the marks of images (N, S, S) of sizes between two blurs, without layout, the strongest cut."""
+    from scipy.ndimage import gaussian_filter
+
+    less, more = (gaussian_filter(images, (0, blur, blur), mode="reflect", truncate=3) for blur in blurs)
+    return _cut(_without_layout(less - more), strongest)
+
+
+def _without_layout(values: np.ndarray) -> np.ndarray:
     values = values - np.median(values, axis=2, keepdims=True)
-    values = values - np.median(values, axis=1, keepdims=True)
-    if blur:
-        return values
+    return np.asarray(values - np.median(values, axis=1, keepdims=True))
+
+
+def _cut(values: np.ndarray, strongest: float) -> np.ndarray:
+    """Return values (N, S, S) in robust deviations of each image, at most so many."""
     usual = 1.4826 * np.median(np.abs(values), axis=(1, 2), keepdims=True)
     usual = np.maximum(usual, 0.1 * values.std(axis=(1, 2), keepdims=True)) + 1e-6
-    return np.asarray(np.clip(values / usual, -_STRONGEST, _STRONGEST))
+    return np.asarray(np.clip(values / usual, -strongest, strongest))
 
 
 def is_crowd(pairs: np.ndarray, count: int) -> bool:
@@ -55,8 +80,31 @@ def best_of_each(pairs: np.ndarray, values: np.ndarray, most: int) -> np.ndarray
     return pairs[np.unique(numbers[order][np.arange(len(order)) - starts < most])]
 
 
-def same(pairs: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return which pairs (P, 2) show the same, given their correlations (P,): sure ones, and those far above the others of both rows."""
+def same(images: np.ndarray, pairs: np.ndarray, values: np.ndarray, moves: np.ndarray) -> np.ndarray:
+    """Return which pairs (P, 2) of images (N, S, S) show the same: sure ones, and others with evidence of a copy.
+
+    A pair that does not stand out among those of its rows, as one of three copies, needs more evidence, and more than is usual: marks that
+    are part of the layout speak for every pair.
+
+    Args:
+        images: small images.
+        pairs: all candidates.
+        values: (P,) correlation of each pair.
+        moves: (P, 4) of the alignment, both of :func:`aligned`.
+    """
+    sure = values >= SURE
+    open_ = np.flatnonzero(~sure & (values >= SAME))
+    some = np.linspace(0, len(pairs) - 1, min(len(pairs), SAMPLE)).astype(np.int64)
+    usual = evidence(images, pairs[some], moves[some])
+    middle = np.median(usual) if len(usual) else 0.0
+    unusual = middle + UNUSUAL * 1.4826 * np.median(np.abs(usual - middle)) if len(usual) else 0.0
+    needed = np.where(_stands_out(pairs, values), EVIDENCE, max(ALONE, unusual))
+    sure[open_] = evidence(images, pairs[open_], moves[open_]) >= needed[open_]
+    return np.asarray(sure)
+
+
+def _stands_out(pairs: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return which pairs (P, 2) correlate far more than the others of both rows."""
     z = np.arctanh(np.clip(values, -0.999, 0.9999))
     best: dict[int, list[float]] = {}
     for (a, b), value in zip(pairs.tolist(), z.tolist(), strict=True):
@@ -65,12 +113,41 @@ def same(pairs: np.ndarray, values: np.ndarray) -> np.ndarray:
     others = [
         max(best[row][0] if best[row][1] == value else best[row][1] for row in pair) for pair, value in zip(pairs.tolist(), z, strict=True)
     ]
-    return np.asarray((values >= SURE) | ((values >= SAME) & (z - np.array(others) >= MARGIN)))
+    return np.asarray(z - np.array(others) >= MARGIN)
 
 
-def aligned(images: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Return the correlation (P,) of the patterns of images (N, S, S), for pairs (P, 2) of them, after alignment."""
+def evidence(images: np.ndarray, pairs: np.ndarray, moves: np.ndarray) -> np.ndarray:
+    """Return how much speaks for a copy (P,) against something similar, of pairs (P, 2) of images (N, S, S).
+
+    That is Fisher's z of the correlation of the large marks, less the logarithm of how much of the fine marks the patch that differs most
+    does not share, weighted.
+    """
     out = np.empty(len(pairs))
+    for start in range(0, len(pairs), _BLOCK):
+        part, moved = pairs[start : start + _BLOCK], moves[start : start + _BLOCK]
+        rows, at = np.unique(part, return_inverse=True)
+        first, second = at.reshape(part.shape).T
+        shown = np.asarray(images[rows], dtype=np.float32)
+        large, fine = _marks(shown, _LARGE, _STRONGEST), _marks(shown, _FINE, _HIGHEST)
+        z = np.arctanh(np.clip(_step(large[first], large[second], moved)[0], -0.999, 0.9999))
+        out[start : start + len(part)] = z - _LOCAL * np.log(_worst_patch(fine[first], fine[second], moved) + 1e-3)
+    return out
+
+
+def _worst_patch(a: np.ndarray, b: np.ndarray, moves: np.ndarray) -> np.ndarray:
+    """Return the mean square (N,) that ``a``, moved and scaled, leaves of its worst patch of ``b``, beside that of ``b``."""
+    down, right = _places(a.shape[1], moves)
+    inner = (a.shape[1] - 2 * _EDGE) // _PATCHES * _PATCHES
+    cut = slice(_EDGE, _EDGE + inner)
+    moved, still = (_weights(down) @ a @ _weights(right).transpose(0, 2, 1))[:, cut, cut], b[:, cut, cut]
+    gain = (moved * still).sum(axis=(1, 2), keepdims=True) / np.maximum((moved**2).sum(axis=(1, 2), keepdims=True), 1e-12)
+    rest = ((still - gain * moved) ** 2).reshape(len(a), _PATCHES, inner // _PATCHES, _PATCHES, inner // _PATCHES).mean(axis=(2, 4))
+    return np.asarray(rest.max(axis=(1, 2)) / np.maximum((still**2).mean(axis=(1, 2)), 1e-12))
+
+
+def aligned(images: np.ndarray, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the correlation (P,) of the patterns of images (N, S, S), for pairs (P, 2) of them, after alignment, and its moves (P, 4)."""
+    out, found = np.empty(len(pairs)), np.zeros((len(pairs), 4), dtype=np.float32)
     for start in range(0, len(pairs), _BLOCK):
         part = pairs[start : start + _BLOCK]
         rows, at = np.unique(part, return_inverse=True)  # a row is in several pairs
@@ -79,23 +156,21 @@ def aligned(images: np.ndarray, pairs: np.ndarray) -> np.ndarray:
         for blur, steps in _STEPS:
             shown = patterns(images[rows], blur)
             a, b = shown[first], shown[second]
-            best = np.full(len(part), -1.0)
-            for _ in range(steps):
+            best, kept = np.full(len(part), -1.0), moves.copy()
+            for number in range(steps + 1):
                 value, step = _step(a, b, moves)
-                best = np.maximum(best, value)
-                moves = np.clip(moves + step, -_MOST * SIDE, _MOST * SIDE)
-            best = np.maximum(best, _step(a, b, moves)[0])
-        out[start : start + len(part)] = best
-    return out
+                better = value > best
+                best[better], kept[better] = value[better], moves[better]
+                if number < steps:
+                    moves = np.clip(moves + step, -_MOST * SIDE, _MOST * SIDE)
+        out[start : start + len(part)], found[start : start + len(part)] = best, kept
+    return out, found
 
 
 def _step(a: np.ndarray, b: np.ndarray, moves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the correlation of ``a``, moved, with ``b``, and the change of the moves (P, 4) that should raise it."""
-    side = a.shape[1]
-    place = np.arange(side, dtype=np.float32)
-    along = (place - (side - 1) / 2) / ((side - 1) / 2)
-    down = place + moves[:, 0:1] + moves[:, 1:2] * along
-    right = place + moves[:, 2:3] + moves[:, 3:4] * along
+    along = _along(a.shape[1])
+    down, right = _places(a.shape[1], moves)
     moved = _weights(down) @ a @ _weights(right).transpose(0, 2, 1)
     inside = (_within(down)[:, :, None] & _within(right)[:, None, :]).astype(np.float32)
     moved, still = _standard(moved, inside), _standard(b, inside)
@@ -107,6 +182,17 @@ def _step(a: np.ndarray, b: np.ndarray, moves: np.ndarray) -> tuple[np.ndarray, 
     normal += 1e-3 * np.trace(normal, axis1=1, axis2=2)[:, None, None] / 4 * np.eye(4, dtype=np.float32) + 1e-9 * np.eye(4)
     step = np.linalg.solve(normal, slopes @ rest)[..., 0]
     return np.einsum("nij,nij->n", moved, still), np.clip(step, -2, 2).astype(np.float32)
+
+
+def _along(side: int) -> np.ndarray:
+    """Return where each pixel lies along a side, −1…1."""
+    return np.linspace(-1, 1, side, dtype=np.float32)
+
+
+def _places(side: int, moves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return from which row and which column (N, S) each pixel comes: shifted, and stretched from the middle."""
+    place, along = np.arange(side, dtype=np.float32), _along(side)
+    return place + moves[:, 0:1] + moves[:, 1:2] * along, place + moves[:, 2:3] + moves[:, 3:4] * along
 
 
 def _weights(places: np.ndarray) -> np.ndarray:

@@ -180,8 +180,8 @@ def _verify_look_alikes(
     rows = np.unique(tried)
     images = np.stack([details(row) for row in rows.tolist()]) if len(rows) else np.empty((0, alignment.SIDE, alignment.SIDE), np.uint8)
     at = np.searchsorted(rows, tried)
-    values = alignment.aligned(images, at)
-    for number in np.flatnonzero(alignment.same(tried, values)).tolist():
+    values, moves = alignment.aligned(images, at)
+    for number in np.flatnonzero(alignment.same(images, at, values, moves)).tolist():
         a, b = tried[number].tolist()
         pairs[b, a] = max(pairs.get((b, a), 0.0), float(values[number]))
 
