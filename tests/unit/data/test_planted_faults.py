@@ -21,6 +21,7 @@ from tapetum.core.config import Data, Split
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target
 from tapetum.data import audit, layouts, split
+from tapetum.data.audit import image_statistics
 from tapetum.data.audit.channels import channel_faults
 from tapetum.data.audit.image_statistics import measure_image, sharpness
 from tapetum.data.audit.neighbours import ALONE, loneliness
@@ -232,3 +233,15 @@ def test_features_tell_exchanged_channels_where_colours_do_not():
     told = channel_faults(grids, [()] * 80, tints, exchanged)
     assert [row for row, notes in enumerate(told) if notes] == [7, 40]
     assert channel_faults(grids, [()] * 80, tints) == [[]] * 80
+
+
+def test_measures_depend_on_neither_strips_nor_types(monkeypatch):
+    image = np.random.default_rng(0).integers(0, 256, size=(300, 200, 3), dtype=np.uint8).cumsum(axis=0).astype(np.uint8)
+    whole = image_statistics.thumbnail(image)
+    rows = [part.mean(axis=0) for part in np.array_split(image[:288].astype(float).mean(axis=2), 32)]
+    small = np.stack([[part.mean() for part in np.array_split(row[:192], 32)] for row in rows])
+    even = image_statistics.thumbnail(image[:288, :192])
+    np.testing.assert_allclose(even, (small - small.mean()) / np.linalg.norm(small - small.mean()), atol=1e-5)
+    assert sharpness(image) == pytest.approx(sharpness(image.astype(np.float32) / 255), rel=1e-4)
+    monkeypatch.setattr(image_statistics, "_STRIP", 5_000)
+    np.testing.assert_allclose(image_statistics.thumbnail(image), whole, atol=1e-6)
