@@ -181,6 +181,8 @@ class Predictions:
     def read(cls, path: Path | str) -> Predictions:
         """Read what :meth:`write` wrote."""
         frame, meta = files.read_parquet(path)
+        if "targets" in meta and "manifest" not in meta:
+            raise DataError(f"{path} is a manifest", need="predictions", fix="name a run's oof.parquet, or what tapetum predict wrote")
         if "targets" not in meta:
             raise DataError(f"{path} is a table, but not predictions", fix="read it with tapetum.decide.external (CSV, .npy) first")
         return cls(frame, tuple(Target.from_dict(t) for t in meta["targets"]), meta["manifest"], meta["recipe"])

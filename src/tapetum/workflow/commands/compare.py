@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -20,9 +20,6 @@ from tapetum.decide import view_reduction as deciding
 from tapetum.decide.steps import Rows
 from tapetum.workflow.commands.figure_tables import figure_of, lines_of, text_of
 from tapetum.workflow.session import Session
-
-if TYPE_CHECKING:
-    pass
 
 
 def compare_sources(
