@@ -80,7 +80,7 @@ def _audit(run: Run | None, manifest: Manifest, recipe: Recipe, given: Path | No
         return _whole(audit.read_decisions(given, manifest, record), manifest)
     table = None if run is None else audited.found(run, manifest)
     if table is not None and set(audit.AUDIT_SCHEMA) <= set(table.columns):
-        return table
+        return _whole(table, manifest)
     turned = any(name_of(spec) == "dihedral" for spec in recipe.augment)
     return audit.examine(manifest, Composition.from_input(recipe.input), record, dihedral=turned)
 

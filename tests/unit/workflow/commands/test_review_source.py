@@ -6,10 +6,12 @@ import polars as pl
 import pytest
 
 from images import plant
+from report_runs import make_run
 from tapetum import api
 from tapetum.core.config import Data
 from tapetum.core.errors import UserError
-from tapetum.data import layouts
+from tapetum.core.runs import Run
+from tapetum.data import audit, layouts
 from tapetum.show.review.review import fingerprint
 from tapetum.show.review.store import Store
 
@@ -32,6 +34,20 @@ def test_decisions_on_rows_that_the_audit_lacks_are_written(decided):
     api.review(place / "labels.csv", place / "decisions.csv", target="label", **options)
     written = dict(pl.read_csv(place / "decisions.csv").select("row_id", "decision").iter_rows())
     assert written == {row_id: "exclude" if row_id == ids[-1] else "keep" for row_id in ids}
+
+
+def test_rows_that_the_audit_of_a_run_lacks_are_written(tmp_path):
+    run = make_run(tmp_path, rows=6)
+    schema = {name: pl.Series([None] * 4, dtype=dtype) for name, dtype in audit.AUDIT_SCHEMA.items()}
+    pl.DataFrame(schema).with_columns(row_id=pl.Series([f"r{i}" for i in range(4)]), decision=pl.lit("keep")).write_parquet(
+        run / "audit.parquet"
+    )
+    store = Store(run / "review.sqlite", fingerprint(Run(run).manifest()))
+    store.add(["r5"], "exclude")
+    store.close()
+    api.review(run, export=True)
+    written = dict(pl.read_csv(run / "decisions.csv").select("row_id", "decision").iter_rows())
+    assert written == {**{f"r{i}": "keep" for i in range(5)}, "r5": "exclude"}
 
 
 def test_a_table_never_replaces_the_file_of_decisions(decided):
