@@ -261,3 +261,9 @@ def test_an_interrupted_run_says_so_and_goes_on(planted, tmp_path, monkeypatch):
     assert again.code == 0, again.err
     assert "fold 0: epoch 1/2" not in again.err
     assert "fold 0: epoch 2/2" in again.err
+
+
+def test_more_devices_than_images_of_a_batch_start_none(planted, tmp_path):
+    done = small_runs.cli("fit", planted / "labels.csv", "-o", tmp_path / "run", "--devices", 9, *small_runs.flags(probe__enabled=False))
+    assert (done.code, "--devices is 9, and a batch has 8 images; needed: an image for each" in done.err) == (2, True)
+    assert not list(tmp_path.glob("run/members/main/*/.holder.json"))

@@ -10,6 +10,7 @@ import pytest
 import small_runs
 from images import plant, write_table
 from tapetum.core import files, hashes
+from tapetum.core.errors import EnvironmentFault
 from tapetum.core.tables import Manifest
 
 QUICK = {"train__epochs": 0, "data__targets": None, "data__group": None}
@@ -126,3 +127,20 @@ def test_audit_excludes_nothing_that_a_table_names_absent(tmp_path):
     table = pl.read_parquet(tmp_path / "a.parquet")
     assert table["status"].to_list() == ["ok", "missing"]
     assert table["decision"].to_list() == ["keep", "keep"]
+
+
+def test_a_run_that_is_moved_while_it_trains_loses_nothing(planted, tmp_path):
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+
+    def move(text: str) -> None:
+        if "epoch 1" in text and run.exists():
+            run.rename(elsewhere)
+
+    with pytest.raises(EnvironmentFault, match=r"run is not there any more: it was moved, renamed or removed .* move it back"):
+        small_runs.fit(planted / "labels.csv", run, probe__enabled=False, log=move)
+    assert not run.exists()
+    elsewhere.rename(run)
+    before = small_runs.contents(run, "members/main/fold-0/epochs.parquet")
+    small_runs.fit(planted / "labels.csv", run, probe__enabled=False)
+    assert before
+    assert (run / "pipeline" / "pipeline.json").exists()

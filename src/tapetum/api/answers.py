@@ -105,7 +105,7 @@ def predict(
         return _listed(work, top, refuse)
     from tapetum.workflow.commands.predict_apart import predict_elsewhere
 
-    with places.opened(at, place.with_name(place.name + ENDING)) as where:
+    with places.opened(at, place.with_name(place.name + ENDING), record) as where:
         elsewhere = None if where is None else functools.partial(predict_elsewhere, where)
         written = prediction.write(work, place, refuse=refuse, elsewhere=elsewhere)
     counts = {"rows": len(work.manifest), "missing": len(written.reasons)}

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 _NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EROFS)  # what systems answer that cannot flush such a thing
@@ -22,6 +23,7 @@ def _umask() -> int:
     return value
 
 
+_KEPT: list[Path] = []  # of this process, see :func:`kept`
 UMASK = _umask()  # read once: reading it again could open the files of another thread to everybody for a moment
 
 
@@ -42,8 +44,26 @@ def flush(path: Path) -> None:
         os.close(handle)
 
 
+@contextlib.contextmanager
+def kept(folder: Path) -> Iterator[None]:
+    """Refuse inside the block to make a folder anew that was there: who works in it would go on in an empty one."""
+    folder = folder.absolute()
+    _KEPT.append(folder)
+    try:
+        yield
+    finally:
+        _KEPT.remove(folder)
+
+
 def make_folders(folder: Path) -> None:
-    """Make a folder and those above it, each of them on the disk: a file's name is only as lasting as that of its folder."""
+    """Make a folder and those above it, each of them on the disk: a file's name is only as lasting as that of its folder.
+
+    Raises:
+        FileNotFoundError: it would be in a folder that is :func:`kept` and is gone.
+    """
+    for place in tuple(_KEPT):
+        if folder.absolute().is_relative_to(place) and not place.exists():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(place))
     absent = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for place in reversed(absent):

@@ -12,6 +12,7 @@ from typing import Any
 
 import filelock
 
+from tapetum.core import disk
 from tapetum.core.errors import DataError, EnvironmentFault
 from tapetum.core.files import make_folder, read_json, write_json
 
@@ -28,8 +29,10 @@ def lock(folder: Path | str, *, wait: bool = False) -> Iterator[int]:
         folder: is made where it is not there.
         wait: until another process lets go of it, which may do the same work and then has done it.
 
+    Where the folder is moved or removed meanwhile, nothing more is written under its name, and the block ends with a sentence that says so.
+
     Raises:
-        EnvironmentFault: another live process holds the folder, or this one may not write there.
+        EnvironmentFault: another live process holds the folder, this one may not write there, or it is gone.
     """
     with _writable(Path(folder)):
         folder = make_folder(folder)
@@ -37,7 +40,12 @@ def lock(folder: Path | str, *, wait: bool = False) -> Iterator[int]:
     try:
         with _writable(folder):
             generation = _next_holder(folder / HOLDER)
-        yield generation
+        with disk.kept(folder):
+            yield generation
+    except Exception:
+        if not folder.exists():
+            raise _gone(folder) from None
+        raise
     finally:
         taken.release()
 
@@ -63,6 +71,18 @@ def _writable(folder: Path) -> Iterator[None]:
             raise
         what = f"{error.filename or folder} cannot be written: {os.strerror(error.errno)}"
         raise EnvironmentFault(what, fix="give yourself the right to write there, or choose another place with -o") from None
+
+
+def _gone(folder: Path) -> EnvironmentFault:
+    """Return the error for a folder that was taken away from who works in it."""
+    what = f"{folder} is not there any more: it was moved, renamed or removed while this command worked in it"
+    return EnvironmentFault(what, fix="move it back and give the same command to go on: what was finished is in it")
+
+
+def await_free(folder: Path | str) -> None:
+    """Wait until no process holds a folder."""
+    if (Path(folder) / HOLDER).exists():
+        _taken(Path(folder), wait=True).release()
 
 
 def refuse_held(folder: Path | str) -> Path:

@@ -127,3 +127,38 @@ def test_folder_that_may_not_be_written_is_named(tmp_path, monkeypatch, kind, wh
 def test_errors_of_the_holder_stay_what_they_are(tmp_path):
     with pytest.raises(PermissionError), locks.lock(tmp_path / "run"):
         raise PermissionError(13, "of another file")
+
+
+@pytest.mark.parametrize("write", [files.write_json, files.append_line])
+def test_a_folder_that_is_moved_is_never_made_anew(tmp_path, write):
+    def work():
+        with locks.lock(tmp_path / "run"):
+            write(tmp_path / "run" / "below" / "a.json", 1)
+            (tmp_path / "run").rename(tmp_path / "other")
+            write(tmp_path / "run" / "below" / "a.json", 2)
+
+    with pytest.raises(EnvironmentFault, match=r"run is not there any more: it was moved.* move it back"):
+        work()
+    assert not (tmp_path / "run").exists()
+    assert files.read_json(tmp_path / "other" / "below" / "a.json") == 1
+    (tmp_path / "other").rename(tmp_path / "run")
+    with locks.lock(tmp_path / "run") as generation:
+        assert generation == 2
+    files.remove(tmp_path / "run")
+    write(tmp_path / "run" / "a.json", 3)  # nobody works in it now
+
+
+def test_other_errors_in_a_held_folder_stay_as_they_are(tmp_path):
+    with pytest.raises(DataError, match=r"a\.json does not exist"), locks.lock(tmp_path / "run"):
+        files.read_json(tmp_path / "run" / "a.json")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="fork")
+def test_a_free_folder_is_awaited_without_taking_it(tmp_path):
+    locks.await_free(tmp_path / "run")  # is not there
+    with held_elsewhere(tmp_path / "run") as (_, done):
+        threading.Timer(0.2, done.set).start()
+        locks.await_free(tmp_path / "run")
+        assert done.is_set()
+    with locks.lock(tmp_path / "run") as generation:
+        assert generation == 2

@@ -107,7 +107,7 @@ def ablate(
         raise UserError("no seeds", need="one or more")
     record = Record(log)
     places.check(at)
-    with Run.opened(out, loaded, {}) as run, places.opened(at, run.root) as place:
+    with Run.opened(out, loaded, {}) as run, places.opened(at, run.root, record) as place:
         try:
             with record.stage("files"):
                 prepared = prepare(run, source, recipe, record)

@@ -65,7 +65,7 @@ def fit(
     with (
         Run.opened(out, loaded, {}) as run,
         trackers.opened(recipe.track, run.root, _values(recipe), record) as tracked,
-        places.opened(at, run.root) as place,
+        places.opened(at, run.root, record) as place,
     ):
         files.sweep(run.root)
         try:

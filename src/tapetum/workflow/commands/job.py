@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tapetum.core import files
+from tapetum.core import files, locks
 from tapetum.core.progress import Log
 from tapetum.core.runs import Record
 from tapetum.workflow.commands import predict_apart
@@ -24,6 +24,8 @@ def run(spec: Path, *, wait: bool = False, devices: int = 1, log: Log | None = N
     if devices > 1:
         from tapetum.learn import ranks
 
+        # before the processes start: a process that waits for the others of its fold gives up after minutes, and an orphan may take hours
+        (locks.await_free if wait else locks.refuse_held)(spec.parent)
         found = ranks.launch(["-m", "tapetum", "job", str(spec.resolve()), "--json", *(["--wait"] if wait else [])], devices)
         for message in found.get("log", ()):
             record(message)

@@ -86,7 +86,7 @@ def tune(
     record = Record(log)
     wanted, limit = trials_ or recipe.tune.trials, budget or recipe.tune.budget
     clock = budgets.Clock(None if limit is None else budgets.seconds(limit))
-    with Run.opened(out, loaded, {}) as run, places.opened(at, run.root) as place:
+    with Run.opened(out, loaded, {}) as run, places.opened(at, run.root, record) as place:
         try:
             with record.stage("files"):
                 session = Session(run, prepare(run, source, recipe, record), recipe, record, clock, place=place, devices=at.devices)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shlex
+import signal
+import threading
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 from tapetum.core import extras
 from tapetum.core.errors import UserError, nearest
+from tapetum.core.progress import Log
 from tapetum.workflow.launch.tasks import Ended, Place, Task, called
 
 NAMES = ("local", "ray", "slurm")
+DEVICES = 64  # of one machine, at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +63,8 @@ def check(at: At, *, budget: float | None = None) -> None:
     """
     on = at.on
     name, colon, rest = (on or "local").partition(":")
-    if at.devices < 1:
-        raise UserError(f"--devices is {at.devices}", need="1 or more")
+    if not 1 <= at.devices <= DEVICES:
+        raise UserError(f"--devices is {at.devices}", need=f"from 1 to {DEVICES}: they are of one machine")
     if budget is not None and (name != "local" or at.devices > 1):
         what = "--devices" if name == "local" else f"--on {name}"
         need = "no budget there (nor a preset that has one)"
@@ -73,6 +77,9 @@ def check(at: At, *, budget: float | None = None) -> None:
         raise UserError(f"--on is {on!r}", need="local alone")
     if name == "ray":
         extras.need("ray", "--on ray", "ray")
+        from tapetum.workflow.launch import rays
+
+        rays.check(rest)
     if name == "slurm":
         from tapetum.workflow.launch import slurm
 
@@ -80,28 +87,46 @@ def check(at: At, *, budget: float | None = None) -> None:
 
 
 @contextlib.contextmanager
-def opened(at: At, home: Path) -> Iterator[Place | None]:
-    """Yield the place that ``--on`` names; None where jobs run in this process.
+def opened(at: At, home: Path, log: Log) -> Iterator[Place | None]:
+    """Yield the place that ``--on`` names; None where jobs run in this process. SIGTERM ends its jobs as Ctrl-C does.
 
     Args:
         at: which; several devices never train in this process.
         home: a folder that all machines see, for a place's own files.
+        log: told what a place has to say.
     """
     name, _, rest = (at.on or "local").partition(":")
     place: Place | None = Processes() if at.devices > 1 else None
     if name == "ray":
         from tapetum.workflow.launch.rays import Ray
 
-        place = Ray(rest)
+        place = Ray(rest, log)
     elif name == "slurm":
         from tapetum.workflow.launch.slurm import Slurm
 
         place = Slurm(home / ".slurm", _options(rest))
-    try:
-        yield place
-    finally:
-        if place is not None:
+    if place is None:
+        yield None
+        return
+    with _interrupted_by_term():
+        try:
+            yield place
+        finally:
             place.close()
+
+
+@contextlib.contextmanager
+def _interrupted_by_term() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does inside the block, where nobody asked for something else."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _options(text: str) -> list[str]:

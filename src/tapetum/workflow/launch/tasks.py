@@ -24,6 +24,7 @@ from tapetum.core.progress import Log
 TRIES = 3  # a task that ends by a signal, for want of memory or with its machine is started so often at most
 GONE = -999  # the exit code of a task whose process or machine is gone
 DONE = (0, errors.PARTLY)
+GRACE = 30.0  # seconds that a process has to end once it is asked to
 KEPT = 4000  # characters of what a task wrote that are looked at for its error
 PASSED_ON = ("HF_HUB_OFFLINE", "HF_HOME", "XDG_CACHE_HOME")  # of the environment
 
@@ -99,9 +100,32 @@ class Place(Protocol):
         ...
 
 
-def called(words: Sequence[str], **how: Any) -> subprocess.CompletedProcess[str]:
-    """Run a command line and return what it wrote; its exit code is the caller's to judge."""
-    return subprocess.run(words, capture_output=True, text=True, encoding="utf-8", check=False, **how)
+def called(words: Sequence[str], *, timeout: float | None = None, **how: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command line and return what it wrote; its exit code is the caller's to judge.
+
+    Where this process is interrupted, the command is asked to end: one that started others (several devices) ends them too.
+
+    Raises:
+        subprocess.TimeoutExpired: it did not end within ``timeout`` seconds.
+    """
+    pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(words, text=True, encoding="utf-8", errors="replace", **pipes, **how) as process:
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except BaseException:
+            _end(process)
+            raise
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Ask a process to end, and end it where it does not."""
+    process.terminate()
+    try:
+        process.wait(GRACE)
+    except BaseException:  # of patience, the machine's or a person's
+        process.kill()
+        process.wait()
 
 
 def ending(code: int) -> str:

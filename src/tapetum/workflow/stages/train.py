@@ -91,6 +91,11 @@ def _train_elsewhere(folds: Sequence[tuple[Session, FoldRef, dict[str, Any]]], l
         gpu = plan["engine"]["device"] == "cuda"
         spec = _spec_of(session, ref, plan)
         devices = session.devices if ref.recipe.sequence.length == 1 else 1  # what trains on vectors is quick in one process
+        batch = ref.recipe.train.batch
+        if devices > 1 and isinstance(batch, int) and batch < devices:  # before as many processes start
+            raise UserError(
+                f"--devices is {devices}, and a batch has {plural(batch, 'image')}", need="an image for each", fix="give --batch"
+            )
         by_task[Task(name, spec, threads if isinstance(threads, int) else 1, devices, gpu)] = (session, ref)
     if not by_task or (place := folds[0][0].place) is None:
         return

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
+import subprocess
 import sys
 
 import pytest
@@ -11,7 +14,7 @@ from tapetum import api
 from tapetum.core.errors import DataError, EnvironmentFault, UserError
 from tapetum.workflow.launch import places
 from tapetum.workflow.launch.places import At, Processes
-from tapetum.workflow.launch.tasks import TRIES, Ended, Task, run_all
+from tapetum.workflow.launch.tasks import TRIES, Ended, Task, called, run_all
 
 
 class Scripted:
@@ -78,7 +81,22 @@ def test_a_process_gives_its_code_and_text(tmp_path, monkeypatch):
     assert (task.name, ended.code, ended.result, ended.reason) == ("one", 3, {"n": 1}, "no")
 
 
-@pytest.mark.parametrize("on", ["rays", "ray:", "local:2", "", "slurm:--array=1-3", "slurm:'"])
+@pytest.mark.parametrize(
+    "on",
+    [
+        "rays",
+        "ray:",
+        "local:2",
+        "",
+        "slurm:--array=1-3",
+        "slurm:-a1-3",
+        "slurm:--out x",
+        "slurm:gpu",
+        "slurm:-p gpu x.sh",
+        "slurm:--",
+        "slurm:'",
+    ],
+)
 def test_an_unknown_place_is_refused(on, tmp_path):
     with pytest.raises(UserError, match="--on" if "'" not in on else "cannot be read"):
         places.check(At(on or "x"))
@@ -100,3 +118,34 @@ def test_slurm_needs_its_commands(monkeypatch):
 def test_a_result_that_is_no_json_is_empty():
     assert Ended(0, "not json").result == Ended(0, "[1]").result == {}
     assert dataclasses.replace(KILLED, code=-999).reason == "its process is gone"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_a_command_that_is_left_may_end_what_it_started(tmp_path):
+    code = (
+        "import pathlib, signal, sys, time\n"
+        "def ended(*_): pathlib.Path(sys.argv[1]).write_text('asked'); sys.exit()\n"
+        "signal.signal(signal.SIGTERM, ended); print('ready', flush=True); time.sleep(60)"
+    )
+    with pytest.raises(subprocess.TimeoutExpired):
+        called([sys.executable, "-c", code, str(tmp_path / "said")], timeout=2.0)
+    assert (tmp_path / "said").read_text(encoding="utf-8") == "asked"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_sigterm_ends_jobs_as_ctrl_c_does(tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with pytest.raises(KeyboardInterrupt), places.opened(At(devices=2), tmp_path, lambda _: None):
+            signal.raise_signal(signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_more_devices_than_images_or_a_machine_has_are_refused(tmp_path):
+    with pytest.raises(UserError, match="--devices is 65; needed: from 1 to 64"):
+        places.check(At(devices=65))
+    with pytest.raises(UserError, match="--devices is 0"):
+        places.check(At(devices=0))
