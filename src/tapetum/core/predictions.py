@@ -185,7 +185,10 @@ class Predictions:
             raise DataError(f"{path} is a manifest", need="predictions", fix="name a run's oof.parquet, or what tapetum predict wrote")
         if "targets" not in meta:
             raise DataError(f"{path} is a table, but not predictions", fix="read it with tapetum.decide.external (CSV, .npy) first")
-        return cls(frame, tuple(Target.from_dict(t) for t in meta["targets"]), meta["manifest"], meta["recipe"])
+        try:
+            return cls(frame, tuple(Target.from_dict(t) for t in meta["targets"]), meta["manifest"], meta["recipe"])
+        except DataError as error:
+            raise DataError(f"{path}: {error.what}", need=error.need, fix=error.fix) from None
 
     @classmethod
     def from_dense(

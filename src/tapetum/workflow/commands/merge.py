@@ -39,10 +39,16 @@ def merge(tables: Sequence[Path], out: Path, of: Any, *, log: Log, **declared: A
     """
     kinds = sorted({Path(one).suffix.lower() for one in (*tables, out)})
     if len(kinds) > 1 or kinds[0] not in (".parquet", ".csv"):
-        raise UserError(f"tables of the kinds {listed(kinds)} cannot be one", need="all .parquet or all .csv, -o too")
+        raise UserError(
+            f"tables of the kinds {listed(kind or 'without an ending' for kind in kinds)} cannot be one",
+            need="all .parquet or all .csv, -o too",
+        )
     wanted = _wanted(of, log, declared)
     if kinds == [".csv"]:
         frames = [table_files.read_any(place) for place in tables]  # every cell is text, as it is written
+        for place in tables:
+            _refuse_cut(place)
+        _check_answers(tables[0], frames[0])
         _check_columns(tables, frames)
         whole, ids = pl.concat(frames), frames[0].columns[0]  # the first column is that of the ids, whatever it is called
         _check_whole(tables, [frame.select(pl.col(ids).alias("row_id")) for frame in frames], wanted)
@@ -73,6 +79,28 @@ def _check_columns(tables: Sequence[Path], frames: Sequence[pl.DataFrame]) -> No
         if frame.columns != frames[0].columns:
             what = f"{place} has the columns {listed(frame.columns)}, and {tables[0]} has {listed(frames[0].columns)}"
             raise DataError(what, need="tables of one pipeline")
+
+
+def _check_answers(place: Path, frame: pl.DataFrame) -> None:
+    """Refuse a table without answers, as one of images.
+
+    Raises:
+        DataError: it has neither a status nor probabilities.
+    """
+    if not any(name.startswith("p_") or name.removeprefix("tapetum_") == "status" for name in frame.columns):
+        raise DataError(f"{place} has no column 'status' (it has: {listed(frame.columns)})", need="a table that tapetum predict wrote")
+
+
+def _refuse_cut(place: Path) -> None:
+    """Refuse a table whose last line has no end: what is left of a cell may look whole.
+
+    Raises:
+        DataError: it has none.
+    """
+    with place.open("rb") as file:
+        file.seek(max(0, place.stat().st_size - 1))
+        if file.read() not in (b"\n", b"\r"):
+            raise DataError(f"{place} ends in the middle of a line", fix="copy it again, or end its last line if it is whole")
 
 
 def _concat(read: Sequence[Predictions], tables: Sequence[Path]) -> Predictions:

@@ -7,6 +7,7 @@ A Ray that is started here listens on the loopback interface alone; see :data:`O
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import re
 import signal
@@ -200,12 +201,10 @@ def _imported(own: bool) -> Any:
     import ray
 
     if before and not ray.is_initialized():
-        with contextlib.suppress(ImportError):  # it read the variables when it was imported; let it read them again
-            from ray._private import ray_constants
-            from ray._raylet import Config
-
-            setattr(ray_constants, "ENABLE_RAY_CLUSTER", not own or os.environ[LOOPBACK] != "0")  # noqa: B010
-            Config.initialize("")
+        with contextlib.suppress(ImportError, AttributeError):  # it read the variables when it was imported; let it read them again
+            constants, raylet = (importlib.import_module(name) for name in ("ray._private.ray_constants", "ray._raylet"))
+            constants.ENABLE_RAY_CLUSTER = not own or os.environ[LOOPBACK] != "0"  # type: ignore[attr-defined]
+            raylet.Config.initialize("")
     return ray
 
 

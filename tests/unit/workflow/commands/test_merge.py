@@ -115,3 +115,35 @@ def test_parts_of_two_pipelines_are_refused(tmp_path, of):
     api.merge([one, same], tmp_path / "all.parquet", of, id="id", path="file")
     done = Predictions.read(tmp_path / "all.parquet")
     assert (done.manifest_hash, done.recipe_hash) == ("m", "r")
+
+
+@pytest.mark.parametrize("ids", [("id", "status"), ("row_id", "status"), ("tapetum_id", "tapetum_status")])
+def test_csv_tables_of_predict_are_merged_by_their_id(ids, tmp_path):
+    names = ["1e0", "001", "3.0", "1", 'é,"x']
+    of = write_table(tmp_path / "rows.csv", ["id", "file"], [[i, f"{n}.png"] for n, i in enumerate(names)])
+    lines = [[i, "ok", "a", f"0.{n}0"] for n, i in enumerate(names)]
+    for name, some in (("0.csv", lines[3:]), ("1.csv", lines[:3]), ("whole.csv", lines)):
+        write_table(tmp_path / name, [*ids, "label", "p_a"], some)
+    api.merge([tmp_path / "0.csv", tmp_path / "1.csv"], tmp_path / "all.csv", of, id="id", path="file")
+    assert pl.read_csv(tmp_path / "all.csv", infer_schema=False).equals(pl.read_csv(tmp_path / "whole.csv", infer_schema=False))
+
+
+def test_what_is_no_table_of_predictions_is_refused(tmp_path, of):
+    with pytest.raises(DataError, match=r"rows\.csv has no column 'status' .* tapetum predict wrote"):
+        api.merge([of], tmp_path / "all.csv", of, id="id", path="file")
+
+
+def test_a_table_that_was_cut_in_its_last_cell_is_named(tmp_path, of):
+    place = write_table(tmp_path / "p.csv", ["id", "p_a"], [[i, "0.12345"] for i in IDS])
+    place.write_bytes(place.read_bytes().rstrip()[:-3])
+    with pytest.raises(DataError, match=r"p\.csv ends in the middle of a line"):
+        api.merge([place], tmp_path / "all.csv", of, id="id", path="file")
+
+
+@pytest.mark.parametrize("change", [lambda f: f.drop("p"), lambda f: f.with_columns(row_id=pl.lit(None, pl.String))])
+def test_a_broken_table_of_predictions_is_named(change, tmp_path, of):
+    place = table(tmp_path / "odd.parquet", IDS)
+    meta = pl.read_parquet_metadata(place)["tapetum"]
+    change(pl.read_parquet(place)).write_parquet(place, metadata={"tapetum": meta})
+    with pytest.raises(DataError, match=r"odd\.parquet"):
+        api.merge([place], tmp_path / "all.parquet", of, id="id", path="file")
