@@ -129,7 +129,7 @@ def test_csv_tables_of_predict_are_merged_by_their_id(ids, tmp_path):
 
 
 def test_what_is_no_table_of_predictions_is_refused(tmp_path, of):
-    with pytest.raises(DataError, match=r"rows\.csv has no column 'status' .* tapetum predict wrote"):
+    with pytest.raises(DataError, match=r"rows\.csv has no column 'status' .*a table that tapetum"):
         api.merge([of], tmp_path / "all.csv", of, id="id", path="file")
 
 
