@@ -129,7 +129,7 @@ def test_audit_excludes_nothing_that_a_table_names_absent(tmp_path):
     assert table["decision"].to_list() == ["keep", "keep"]
 
 
-def test_a_run_that_is_moved_while_it_trains_loses_nothing(planted, tmp_path):
+def test_a_run_that_is_moved_in_training_is_whole(planted, tmp_path):
     run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
 
     def move(text: str) -> None:

@@ -203,7 +203,7 @@ def _imported(own: bool) -> Any:
     if before and not ray.is_initialized():
         with contextlib.suppress(ImportError, AttributeError):  # it read the variables when it was imported; let it read them again
             constants, raylet = (importlib.import_module(name) for name in ("ray._private.ray_constants", "ray._raylet"))
-            constants.ENABLE_RAY_CLUSTER = not own or os.environ[LOOPBACK] != "0"  # type: ignore[attr-defined]
+            vars(constants)["ENABLE_RAY_CLUSTER"] = not own or os.environ[LOOPBACK] != "0"
             raylet.Config.initialize("")
     return ray
 

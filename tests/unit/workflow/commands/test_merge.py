@@ -133,7 +133,7 @@ def test_what_is_no_table_of_predictions_is_refused(tmp_path, of):
         api.merge([of], tmp_path / "all.csv", of, id="id", path="file")
 
 
-def test_a_table_that_was_cut_in_its_last_cell_is_named(tmp_path, of):
+def test_a_table_that_was_cut_is_named(tmp_path, of):
     place = write_table(tmp_path / "p.csv", ["id", "p_a"], [[i, "0.12345"] for i in IDS])
     place.write_bytes(place.read_bytes().rstrip()[:-3])
     with pytest.raises(DataError, match=r"p\.csv ends in the middle of a line"):

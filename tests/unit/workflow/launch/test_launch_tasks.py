@@ -144,7 +144,7 @@ def test_sigterm_ends_jobs_as_ctrl_c_does(tmp_path):
         signal.signal(signal.SIGTERM, before)
 
 
-def test_more_devices_than_images_or_a_machine_has_are_refused(tmp_path):
+def test_more_devices_than_a_machine_has_are_refused(tmp_path):
     with pytest.raises(UserError, match="--devices is 65; needed: from 1 to 64"):
         places.check(At(devices=65))
     with pytest.raises(UserError, match="--devices is 0"):
