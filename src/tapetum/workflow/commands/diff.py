@@ -6,15 +6,17 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from tapetum.core.columns import aligned
 from tapetum.core.errors import listed
 from tapetum.core.marks import main
 from tapetum.core.nested import flatten
+from tapetum.core.predictions import decided
 from tapetum.core.runs import Run
-from tapetum.core.tables import Manifest
-from tapetum.core.words import plural
+from tapetum.core.tables import Manifest, Predictions
+from tapetum.core.words import plural, verb
 
 RESULT, ROUNDING, NOTHING = "result", "rounding", "nothing"  # what a difference can change; rounding grows while a network trains
 _EFFECTS = {RESULT: "can change the result", ROUNDING: "changes rounding", NOTHING: "changes no result"}
@@ -54,20 +56,28 @@ def differences(first: Run, second: Run) -> list[Difference]:
 
 
 def diff(first: Run, second: Run) -> dict[str, Any]:
-    """Return ``{"differences", "figures", "verdict", "table"}`` of two runs.
+    """Return ``{"differences", "figures", "answers", "verdict", "table"}`` of two runs.
 
-    ``figures`` has the main figure of each target of both, where both have it; ``verdict`` says what can explain that they differ.
+    ``figures`` has the main figure of each target of both, where both have it; ``answers``, by target, in how many of the rows of both the
+    held-out answers differ, by how much at most, and in which row that is; ``verdict`` says what can explain that they differ.
     """
-    found, figures = differences(first, second), _figures(first, second)
-    verdict = _verdict(found, figures, _uncompared(first, second))
+    found, figures, answers = differences(first, second), _figures(first, second), _answers(first, second)
+    verdict = _verdict(found, figures, answers, _uncompared(first, second))
     lines = [["part", "key", "first", "second", "effect"]]
     lines += [[one.part, one.key, _short(one.first), _short(one.second), _EFFECTS[one.changes]] for one in found]
     measured = [["target", "metric", "first", "second", "difference"]]
     measured += [[f["target"], f["metric"], f"{f['first']:.4f}", f"{f['second']:.4f}", f"{f['second'] - f['first']:+.4f}"] for f in figures]
-    tables = [aligned(lines, whole=(0, 1, 4)) if found else "", aligned(measured, right=(2, 3, 4)) if figures else "", verdict]
+    told = [
+        f"held-out answers of {a['target']}: {a['differ']} of {plural(a['rows'], 'row')} {verb(a['differ'], 'differs', 'differ')}, "
+        f"by at most {a['largest']:.2g} (row {a['row']})"
+        for a in answers
+        if a["differ"]
+    ]
+    tables = [aligned(lines, whole=(0, 1, 4)) if found else "", aligned(measured, right=(2, 3, 4)) if figures else "", *told, verdict]
     return {
         "differences": [dataclasses.asdict(one) for one in found],
         "figures": figures,
+        "answers": answers,
         "verdict": verdict,
         "table": "\n\n".join(table for table in tables if table),
     }
@@ -149,6 +159,29 @@ def _figures(first: Run, second: Run) -> list[dict[str, Any]]:
     return out
 
 
+def _answers(first: Run, second: Run) -> list[dict[str, Any]]:
+    """Return how far the held-out answers of two runs are apart, by target; where one alone answers it is 1 (a number: infinity)."""
+    if not all(run.file("oof.parquet").exists() for run in (first, second)):
+        return []
+    one, other = (Predictions.read(run.file("oof.parquet")) for run in (first, second))
+    out = []
+    for target in one.targets:
+        if target not in other.targets:
+            continue
+        mine, theirs = one.dense(target.name), other.dense(target.name)
+        shared, here, there = np.intersect1d(mine.row_ids, theirs.row_ids, assume_unique=True, return_indices=True)
+        if not len(shared):
+            continue
+        mine, theirs = mine.where(here), theirs.where(there)
+        apart = np.abs(np.nan_to_num(mine.p) - np.nan_to_num(theirs.p)).max(axis=1)
+        apart[mine.ok != theirs.ok] = 1 if target.kind != "regression" else np.inf
+        decisions = (np.nan_to_num(decided(mine)) != np.nan_to_num(decided(theirs))).any(axis=1)
+        differ, most = int(((apart > 0) | decisions).sum()), int(np.argmax(apart))
+        values = {"rows": len(shared), "differ": differ, "largest": float(apart[most]), "row": str(shared[most])}
+        out.append({"target": target.name, **values})
+    return out
+
+
 def _uncompared(first: Run, second: Run) -> str:
     """Say why two runs have no figure in common."""
     targets = []
@@ -160,14 +193,15 @@ def _uncompared(first: Run, second: Run) -> str:
     return f"the first answers {targets[0]}, the second {targets[1]}"
 
 
-def _verdict(found: list[Difference], figures: list[dict[str, Any]], uncompared: str) -> str:
+def _verdict(found: list[Difference], figures: list[dict[str, Any]], answers: list[dict[str, Any]], uncompared: str) -> str:
     """Return one sentence: what can explain that the results differ."""
     able = {level: [f"{one.part} ({one.key})" for one in found if one.changes == level] for level in (RESULT, ROUNDING)}
     same = all(figure["first"] == figure["second"] for figure in figures)
     if not figures:
         start = f"the results are not compared ({uncompared}); "
     else:
-        start = "the figures are the same; " if same else "the figures differ; "
+        apart = ", the answers are not" if any(a["differ"] for a in answers) else ""
+        start = f"the figures are the same{apart}; " if same else "the figures differ; "
     if able[RESULT]:
         return f"{start}what can change a result: {listed(able[RESULT], 4)}"
     if able[ROUNDING]:

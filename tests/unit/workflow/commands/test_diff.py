@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import polars as pl
 import pytest
 
 import small_runs
 from tapetum import api
 from tapetum.core import config, files
+from tapetum.core.predictions import Dense, Predictions
 from tapetum.core.runs import Run
 from tapetum.core.tables import Manifest
 from tapetum.core.targets import Target
@@ -104,6 +106,26 @@ def test_the_verdict_names_what_can_explain_other_figures(make):
     assert result["verdict"] == "the figures differ; what can change a result: recipe (optimizer.rate)"
     assert api.diff(one, make("three", newer))["verdict"] == "the figures differ; only rounding differs, by environment (python)"
     assert api.diff(one, make("four", worse))["verdict"] == "the figures differ; nothing that is recorded can change a result"
+
+
+def test_other_held_out_answers_are_counted(make):
+    one, other = make("one"), make("two")
+    p = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.4, 0.6]], dtype=np.float32)
+    changed = p.copy()
+    changed[2] = 0.65, 0.35
+    truth, target = np.eye(2, dtype=np.float32)[[0, 1, 0, 1]], Target("label", "single", ("x", "y"))
+    ids, fold, status = np.array(list("abcd"), dtype=object), np.zeros(4, np.int16), np.full(4, "ok")
+    for run, values, order in ((one, p, [0, 1, 2, 3]), (other, changed, [3, 1, 0, 2])):
+        dense = Dense(target, ids, values, truth, fold, status)
+        Predictions.from_dense(dense.where(np.array(order))).write(run / "oof.parquet")
+    result = api.diff(one, other)
+    assert result["answers"] == [{"target": "label", "rows": 4, "differ": 1, "largest": pytest.approx(0.05), "row": "c"}]
+    assert result["verdict"] == "the figures are the same, the answers are not; nothing that is recorded can change a result"
+    assert "held-out answers of label: 1 of 4 rows differs, by at most 0.05 (row c)" in result["table"]
+    assert api.diff(one, one)["answers"][0]["differ"] == 0
+    dense = dense.with_p(np.where(np.arange(4)[:, None] == 1, np.nan, p).astype(np.float32))
+    Predictions.from_dense(dense).write(other / "oof.parquet")
+    assert api.diff(one, other)["answers"] == [{"target": "label", "rows": 4, "differ": 1, "largest": 1.0, "row": "b"}]
 
 
 def test_unfinished_runs_and_no_runs(make):
