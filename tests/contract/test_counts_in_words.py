@@ -24,6 +24,7 @@ COUNTED = re.compile(
 )
 NO_COUNT = {  # these are names, or numbers that are never 1
     "type(odd).__name__", "image.dtype.name", "array.dtype", "listed(channels)", "listed(sorted(counts))", "' and '.join(choice.kinds)",
+    "listed(choice.kinds)",
     "batch_size", "STEPS", "shown", "part",
 }  # fmt: skip
 

@@ -133,7 +133,7 @@ class Slurm:
                 return waiting, True
             if not arrays:
                 raise
-            return waiting, False  # those that run count; one that ends makes room
+            return waiting, False  # those that run count, until one ends
         return waiting[len(some) :], True
 
     def _submitted(self, tasks: Sequence[Task]) -> _Array:
