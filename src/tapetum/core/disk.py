@@ -6,8 +6,11 @@ import contextlib
 import errno
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from tapetum.core.errors import EnvironmentFault, UserError
 
 _NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EROFS)  # what systems answer that cannot flush such a thing
 
@@ -68,6 +71,28 @@ def make_folders(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for place in reversed(absent):
         flush(place.parent)
+
+
+def refuse_unwritable(path: Path | str) -> None:
+    """Refuse a file that could not be written at the end of a long work; nothing is left behind, not even its folder.
+
+    Raises:
+        UserError: it is a folder.
+        EnvironmentFault: the system makes no file there, with its reason.
+    """
+    path = Path(path)
+    folder = path.parent
+    try:
+        if path.is_dir():
+            raise UserError(f"{path} is a folder", need="the name of a file to write", fix="choose another name with -o")
+        while not folder.exists():
+            folder = folder.parent
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = os.strerror(number_of(error) or errno.EIO)
+        what = f"{path} cannot be written: the system makes no file in {folder} ({reason})"
+        raise EnvironmentFault(what, fix="choose another place with -o") from None
 
 
 def number_of(error: BaseException) -> int | None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tapetum.core import audited, files, places, stores, table_files
+from tapetum.core import audited, disk, files, places, stores, table_files
 from tapetum.core.choices import name_of
 from tapetum.core.config import Loaded
 from tapetum.core.errors import UserError, listed, nearest
@@ -55,6 +55,7 @@ def audit_source(
     """
     if out is not None:
         table_files.ending(out)
+        disk.refuse_unwritable(out)
     refuse_own(out, source)
     run = Run.at(source)
     if run is not None:

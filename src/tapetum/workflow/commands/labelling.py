@@ -22,7 +22,7 @@ from tapetum.decide.labelling import confidence, uncertainty, worth_labelling
 from tapetum.show.review.queue import Queue
 from tapetum.show.review.review import Review
 from tapetum.show.review.store import Store
-from tapetum.workflow.commands.review_page import Reviewing, needs_extra, pages_of, refuse_one_file, serve, target_of, written
+from tapetum.workflow.commands.review_page import Reviewing, needs_extra, pages_of, refuse_places, serve, target_of, written
 
 STORE, OUT = "labelling.sqlite", "labelled.csv"
 
@@ -57,7 +57,7 @@ def label_source(source: Any, record: Record, how: Reviewing, ready: Callable[[s
     store_file = how.decisions or run.file(STORE)
     place = how.out or store_file.with_name(OUT)
     table_files.ending(place)
-    refuse_one_file(store_file, place)
+    refuse_places(store_file, place)
     refuse_own(place, source, folder)
     if how.is_served:
         needs_extra()

@@ -24,7 +24,7 @@ from tapetum.show.review import queue
 from tapetum.show.review.review import Review, fingerprint
 from tapetum.show.review.store import Store
 from tapetum.show.run_files import read_run
-from tapetum.workflow.commands.review_page import Reviewing, needs_extra, pages_of, refuse_one_file, serve, target_of, written
+from tapetum.workflow.commands.review_page import Reviewing, needs_extra, pages_of, refuse_places, serve, target_of, written
 
 STORE, OUT = "review.sqlite", "decisions.csv"
 
@@ -61,7 +61,7 @@ def review_source(
     store_file = how.decisions or (Path(STORE) if run is None else run.file(STORE))
     place = how.out or store_file.with_name(OUT)
     table_files.ending(place)
-    refuse_one_file(store_file, place)
+    refuse_places(store_file, place)
     refuse_own(place, source, how.audited)
     about = target_of(manifest, how.target)
     table = _audit(run, manifest, recipe, how.audited, record)

@@ -30,7 +30,7 @@ from tapetum.sleep.issues import Issue
 from tapetum.sleep.stage import bad_epochs, shown_signal
 from tapetum.sleep.stages import STAGES, UNSCORED
 from tapetum.sleep.statistics import statistics
-from tapetum.workflow.commands.review_page import needs_extra, refuse_one_file, serve
+from tapetum.workflow.commands.review_page import needs_extra, refuse_places, serve
 
 KEYS = {"Wake": "w", "N1": "1", "N2": "2", "N3": "3", "REM": "r"}
 NAMES = {"keep": "confirm", "exclude": "unscored"}
@@ -118,7 +118,7 @@ def review_night(
     found = review.reasons(night, bad_epochs(shown_signal(recording, how.table), len(night)), others=others)
     made = _queue(recording, night, others, found)
     store_file = how.decisions or out.with_name(f"{out.stem}-review.sqlite")
-    refuse_one_file(store_file, out, _changes_of(out))
+    refuse_places(store_file, out, _changes_of(out))
     own = files.fingerprint([path.stat().st_size, len(night), night.stages.tolist()])
     opened = Review(made, Store(store_file, own))
     try:

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from tapetum.core import extras, table_files
+from tapetum.core import disk, extras, table_files
 from tapetum.core.config import Input
 from tapetum.core.errors import UserError, listed, nearest
 from tapetum.core.runs import Record
@@ -43,13 +43,15 @@ class Reviewing:
     unlabelled: Path | None = None
 
 
-def refuse_one_file(store_file: Path, *written_: Path) -> None:
-    """Refuse to write a table over the file in which decisions are kept.
+def refuse_places(store_file: Path, *written_: Path) -> None:
+    """Refuse to write a table over the file in which decisions are kept, or where nothing can be written, before anybody decides.
 
     Raises:
-        UserError: they are one file.
+        UserError: they are one file, or the table's name is that of a folder.
+        EnvironmentFault: a table cannot be written there.
     """
     for place in written_:
+        disk.refuse_unwritable(place)
         if place.resolve() == store_file.resolve():
             raise UserError(
                 f"{place} is both the file of decisions and a table that is written at the end",

@@ -9,11 +9,12 @@ from images import plant
 from report_runs import make_run
 from tapetum import api
 from tapetum.core.config import Data
-from tapetum.core.errors import UserError
+from tapetum.core.errors import TapetumError, UserError
 from tapetum.core.runs import Run
 from tapetum.data import audit, layouts
 from tapetum.show.review.review import fingerprint
 from tapetum.show.review.store import Store
+from tapetum.workflow.commands import review
 
 
 @pytest.fixture
@@ -57,3 +58,21 @@ def test_a_table_never_replaces_the_file_of_decisions(decided):
     with pytest.raises(UserError, match="two files"):
         api.review(place / "labels.csv", target="label", decisions=kept, export=True)
     assert kept.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["labels.csv/decisions.csv", "labels.csv/deeper/decisions.csv", "folder.csv"])
+@pytest.mark.parametrize("is_page", [True, False])
+def test_no_review_starts_whose_table_cannot_be_written(decided, monkeypatch, name, is_page):
+    place, _ = decided
+    (place / "folder.csv").mkdir()
+    monkeypatch.setattr(review, "serve", lambda *_: pytest.fail("a person was asked to decide"))
+    options = {"target": "label", "decisions": place / "kept.sqlite", "export": not is_page}
+    with pytest.raises(TapetumError, match=rf"{name} (cannot be written: the system makes no file in .*labels\.csv|is a folder)"):
+        api.review(place / "labels.csv", place / name, **options)
+    assert not (place / "kept.sqlite").exists()
+
+
+def test_a_review_may_write_into_a_new_folder(decided):
+    place, _ = decided
+    found = api.review(place / "labels.csv", place / "new/deep/decisions.csv", target="label", decisions=place / "k.sqlite", export=True)
+    assert found.path.is_file()
