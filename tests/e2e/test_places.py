@@ -53,7 +53,7 @@ def place(monkeypatch):
     here = Here()
 
     @contextlib.contextmanager
-    def opened(at, home):
+    def opened(at, home, log):
         yield here if at.on == "slurm" else None
 
     monkeypatch.setattr(places, "opened", opened)

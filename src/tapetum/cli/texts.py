@@ -144,7 +144,7 @@ def conformal(result: Result, verbose: bool) -> list[str]:
     ]
     if abstain["risk"] is None:
         wanted = f"below {abstain['wanted']:.1%} with 95 % confidence ({plural(abstain['n'], 'image')})"
-        lines.append(f"abstain  always: no threshold was found that keeps the error {wanted}; more images may help")
+        lines += [f"abstain  always: no threshold keeps the error {wanted}", "         more images may help"]
     else:
         answered = f"answers {abstain['coverage']:.1%} of the images with an error of {abstain['risk']:.1%}"
         lines.append(f"abstain  below probability {abstain['threshold']:.3f}: it {answered} (at most {abstain['bound']:.1%})")

@@ -108,7 +108,7 @@ def first_norm(file, manifest, checkpoint):
     norm = next(m for m in fold.network.modules() if isinstance(m, torch.nn.BatchNorm2d))
     inputs = []
     hook = norm.register_forward_hook(lambda module, x, out: inputs.append(x[0]))
-    images = folds.Training(fold)._images(folds.SHIPPED)[1]
+    images = folds.Training(fold).inputs_of(folds.SHIPPED)[1]
     with torch.no_grad():
         for batch in dataset.batches(images, given["train"], 5):
             fold.network(batch.x)
