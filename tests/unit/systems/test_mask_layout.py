@@ -162,3 +162,26 @@ def test_odd_evaluation_tables_are_named(people):
     said: list[str] = []
     layouts.read(people, Data(), said.append)
     assert any("2 photos of eval/images are in no line of eval/info.csv and are left out: a.png, c.png" in line for line in said)
+
+
+def test_further_columns_of_both_tables_are_kept(people):
+    whole = layouts.read(people, Data(), quiet)
+    lines = [[*line, family, "x"] for line, family in zip(LINES, ("f1", "f1", "f2"), strict=True)]
+    write_table(people / "train/train.csv", [*COLUMNS, "family", "split"], lines)
+    write_table(people / "eval/info.csv", ["family", "ImageID", "ans"], [["f3", f"{name}.png", "0"] for name in "abc"])
+    again = layouts.read(people, Data(group="family"), quiet)
+    assert again.groups.tolist() == ["f1"] * 14 + ["f2"] * 7 + ["f3"] * 3
+    assert again.split.tolist() == whole.split.tolist()
+    assert codes(again) == codes(whole)
+
+
+def test_a_table_of_other_paths_is_not_this_layout(people, tmp_path):
+    said: list[str] = []
+    layouts.read(people, Data(), said.append)
+    assert any("the system 'mask', which declares mask (3 classes), gender (2 classes), age (3 classes);" in line for line in said)
+    own = tmp_path / "own"
+    for name in "abcd":
+        save(own / "train" / f"{name}.png", np.zeros((4, 4, 3), np.uint8))
+    write_table(own / "train/train.csv", COLUMNS, [[name, "male", "x", "30", f"{name}.png"] for name in "abcd"])
+    assert recognised(own)[0] != "masks"
+    assert recognised(own / "train/train.csv")[0] == "table"

@@ -15,6 +15,7 @@ from tapetum.core.config import Data
 from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Manifest
 from tapetum.data import layouts
+from tapetum.data.layouts.reading import recognised
 from tapetum.decide.sequences import arrange
 from tapetum.decide.steps import Rows
 from tapetum.learn.windows import window_rows
@@ -77,6 +78,29 @@ def test_hpa_takes_more_columns_in_any_order(hpa):
     assert "layout 'hpa'" in said[0]
     assert any("not used: note" in line for line in said)
     same(whole, again)
+
+
+@pytest.mark.parametrize("labels", [("cat dog", "dog"), ("28 30", "40")])
+def test_a_table_of_other_labels_is_not_hpa(hpa, labels):
+    write_table(hpa / "train.csv", ["Id", "Target"], [["a", labels[0]], ["b", labels[1]]])
+    assert recognised(hpa / "train.csv")[0] == "table"
+    assert recognised(hpa)[0] != "hpa"
+
+
+def test_green_images_alone_are_not_hpa(hpa):
+    for colour in ("red", "blue", "yellow"):
+        for file in hpa.glob(f"t*/*_{colour}.png"):
+            file.unlink()
+    assert recognised(hpa / "train.csv")[0] == "table"
+
+
+def test_hpa_says_its_classes_and_names_a_wrong_cell(hpa):
+    said: list[str] = []
+    layouts.read(hpa, Data(), said.append)
+    assert any("the system 'hpa', which declares Target (28 classes); a table is read otherwise by --layout table" in line for line in said)
+    write_table(hpa / "train.csv", ["Id", "Target"], [["a", "16 0"], ["b", "28"]])
+    with pytest.raises(DataError, match="28"):
+        layouts.read(hpa, Data(), quiet)
 
 
 def test_hpa_keeps_a_column_of_groups_and_takes_declared_paths(hpa, monkeypatch):

@@ -31,6 +31,11 @@ def module(layout: str) -> ModuleType:
     return importlib.import_module(choice.where.partition(":")[0])
 
 
+def system_of(layout: str) -> str | None:
+    """Return the system whose data a layout is of, or None for a general one."""
+    return next((name for name, system in find_systems().items() if layout in system.layouts), None)
+
+
 def is_class_folders(layout: str) -> bool:
     """Tell whether a layout is a folder of images whose folders are their labels."""
     return layout in layouts() and bool(getattr(module(layout), "CLASS_FOLDERS", False))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,10 +118,20 @@ def open_sheet(source: Any, data: Data, log: Log) -> Sheet:
         log(f"{source.resolve().name if isinstance(source, Path) else 'the table'} is read as layout {name!r}: {why}")
     choice, options = pick(name, available.layouts(), "layout")
     sheet = choice.load()(source, data, log, **options)
+    if data.layout == "auto" and (system := available.system_of(name)) is not None and (classes := _declared(sheet)):
+        log(
+            f"this is the layout of the system {system!r}, which declares {listed(classes, 7)}; a table is read otherwise by --layout table"
+        )
     if not len(sheet.frame):
         raise DataError(f"{sheet.name or sheet.root.resolve()} has no rows", need="one line an image")
     called = sheet.name or sheet.root.resolve().name  # the folder "." has no name of its own
     return dataclasses.replace(sheet, frame=plain_columns(sheet.frame, data, log), layout=name, name=called)
+
+
+def _declared(sheet: Sheet) -> list[str]:
+    """Return the targets whose classes the layout brings, as ``Target (28 classes)``."""
+    classes = {t["name"]: t["classes"] for t in sheet.targets if isinstance(t, Mapping) and "classes" in t}
+    return [f"{name} ({plural(len(some), 'class', 'classes')})" for name, some in classes.items()]
 
 
 def recognised(source: Any) -> tuple[str, str]:

@@ -36,9 +36,11 @@ def recognise(source: Any) -> str | None:
     if not isinstance(source, Path):
         return None
     table = source / TABLE if source.is_dir() else source
-    if table.name == TABLE and set(TRUTH) <= set(header_of(table)) and _images(table.parent, "train") is not None:
-        return f"{TABLE} has the columns Id and Target, and images train/…_green.png are beside it"
-    return None
+    if table.name != TABLE or not set(TRUTH) <= set(header_of(table)):
+        return None
+    if any(_images(table.parent, "train", channel) is None for channel in CHANNELS) or not _has_codes(table):
+        return None
+    return f"{TABLE} has the columns Id and Target (numbers from 0 to {len(CLASSES) - 1}), and images train/…_green.png are beside it"
 
 
 def read(source: Path, data: Data, log: Log) -> Sheet:
@@ -94,16 +96,25 @@ def write(manifest: Manifest, place: Path, log: Log) -> Path:
     return place
 
 
-def _images(root: Path, part: str) -> str | None:
+def _has_codes(table: Path) -> bool:
+    """Tell whether most labels are class ids with blanks between; a few others are wrong cells of this layout, and are named as such."""
+    try:
+        labels = read_delimited(table)[0]["Target"].drop_nulls().to_list()
+    except DataError:
+        return True  # reading says what is wrong with the table
+    return 2 * sum(set(cell.split()) <= set(CLASSES) for cell in labels) >= len(labels)
+
+
+def _images(root: Path, part: str, channel: str = CHANNELS[1]) -> str | None:
     """Return what comes before ``{Id}_green.png``: a folder, or an archive and its inner folder; None without images."""
     others = sorted(p for p in root.glob(f"{part}[_-]*") if p.is_dir() or p.suffix.lower() == ".zip")
     for place in (root / part, root / f"{part}.zip", *others):
         if place.is_dir():
-            inner = next((p for p in (place, place / part) if any(p.glob(f"*_{CHANNELS[1]}.png"))), None)
+            inner = next((p for p in (place, place / part) if any(p.glob(f"*_{channel}.png"))), None)
             if inner is not None:
                 return f"{inner.relative_to(root).as_posix()}/"
         elif place.is_file():
-            member = next((name for name in archive_names(place) if name.endswith(f"_{CHANNELS[1]}.png")), None)
+            member = next((name for name in archive_names(place) if name.endswith(f"_{channel}.png")), None)
             if member is not None:
                 return f"{place.name}{ARCHIVE_MARK}{member[: member.rfind('/') + 1]}"
     return None

@@ -29,6 +29,7 @@ from tapetum.data.layouts.sheet import Sheet, copy_image, images_among
 MASKS, GENDERS, AGES = ("worn", "incorrect", "none"), ("male", "female"), ("0-29", "30-59", "60+")
 STATES = {**{f"mask{i}": "worn" for i in range(1, 6)}, "incorrect_mask": "incorrect", "normal": "none"}
 COLUMNS = ["id", "gender", "race", "age", "path"]
+OWN = ("row_id", "path", "person", "mask", "gender", "age", "years", "race", "split", "ans")  # the columns that are made of it
 OLDEST = 100
 CODES = len(MASKS) * len(GENDERS) * len(AGES)
 FOLDER = re.compile(r"(?P<id>[^/\\]+?)_(?P<gender>male|female)_(?P<race>[^/\\]+)_(?P<age>\d+)")
@@ -45,8 +46,8 @@ def recognise(source: Any) -> str | None:
     table = source / "train" / "train.csv" if isinstance(source, Path) and source.is_dir() else None
     if table is None or not table.is_file():
         return None
-    if set(COLUMNS) <= set(header_of(table)):
-        return "train/train.csv has the columns " + ", ".join(COLUMNS)
+    if set(COLUMNS) <= set(header_of(table)) and _has_folders(table):
+        return "train/train.csv has the columns " + ", ".join(COLUMNS) + ", and its paths are called like 000001_female_Asian_45"
     images = table.parent / "images"
     people = [path for path in images.iterdir() if path.is_dir() and not is_hidden(path.name)] if images.is_dir() else []
     named = [path for path in people if FOLDER.fullmatch(path.name)]
@@ -57,17 +58,24 @@ def read(source: Path, data: Data, log: Log) -> Sheet:
     """Read the folder; columns ``mask``, ``gender``, ``age`` (three classes), ``years`` (the number), ``race``, ``ans`` (test rows)."""
     if not (source / "train" / "train.csv").is_file():
         raise DataError(f"train/train.csv is not in {source}", need="a folder with train/train.csv and train/images", fix="check the path")
-    rows = _people(source, data, log)
+    frame = _people(source, data, log)
     if (source / "eval" / "info.csv").is_file():
-        rows += _unknown(source, log)
+        frame = pl.concat([frame, _unknown(source, log)], how="diagonal")
     else:
         _name_unlisted(source, (), log)
-    columns = ("row_id", "path", "person", "mask", "gender", "age", "years", "race", "split", "ans")
-    frame = pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String), orient="row")
     if frame["ans"].null_count() == len(frame):
         frame = frame.drop("ans")
     roles = {"id": "row_id", "path": "path", "group": "person", "split": "split"}
     return Sheet(frame, source, source.name, roles, TARGETS, {"ans": DERIVED})
+
+
+def _has_folders(table: Path) -> bool:
+    """Tell whether most paths of a table are called as people's folders are; a few others are wrong cells of this layout."""
+    try:
+        paths = read_delimited(table)[0]["path"].drop_nulls().to_list()
+    except DataError:
+        return True  # reading says what is wrong with the table
+    return 2 * sum(FOLDER.fullmatch(path) is not None for path in paths) >= len(paths)
 
 
 def age_class(years: float) -> str:
@@ -119,14 +127,19 @@ def write(manifest: Manifest, place: Path, log: Log) -> Path:
     return place
 
 
-def _people(root: Path, data: Data, log: Log) -> list[tuple[str | None, ...]]:
+def _framed(rows: list[tuple[str | None, ...]], others: Sequence[str]) -> pl.DataFrame:
+    """Return rows as columns; ``others`` are further columns of the table, as a family for ``--group``."""
+    return pl.DataFrame(rows, schema=dict.fromkeys((*OWN, *others), pl.String), orient="row")
+
+
+def _people(root: Path, data: Data, log: Log) -> pl.DataFrame:
     """Return the rows of the training people; what is wrong with a person is refused, or left out and named where ``on_bad`` is skip."""
     table = _table(root / "train" / "train.csv", COLUMNS)
     rows: list[tuple[str | None, ...]] = []
     wrong: list[str] = []
     seen: dict[str, int] = {}
     hidden, deeper = 0, list[str]()
-    for line, (person, gender, race, age, folder) in enumerate(table.rows(), start=2):
+    for line, (person, gender, race, age, folder, *others) in enumerate(table.rows(), start=2):
         if problem := _problem(root, person, gender, race, age, folder) or _doubled(person, folder, line, seen):
             wrong.append(f"line {line}: {problem}")
             continue
@@ -137,7 +150,7 @@ def _people(root: Path, data: Data, log: Log) -> list[tuple[str | None, ...]]:
         years = _whole(age)
         for state, photo in photos.of_state.items():
             name = f"train/images/{folder}/{photo}"
-            rows.append((name, name, person, STATES[state], gender, age_class(years), str(years), race, "train", None))
+            rows.append((name, name, person, STATES[state], gender, age_class(years), str(years), race, "train", None, *others))
     if wrong and (data.on_bad == "refuse" or not rows):
         raise DataError(
             f"train.csv has {plural(len(table), 'person', 'people')}, {len(wrong)} of them unlike the others: {listed(wrong, 5)}",
@@ -159,11 +172,11 @@ def _people(root: Path, data: Data, log: Log) -> list[tuple[str | None, ...]]:
         f"train.csv: {plural(len(table), 'person', 'people')}, {plural(len(rows), 'image')}"
         + (f"; {plural(hidden, 'hidden file')} left out" if hidden else "")
     )
-    return rows
+    return _framed(rows, table.columns[len(COLUMNS) :])
 
 
 def _table(path: Path, columns: Sequence[str]) -> pl.DataFrame:
-    """Return the columns of a table, which may have others and another order; absent ones are named."""
+    """Return the columns of a table, then what others it has; their order there is free, and absent ones are named."""
     table, _ = read_delimited(path)
     if absent := [name for name in columns if name not in table.columns]:
         raise DataError(
@@ -171,7 +184,7 @@ def _table(path: Path, columns: Sequence[str]) -> pl.DataFrame:
             need=f"the columns {listed(columns)}",
             fix="name them so in its first line",
         )
-    return table.select(columns)
+    return table.select(*columns, *(name for name in table.columns if name not in (*columns, *OWN)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -243,10 +256,11 @@ def _name_strange_folders(root: Path, known: list[str | None], log: Log) -> None
         )
 
 
-def _unknown(root: Path, log: Log) -> list[tuple[str | None, ...]]:
+def _unknown(root: Path, log: Log) -> pl.DataFrame:
     """Return the evaluation rows; answers that are all the same, or blank, are a template and no truth."""
     table, _ = read_delimited(root / "eval" / "info.csv")
-    table = _table(root / "eval" / "info.csv", ["ImageID", *(["ans"] if "ans" in table.columns else [])])
+    own = ["ImageID", *(["ans"] if "ans" in table.columns else [])]
+    table = _table(root / "eval" / "info.csv", own)
     names = table["ImageID"].to_list()
     answers = table["ans"].to_list() if "ans" in table.columns else [None] * len(table)
     given = sorted({answer for answer in answers if answer is not None})
@@ -258,16 +272,16 @@ def _unknown(root: Path, log: Log) -> list[tuple[str | None, ...]]:
     )
     _name_unlisted(root, names, log)
     rows: list[tuple[str | None, ...]] = []
-    for name, answer in zip(names, answers, strict=True):
+    for (name, *cells), answer in zip(table.rows(), answers, strict=True):
         truth: tuple[str | None, ...] = (None, None, None, None, None)
-        own = None
+        code_text = None
         if known and answer is not None:
             if not 0 <= (code := _whole(answer)) < CODES:
                 raise DataError(f"eval/info.csv has ans = {answer!r} for {name!r}", need=f"0 to {CODES - 1}")
             truth = (MASKS[code // 6], GENDERS[code // 3 % 2], AGES[code % 3], None, None)
-            own = str(code)
-        rows.append((name, f"eval/images/{name}", None, *truth, "test", own))
-    return rows
+            code_text = str(code)
+        rows.append((name, f"eval/images/{name}", None, *truth, "test", code_text, *cells[len(own) - 1 :]))
+    return _framed(rows, table.columns[len(own) :])
 
 
 def _name_unlisted(root: Path, names: Sequence[str], log: Log) -> None:
