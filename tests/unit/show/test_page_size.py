@@ -78,6 +78,13 @@ def test_every_drawing_has_a_text(tmp_path):
     assert all(re.search(r'alt="[^"]+"', image) for image in re.findall(r"<img\b[^>]*>", page))
 
 
+def test_a_map_says_what_opens_by_keys(tmp_path, monkeypatch):
+    run = make_run(tmp_path, rows=60)
+    assert "by keys, the pairs" not in write_report(run).read_text()
+    monkeypatch.setattr(target_sections, "MOST_CELLS", 1)
+    assert "by keys, the pairs below the map open theirs" in write_report(run).read_text()
+
+
 def confused(k: int, n: int):
     """Predictions of ``k`` classes that are drawn at random, so that nearly every cell of the matrix has an image."""
     rng = np.random.default_rng(0)
