@@ -242,7 +242,9 @@ def on_common_rows(tables: Sequence[Dense]) -> list[Dense]:
         apart = np.flatnonzero(both & (y != other.y).any(axis=1))
         if len(apart):
             raise DataError(
-                f"{plural(len(apart), 'row has', 'rows have')} two labels: {listed(out[0].row_ids[apart])}", need="the same labels in both"
+                f"{plural(len(apart), 'row has', 'rows have')} two labels: {listed(out[0].row_ids[apart])}",
+                need="the same labels in both",
+                fix="where labels were corrected in between, fit the older one again with them",
             )
         y = np.where(np.isnan(y), other.y, y)
     known = np.flatnonzero(~np.isnan(y).any(axis=1))
