@@ -6,6 +6,8 @@ disagree: a copy disagrees a little everywhere in its finest detail, by noise an
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 SIDE = 96
@@ -123,15 +125,21 @@ def evidence(images: np.ndarray, pairs: np.ndarray, moves: np.ndarray) -> np.nda
     does not share, weighted.
     """
     out = np.empty(len(pairs))
-    for start in range(0, len(pairs), _BLOCK):
-        part, moved = pairs[start : start + _BLOCK], moves[start : start + _BLOCK]
-        rows, at = np.unique(part, return_inverse=True)
-        first, second = at.reshape(part.shape).T
-        shown = np.asarray(images[rows], dtype=np.float32)
+    for block, rows, first, second in _blocks(pairs):
+        shown, moved = np.asarray(images[rows], dtype=np.float32), moves[block]
         large, fine = _marks(shown, _LARGE, _STRONGEST), _marks(shown, _FINE, _HIGHEST)
         z = np.arctanh(np.clip(_step(large[first], large[second], moved)[0], -0.999, 0.9999))
-        out[start : start + len(part)] = z - _LOCAL * np.log(_worst_patch(fine[first], fine[second], moved) + 1e-3)
+        out[block] = z - _LOCAL * np.log(_worst_patch(fine[first], fine[second], moved) + 1e-3)
     return out
+
+
+def _blocks(pairs: np.ndarray) -> Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield some pairs (P, 2) at a time: which they are, the rows in them, each once, and the places of both ends among these rows."""
+    for start in range(0, len(pairs), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        rows, at = np.unique(pairs[block], return_inverse=True)  # a row is in several pairs
+        first, second = at.reshape(-1, 2).T
+        yield block, rows, first, second
 
 
 def _worst_patch(a: np.ndarray, b: np.ndarray, moves: np.ndarray) -> np.ndarray:
@@ -139,7 +147,7 @@ def _worst_patch(a: np.ndarray, b: np.ndarray, moves: np.ndarray) -> np.ndarray:
     down, right = _places(a.shape[1], moves)
     inner = (a.shape[1] - 2 * _EDGE) // _PATCHES * _PATCHES
     cut = slice(_EDGE, _EDGE + inner)
-    moved, still = (_weights(down) @ a @ _weights(right).transpose(0, 2, 1))[:, cut, cut], b[:, cut, cut]
+    moved, still = _moved(a, down, right)[:, cut, cut], b[:, cut, cut]
     gain = (moved * still).sum(axis=(1, 2), keepdims=True) / np.maximum((moved**2).sum(axis=(1, 2), keepdims=True), 1e-12)
     rest = ((still - gain * moved) ** 2).reshape(len(a), _PATCHES, inner // _PATCHES, _PATCHES, inner // _PATCHES).mean(axis=(2, 4))
     return np.asarray(rest.max(axis=(1, 2)) / np.maximum((still**2).mean(axis=(1, 2)), 1e-12))
@@ -148,22 +156,19 @@ def _worst_patch(a: np.ndarray, b: np.ndarray, moves: np.ndarray) -> np.ndarray:
 def aligned(images: np.ndarray, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the correlation (P,) of the patterns of images (N, S, S), for pairs (P, 2) of them, after alignment, and its moves (P, 4)."""
     out, found = np.empty(len(pairs)), np.zeros((len(pairs), 4), dtype=np.float32)
-    for start in range(0, len(pairs), _BLOCK):
-        part = pairs[start : start + _BLOCK]
-        rows, at = np.unique(part, return_inverse=True)  # a row is in several pairs
-        first, second = at.reshape(part.shape).T
-        moves = np.zeros((len(part), 4), dtype=np.float32)
+    for block, rows, first, second in _blocks(pairs):
+        moves = np.zeros((len(first), 4), dtype=np.float32)
         for blur, steps in _STEPS:
             shown = patterns(images[rows], blur)
             a, b = shown[first], shown[second]
-            best, kept = np.full(len(part), -1.0), moves.copy()
+            best, kept = np.full(len(first), -1.0), moves.copy()
             for number in range(steps + 1):
                 value, step = _step(a, b, moves)
                 better = value > best
                 best[better], kept[better] = value[better], moves[better]
                 if number < steps:
                     moves = np.clip(moves + step, -_MOST * SIDE, _MOST * SIDE)
-        out[start : start + len(part)], found[start : start + len(part)] = best, kept
+        out[block], found[block] = best, kept
     return out, found
 
 
@@ -171,7 +176,7 @@ def _step(a: np.ndarray, b: np.ndarray, moves: np.ndarray) -> tuple[np.ndarray, 
     """Return the correlation of ``a``, moved, with ``b``, and the change of the moves (P, 4) that should raise it."""
     along = _along(a.shape[1])
     down, right = _places(a.shape[1], moves)
-    moved = _weights(down) @ a @ _weights(right).transpose(0, 2, 1)
+    moved = _moved(a, down, right)
     inside = (_within(down)[:, :, None] & _within(right)[:, None, :]).astype(np.float32)
     moved, still = _standard(moved, inside), _standard(b, inside)
     both = (moved + still) / 2
@@ -193,6 +198,11 @@ def _places(side: int, moves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return from which row and which column (N, S) each pixel comes: shifted, and stretched from the middle."""
     place, along = np.arange(side, dtype=np.float32), _along(side)
     return place + moves[:, 0:1] + moves[:, 1:2] * along, place + moves[:, 2:3] + moves[:, 3:4] * along
+
+
+def _moved(images: np.ndarray, down: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return images (N, S, S) as they are at other places."""
+    return np.asarray(_weights(down) @ images @ _weights(right).transpose(0, 2, 1))
 
 
 def _weights(places: np.ndarray) -> np.ndarray:
