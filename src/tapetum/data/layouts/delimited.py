@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -14,7 +14,7 @@ from tapetum.data.images.formats import has_image_name
 
 HEAD = 1 << 16  # characters in which a header line ends
 
-__all__ = ["DELIMITERS", "header_of", "read_delimited", "sniff", "to_delimited"]
+__all__ = ["DELIMITERS", "header_of", "most_cells", "read_delimited", "sniff", "to_delimited"]
 
 
 def read_delimited(path: Path, header: Sequence[str] | None = None) -> tuple[pl.DataFrame, str]:
@@ -46,3 +46,15 @@ def header_of(path: Path) -> list[str]:
         except DataError:
             continue
     return []
+
+
+def most_cells(path: Path, column: str, fits: Callable[[str], bool]) -> bool:
+    """Tell whether at least half of a column's cells that are not blank fit a layout: a few others are wrong cells, which reading names.
+
+    A table that cannot be read fits, too: reading says what is wrong with it.
+    """
+    try:
+        cells = read_delimited(path)[0][column].drop_nulls().to_list()
+    except DataError:
+        return True
+    return 2 * sum(map(fits, cells)) >= len(cells)

@@ -18,7 +18,7 @@ from tapetum.core.errors import DataError, UserError, listed
 from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
 from tapetum.core.words import plural
-from tapetum.data.layouts.delimited import header_of, read_delimited, to_delimited
+from tapetum.data.layouts.delimited import header_of, most_cells, read_delimited, to_delimited
 from tapetum.data.layouts.folder import refuse_columns
 from tapetum.data.layouts.listing import archive_names
 from tapetum.data.layouts.sheet import ARCHIVE_MARK, Sheet, copy_image
@@ -38,7 +38,7 @@ def recognise(source: Any) -> str | None:
     table = source / TABLE if source.is_dir() else source
     if table.name != TABLE or not set(TRUTH) <= set(header_of(table)):
         return None
-    if any(_images(table.parent, "train", channel) is None for channel in CHANNELS) or not _has_codes(table):
+    if any(_images(table.parent, "train", channel) is None for channel in CHANNELS) or not most_cells(table, "Target", _is_codes):
         return None
     return f"{TABLE} has the columns Id and Target (numbers from 0 to {len(CLASSES) - 1}), and images train/…_green.png are beside it"
 
@@ -96,13 +96,9 @@ def write(manifest: Manifest, place: Path, log: Log) -> Path:
     return place
 
 
-def _has_codes(table: Path) -> bool:
-    """Tell whether most labels are class ids with blanks between; a few others are wrong cells of this layout, and are named as such."""
-    try:
-        labels = read_delimited(table)[0]["Target"].drop_nulls().to_list()
-    except DataError:
-        return True  # reading says what is wrong with the table
-    return 2 * sum(set(cell.split()) <= set(CLASSES) for cell in labels) >= len(labels)
+def _is_codes(cell: str) -> bool:
+    """Tell whether a cell holds class ids with blanks between."""
+    return set(cell.split()) <= set(CLASSES)
 
 
 def _images(root: Path, part: str, channel: str = CHANNELS[1]) -> str | None:

@@ -21,7 +21,7 @@ from tapetum.core.progress import Log
 from tapetum.core.tables import Manifest
 from tapetum.core.words import plural, verb
 from tapetum.data.images.formats import has_image_name
-from tapetum.data.layouts.delimited import header_of, read_delimited, to_delimited
+from tapetum.data.layouts.delimited import header_of, most_cells, read_delimited, to_delimited
 from tapetum.data.layouts.folder import refuse_columns
 from tapetum.data.layouts.listing import is_hidden, refuse_undecodable
 from tapetum.data.layouts.sheet import Sheet, copy_image, images_among
@@ -46,7 +46,7 @@ def recognise(source: Any) -> str | None:
     table = source / "train" / "train.csv" if isinstance(source, Path) and source.is_dir() else None
     if table is None or not table.is_file():
         return None
-    if set(COLUMNS) <= set(header_of(table)) and _has_folders(table):
+    if set(COLUMNS) <= set(header_of(table)) and most_cells(table, "path", lambda cell: FOLDER.fullmatch(cell) is not None):
         return "train/train.csv has the columns " + ", ".join(COLUMNS) + ", and its paths are called like 000001_female_Asian_45"
     images = table.parent / "images"
     people = [path for path in images.iterdir() if path.is_dir() and not is_hidden(path.name)] if images.is_dir() else []
@@ -67,15 +67,6 @@ def read(source: Path, data: Data, log: Log) -> Sheet:
         frame = frame.drop("ans")
     roles = {"id": "row_id", "path": "path", "group": "person", "split": "split"}
     return Sheet(frame, source, source.name, roles, TARGETS, {"ans": DERIVED})
-
-
-def _has_folders(table: Path) -> bool:
-    """Tell whether most paths of a table are called as people's folders are; a few others are wrong cells of this layout."""
-    try:
-        paths = read_delimited(table)[0]["path"].drop_nulls().to_list()
-    except DataError:
-        return True  # reading says what is wrong with the table
-    return 2 * sum(FOLDER.fullmatch(path) is not None for path in paths) >= len(paths)
 
 
 def age_class(years: float) -> str:
