@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tapetum.core import files, marks
+from tapetum.core import marks, stores
 from tapetum.core.errors import TapetumError
 from tapetum.core.runs import PROBE
 from tapetum.core.words import plural
@@ -39,8 +39,8 @@ def members(found: RunFiles, target: str | None) -> list[dict[str, Any]]:
 
 def _probe(found: RunFiles) -> str:
     """Say what the probe sees: its images may be larger than those of training. Of several stores, the one with most views is its own."""
-    stores = [files.read_json(place)["what"] for place in sorted(found.run.features.glob("*/index.json"))]
-    seen: dict[str, Any] = max(stores, key=lambda what: len(what.get("views") or ()), default={})
+    made_by = [stores.index(folder).get("what") or {} for folder in stores.finished(found.run.features)]
+    seen: dict[str, Any] = max(made_by, key=lambda what: len(what.get("views") or ()), default={})
     size = (seen.get("preprocessing") or {}).get("size")
     if size is None:
         return "linear probe on stored features"
