@@ -80,23 +80,24 @@ def test_what_a_killed_holder_left_stops_nobody(tmp_path):
         assert generation == 4
 
 
-def test_a_look_at_the_lock_stops_nobody(tmp_path):
-    with locks.lock(tmp_path / "run"):
+def look_at(run):
+    """Hold the lock of a run for an instant, as a process does that looks whether it is free."""
+    with locks.lock(run):
         pass
-    look = filelock.FileLock(tmp_path / "run" / locks.LOCK, thread_local=False)
+    look = filelock.FileLock(run / locks.LOCK, thread_local=False)
     look.acquire()
     threading.Timer(locks.PATIENCE / 4, look.release).start()
+
+
+def test_a_look_at_the_lock_stops_nobody(tmp_path):
+    look_at(tmp_path / "run")
     with locks.lock(tmp_path / "run") as generation:
         assert generation == 2
 
 
 def test_two_looks_at_a_lock_refuse_neither(tmp_path):
     """Two processes of one fold look at the same time (``--devices 2``): one of them was refused now and then."""
-    with locks.lock(tmp_path / "run"):
-        pass
-    look = filelock.FileLock(tmp_path / "run" / locks.LOCK, thread_local=False)
-    look.acquire()
-    threading.Timer(locks.PATIENCE / 4, look.release).start()
+    look_at(tmp_path / "run")
     locks.refuse_held(tmp_path / "run")
 
 
