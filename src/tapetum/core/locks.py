@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,15 @@ from tapetum.core import disk
 from tapetum.core.errors import DataError, EnvironmentFault
 from tapetum.core.files import make_folder, read_json, write_json
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 HOLDER, LOCK = ".holder.json", ".lock"  # in a folder that is or was locked: by whom
 HELD = (HOLDER, LOCK)
-PATIENCE = 0.2  # seconds, as another process may look for an instant whether the lock is free
+PATIENCE = 0.2  # seconds, as another process may hold the lock for an instant where looks cannot share it
+LOOKS = 100  # so often is the lock waited for while nobody holds it and others look at it
 
 
 @contextlib.contextmanager
@@ -81,8 +88,35 @@ def _gone(folder: Path) -> EnvironmentFault:
 
 def await_free(folder: Path | str) -> None:
     """Wait until no process holds a folder."""
-    if (Path(folder) / HOLDER).exists():
-        _taken(Path(folder), wait=True).release()
+    while is_held(folder):
+        time.sleep(0.05)
+
+
+def is_held(folder: Path | str) -> bool:
+    """Tell whether another process holds a folder. Looks share the lock, so that any number of them stop neither one another nor a holder.
+
+    Args:
+        folder: need not be there.
+    """
+    place = Path(folder) / LOCK
+    if not place.exists():
+        return False
+    with contextlib.suppress(OSError):  # one may not read it, or this file system has no locks to share
+        if fcntl is not None:
+            with place.open("rb") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return True
+                fcntl.flock(file, fcntl.LOCK_UN)  # by name: a process that was forked meanwhile has the file open, too
+                return False
+    try:
+        filelock.FileLock(place, timeout=PATIENCE).acquire(poll_interval=PATIENCE / 8).lock.release()
+    except filelock.Timeout:
+        return True
+    except OSError:  # one may look into the folder and not write there: then there is nothing to hold
+        return False
+    return False
 
 
 def refuse_held(folder: Path | str) -> Path:
@@ -95,25 +129,27 @@ def refuse_held(folder: Path | str) -> Path:
         EnvironmentFault: another live process holds the folder.
     """
     folder = Path(folder)
-    if not (folder / HOLDER).exists():
-        return folder
-    with contextlib.suppress(OSError):  # one may look into it and not write: then there is nothing to hold
-        _taken(folder).release()
+    if is_held(folder):
+        raise _held(folder)
     return folder
 
 
 def _taken(folder: Path, *, wait: bool = False) -> filelock.BaseFileLock:
-    """Return a folder's lock, taken; another process that looks for an instant whether it is free is waited for.
+    """Return a folder's lock, taken; other processes that look whether it is free are waited for, also slow ones.
 
     Raises:
         EnvironmentFault: another live process holds the folder.
     """
     found = filelock.FileLock(folder / LOCK, timeout=-1 if wait else PATIENCE)
-    try:
-        found.acquire(poll_interval=0.05 if wait else PATIENCE / 8)
-    except filelock.Timeout:
-        raise _held(folder) from None
-    return found
+    for _ in range(LOOKS):
+        try:
+            found.acquire(poll_interval=0.05 if wait else PATIENCE / 8)
+        except filelock.Timeout:
+            if is_held(folder):
+                break
+        else:
+            return found
+    raise _held(folder)
 
 
 def _holder(folder: Path) -> dict[str, Any]:

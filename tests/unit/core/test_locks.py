@@ -80,25 +80,48 @@ def test_what_a_killed_holder_left_stops_nobody(tmp_path):
         assert generation == 4
 
 
-def look_at(run):
-    """Hold the lock of a run for an instant, as a process does that looks whether it is free."""
+@contextlib.contextmanager
+def looked_at(run, seconds):
+    """Let a process look whether a run is free, one that is kept from going on for so long meanwhile."""
     with locks.lock(run):
         pass
-    look = filelock.FileLock(run / locks.LOCK, thread_local=False)
-    look.acquire()
-    threading.Timer(locks.PATIENCE / 4, look.release).start()
+    with (run / locks.LOCK).open("rb") as look:
+        locks.fcntl.flock(look, locks.fcntl.LOCK_SH)
+        letting_go = threading.Timer(seconds, locks.fcntl.flock, (look, locks.fcntl.LOCK_UN))
+        letting_go.start()
+        try:
+            yield
+        finally:
+            letting_go.join()
 
 
-def test_a_look_at_the_lock_stops_nobody(tmp_path):
-    look_at(tmp_path / "run")
-    with locks.lock(tmp_path / "run") as generation:
+@pytest.mark.skipif(os.name == "nt", reason="no shared locks")
+@pytest.mark.parametrize("seconds", [0.0, 3 * locks.PATIENCE])
+def test_a_look_at_the_lock_stops_nobody(tmp_path, seconds):
+    with looked_at(tmp_path / "run", seconds), locks.lock(tmp_path / "run") as generation:
         assert generation == 2
 
 
+@pytest.mark.skipif(os.name == "nt", reason="no shared locks")
 def test_two_looks_at_a_lock_refuse_neither(tmp_path):
     """Two processes of one fold look at the same time (``--devices 2``): one of them was refused now and then."""
-    look_at(tmp_path / "run")
-    locks.refuse_held(tmp_path / "run")
+    with looked_at(tmp_path / "run", 3 * locks.PATIENCE):
+        locks.refuse_held(tmp_path / "run")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="fork")
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_look_leaves_the_lock_as_it_is(tmp_path, monkeypatch, shared):
+    """Also where locks cannot be shared, as on Windows."""
+    if not shared:
+        monkeypatch.setattr(locks, "fcntl", None)
+    assert not locks.is_held(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    with held_elsewhere(tmp_path / "run"):
+        assert locks.is_held(tmp_path / "run")
+    assert not locks.is_held(tmp_path / "run")
+    with locks.lock(tmp_path / "run") as generation:
+        assert generation == 2
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", "null", '{"generation": "x"}', "{"])
