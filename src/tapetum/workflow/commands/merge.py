@@ -56,8 +56,9 @@ def merge(tables: Sequence[Path], out: Path, of: Any, *, log: Log, **declared: A
         table_files.write_matched(out, whole[np.argsort([at[row_id] for row_id in whole[ids].to_list()])], log)
     else:
         read = [Predictions.read(place) for place in tables]
-        joined = _concat(read, tables)
+        _check_alike(read, tables)
         _check_whole(tables, [one.frame for one in read], wanted)
+        joined = _concat(read)
         Predictions(_ordered(joined.frame, wanted), joined.targets, joined.manifest_hash, joined.recipe_hash).write(out)
     return {"out": str(out), "rows": len(wanted), "tables": len(tables)}
 
@@ -103,15 +104,23 @@ def _refuse_cut(place: Path) -> None:
             raise DataError(f"{place} ends in the middle of a line", fix="copy it again, or end its last line if it is whole")
 
 
-def _concat(read: Sequence[Predictions], tables: Sequence[Path]) -> Predictions:
-    """Return the tables below one another, doubled rows and all."""
+def _check_alike(read: Sequence[Predictions], tables: Sequence[Path]) -> None:
+    """Refuse tables of two pipelines.
+
+    Raises:
+        DataError: names two of them.
+    """
     for place, one in zip(tables, read, strict=True):
         if [t.to_dict() for t in one.targets] != [t.to_dict() for t in read[0].targets]:
             raise DataError(f"{place} and {tables[0]} answer other targets or classes", need="tables of one pipeline")
         made = [(a, b) for a, b in zip(_made_of(one), _made_of(read[0]), strict=True) if a and b]
         if any(a != b for a, b in made):
             raise DataError(f"{place} and {tables[0]} are of two pipelines with the same classes", need="tables of one pipeline")
-    whole = pl.concat([one.frame for one in read]).unique(maintain_order=True)
+
+
+def _concat(read: Sequence[Predictions]) -> Predictions:
+    """Return the tables below one another, with what any of them says of where they come from."""
+    whole = pl.concat([one.frame for one in read])
     return Predictions(whole, read[0].targets, *(next(filter(None, known), "") for known in zip(*map(_made_of, read), strict=True)))
 
 

@@ -58,6 +58,16 @@ def test_parts_in_any_order_give_the_whole_table(tmp_path, of):
 def test_rows_that_do_not_add_up_are_named(parts, named, tmp_path, of):
     with pytest.raises(DataError, match=named):
         merged(tmp_path, of, *parts)
+
+
+def test_a_row_answered_twice_otherwise_is_named_too(tmp_path, of):
+    """As two commands do, whose batches are others."""
+    one, two = table(tmp_path / "0.parquet", IDS[:4]), table(tmp_path / "1.parquet", IDS[3:])
+    known = Predictions.read(two)
+    other = known.frame.with_columns(pl.Series("p", [[0.25, 0.75]] * len(known.frame), dtype=known.frame.schema["p"]))
+    Predictions(other, known.targets).write(two)
+    with pytest.raises(DataError, match=r"1 row is in more than one place: r3 \(.*0.parquet, .*1.parquet\)"):
+        api.merge([one, two], tmp_path / "all.parquet", of, id="id", path="file")
     assert not (tmp_path / "all.parquet").exists()
 
 
