@@ -6,6 +6,7 @@ import difflib
 import functools
 import inspect
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterable
@@ -75,6 +76,16 @@ def said_by(stderr: str) -> tuple[str | None, str | None]:
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     sentences = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     return (sentences[-1] if sentences else None), (lines[-1] if lines else None)
+
+
+def ending(code: int) -> str:
+    """Return how a process ended, in words."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return "its process is gone"
 
 
 def warn_caller(message: str) -> None:

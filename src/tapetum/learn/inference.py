@@ -80,7 +80,13 @@ def together(parts: Sequence[Answers], rows: np.ndarray) -> Answers:
         return np.take(np.concatenate(of, axis=axis), place, axis=axis)
 
     p = {name: joined([part.p[name] for part in parts]) for name in parts[0].p}
-    draws_ = {name: joined([part.draws[name] for part in parts], axis=1) for name in parts[0].draws}
+    views = {name: every for part in parts for name, every in part.draws.items()}  # of a part that read an image
+
+    def drawn(part: Answers, name: str) -> np.ndarray:
+        like = views[name]
+        return part.draws.get(name, np.full((len(like), len(part.rows), like.shape[2]), np.nan, like.dtype))
+
+    draws_ = {name: joined([drawn(part, name) for part in parts], axis=1) for name in views}
     reasons = {row: why for part in parts for row, why in part.reasons.items()}
     return Answers(np.asarray(rows), p, draws_, joined([part.ok for part in parts]), reasons)
 

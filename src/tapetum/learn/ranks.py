@@ -11,10 +11,11 @@ import contextlib
 import dataclasses
 import json
 import os
+import signal
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from tapetum.core.errors import REFUSALS, EnvironmentFault, TapetumError, said_by
+from tapetum.core.errors import REFUSALS, EnvironmentFault, TapetumError, ending, said_by
 
 
 def count() -> int:
@@ -169,8 +170,9 @@ def launch(words: Sequence[str], devices: int) -> dict[str, Any]:
 
     Raises:
         TapetumError: a process ended with another code than 0; the error is of its kind.
+        KeyboardInterrupt: this process was asked to end, by a person or by SIGTERM; it has ended the others.
     """
-    from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, Std
+    from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException, Std
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -189,8 +191,10 @@ def launch(words: Sequence[str], devices: int) -> dict[str, Any]:
         try:
             elastic_launch(config, sys.executable)(*words)
         except ChildFailedError as error:
-            rank, failure = error.get_first_failure()
-            raise _error(failure.exitcode, rank, _written(folder, rank, "stderr")) from None
+            rank = _cause({rank: failure.exitcode for rank, failure in error.failures.items()}, error.get_first_failure()[0])
+            raise _error(error.failures[rank].exitcode, rank, _written(folder, rank, "stderr")) from None
+        except SignalException:
+            raise KeyboardInterrupt from None
         return dict(json.loads(_written(folder, 0, "stdout")))
 
 
@@ -199,9 +203,23 @@ def _written(folder: str, rank: int, what: str) -> str:
     return found[-1].read_text(encoding="utf-8", errors="replace") if found else ""
 
 
+def _cause(codes: Mapping[int, int], first: int) -> int:
+    """Return the process that the others ended for: they lose their connection to it, or are ended by the agent.
+
+    Args:
+        codes: rank → exit code of each that did not end well.
+        first: the rank that was seen first; the agent looks a few times a second, so that another one may have ended before.
+    """
+    told = [rank for rank, code in codes.items() if code in REFUSALS]
+    told += [rank for rank, code in codes.items() if code == EnvironmentFault.exit_code]
+    killed = [rank for rank, code in codes.items() if code < 0 and code != -signal.SIGTERM]
+    return (told + killed + [first])[0]
+
+
 def _error(code: int, rank: int, said: str) -> TapetumError:
     """Return the error of a process that ended so."""
     sentence, last = said_by(said)
     if sentence is not None:
         return REFUSALS.get(code, EnvironmentFault)(sentence)
-    return EnvironmentFault(f"process {rank} ended with code {code}" + (f" ({last})" if last else ""), fix="give the command again")
+    how = f"ended with code {code}" + (f" ({last})" if last else "") if code >= 0 else f"was {ending(code)}"
+    return EnvironmentFault(f"process {rank} {how}", fix="give the command again")

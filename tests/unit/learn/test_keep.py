@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
 import small_runs
 from tapetum.core import files, locks
 from tapetum.core.errors import DataError, EnvironmentFault
+from tapetum.learn.ranks import Ranks
 from tapetum.learn.training.keep import Keeper
 
 STATE = {"progress": {"step": 1, "epoch": 1}, "checkpoints": []}
@@ -55,3 +58,19 @@ def test_hashes_outlast_the_end_of_a_fold(tmp_path):
     files.write_bytes(keeper.checkpoint_file("swa"), b"other")
     with pytest.raises(DataError, match="swa"):
         keeper.checkpoint("swa")
+
+
+def test_a_fold_ends_once_no_process_reads_it(tmp_path):
+    """A slower process of the fold still reads the state that training goes on from, and the file that it names."""
+    seen = []
+
+    @dataclasses.dataclass(frozen=True)
+    class Among(Ranks):
+        def wait(self):
+            state = Keeper(tmp_path).state()
+            seen.append((state["status"], (tmp_path / str(state.get("last"))).is_file()))
+
+    keeper = Keeper(tmp_path, ranks=Among(None, 0, 2))
+    keeper.keep({"a": torch.zeros(2)}, {}, None, [{"epoch": 1}], {**STATE, "status": "running"})
+    keeper.finish(keeper.state())
+    assert seen == [("running", True), ("running", True), ("done", False)]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import signal
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
@@ -14,7 +18,7 @@ import small_runs
 from images import plant
 from tapetum.core import files, locks
 from tapetum.core.config import Data
-from tapetum.core.errors import DataError, EnvironmentFault
+from tapetum.core.errors import DataError, EnvironmentFault, TapetumError, UserError
 from tapetum.core.tables import Predictions
 from tapetum.data import layouts
 from tapetum.data.images import dataset
@@ -87,10 +91,88 @@ def test_answers_are_gathered_by_row(rows, count):
     assert (found.ok.tolist(), found.reasons) == (whole.ok.tolist(), whole.reasons)
 
 
+@pytest.mark.parametrize("without", [0, 1])
+def test_a_process_without_a_readable_image_has_no_views(without):
+    parts = [answers([3, 5]), answers([4, 6])]
+    parts[without] = dataclasses.replace(parts[without], draws={})
+    views = inference.together(parts, np.array([3, 4, 5, 6])).draws["label"]
+    assert np.isnan(views[:, without::2]).all()
+    assert np.array_equal(views[:, 1 - without :: 2], parts[1 - without].draws["label"])
+
+
 @pytest.mark.parametrize("parts", [([3, 4], [5]), ([3, 4], [4, 6]), ([3, 4], [5, 7]), ([3, 3], [4, 5])])
 def test_lost_and_doubled_answers_are_refused(parts):
     with pytest.raises(DataError, match="processes answered"):
         inference.together([answers(part) for part in parts], np.array([3, 4, 5, 6]))
+
+
+def ended(monkeypatch, failure):
+    """Let torchrun's agent end with an error; ``failure`` is told the folder of the processes' output."""
+    from torch.distributed.launcher import api as agent
+
+    def started(config, _program):
+        def run(*_words):
+            raise failure(config.logs_specs.root_log_dir)
+
+        return run
+
+    monkeypatch.setattr(agent, "elastic_launch", started)
+
+
+LOST = "RuntimeError: Connection closed by peer"
+
+
+@pytest.mark.parametrize(
+    ("codes", "said", "kind", "sentence"),
+    [
+        ({0: 1, 1: 3}, {0: LOST, 1: "error: b.png cannot be read"}, DataError, "b.png cannot be read"),
+        ({0: -15, 1: 2}, {0: "", 1: "error: no"}, UserError, "no"),
+        ({0: 1, 1: 5}, {0: LOST, 1: "error: the disk is full"}, EnvironmentFault, "the disk is full"),
+        ({0: 1, 1: -9}, {0: LOST, 1: "training: 3 of 9"}, EnvironmentFault, "process 1 was ended by SIGKILL. give the command again"),
+        ({0: 1, 1: -15}, {0: LOST, 1: ""}, EnvironmentFault, f"process 0 ended with code 1 ({LOST}). give the command again"),
+    ],
+)
+def test_the_process_that_failed_first_is_named(monkeypatch, codes, said, kind, sentence):
+    """The agent sees the others, which lost their connection, in the same look."""
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+
+    def failure(folder):
+        for rank, text in said.items():
+            files.write_bytes(Path(folder) / "0" / str(rank) / "stderr.log", text.encode())
+        return ChildFailedError("job", {rank: ProcessFailure(rank, 7, code, "") for rank, code in codes.items()})
+
+    ended(monkeypatch, failure)
+    with pytest.raises(TapetumError) as error:
+        ranks.launch(["job"], 2)
+    assert (type(error.value), str(error.value)) == (kind, sentence)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_launcher_that_is_interrupted_says_so(monkeypatch, number):
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+
+    ended(monkeypatch, lambda _: SignalException("received", number))
+    with pytest.raises(KeyboardInterrupt):
+        ranks.launch(["job"], 2)
+
+
+def test_one_of_several_never_goes_ahead_alone(tmp_path, monkeypatch):
+    """A fold that an orphan ends meanwhile is done for one process and not for another, which would wait for it."""
+
+    class Together(Exception):
+        pass
+
+    def together(*_):
+        raise Together
+
+    plant(tmp_path / "rows", classes=2, each=9, size=32)
+    spec = spec_of(tmp_path / "run", tmp_path / "rows")
+    files.write_json(spec.parent / "state.json", {"status": "done"})
+    assert job.run(spec) == {"status": "done"}
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(job.Runtime, "from_train", together)
+    with pytest.raises(Together):
+        job.run(spec)
 
 
 def spec_of(place, planted, **values):

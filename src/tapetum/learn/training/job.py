@@ -22,7 +22,7 @@ from tapetum.core.tables import Manifest
 from tapetum.data.images import dataset
 from tapetum.data.images.form import Form
 from tapetum.data.images.transforms import EvalTransform
-from tapetum.learn import memory, models, probe
+from tapetum.learn import memory, models, probe, ranks
 from tapetum.learn.answering import Answering
 from tapetum.learn.ranks import Ranks
 from tapetum.learn.runtime import Engine, Runtime
@@ -80,7 +80,7 @@ def run(
     """
     spec_file = Path(spec_file)
     folder = spec_file.parent
-    if (state := Keeper(folder).state()).get("status") == "done":
+    if ranks.count() == 1 and (state := Keeper(folder).state()).get("status") == "done":  # several processes look once they are together
         return state
     spec = read_spec(spec_file)
     recipe = Recipe.stored(spec["recipe"])
@@ -104,14 +104,14 @@ def run(
 
 
 @contextlib.contextmanager
-def _held(folder: Path, ranks: Ranks, wait: bool) -> Iterator[int | None]:
+def _held(folder: Path, among: Ranks, wait: bool) -> Iterator[int | None]:
     """Hold a fold's folder, by the first of several processes; the others wait for it, and have no generation."""
-    if ranks.rank:
-        ranks.wait()
+    if among.rank:
+        among.wait()
         yield None
         return
     with locks.lock(folder, wait=wait) as generation:
-        ranks.wait()
+        among.wait()
         yield generation
 
 

@@ -115,7 +115,8 @@ class Keeper:
         self.ranks.wait()
 
     def finish(self, state: dict[str, Any]) -> dict[str, Any]:
-        """Mark the fold as done; the resume file goes."""
+        """Mark the fold as done; the resume file goes, once no other process reads it any more."""
+        self.ranks.wait()
         done = {k: v for k, v in state.items() if k not in ("last", "rest")} | {"status": "done"}
         if self.writes:
             self._check_holder()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Generator, Sequence
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tapetum.core import errors, progress
-from tapetum.core.errors import REFUSALS, EnvironmentFault, said_by
+from tapetum.core.errors import REFUSALS, EnvironmentFault, ending, said_by
 from tapetum.core.progress import Log
 
 TRIES = 3  # a task that ends by a signal, for want of memory or with its machine is started so often at most
@@ -126,16 +125,6 @@ def _end(process: subprocess.Popen[str]) -> None:
     except BaseException:  # of patience, the machine's or a person's
         process.kill()
         process.wait()
-
-
-def ending(code: int) -> str:
-    """Return how a process ended, in words."""
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return f"ended by {signal.Signals(-code).name}"
-    except ValueError:
-        return "its process is gone"
 
 
 def environment() -> dict[str, str]:
