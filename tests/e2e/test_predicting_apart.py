@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapetum.core import files
+from tapetum.core import files, locks
 from tapetum.core.errors import EnvironmentFault
 from tapetum.core.parts import Parts
 from tapetum.core.runs import Record
@@ -87,6 +87,37 @@ def test_a_driver_that_died_finds_what_its_tasks_did(probed, planted, tmp_path, 
     assert out.read_bytes() == (tmp_path / "one.parquet").read_bytes()
 
 
+def left_alone(work, out):
+    """Return the spec of a task whose driver died before it ran."""
+    with pytest.raises(KeyboardInterrupt):
+        predict.write(work, out, elsewhere=lambda *given: predict_apart.predict_elsewhere(Here(stop=0), *given))
+    return min(Parts(out).folder.glob(".task-*/spec.json"))
+
+
+def test_an_orphan_writes_nothing_into_another_commands_parts(probed, planted, tmp_path, small):
+    """Its images, or its pipeline, may be others by now: the table would be of both."""
+    out = tmp_path / "p.parquet"
+    spec = left_alone(work_of(probed, planted / "images"), out)
+    with locks.lock(Parts(out).folder), pytest.raises(EnvironmentFault, match="was taken over by process"):
+        run_part(spec)
+    assert not list(Parts(out).folder.glob("part-*"))
+
+
+def test_an_orphan_makes_no_folder_anew(probed, planted, tmp_path, small, monkeypatch):
+    """The command that followed it has written the table and removed the parts."""
+    out = tmp_path / "p.parquet"
+    spec, answered_part = left_alone(work_of(probed, planted / "images"), out), predict_apart.answered_part
+
+    def followed(*given):
+        files.remove(Parts(out).folder)
+        return answered_part(*given)
+
+    monkeypatch.setattr(predict_apart, "answered_part", followed)
+    with pytest.raises(EnvironmentFault, match="is not there any more"):
+        run_part(spec)
+    assert not Parts(out).folder.exists()
+
+
 def test_a_task_of_another_pipeline_is_refused(probed, planted, tmp_path, small):
     work, kept = work_of(probed, planted / "images"), []
 
@@ -118,7 +149,8 @@ def test_a_part_is_there_or_is_made(probed, planted, tmp_path, small):
     place = Here()
     parts = Parts(tmp_path / "q.parquet")
     marks = {number: f"mark {number}" for number in (1, 2, 4)}
-    predict_apart.predict_elsewhere(place, work, parts, marks)
+    with locks.lock(parts.folder):
+        predict_apart.predict_elsewhere(place, work, parts, marks)
     assert sorted(one.name for one in parts.folder.glob("part-*")) == [f"part-00000{n}.parquet" for n in (1, 2, 4)]
     rows = [parts.read(number).frame["row_id"].to_list() for number in (1, 2, 4)]
     ids = np.array(work.manifest.row_ids)

@@ -173,6 +173,11 @@ def _held(folder: Path) -> EnvironmentFault:
     return EnvironmentFault(what, fix="wait for it to end, or choose another run with -o")
 
 
+def generation_of(folder: Path | str) -> int:
+    """Return the generation of who holds a folder: for a task that works there on its behalf and may outlive it."""
+    return int(_holder(Path(folder))["generation"])
+
+
 def check_generation(folder: Path | str, generation: int) -> None:
     """Refuse to write for a holder that another one has followed: on file systems whose locks do not reach other machines, both live.
 
@@ -183,6 +188,8 @@ def check_generation(folder: Path | str, generation: int) -> None:
     Raises:
         EnvironmentFault: a later holder has the folder.
     """
+    if not (Path(folder) / HOLDER).exists():
+        raise _gone(Path(folder))
     now = _holder(Path(folder))
     if now["generation"] != generation:
         what = f"{folder} was taken over by process {now['process']} on {now['host']}"

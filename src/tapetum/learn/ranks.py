@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -24,6 +25,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from tapetum.core.errors import REFUSALS, EnvironmentFault, TapetumError, ending, said_by
+
+SPACE = 1 << 16  # bytes that the output of a process needs, about
 
 
 def count() -> int:
@@ -192,7 +195,11 @@ def launch(words: Sequence[str], devices: int) -> dict[str, Any]:
             elastic_launch(config, sys.executable)(*words)
         except ChildFailedError as error:
             rank = _cause({rank: failure.exitcode for rank, failure in error.failures.items()}, error.get_first_failure()[0])
-            raise _error(error.failures[rank].exitcode, rank, _written(folder, rank, "stderr")) from None
+            said = _written(folder, rank, "stderr")
+            if not said and shutil.disk_usage(folder).free < SPACE:
+                what = f"process {rank} ended, and {Path(folder).parent} has no space left for what it writes"
+                raise EnvironmentFault(what, fix="make room there, or name another folder in the variable TMPDIR") from None
+            raise _error(error.failures[rank].exitcode, rank, said) from None
         except SignalException:
             raise KeyboardInterrupt from None
         return dict(json.loads(_written(folder, 0, "stdout")))

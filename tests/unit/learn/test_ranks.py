@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -145,6 +146,17 @@ def test_the_process_that_failed_first_is_named(monkeypatch, codes, said, kind, 
     with pytest.raises(TapetumError) as error:
         ranks.launch(["job"], 2)
     assert (type(error.value), str(error.value)) == (kind, sentence)
+
+
+def test_a_full_disk_for_the_output_is_named(monkeypatch):
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+
+    ended(monkeypatch, lambda _: ChildFailedError("job", {0: ProcessFailure(0, 7, 120, "")}))
+    with pytest.raises(EnvironmentFault, match="process 0 ended with code 120"):
+        ranks.launch(["job"], 2)
+    monkeypatch.setattr(ranks.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    with pytest.raises(EnvironmentFault, match=r"no space left for what it writes.* TMPDIR"):
+        ranks.launch(["job"], 2)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

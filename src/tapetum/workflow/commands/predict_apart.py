@@ -83,6 +83,7 @@ def predict_elsewhere(place: Place, work: Work, parts: Parts, marks: Mapping[int
             "kind": KIND,
             "pipeline": str(Path(work.loaded.folder).resolve()),
             "identity": work.identity,
+            "generation": locks.generation_of(parts.folder),
             "engines": {member.name: member.engine.to_dict() for member in work.loaded.members if hasattr(member, "engine")},
             "first": one.first,
             "parts": [[number, size, marks[number]] for number, size in zip(one.numbers, one.sizes, strict=True)],
@@ -102,7 +103,8 @@ def run_part(spec_file: Path, *, wait: bool = False, log: Log | None = None) -> 
         log: where messages go.
 
     Raises:
-        EnvironmentFault: another process holds the task, or this machine has another version of Tapetum or of the pipeline.
+        EnvironmentFault: another process holds the task, this machine has another version of Tapetum or of the pipeline, or another command
+            predicts into the same table by now.
     """
     spec, folder = files.read_json(spec_file), spec_file.parent.parent
     with locks.lock(spec_file.parent, wait=wait):
@@ -121,6 +123,7 @@ def run_part(spec_file: Path, *, wait: bool = False, log: Log | None = None) -> 
             tick = record.share("predicting")
             for number, rows, mark in left:
                 answered = answered_part(work, table.where(rows), lambda done, _, before=rows.start: tick(before + done, total))  # type: ignore[misc]
+                locks.check_generation(folder, spec["generation"])  # an orphan's rows may be others by now, or nobody waits for them
                 parts.write(number, mark, *answered)
         return {"status": "done", "rows": total, "parts": len(sizes)}
 
