@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar
 
+from tapetum.core import caller
 from tapetum.core.naming import in_python
 
 Given = ParamSpec("Given")
@@ -99,7 +100,8 @@ def warn_caller(message: str) -> None:
 def for_python(function: Callable[Given, Made]) -> Callable[Given, Made]:
     """Let the errors of a function of the Python API name arguments (``target=``) where they name flags (``--target``).
 
-    Arguments of a kind that no such function takes (a number as ``out``) are refused before anything is done.
+    Arguments of a kind that no such function takes (a number as ``out``) are refused before anything is done, and what the function changes
+    for the whole process is put back (:mod:`tapetum.core.caller`).
     """
     names = list(inspect.signature(function).parameters)
 
@@ -109,7 +111,8 @@ def for_python(function: Callable[Given, Made]) -> Callable[Given, Made]:
             _check_kinds(
                 {**dict(zip(names, given, strict=False)), **{name: one for name, one in named.items() if name in names or name == "port"}}
             )
-            return function(*given, **named)
+            with caller.call():
+                return function(*given, **named)
         except TapetumError as error:
             error.asked_from_python = True
             error.args = (str(error),)
@@ -120,6 +123,14 @@ def for_python(function: Callable[Given, Made]) -> Callable[Given, Made]:
 
 def _is_path(value: Any) -> bool:
     return isinstance(value, (str, os.PathLike)) and os.fspath(value) != ""
+
+
+def unexpanded(path: object) -> str | None:
+    """Return the mend of a path that starts with ``~``, which a shell replaces and Python does not, or of an address; None for others."""
+    text = os.fsdecode(path) if isinstance(path, (str, os.PathLike)) else ""
+    if "://" in text or text.startswith("file:/"):
+        return "files are not read from or written to an address; give the path"
+    return "~ is not replaced here; write the home folder out" if text == "~" or text.startswith(("~/", "~\\")) else None
 
 
 _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {  # arguments that mean the same in every function of the API
@@ -146,6 +157,8 @@ def _check_kinds(given: dict[str, Any]) -> None:
         fits, need = _KINDS.get(name, (None, ""))
         if fits is not None and value is not None and not fits(value):
             raise KindError(f"{name} is {shorten(repr(value), 60)}", need=need)
+        if name == "out" and (fix := unexpanded(value)) is not None:
+            raise UserError(f"out is {os.fsdecode(value)}", need=need, fix=fix)
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tapetum.core.errors import DataError, KindError, UserError, listed, nearest
+from tapetum.core.errors import DataError, KindError, UserError, listed, nearest, unexpanded
 from tapetum.core.words import plural, verb
 
 if TYPE_CHECKING:
@@ -29,8 +29,10 @@ def refuse_nowhere(*given: Any) -> None:
             continue
         if os.fspath(one) == "":
             raise UserError("a path is blank", need="a file or folder")
-        place = Path(one)
+        place = Path(os.fsdecode(one))
         if not place.exists():
+            if (fix := unexpanded(one)) is not None:
+                raise UserError(f"{os.fsdecode(one)} does not exist", need="the path of a file or folder", fix=fix)
             if archive_of(place) is not None:
                 what = f"{one} is an image in an archive"
                 raise UserError(what, need="a file or folder", fix="name the archive, or predict this image alone: tapetum predict")

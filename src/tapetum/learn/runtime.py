@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar, get_args
 import torch
 from torch import Tensor, nn
 
-from tapetum.core import allocator
+from tapetum.core import allocator, caller
 from tapetum.core.config import Train
 from tapetum.core.errors import EnvironmentFault, UserError, listed
 from tapetum.core.progress import Log
@@ -103,6 +103,7 @@ class Runtime:
         self._log = log
         self.answered_at_once: int | None = None
         check(self.engine)
+        keep_settings()
         if ranks.count() > 1:
             self.device = self.fabric.device
         if threads is not None:
@@ -231,6 +232,29 @@ class Runtime:
         if short and self.device.type == "cuda":
             torch.cuda.empty_cache()
         return short
+
+
+def keep_settings() -> None:
+    """Have torch's settings and random state as the caller of the Python API has them put back when the call ends."""
+    caller.put_back("torch", _settings)
+
+
+def _settings() -> Callable[[], None]:
+    threads, is_deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    warns, fills = torch.is_deterministic_algorithms_warn_only_enabled(), torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    benchmark, state = torch.backends.cudnn.benchmark, torch.get_rng_state()
+    states = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+
+    def restore() -> None:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(is_deterministic, warn_only=warns)
+        torch.utils.deterministic.fill_uninitialized_memory = fills  # type: ignore[attr-defined]
+        torch.backends.cudnn.benchmark = benchmark
+        torch.set_rng_state(state)
+        if states:
+            torch.cuda.set_rng_state_all(states)
+
+    return restore
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from tapetum.core.errors import UserError
 from tapetum.core.runs import Record, Run
 from tapetum.core.words import plural
 from tapetum.learn import machine
-from tapetum.learn.runtime import Engine
+from tapetum.learn.runtime import Engine, keep_settings
 
 RESERVE = 0.08  # share of the budget kept for what takes longer than it was measured to
 AFTER = 3.0  # seconds that decisions, pipeline and report take on a machine on which the imports take ``IMPORTS``
@@ -253,4 +253,5 @@ def set_threads(run: Run, train: Train, record: Record) -> None:
     """Let torch compute with the threads of :func:`threads_of`."""
     count = threads_of(run, train, record)
     if count is not None:
+        keep_settings()
         torch.set_num_threads(count)
