@@ -198,3 +198,95 @@ def test_a_place_that_can_hold_no_runs_is_refused(tmp_path):
     for out, says in ((5, "out is 5"), (tmp_path / "file", "a file")):
         with pytest.raises(UserError, match=says):
             TapetumClassifier(out=out).fit(["x.png"] * 4, [0, 1, 0, 1])
+
+
+def test_a_list_of_texts_and_others_is_not_made_texts():
+    rows = np.arange(24).reshape(6, 4)
+    for y, says in (
+        (["a", float("nan"), "b"] * 2, "blank labels"),
+        (["1", 1, "b"] * 2, "int, str"),
+        (["True", True, "b"] * 2, "bool, str"),
+    ):
+        with pytest.raises(UserError, match=says):
+            OfRows().fit(rows, y)
+    with pytest.raises(UserError, match="masked labels"):
+        OfRows().fit(rows, np.ma.array([0, 1] * 3, mask=[1, 0] * 3))
+
+
+@pytest.mark.parametrize("pair", [("e\u0301", "b"), ("e\u0301", "\u00e9"), ("a\ud800", "b")])
+def test_labels_of_any_text_come_back_as_given(photos, pair):
+    paths, labels = [photos.root / name for name in photos.files], [pair[name == "bee"] for name in photos.labels]
+    model = TapetumClassifier(**SMALL).fit(paths, labels)
+    assert set(model.classes_) == set(pair)
+    p = model.predict_proba(paths)
+    assert model.predict(paths).tolist() == [model.classes_[k] for k in p.argmax(axis=1)]
+
+
+class Kept(OfRows):
+    """Keeps what would be trained on."""
+
+    def _train(self, images, columns, names):
+        self.columns = columns
+        return super()._train(images, columns, names)
+
+
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [
+        ([1, 1.0, 2, 2, 3, 3], [1, 1, 2, 2, 3, 3]),
+        ([1, "1", 2, 2, 3, 3], [1, 4, 2, 2, 3, 3]),
+        (pl.DataFrame({"g": ["a", "a", "b", "b", "c", "c"]}), [1, 1, 2, 2, 3, 3]),
+        (np.array([[1], [1], [2], [2], [3], [3]]), [1, 1, 2, 2, 3, 3]),
+    ],
+)
+def test_equal_groups_stay_together_and_others_apart(groups, expected):
+    found = Kept().fit(np.arange(24).reshape(6, 4), [0, 1] * 3, groups=groups).columns["group"]
+    assert [found.index(one) for one in found] == [expected.index(one) for one in expected]
+
+
+@pytest.mark.parametrize("groups", [pl.DataFrame({"g": range(6), "h": range(6)}), (g for g in range(6))])
+def test_groups_of_another_shape_are_refused(groups):
+    with pytest.raises(UserError, match="groups has the shape"):
+        OfRows().fit(np.arange(24).reshape(6, 4), [0, 1] * 3, groups=groups)
+
+
+def test_channels_before_rows_are_refused(photos):
+    arrays = np.stack([np.asarray(Image.open(photos.root / name)) for name in photos.files])
+    for given in (arrays.transpose(0, 3, 1, 2), list(arrays.transpose(0, 3, 1, 2)), arrays[..., 0][:, None]):
+        with pytest.raises(KindError, match=r"number 0: an array of shape \dx32x32 may be \(C, H, W\)"):
+            TapetumClassifier(**SMALL).fit(given, photos.labels)
+
+
+def test_one_image_is_not_answered_row_by_row(photos, fitted):
+    torch = pytest.importorskip("torch")
+    arrays = np.stack([np.asarray(Image.open(photos.root / name)) for name in photos.files])
+    with pytest.raises(UserError, match="32x32x3, which may be one image"):
+        fitted.predict(arrays[0])
+    of_tensors = clone(fitted).fit(torch.from_numpy(arrays.transpose(0, 3, 1, 2).copy()), photos.labels, groups=photos.groups)
+    with pytest.raises(UserError, match="3x32x32, which may be one image"):
+        of_tensors.predict_proba(torch.from_numpy(arrays[0].transpose(2, 0, 1).copy()))
+    assert np.allclose(of_tensors.predict_proba(arrays), fitted.predict_proba(arrays), atol=1e-5)
+
+
+def test_a_generator_is_named(fitted):
+    with pytest.raises(KindError, match="X is a generator"):
+        fitted.predict(name for name in ["a.png"])
+
+
+def test_alpha_of_arrays_is_told_and_may_be_a_channel(photos):
+    arrays = np.stack([np.asarray(Image.open(photos.root / name)) for name in photos.files])
+    four = np.concatenate([arrays, 255 - arrays[..., :1]], axis=-1)
+    with pytest.warns(UserWarning, match="last of 4 channels of the arrays is taken as alpha"):
+        TapetumClassifier(**SMALL).fit(four, photos.labels, groups=photos.groups)
+    kept = TapetumClassifier(**{**SMALL, "sets": {**SMALL["sets"], "input.alpha": "keep"}}).fit(four, photos.labels, groups=photos.groups)
+    assert kept.pipeline_.members[0].form.channels == 4
+    assert not np.allclose(kept.predict_proba(four), kept.predict_proba(np.concatenate([arrays, arrays[..., :1]], axis=-1)), atol=1e-4)
+
+
+def test_the_mend_is_one_that_the_classifier_takes(photos, tmp_path):
+    paths, labels = [str(photos.root / name) for name in photos.files], photos.labels
+    gone = [*paths[:-1], str(tmp_path / "gone.png")]
+    with pytest.raises(DataError, match=r"1 of 16 .* go on without them: sets=\{\"data.on_bad\": 'skip'\}"):
+        TapetumClassifier(**SMALL).fit(gone, labels)
+    skipping = TapetumClassifier(**{**SMALL, "sets": {**SMALL["sets"], "data.on_bad": "skip"}})
+    assert skipping.fit(gone, labels).predict(paths).shape == (16,)

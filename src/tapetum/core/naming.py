@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 NAMED = re.compile(r"(?<![\w-])(--[a-z][a-z-]*|-[a-z])(?![\w-])")  # a flag
 OTHER = re.compile(r"tapetum [a-z][a-z-]*[^.;:]*")  # a command of its own, with its flags
@@ -15,6 +16,7 @@ _SHORT = {"-o": "out", "-c": "config"}
 _OPTION = re.compile(rf"(?P<flag>{NAMED.pattern}){VALUE}")
 _SET = re.compile(r"--set (?P<quote>'?)(?P<key>[a-z_.]+)=(?P<value>\[[^\]]*\]|[^\s,;)'?]+)(?P=quote)")
 _COMMAND = re.compile(r"tapetum (?P<name>sleep [a-z]+|[a-z][a-z-]*)(?P<words>(?: (?:[A-Z][A-Z-]*\b|--?[a-z][a-z-]*(?: [^\s,;.)]+)?))*)")
+_ARGUMENT = re.compile(r"(?<![\w.])(?P<name>[a-z][a-z_]*)=(?P<value>'[^']*'|\"[^\"]*\"|\[[^\]]*\]|[^\s,;)?.]+)")  # as in_python writes it
 _RENAMED = {"split": "folds"}  # commands that the API calls otherwise
 
 
@@ -23,6 +25,21 @@ def in_python(text: str) -> str:
     text = _COMMAND.sub(_call, text)
     text = _SET.sub(lambda found: f"{found['key'].replace('.', '__')}={_shown(found['value'])}", text)
     return _OPTION.sub(_argument, text)
+
+
+def in_sets(text: str, keys: Mapping[str, str]) -> str:
+    """Return a message with ``sets={"data.on_bad": 'skip'}`` for ``on_bad='skip'``: for a caller that sets recipe keys by ``sets`` alone.
+
+    Args:
+        text: from :func:`in_python`.
+        keys: argument → recipe key; an argument with ``__`` for dots needs none, and others stay.
+    """
+
+    def shown(found: re.Match[str]) -> str:
+        key = keys.get(found["name"], found["name"].replace("__", ".") if "__" in found["name"] else None)
+        return found[0] if key is None else f'sets={{"{key}": {found["value"]}}}'
+
+    return _ARGUMENT.sub(shown, text)
 
 
 def _call(found: re.Match[str]) -> str:
