@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 
 import small_runs
 from images import plant, write_table
-from tapetum.core.errors import UserError
+from tapetum.core.errors import DataError, UserError
 from tapetum.data.images import given
 from tapetum.pipeline import Pipeline
 
@@ -199,11 +199,11 @@ def test_what_cannot_be_read_has_no_answer_and_a_reason(models, files):
     ("images", "part"),
     [
         (None, "a NoneType is no image"),
-        (7, "a int is no image"),
+        (7, "an int is no image"),
         ({"a": 1}, "a dict is no image"),
         ({"a.png"}, "a set is no image"),
         ([None], "a NoneType is no image"),
-        ([[1, 2], [3, 4]], "a int is no image"),
+        ([[1, 2], [3, 4]], "an int is no image"),
         (np.zeros((8, 8, 3)), "value_range"),
         ([np.zeros((8, 8, 3))], "value_range"),
         (np.zeros((8, 8, 3), np.int64), "uint8, uint16"),
@@ -238,3 +238,85 @@ def test_a_row_of_several_files_may_mix_ways_in(tmp_path):
     both = np.stack([np.array(Image.open(a)), np.array(Image.open(b))], axis=-1)
     assert np.array_equal(m.predict_proba(both), expected)  # two channels that are no alpha here
     assert m.predict([(a, b"")]).problems[0].endswith("an empty file")
+
+
+# ------------------------------------------------------------------------------------------------------- from Python alone
+
+
+class Foreign:
+    """An array of another library: its items are arrays of numpy, as those of h5py are."""
+
+    def __init__(self, array):
+        self.array, self.shape, self.dtype = array, array.shape, array.dtype
+
+    def __iter__(self):
+        return iter(self.array)
+
+
+def test_arrays_of_other_libraries_are_not_taken_by_rows(models):
+    with pytest.raises(TypeError, match=r"convert it, as numpy.asarray"):
+        models["plain"].predict(Foreign(RGB))
+    assert len(models["plain"].predict(Foreign(np.stack([RGB, RGB])))) == 2
+
+
+def test_floats_that_are_black_are_told(models):
+    dark = RGB / 255
+    with pytest.warns(UserWarning, match=r"run from 0 to 1, and value_range is 0 to 255"):
+        models["plain"].predict(dark, value_range=(0, 255))
+
+
+def test_each_answer_has_its_own_problems(models, files, tmp_path, monkeypatch):
+    from tapetum.pipeline import pipeline
+
+    m = models["plain"]
+
+    def another_thread(_):
+        monkeypatch.setattr(pipeline, "warn_caller", lambda _: None)
+        m.predict([files[0]])
+
+    monkeypatch.setattr(pipeline, "warn_caller", another_thread)
+    assert m.predict([files[0], tmp_path / "gone.png"]).problems == {1: "no such file"}
+
+
+def test_an_image_closed_before_it_was_read_says_so(models, files):
+    with Image.open(files[0]) as image:
+        pass
+    with pytest.warns(UserWarning, match="closed before its pixels were read"):
+        assert models["plain"].predict([image]) == [None]
+
+
+def test_the_item_that_is_no_image_is_numbered(models, files):
+    with pytest.raises(TypeError, match="number 1: a float is no image"):
+        models["plain"].predict([files[0], float("nan")])
+
+
+def test_a_path_like_of_bytes_is_a_path(models, files):
+    class OfBytes:
+        def __fspath__(self):
+            return str(files[0]).encode()
+
+    assert models["plain"].predict(OfBytes()) == models["plain"].predict(files[0])
+
+
+def test_a_table_of_images_at_hand_is_refused(models, files):
+    content = [files[0].read_bytes()]
+    with pytest.raises(DataError, match=r"table\['image'\].to_list\(\)"):
+        models["plain"].predict(pl.DataFrame({"image": content}))
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(DataError, match=r"table\['image'\].to_list\(\)"):
+        models["plain"].predict(pandas.DataFrame({"image": [Image.open(files[0])]}))
+
+
+@pytest.mark.parametrize(("place", "says"), [("~/x", "write the home folder out"), ("file:///x", "an address"), ("s3://x/y", "an address")])
+def test_home_and_addresses_are_no_places(models, files, tmp_path, monkeypatch, place, says):
+    from tapetum import api, load
+
+    monkeypatch.chdir(tmp_path)
+    for call in (
+        lambda: load(place),
+        lambda: api.predict(models["plain"], files[0], f"{place}.csv"),
+        lambda: api.evaluate(place, tmp_path),
+    ):
+        with pytest.raises(UserError, match=says):
+            call()
+    assert {one.name for one in tmp_path.iterdir()} == {"images", "labels.csv"}

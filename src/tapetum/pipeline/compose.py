@@ -27,8 +27,8 @@ def rows_of(
         value_range: (black, white) of arrays and tensors of floats.
         read: makes the rows of a table, a folder or an archive.
     """
-    if isinstance(images, (str, os.PathLike)) and images != "" and layouts.holds_rows(Path(images)):  # Path("") is the folder at work
-        return read(Path(images)), None
+    if isinstance(images, (str, os.PathLike)) and (place := os.fsdecode(images)) and layouts.holds_rows(Path(place)):
+        return read(Path(place)), None
     if isinstance(images, pl.LazyFrame):
         images = images.collect()
     if layouts.is_frame(images) and len(images):

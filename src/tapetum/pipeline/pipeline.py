@@ -7,7 +7,7 @@ averages folds, blends, derives and decides, exactly as ``decisions.json`` says.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from tapetum.core.tables import Dense, Manifest
 from tapetum.core.targets import Target
 from tapetum.core.vectors import Gallery, Neighbors
 from tapetum.core.words import plural, verb
-from tapetum.data.images.given import Source
+from tapetum.data.images.given import Source, within_two_levels
 from tapetum.decide.steps import Rows
 from tapetum.learn.inference import Watch
 from tapetum.pipeline import answer as members
@@ -113,8 +113,8 @@ class Pipeline(Frozen):
         Raises:
             KindError: (a TypeError) something else is given.
         """
-        answered = self._answered(images, value_range)
-        return answers.of_targets({name: answers.Probabilities.of(d.p, self.problems) for name, d in answered.items()}, self.problems)
+        answered, problems = self._answered(images, value_range)
+        return answers.of_targets({name: answers.Probabilities.of(d.p, problems) for name, d in answered.items()}, problems)
 
     @for_python
     def predict(self, images: Any, *, value_range: tuple[float, float] | None = None) -> Any:
@@ -123,8 +123,8 @@ class Pipeline(Frozen):
         Returns:
             :class:`tapetum.core.answers.Labels`: one for each input, also for a single one; ``problems`` says why labels are None.
         """
-        answered = self._answered(images, value_range)
-        return answers.of_targets({name: answers.Labels(labels(d), self.problems) for name, d in answered.items()}, self.problems)
+        answered, problems = self._answered(images, value_range)
+        return answers.of_targets({name: answers.Labels(labels(d), problems) for name, d in answered.items()}, problems)
 
     @for_python
     def score(self, images: Any, labels: Any, metric: str | None = None, *, value_range: tuple[float, float] | None = None) -> Any:
@@ -136,7 +136,7 @@ class Pipeline(Frozen):
             metric: its name; None: accuracy (one class an image), macro-F1 (several labels) or R² (numbers).
             value_range: as for :meth:`predict_proba`.
         """
-        return score_of(self._answered(images, value_range), labels, metric)
+        return score_of(self._answered(images, value_range)[0], labels, metric)
 
     def for_rows(self, manifest: Manifest, engine: str = "auto", log: Log | None = None) -> Pipeline:
         """Return the same pipeline by the engine that answers some rows fastest; see :func:`tapetum.pipeline.fastest.fastest`."""
@@ -194,26 +194,29 @@ class Pipeline(Frozen):
             told(answered, rows)
         return combine(self.decisions, self.scored, answered, rows, log or warn_caller)
 
-    def _answered(self, images: Any, value_range: tuple[float, float] | None) -> dict[str, Dense]:
-        """Return the answers for whatever :meth:`predict_proba` takes."""
+    def _answered(self, images: Any, value_range: tuple[float, float] | None) -> tuple[dict[str, Dense], dict[int, str]]:
+        """Return the answers for whatever :meth:`predict_proba` takes, and why rows have none; other threads may ask meanwhile."""
         from tapetum.pipeline.fastest import planned
 
         manifest, sources = compose.rows_of(images, value_range, lambda source: self.read([source], _quiet))
         able = planned(self, len(manifest))
         answered = able.answer(manifest, sources=sources)
         self.problems, self.draws = able.problems, able.draws
-        if self.problems:
-            warn_caller(self._unanswered(manifest))
-        return answered
+        if (doubt := within_two_levels(sources or ())) is not None:
+            warn_caller(doubt)
+        if able.problems:
+            warn_caller(_unanswered(manifest, able.problems))
+        return answered, able.problems
 
-    def _unanswered(self, manifest: Manifest) -> str:
-        """Return how many rows of the last answer have none, and the first of them with its reason."""
-        row, reason = min(self.problems.items())
-        first = f"the first is number {row}, {' + '.join(manifest.frame['path'][row])} ({reason})"
-        return (
-            f"{len(self.problems):,} of {plural(len(manifest), 'image')} cannot be read and {verb(len(self.problems), 'has', 'have')} "
-            f"no answer: {first}; the result's .problems has all"
-        )
+
+def _unanswered(manifest: Manifest, problems: Mapping[int, str]) -> str:
+    """Return how many rows have no answer, and the first of them with its reason."""
+    row, reason = min(problems.items())
+    first = f"the first is number {row}, {' + '.join(manifest.frame['path'][row])} ({reason})"
+    return (
+        f"{len(problems):,} of {plural(len(manifest), 'image')} cannot be read and {verb(len(problems), 'has', 'have')} "
+        f"no answer: {first}; the result's .problems has all"
+    )
 
 
 def _quiet(_: str) -> None:

@@ -17,7 +17,7 @@ from tapetum.core.words import plural
 from tapetum.data.images.archives import DecodeError
 from tapetum.data.images.decode import Composition, decode
 from tapetum.data.images.formats import HEAD, content_format, not_decoded
-from tapetum.data.images.given import Pixels, Source
+from tapetum.data.images.given import Pixels, Source, within_two_levels
 
 
 class ImagesError(UserError, ValueError):
@@ -30,7 +30,8 @@ def write_rows(rows: Sequence[Sequence[Source]], folder: Path) -> list[str]:
     Raises:
         ImagesError: a row of several images, one that cannot be decoded, or floats that all lie within one level of 8 bits.
     """
-    _check_levels(rows)
+    if (doubt := within_two_levels(rows)) is not None:
+        raise ImagesError(doubt, need="the values of black and white", fix="state them, as value_range=(0, 1)")
     found = []
     for number, row in enumerate(rows):
         if len(row) != 1:
@@ -45,26 +46,6 @@ def write_rows(rows: Sequence[Sequence[Source]], folder: Path) -> list[str]:
             raise ImagesError(f"number {number} of X cannot be read ({error.reason})", fix="repair it, or leave it out") from None
         found.append(os.path.abspath(files.write_bytes(folder / f"{number:07d}.{suffix}", content)))
     return found
-
-
-def _check_levels(rows: Sequence[Sequence[Source]]) -> None:
-    """Refuse floats that would be rounded to one or two of 256 levels: values from 0 to 1 under ``value_range=(0, 255)`` are black.
-
-    Raises:
-        ImagesError: with the values.
-    """
-    pixels = [one for row in rows for one in row if isinstance(one, Pixels) and one.value_range is not None]
-    if not pixels:
-        return
-    black, white = pixels[0].value_range or (0.0, 1.0)
-    least, most = min(float(one.array.min()) for one in pixels), max(float(one.array.max()) for one in pixels)
-    if 0 < (most - least) * 255 < 2 * (white - black):
-        raise ImagesError(
-            f"the values of all images run from {least:g} to {most:g}, and value_range is {black:g} to {white:g}: they differ by less"
-            " than two of 256 levels",
-            need="the values of black and white",
-            fix="state them, as value_range=(0, 1)",
-        )
 
 
 def _encoded(image: bytes | Image.Image | Pixels) -> tuple[bytes, str]:

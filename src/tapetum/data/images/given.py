@@ -93,12 +93,36 @@ def rows_of(images: Any, value_range: tuple[float, float] | None = None) -> list
         images = images.tolist()
     if _is_one(images):
         return _used([[_source(images, value_range)]], value_range)
-    if isinstance(images, (Mapping, Set)) or not isinstance(images, Iterable):
+    if isinstance(images, (Mapping, Set)) or not isinstance(images, Iterable) or 1 < _sides(images) < 4:
         raise _refused(images)
-    return _used(
-        [[_source(part, value_range) for part in one] if isinstance(one, (list, tuple)) else [_source(one, value_range)] for one in images],
-        value_range,
+    return _used([_row(one, number, value_range) for number, one in enumerate(images)], value_range)
+
+
+def within_two_levels(rows: Iterable[Iterable[Source]]) -> str | None:
+    """Say that floats are within one or two of 256 levels: values from 0 to 1 under ``value_range=(0, 255)`` are black; None elsewhere."""
+    pixels = [one for row in rows for one in row if isinstance(one, Pixels) and one.value_range is not None]
+    if not pixels:
+        return None
+    black, white = pixels[0].value_range or (0.0, 1.0)
+    least, most = min(float(one.array.min()) for one in pixels), max(float(one.array.max()) for one in pixels)
+    if not 0 < (most - least) * 255 < 2 * (white - black):
+        return None
+    return (
+        f"the values of all images run from {least:g} to {most:g}, and value_range is {black:g} to {white:g}: they differ by less"
+        " than two of 256 levels"
     )
+
+
+def _row(one: Any, number: int, value_range: tuple[float, float] | None) -> list[Source]:
+    """Return what one item of a list is composed of.
+
+    Raises:
+        KindError: names the item's number.
+    """
+    try:
+        return [_source(part, value_range) for part in one] if isinstance(one, (list, tuple)) else [_source(one, value_range)]
+    except KindError as error:
+        raise KindError(f"number {number}: {error.what}", need=error.need, fix=error.fix) from None
 
 
 def _checked_range(value_range: Any) -> tuple[float, float] | None:
@@ -197,6 +221,8 @@ def _pixels(array: np.ndarray, what: str, value_range: tuple[float, float] | Non
     if array.ndim not in (2, 3) or not array.size:
         fix = f"give the images of a batch one by one: list({what})" if array.ndim == 4 else None
         raise KindError(f"an {what} of shape {shape}".replace("an tensor", "a tensor"), need="one image, (H, W) or (H, W, C)", fix=fix)
+    if array.ndim == 3 and array.shape[0] in _CHANNELS and array.shape[-1] not in _CHANNELS and what == "array":
+        raise KindError(f"an array of shape {shape} may be (C, H, W)", need="(H, W, C)", fix="x.transpose(1, 2, 0)")
     array = array[..., None] if array.ndim == 2 else array
     if array.dtype.kind == "f":
         if value_range is None:
@@ -229,5 +255,13 @@ def _is_tensor(image: Any) -> bool:
     return type(image).__module__.partition(".")[0] == "torch" and hasattr(image, "detach")
 
 
+def _sides(image: Any) -> int:
+    """Return how many sides an array of another library has (h5py, zarr, jax), whose rows of pixels would be taken for images; else 0."""
+    return len(getattr(image, "shape", ())) if hasattr(image, "dtype") else 0
+
+
 def _refused(image: Any) -> KindError:
-    return KindError(f"a {type(image).__name__} is no image", need=TAKEN)
+    name = type(image).__name__
+    if _sides(image) > 1:
+        return KindError(f"an array of {type(image).__module__.partition('.')[0]}", need=TAKEN, fix="convert it, as numpy.asarray(x)")
+    return KindError(f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name} is no image", need=TAKEN)

@@ -103,6 +103,8 @@ def _loaded(data: bytes, most: int, is_png: bool, least: int | None) -> tuple[np
 
 def pixels(pil: Image.Image) -> tuple[np.ndarray, bool, int]:
     """Return what :func:`read` returns, of an image that is at hand: as much as Pillow kept of it, and the EXIF data that it still has."""
+    if getattr(pil, "_im", pil) is None and getattr(pil, "fp", None) is None:  # Pillow's own load fails on an assert
+        raise ValueError("it was closed before its pixels were read")
     pil.load()
     if pil.mode == "I" and pil.format == "TIFF":  # 32 bits there, and 16 in a PGM file
         return np.array(pil), False, 1

@@ -79,9 +79,8 @@ def from_pandas(source: Any, data: Data, log: Log) -> pl.DataFrame:
     if doubled:
         raise DataError(f"the table has two columns called {listed(doubled)}", need="each name once", fix="rename one of them")
     columns = {name: source.iloc[:, i] for i, name in enumerate(names)}
-    return _of_values(
-        {name: _short_floats(column) if _is_short(column) else column.tolist() for name, column in columns.items()}, data, log
-    )
+    values = {name: _short_floats(column) if _is_short(column) else column.tolist() for name, column in columns.items()}
+    return _with_columns_left(_of_values(values, data, log), names)
 
 
 def plain_columns(frame: pl.DataFrame, data: Data, log: Log) -> pl.DataFrame:
@@ -93,7 +92,23 @@ def plain_columns(frame: pl.DataFrame, data: Data, log: Log) -> pl.DataFrame:
     if not odd:
         return frame
     plain = _of_values({column.name: column.to_list() for column in odd}, data, log)
-    return frame.drop([c.name for c in odd if c.name not in plain.columns]).with_columns(plain.get_columns())
+    left = frame.drop([c.name for c in odd if c.name not in plain.columns]).with_columns(plain.get_columns())
+    return _with_columns_left(left, frame.columns)
+
+
+def _with_columns_left(frame: pl.DataFrame, given: Sequence[str]) -> pl.DataFrame:
+    """Return a table as it is.
+
+    Raises:
+        DataError: none of the columns that were given is left, as of a table of the images themselves.
+    """
+    if given and not frame.columns:
+        raise DataError(
+            f"the table holds neither text nor numbers (columns: {listed(given)})",
+            need="the paths of images",
+            fix=f"images at hand are predicted as a list: tapetum.load(PIPELINE).predict(table[{given[0]!r}].to_list())",
+        )
+    return frame
 
 
 def _of_values(columns: Mapping[str, Sequence[Any]], data: Data, log: Log) -> pl.DataFrame:
