@@ -30,8 +30,6 @@ ALLOWED = {
     "run_": "users, of TapetumClassifier",
     "finished_time": "rich, of a task",
     "capture_signals": "uvicorn, of a server",
-    "benchmark": "torch, a switch",
-    "fill_uninitialized_memory": "torch, a switch",
     "external_attr": "zipfile, the mode of a file in an archive",
     "health": "FastAPI, a path of the service",
     "on_end": "starlette, a parser of forms at the last boundary",
