@@ -69,7 +69,7 @@ def fit_bias(scores: np.ndarray, truth: np.ndarray, weight: np.ndarray | None = 
     for _ in range(_SWEEPS):
         before = bias.copy()
         for c in range(k):
-            value = _macro_f1_along(scores + bias, c, bias[c], truth, weight)
+            value = _macro_f1_along(scores, bias, c, truth, weight)
             order = np.lexsort((np.abs(_GRID), -np.round(value, 12)))
             if value[order[0]] > best + 1e-12:
                 best, bias[c] = value[order[0]], _GRID[order[0]]
@@ -78,28 +78,50 @@ def fit_bias(scores: np.ndarray, truth: np.ndarray, weight: np.ndarray | None = 
     return bias
 
 
-def _macro_f1_along(biased: np.ndarray, c: int, now: float, truth: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Return macro-F1 (G,) with class ``c`` at each bias of the grid and the others as they are."""
-    n, k = biased.shape
-    others = biased.copy()
+def _macro_f1_along(scores: np.ndarray, bias: np.ndarray, c: int, truth: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return macro-F1 (G,) with class ``c`` at each bias of the grid and the others at their own."""
+    n, k = scores.shape
+    others = scores + bias
     others[:, c] = -np.inf
     rival = others.argmax(axis=1)
-    margin = others[np.arange(n), rival] - (biased[:, c] - now)  # c is answered where its bias is above this
-    place = np.searchsorted(_GRID, margin, side="right")  # the first grid point that gives c this row
+    place = _first_winning(scores[:, c], others[np.arange(n), rival], c < rival)
     points = len(_GRID)
 
     def passed(rows: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        table = np.bincount(place[rows] * k + classes, weight[rows], (points + 1) * k).reshape(points + 1, k)
-        return np.cumsum(table, axis=0)[:points]
+        return np.cumsum(_summed(place[rows] * k + classes, weight[rows], (points + 1) * k).reshape(points + 1, k), axis=0)[:points]
 
     every = np.arange(n)
-    lost, total = passed(every, rival), np.bincount(rival, weight, k)
+    lost, total = passed(every, rival), _summed(rival, weight, k)
     answered = total - lost
     answered[:, c] += lost.sum(axis=1)
     right_rival = np.flatnonzero(rival == truth)
-    hit = np.bincount(truth[right_rival], weight[right_rival], k) - passed(right_rival, truth[right_rival])
+    hit = _summed(truth[right_rival], weight[right_rival], k) - passed(right_rival, truth[right_rival])
     mine = np.flatnonzero(truth == c)
     hit[:, c] = passed(mine, truth[mine])[:, c]
-    support = np.broadcast_to(np.bincount(truth, weight, k), hit.shape)
+    support = np.broadcast_to(_summed(truth, weight, k), hit.shape)
     layout = np.concatenate([hit, support, answered, np.zeros((points, 1)), np.full((points, 1), weight.sum())], axis=1)
     return counts.macro_f1(layout, k)
+
+
+def _first_winning(score: np.ndarray, rival: np.ndarray, comes_first: np.ndarray) -> np.ndarray:
+    """Return the first grid point (N,) whose sum with the score is answered; as many as the grid has where none is.
+
+    The sums are those that :func:`decide` makes, so that equal ones go to the class that comes first here too.
+
+    Args:
+        score: of the class (N,).
+        rival: largest of the others (N,).
+        comes_first: whether the class is before that one (N,) bool.
+    """
+    near = np.searchsorted(_GRID, rival - score)  # up to rounding; sums rise along the grid, so its neighbours tell
+    place = np.full(len(score), len(_GRID))
+    for point in (near + 1, near, near - 1):
+        there = (point >= 0) & (point < len(_GRID))
+        moved = score + _GRID[point.clip(0, len(_GRID) - 1)]
+        place = np.where(there & ((moved > rival) | (comes_first & (moved == rival))), point, place)
+    return place
+
+
+def _summed(codes: np.ndarray, weight: np.ndarray, many: int) -> np.ndarray:
+    """Return the weight of each code (many,); of no rows too it is a float, which ``bincount`` alone does not give."""
+    return np.bincount(codes, weight, many).astype(np.float64)

@@ -14,7 +14,7 @@ from tapetum.core.errors import DataError, UserError
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
 from tapetum.decide import context_fit, hmm
-from tapetum.decide.bias import ClassBias, _macro_f1_along, fit_bias
+from tapetum.decide.bias import _GRID, ClassBias, _macro_f1_along, fit_bias
 from tapetum.decide.context import Context
 from tapetum.decide.sequences import LONGEST_GAP, arrange
 from tapetum.decide.steps import Rows, crossfit
@@ -273,12 +273,20 @@ def test_unsuitable_targets_methods_and_tables_are_refused() -> None:
 def test_macro_f1_along_a_class_equals_scikit_learn(seed: int, k: int) -> None:
     rng = np.random.default_rng(seed)
     scores, truth, c = rng.normal(0, 1, (60, k)), rng.integers(0, k, 60), int(rng.integers(k))
-    found = _macro_f1_along(scores, c, 0.0, truth, np.ones(60))
-    for point, bias in ((0, -2.0), (20, 0.0), (33, 1.3), (40, 2.0)):
-        moved = scores.copy()
-        moved[:, c] += bias
-        answer = moved.argmax(axis=1)
+    if seed % 2:  # equal probabilities, of which the class that comes first is answered
+        scores = np.log(np.maximum(rng.integers(1, 4, (60, k)) / 8, 1e-4))
+    bias = rng.choice(_GRID, k)
+    found = _macro_f1_along(scores, bias, c, truth, np.ones(60))
+    for point, value in enumerate(_GRID):
+        bias[c] = value
+        answer = (scores + bias).argmax(axis=1)
         assert found[point] == pytest.approx(f1_score(truth, answer, labels=range(k), average="macro", zero_division=0), abs=1e-12)
+
+
+def test_weights_below_1_count_along_a_class_alone() -> None:
+    scores, weight = np.log(np.array([[0.6, 0.4], [0.9, 0.1]])), np.array([0.5, 1.0])
+    found = _macro_f1_along(scores, np.zeros(2), 1, np.ones(2, dtype=np.int64), weight)
+    assert found[_GRID == 1.0] == pytest.approx(2 * 0.5 / (1.5 + 0.5) / 2)  # the first row is right, of weight .5
 
 
 def test_biases_raise_macro_f1_of_rare_classes_and_leave_probabilities() -> None:
