@@ -42,6 +42,11 @@ class Chain:
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
             raise DataError(f"row {row} of the transitions is {self.move[row].tolist()}", need="shares that sum to 1")
+        if self.ending is not None and not (self.ending.ndim == 2 and self.ending.size and _are_shares(self.ending)):
+            raise DataError(
+                f"ending is {self.ending.tolist()}",
+                need=f"({k}, D) shares from 0 to 1, by class and age, those of the last age above 0, else a class never ends",
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -50,26 +55,34 @@ class Chain:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Chain:
-        """Rebuild from :meth:`to_dict`, or from a bare ``{"move": …}`` (start: its stationary shares)."""
+        """Rebuild from :meth:`to_dict`, or from a bare ``{"move": …}``, with ``ending`` or without (start: its stationary shares)."""
         move = np.asarray(value["move"], dtype=np.float64)
-        start = value.get("start")
-        ending = value.get("ending")
-        return cls(
-            stationary(move) if start is None else np.asarray(start, dtype=np.float64),
-            move,
-            None if ending is None else np.asarray(ending, dtype=np.float64),
-        )
+        ending = None if value.get("ending") is None else np.asarray(value["ending"], dtype=np.float64)
+        if value.get("start") is not None:
+            return cls(np.asarray(value["start"], dtype=np.float64), move, ending)
+        chain = cls(stationary(move), move, ending)
+        if ending is None:
+            return chain
+        slots = chain.start * _survival(ending).sum(axis=1)  # runs of a class times their mean length
+        return dataclasses.replace(chain, start=slots / slots.sum())
+
+
+def _are_shares(ending: np.ndarray) -> bool:
+    return bool((ending >= 0).all() and (ending <= 1).all() and (ending[:, -1] > 0).all())
 
 
 def stationary(move: np.ndarray) -> np.ndarray:
-    """Return the shares (K,) that transitions (K, K) leave unchanged."""
-    share = np.full(len(move), 1 / len(move))
-    for _ in range(10_000):
-        after = share @ move
-        if np.abs(after - share).max() < 1e-12:
-            break
-        share = after
-    return share / share.sum()
+    """Return the shares (K,) that transitions (K, K) leave unchanged; of several such the one that equal shares come to.
+
+    Half of each share waits at every step: the same shares stay, and a chain that goes round in a circle settles too. Squaring takes 2^60
+    steps, enough for one that hardly moves.
+    """
+    after = (np.eye(len(move)) + move) / 2
+    for _ in range(60):
+        after = after @ after
+        after /= after.sum(axis=1, keepdims=True)
+    share = after.mean(axis=0)
+    return np.asarray(share / share.sum())
 
 
 def estimate(labels: list[np.ndarray], classes: int, *, smoothing: float = 1.0, longest: int = 0) -> Chain:
@@ -154,6 +167,7 @@ def best_path(log_emission: np.ndarray, lengths: np.ndarray, chain: Chain) -> np
     """
     out = np.full(log_emission.shape[:2], -1, dtype=np.int64)
     ages = 1 if chain.ending is None else chain.ending.shape[1]
+    chain = _without_ages(chain)
     run = _viterbi if chain.ending is None else _viterbi_ages
     for part in _parts(log_emission.shape, ages):
         out[part] = run(np.ascontiguousarray(log_emission[part].transpose(1, 0, 2)), lengths[part], chain).T
@@ -193,11 +207,17 @@ def _forward_backward(e: np.ndarray, lengths: np.ndarray, chain: Chain) -> np.nd
     return forward / (forward.sum(axis=2, keepdims=True) + _TINY)
 
 
+def _survival(ending: np.ndarray) -> np.ndarray:
+    """Return how often runs reach each age (K, D), the last column for all ages beyond it too; a row sums to the mean length of a run."""
+    survive = np.cumprod(np.concatenate([np.ones((len(ending), 1)), 1 - ending[:, :-1]], axis=1), axis=1)
+    survive[:, -1] /= ending[:, -1]
+    return np.asarray(survive)
+
+
 def _first_ages(chain: Chain) -> np.ndarray:
     """Return (K, D): a sequence opens in the middle of a run, of an age as common as runs that reach it."""
     assert chain.ending is not None
-    survive = np.cumprod(np.concatenate([np.ones((len(chain.start), 1)), 1 - chain.ending[:, :-1]], axis=1), axis=1)
-    survive[:, -1] /= chain.ending[:, -1]  # all ages beyond the oldest
+    survive = _survival(chain.ending)
     return chain.start[:, None] * survive / survive.sum(axis=1, keepdims=True)
 
 
@@ -251,12 +271,19 @@ def _viterbi(log_e: np.ndarray, lengths: np.ndarray, chain: Chain) -> np.ndarray
     return path
 
 
+def _without_ages(chain: Chain) -> Chain:
+    """Return a chain whose classes end with the same probability at every age as the ordinary chain that it is; others as they are."""
+    if chain.ending is None or chain.ending.shape[1] > 1:
+        return chain
+    return Chain(chain.start, np.diag(1 - chain.ending[:, 0]) + chain.ending * chain.move)
+
+
 def _viterbi_ages(log_e: np.ndarray, lengths: np.ndarray, chain: Chain) -> np.ndarray:
-    """The same over states (class, age); a class is entered at age 1 from the best (class, age) that ends."""
+    """The same over states (class, age), two ages or more; a class is entered at age 1 from the best (class, age) that ends."""
     assert chain.ending is not None
     slots, sequences, k = log_e.shape
     oldest = chain.ending.shape[1] - 1
-    ending, staying, move = np.log(chain.ending), np.log1p(-chain.ending), np.log(chain.move + _TINY)
+    ending, staying, move = np.log(chain.ending + _TINY), np.log(1 - chain.ending + _TINY), np.log(chain.move + _TINY)
     alive = _alive(lengths, slots)
     from_class = np.zeros((slots, sequences, k), dtype=np.int16)
     from_age = np.zeros((slots, sequences, k), dtype=np.int16)  # by the class that ended
@@ -270,9 +297,8 @@ def _viterbi_ages(log_e: np.ndarray, lengths: np.ndarray, chain: Chain) -> np.nd
         from_class[t, :n] = options.argmax(axis=1)
         stay = score[:n] + staying
         after = np.concatenate([options.max(axis=1)[:, :, None], stay[:, :, :-1]], axis=2)
-        if oldest:
-            was_oldest[t, :n] = stay[:, :, -1] > after[:, :, -1]
-            after[:, :, -1] = np.maximum(after[:, :, -1], stay[:, :, -1])
+        was_oldest[t, :n] = stay[:, :, -1] > after[:, :, -1]
+        after[:, :, -1] = np.maximum(after[:, :, -1], stay[:, :, -1])
         score[:n] = after + log_e[t, :n, :, None]
     path = np.full((slots, sequences), -1, dtype=np.int64)
     here, age = np.divmod(score.reshape(sequences, -1).argmax(axis=1), oldest + 1)

@@ -55,7 +55,7 @@ def spread_over_ages(chain: Chain) -> Chain:
 
 
 @settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 10_000), k=st.integers(2, 4), ages=st.integers(2, 5), slots=st.integers(1, 12))
+@given(seed=st.integers(0, 10_000), k=st.integers(2, 4), ages=st.integers(1, 5), slots=st.integers(1, 12))
 def test_durations_equal_an_ordinary_chain_over_ages(seed: int, k: int, ages: int, slots: int) -> None:
     rng = np.random.default_rng(seed)
     chain = random_chain(rng, k, ages)
@@ -136,6 +136,28 @@ def test_a_chain_survives_json() -> None:
 def test_bare_transitions_start_at_their_stationary_shares() -> None:
     move = np.array([[0.9, 0.1], [0.3, 0.7]])
     np.testing.assert_allclose(Chain.from_dict({"move": move.tolist()}).start, [0.75, 0.25], atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("move", "shares"),
+    [
+        ([[0, 1, 0], [0.5, 0, 0.5], [0, 1, 0]], [0.25, 0.5, 0.25]),  # goes round: steps from equal shares never settle
+        ([[1 - 1e-9, 1e-9], [3e-9, 1 - 3e-9]], [0.75, 0.25]),  # hardly moves
+    ],
+)
+def test_stationary_shares_of_slow_and_circular_chains(move: list[list[float]], shares: list[float]) -> None:
+    np.testing.assert_allclose(Chain.from_dict({"move": move}).start, shares, atol=1e-6)
+
+
+def test_with_durations_long_classes_begin_sequences_more_often() -> None:
+    chain = Chain.from_dict({"move": [[0, 1], [1, 0]], "ending": [[0.5, 0.5], [0.125, 0.125]]})
+    np.testing.assert_allclose(chain.start, [0.2, 0.8], atol=1e-9)  # runs take turns, of 2 and of 8 slots in the mean
+
+
+def test_endings_that_lead_nowhere_are_refused() -> None:
+    for ending in ([[0.5, 0.0], [0.5, 0.5]], [[1.5, 0.5], [0.5, 0.5]], [0.5, 0.5]):
+        with pytest.raises(DataError, match="ending"):
+            Chain.from_dict({"move": [[0, 1], [1, 0]], "ending": ending})
 
 
 @pytest.mark.parametrize("move", [[[0.9, 0.3], [0.5, 0.5]], [[1.2, -0.2], [0.5, 0.5]], [[1.0]]])
