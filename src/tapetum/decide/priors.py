@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from tapetum.core.errors import DataError, UserError
+from tapetum.core.logistic import softmax
 from tapetum.core.tables import Dense
 from tapetum.core.targets import Target
 from tapetum.core.words import plural
-from tapetum.decide.calibrate import needs_classes
+from tapetum.decide.calibrate import likely, logit, needs_classes
 from tapetum.decide.steps import Rows, fitting
 from tapetum.decide.weights import Objective
 
@@ -161,11 +162,14 @@ def reweight(target: Target, p: np.ndarray, source: np.ndarray, goal: np.ndarray
 
 
 def adjust(target: Target, p: np.ndarray, prior: np.ndarray, tau: float) -> np.ndarray:
-    """Return the probabilities of logits less τ·log π (multi: less τ times the prior's logit)."""
+    """Return the probabilities of logits less τ·log π (multi: less τ times the prior's logit); of any τ, so powers are never taken."""
+    prior = np.asarray(prior, dtype=np.float64)
     if target.is_distribution:
-        return reweight(target, p, np.clip(prior, TINY, 1) ** tau, np.ones(len(prior)))
-    odds = (np.clip(prior, TINY, 1 - TINY) / np.clip(1 - prior, TINY, 1)) ** tau
-    return reweight(target, p, odds / (1 + odds), np.full(len(prior), 0.5))
+        z = np.log(np.maximum(p, TINY).astype(np.float64)) - tau * np.log(np.clip(prior, TINY, 1))
+        return softmax(z).astype(np.float32)
+    with np.errstate(divide="ignore"):  # a label that is certain stays so
+        z = np.log(p.astype(np.float64)) - np.log1p(-p.astype(np.float64))
+    return likely(target, z - tau * logit(prior)).astype(np.float32)
 
 
 def em(target: Target, p: np.ndarray, source: np.ndarray, *, most: int = 1000, tolerance: float = 1e-7) -> Estimate:

@@ -126,6 +126,13 @@ def test_the_adjustment_of_labels_moves_their_logits():
     assert logit(adjust(target, p, prior, 0.7)) == pytest.approx(logit(p) - 0.7 * logit(prior), abs=1e-4)
 
 
+@pytest.mark.parametrize("tau", [-1.0, 0.5, 1.5, 5.0])
+def test_any_tau_multiplies_by_that_power_of_the_prior(tau):
+    p, prior = np.array([[0.2, 0.3, 0.5]], np.float32), np.array([0.9, 0.0999, 0.0001])
+    by_hand = p[0] * prior**-tau  # −1 multiplies by the rates; 0.0001^5 is far below what probabilities are kept off 0
+    assert adjust(TARGET, p, prior, tau)[0] == pytest.approx(by_hand / by_hand.sum(), rel=1e-4)
+
+
 def test_what_cannot_be_estimated_is_said():
     blind = np.array([[0.3, 0.3, 0.3], [0.05, 0.05, 0.0], [0.0, 0.0, 0.0]])
     with pytest.raises(DataError, match="tell all classes apart"):
