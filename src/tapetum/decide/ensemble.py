@@ -20,7 +20,7 @@ from tapetum.core.words import plural
 from tapetum.decide.align import Coverage, align, common
 from tapetum.decide.calibrate import CHUNK, TINY, needs_classes, renormalised
 from tapetum.decide.steps import FIT_ROWS, SMOOTH_ROWS, Rows
-from tapetum.decide.weights import Objective, direct, greedy, least_log_loss
+from tapetum.decide.weights import Objective, direct, greedy, is_plain, least_log_loss, peaked
 
 __all__ = [
     "Coverage",
@@ -50,6 +50,9 @@ def power_mean(p: np.ndarray, weights: np.ndarray, r: float) -> np.ndarray:
     safe = np.maximum(p, TINY) if r <= 0 else p
     if r == 0:
         return np.exp(np.tensordot(weights.astype(p.dtype), np.log(safe), axes=1))
+    if not is_plain(r):
+        peak, ratio = peaked(safe, r)
+        return (peak * np.tensordot(weights, ratio**r, axes=1) ** (1 / r)).astype(p.dtype)
     raised = np.sqrt(safe) if r == 0.5 else safe**r
     total = np.tensordot(weights.astype(p.dtype), raised, axes=1)
     return np.square(total) if r == 0.5 else total ** (1 / r)

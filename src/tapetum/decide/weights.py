@@ -135,14 +135,14 @@ def least_log_loss(target: Target, stack: np.ndarray, y: np.ndarray, weight: np.
         stack = np.take_along_axis(stack, y.argmax(axis=1)[None, :, None], axis=2)
         y = np.ones((len(y), 1), dtype=np.float32)
         target = dataclasses.replace(target, kind="multi", classes=("true",))
-    heldout = [_terms(stack, r)]
+    heldout = list(_terms(stack, r))
 
     def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
         w = softmax(theta)
         value, slope = 0.0, np.zeros(len(w))
         for start in range(0, len(y), ROWS):
             part = slice(start, start + ROWS)
-            v, s = _power_loss(target, heldout[0][:, part], y[part], weight[part], w=w, r=r)
+            v, s = _power_loss(target, (heldout[0][:, part], heldout[1][part]), y[part], weight[part], w=w, r=r)
             value, slope = value + v, slope + s
         slope /= total
         return value / total, w * (slope - w @ slope)
@@ -152,22 +152,47 @@ def least_log_loss(target: Target, stack: np.ndarray, y: np.ndarray, weight: np.
     return softmax(found.x)
 
 
-def _terms(stack: np.ndarray, r: float) -> np.ndarray:
-    """Return p^r, or log p for r = 0 (M, n, K) float32."""
-    if r == 1:
-        return np.maximum(stack, TINY)
-    return np.log(np.maximum(stack, TINY)) if r == 0 else np.maximum(stack, TINY) ** np.float32(r)
+def is_plain(r: float) -> bool:
+    """Return whether powers r of probabilities, and roots of their means, can be taken in single precision."""
+    return r == 0 or 0.1 <= abs(r) <= 2
+
+
+def peaked(p: np.ndarray, r: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the member that counts most in a power mean (n, K), and all as a multiple of it (M, n, K) float64.
+
+    Powers of the multiples lie in [0, 1], however large r is, where those of probabilities leave the range of numbers.
+
+    Args:
+        p: (M, n, K), above 0 for r below 0.
+        r: not 0.
+    """
+    peak = (p.max(axis=0) if r > 0 else p.min(axis=0)).astype(np.float64)
+    return peak, p / np.where(peak > 0, peak, 1.0)
+
+
+def _terms(stack: np.ndarray, r: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return p^r (of multiples of the peak, see :func:`peaked`), or log p for r = 0 (M, n, K) float32, and the peak's logarithm (n, K)."""
+    safe = np.maximum(stack, TINY)
+    none = np.zeros((1, 1))
+    if r in (0, 1):
+        return np.log(safe) if r == 0 else safe, np.broadcast_to(none, safe.shape[1:])
+    if is_plain(r):
+        return safe ** np.float32(r), np.broadcast_to(none, safe.shape[1:])
+    peak, ratio = peaked(safe, r)
+    return ratio**r, np.log(peak)
 
 
 def _power_loss(
-    target: Target, terms: np.ndarray, y: np.ndarray, weight: np.ndarray, *, w: np.ndarray, r: float
+    target: Target, held: tuple[np.ndarray, np.ndarray], y: np.ndarray, weight: np.ndarray, *, w: np.ndarray, r: float
 ) -> tuple[float, np.ndarray]:
     """Return the summed log-loss of some rows and its derivative by w.
 
-    With s = Σ w·t (t = p^r) and q = s^(1/r): d log q/dw_m = t_m/(r·s); for r = 0, log q = Σ w·t and d log q/dw_m = t_m.
+    With s = Σ w·t (t = p^r) and q = s^(1/r): d log q/dw_m = t_m/(r·s), whatever the terms were divided by; for r = 0, log q = Σ w·t and
+    d log q/dw_m = t_m.
     """
-    s = np.tensordot(w.astype(np.float32), terms, axes=1).astype(np.float64)
-    log_q = s if r == 0 else np.log(s) / r
+    terms, peak = held
+    s = np.tensordot(w.astype(terms.dtype), terms, axes=1).astype(np.float64)
+    log_q = s if r == 0 else np.log(np.maximum(s, 1e-300)) / r + peak
     if target.is_distribution:
         top = log_q.max(axis=1, keepdims=True)
         norm = top + np.log(np.exp(log_q - top).sum(axis=1, keepdims=True))
@@ -179,7 +204,7 @@ def _power_loss(
         value = -(weight[:, None] * (y * log_q + (1 - y) * np.log(miss))).sum()
         by_log_q = weight[:, None] * ((1 - y) * np.exp(log_q) / miss - y)
     outer = by_log_q if r == 0 else by_log_q / (r * s)
-    return float(value), np.array([np.vdot(t, outer.astype(np.float32)) for t in terms], dtype=np.float64)
+    return float(value), np.array([np.vdot(t, outer.astype(t.dtype)) for t in terms], dtype=np.float64)
 
 
 def _moves(w: np.ndarray, share: float) -> list[np.ndarray]:

@@ -50,6 +50,27 @@ def test_power_mean_is_the_formula(r, seed):
     assert np.allclose(power_mean(p, w, r), by_hand, rtol=1e-6)
 
 
+@pytest.mark.parametrize("r", [-20.0, -8.0, 8.0, 100.0])
+def test_large_powers_of_single_precision_are_the_formula(r):
+    p, w = np.array([[[0.01, 0.99]], [[0.02, 0.98]]], np.float32), np.array([0.25, 0.75])
+    by_hand = [(0.25 * a**r + 0.75 * b**r) ** (1 / r) for a, b in ((0.01, 0.02), (0.99, 0.98))]  # 0.01^100 is no float32
+    assert power_mean(p, w, r)[0] == pytest.approx(by_hand, rel=1e-5)
+
+
+@pytest.mark.parametrize("r", [-8.0, 30.0])
+def test_weights_of_large_powers_reach_the_optimum(r):
+    parts, rows = members(n=600)
+    fitted = Power(r, "fit", "log_loss").fit(parts, rows)
+    stack, y = np.stack([m.p for m in parts]).astype(np.float64), parts[0].y
+
+    def loss(w):
+        return log_loss(np.tensordot(w, np.maximum(stack, 1e-7) ** r, axes=1) ** (1 / r), y)
+
+    options = {"xatol": 1e-4, "fatol": 1e-9, "maxiter": 2000}
+    least = minimize(lambda theta: loss(softmax(theta)), np.zeros(3), method="Nelder-Mead", options=options).fun
+    assert loss(np.array(fitted["weights"])) == pytest.approx(least, abs=1e-4)
+
+
 def test_root_blend_is_the_distribution_of_summed_roots():
     parts, rows = members(n=500)
     blend = Power(0.5, (0.06, 0.94, 0.0))
