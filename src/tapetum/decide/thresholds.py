@@ -173,9 +173,10 @@ def best_f1_threshold(p: np.ndarray, y: np.ndarray, weight: np.ndarray | None = 
 
 
 def rate_threshold(p: np.ndarray, rate: float, weight: np.ndarray | None = None) -> float:
-    """Return the threshold at which the share of rows named comes nearest to ``rate``; 2 (never) for a rate that rounds to no row.
+    """Return the threshold at which the share of rows named comes nearest to ``rate``; 2 (never) for a rate of 0.
 
-    With weights above 0 (N,) it is the share of their sum.
+    Where no row is nearest it lies just above the highest probability, but never above 1: what is certain is named. With weights above 0
+    (N,) it is the share of their sum.
     """
     order = np.argsort(-p, kind="stable")
     ranked = p[order].astype(np.float64)
@@ -183,11 +184,11 @@ def rate_threshold(p: np.ndarray, rate: float, weight: np.ndarray | None = None)
         many, named = float(round(rate * len(p))), np.arange(1.0, len(p) + 1)
     else:
         many, named = rate * float(weight.sum()), np.cumsum(weight[order])
-    if many <= named[0] / 2:
+    ends = np.flatnonzero(np.append(ranked[1:] < ranked[:-1], True))  # a cut cannot run through equal probabilities
+    if not many or many < named[ends[0]] / 2:
         return NEVER if rate <= 0 else min(1.0, float(np.nextafter(np.float32(ranked[0]), np.float32(2))))
     if many >= named[-1]:
         return 0.0
-    ends = np.flatnonzero(np.append(ranked[1:] < ranked[:-1], True))
     return _cut_after(ranked, int(ends[np.abs(named[ends] - many).argmin()]))
 
 

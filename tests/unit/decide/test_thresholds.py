@@ -44,6 +44,13 @@ def test_a_rate_is_a_share_of_the_weight(rows, rate):
     assert abs(named - rate) <= weight.max() / weight.sum() / 2 + 1e-9
 
 
+def test_equal_highest_probabilities_are_named_where_that_is_nearest():
+    p = np.array([0.9, 0.9, 0.9, 0.9, 0.2, 0.1])
+    for many, named in ((1, 0), (3, 4)):  # four rows stand or fall together
+        assert (p >= rate_threshold(p, many / 6)).sum() == named
+        assert (p >= rate_threshold(p, many / 6, np.array([1, 1, 1, 1, 1, 1.001]))).sum() == named
+
+
 @pytest.mark.parametrize("top", [0.03125, 0.3, 0.999])
 def test_thresholds_hold_in_32_bits(top):
     high = np.float32(top)
