@@ -157,7 +157,7 @@ def cycles(night: Hypnogram) -> list[dict[str, float]]:
 
 def _end_of_rem(stages: np.ndarray, at: int, minutes: float) -> int:
     """Return one after the last epoch of a REM period; REM again within 15 minutes belongs to it."""
-    end, reach = at + 1, int(NREM_PERIOD / minutes)
+    end, reach = at + 1, int(np.ceil(NREM_PERIOD / minutes - 1e-9))
     while True:
         again = np.flatnonzero(stages[end : end + reach] == REM)
         if not len(again):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -95,6 +97,11 @@ def test_cycles_follow_feinberg_and_floyd():
     first = night("2x40 Rx4 2x40 Rx12 2x10 Rx4 2x60 Rx6 2x40 Rx14")
     assert [(one["NREM"], one["REM"]) for one in cycles(first)] == [(20.0, 2.0), (20.0, 8.0), (50.0, 7.0)]
     assert not cycles(night("2x20 Rx20")), "10 minutes of NREM are too few"
+
+
+def test_rem_within_15_minutes_is_one_period_whatever_the_epoch():
+    broken = dataclasses.replace(night("2x70 Rx25 Wx64 Rx25 2x70 Rx25"), epoch=14.0)
+    assert [one["REM"] for one in cycles(broken)] == pytest.approx([50 * 14 / 60, 25 * 14 / 60])  # 64 epochs are 14.9 minutes
 
 
 def test_every_figure_has_a_definition():
