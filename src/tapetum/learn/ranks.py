@@ -198,7 +198,7 @@ def launch(words: Sequence[str], devices: int) -> dict[str, Any]:
             said = _written(folder, rank, "stderr")
             if not said and shutil.disk_usage(folder).free < SPACE:
                 what = f"process {rank} ended, and {Path(folder).parent} has no space left for what it writes"
-                raise EnvironmentFault(what, fix="make room there, or name another folder in the variable TMPDIR") from None
+                raise EnvironmentFault(what, fix="free some space there, or name another folder in the variable TMPDIR") from None
             raise _error(error.failures[rank].exitcode, rank, said) from None
         except SignalException:
             raise KeyboardInterrupt from None
