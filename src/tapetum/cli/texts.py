@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tapetum.core.columns import wrapped
 from tapetum.core.errors import listed
 from tapetum.core.words import plural, verb
 
@@ -61,9 +62,8 @@ def find_rate(result: Result, verbose: bool) -> list[str]:
 
 def tune(result: Result, verbose: bool) -> list[str]:
     """Return the figures of a search, the best values, and how to use them."""
-    from tapetum.core.errors import shorten
     from tapetum.core.marks import CROSS_VALIDATED, IN_SAMPLE
-    from tapetum.show.summary import WIDTH, figure_text
+    from tapetum.show.summary import INDENT, figure_text, warned
 
     lines = [result["table"]] if verbose else []
     for how in (CROSS_VALIDATED, IN_SAMPLE):
@@ -71,14 +71,17 @@ def tune(result: Result, verbose: bool) -> list[str]:
         shown = [f"{name} {figure['metric']} {figure_text(figure)}, {how}{of_best}" for name, figure in result[how].items()]
         lines += shown[:1] if len(shown) < 2 else [shown[0], f"{plural(len(shown) - 1, 'more target')}: --verbose"]
     values = ", ".join(f"{key} = {_short(value)}" for key, value in result["values"].items())
-    lines.append(shorten(f"selected: trial {result['best']} of {result['trials'] + result['pruned']}; {values}", WIDTH))
-    lines += [shorten(f"warning: {mark}", WIDTH) for mark in result["marks"][:1]]
+    lines += wrapped(f"selected: trial {result['best']} of {result['trials'] + result['pruned']}; {values}", INDENT)
+    lines += warned([f"warning: {mark}" for mark in result["marks"]], 1, "with --verbose")
     return [*lines, f"recipe   {result['recipe']}", f"next     tapetum fit DATA --recipe {result['recipe']}"]
 
 
 def ablate(result: Result, verbose: bool) -> list[str]:
     """Return what each piece is worth."""
-    return [result["table"], *(f"warning: {mark}" for mark in result["marks"]), f"run      {result['run']}"]
+    from tapetum.show.summary import INDENT
+
+    warnings = [line for mark in result["marks"] for line in wrapped(f"warning: {mark}", INDENT)]
+    return [result["table"], *warnings, f"run      {result['run']}"]
 
 
 def merge(result: Result, verbose: bool) -> list[str]:
@@ -207,15 +210,13 @@ def simulate(result: Result, verbose: bool) -> list[str]:
     counts = ", ".join(f"{name} {count:,}" for name, count in result["counts"].items() if isinstance(count, int))
     best = f"best possible {result['metric']} on the test part {result['ceiling']:.3f}"
     where = [f"{name:12} {path}" for name, path in result["paths"].items()]
-    return [*_wrapped(f"synthetic {result['name']}: {counts}"), best, *where]
+    return [*wrapped(f"synthetic {result['name']}: {counts}"), best, *where]
 
 
 def recipes(result: Result, verbose: bool) -> list[str]:
     """Return a line for each recipe."""
-    from tapetum.core.errors import shorten
-
     wide = max(map(len, result["recipes"]), default=0)
-    return [shorten(f"{name:{wide}}  {line}", 100) for name, line in result["recipes"].items()]
+    return [part for name, line in result["recipes"].items() for part in wrapped(f"{name:{wide}}  {line}", wide + 2)]
 
 
 def explain(result: Result, verbose: bool) -> list[str]:
@@ -224,7 +225,7 @@ def explain(result: Result, verbose: bool) -> list[str]:
     for row in result["values"]:
         value = row["value"]
         items = value if isinstance(value, list) and len(value) > 1 and all(isinstance(one, dict) for one in value) else [value]
-        first, *more = [part for one in items for part in _wrapped(_toml(one), width=44)] or [""]
+        first, *more = [part for one in items for part in wrapped(_toml(one), width=44)] or [""]
         lines += [f"{row['key']:32} {first:44} {row['origin']}", *(f"{'':32} {part}" for part in more)]
     return lines
 
@@ -241,13 +242,13 @@ def doctor(result: Result, verbose: bool) -> list[str]:
             one = measured[what]
             times = ", ".join(f"{name} {1000 * seconds:.1f} ms" for name, seconds in one["seconds_per_image"].items())
             fastest = f"{what:11} fastest in precision {one['engine']['precision']}"
-            lines += _wrapped(fastest + (f" (an image: {times})" if times else ""), 12)
+            lines += wrapped(fastest + (f" (an image: {times})" if times else ""), 12)
     for number, one in enumerate(result["weights"] or [{}]):
         text = (
             f"{one['backbone']} from {one['source']}, {one['size']} pixels, {plural(one['channels'], 'channel')}" if one else "none at hand"
         )
-        lines += _wrapped(f"{'weights' if not number else '':11} {text}", 12)
-    lines += _wrapped("versions    " + ", ".join(f"{name} {version or 'missing'}" for name, version in result["versions"].items()), 12)
+        lines += wrapped(f"{'weights' if not number else '':11} {text}", 12)
+    lines += wrapped("versions    " + ", ".join(f"{name} {version or 'missing'}" for name, version in result["versions"].items()), 12)
     return [*lines, f"system      Python {result['python']}, {result['system']}"]
 
 
@@ -272,9 +273,3 @@ def _toml(value: Any) -> str:
     from tapetum.core.toml import toml_value
 
     return "none" if value is None else value if isinstance(value, str) else toml_value(value)
-
-
-def _wrapped(text: str, indent: int = 0, width: int = 100) -> list[str]:
-    import textwrap
-
-    return textwrap.wrap(text, width, subsequent_indent=" " * indent)

@@ -1,7 +1,8 @@
-"""Tables as text: columns side by side, no line longer than a terminal is wide."""
+"""Text for a terminal: tables with columns side by side, and whole sentences, no line longer than a terminal is wide."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Collection, Sequence
 
 WIDTH = 100
@@ -28,6 +29,17 @@ def aligned(lines: Sequence[Sequence[str]], *, right: Collection[int] = (), whol
             "  ".join(c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(cells, fitted, strict=True))).rstrip()
         )
     return "\n".join(rows)
+
+
+def wrapped(text: str, indent: int = 0, width: int = WIDTH) -> list[str]:
+    """Return the lines of a sentence, of which nothing is left out; a flag, a path or another long word is never cut.
+
+    Args:
+        text: with the words that belong together between single spaces.
+        indent: blanks before every line but the first.
+        width: characters of a line; a word that is longer has a line of its own.
+    """
+    return textwrap.wrap(text, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _fitted(widths: Sequence[int], whole: Collection[int], width: int) -> list[int]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tapetum.core.errors import shorten
+from tapetum.core.columns import wrapped
 from tapetum.core.marks import Figure, how_of, main
 from tapetum.core.words import plural, verb
 from tapetum.decide.choose import candidate_text
 
-WIDTH = 100
+INDENT = 2  # of what follows the first line of a sentence
 BASELINES = {"accuracy": "always the most frequent class", "mae": "always the median", "rmse": "always the median"}
 
 
@@ -19,7 +19,8 @@ def lines(metrics: Mapping[str, Any], most: int = 6) -> list[str]:
 
     Args:
         metrics: of ``metrics.json``.
-        most: lines; of more warnings the last line says how many there are.
+        most: lines; of more warnings the last one says how many there are. Only the first warning is shown where it needs more lines:
+            none is cut, since what mends it stands at its end.
     """
     figures: Sequence[Figure] = metrics["figures"]
     first = metrics["headline"]["target"]
@@ -28,11 +29,26 @@ def lines(metrics: Mapping[str, Any], most: int = 6) -> list[str]:
     lines = max(1, min(4, most - 1 - bool(worries)))
     found = _of_one(metrics, first) if len(targets) == 1 else _of_several(metrics, targets, lines)
     choice = metrics["choice"]
-    found.append(shorten(f"selected: {candidate_text(choice['final'])}; {choice['reason']}", WIDTH))
-    shown = worries[: max(1, most - len(found))]
-    rest = f"; {len(worries) - len(shown)} more, in the report" if len(worries) > len(shown) else ""
-    shown = [shorten(text, WIDTH - (len(rest) if text is shown[-1] else 0)) for text in shown]
-    return [*found, *shown[:-1], *(text + rest for text in shown[-1:])]
+    found += wrapped(f"selected: {candidate_text(choice['final'])}; {choice['reason']}", INDENT)
+    return [*found, *warned(worries, most - len(found), "in the report")]
+
+
+def warned(texts: Sequence[str], most: int, rest: str) -> list[str]:
+    """Return the lines of the first few warnings, each whole; at least the first one.
+
+    Args:
+        texts: the warnings.
+        most: lines for them.
+        rest: where the others are.
+    """
+    found: list[str] = []
+    for count in range(1, len(texts) + 1):
+        more = f"; {len(texts) - count} more, {rest}" if count < len(texts) else ""
+        lines = [line for text in [*texts[: count - 1], texts[count - 1] + more] for line in wrapped(text, INDENT)]
+        if found and len(lines) > most:
+            break
+        found = lines
+    return found
 
 
 def warnings(metrics: Mapping[str, Any]) -> list[str]:

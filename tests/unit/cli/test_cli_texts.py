@@ -56,3 +56,14 @@ def test_empty_table_of_labels_is_not_offered_to_training(many, told):
     counts = {"decided": many, "rows": 9, "kept": 0, "excluded": 0, "relabelled": many, "contested": [], "twice": 0, "kappa": None}
     lines = texts.review({**counts, "labelled": many, "out": "labelled.csv"}, False)
     assert any("--extra labelled.csv" in line for line in lines) == told
+
+
+def test_a_search_prints_its_first_mark_whole():
+    mark = "trial 3: " + "the rows that judge it trained, too; " * 4 + "--set split.heldout_trains=false"
+    values = {f"optimizer.rate_of_part_{i}": 0.001 for i in range(6)}
+    result = {"best": 1, "trials": 3, "pruned": 0, "values": values, "marks": [mark, "b"], "recipe": "best.toml", "table": ""}
+    result |= {"cross-validated": {}, "in-sample": {}}
+    text = " ".join(line.strip() for line in texts.tune(result, False))
+    assert f"warning: {mark}; 1 more, with --verbose" in text
+    assert all(f"{key} = 0.001" in text for key in values)
+    assert max(map(len, texts.tune(result, False))) <= 100

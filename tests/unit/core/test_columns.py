@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tapetum.core.columns import aligned
+from tapetum.core.columns import aligned, wrapped
 
 
 def test_a_wide_table_fits_and_keeps_what_must_be_whole():
@@ -13,3 +13,12 @@ def test_a_wide_table_fits_and_keeps_what_must_be_whole():
 
 def test_a_narrow_table_is_not_changed():
     assert aligned([["a", "b"], ["long", "1"]], right={1}) == "a     b\nlong  1"
+
+
+def test_a_wrapped_sentence_keeps_every_word_whole():
+    text = "warning: it is so; look for another with: tapetum find-rate DATA --set optimizer.rate=1e-3 " + "x" * 130
+    lines = wrapped(text, 2)
+    assert " ".join(line.strip() for line in lines) == text
+    assert [line for line in lines if "find-rate" in line]
+    assert max(map(len, lines[:-1])) <= 100
+    assert all(line.startswith("  ") for line in lines[1:])

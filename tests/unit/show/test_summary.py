@@ -66,3 +66,24 @@ def test_missing_images_are_a_warning():
 
 def test_no_scored_image_is_said():
     assert lines(metrics() | {"figures": [figure("breed", "final", None)]})[0].startswith("accuracy not defined")
+
+
+def test_a_long_warning_keeps_the_mend_at_its_end():
+    mend = "to give every class its share of rows: --set sample.name=balanced"
+    long = f"class 'wire-haired pointing griffon' has one image of 2,624, which is fewer than the folds, and {mend}"
+    found = lines(metrics(warnings=[long, *(f"class {i} has one image" for i in range(9))]))
+    assert " ".join(line.strip() for line in found[3:]) == f"warning: {long} warning: class 0 has one image; 8 more, in the report"
+    assert len(found) == 6
+    assert max(map(len, found)) <= 100
+
+
+def test_the_first_warning_is_whole_where_no_room_is_left():
+    long = " ".join(["word"] * 60) + " --set a.b=c"
+    found = lines(metrics(warnings=[long, "b"]), 4)
+    assert " ".join(line.strip() for line in found[3:]) == f"warning: {long}; 1 more, in the report"
+
+
+def test_the_selection_is_not_cut():
+    found = metrics()
+    found["choice"] = {"final": "finetune", "reason": "the best mean of 4 targets, " + "probe 0.812 and " * 8 + "the end"}
+    assert " ".join(line.strip() for line in lines(found)[2:]).endswith("the end")
