@@ -94,6 +94,13 @@ def decided_run(request, tmp_path_factory):
     return run, recipe, target, figures, differs
 
 
+def test_the_decided_figure_beside_the_selection_is_the_final_one(decided_run):
+    run, _, target, figures, _ = decided_run
+    decided = files.read_json(run.file("metrics.json"))["choice"]["decided"]
+    assert decided["metric"] == metrics.default_metric(target)
+    assert decided["value"] == pytest.approx(figures[decided["metric"]], abs=1e-12)
+
+
 def test_the_table_gives_the_figures_of_metrics_json(decided_run):
     run, _, target, figures, differs = decided_run
     dense = Predictions.read(run.file("oof.parquet")).dense("stage")

@@ -16,6 +16,8 @@ from tapetum.core.tables import Dense, Predictions
 from tapetum.core.targets import Target
 from tapetum.decide.simplest import paired, simplest
 
+BEFORE = "before decision steps"  # a candidate's figure: its blend is calibrated, and no step of decide.steps has changed its labels
+
 
 @dataclasses.dataclass(frozen=True)
 class EpochChoice:
@@ -99,7 +101,7 @@ class Choice:
         per_fold: fold → candidate, picked on the other folds.
         final: picked on all rows.
         figures: candidate → monitored figure on the common rows.
-        reason: one sentence for the report.
+        reason: one sentence for the report; its figures are, as ``figures``, those before the decision steps.
     """
 
     per_fold: dict[int, str]
@@ -146,12 +148,25 @@ def pick_candidate(
     final, figures, tie = _simplest(candidates, groups, common, watch, weight)
     best = max(figures, key=lambda name: figures[name])
     if tie:
-        reason = f"{candidate_text(best)} is better by less than one standard error, and {candidate_text(final)} is simpler"
+        close = f"{candidate_text(best)} is better by less than one standard error {BEFORE}"
+        reason = f"{close}, and {candidate_text(final)} is simpler"
     else:
         what, sign = called(watch, [dense.target for dense in first_of.values()])
         others = ", ".join(f"{candidate_text(name)} {sign * value:.3f}" for name, value in figures.items() if name != final)
-        reason = f"the best {what}, {sign * figures[final]:.3f}" + (f" ({others})" if others else "")
+        reason = f"the best {what} {BEFORE}, {sign * figures[final]:.3f}" + (f" ({others})" if others else "")
     return Choice(per_fold, final, figures, reason)
+
+
+def selected(choice: Mapping[str, Any]) -> str:
+    """Return what was selected, why, and the same figure as it is decided, in a sentence without its full stop.
+
+    Args:
+        choice: of ``metrics.json``; files of earlier versions have no ``decided``.
+    """
+    text, decided = f"{candidate_text(choice['final'])}; {choice['reason']}", choice.get("decided") or {}
+    if BEFORE not in choice["reason"] or decided.get("value") is None:
+        return text
+    return f"{text}; {decided['metric']} as decided, {decided['how']}: {decided['value']:.3f}"
 
 
 def candidate_text(candidate: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from tapetum.core import marks
 from tapetum.core.words import plural
-from tapetum.decide.choose import candidate_text
+from tapetum.decide.choose import selected
 from tapetum.show import words
 from tapetum.show.run_files import RunFiles
 from tapetum.show.summary import BASELINES
@@ -79,4 +79,4 @@ def _constant(found: RunFiles, metric: str) -> str:
 
 def _answered(found: RunFiles) -> str:
     choice = found.metrics.get("choice") or {}
-    return f"{candidate_text(choice['final'])}; {choice['reason']}" if choice.get("final") and choice.get("reason") else ""
+    return selected(choice) if choice.get("final") and choice.get("reason") else ""

@@ -8,7 +8,7 @@ from typing import Any
 from tapetum.core.columns import wrapped
 from tapetum.core.marks import Figure, how_of, main
 from tapetum.core.words import plural, verb
-from tapetum.decide.choose import candidate_text
+from tapetum.decide.choose import selected
 
 INDENT = 2  # of what follows the first line of a sentence
 BASELINES = {"accuracy": "always the most frequent class", "mae": "always the median", "rmse": "always the median"}
@@ -28,8 +28,7 @@ def lines(metrics: Mapping[str, Any], most: int = 6) -> list[str]:
     worries = warnings(metrics)
     lines = max(1, min(4, most - 1 - bool(worries)))
     found = _of_one(metrics, first) if len(targets) == 1 else _of_several(metrics, targets, lines)
-    choice = metrics["choice"]
-    found += wrapped(f"selected: {candidate_text(choice['final'])}; {choice['reason']}", INDENT)
+    found += wrapped(f"selected: {selected(metrics['choice'])}", INDENT)
     return [*found, *warned(worries, most - len(found), "in the report")]
 
 

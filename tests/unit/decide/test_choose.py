@@ -51,7 +51,7 @@ def test_mean_of_two_weak_answers_wins(rows):
     rng, truth, fold, groups = rows
     choice = choose.pick_candidate(candidates(answers(rng, truth, fold, 1.6), answers(rng, truth, fold, 1.6)), groups)
     assert choice.final == "mean"
-    assert choice.reason.startswith(f"the best macro_f1, {choice.figures['mean']:.3f} (")
+    assert choice.reason.startswith(f"the best macro_f1 before decision steps, {choice.figures['mean']:.3f} (")
 
 
 def test_gain_within_chance_keeps_the_probe(rows):
@@ -65,7 +65,7 @@ def test_gain_within_chance_keeps_the_probe(rows):
     choice = choose.pick_candidate({"probe": {"t": probe}, "finetune": {"t": probe.with_p(flipped)}}, groups)
     assert choice.figures["finetune"] > choice.figures["probe"]
     assert choice.final == "probe"
-    assert "is better by less than one standard error, and" in choice.reason
+    assert "is better by less than one standard error before decision steps, and" in choice.reason
     assert choice.reason.endswith("is simpler")
 
 

@@ -30,6 +30,16 @@ def test_figure_of_labelled_test_rows_is_shown_beside():
     assert lines(found)[2] == "test rows 0.800 [0.100, 0.950], 50 images; nothing was chosen on them"
 
 
+def test_selection_shows_the_figure_of_the_choice_and_as_decided():
+    found = metrics()
+    decided = {"metric": "macro_f1", "value": 0.6554, "how": "cross-validated"}
+    found["choice"] = {"final": "finetune", "reason": "the best macro_f1 before decision steps, 0.612 (probe 0.550)", "decided": decided}
+    text = "selected: fine-tuning; the best macro_f1 before decision steps, 0.612 (probe 0.550); macro_f1 as decided, cross-validated: 0.655"
+    assert " ".join(line.strip() for line in lines(found)[2:]) == text
+    found["choice"]["reason"] = "decide.choose says so"
+    assert lines(found)[2:] == ["selected: fine-tuning; decide.choose says so"]
+
+
 def test_many_targets_and_warnings_stay_within_the_lines():
     found = lines(metrics(targets=tuple("abcde"), warnings=[f"class {i} has one image" for i in range(9)], marks=["leaks by intent: why"]))
     assert len(found) == 6

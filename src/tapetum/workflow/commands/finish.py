@@ -9,6 +9,7 @@ from tapetum.core import columns, intervals
 from tapetum.core.marks import numbered
 from tapetum.core.runs import Run
 from tapetum.core.words import plural
+from tapetum.decide.choose import BEFORE, selected
 from tapetum.workflow.session import Session
 from tapetum.workflow.stages.decide import RunDecisions, source_of
 
@@ -72,14 +73,14 @@ def table(figures: Mapping[str, Any]) -> str:
     for row in _without_repeats(figures["figures"]):
         value = "–" if row["value"] is None else f"{row['value']:.4f}"
         lines.append((row["target"], row["name"], row["metric"], value, intervals.span(row), row["how"] + numbered(row, figures["marks"])))
-    text = [columns.aligned(lines)]
+    text = [columns.aligned(lines), f"final is measured with the decision steps; probe, finetune, mean and members {BEFORE}"]
     counts = figures["counts"]
     text.append(
         f"{plural(counts['scored'], 'row')} scored in {plural(counts['groups'], 'group')}; "
         f"missing {counts['missing']}, uncovered {counts['uncovered']}, "
         f"without a label {counts['unknown']}"
     )
-    text.append(f"chosen: {figures['choice']['final']} ({figures['choice']['reason']})")
+    text.append(f"selected: {selected(figures['choice'])}")
     text.extend(f"warning: {warning}" for warning in figures.get("warnings") or [])
     text.extend(f"marked: {mark} [{number}]" for number, mark in enumerate(figures["marks"], start=1))
     return "\n".join(text)

@@ -11,7 +11,7 @@ import numpy as np
 from tapetum.core import files, intervals, metrics
 from tapetum.core.config import Recipe
 from tapetum.core.marks import BASELINE, BY_GROUP, CROSS_VALIDATED, HELD_OUT, IN_SAMPLE, Mark, how_by, texts, worse_than_baseline
-from tapetum.core.monitor import prior_answer, prior_decision
+from tapetum.core.monitor import called, monitor_of, prior_answer, prior_decision
 from tapetum.core.runs import BY_GROUP_FILE, PROBE, START, Run
 from tapetum.core.tables import Dense, Predictions, decided
 from tapetum.core.words import plural, verb
@@ -104,9 +104,21 @@ def figures_of(found: RunDecisions, recipe: Recipe, marks: Marks, total: int) ->
         "counts": counts,
         "figures": figures,
         "differences": differences,
-        "choice": {"per fold": choice["per_fold"], "final": choice["final"], "reason": choice["reason"]},
+        "choice": {
+            "per fold": choice["per_fold"],
+            "final": choice["final"],
+            "reason": choice["reason"],
+            "decided": {**decided_figure(found, watch), "how": context.how("final", found.nested[lead.name])},
+        },
         "marks": list(dict.fromkeys(text for figure in figures for text in figure["marks"])),
     }
+
+
+def decided_figure(found: RunDecisions, watch: str) -> dict[str, Any]:
+    """Return the figure by which a candidate was selected, of the final answers: with the decision steps."""
+    what, sign = called(watch, [dense.target for dense in found.nested.values()])
+    value = monitor_of(watch, found.nested, found.rows.weight)
+    return {"metric": what, **metrics.defined({"value": sign * value})}
 
 
 def _figures(found: RunDecisions, name: str, context: _Context, chance: Dense, shown: list[str]) -> list[dict[str, Any]]:
