@@ -36,6 +36,8 @@ DECIDING = {  # what decides → target, [decide], and whether its labels differ
     "single-prior": (STAGE, {"decide.steps": ["prior"]}, False),
     "single-logit_adjust": (STAGE, {"decide.steps": ["logit_adjust"]}, False),
     "single-vote-smooth": (STAGE, {"decide.blend": "vote", "decide.steps": ["smooth"]}, True),
+    "ordinal": (LEVEL, {}, True),
+    "ordinal-largest": (LEVEL, {"decide.ordered": "largest"}, False),
     "ordinal-bias": (LEVEL, {"decide.steps": [BIAS]}, True),
     "ordinal-context": (LEVEL, {"decide.steps": [CONTEXT]}, True),
     "multi-vote": (MARKS, {"decide.blend": "vote"}, False),

@@ -111,8 +111,12 @@ def prior_decision(target: Target, prior: np.ndarray) -> np.ndarray | None:
     """Return what a prior (N, K) decides: of ordered classes the median one, which is nearest to all; others by their p (None)."""
     if target.kind != "ordinal":
         return None
-    middle = (np.cumsum(prior, axis=1) >= 0.5 - 1e-6).argmax(axis=1)
-    return np.eye(target.width, dtype=np.float32)[middle]
+    return np.eye(target.width, dtype=np.float32)[median_class(prior)]
+
+
+def median_class(p: np.ndarray) -> np.ndarray:
+    """Return the first class (N,) up to which half of the probability (N, K) lies, but for rounding."""
+    return np.asarray((np.cumsum(p, axis=1, dtype=np.float64) >= 0.5 - 1e-6).argmax(axis=1))
 
 
 def _unknown(y: np.ndarray) -> bool:

@@ -274,6 +274,8 @@ class Decide(Section):
     calibrate: Spec = "none"  # calibration of each fold's probabilities
     blend: Spec = "mean"  # combination of members
     steps: tuple[Spec, ...] = ()  # decision steps in order: priors, thresholds, context …
+    # label of an ordinal target that no step decides: the median class (least error in ranks), or the most probable (accuracy)
+    ordered: Literal["median", "largest"] = "median"
     # ship the mean of the folds, one model trained on all rows, or the best fold
     pipeline: Literal["folds", "refit", "best-fold"] = "folds"
 

@@ -232,7 +232,8 @@ def apply(json: Mapping[str, Any], members: Members, rows: Rows | None = None, l
 def build(decide: Decide, target: Target, members: Sequence[str]) -> tuple[Chain, list[str]]:
     """Return the chain of a recipe for one target, and what had to be left out because it does not suit the target's kind.
 
-    Weights may be stated by member name: ``weights = {vit = 0.06, eff = 0.94}``.
+    Weights may be stated by member name: ``weights = {vit = 0.06, eff = 0.94}``. Under ``ordered = "median"`` the last step of an ordinal
+    target is the median.
     """
     notes: list[str] = []
 
@@ -249,6 +250,8 @@ def build(decide: Decide, target: Target, members: Sequence[str]) -> tuple[Chain
     calibrate = part(decide.calibrate, CALIBRATORS, "calibration", "none")
     blend = part(decide.blend, BLENDS, "blend", "mean")
     steps = [part(spec, STEPS, "decision step", None) for spec in decide.steps]
+    if target.kind == "ordinal" and decide.ordered == "median" and "median" not in map(name_of, decide.steps):
+        steps.append(part("median", STEPS, "decision step", None))
     assert calibrate is not None
     assert blend is not None  # both have a part that takes their place
     return Chain(calibrate, blend, tuple(step for step in steps if step is not None)), notes

@@ -53,6 +53,7 @@ STEPS: dict[str, Choice] = {
     "rules": Choice("tapetum.decide.rules:Rules", kinds=("single", "ordinal"), table="sleep-dragon"),
     "retrieval": Choice("tapetum.decide.retrieval:Retrieval", kinds=_CLASSES, bound="fit", weight="fit", metric="auto"),
     "smooth": Choice("tapetum.decide.smoothing:Smooth", kinds=("single", "ordinal"), how="mode", width=3),
+    "median": Choice("tapetum.decide.median:Median", kinds=("ordinal",)),
     "bias": Choice("tapetum.decide.bias:ClassBias", kinds=("single", "ordinal")),
     "logit_adjust": Choice("tapetum.decide.priors:LogitAdjust", kinds=_CLASSES, tau=1.0, metric="auto"),
 }

@@ -14,11 +14,11 @@ THRESHOLDS = ("thresholds", "class_rates", "fixed")
 
 
 def simple_rules(decisions: Mapping[str, Any], targets: Mapping[str, Target]) -> dict[str, Any]:
-    """Return target → ``{"members": {name: {"weight", "temperatures"}}, "thresholds", "at_least_one"}``.
+    """Return target → ``{"members": {name: {"weight", "temperatures"}}, "thresholds", "at_least_one", "median"}``.
 
     A member's probabilities are the mean over its folds, each at its temperature (1: as it is); the members' are averaged by weight.
     ``thresholds`` is a number a class of a target of several labels, else None; ``at_least_one``: a row that reaches none gets the label
-    with the largest p/threshold.
+    with the largest p/threshold. ``median``: the label is the first class up to which half of the probability lies, else the most probable.
 
     Args:
         decisions: of ``pipeline.json``.
@@ -65,14 +65,17 @@ def _steps(chain: Mapping[str, Any], name: str, target: Target) -> dict[str, Any
     """Return the thresholds of the last step."""
     if chain["calibrate"]["name"] != "none" or len(chain["steps"]) > 1:
         raise _not_simple(name, "has several decision steps")
-    rules: dict[str, Any] = {"thresholds": [0.5] * target.width if target.kind == "multi" else None, "at_least_one": False}
+    rules: dict[str, Any] = {"thresholds": [0.5] * target.width if target.kind == "multi" else None, "at_least_one": False, "median": False}
     for step, fitted in zip(chain["steps"], chain["final"]["steps"], strict=True):
+        if step["name"] == "median":
+            rules["median"] = True
+            continue
         parameters = step["parameters"]
         on_set = step["name"] == "class_rates" and (parameters.get("on") == "set" or parameters.get("prior") == "estimate")
         if step["name"] not in THRESHOLDS or on_set:
             raise _not_simple(name, f"has the decision step {step['name']!r}")
         at_least_one = parameters.get("at_least_one", STEPS[step["name"]].parameters["at_least_one"])
-        rules = {"thresholds": fitted["thresholds"], "at_least_one": bool(at_least_one)}
+        rules |= {"thresholds": fitted["thresholds"], "at_least_one": bool(at_least_one)}
     return rules
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from simulated_predictions import multi, single
@@ -43,6 +45,16 @@ def test_the_mean_of_probe_and_finetuning_halves_the_weights():
     found["choice"]["final"] = "probe"
     (rule,) = simple_rules(found, targets).values()
     assert rule["members"] == {"probe": {"weight": 1.0, "temperatures": None}}
+
+
+def test_ordered_classes_are_decided_by_their_median():
+    dense, rows = single(n=100)
+    drawn = dataclasses.replace(dense, target=dataclasses.replace(dense.target, kind="ordinal")), rows
+    (rule,) = simple_rules(*decisions(drawn, "mean", chosen="probe")).values()
+    assert rule["median"]
+    assert rule["thresholds"] is None
+    (rule,) = simple_rules(*decisions(single(n=100), "mean", chosen="probe")).values()
+    assert not rule["median"]
 
 
 @pytest.mark.parametrize(

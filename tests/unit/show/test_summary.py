@@ -34,7 +34,9 @@ def test_selection_shows_the_figure_of_the_choice_and_as_decided():
     found = metrics()
     decided = {"metric": "macro_f1", "value": 0.6554, "how": "cross-validated"}
     found["choice"] = {"final": "finetune", "reason": "the best macro_f1 before decision steps, 0.612 (probe 0.550)", "decided": decided}
-    text = "selected: fine-tuning; the best macro_f1 before decision steps, 0.612 (probe 0.550); macro_f1 as decided, cross-validated: 0.655"
+    text = (
+        "selected: fine-tuning; the best macro_f1 before decision steps, 0.612 (probe 0.550); macro_f1 as decided, cross-validated: 0.655"
+    )
     assert " ".join(line.strip() for line in lines(found)[2:]) == text
     found["choice"]["reason"] = "decide.choose says so"
     assert lines(found)[2:] == ["selected: fine-tuning; decide.choose says so"]

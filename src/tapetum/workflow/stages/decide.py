@@ -25,6 +25,8 @@ from tapetum.workflow.session import Session
 
 Answers = dict[str, Dense]  # target → held-out answers, rows as in Prepared.scored
 
+ORDERED = "--set decide.ordered=largest takes the most probable one, as accuracy asks"
+
 
 @dataclasses.dataclass(frozen=True)
 class RunDecisions:
@@ -193,7 +195,7 @@ def _blend(session: Session, scored: _Scored, members: Members, decisions: dict[
         candidates[PROBE] = _answers(probe, PROBE, scored)
     if not members.answers:
         return candidates
-    decide = session.recipe.decide.model_copy(update={"steps": ()})
+    decide = session.recipe.decide.model_copy(update={"steps": (), "ordered": "largest"})  # steps come after the choice
     blended: Answers = {}
     for name in scored.targets:
         having = {m: answers[name] for m, answers in members.answers.items() if name in answers}
@@ -229,6 +231,8 @@ def _steps(session: Session, rows: Rows, chosen: Answers, optimistic: Answers, d
         nested[name], decisions["steps"][name] = fitted.nested, fitted.json
         for note in fitted.notes:
             session.log(f"{name}: {note}")
+        if dense.target.kind == "ordinal" and decide.ordered == "median":
+            session.log(f"{name}: labels that no other step decides are the median class, as the error in ranks asks: {ORDERED}")
         if line := retrieval.summary(name, fitted.json, searched=rows.neighbors is not None):
             session.log(line)
         optimistic[name] = chain.apply(fitted.json, {"chosen": optimistic[name]}, rows)
