@@ -12,7 +12,7 @@ from tapetum.cli.commands import command
 from tapetum.cli.options import At, Budget, Data, Devices, Member, Out, Preset, Profile, Sets, with_recipe
 from tapetum.cli.streams import command_line
 from tapetum.core import errors, presets
-from tapetum.core.options import ADDING, MODELS, READING, SPLITTING
+from tapetum.core.options import ADDING, MODELS, NETWORK, READING, SPLITTING, TRAINING
 
 app = typer.Typer()
 
@@ -44,7 +44,7 @@ def fit(
 
 
 @command(app, "tapetum find-rate images -o runs/find-rate", name="find-rate", text=texts.find_rate)
-@with_recipe(*READING, "seed")
+@with_recipe(*READING, *SPLITTING, *ADDING, *NETWORK, "batch")
 def find_rate(
     data: Data,
     recipe: Any,
@@ -80,7 +80,7 @@ def trace(
 
 
 @command(app, "tapetum tune labels.csv --target label --recipe my.toml --trials 20 -o runs/tune", text=texts.tune)
-@with_recipe(*READING, *SPLITTING)
+@with_recipe(*READING, *SPLITTING, *ADDING, *TRAINING)
 def tune(
     data: Data,
     recipe: Any,
@@ -99,7 +99,7 @@ def tune(
 
 
 @command(app, "tapetum ablate labels.csv --target label --recipe my.toml --pieces hflip,probe -o runs/ablate", text=texts.ablate)
-@with_recipe(*READING, *SPLITTING)
+@with_recipe(*READING, *SPLITTING, *ADDING, *TRAINING)
 def ablate(
     data: Data,
     recipe: Any,

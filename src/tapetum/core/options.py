@@ -94,7 +94,9 @@ OPTIONS = {
 READING = ("target", "derive", "id", "path", "group", "sequence", "position", "layout", "on_bad")
 SPLITTING = ("folds", "holdout", "seed")
 ADDING = ("test", "extra", "join", "side", "pseudo")
-MODELS = ("backbone", "weights", "online", "size", "epochs", "batch", "saliency")
+NETWORK = ("backbone", "weights", "online", "size")
+TRAINING = (*NETWORK, "epochs", "batch")
+MODELS = (*TRAINING, "saliency")
 _LISTS = {one.key for one in OPTIONS.values() if one.kind is list} - {"data.path", "data.derive"}
 
 

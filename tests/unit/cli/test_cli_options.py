@@ -107,3 +107,22 @@ def test_all_commands_that_take_a_recipe_take_all_its_layers():
         of_a_table = {"path", "id", "group", "sequence", "position", "layout", "on_bad"}  # predict has them for its own images
         if options & (OPTIONS.keys() - {"target", "seed", "size"} - of_a_table):
             assert options >= LAYERS.keys(), name
+
+
+NOT_TAKEN = {"find_rate": {"epochs", "saliency", "track"}, "tune": {"saliency", "track"}, "ablate": {"saliency", "track"}}
+
+
+@pytest.mark.parametrize("command", NOT_TAKEN)
+@pytest.mark.parametrize("name", OPTIONS)
+def test_commands_that_train_take_the_flags_of_fit(name, command, loaded, monkeypatch):
+    held = {}
+    monkeypatch.setattr(api, command, lambda data, out, *, recipe, **how: held.update(recipe=recipe) or {})
+    words, _ = GIVEN[name]
+    monkeypatch.setattr(sys, "argv", ["tapetum", command.replace("_", "-"), "data", "--json", *words])
+    with pytest.raises(SystemExit) as end:
+        main()
+    if name in NOT_TAKEN[command]:  # it would change nothing
+        assert end.value.code == 2
+        return
+    assert not end.value.code
+    assert dict(flatten(held["recipe"].recipe.model_dump())) == dict(flatten(loaded(*words).recipe.model_dump()))
