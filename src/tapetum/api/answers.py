@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
+from tapetum.api.outputs import writes
 from tapetum.api.results import Result
 from tapetum.core import locks, table_files
 from tapetum.core.errors import KindError, UserError, for_python
@@ -45,6 +46,7 @@ def _sources(images: Any) -> list[Any]:
 
 
 @for_python
+@writes(out="file")
 def predict(
     pipeline: Any,
     images: Any,
@@ -113,6 +115,7 @@ def predict(
 
 
 @for_python
+@writes(out="file")
 def merge(tables: Sequence[Path | str], out: Path | str, of: Any, *, log: Log | None = None, **declared: Any) -> Result:
     """Put prediction tables of several machines together, where every row is there and none of them twice.
 
@@ -161,6 +164,7 @@ def _counted(work: Any, missing: int) -> str:
 
 
 @for_python
+@writes(out="either", report="file")
 def evaluate(
     pipeline: Any,
     data: Any,
@@ -219,6 +223,7 @@ def evaluate(
 
 
 @for_python
+@writes(out="file")
 def submit(
     source: Path | str,
     template: Path | str,

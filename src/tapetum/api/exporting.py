@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from tapetum.api.outputs import writes
 from tapetum.api.results import Result
+from tapetum.core.disk import refuse_unwritable
 from tapetum.core.errors import UserError, for_python
 from tapetum.core.places import EXPORT, pipeline_folder, refuse_absent, refuse_nowhere
 from tapetum.core.progress import Log
@@ -15,6 +17,7 @@ from tapetum.core.words import plural
 
 
 @for_python
+@writes(out="folder")
 def export(
     pipeline: Path | str,
     to: str = "onnx",
@@ -52,6 +55,8 @@ def export(
     refuse_nowhere(images)
     place = folder.parent / f"pipeline-{to}" if out is None else Path(out)
     _check_place(place)
+    if out is None:
+        refuse_unwritable(place, "folder")
     from tapetum.learn import graphs
 
     graphs.check_format(to)

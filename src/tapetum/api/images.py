@@ -7,6 +7,7 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+from tapetum.api.outputs import writes
 from tapetum.api.recipe import recipe_of
 from tapetum.api.results import Result
 from tapetum.core import table_files
@@ -22,6 +23,7 @@ from tapetum.core.words import plural
 
 
 @for_python
+@writes(out="file")
 def split(
     data: Any, *, recipe: Loaded | str | Path | None = None, out: Path | str | None = None, log: Log | None = None, **options: Any
 ) -> str:
@@ -30,6 +32,7 @@ def split(
 
 
 @for_python
+@writes(out="file")
 def folds(
     data: Any, *, recipe: Loaded | str | Path | None = None, out: Path | str | None = None, log: Log | None = None, **options: Any
 ) -> Result:
@@ -74,6 +77,7 @@ def folds(
 
 
 @for_python
+@writes(out="file")
 def show(
     data: Any,
     out: Path | str,
@@ -109,6 +113,7 @@ def show(
 
 
 @for_python
+@writes(out="file")
 def audit(
     source: Any,
     out: Path | str | None = None,
@@ -150,6 +155,7 @@ def audit(
 
 
 @for_python
+@writes(out="folder")
 def simulate(
     name: str,
     out: Path | str,

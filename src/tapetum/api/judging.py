@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tapetum.api.outputs import writes
 from tapetum.api.recipe import load_recipe
 from tapetum.api.results import Result, of_run
 from tapetum.core import files, locks
@@ -17,6 +18,7 @@ from tapetum.core.runs import Record, Run
 
 
 @for_python
+@writes(out="folder")
 def decide(
     source: Path | str | Sequence[Path | str],
     *,
@@ -106,6 +108,7 @@ def compare(
 
 
 @for_python
+@writes(run="folder")
 def compare_views(run: Path | str, views: str = "recipe", *, data: Path | str | None = None, log: Log | None = None) -> Result:
     """Compare the plain image with ways of reducing test-time views on a run's held-out rows; nothing of the run changes.
 
@@ -181,6 +184,7 @@ def ledger(run: Path | str, *, score: tuple[str, float] | None = None, board: st
 
 
 @for_python
+@writes(out="file")
 def report(
     run: Path | str,
     out: Path | str | None = None,
@@ -237,6 +241,7 @@ def _comparison(places: Sequence[Path], out: Path | str | None, data: Path | str
 
 
 @for_python
+@writes(out="file")
 def list_runs(folder: Path | str = "runs", out: Path | str | None = None, *, log: Log | None = None) -> Result:
     """Return an index of the runs in a folder and those below it, the newest first; written as an HTML page where ``out`` is given.
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tapetum.api.outputs import writes
 from tapetum.api.recipe import recipe_of
 from tapetum.api.results import Result
 from tapetum.core import table_files
@@ -19,6 +20,7 @@ from tapetum.core.runs import Record, Run
 
 
 @for_python
+@writes(out="file")
 def review(
     source: Any,
     out: Path | str | None = None,

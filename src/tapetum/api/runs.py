@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from tapetum.api.images import simulate
+from tapetum.api.outputs import run_folder
 from tapetum.api.recipe import Texts, load_recipe, recipe_of
 from tapetum.api.results import Result, of_run
 from tapetum.core import locks, presets
 from tapetum.core.config import Loaded
 from tapetum.core.errors import for_python
 from tapetum.core.options import OPTIONS, several
-from tapetum.core.places import free_folder, refuse_nowhere
+from tapetum.core.places import refuse_nowhere
 from tapetum.core.progress import Log
 from tapetum.core.registry import reference_system
 from tapetum.core.runs import Run
@@ -111,7 +112,7 @@ def fit(
     """
     options = {name: value for name, value in locals().items() if name in OPTIONS and value is not None and value is not False} | sets
     began = time.monotonic()  # the budget counts the imports, too
-    place = _place(out, "runs/run")
+    place = run_folder(out, "runs/run")
     if Run.at(place) is None:  # a run that is there tells itself what it was made from
         refuse_nowhere(data)
     loaded = recipe_of(recipe, options, over=config, profile=profile, preset=preset)
@@ -152,7 +153,7 @@ def trace(
         options: as for :func:`fit` (``target``, ``size``, …), and recipe keys with ``__`` for dots.
     """
     refuse_nowhere(data)
-    place = _place(out, "runs/trace")
+    place = run_folder(out, "runs/trace")
     loaded = recipe_of(recipe, options)
     from tapetum.workflow.commands.trace import trace as measure
 
@@ -193,7 +194,7 @@ def find_rate(
         options: as for :func:`fit` (``target``, ``size``, …), and recipe keys with ``__`` for dots.
     """
     refuse_nowhere(data)
-    place = _place(out, "runs/find-rate")
+    place = run_folder(out, "runs/find-rate")
     loaded = recipe_of(recipe, options)
     from tapetum.workflow.commands.find_rate import RangeTest
     from tapetum.workflow.commands.find_rate import find_rate as find
@@ -232,7 +233,7 @@ def tune(
         options: as for :func:`fit` (``target``, ``size``, …), and recipe keys with ``__`` for dots.
     """
     refuse_nowhere(data)
-    place = _place(out, "runs/tune")
+    place = run_folder(out, "runs/tune")
     loaded = recipe_of(recipe, options)
     from tapetum.workflow.commands.tune import tune as search
     from tapetum.workflow.launch.places import At
@@ -271,7 +272,7 @@ def ablate(
         options: as for :func:`fit` (``target``, ``size``, …), and recipe keys with ``__`` for dots.
     """
     refuse_nowhere(data)
-    place = _place(out, "runs/ablate")
+    place = run_folder(out, "runs/ablate")
     loaded = recipe_of(recipe, options)
     from tapetum.workflow.commands.ablate import ablate as measure
     from tapetum.workflow.launch.places import At
@@ -309,7 +310,7 @@ def reproduce(
     """
     system = reference_system(name)
     refuse_nowhere(data)
-    place = _place(out, "runs/reproduced")
+    place = run_folder(out, "runs/reproduced")
     from tapetum.systems.reproduce import reproduce as chain
 
     if data is None and simulated is None:
@@ -343,8 +344,3 @@ def _call(name: str, data: Any, out: Any, options: Mapping[str, Any]) -> str:
     """Return a call of the API as text, for the record: data that are no path are left out."""
     shown = [repr(str(one)) if isinstance(one, (str, Path)) else "…" for one in (data, out) if one is not None]
     return f"tapetum.api.{name}({', '.join([*shown, *(f'{key}={value!r}' for key, value in options.items())])})"
-
-
-def _place(out: Path | str | None, otherwise: str) -> Path:
-    """Return the folder of a run, a new one where none is named; one that another process holds is refused."""
-    return locks.refuse_held(free_folder(otherwise) if out is None else Path(out))

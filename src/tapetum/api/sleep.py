@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tapetum.api.outputs import writes
 from tapetum.api.results import Result
 from tapetum.core.errors import for_python
 from tapetum.core.own_files import refuse_own
@@ -16,6 +17,7 @@ Places = Path | str | Sequence[Path | str]
 
 
 @for_python
+@writes(out="file")
 def sleep_check(recordings: Places, out: Path | str | None = None, *, channels: Path | str | None = None, log: Log | None = None) -> Result:
     """Read recordings and say what is wrong with their files and their signals.
 
@@ -64,6 +66,7 @@ def sleep_check(recordings: Places, out: Path | str | None = None, *, channels: 
 
 
 @for_python
+@writes(out="file")
 def sleep_stats(
     hypnograms: Places,
     out: Path | str | None = None,
@@ -122,6 +125,7 @@ def sleep_stats(
 
 
 @for_python
+@writes(out="file")
 def sleep_export(hypnogram: Path | str, out: Path | str, *, epoch: float = 30.0, scheme: str = "auto", log: Log | None = None) -> Result:
     """Write a hypnogram as another kind of file, by its ending: .csv, .tsv (BIDS), .json or .edf (EDF+ annotations).
 
@@ -182,6 +186,7 @@ def sleep_compare(a: Path | str, b: Path | str, *, epoch: float = 30.0, scheme: 
 
 
 @for_python
+@writes(out="file")
 def sleep_plot(
     hypnograms: Sequence[Path | str], out: Path | str, *, epoch: float = 30.0, scheme: str = "auto", log: Log | None = None
 ) -> Result:

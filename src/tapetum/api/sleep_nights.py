@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tapetum.api.outputs import writes
 from tapetum.api.results import Result
 from tapetum.core import files
 from tapetum.core.errors import for_python
@@ -19,6 +20,7 @@ Places = Path | str | Sequence[Path | str]
 
 
 @for_python
+@writes(out="folder")
 def sleep_stage(
     recordings: Places,
     out: Path | str,
@@ -81,6 +83,7 @@ def sleep_stage(
 
 
 @for_python
+@writes(out="file")
 def sleep_adapt(
     folder: Path | str,
     out: Path | str,
@@ -135,6 +138,7 @@ def sleep_adapt(
 
 
 @for_python
+@writes(out="file")
 def sleep_review(
     recording: Path | str,
     out: Path | str,
@@ -183,6 +187,7 @@ def sleep_review(
 
 
 @for_python
+@writes(out="folder")
 def sleep_render(
     recordings: Places,
     out: Path | str,

@@ -9,6 +9,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from tapetum.core.errors import EnvironmentFault, UserError
 
@@ -73,18 +74,27 @@ def make_folders(folder: Path) -> None:
         flush(place.parent)
 
 
-def refuse_unwritable(path: Path | str) -> None:
-    """Refuse a file that could not be written at the end of a long work; nothing is left behind, not even its folder.
+Kind = Literal["file", "folder", "either"]
+
+
+def refuse_unwritable(path: Path | str, kind: Kind = "file") -> None:
+    """Refuse a place that could not be written at the end of a long work; nothing is left behind, not even its folder.
+
+    Args:
+        path: to be written; it may be there, and so may files in it.
+        kind: what will be written there.
 
     Raises:
-        UserError: it is a folder.
+        UserError: it is a folder where a file is written, or a file where a folder is.
         EnvironmentFault: the system makes no file there, with its reason.
     """
     path = Path(path)
-    folder = path.parent
     try:
-        if path.is_dir():
-            raise UserError(f"{path} is a folder", need="the name of a file to write", fix="choose another name with -o")
+        is_folder = path.is_dir()
+        if (is_folder and kind == "file") or (kind == "folder" and path.is_file()):
+            there, other = ("folder", "file") if is_folder else ("file", "folder")
+            raise UserError(f"{path} is a {there}", need=f"the name of a {other} to write", fix="choose another name with -o")
+        folder = path if is_folder else path.parent
         while not folder.exists():
             folder = folder.parent
         with tempfile.TemporaryFile(dir=folder):

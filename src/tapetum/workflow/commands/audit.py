@@ -53,11 +53,11 @@ def audit_source(
         UserError: no such target.
         DataError: the data of the run are not where they were.
     """
-    if out is not None:
-        table_files.ending(out)
-        disk.refuse_unwritable(out)
-    refuse_own(out, source)
     run = Run.at(source)
+    place = Path(out) if out is not None else Path("audit.parquet") if run is None else run.file("audit.parquet")
+    table_files.ending(place)
+    disk.refuse_unwritable(place)
+    refuse_own(out, source)
     if run is not None:
         run.checked().checked(f"features/*/{stores.INDEX}")
     recipe = loaded.recipe if run is None else run.recipe()
@@ -75,7 +75,6 @@ def audit_source(
     table = audit.examine(manifest, how, record, vectors=vectors, dihedral=turned, exchanged=exchanged)
     if run is not None:
         table = judged(run, table, record, target=target)
-    place = Path(out) if out is not None else Path("audit.parquet") if run is None else run.file("audit.parquet")
     obeyed = [] if run is None else [run.file("audit.parquet")]  # the run's labels and rows are as this one decided
     for before in dict.fromkeys([*obeyed, place]):
         if before.exists():
