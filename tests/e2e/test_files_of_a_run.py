@@ -133,6 +133,50 @@ def test_every_file_that_is_read_is_refused_by_name(runs, tmp_path):
     assert set(hashed) <= set(names(run))
 
 
+FOLDERS = {  # a folder of a run → what reads it, beside fit, which makes it anew
+    "members": REPORT | {"decide": api.decide, "leaderboard": api.leaderboard, "views": lambda run: api.compare_views(run, "flips")},
+    "features": REPORT | {"decide": api.decide, "audit": lambda run: api.audit(run, run.parent / "a.csv")},
+    "saliency": REPORT,
+    "pipeline": {
+        "predict": lambda run: api.predict(run, run.parent / "data" / "images"),
+        "evaluate": lambda run: api.evaluate(run, run.parent / "data" / "labels.csv"),
+        "export": lambda run: api.export(run, "onnx", run.parent / "exported"),
+    },
+}
+
+
+def folders(run: Path) -> list[str]:
+    found = [place.relative_to(run).as_posix() for place in run.rglob("*") if place.is_dir()]
+    return [name for name in found if name.partition("/")[0] in FOLDERS and not {"checkpoints", "last", "arrays"} & set(name.split("/"))]
+
+
+def test_every_folder_that_is_read_is_refused_by_name(runs, tmp_path):
+    run, wrong, tried = shutil.copytree(runs / "run", tmp_path / "run"), [], set()
+    shutil.copytree(runs / "data", tmp_path / "data")
+    for name in folders(run):
+        aside = (run / name).rename(tmp_path / "aside")
+        for reader, read in FOLDERS[name.partition("/")[0]].items():
+            tried.add((name, reader))
+            try:
+                read(run)
+                said = "nothing"
+            except TapetumError as error:
+                said = str(error)
+            if Path(name).name not in said:
+                wrong.append((name, reader, said))
+        aside.rename(run / name)
+    assert not wrong
+    assert {("members/main/fold-1", "report"), ("members/probe/fold-0", "leaderboard"), ("pipeline", "predict")} <= tried
+    assert ("members/main/fold-1", "decide") in tried
+
+
+def test_report_of_a_run_whose_pipeline_was_moved_is_written(runs, tmp_path):
+    """A report shows nothing of it: a pipeline that works elsewhere is no damage."""
+    run = shutil.copytree(runs / "run", tmp_path / "run")
+    shutil.rmtree(run / "pipeline")
+    assert Path(api.report(run)).exists()
+
+
 def test_exchanged_vectors_are_refused_when_a_run_goes_on(runs, tmp_path):
     run = shutil.copytree(runs / "run", tmp_path / "run")
     shutil.copytree(runs / "data", tmp_path / "data")

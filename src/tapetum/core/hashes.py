@@ -8,6 +8,7 @@ files without a hash and never a hash of other content.
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tapetum.core.errors import DataError
 
 RECORD = "hashes.json"
 _KEY = "sha256"
+AGAIN = "put it back, or run tapetum fit again with -o {}, which makes it anew"  # of a run
 
 
 def keep(folder: Path, names: Iterable[str]) -> None:
@@ -59,22 +61,38 @@ def renewed(folder: Path, *names: str) -> Iterator[None]:
     files.write_json(folder / RECORD, {_KEY: others | of_files(folder, [name for name in names if (folder / name).exists()])})
 
 
-def check(folder: Path, fix: Callable[[str], str], wanted: Callable[[str], bool] = bool) -> None:
+def check(folder: Path, fix: Callable[[str], str], wanted: Callable[[str], bool] = bool, *, goes_on: bool = False) -> None:
     """Refuse files of a folder that are not those whose hashes it keeps.
-
-    A file may be absent together with the folder that it was in: that is left out, not lost.
 
     Args:
         folder: with or without hashes.
         fix: name → what mends a file that is another.
         wanted: of the names, which are compared; all.
+        goes_on: a file may be absent together with the folder that it was in, since the caller makes that anew.
 
     Raises:
-        DataError: names the file.
+        DataError: names the file, or the folder that is absent.
     """
     for name, digest in kept(folder).items():
-        if wanted(name) and places.inside(folder, name).parent.is_dir():
+        if not wanted(name):
+            continue
+        inner = places.inside(folder, name).parent
+        if inner.is_dir():
             compare(folder, {name: digest}, RECORD, fix=fix(name))
+        elif not goes_on:
+            raise DataError(f"{_highest_absent(inner)} is absent, and {RECORD} names files in it", fix=AGAIN.format(folder))
+
+
+def matching(patterns: Iterable[str]) -> Callable[[str], bool]:
+    """Return what tells whether a name fits one of some patterns, in which ``*`` stands for folders, too."""
+    return lambda name: any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _highest_absent(place: Path) -> Path:
+    """Return the highest folder of those above a place, and itself, that is not there."""
+    while not place.parent.is_dir():
+        place = place.parent
+    return place
 
 
 def check_fold(folder: Path) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fnmatch
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -125,27 +124,24 @@ class Run:
         found = [place for pattern in (*HASHED, *MADE_ANEW) for place in self.root.glob(pattern) if place.is_file()]
         hashes.keep(self.root, [place.relative_to(self.root).as_posix() for place in found if place.name not in UNREAD])
 
-    def checked(self, *patterns: str) -> Run:
+    def checked(self, *patterns: str, goes_on: bool = False) -> Run:
         """Return the run; refuse a file of it, among those that ``patterns`` name, that was changed, cut or exchanged since it was sealed.
 
         Args:
             patterns: of the files that are about to be read (``*`` stands for folders, too); none: those at the run's root.
+            goes_on: the caller makes anew what is absent with its whole folder, as a fold; else that is refused, too.
 
         Raises:
-            DataError: names the file.
+            DataError: names the file or folder.
         """
-
-        def wanted(name: str) -> bool:
-            return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns) if patterns else "/" not in name
-
-        hashes.check(self.root, self.mend, wanted)
+        hashes.check(self.root, self.mend, hashes.matching(patterns) if patterns else lambda name: "/" not in name, goes_on=goes_on)
         return self
 
     def mend(self, name: str) -> str:
         """Return what mends a file that is not the one that was written."""
         if name.startswith("members/"):
             return hashes.mend_fold((self.root / name).parent)
-        again = any(fnmatch.fnmatchcase(name, pattern) for pattern in MADE_ANEW)
+        again = hashes.matching(MADE_ANEW)(name)
         or_ = f", or make it anew from the folds: tapetum decide {self.root}" if again else ""
         return f"put the run's own file back{or_}; where the change is meant, remove {self.root / hashes.RECORD}"
 
@@ -249,7 +245,7 @@ class Run:
         try:
             run = cls.start(root, loaded, identity)
             with locks.lock(run.root):
-                run.checked(*HASHED)
+                run.checked(*HASHED, goes_on=True)
                 yield run
         except BaseException:
             if not before & {"manifest.parquet", "run-id.json"}:

@@ -158,7 +158,7 @@ def read_run(folder: Path | str, data: Path | str | None = None) -> RunFiles:
         raise DataError(
             f"{folder} is not a run (it has neither manifest.parquet nor oof.parquet)", fix="make one with: tapetum fit DATA -o RUN"
         )
-    run.checked("*")
+    run.checked().checked("members/*", "features/*", "saliency/*")
     manifest = run.manifest(data) if run.manifest_file.exists() else None
     members = sorted(p.name for p in (run.root / "members").glob("*") if p.is_dir())
 

@@ -96,7 +96,7 @@ def compare_views(run: Run, spec: str, record: Record, data: Path | str | None =
     from tapetum.workflow.stages.prepare import prepared_of
     from tapetum.workflow.stages.views import answer, choose
 
-    session = Session(run, prepared_of(run, data), run.recipe(), record)
+    session = Session(run.checked("members/*"), prepared_of(run, data), run.recipe(), record)
     recipe = session.recipe
     decisions = files.read_json(run.file("decisions.json"))
     manifest = session.manifest

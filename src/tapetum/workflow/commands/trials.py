@@ -121,7 +121,7 @@ def train_at_once(parent: Session, recipes: Mapping[str, Recipe]) -> None:
 def _opened(parent: Session, recipe: Recipe, name: str) -> tuple[Trial, Session]:
     """Return a trial and its session, planned, with the probe's answers."""
     trial = Trial(files.make_folder(parent.run.root / "trials" / name), parent.run)
-    trial.checked(*HASHED)
+    trial.checked(*HASHED, goes_on=True)
     hashes.forget(trial.root)
     if not trial.manifest_file.exists():
         files.copy(parent.run.manifest_file, trial.manifest_file)
@@ -182,6 +182,7 @@ def marks(trial: Run, target: str) -> list[str]:
 
 def probe_answers(trial: Run, target: str) -> Dense | None:
     """Return the probe's out-of-fold answers for a target, or None where it does not answer it."""
+    trial.checked(f"members/{PROBE}/*/oof.parquet")
     tables = [Predictions.read(path) for path in trial.folds_of(PROBE, "oof.parquet").values()]
     if not tables or target not in [t.name for t in tables[0].targets]:
         return None
