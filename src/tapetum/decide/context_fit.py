@@ -120,12 +120,19 @@ def study(dense: Dense, rows: Rows, *, metric: str, longest: int, position: floa
 
 
 def learn_decoder(s: Study, keep: np.ndarray, emission: float, exponent: float) -> Decoder:
-    """Estimate chain, prior and drift from the truth of some rows."""
-    sequences = s.where(keep)
-    labels = [block.take(s.truth, -1) for block in sequences]
+    """Estimate chain, prior and drift from the truth of some rows; one of weight 0 is as if its label were unknown.
+
+    The prior counts rows by their weight, as the probabilities that are divided by it do. Transitions are counted each once: a weight is
+    of a row, not of two that follow one another.
+    """
+    sequences, weight = s.where(keep), s.rows.weight
+    truth = s.truth if weight is None else np.where(weight > 0, s.truth, -1)
+    labels = [block.take(truth, -1) for block in sequences]
     chain = hmm.estimate(labels, s.classes, longest=s.longest)
-    drift = estimate_drift(s.truth, sequences, s.classes) if s.position and sequences.blocks else None
-    return Decoder(chain, shares(s.truth[keep & s.dense.ok], s.classes), emission, exponent, drift, s.position)
+    drift = estimate_drift(truth, sequences, s.classes) if s.position and sequences.blocks else None
+    used = keep & s.dense.ok
+    prior = shares(truth[used], s.classes, None if weight is None else weight[used])
+    return Decoder(chain, prior, emission, exponent, drift, s.position)
 
 
 def tune(s: Study, emission: float, exponent: float) -> tuple[float, float, dict[str, float | None], Candidate]:

@@ -100,9 +100,10 @@ def posteriors_each(decoders: Sequence[Decoder], log_p: np.ndarray, sequences: S
     return out
 
 
-def shares(truth: np.ndarray, classes: int) -> np.ndarray:
-    """Return class shares (K,) of class numbers (N,), half a row added to each class so that none is 0."""
-    counted = np.bincount(truth[truth >= 0], minlength=classes) + 0.5
+def shares(truth: np.ndarray, classes: int, weight: np.ndarray | None = None) -> np.ndarray:
+    """Return class shares (K,) of class numbers (N,), half a row added to each class so that none is 0; ``weight`` (N,) of the rows."""
+    known = truth >= 0
+    counted = np.bincount(truth[known], None if weight is None else weight[known], classes) + 0.5
     return counted / counted.sum()
 
 

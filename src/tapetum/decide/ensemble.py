@@ -120,8 +120,8 @@ def weighted(weights: Weights = "fit", metric: str = "auto") -> Power:
 class RankMean:
     """The mean of each class's ranks over rows, as shares from 0 to 1; single-label rows are brought back to sum 1.
 
-    The share is taken against the fitted rows (a grid of their quantiles), so that a new image alone has one too. It keeps the order of
-    rows within a class and forgets the scale: good for ranking metrics, no probability any more.
+    The share is taken against the fitted rows (a grid of their quantiles, each row by its weight), so that a new image alone has one too.
+    It keeps the order of rows within a class and forgets the scale: good for ranking metrics, no probability any more.
 
     Args:
         weights: ``"equal"`` or a number a member.
@@ -134,8 +134,12 @@ class RankMean:
     def fit(self, members: Sequence[Dense], rows: Rows) -> dict[str, Any]:
         """Return ``{"weights": (M,), "grid": (M, K, points)}``."""
         needs_classes(members[0].target, "a rank mean")
-        stack, *_ = common(members, rows, SMOOTH_ROWS)
-        grid = np.quantile(stack, np.linspace(0, 1, self.points), axis=1)
+        stack, _, weight, _ = common(members, rows, SMOOTH_ROWS)
+        at = np.linspace(0, 1, self.points)
+        if (weight == weight[0]).all():
+            grid = np.quantile(stack, at, axis=1)
+        else:  # shares of the weight; only this definition of a quantile takes weights
+            grid = np.quantile(stack, at, axis=1, weights=weight, method="inverted_cdf")
         return {"weights": stated_weights(self.weights, len(members)).tolist(), "grid": np.moveaxis(grid, 0, -1).tolist()}
 
     def apply(self, members: Sequence[Dense], rows: Rows, fitted: dict[str, Any]) -> Dense:

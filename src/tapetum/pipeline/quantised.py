@@ -123,7 +123,7 @@ def _lost(target: str, exported: Exported, before: float, after: float) -> dict[
 
 
 def _scores(exported: Exported, held: Manifest) -> dict[str, dict[str, float]]:
-    """Return member → target → its default metric on rows that each network held out."""
+    """Return member → target → its default metric on rows that each network held out, by their weights."""
     found: dict[str, dict[str, float]] = {}
     for name, by_fold in exported.by_member(held).items():
         for target in next(iter(by_fold.values())):
@@ -135,7 +135,7 @@ def _scores(exported: Exported, held: Manifest) -> dict[str, dict[str, float]]:
                 own = held.fold == fold
                 p[own] = of_targets[target].p[own]
             know = ~np.isnan(p).any(axis=1) & ~np.isnan(y).any(axis=1)
-            value = score(default_metric(kind), kind, p[know], y[know]) if know.any() else None
+            value = score(default_metric(kind), kind, p[know], y[know], held.weight[know]) if know.any() else None
             found.setdefault(name, {})[target] = float("nan") if value is None else value
     return found
 

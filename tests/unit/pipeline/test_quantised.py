@@ -60,3 +60,20 @@ def test_more_stays_in_32_bits_only_where_the_bound_asks(scores, kept, tmp_path,
         assert files.read_json(tmp_path / "ensemble.json")["int8"] == found
     assert [model for model, _ in given] == [b"in 32 bits"] * len(given)  # never of what is in 8 bits already
     assert [one for _, one in given] == list(quantised.KEPT[: len(given)])
+
+
+def test_what_8_bits_lose_is_counted_by_the_weight_of_rows():
+    kind = Target("c", "single", ("a", "b"))
+    p, y = np.eye(2, dtype=np.float32)[[0, 0, 1, 1]], np.eye(2, dtype=np.float32)[[0, 1, 1, 0]]
+
+    class Held:
+        fold, weight = np.zeros(4), np.array([3.0, 1.0, 3.0, 1.0])
+
+        def __len__(self):
+            return 4
+
+        def truth(self, name):
+            return y
+
+    answered = SimpleNamespace(targets={"c": kind}, by_member=lambda rows: {"main": {0: {"c": SimpleNamespace(p=p)}}})
+    assert quantised._scores(answered, Held())["main"]["c"] == pytest.approx(0.75)  # 0.5 where each row counts 1
