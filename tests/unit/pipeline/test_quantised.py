@@ -62,7 +62,7 @@ def test_more_stays_in_32_bits_only_where_the_bound_asks(scores, kept, tmp_path,
     assert [one for _, one in given] == list(quantised.KEPT[: len(given)])
 
 
-def test_what_8_bits_lose_is_counted_by_the_weight_of_rows():
+def test_loss_of_8_bits_counts_rows_by_weight():
     kind = Target("c", "single", ("a", "b"))
     p, y = np.eye(2, dtype=np.float32)[[0, 0, 1, 1]], np.eye(2, dtype=np.float32)[[0, 1, 1, 0]]
 
