@@ -33,12 +33,14 @@ def test_changed_file_is_named_with_its_mend(folder, content):
     check(folder, "a.txt")
 
 
-def test_absent_file_is_named_but_not_with_its_folder(folder):
+def test_absent_file_and_absent_folder_are_named(folder):
     (folder / "inner/b.txt").unlink()
     with pytest.raises(DataError, match=r"inner/b\.txt is absent"):
         check(folder)
     (folder / "inner").rmdir()
-    check(folder)
+    with pytest.raises(DataError, match=r"inner is absent, and hashes\.json names files in it"):
+        check(folder)
+    hashes.check(folder, str, goes_on=True)  # it makes the folder anew
 
 
 def test_renewed_files_pass_and_the_others_keep_theirs(folder):
