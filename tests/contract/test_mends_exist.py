@@ -177,11 +177,11 @@ def test_one_message_serves_each_command(command, said):
     [
         (
             "use --weights DIR, or allow the hub with --online",
-            "tune",
+            "audit",
             "use --set model.weights=DIR, or allow the hub with --set model.weights=hub",
         ),
         ("name it: --target label:multi", "reproduce", """name it: --set 'data.targets=["label:multi"]'"""),
-        ("use --folds 2 or fewer", "find-rate", "use --set split.folds=2 or fewer"),
+        ("use --folds 2 or fewer", "trace", "use --set split.folds=2 or fewer"),
         ("keep it: --set data.on_bad=skip", "predict", "keep it: --on-bad skip"),
         ("There is no column 'a'. Did you mean --group b?", "submit", "There is no column 'a'."),
         ("make one: tapetum fit DATA -o RUN", "doctor", "make one: tapetum fit DATA -o RUN"),
@@ -201,7 +201,7 @@ def test_the_command_line_prints_the_mend_of_its_own_command(tmp_path, capsys, m
         with pytest.raises(SystemExit):
             main()
         assert mend in capsys.readouterr().err
-    monkeypatch.setattr(sys, "argv", ["tapetum", "find-rate", str(tmp_path), "--set", "split.folds=1"])
+    monkeypatch.setattr(sys, "argv", ["tapetum", "trace", str(tmp_path), "--set", "split.folds=1"])
     with pytest.raises(SystemExit):
         main()
     said = capsys.readouterr().err
