@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -31,21 +30,28 @@ class Parts:
         """Return the file of a part."""
         return self.folder / f"part-{number:06d}.parquet"
 
+    def about(self, number: int) -> Path:
+        """Return the file that says what a part was made of, which bytes it has, and which rows have no answer."""
+        return self.folder / f".part-{number:06d}.json"
+
     def reasons(self, number: int, made_of: str) -> dict[str, str] | None:
-        """Return row id → why it has no answer, of a part that is there and was made of the same; None where it is not."""
+        """Return row id → why it has no answer, of a part that is as it was written and was made of the same; None where it is not."""
         try:
-            kept = _meta(self.place(number))
-        except (OSError, ValueError, TypeError, *files.UNREADABLE):  # absent or damaged: the part is made again
+            kept = files.read_json(self.about(number))
+            if kept["made_of"] != made_of or kept["sha256"] != files.sha256(self.place(number)):
+                return None
+            return dict(kept["reasons"])
+        except (OSError, ValueError, TypeError, KeyError, DataError):  # absent or damaged: the part is made again
             return None
-        return None if kept.get("made_of") != made_of or "reasons" not in kept else dict(kept["reasons"])
 
     def read(self, number: int) -> Predictions:
         """Return a part."""
         return Predictions.read(self.place(number))
 
     def write(self, number: int, made_of: str, table: Predictions, reasons: Mapping[str, str]) -> None:
-        """Write a part whole."""
-        table.write(self.place(number), {"made_of": made_of, "reasons": dict(reasons)})
+        """Write a part whole; what is said about it comes last."""
+        place = table.write(self.place(number))
+        files.write_json(self.about(number), {"made_of": made_of, "sha256": files.sha256(place), "reasons": dict(reasons)})
 
     def join(self, count: int, table: Path) -> None:
         """Write all parts as one Predictions table: target after target, rows in their order; memory does not grow with the parts."""
@@ -53,12 +59,6 @@ class Parts:
         every = pl.scan_parquet([self.place(number) for number in range(count)], glob=False)
         whole = pl.concat([every.filter(pl.col("target") == target.name) for target in first.targets])
         files.write_streamed(table, whole, first.meta())
-
-
-def _meta(place: Path) -> dict[str, Any]:
-    import json
-
-    return dict(json.loads(pl.read_parquet_metadata(place).get(files.META_KEY, "{}")))
 
 
 def made_of(manifest: Manifest, whole: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -173,9 +173,9 @@ class Predictions:
         """Return what the file's metadata hold: targets and hashes."""
         return {"targets": [t.to_dict() for t in self.targets], "manifest": self.manifest_hash, "recipe": self.recipe_hash}
 
-    def write(self, path: Path | str, more: Mapping[str, Any] | None = None) -> Path:
-        """Write as Parquet with targets and hashes in the metadata, and ``more`` beside them."""
-        return files.write_parquet(path, self.frame, {**self.meta(), **(more or {})})
+    def write(self, path: Path | str) -> Path:
+        """Write as Parquet with targets and hashes in the metadata."""
+        return files.write_parquet(path, self.frame, self.meta())
 
     @classmethod
     def read(cls, path: Path | str) -> Predictions:
