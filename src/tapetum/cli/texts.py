@@ -150,7 +150,8 @@ def conformal(result: Result, verbose: bool) -> list[str]:
         lines += [f"abstain  always: no threshold keeps the error {wanted}", "         more images may help"]
     else:
         answered = f"answers {abstain['coverage']:.1%} of the images with an error of {abstain['risk']:.1%}"
-        lines.append(f"abstain  below probability {abstain['threshold']:.3f}: it {answered} (at most {abstain['bound']:.1%})")
+        answered += f" (at most {abstain['bound']:.1%} with 95 % confidence)"
+        lines.append(f"abstain  below probability {abstain['threshold']:.3f}: it {answered}")
     if verbose:
         width = max(map(len, classes), default=5)
         lines += [f"{'class':{width}}  {'n':>6}  coverage  set size"]

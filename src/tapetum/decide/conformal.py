@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import polars as pl
-from scipy.stats import beta
+from scipy.stats import binom
 
 from tapetum.core import draws, intervals
 from tapetum.core.errors import DataError, UserError, listed, nearest
@@ -153,43 +153,52 @@ def report_sets(dense: Dense, sets: np.ndarray, rows: Rows) -> dict[str, Any]:
 class Abstain:
     """Answer only where the largest probability is at least a bound, chosen so that the error among answers stays below ``risk``.
 
+    Thresholds are tested from few answers to many, each by the exact binomial test of "the error among answers is above ``risk``". Starting
+    points share 1 − confidence. A threshold that passes hands its level on to the next one, which adds its own share; one that fails ends
+    it there. So every threshold that passed keeps the risk, all of them with the stated confidence together, wherever the errors lie.
+    Rows are taken as independent, and the true error as one that does not fall as more is answered; where it falls, the level holds but for
+    one row.
+
     Args:
         risk: the share of wrong answers that is allowed among those given.
-        confidence: with which the bound on the true risk holds.
+        confidence: with which the true risk stays below it.
         one_per_group: fit on one row of each group, drawn by its id; without it rows count as independent.
 
-    Source: Geifman and El-Yaniv 2017, arXiv 1705.08500 (selection with guaranteed risk).
+    Source: Angelopoulos, Bates, Candès, Jordan and Lei 2021, arXiv 2110.01052 (learn then test); Wiens and Dmitrienko 2005 (the fallback
+    procedure). Geifman and El-Yaniv 2017, arXiv 1705.08500, whose bisection needs an error that rises: decision 087.
     """
 
     risk: float = 0.05
     confidence: float = 0.95
     one_per_group: bool = True
 
+    def __post_init__(self) -> None:
+        for name, value in (("risk", self.risk), ("confidence", self.confidence)):
+            if not 0 < value < 1:
+                raise UserError(f"abstention was asked for with {name} = {value}", need="a share between 0 and 1")
+
     def fit(self, dense: Dense, rows: Rows) -> dict[str, Any]:
-        """Return ``{"threshold", "risk", "bound", "coverage", "n", "wanted"}``; threshold 2 (never answer) where no risk is kept."""
+        """Return ``{"threshold", "risk", "bound", "coverage", "n", "wanted"}``; threshold 2 (never answer) where no risk is kept.
+
+        ``risk`` is the share of errors among these rows' answers, ``bound`` what the true one stays below with the stated confidence.
+        """
         _needs_distribution(dense.target)
         take = _labelled(dense, rows, one_per_group=self.one_per_group)
         top = dense.p[take].max(axis=1).astype(np.float64)
         wrong = decided(dense)[take].argmax(axis=1) != dense.y[take].argmax(axis=1)
         order = np.argsort(-top, kind="stable")
         top, errors = top[order], np.cumsum(wrong[order])
-        rounds = max(1, int(np.ceil(np.log2(len(top)))))
-        low, high, kept = 0, len(top) - 1, None
-        for _ in range(rounds):  # bisection over how many are answered; each look spends its share of the confidence
-            middle = (low + high + 1) // 2
-            last = int(np.searchsorted(-top, -top[middle], side="right")) - 1  # equal probabilities are answered together
-            bound = (
-                float(beta.ppf(1 - (1 - self.confidence) / rounds, errors[last] + 1, last + 1 - errors[last]))
-                if last >= errors[last]
-                else 1.0
-            )
-            if errors[last] <= last and bound <= self.risk:
-                kept = {"threshold": float(top[last]), "risk": float(errors[last] / (last + 1)), "bound": bound}
-                kept["coverage"] = (last + 1) / len(top)
-                low = middle
-            else:
-                high = max(low, middle - 1)
-        return {**(kept or {"threshold": ALL, "risk": None, "bound": None, "coverage": 0.0}), "n": len(top), "wanted": self.risk}
+        last = np.searchsorted(-top, -top, side="right") - 1  # equal probabilities are answered together
+        starts = _starts(len(top), self.risk, 1 - self.confidence)
+        share = np.bincount(last[starts], minlength=len(top)) * (1 - self.confidence) / max(1, len(starts))
+        ends = np.unique(last)
+        passed = _passed(binom.cdf(errors[ends], ends + 1, self.risk), share[ends])
+        whole: dict[str, Any] = {"threshold": ALL, "risk": None, "bound": None, "coverage": 0.0}
+        if passed.any():
+            most = int(ends[passed][-1])
+            whole = {"threshold": float(top[most]), "risk": float(errors[most] / (most + 1)), "bound": self.risk}
+            whole["coverage"] = (most + 1) / len(top)
+        return {**whole, "n": len(top), "wanted": self.risk}
 
     def answers(self, dense: Dense, fitted: dict[str, Any]) -> np.ndarray:
         """Return which rows are answered (N,) bool."""
@@ -288,6 +297,30 @@ def _labelled(dense: Dense, rows: Rows, *, one_per_group: bool) -> np.ndarray:
     if not len(take):
         raise DataError(f"no row of {dense.target.name!r} has both a prediction and a label", need="labelled rows")
     return take
+
+
+def _starts(n: int, risk: float, spent: float) -> np.ndarray:
+    """Return the last rows (from 0) of the starting points: n halved again and again, and points between, as many as a bisection has looks.
+
+    None lies where the test fails without any error, so that no share is lost there.
+    """
+    looks = max(1, int(np.ceil(np.log2(n))))
+    fewest = int(np.ceil(np.log(spent / looks) / np.log1p(-risk)))  # right answers that pass the test
+    octaves = np.log2(n / max(1, fewest - 1))
+    if n < fewest:
+        return np.zeros(0, dtype=np.int64)
+    each = max(1, int((looks - 1) / max(1.0, octaves)))  # points an octave
+    return np.unique(np.minimum(n * 2.0 ** (-np.arange(int(each * octaves) + 1) / each), n - 1).astype(np.int64))
+
+
+def _passed(p: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Return which hypotheses, tested in this order, the fallback procedure rejects (n,) bool; ``share`` are their parts of the level."""
+    out, level = np.zeros(len(p), dtype=bool), 0.0
+    for i in np.flatnonzero(np.cumsum(share) > 0):
+        level += share[i]
+        out[i] = p[i] <= level and level > 0
+        level = level if out[i] else 0.0
+    return out
 
 
 def _needs_distribution(target: Target) -> None:

@@ -49,6 +49,9 @@ def test_abstaining_from_all_says_which_error_was_wanted():
     abstain = {"threshold": 2.0, "risk": None, "bound": None, "coverage": 0.0, "n": 125, "wanted": 0.1}
     line = texts.conformal({**result, "abstain": abstain}, False)[2]
     assert "keeps the error below 10.0% with 95 % confidence (125 images)" in line
+    some = {**abstain, "threshold": 0.8, "risk": 0.04, "bound": 0.1, "coverage": 0.5}
+    line = texts.conformal({**result, "abstain": some}, False)[2]
+    assert line.endswith("answers 50.0% of the images with an error of 4.0% (at most 10.0% with 95 % confidence)")
 
 
 @pytest.mark.parametrize(("many", "told"), [(0, False), (2, True)])

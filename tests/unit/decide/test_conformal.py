@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import beta
 from scipy.stats import entropy as scipy_entropy
 
 from simulated_predictions import dense_of, multi, names, rows_of, single
@@ -101,6 +102,94 @@ def test_a_risk_that_cannot_be_kept_gives_no_answer():
     fitted = step.fit(wrong, rows)
     assert fitted["threshold"] == ALL
     assert not step.answers(wrong, fitted).any()
+
+
+def predicted(top, wrong):
+    """Two classes: rows with these largest probabilities, and whether each is wrong; every row is a group of its own."""
+    top = np.asarray(top)
+    y = np.eye(2)[np.asarray(wrong).astype(int)]
+    dense = dense_of(Target("k", "single", names(2)), np.column_stack([top, 1 - top]), y)
+    return dense, rows_of(len(top))
+
+
+def bisected(dense, risk, confidence=0.95):
+    """The share that the bisection of Geifman and El-Yaniv answers, and which thresholds pass at a look's part of the confidence."""
+    top, wrong = dense.p.max(axis=1), dense.p.argmax(axis=1) != dense.y.argmax(axis=1)
+    errors = np.cumsum(wrong[np.argsort(-top, kind="stable")])
+    looks, low, high, kept = int(np.ceil(np.log2(len(top)))), 0, len(top) - 1, 0.0
+    level = (1 - confidence) / looks
+    n = np.arange(1, len(top) + 1)
+    passes = np.where(errors < n, beta.ppf(1 - level, errors + 1, np.maximum(n - errors, 1)), 1) <= risk
+    for _ in range(looks):
+        middle = (low + high + 1) // 2
+        kept, low, high = ((middle + 1) / len(top), middle, high) if passes[middle] else (kept, low, max(low, middle - 1))
+    return kept, passes
+
+
+def spread(n):
+    return np.linspace(0.999, 0.501, n)
+
+
+def test_all_are_answered_where_all_pass_the_test():
+    """.95 ** 100 is below .05, though no test of half of them can pass."""
+    dense, rows = predicted(spread(100), np.zeros(100))
+    assert bisected(dense, 0.05)[0] == 0
+    assert Abstain(0.05).fit(dense, rows)["coverage"] == 1
+    few, rows = predicted(spread(58), np.zeros(58))
+    assert Abstain(0.05).fit(few, rows)["threshold"] == ALL  # .95 ** 58 is above .05
+
+
+def test_errors_among_the_surest_rows_do_not_end_the_search():
+    """30 errors of 1000 are few, 30 of the surest 500 are too many."""
+    place = np.arange(1000)
+    dense, rows = predicted(spread(1000), (place < 500) & (place % 17 == 0))
+    fitted = Abstain(0.05).fit(dense, rows)
+    assert bisected(dense, 0.05)[0] < 0.5
+    assert (fitted["coverage"], fitted["risk"], fitted["bound"]) == (1, pytest.approx(0.03), 0.05)
+
+
+@given(n=st.integers(20, 3000), slope=st.floats(1, 12), risk=st.sampled_from([0.02, 0.05, 0.1, 0.3]), seed=st.integers(0, 10_000))
+@settings(max_examples=150, deadline=None)
+def test_never_fewer_answers_than_bisection_where_passes_adjoin(n, slope, risk, seed):
+    rng = np.random.default_rng(seed)
+    dense, rows = predicted(spread(n), rng.random(n) < (np.arange(n) / n) ** slope)
+    before, passes = bisected(dense, risk)
+    found = np.flatnonzero(passes)
+    adjoin = len(found) == 0 or found[-1] - found[0] + 1 == len(found)
+    assert not adjoin or Abstain(risk).fit(dense, rows)["coverage"] >= before
+
+
+CELLS = 20
+
+
+@pytest.mark.parametrize(
+    ("errors", "tied"),
+    [
+        (np.full(CELLS, 0.101), False),  # too many everywhere
+        (np.full(CELLS, 0.101), True),
+        (np.linspace(0, 0.25, CELLS), False),  # the less sure, the more
+        (np.where(np.arange(CELLS) < 1, 0.2, 0.05 + 0.01 * np.arange(CELLS)), False),  # the surest are wrong labels
+        (np.tile([0.15, 0.05], CELLS // 2) + 0.002, False),  # too many again and again
+    ],
+)
+def test_risk_is_above_in_one_of_twenty_samples_at_most(errors, tied):
+    """Errors are drawn in cells of known rates, so that the true risk of each threshold is known."""
+    step, samples, above = Abstain(0.1, one_per_group=False), 300, 0
+    for seed in range(samples):
+        rng = np.random.default_rng([seed, CELLS])
+        depth = np.sort(rng.random(500)) * CELLS
+        depth = np.floor(depth) + 0.5 if tied else depth
+        dense, rows = predicted(1 - 0.49 * depth / CELLS, rng.random(500) < errors[depth.astype(int)])
+        threshold = step.fit(dense, rows)["threshold"]
+        if threshold != ALL:
+            answered = np.clip((1 - threshold) / 0.49 * CELLS + tied * 0.5 - np.arange(CELLS), 0, 1)
+            above += (errors * answered).sum() / answered.sum() > 0.1
+    assert above <= samples * 0.05 + 3 * np.sqrt(samples * 0.05 * 0.95)
+
+
+def test_abstention_refuses_a_risk_of_none():
+    with pytest.raises(UserError, match="risk = 0"):
+        Abstain(0)
 
 
 def test_doubtful_rows_come_first():
