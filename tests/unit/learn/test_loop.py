@@ -124,10 +124,27 @@ def test_other_errors_are_not_taken_for_short_memory(data):
     assert net.seen == [8]
 
 
+def test_accumulated_batches_with_unknown_rows_are_one_batch(data):
+    x, truth, weight = data
+    label = truth["label"].clone()
+    label[[1, 2, 3, 9]] = torch.nan  # the first four images have one label, the next four all
+    known = (x, {"label": label}, weight)
+
+    def gradient(**how):
+        net, objective = Net(), Objective(config.Loss(), [CLASSES])
+        net.size.requires_grad_(False)
+        optimizer = ImageCache([p for p in net.parameters() if p.requires_grad])
+        loop.train_epoch(net, objective, optimizer, Runtime(Engine("cpu", "32", False)), epoch(known, **how), loop.Progress(), lambda: None)
+        return torch.stack(optimizer.gradients)
+
+    assert torch.allclose(gradient(batch=4, accumulate=2), gradient(batch=8), atol=1e-6)
+
+
 def test_accumulated_batches_make_the_gradient_of_their_weighted_mean(data):
     one, _ = gradients(data, Net(), batch=4)
     two, _ = gradients(data, Net(), batch=4, accumulate=2)
-    mass = data[2].reshape(2, 2, 4).sum(dim=2)
+    known = torch.stack([~truth.isnan().any(dim=1) for truth in data[1].values()]).float().mean(dim=0)
+    mass = (data[2] * known).reshape(2, 2, 4).sum(dim=2)
     by_hand = (one.reshape(2, 2, -1) * mass[..., None]).sum(dim=1) / mass.sum(dim=1, keepdim=True)
     assert torch.allclose(two, by_hand, atol=1e-6)
 

@@ -89,9 +89,10 @@ class Epoch:
 
 
 class Group:
-    """The batches whose gradients add up to one step; each counts by the weight of its rows, as if they were one batch.
+    """The batches whose gradients add up to one step; each counts by the weight of its known rows, as if they were one batch.
 
-    So a last batch that is small, and a last group that has fewer batches, give the mean over the rows that they have.
+    Of several targets with other rows unknown, the mean over the targets counts. So a last batch that is small, and a last group that has
+    fewer batches, give the mean over the rows that they have.
 
     Args:
         accumulate: batches a step.
@@ -101,17 +102,19 @@ class Group:
         self.accumulate, self.batches = accumulate, 0
         self._unit, self._total = 0, 0.0
 
-    def share(self, weight: Tensor) -> float:
+    def share(self, weight: Tensor, y: Mapping[str, Tensor]) -> float:
         """Count a batch in, and return what its loss is multiplied by.
 
         Args:
             weight: of its rows; shares are in units of the first batch's rows, so that they stay near 1 in every precision.
+            y: target → truths of its rows, NaN where unknown.
         """
         self.batches += 1
         if self.accumulate == 1:
             return 1.0
         self._unit = self._unit or max(weight.numel(), 1)
-        share = float(weight.sum()) / self._unit
+        known = torch.stack([~truth.isnan().any(dim=-1) for truth in y.values()]).to(weight).mean(dim=0)
+        share = float((weight * known).sum()) / self._unit
         self._total += share
         return share
 
@@ -172,7 +175,7 @@ def train_epoch(
 
     for number, batch in enumerate(epoch.batches):
         part = mixed(epoch, batch, (progress.epoch, number), runtime.ranks.rank)
-        share = group.share(epoch.weight[batch.rows])
+        share = group.share(epoch.weight[batch.rows], part.y)
         losses.append(forward_backward(network, objective, runtime, epoch, progress, part, share))
         sizes.append(len(batch.rows))
         if group.is_full:

@@ -156,7 +156,7 @@ def _steps(training: Any, optimizer: Any) -> Callable[[int], float]:
         for part in range(group.accumulate):
             epoch, batch = next(every)
             whole = mixed(epoch, batch, (number, part))
-            shares.append(group.share(epoch.weight[batch.rows]))
+            shares.append(group.share(epoch.weight[batch.rows], whole.y))
             losses.append(forward_backward(network, objective, training.runtime, epoch, progress, whole, shares[-1]))
         group.close(trained(network, objective))
         training.runtime.step(network, optimizer, rate, training.recipe.train.clip or None)
