@@ -13,6 +13,11 @@ from tapetum.core.errors import DataError
 from tapetum.core.targets import Target, decode, encode
 
 
+def in_words(labels: Sequence[str] | None) -> str:
+    """Return the labels of an image for people: joined by a plus, ``no label`` where none of the classes holds, blank where unknown."""
+    return "" if labels is None else " + ".join(labels) or "no label"
+
+
 def cells_of(target: Target, answer: np.ndarray) -> list[str | None]:
     """Return a cell for each row of decided labels (N, K); None for a row of NaN.
 

@@ -342,6 +342,15 @@ def test_several_labels_for_a_single_target_are_refused(few):
         audit.apply(manifest, table, quiet)
 
 
+def test_a_single_target_refuses_none_of_the_classes(few):
+    manifest, table = few
+    table = decided(table, a="relabel").with_columns(
+        target=pl.lit("kind"), suggested=pl.Series([[]] * len(table), dtype=pl.List(pl.String))
+    )
+    with pytest.raises(DataError, match=r"'kind' are to be relabelled with none of the classes: a; needed: one label"):
+        audit.apply(manifest, table, quiet)
+
+
 def test_unknown_and_empty_decisions_are_refused(few):
     _, table = few
     with pytest.raises(DataError, match="exclude"):

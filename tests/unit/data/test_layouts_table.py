@@ -291,9 +291,11 @@ def test_a_text_table_refuses_what_it_cannot_hold(tmp_path):
     planted = plant(tmp_path, each=2)
     one = layouts.read(planted.table, Data(targets=("label",)), quiet)
     many = layouts.read(planted.table, Data(targets=("label:multi",)), quiet)
-    emptied = many.with_column("label", [[], *many.frame["label"].to_list()[1:]])
-    with pytest.raises(UserError, match=r"ant_000\.png.*no labels"):
-        layouts.write(emptied, tmp_path / "a.csv", "table", quiet)
+    joined = many.with_column("label", [["ant", "one label"], *many.frame["label"].to_list()[1:]])
+    with pytest.raises(UserError, match=r"ant_000\.png.*holds the separator ' '"):
+        layouts.write(joined, tmp_path / "a.csv", "table", quiet)
+    with pytest.raises(UserError, match=r"ant_000\.png.*'\[\]' reads as no label at all"):
+        layouts.write(many.with_column("label", [["[]"], *many.frame["label"].to_list()[1:]]), tmp_path / "a.csv", "table", quiet)
     with pytest.raises(UserError, match="columns odd cannot be held"):
         layouts.write(one.with_column("odd", list(range(6))), tmp_path / "a.csv", "table", quiet)
     assert not (tmp_path / "a.csv").exists()
@@ -422,3 +424,12 @@ def test_table_that_is_given_twice_is_refused_as_that(tmp_path, named, message):
     given = {key: tuple(f"{tmp_path}/{name}" for name in names) for key, names in named.items()}
     with pytest.raises(UserError, match=message):
         layouts.read(table, Data(targets=("label",), **given), quiet)
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])
+def test_none_of_the_labels_is_written_and_read_back(tmp_path, ending):
+    many = layouts.read(plant(tmp_path, each=2).table, Data(targets=("label:multi",)), quiet)
+    cells = [["ant", "cat"], [], None, *many.frame["label"].to_list()[3:]]
+    place = layouts.write(many.with_column("label", cells), tmp_path / f"a.{ending}", "table", quiet)
+    read = layouts.read(place, Data(targets=("label:multi",), blank="context"), quiet)
+    assert read.frame["label"].to_list() == cells

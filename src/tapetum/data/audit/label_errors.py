@@ -31,13 +31,13 @@ class Suspects:
         flagged: (N,) bool.
         suspicion: (N,) 0…1: one less the probability of the label (several labels: of the worst one), with a quarter of ``disagreement``.
         disagreement: (N,) share of the nearest rows that have another label; NaN without vectors.
-        suggested: (N,) lists of class names that the model would answer.
+        suggested: (N,) lists of class names that the model would answer; empty: none of several classes, None: it was not asked.
     """
 
     flagged: np.ndarray
     suspicion: np.ndarray
     disagreement: np.ndarray
-    suggested: list[list[str]]
+    suggested: list[list[str] | None]
 
 
 def find_suspects(dense: Dense, *, vectors: np.ndarray | None = None, neighbours: int = NEIGHBOURS) -> Suspects:
@@ -68,7 +68,7 @@ def find_suspects(dense: Dense, *, vectors: np.ndarray | None = None, neighbours
     suspicion, disagreement = np.full((2, len(dense.row_ids)), np.nan)
     flagged[rows] = _confident_learning(p, y, multi)
     suspicion[rows] = 1 - (np.where(y, p, 1 - p).min(axis=1) if multi else p[y])
-    suggested: list[list[str]] = [[] for _ in dense.row_ids]
+    suggested: list[list[str] | None] = [None] * len(dense.row_ids)
     for row, answer in zip(rows.tolist(), decode(part.target, part.p), strict=True):
         suggested[row] = [str(name) for name in answer] if isinstance(answer, (list, tuple)) else [str(answer)]
     if vectors is not None:

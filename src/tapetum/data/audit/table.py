@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from tapetum.core.errors import DataError, UserError, listed, nearest
+from tapetum.core.labels import in_words
 from tapetum.core.progress import Log
 from tapetum.core.tables import Dense, Manifest
 from tapetum.core.targets import as_class
@@ -42,7 +43,7 @@ AUDIT_SCHEMA: dict[str, Any] = {
     "suspect": pl.Boolean,  # the label is probably wrong
     "suspicion": pl.Float32,
     "disagreement": pl.Float32,
-    "suggested": pl.List(pl.String),
+    "suggested": pl.List(pl.String),  # empty: none of several classes; null: no answer
     "decision": pl.String,
     "note": pl.String,
 }
@@ -55,7 +56,7 @@ class Decision:
     Args:
         action: ``exclude``, ``relabel`` or ``group``.
         target: relabel: which target; None: the only one that has classes.
-        labels: relabel: its new classes.
+        labels: relabel: its new classes; empty: none of the classes of a multi target.
     """
 
     action: str
@@ -158,10 +159,11 @@ def add_suspects(
             "suspicion": pl.Series(found.suspicion, dtype=pl.Float32).fill_nan(None),
             "disagreement": pl.Series(found.disagreement, dtype=pl.Float32).fill_nan(None),
             "suggested": pl.Series(found.suggested, dtype=pl.List(pl.String)),
-            "__given": pl.Series([" + ".join(names) for names in given], dtype=pl.String),
+            "__suggested": pl.Series([in_words(names) for names in found.suggested], dtype=pl.String),
+            "__given": pl.Series([in_words(names) for names in given], dtype=pl.String),
         }
     )
-    names = [name for name in flagged.columns if name not in ("row_id", "__given")]
+    names = [name for name in flagged.columns if name not in ("row_id", "__given", "__suggested")]
     joined = table.drop(names).join(flagged, on="row_id", how="left", maintain_order="left")
     joined = joined.with_columns(pl.col("suspect").fill_null(False))
     kinds = [
@@ -169,13 +171,11 @@ def add_suspects(
         for found, is_suspect in joined.select("findings", "suspect").iter_rows()
     ]
     joined = joined.with_columns(pl.Series("findings", kinds, dtype=AUDIT_SCHEMA["findings"]))
-    text = pl.format("label suspect: given {}, looks like {}", pl.col("__given"), pl.col("suggested").list.join(" + "))
+    text = pl.format("label suspect: given {}, looks like {}", pl.col("__given"), pl.col("__suggested"))
     before = pl.when(pl.col("note").is_null()).then(pl.lit("")).otherwise(pl.col("note") + "; ")
     joined = joined.with_columns(pl.when("suspect").then(before + text).otherwise(pl.col("note")).alias("note"))
     worst = joined.filter("suspect").sort("suspicion", descending=True, nulls_last=True)
-    lines = [
-        f"{row['row_id']} ({row['__given']}, looks like {' + '.join(row['suggested'])})" for row in worst.head(5).iter_rows(named=True)
-    ]
+    lines = [f"{row['row_id']} ({row['__given']}, looks like {row['__suggested']})" for row in worst.head(5).iter_rows(named=True)]
     more = f"; the worst first: {listed(lines)}. About half of such flags are correct: check the images before you decide" if lines else ""
     log(f"{len(worst)} of {plural(len(flagged), 'label')} of {dense.target.name!r} {verb(len(worst), 'is', 'are')} suspect{more}")
     return joined.select(list(AUDIT_SCHEMA))
@@ -185,7 +185,7 @@ def decisions(table: pl.DataFrame) -> dict[str, Decision]:
     """Return what is to become of the rows that are not simply kept: row id → decision.
 
     Raises:
-        DataError: an unknown word, or a row to be relabelled without a label.
+        DataError: an unknown word, or a row to be relabelled whose label is blank; an empty list is none of several classes.
     """
     out: dict[str, Decision] = {}
     for row in table.select("row_id", "decision", "target", "suggested").iter_rows(named=True):
@@ -194,7 +194,7 @@ def decisions(table: pl.DataFrame) -> dict[str, Decision]:
             raise DataError(
                 f"the audit decides {action!r} of row {row['row_id']!r}", need=f"{listed(DECISIONS)}.{nearest(action, DECISIONS)}"
             )
-        if action == "relabel" and not row["suggested"]:
+        if action == "relabel" and row["suggested"] is None:
             raise DataError(f"row {row['row_id']!r} is to be relabelled, and its 'suggested' is blank", need="its new label in 'suggested'")
         if action == "relabel":
             out[row["row_id"]] = Decision(action, row["target"], tuple(row["suggested"]))
@@ -304,11 +304,10 @@ def _relabelled(manifest: Manifest, name: str, rows: dict[int, tuple[str, ...]])
             f"the audit relabels {name!r} of {listed(meant)} as {listed(map(repr, unknown)) if unknown else 'a derived target'}",
             need=f"classes of it: {listed(target.classes)}",
         )
-    several = [manifest.row_ids[row] for row, labels in rows.items() if len(labels) > 1 and target.kind != "multi"]
-    if several:
-        raise DataError(
-            f"rows of {name!r} are to be relabelled with several labels each: {listed(several)}", need="one label in 'suggested'"
-        )
+    odd = [manifest.row_ids[row] for row, labels in rows.items() if len(labels) != 1 and target.kind != "multi"]
+    if odd:
+        how = "several labels each" if any(len(labels) > 1 for labels in rows.values()) else "none of the classes"
+        raise DataError(f"rows of {name!r} are to be relabelled with {how}: {listed(odd)}", need="one label in 'suggested'")
     cells = manifest.frame[name].to_list()
     for row, labels in rows.items():
         cells[row] = list(labels) if target.kind == "multi" else labels[0]

@@ -1,7 +1,7 @@
 """Layout ``table``: a CSV (comma, semicolon, tab or bar; UTF-8) or Parquet file, one line an image.
 
 What it holds: ids, paths, every kind of target, groups, sequences, splits, folds, weights, side numbers and content hashes. A CSV holds
-no class order, so ordinal targets are declared again on reading; an empty set of labels is ``[]``, which is read and not written.
+no class order, so ordinal targets are declared again on reading; an empty set of labels is ``[]``, a blank cell is unknown.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from tapetum.data.layouts.folder import refuse_columns
 from tapetum.data.layouts.roles import PLAIN_ROLES
 from tapetum.data.layouts.sheet import Sheet, relative_to
 
+NONE = "[]"  # a cell of a row that has none of several labels
 SUFFIXES = (".csv", ".tsv", ".txt", ".tab")
 
 
@@ -116,18 +117,14 @@ def flat_paths(manifest: Manifest, root: Path) -> pl.DataFrame:
 
 
 def joined_labels(frame: pl.DataFrame, name: str, separator: str) -> pl.Series:
-    """Return a column of label lists as text.
+    """Return a column of label lists as text: ``[]`` where a row has none of the labels, blank where they are unknown.
 
     Raises:
-        UserError: an empty set, or a label that holds the separator: neither can be read back.
+        UserError: a label that holds the separator, or that is ``[]`` itself: neither can be read back.
     """
     for row_id, labels in zip(frame["row_id"].to_list(), frame[name].to_list(), strict=True):
-        odd = [label for label in labels or () if separator in label]
-        if odd or labels == []:
-            what = (
-                f"label {odd[0]!r} holds the separator {separator!r}"
-                if odd
-                else "it has no labels, which a text cell cannot tell from unknown"
-            )
+        if odd := [label for label in labels or () if separator in label or label == NONE]:
+            what = f"label {odd[0]!r} " + ("reads as no label at all" if odd[0] == NONE else f"holds the separator {separator!r}")
             raise UserError(f"row {row_id!r} cannot be written as text: {name}: {what}", fix="write Parquet, or choose another separator")
-    return pl.Series(name, [None if labels is None else separator.join(labels) for labels in frame[name].to_list()], dtype=pl.String)
+    cells = [None if labels is None else separator.join(labels) or NONE for labels in frame[name].to_list()]
+    return pl.Series(name, cells, dtype=pl.String)

@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from tapetum.core.errors import TapetumError, UserError
+from tapetum.core.labels import in_words
 from tapetum.core.words import plural
 from tapetum.show import words
 from tapetum.show.local import LocalOnly
@@ -24,7 +25,7 @@ from tapetum.show.review.review import STATES, Filter, Review, page_mark
 from tapetum.show.review.store import Decided
 
 AHEAD = 20  # images that a page has ready
-FREE_KEYS = "123456789qwertyasdfghjlzvbm"  # for classes; k, x, u, n, p, c, o, i and / are commands
+FREE_KEYS = "123456789qwertyasdfghjlzvbm"  # for classes; k, x, u, n, p, c, o, i, 0 and / are commands
 FILES = {"review.css": "text/css", "review.js": "text/javascript", "keys.js": "text/javascript", "server.js": "text/javascript"}
 
 
@@ -72,6 +73,7 @@ class Pages:
             loader=jinja2.PackageLoader("tapetum.show.review", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
         )
         self._templates.filters["breakable"], self._templates.filters["plural"] = words.breakable, plural
+        self._templates.filters["labels"] = in_words
         classes = review.queue.classes
         free = [key for key in FREE_KEYS if key not in look.keys.values()]
         others = [name for name in classes if name not in look.keys]
@@ -103,7 +105,7 @@ class Pages:
             classes=[{"name": name, "key": self.keys.get(name, "")} for name in queue.classes],
             states=STATES,
             is_wide=self.look.is_wide,
-            several=queue.target is not None and queue.target.kind == "multi",
+            several=self.review.several,
             target="" if queue.target is None else queue.target.name,
             agreement=self.review.agreement(),
             contested=[(before.row_id, before, last) for before, last in self.review.store.contested()][:20],
@@ -120,8 +122,8 @@ class Pages:
         return {
             "row": row,
             "row_id": "" if blind else ids[row],
-            "given": () if blind else queue.given[row],
-            "suggested": () if blind else queue.suggested[row],
+            "given": None if blind else queue.given[row],
+            "suggested": None if blind else queue.suggested[row],
             "kinds": () if blind else queue.kinds[row],
             "note": "" if blind else queue.notes[row],
             "sure": None if blind or queue.sure[row] != queue.sure[row] else words.percent(float(queue.sure[row])),
@@ -145,7 +147,7 @@ class Pages:
         held = self.review.holding().get(queue.manifest.row_ids[row])
         if held is not None and held.action == "exclude":
             return self.names["exclude"]
-        return " + ".join(held.labels if held is not None and held.labels else queue.given[row])
+        return in_words(held.labels if held is not None and held.action == "relabel" else queue.given[row])
 
     def following(self, request: Request) -> Response:
         """Return the images that come next in the queue: those behind ``after``, but for those in ``skip``, which the page has."""
@@ -178,7 +180,7 @@ class Pages:
             self.review.decide,
             asked.whole(given, "row"),
             asked.text(given, "action"),
-            asked.texts(given, "labels"),
+            asked.labels(given),
             turn=asked.turn(given),
             reviewer=asked.text(given, "reviewer"),
             window=asked.text(given, "window"),

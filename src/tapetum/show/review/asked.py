@@ -76,10 +76,17 @@ def text(given: Mapping[str, Any], name: str) -> str:
 
 def texts(given: Mapping[str, Any], name: str) -> list[str]:
     """Return a list of texts of a body; empty where there is none."""
-    value = given.get(name) or []
+    value = given.get(name, [])
     if not isinstance(value, list):
         raise UserError(f"{name} is {value!r}", need="a list of texts")
     return [_text(one, name) for one in value]
+
+
+def labels(given: Mapping[str, Any]) -> list[str]:
+    """Return the labels of a decision; relabel names them even where there are none, which is none of the classes."""
+    if given.get("action") == "relabel" and "labels" not in given:
+        raise UserError("relabel comes without labels", need="a list of classes, empty for none of them")
+    return texts(given, "labels")
 
 
 def wanted(given: Mapping[str, Any]) -> Filter:

@@ -42,7 +42,7 @@ const isOwnKey = (event) => event.target.matches("input, select, textarea")
   || (event.target.matches("button, summary, a") && (event.key === "Enter" || event.key === " "));
 
 export function listen({ onClass, onAction }) {
-  const commands = { k: "keep", x: "exclude", u: "undo", n: "next", c: "channel", Enter: "accept" };
+  const commands = { k: "keep", x: "exclude", u: "undo", n: "next", c: "channel", 0: "none", Enter: "accept" };
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target === field || isOwnKey(event)) return;
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key; // with Caps Lock too

@@ -40,8 +40,8 @@ class Queue:
         order: rows, those of most worth first.
         kinds: findings of each.
         notes: the same in words.
-        given: labels that each has.
-        suggested: labels that a model would answer.
+        given: labels that each has; an empty tuple is none of the classes, None is unknown.
+        suggested: labels that a model would answer, in the same way.
         twins: row → rows that show the same image.
         around: row → rows before and after it in its sequence, in their order.
         sure: (N,) probability of the predicted class; NaN where unknown.
@@ -53,8 +53,8 @@ class Queue:
     order: np.ndarray
     kinds: list[tuple[str, ...]]
     notes: list[str]
-    given: list[tuple[str, ...]]
-    suggested: list[tuple[str, ...]]
+    given: list[tuple[str, ...] | None]
+    suggested: list[tuple[str, ...] | None]
     twins: Mapping[int, tuple[int, ...]]
     around: Mapping[int, tuple[int, ...]]
     sure: np.ndarray
@@ -79,7 +79,7 @@ def build(manifest: Manifest, table: pl.DataFrame, target: Target | None, answer
     count = len(manifest)
     kinds: list[tuple[str, ...]] = [()] * count
     notes, suspicion = [""] * count, np.full(count, -1.0)
-    suggested: list[tuple[str, ...]] = [()] * count
+    suggested: list[tuple[str, ...] | None] = [None] * count
     sets: dict[str, list[int]] = {}
     columns = ("row_id", "findings", "note", "suggested", "suspicion", "duplicate", "target")
     for row_id, found, note, labels, score, copies, about in table.select(columns).iter_rows():
@@ -87,8 +87,9 @@ def build(manifest: Manifest, table: pl.DataFrame, target: Target | None, answer
         if row is None:
             continue
         kinds[row], notes[row] = tuple(found or ()), note or ""
-        if target is not None and about in (None, target.name):
-            suggested[row] = tuple(labels or ())
+        answered = labels or (labels is not None and score is not None and target is not None and target.kind == "multi")
+        if answered and target is not None and about in (None, target.name):
+            suggested[row] = tuple(labels)
         suspicion[row] = -1.0 if score is None else score
         if copies is not None:
             sets.setdefault(copies, []).append(row)
@@ -134,11 +135,11 @@ def _order(kinds: Sequence[Sequence[str]], suspicion: np.ndarray, answers: Answe
     return np.lexsort((np.arange(len(kinds)), unsure, -suspicion, ranks))
 
 
-def _labels(manifest: Manifest, target: Target | None) -> list[tuple[str, ...]]:
+def _labels(manifest: Manifest, target: Target | None) -> list[tuple[str, ...] | None]:
     if target is None or target.name not in manifest.frame.columns:
-        return [()] * len(manifest)
+        return [None] * len(manifest)
     cells = manifest.frame[target.name].to_list()
-    return [() if cell is None else tuple(cell) if isinstance(cell, list) else (str(cell),) for cell in cells]
+    return [None if cell is None else tuple(cell) if isinstance(cell, list) else (str(cell),) for cell in cells]
 
 
 def _around(manifest: Manifest) -> dict[int, tuple[int, ...]]:

@@ -15,7 +15,7 @@ let earlier = 0; // a decision of another window that the next undo takes back
 
 const article = () => place.querySelector("article");
 const row = () => (article() ? Number(article().dataset.row) : null);
-const labels = (name) => JSON.parse(article()?.dataset[name] || "[]");
+const labels = (name) => JSON.parse(article()?.dataset[name] || "null"); // null: unknown; an empty list: none of the classes
 const say = (text) => { message.textContent = text; };
 
 function preload(item) {
@@ -62,7 +62,7 @@ function show(item) {
   const skipped = new URLSearchParams(location.search).get("state") === "all" ? 0 : now?.open;
   if (!item && skipped) place.firstChild.textContent = `The end of the queue is reached. Still open: ${skipped}. Reload the page to see them.`;
   seen = item ? item.seen : 0;
-  keys.show(several ? labels("given") : []);
+  keys.show(several ? labels("given") ?? [] : []);
   document.body.dataset.shown = String(Number(document.body.dataset.shown || 0) + 1);
 }
 
@@ -81,7 +81,7 @@ async function decide(action, given = []) {
     times.push(Date.now());
     say(done.also ? `${done.also.reviewer} had decided ${outcome(done.also)}; both are kept, yours holds` : "");
     const isNew = now && !seen && !done.also;
-    const had = isNew && labels("suggested").length ? 1 : 0;
+    const had = isNew && labels("suggested") ? 1 : 0;
     if (isNew) count({ total: now.total, decided: now.decided + 1, open: now.open - 1, suggested: now.suggested - had });
     else if (now) count(now);
     await advance();
@@ -92,7 +92,7 @@ async function decide(action, given = []) {
   }
 }
 
-const outcome = (one) => one.action + (one.labels.length ? ` as ${one.labels.join(" + ")}` : "");
+const outcome = (one) => one.action + (one.action === "relabel" ? ` as ${one.labels.join(" + ") || "no label"}` : "");
 
 async function undo() {
   if (busy) return;
@@ -126,7 +126,7 @@ function onClass(label) {
     keys.show([...keys.chosen]);
     return;
   }
-  const same = labels("given").length === 1 && labels("given")[0] === label;
+  const same = labels("given")?.length === 1 && labels("given")[0] === label;
   decide(same ? "keep" : "relabel", same ? [] : [label]);
 }
 
@@ -148,10 +148,11 @@ function act(action) {
   else if (action === "undo") undo();
   else if (action === "channel") channel();
   else if (action === "next" && !busy && row() !== null) advance();
+  else if (action === "none" && several) decide("relabel", []);
   else if (action === "accept") {
     const wanted = several ? [...keys.chosen] : labels("suggested");
-    if (wanted.length) decide("relabel", wanted);
-    else say(several ? "no label is marked" : "no model suggests a label here");
+    if (wanted?.length) decide("relabel", wanted);
+    else say(several ? "no label is marked; 0 gives none of the classes" : "no model suggests a label here");
   }
 }
 
@@ -182,7 +183,10 @@ const recount = () => server.counted().then(count).catch((error) => say(error.me
 const reviewer = document.querySelector("#reviewer");
 reviewer.value = localStorage.getItem("reviewer") || "";
 reviewer.addEventListener("change", () => localStorage.setItem("reviewer", reviewer.value));
-document.querySelectorAll("button[data-action]").forEach((one) => one.addEventListener("click", () => act(one.dataset.action)));
+document.querySelectorAll("button[data-action]").forEach((one) => one.addEventListener("click", (event) => {
+  if (event.detail) one.blur(); // of a mouse: the next Enter is about the next image, and no second click of this button
+  act(one.dataset.action);
+}));
 document.querySelectorAll("button[data-bulk]").forEach((one) => one.addEventListener("click", () => bulk(one.dataset.bulk)));
 document.querySelector("#all")?.addEventListener("toggle", recount);
 place.addEventListener("click", (event) => { if (event.target.matches(".channels button")) channel(event.target); });
@@ -191,5 +195,5 @@ document.querySelector("#filters").addEventListener("submit", (event) => {
   location.search = new URLSearchParams(new FormData(event.target)).toString();
 });
 keys.listen({ onClass, onAction: act });
-keys.show(several ? labels("given") : []);
+keys.show(several ? labels("given") ?? [] : []);
 load().then(() => { document.body.dataset.ready = "yes"; });

@@ -60,7 +60,8 @@ class Review:
         self._reading = threading.Lock()
         self._kept: dict[tuple[Filter, int], list[int]] = {}
         self._masks: dict[tuple[Filter, int], np.ndarray] = {}
-        self._suggested = np.array([bool(labels) for labels in queue.suggested], dtype=bool)
+        self._suggested = np.array([labels is not None for labels in queue.suggested], dtype=bool)
+        self.several = queue.target is not None and queue.target.kind == "multi"
 
     def holding(self, turn: int = 1) -> dict[str, Decided]:
         """Return the decisions that hold, those of other processes too."""
@@ -112,7 +113,7 @@ class Review:
             if wanted.kind:
                 order = [row for row in order if wanted.kind in (queue.kinds[row] or (PLAIN,))]
             if wanted.label:
-                order = [row for row in order if wanted.label in queue.given[row]]
+                order = [row for row in order if wanted.label in (queue.given[row] or ())]
             self._kept[key] = [row for row in order if text in ids[row].lower()] if text else order
             self._masks[key] = np.zeros(len(ids), dtype=bool)
             self._masks[key][self._kept[key]] = True
@@ -135,7 +136,7 @@ class Review:
             UserError: no such row, action or class.
         """
         row_id = self._checked(row, action, labels)
-        if turn == 2 and action == "keep" and self.queue.given[row]:
+        if turn == 2 and action == "keep" and self.queue.given[row] is not None:
             raise UserError("the second pass hides the label, so it cannot be kept", need="the class of the image, or exclude")
         before = self.store.of_row(row_id, turn)
         (done,) = self.store.add([row_id], action, labels, turn=turn, reviewer=reviewer, window=window)
@@ -153,14 +154,14 @@ class Review:
             raise UserError("the second pass has no bulk decisions", need="a decision on each image by itself")
         rows = list(self.rows(dataclasses.replace(wanted, state="open")))
         if action == "accept":
-            rows = [row for row in rows if self.queue.suggested[row]]
+            rows = [row for row in rows if self.queue.suggested[row] is not None]
         if len(rows) != count:
             raise UserError(
                 f"{plural(len(rows), 'image is', 'images are')} open now, and {count} were confirmed", fix="look again and confirm"
             )
         ids, name = self.queue.manifest.row_ids, "-".join(map(str, (window, *self.store.last())))
         if action == "accept":
-            for labels in dict.fromkeys(self.queue.suggested[row] for row in rows):
+            for labels in dict.fromkeys(labels for row in rows if (labels := self.queue.suggested[row]) is not None):
                 same = [ids[row] for row in rows if self.queue.suggested[row] == labels]
                 self.store.add(same, "relabel", labels, reviewer=reviewer, window=window, bulk=name)
         else:
@@ -212,10 +213,11 @@ class Review:
         return audit.with_columns(columns)
 
     def _outcome(self, decision: Decided) -> tuple[str, ...]:
-        """Return what a decision makes of an image: its labels, or that it is left out."""
+        """Return what a decision makes of an image: its labels, of which there may be none, that it is left out, or still has no label."""
         if decision.action == "exclude":
             return ("", "excluded")
-        return tuple(sorted(decision.labels or self.queue.given[self.place[decision.row_id]]))
+        labels = decision.labels if decision.action == "relabel" else self.queue.given[self.place[decision.row_id]]
+        return ("", "unknown") if labels is None else tuple(sorted(labels))
 
     def _checked(self, row: int, action: str, labels: Sequence[str]) -> str:
         if not 0 <= row < len(self.queue.manifest):
@@ -223,9 +225,11 @@ class Review:
         if action not in ACTIONS:
             raise UserError(f"the decision is {action!r}", need=f"one of {', '.join(ACTIONS)}")
         unknown = [label for label in labels if label not in self.queue.classes]
-        several = self.queue.target is not None and self.queue.target.kind == "multi"
-        if unknown or (action == "relabel" and (not labels or (len(labels) > 1 and not several))) or (action != "relabel" and labels):
-            raise UserError(f"the new label is {list(labels)}", need="a class of the target for relabel, and none for keep and exclude")
+        if unknown or (action == "relabel" and len(labels) != 1 and not self.several) or (action != "relabel" and labels):
+            need = "classes of the target, or an empty list where it has none of them," if self.several else "a class of the target"
+            raise UserError(f"the new label is {list(labels)}", need=f"{need} for relabel, and none for keep and exclude")
+        if len(set(labels)) != len(labels):
+            raise UserError(f"the new label is {list(labels)}", need="each class once")
         return self.queue.manifest.row_ids[row]
 
 

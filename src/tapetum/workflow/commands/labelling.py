@@ -155,7 +155,7 @@ def _queue(pipeline: Any, manifest: Manifest, target: Target, record: Record) ->
     problems = dict(pipeline.problems)
     unsure, sure = uncertainty(dense.p, target.kind), confidence(dense.p, target.kind)
     several = target.kind == "multi"
-    suggested: list[tuple[str, ...]] = [() for _ in range(len(manifest))]
+    suggested: list[tuple[str, ...] | None] = [None] * len(manifest)
     for row in np.flatnonzero(~np.isnan(unsure)).tolist():
         on = np.flatnonzero(dense.p[row] > 0.5).tolist() if several else [int(dense.p[row].argmax())]
         suggested[row] = tuple(target.classes[k] for k in on)
@@ -171,5 +171,5 @@ def _queue(pipeline: Any, manifest: Manifest, target: Target, record: Record) ->
 def _plain(manifest: Manifest, target: Target) -> Queue:
     """Return the images in their own order, of which nothing is known."""
     count = len(manifest)
-    nothing: list[tuple[str, ...]] = [()] * count
-    return Queue(manifest, target, np.arange(count), nothing, [""] * count, nothing, nothing, {}, {}, np.full(count, np.nan))
+    unknown: list[tuple[str, ...] | None] = [None] * count
+    return Queue(manifest, target, np.arange(count), [()] * count, [""] * count, unknown, unknown, {}, {}, np.full(count, np.nan))

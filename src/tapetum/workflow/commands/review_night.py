@@ -163,7 +163,7 @@ def _queue(recording: Recording, night: Hypnogram, others: Sequence[Hypnogram], 
         review.in_order(night, found, others),
         [tuple(kind for kind, _ in some) for some in found],
         [_note(number, night, some) for number, some in enumerate(found)],
-        [() if label is None else (label,) for label in given],
+        [None if label is None else (label,) for label in given],
         [_suggested(number, night, others) for number in range(count)],
         {},
         {n: (*range(max(n - AROUND, 0), n), *range(n + 1, min(n + 1 + AROUND, count))) for n in range(count)},
@@ -179,12 +179,12 @@ def _note(number: int, night: Hypnogram, found: Sequence[tuple[str, str]]) -> st
     return "; ".join(texts)
 
 
-def _suggested(number: int, night: Hypnogram, others: Sequence[Hypnogram]) -> tuple[str, ...]:
+def _suggested(number: int, night: Hypnogram, others: Sequence[Hypnogram]) -> tuple[str, ...] | None:
     """Return the most probable stage, or that of the next scorer, where it is not the epoch's own."""
     stage = int(night.stages[number])
     found = [] if night.p is None or np.isnan(night.p[number]).any() else [int(night.p[number].argmax())]
     found += [int(other.stages[number]) for other in others]
-    return next(((STAGES[one],) for one in found if one not in (UNSCORED, stage)), ())
+    return next(((STAGES[one],) for one in found if one not in (UNSCORED, stage)), None)
 
 
 def _serve(
