@@ -274,4 +274,4 @@ def test_folder_that_holds_other_files_is_not_replaced(tmp_path):
         assert own.exists()
         said = small_runs.cli(*args, given / "night.csv")
         assert said.code == 2
-        assert "night.csv is a file; needed: a folder" in said.err
+        assert "night.csv is a file; needed: the name of a folder" in said.err
