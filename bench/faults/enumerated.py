@@ -99,10 +99,14 @@ def campaign(base: Base, step: str, count: int | None, seed: int = 0) -> Outcome
 
 
 def _as_traced(base: Base, operations: list[shim.Operation], wanted: dict[str, str], place: Path) -> bool:
-    """Tell whether an export that takes the graph traced before does and leaves what the one does that traces it."""
+    """Tell whether an export that takes the graph traced before does and leaves what the one does that traces it.
+
+    The files of a new folder are flushed by several threads at once, so that their order is not compared.
+    """
     whole = base.home / "traced"
-    traced = [(one.kind, _named(one, whole)) for one in shim.read_trace(base.home / "traced.trace")]
-    return traced == [(one.kind, _named(one, place)) for one in operations] and trials.results("export", whole) == wanted
+    traced = collections.Counter((one.kind, _named(one, whole)) for one in shim.read_trace(base.home / "traced.trace"))
+    taken = collections.Counter((one.kind, _named(one, place)) for one in operations)
+    return traced == taken and trials.results("export", whole) == wanted
 
 
 def _named(operation: shim.Operation, place: Path) -> str:
