@@ -15,6 +15,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, assert_all_finite, check_consistent_length, check_is_fitted, column_or_1d
 
+from tapetum.core import files
 from tapetum.core.errors import DataError, KindError, TapetumError, UserError, for_python, listed, warn_caller
 from tapetum.core.naming import in_python, in_sets
 from tapetum.core.options import OPTIONS
@@ -259,8 +260,7 @@ def _names(values: Sequence[Any]) -> list[str]:
     """Return a name for each of some values: its text, or its number where texts are blank, doubled, or cannot be written."""
     texts = [same_text(str(one)) for one in values]
     plain = len({text.strip() for text in texts}) == len(texts) and all(text and text == text.strip() for text in texts)
-    is_written = not any("\ud800" <= letter <= "\udfff" for text in texts for letter in text)
-    return texts if plain and is_written else [f"class {number}" for number in range(len(texts))]
+    return texts if plain and all(map(files.can_hold, texts)) else [f"class {number}" for number in range(len(texts))]
 
 
 def _groups(groups: Any) -> list[str]:

@@ -111,6 +111,15 @@ def changes(run: Path, other: Path, name: str):
     place.write_bytes(content)
 
 
+def refusal(read, run):
+    """Return what a reader of a run refuses with."""
+    try:
+        read(run)
+    except TapetumError as error:
+        return str(error)
+    return "nothing"
+
+
 def test_every_file_that_is_read_is_refused_by_name(runs, tmp_path):
     run = shutil.copytree(runs / "run", tmp_path / "run")
     shutil.copytree(runs / "data", tmp_path / "data")
@@ -121,11 +130,7 @@ def test_every_file_that_is_read_is_refused_by_name(runs, tmp_path):
         for change in changes(run, runs / "other", name):
             for reader, read in found.items():
                 tried += 1
-                try:
-                    read(run)
-                    said = "nothing"
-                except TapetumError as error:
-                    said = str(error)
+                said = refusal(read, run)
                 if Path(name).name not in said:
                     wrong.append((name, change, reader, said))
     assert not wrong
@@ -157,11 +162,7 @@ def test_every_folder_that_is_read_is_refused_by_name(runs, tmp_path):
         aside = (run / name).rename(tmp_path / "aside")
         for reader, read in FOLDERS[name.partition("/")[0]].items():
             tried.add((name, reader))
-            try:
-                read(run)
-                said = "nothing"
-            except TapetumError as error:
-                said = str(error)
+            said = refusal(read, run)
             if Path(name).name not in said:
                 wrong.append((name, reader, said))
         aside.rename(run / name)

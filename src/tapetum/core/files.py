@@ -289,6 +289,11 @@ def read_csv(path: Path | str) -> pl.DataFrame:
         raise DataError(f"{path} is not a table ({first_line(error)})", fix="remove it and run the command again") from None
 
 
+def can_hold(text: str) -> bool:
+    """Tell whether a file in UTF-8 can hold a text; half of a character (a lone surrogate) is none."""
+    return not any("\ud800" <= mark <= "\udfff" for mark in text)
+
+
 def to_json(value: Any, indent: int | None = None) -> str:
     """Return JSON in the order given, numpy and paths understood, NaN refused; bytes of a file name that are no text are escaped."""
     text = json.dumps(value, indent=indent, default=_plain, allow_nan=False, ensure_ascii=False)

@@ -98,7 +98,7 @@ def wanted(given: Mapping[str, Any]) -> Filter:
 
 
 def _text(value: Any, name: str) -> str:
-    """Return a text that a file can hold; half of a character is none."""
-    if not isinstance(value, str) or any("\ud800" <= mark <= "\udfff" for mark in value):
+    """Return a text that a file can hold."""
+    if not isinstance(value, str) or not files.can_hold(value):
         raise UserError(f"{name} is {value!r}", need="a text")
     return value
